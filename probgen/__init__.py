@@ -1,0 +1,35 @@
+"""Generative models, classical and neural, with the scikit-learn API.
+
+Every generator is fitted, sampled, scored and used as a transform in the same way. Public names load on first
+use, so that `import probgen` stays light and a mixture never waits for torch.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "BayesClassifier": "probgen.estimators",
+    "GaussianBayes": "probgen.estimators",
+    "GaussianMixture": "probgen.estimators",
+    "GenerativePipeline": "probgen.pipeline",
+    "Likelihood": "probgen.base",
+    "RowBlocks": "probgen.row_blocks",
+    "get_likelihood": "probgen.base",
+    "make_generative_pipeline": "probgen.pipeline",
+}
+_SUBMODULES = ("base", "datasets", "estimators", "pipeline", "plots")
+
+__all__ = sorted([*_HOMES, *_SUBMODULES])
+
+
+def __getattr__(name):
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name in _SUBMODULES:
+        return import_module(f"probgen.{name}")
+    raise AttributeError(f"module 'probgen' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])

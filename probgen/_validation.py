@@ -1,0 +1,73 @@
+"""Checks of arguments, each with one sentence that names the argument, the expectation, the value and a remedy."""
+
+from numbers import Integral, Real
+
+import numpy as np
+
+
+def check_count(name, value, *, low=1, hint=""):
+    """Raise unless value is an integer of at least low (NumPy integers count, booleans do not)."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < low:
+        raise ValueError(f"{name} must be an integer >= {low}; got {value!r}.{_remedy(hint)}")
+
+
+def check_real(name, value, *, low=-np.inf, high=np.inf, hint=""):
+    """Raise unless value is a real number in [low, high] (NumPy scalars count, booleans do not)."""
+    if not isinstance(value, Real) or isinstance(value, bool) or not low <= value <= high:
+        expected = f"in [{low:g}, {high:g}]" if high < np.inf else f">= {low:g}" if low > -np.inf else ""
+        raise ValueError(f"{name} must be a real number {expected}; got {value!r}.{_remedy(hint)}")
+
+
+def check_choice(name, value, choices, *, hint=""):
+    """Raise unless value is one of choices."""
+    if not isinstance(value, str) or value not in choices:
+        listed = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"{name} must be one of {listed}; got {value!r}.{_remedy(hint)}")
+
+
+def check_weights(sample_weight, n_rows):
+    """Return sample_weight as a float64 array of shape (n_rows,), ones for None, a constant for a number."""
+    if sample_weight is None:
+        return np.ones(n_rows)
+    weights = np.asarray(sample_weight, dtype=np.float64)
+    if weights.ndim == 0:
+        weights = np.full(n_rows, float(weights))
+    if weights.ndim != 1:
+        # scikit-learn's common checks look for these very words.
+        raise ValueError(f"Sample weights must be 1D array or scalar; got shape {weights.shape}.")
+    if len(weights) != n_rows:
+        raise ValueError(f"sample_weight.shape == {weights.shape}, expected ({n_rows},): one weight for each row of X.")
+    if not np.all(np.isfinite(weights)) or weights.min() < 0.0:
+        worst = weights[~np.isfinite(weights)][0] if not np.all(np.isfinite(weights)) else weights.min()
+        raise ValueError(f"sample_weight must be finite and >= 0; got {worst!r}; drop such rows or give them weight 0.")
+    if not weights.sum() > 0.0:
+        raise ValueError("sample_weight must have a positive sum; got only zeros; leave it out to weigh rows alike.")
+    return weights
+
+
+def check_generator(random_state, name="random_state"):
+    """Return a numpy Generator for random_state, leaving NumPy's global generator alone.
+
+    None gives fresh entropy, an integer a fixed seed, a RandomState seeds a Generator from its own stream, and a
+    Generator passes through.
+    """
+    if random_state is None:
+        return np.random.default_rng()
+    if isinstance(random_state, np.random.Generator):
+        return random_state
+    if isinstance(random_state, np.random.RandomState):
+        return np.random.default_rng(random_state.randint(0, 2**32, size=4, dtype=np.uint64))
+    if isinstance(random_state, Integral) and not isinstance(random_state, bool) and random_state >= 0:
+        return np.random.default_rng(int(random_state))
+    raise ValueError(
+        f"{name} must be None, an integer >= 0, a RandomState or a Generator; got {random_state!r}."
+    )
+
+
+def spawn_generator(generator):
+    """Return a new Generator seeded from generator's stream."""
+    return np.random.default_rng(generator.integers(0, 2**63, size=4))
+
+
+def _remedy(hint):
+    return f" {hint}" if hint else ""

@@ -1,0 +1,406 @@
+"""The contract that every generator keeps: what can be asked of it, and what its numbers mean.
+
+A generator writes `fit` and the hooks `_sample`, `_score_samples` and `_transform` on clean arrays; the mixins here
+give the public methods, which validate once and answer in the caller's container and precision.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn import get_config
+from sklearn.base import ClassifierMixin, DensityMixin, TransformerMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from probgen._validation import check_count, check_generator, spawn_generator
+from probgen.conditions import parse_given
+
+LIKELIHOOD_KINDS = ("exact", "lower_bound", "estimate")
+LIKELIHOOD_MEASURES = ("lebesgue", "counting")
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """What the numbers of `score_samples` are.
+
+    Attributes
+    ----------
+    kind : {"exact", "lower_bound", "estimate"}
+        How the value relates to the log-likelihood of the fitted model.
+    measure : {"lebesgue", "counting"}
+        "lebesgue" for a density in the units of X, "counting" for a probability of discrete rows.
+    space : {"input", "transformed"}
+        "input" if the value belongs to the X that was passed, "transformed" if to the output of earlier steps, as
+        in a scikit-learn `Pipeline`, which forgets their Jacobians. Only "input" values compare between models.
+    """
+
+    kind: str = "exact"
+    measure: str = "lebesgue"
+    space: str = "input"
+
+
+@dataclass
+class GeneratorTags(Tags):
+    """scikit-learn's tags, and the likelihood."""
+
+    likelihood: Likelihood | None = None
+
+
+def get_likelihood(estimator):
+    """Return the Likelihood of a generator, seen through pipelines and searches.
+
+    Parameters
+    ----------
+    estimator : estimator object
+        A generator, or a pipeline, search or other meta-estimator with a generator inside.
+
+    Returns
+    -------
+    likelihood : Likelihood
+
+    Raises
+    ------
+    TypeError
+        If there is no generator inside.
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from probgen import GaussianMixture, get_likelihood
+    >>> get_likelihood(GaussianMixture())
+    Likelihood(kind='exact', measure='lebesgue', space='input')
+    >>> get_likelihood(make_pipeline(StandardScaler(), GaussianMixture())).space
+    'transformed'
+    """
+    if hasattr(estimator, "__sklearn_tags__"):
+        likelihood = getattr(estimator.__sklearn_tags__(), "likelihood", None)
+        if likelihood is not None:
+            return likelihood
+    if getattr(estimator, "steps", None):  # a scikit-learn Pipeline
+        likelihood = get_likelihood(estimator.steps[-1][1])
+        moved = any(step is not None and step != "passthrough" for _, step in estimator.steps[:-1])
+        return dataclasses.replace(likelihood, space="transformed") if moved else likelihood
+    for name in ("best_estimator_", "estimator_", "estimator"):  # searches and other wrappers
+        if hasattr(estimator, name):
+            return get_likelihood(getattr(estimator, name))
+    raise TypeError(f"get_likelihood expects a generator, or a pipeline or search that ends in one; got {estimator!r}.")
+
+
+class GeneratorMixin(TransformerMixin, DensityMixin):
+    """Promises of every generator.
+
+    A subclass writes, on validated arrays:
+
+    - `fit`, which calls `_validate(X, reset=True)` and `_start_stream()`;
+    - `_sample(n_samples, generator)`, an array of shape (n_samples, n_features);
+    - `_score_samples(X)`, log-densities in nats of shape (n,);
+    - `_transform(X)`, an array of shape (n, k), and `_n_features_out`, the k;
+    - optionally `_sample_given(conditions, generator)`, one row for each row of a `Conditions`.
+
+    It states its `_likelihood`, and sets the input tags for what it eats.
+    """
+
+    _likelihood = Likelihood()
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        shallow = {field.name: getattr(tags, field.name) for field in dataclasses.fields(Tags)}
+        return GeneratorTags(**shallow, likelihood=self._likelihood)
+
+    def sample(self, n_samples=1, *, y=None, given=None, return_y=False, random_state=None):
+        """Draw rows from the fitted model.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows, at least 1.
+        y : label or array-like of shape (n_samples,), default=None
+            Classes to draw from, where the model has classes; otherwise drawn from its priors.
+        given : array-like or dict, default=None
+            What is known of the rows: an array of shape (n_features,) or (n_samples, n_features) with NaN where the
+            model is to draw, or a dict by feature name or index with a value, an interval as a tuple (low, high)
+            (None for an open end) or a set of categories; values and ends may be arrays of n_samples.
+        return_y : bool, default=False
+            Whether to return the classes too, where the model has classes.
+        random_state : int, RandomState, Generator or None, default=None
+            None continues the stream that `fit` started from the constructor's `random_state`, so that successive
+            draws differ; anything else is a fixed start. Copies of a model in worker processes share their stream:
+            pass `random_state` to each.
+
+        Returns
+        -------
+        X : ndarray or frame of shape (n_samples, n_features)
+            Independent rows, in the precision of the data that were fitted; a frame after `set_output`.
+        y : ndarray of shape (n_samples,)
+            Classes of the rows, with `return_y=True`.
+
+        Raises
+        ------
+        ValueError
+            If an argument is out of range, or asks for classes or conditions that the model does not have.
+        """
+        check_is_fitted(self)
+        check_count("n_samples", n_samples, low=1)
+        generator = self._stream if random_state is None else check_generator(random_state)
+        conditions = self._parse_given(given, n_samples)
+        X, y = self._draw(n_samples, generator, y, conditions, return_y)
+        X = self._in_container(X.astype(self._dtype, copy=False))
+        return (X, y) if return_y else X
+
+    def score_samples(self, X, y=None):
+        """Return the log-likelihood of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows to score.
+        y : array-like of shape (n,), default=None
+            Classes, where the model has classes: the result is then log p(x, y). Ignored by other models.
+
+        Returns
+        -------
+        log_likelihood : ndarray of shape (n,)
+            In nats, in the units of X; `get_likelihood` tells its kind and measure.
+        """
+        check_is_fitted(self)
+        X = self._validate(X)
+        return self._score_samples(X).astype(X.dtype, copy=False)
+
+    def score(self, X, y=None):
+        """Return the mean log-likelihood of the rows of X, in nats; higher is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows to score.
+        y : object, default=None
+            Ignored by every generator, so that folds and kinds of models compare.
+
+        Returns
+        -------
+        score : float
+            The mean of `score_samples(X)`.
+        """
+        return float(np.mean(self.score_samples(X), dtype=np.float64))
+
+    def transform(self, X):
+        """Return the model's representation of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows to represent.
+
+        Returns
+        -------
+        representation : ndarray or frame of shape (n, k)
+            Columns are named by `get_feature_names_out`.
+        """
+        check_is_fitted(self)
+        X = self._validate(X)
+        return self._transform(X).astype(X.dtype, copy=False)
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of the columns of `transform`, such as gaussianmixture0.
+
+        Parameters
+        ----------
+        input_features : object, default=None
+            Ignored; the names come from the class.
+
+        Returns
+        -------
+        names : ndarray of str
+        """
+        check_is_fitted(self, "n_features_in_")
+        prefix = type(self).__name__.lower()
+        return np.asarray([f"{prefix}{k}" for k in range(self._n_features_out)], dtype=object)
+
+    def _validate(self, X, *, reset=False, ensure_min_samples=1):
+        """Return X as a float64 or float32 array of the right width; remember names and precision with reset."""
+        allow_nan = self.__sklearn_tags__().input_tags.allow_nan
+        try:
+            X = validate_data(
+                self,
+                X,
+                dtype=[np.float64, np.float32],
+                reset=reset,
+                ensure_all_finite="allow-nan" if allow_nan else True,
+                ensure_min_samples=ensure_min_samples,
+            )
+        except ValueError as error:
+            if "contains NaN" not in str(error):
+                raise
+            raise ValueError(
+                f"X contains NaN, which {type(self).__name__} cannot take; GaussianMixture and GaussianBayes "
+                "marginalise missing values, and GaussianMixture.impute fills them in."
+            ) from error
+        if reset:
+            self._dtype = X.dtype
+        return X
+
+    def _start_stream(self):
+        """Return the Generator of a fit, and start the stream of later draws."""
+        generator = check_generator(self.random_state)
+        self._stream = spawn_generator(generator)
+        return generator
+
+    def _parse_given(self, given, n_samples):
+        if given is None:
+            return None
+        if not hasattr(self, "_sample_given"):
+            raise ValueError(
+                f"given is not known to {type(self).__name__}; GaussianMixture and GaussianBayes draw under conditions."
+            )
+        names = getattr(self, "feature_names_in_", None)
+        return parse_given(given, n_samples=n_samples, n_features=self.n_features_in_, feature_names=names)
+
+    def _draw(self, n_samples, generator, y, conditions, return_y):
+        """Rows, and no classes, for checked arguments of `sample`."""
+        if y is not None or return_y:
+            argument = "y" if y is not None else "return_y"
+            raise ValueError(f"{argument} asks for classes, but {type(self).__name__} has none; leave it out.")
+        if conditions is None:
+            return self._sample(n_samples, generator), None
+        return self._sample_given(conditions, generator), None
+
+    def _in_container(self, X):
+        """X in the container that `set_output` chose, under the names of the fitted columns."""
+        chosen = getattr(self, "_sklearn_output_config", {}).get("transform", get_config()["transform_output"])
+        names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(X.shape[1])])
+        if chosen == "pandas":
+            import pandas as pd
+
+            return pd.DataFrame(X, columns=names, copy=False)
+        if chosen == "polars":
+            import polars as pl
+
+            return pl.DataFrame(X, schema=list(names), orient="row")
+        return X
+
+
+class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
+    """Promises of a generator that knows p(x given y), and so can classify by Bayes' rule.
+
+    A subclass writes `_sample_classes(y, generator, conditions)`, rows for an array of class indices (or, with y
+    None, `_draw_classes(n_samples, generator, conditions)` class indices first), and `_joint_log_likelihood(X)`,
+    log p(x, y) of shape (n, n_classes). It sets `classes_` in fit.
+    """
+
+    def score_samples(self, X, y=None):
+        """Return the log-likelihood of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows to score.
+        y : array-like of shape (n,), default=None
+            Classes of the rows.
+
+        Returns
+        -------
+        log_likelihood : ndarray of shape (n,)
+            log p(x), summed over the classes, or log p(x, y) if y is given; in nats.
+        """
+        check_is_fitted(self)
+        X = self._validate(X)
+        joint = self._joint_log_likelihood(X)
+        if y is None:
+            scores = np.logaddexp.reduce(joint, axis=1)
+        else:
+            scores = joint[np.arange(len(X)), self._class_indices(y, len(X))]
+        return scores.astype(X.dtype, copy=False)
+
+    def score(self, X, y=None):
+        """Return the mean of log p(x) over the rows of X, in nats; y is ignored.
+
+        This is the marginal likelihood, as for every generator, so that kinds of models compare in one search. For
+        accuracy pass `scoring="accuracy"` to the search or to `cross_val_score`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows to score.
+        y : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        score : float
+        """
+        return GeneratorMixin.score(self, X)
+
+    def predict(self, X):
+        """Return the most probable class of each row, of shape (n,)."""
+        check_is_fitted(self)
+        return self.classes_[np.argmax(self._joint_log_likelihood(self._validate(X)), axis=1)]
+
+    def predict_log_proba(self, X):
+        """Return log p(y given x) of shape (n, n_classes), in the order of `classes_`."""
+        check_is_fitted(self)
+        X = self._validate(X)
+        return self._log_posterior(X).astype(X.dtype, copy=False)
+
+    def predict_proba(self, X):
+        """Return p(y given x) of shape (n, n_classes), in the order of `classes_`."""
+        return np.exp(self.predict_log_proba(X))
+
+    def _transform(self, X):
+        return np.exp(self._log_posterior(X))
+
+    @property
+    def _n_features_out(self):
+        return len(self.classes_)
+
+    def _log_posterior(self, X):
+        joint = self._joint_log_likelihood(X)
+        return joint - np.logaddexp.reduce(joint, axis=1, keepdims=True)
+
+    def _draw(self, n_samples, generator, y, conditions, return_y):
+        if y is None:
+            indices = self._draw_classes(n_samples, generator, conditions)
+        else:
+            indices = self._class_indices(y, n_samples)
+        return self._sample_classes(indices, generator, conditions), self.classes_[indices]
+
+    def _class_indices(self, y, n_rows):
+        """Indices into classes_ of a label, or of one label for each row."""
+        y = np.asarray(y)
+        if y.ndim == 0:
+            y = np.full(n_rows, y)
+        if y.shape != (n_rows,):
+            raise ValueError(f"y must be one class or {n_rows} of them, one for each row; got shape {y.shape}.")
+        positions = np.minimum(np.searchsorted(self.classes_, y), len(self.classes_) - 1)
+        unknown = self.classes_[positions] != y
+        if np.any(unknown):
+            raise ValueError(f"y must hold classes seen in fit, {self.classes_.tolist()}; got {y[unknown][0]!r}.")
+        return positions
+
+
+class DecoderMixin:
+    """Promise of a generator that maps representations back to rows; it writes `_inverse_transform(Z)`."""
+
+    def inverse_transform(self, Z):
+        """Return the rows that representations stand for.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n, k)
+            Representations, as `transform` returns them.
+
+        Returns
+        -------
+        X : ndarray or frame of shape (n, n_features)
+            A frame after `set_output`.
+        """
+        check_is_fitted(self)
+        Z = np.asarray(Z)
+        Z = Z if Z.dtype == np.float32 else Z.astype(np.float64)
+        if Z.ndim != 2 or Z.shape[1] != self._n_features_out:
+            raise ValueError(f"Z must have shape (n, {self._n_features_out}), as transform returns; got {Z.shape}.")
+        if not np.isfinite(Z).all():
+            raise ValueError("Z must be finite; got NaN or an infinity.")
+        return self._in_container(self._inverse_transform(Z).astype(Z.dtype, copy=False))
