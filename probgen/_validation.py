@@ -12,10 +12,10 @@ def check_count(name, value, *, low=1, hint=""):
 
 
 def check_real(name, value, *, low=-np.inf, high=np.inf, hint=""):
-    """Raise unless value is a real number in [low, high] (NumPy scalars count, booleans do not)."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not low <= value <= high:
-        expected = f"in [{low:g}, {high:g}]" if high < np.inf else f">= {low:g}" if low > -np.inf else ""
-        raise ValueError(f"{name} must be a real number {expected}; got {value!r}.{_remedy(hint)}")
+    """Raise unless value is a finite number in [low, high] (NumPy scalars count, booleans do not)."""
+    if not isinstance(value, Real) or isinstance(value, bool) or not np.isfinite(value) or not low <= value <= high:
+        expected = f" in [{low:g}, {high:g}]" if high < np.inf else f" >= {low:g}" if low > -np.inf else ""
+        raise ValueError(f"{name} must be a finite number{expected}; got {value!r}.{_remedy(hint)}")
 
 
 def check_choice(name, value, choices, *, hint=""):
@@ -29,7 +29,10 @@ def check_weights(sample_weight, n_rows):
     """Return sample_weight as a float64 array of shape (n_rows,), ones for None, a constant for a number."""
     if sample_weight is None:
         return np.ones(n_rows)
-    weights = np.asarray(sample_weight, dtype=np.float64)
+    try:
+        weights = np.asarray(sample_weight, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"sample_weight must hold numbers, one for each row of X; got {sample_weight!r}.") from error
     if weights.ndim == 0:
         weights = np.full(n_rows, float(weights))
     if weights.ndim != 1:
@@ -37,9 +40,11 @@ def check_weights(sample_weight, n_rows):
         raise ValueError(f"Sample weights must be 1D array or scalar; got shape {weights.shape}.")
     if len(weights) != n_rows:
         raise ValueError(f"sample_weight.shape == {weights.shape}, expected ({n_rows},): one weight for each row of X.")
-    if not np.all(np.isfinite(weights)) or weights.min() < 0.0:
-        worst = weights[~np.isfinite(weights)][0] if not np.all(np.isfinite(weights)) else weights.min()
-        raise ValueError(f"sample_weight must be finite and >= 0; got {worst!r}; drop such rows or give them weight 0.")
+    bad = ~np.isfinite(weights) | (weights < 0.0)
+    if bad.any():
+        raise ValueError(
+            f"sample_weight must be finite and >= 0; got {weights[bad][0]:g}; drop such rows or give them weight 0."
+        )
     if not weights.sum() > 0.0:
         raise ValueError("sample_weight must have a positive sum; got only zeros; leave it out to weigh rows alike.")
     return weights
@@ -59,9 +64,7 @@ def check_generator(random_state, name="random_state"):
         return np.random.default_rng(random_state.randint(0, 2**32, size=4, dtype=np.uint64))
     if isinstance(random_state, Integral) and not isinstance(random_state, bool) and random_state >= 0:
         return np.random.default_rng(int(random_state))
-    raise ValueError(
-        f"{name} must be None, an integer >= 0, a RandomState or a Generator; got {random_state!r}."
-    )
+    raise ValueError(f"{name} must be None, an integer >= 0, a RandomState or a Generator; got {random_state!r}.")
 
 
 def spawn_generator(generator):

@@ -11,7 +11,8 @@ import numpy as np
 from sklearn import get_config
 from sklearn.base import ClassifierMixin, DensityMixin, TransformerMixin
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from probgen._validation import check_count, check_generator, spawn_generator
 from probgen.conditions import parse_given
@@ -74,6 +75,9 @@ def get_likelihood(estimator):
     >>> get_likelihood(make_pipeline(StandardScaler(), GaussianMixture())).space
     'transformed'
     """
+    if isinstance(estimator, type):
+        name = estimator.__name__
+        raise TypeError(f"get_likelihood expects an instance; got the class {name}; write {name}().")
     if hasattr(estimator, "__sklearn_tags__"):
         likelihood = getattr(estimator.__sklearn_tags__(), "likelihood", None)
         if likelihood is not None:
@@ -104,6 +108,11 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
 
     _likelihood = Likelihood()
 
+    @property
+    def _takes_conditions(self):
+        """Whether `given` is open; a class-conditional subclass whose hooks obey conditions sets it to True."""
+        return hasattr(self, "_sample_given")
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
@@ -127,8 +136,8 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
             Whether to return the classes too, where the model has classes.
         random_state : int, RandomState, Generator or None, default=None
             None continues the stream that `fit` started from the constructor's `random_state`, so that successive
-            draws differ; anything else is a fixed start. Copies of a model in worker processes share their stream:
-            pass `random_state` to each.
+            draws differ; an integer gives the same rows at every call; a RandomState or Generator is drawn from, and
+            moves on. Copies of a model in worker processes share their stream: pass `random_state` to each.
 
         Returns
         -------
@@ -219,28 +228,29 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
         prefix = type(self).__name__.lower()
         return np.asarray([f"{prefix}{k}" for k in range(self._n_features_out)], dtype=object)
 
-    def _validate(self, X, *, reset=False, ensure_min_samples=1):
-        """Return X as a float64 or float32 array of the right width; remember names and precision with reset."""
+    def _validate(self, X, y="no_validation", *, reset=False, ensure_min_samples=1):
+        """Return X as a float64 or float32 array of the right width, and y if given; remember names with reset."""
         allow_nan = self.__sklearn_tags__().input_tags.allow_nan
         try:
-            X = validate_data(
+            checked = validate_data(
                 self,
                 X,
+                y,
                 dtype=[np.float64, np.float32],
                 reset=reset,
                 ensure_all_finite="allow-nan" if allow_nan else True,
                 ensure_min_samples=ensure_min_samples,
             )
         except ValueError as error:
-            if "contains NaN" not in str(error):
+            if "X contains NaN" not in str(error):
                 raise
             raise ValueError(
                 f"X contains NaN, which {type(self).__name__} cannot take; GaussianMixture and GaussianBayes "
                 "marginalise missing values, and GaussianMixture.impute fills them in."
             ) from error
         if reset:
-            self._dtype = X.dtype
-        return X
+            self._dtype = (checked if isinstance(y, str) else checked[0]).dtype
+        return checked
 
     def _start_stream(self):
         """Return the Generator of a fit, and start the stream of later draws."""
@@ -251,12 +261,18 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
     def _parse_given(self, given, n_samples):
         if given is None:
             return None
-        if not hasattr(self, "_sample_given"):
+        if not self._takes_conditions:
             raise ValueError(
                 f"given is not known to {type(self).__name__}; GaussianMixture and GaussianBayes draw under conditions."
             )
         names = getattr(self, "feature_names_in_", None)
-        return parse_given(given, n_samples=n_samples, n_features=self.n_features_in_, feature_names=names)
+        conditions = parse_given(given, n_samples=n_samples, n_features=self.n_features_in_, feature_names=names)
+        if conditions.categories and not self.__sklearn_tags__().input_tags.categorical:
+            raise ValueError(
+                f"given holds a set of categories, but the features of {type(self).__name__} are continuous; give a "
+                "value, or an interval as a tuple (low, high)."
+            )
+        return conditions
 
     def _draw(self, n_samples, generator, y, conditions, return_y):
         """Rows, and no classes, for checked arguments of `sample`."""
@@ -339,13 +355,12 @@ class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
         return self.classes_[np.argmax(self._joint_log_likelihood(self._validate(X)), axis=1)]
 
     def predict_log_proba(self, X):
-        """Return log p(y given x) of shape (n, n_classes), in the order of `classes_`."""
+        """Return log p(y given x) of shape (n, n_classes) in float64, in the order of `classes_`."""
         check_is_fitted(self)
-        X = self._validate(X)
-        return self._log_posterior(X).astype(X.dtype, copy=False)
+        return self._log_posterior(self._validate(X))
 
     def predict_proba(self, X):
-        """Return p(y given x) of shape (n, n_classes), in the order of `classes_`."""
+        """Return p(y given x) of shape (n, n_classes) in float64, in the order of `classes_`."""
         return np.exp(self.predict_log_proba(X))
 
     def _transform(self, X):
@@ -356,7 +371,8 @@ class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
         return len(self.classes_)
 
     def _log_posterior(self, X):
-        joint = self._joint_log_likelihood(X)
+        joint = self._joint_log_likelihood(X).astype(np.float64, copy=False)
+        joint = np.where(np.isneginf(joint).all(axis=1, keepdims=True), 0.0, joint)  # impossible rows: no preference
         return joint - np.logaddexp.reduce(joint, axis=1, keepdims=True)
 
     def _draw(self, n_samples, generator, y, conditions, return_y):
@@ -366,18 +382,26 @@ class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
             indices = self._class_indices(y, n_samples)
         return self._sample_classes(indices, generator, conditions), self.classes_[indices]
 
+    def _validate_classes(self, X, y, *, reset=False):
+        """Return X and y (n,) of a fit, checked; y as the caller's labels."""
+        X, y = self._validate(X, y, reset=reset)
+        check_classification_targets(y)
+        return X, y
+
     def _class_indices(self, y, n_rows):
         """Indices into classes_ of a label, or of one label for each row."""
-        y = np.asarray(y)
-        if y.ndim == 0:
-            y = np.full(n_rows, y)
-        if y.shape != (n_rows,):
-            raise ValueError(f"y must be one class or {n_rows} of them, one for each row; got shape {y.shape}.")
-        positions = np.minimum(np.searchsorted(self.classes_, y), len(self.classes_) - 1)
-        unknown = self.classes_[positions] != y
-        if np.any(unknown):
-            raise ValueError(f"y must hold classes seen in fit, {self.classes_.tolist()}; got {y[unknown][0]!r}.")
-        return positions
+        labels = np.asarray(y)
+        if labels.shape not in {(), (n_rows,)}:
+            raise ValueError(
+                f"y must be one class, or one for each of the {n_rows} rows (in sample: n_samples={n_rows}); "
+                f"got shape {labels.shape}."
+            )
+        known = {label: index for index, label in enumerate(self.classes_.tolist())}
+        labels = labels.reshape(-1).tolist()
+        unknown = [label for label in labels if label not in known]
+        if unknown:
+            raise ValueError(f"y must hold classes seen in fit, {list(known)}; got {unknown[0]!r}.")
+        return np.broadcast_to(np.array([known[label] for label in labels]), n_rows)
 
 
 class DecoderMixin:
@@ -397,10 +421,7 @@ class DecoderMixin:
             A frame after `set_output`.
         """
         check_is_fitted(self)
-        Z = np.asarray(Z)
-        Z = Z if Z.dtype == np.float32 else Z.astype(np.float64)
-        if Z.ndim != 2 or Z.shape[1] != self._n_features_out:
+        Z = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
+        if Z.shape[1] != self._n_features_out:
             raise ValueError(f"Z must have shape (n, {self._n_features_out}), as transform returns; got {Z.shape}.")
-        if not np.isfinite(Z).all():
-            raise ValueError("Z must be finite; got NaN or an infinity.")
         return self._in_container(self._inverse_transform(Z).astype(Z.dtype, copy=False))

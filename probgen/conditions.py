@@ -1,7 +1,7 @@
 """What `given` asks of a draw: known values, intervals and sets of categories, feature by feature."""
 
 from dataclasses import dataclass, field
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 
@@ -15,7 +15,7 @@ class Conditions:
     values : ndarray of shape (n, d)
         Known values, NaN where the model is to draw.
     low, high : ndarray of shape (n, d)
-        Bounds of the features to draw, -inf and inf where open; meaningless where a value is known.
+        Bounds of the features to draw, -inf and inf where open; open too where a value is known.
     categories : dict of int to ndarray
         Allowed categories by feature index.
     """
@@ -30,6 +30,10 @@ class Conditions:
         """Whether any feature is bounded."""
         return bool(np.isfinite(self.low).any() or np.isfinite(self.high).any())
 
+    def take(self, rows):
+        """Return the conditions of some rows, an index or mask array."""
+        return Conditions(self.values[rows], self.low[rows], self.high[rows], self.categories)
+
 
 def parse_given(given, *, n_samples, n_features, feature_names=None):
     """Return the Conditions that given states.
@@ -37,14 +41,18 @@ def parse_given(given, *, n_samples, n_features, feature_names=None):
     Parameters
     ----------
     given : array-like or dict
-        An array of shape (n_features,) or (n_samples, n_features) with NaN where the model is to draw; or a dict by
-        feature name or index, whose entries are a number or an array of n_samples numbers (values), a pair
-        (low, high) as a tuple with None or an infinity for an open end and numbers or arrays of n_samples (an
-        interval), or a set (categories).
+        An array or frame of shape (n_features,), (1, n_features) or (n_samples, n_features) with NaN where the model
+        is to draw; or a dict by feature name or index, whose entries are a number or an array of n_samples numbers
+        (values), a pair (low, high) as a tuple with None or an infinity for an open end and numbers or arrays of
+        n_samples (an interval), or a set (categories).
     n_samples, n_features : int
         Shape of the draw.
     feature_names : sequence of str, optional
-        Names by which a dict may refer to the features.
+        Names by which a dict or frame may refer to the features.
+
+    Returns
+    -------
+    conditions : Conditions
 
     Raises
     ------
@@ -55,37 +63,31 @@ def parse_given(given, *, n_samples, n_features, feature_names=None):
     values = np.full(shape, np.nan)
     low, high = np.full(shape, -np.inf), np.full(shape, np.inf)
     categories = {}
+    if hasattr(given, "columns") and feature_names is not None:
+        given = {name: given[name] for name in given.columns}
     if not isinstance(given, dict):
-        values[:] = _given_array(given, shape, feature_names)
+        values[:] = _given_array(given, shape)
         return Conditions(values, low, high)
     named = set()
     for key, condition in given.items():
         j = _feature_index(key, n_features, feature_names)
+        name = f"given[{key!r}]"
         if j in named:
             raise ValueError(f"given names feature {key!r} twice, by name and by index; give each feature once.")
         named.add(j)
         if isinstance(condition, (set, frozenset)):
-            if not condition:
-                raise ValueError(f"given[{key!r}] must hold at least one category; got an empty set.")
-            categories[j] = np.array(sorted(condition))
+            categories[j] = _categories(name, condition)
         elif isinstance(condition, tuple):
-            low[:, j], high[:, j] = _interval(key, condition, n_samples)
+            low[:, j], high[:, j] = _interval(name, condition, n_samples)
         else:
-            values[:, j] = _column(f"given[{key!r}]", condition, n_samples)
+            values[:, j] = _column(name, condition, n_samples)
             if np.isinf(values[:, j]).any():
-                raise ValueError(f"given[{key!r}] must be finite, or NaN to draw; got {condition!r}.")
+                raise ValueError(f"{name} must be finite, or NaN to draw; got {condition!r}.")
     return Conditions(values, low, high, categories)
 
 
-def _given_array(given, shape, feature_names):
-    """Known values as an array that broadcasts to shape; a frame is read in the order of feature_names."""
-    if hasattr(given, "columns") and feature_names is not None:
-        unknown = [name for name in given.columns if name not in set(feature_names)]
-        if unknown:
-            raise ValueError(f"given has no such feature in the fitted model: {unknown[0]!r}; known: {list(feature_names)}.")
-        known = {name: np.asarray(given[name], dtype=np.float64) for name in given.columns}
-        missing = np.full(len(given), np.nan)
-        given = np.column_stack([known.get(name, missing) for name in feature_names])
+def _given_array(given, shape):
+    """Known values as an array that broadcasts to shape."""
     try:
         array = np.asarray(given, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -101,35 +103,50 @@ def _given_array(given, shape, feature_names):
 
 
 def _feature_index(key, n_features, feature_names):
+    """Index in [0, n_features) of a feature's name or (possibly negative) index."""
     if isinstance(key, str):
         if feature_names is None:
             raise ValueError(f"given names feature {key!r}, but the model was fitted without names; use its index.")
-        matches = np.flatnonzero(np.asarray(feature_names, dtype=object) == key)
-        if not len(matches):
-            raise ValueError(f"given names feature {key!r}, which the model does not know; known: {list(feature_names)}.")
-        return int(matches[0])
+        names = list(feature_names)
+        if key not in names:
+            raise ValueError(f"given names feature {key!r}, which the model does not know; known: {names}.")
+        return names.index(key)
     if not isinstance(key, Integral) or isinstance(key, bool) or not -n_features <= key < n_features:
         raise ValueError(f"given must name features by name or by an index in [0, {n_features - 1}]; got {key!r}.")
     return int(key) % n_features
 
 
-def _interval(key, condition, n_samples):
+def _categories(name, condition):
+    if not condition:
+        raise ValueError(f"{name} must hold at least one category; got an empty set.")
+    try:
+        return np.array(sorted(condition))
+    except TypeError as error:
+        raise ValueError(f"{name} must hold categories of one type; got {condition!r}.") from error
+
+
+def _interval(name, condition, n_samples):
+    """Lower and upper ends, each (n_samples,)."""
     if len(condition) != 2:
-        raise ValueError(f"given[{key!r}] must be a value, a pair (low, high) or a set; got {condition!r}.")
-    low = _column(f"given[{key!r}]", -np.inf if condition[0] is None else condition[0], n_samples)
-    high = _column(f"given[{key!r}]", np.inf if condition[1] is None else condition[1], n_samples)
+        raise ValueError(f"{name} must be a value, a pair (low, high) or a set; got {condition!r}.")
+    low = _column(name, -np.inf if condition[0] is None else condition[0], n_samples)
+    high = _column(name, np.inf if condition[1] is None else condition[1], n_samples)
     if not np.all(low < high):
-        raise ValueError(f"given[{key!r}] must be an interval with low < high; got {condition!r}.")
+        raise ValueError(f"{name} must be an interval with low < high; got {condition!r}.")
     return low, high
 
 
 def _column(name, value, n_samples):
-    if isinstance(value, Real) and not isinstance(value, bool):
-        return np.full(n_samples, float(value))
+    """A number, or one for each row, as an array of shape (n_samples,)."""
     try:
         column = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must hold numbers; got {value!r}.") from error
-    if column.shape not in {(), (n_samples,)}:
-        raise ValueError(f"{name} must be one number or n_samples={n_samples} of them; got shape {column.shape}.")
-    return column
+        raise ValueError(
+            f"{name} must be a number, an interval as a tuple (low, high) or a set; got {value!r}."
+        ) from error
+    if column.shape not in {(), (1,), (n_samples,)}:
+        raise ValueError(
+            f"{name} must be one number or n_samples={n_samples} of them, or an interval as a tuple (low, high); "
+            f"got shape {column.shape}."
+        )
+    return np.broadcast_to(column, n_samples)
