@@ -1,0 +1,291 @@
+"""A grid of images, or a heat map of rows, drawn from a generator."""
+
+import math
+import sys
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from probgen._validation import check_count
+
+GAP = 1  # pixels between images
+INCHES_PER_IMAGE = 0.7
+
+
+class SampleGridDisplay:
+    """Grid of images, or heat map of the rows of a table.
+
+    Make one with `from_estimator`; the constructor takes rows from anywhere, such as real data to set beside the draws.
+
+    Parameters
+    ----------
+    X : array-like of shape (n, n_features)
+        Rows to draw, in reading order. An image is a row of height * width * channels numbers, channels last.
+    image_shape : tuple of int, default=None
+        (height, width) or (height, width, channels) with 1 or 3 channels. None reads a perfect square of features as a
+        grey image, and anything else as (1, n_features), a row of a table. Rows of a table are stacked into one heat
+        map with a column for each feature.
+    n_cols : int, default=10
+        Images in a row of the grid, at least 1.
+    row_labels : sequence, default=None
+        Name of each row of the grid; in a heat map, of each n_cols successive rows of the table.
+    value_range : tuple (low, high), default=None
+        Values drawn black and white, numbers or arrays of shape (n_features,); others are clipped. None takes the
+        smallest and the largest value of all images, so that they share one grey scale, and those of each column in a
+        heat map.
+    feature_names : sequence of str, default=None
+        Names of the columns of a heat map; None takes those of a frame.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes with the picture.
+    figure_ : matplotlib Figure
+        Figure with the picture.
+    image_ : matplotlib AxesImage
+        The picture, of values scaled to [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, or a range is empty.
+
+    Examples
+    --------
+    >>> import matplotlib
+    >>> from sklearn.datasets import load_digits
+    >>> from probgen.plots import SampleGridDisplay
+    >>> display = SampleGridDisplay(load_digits().data[:20], n_cols=10).plot()
+    >>> display.image_.get_array().shape  # two rows of ten images of 8 x 8 pixels, one pixel apart
+    (17, 89)
+    """
+
+    def __init__(self, X, *, image_shape=None, n_cols=10, row_labels=None, value_range=None, feature_names=None):
+        check_count("n_cols", n_cols)
+        if feature_names is None and hasattr(X, "columns"):
+            feature_names = [str(name) for name in X.columns]
+        self.X = _check_rows(X)
+        self.image_shape = _check_image_shape(image_shape, self.X.shape[1])
+        self.n_cols = n_cols
+        self.row_labels = _check_names("row_labels", row_labels, math.ceil(len(self.X) / n_cols))
+        self.value_range = _check_range(value_range, self.X, by_column=self._is_table)
+        self.feature_names = _check_names("feature_names", feature_names, self.X.shape[1])
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator,
+        *,
+        n_samples=None,
+        image_shape=None,
+        n_cols=10,
+        y=None,
+        value_range=None,
+        random_state=None,
+        ax=None,
+        **imshow_params,
+    ):
+        """Draw from a fitted generator and plot the draws.
+
+        Parameters
+        ----------
+        estimator : estimator object
+            Fitted generator, pipeline that samples, or search over such.
+        n_samples : int, default=None
+            Number of draws, in the model's own proportions of the classes if it has classes. None fills n_cols rows or,
+            where the model has classes, one row for each class.
+        image_shape, n_cols, value_range :
+            As in the constructor.
+        y : label or sequence of labels, default=None
+            Classes to draw, one row of the grid for each; excludes `n_samples`.
+        random_state : int, RandomState, Generator or None, default=None
+            Passed to `estimator.sample`; None continues the stream of the model's own draws.
+        ax : matplotlib Axes, default=None
+            As in `plot`.
+        **imshow_params : dict
+            As in `plot`.
+
+        Returns
+        -------
+        display : SampleGridDisplay
+
+        Raises
+        ------
+        TypeError
+            If the estimator cannot sample.
+        ValueError
+            If an argument is out of range or a class is unknown.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from probgen import GaussianMixture
+        >>> from probgen.plots import SampleGridDisplay
+        >>> model = GaussianMixture(n_components=10, covariance_type="diag", random_state=0).fit(load_digits().data)
+        >>> display = SampleGridDisplay.from_estimator(model, n_samples=50, value_range=(0, 16), random_state=0)
+        >>> display.figure_.savefig("digits.png")  # doctest: +SKIP
+        """
+        model = getattr(estimator, "best_estimator_", estimator)
+        if not hasattr(model, "sample"):
+            raise TypeError(
+                f"estimator must be able to sample; got {estimator!r}, which has no method of that name; put the steps "
+                "into probgen.make_generative_pipeline, or pass a generator."
+            )
+        check_is_fitted(model)
+        check_count("n_cols", n_cols)
+        image_shape = _check_image_shape(image_shape, model.n_features_in_)
+        if n_samples is not None and y is not None:
+            raise ValueError(
+                f"n_samples={n_samples!r} and y={y!r} exclude each other: each class in y gets n_cols draws."
+            )
+        labels = np.atleast_1d(y) if y is not None else getattr(model, "classes_", None)
+        if n_samples is None and labels is not None:
+            X = model.sample(len(labels) * n_cols, y=np.repeat(labels, n_cols), random_state=random_state)
+        else:
+            labels = None
+            X = model.sample(n_cols**2 if n_samples is None else n_samples, random_state=random_state)
+        display = cls(
+            np.asarray(X),
+            image_shape=image_shape,
+            n_cols=n_cols,
+            row_labels=labels,
+            value_range=value_range,
+            feature_names=getattr(model, "feature_names_in_", None),
+        )
+        return display.plot(ax=ax, **imshow_params)
+
+    def plot(self, ax=None, **imshow_params):
+        """Draw the picture.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on. None makes a new figure, through pyplot if the program has imported it, so that
+            `plt.show()` shows it.
+        **imshow_params : dict
+            Passed to matplotlib's `imshow`, such as `cmap` (default "gray").
+
+        Returns
+        -------
+        display : SampleGridDisplay
+            The object itself, with `ax_`, `figure_` and `image_`.
+        """
+        picture = self._heat_map() if self._is_table else self._mosaic()
+        if ax is None:
+            ax = self._new_axes(picture.shape)
+        params = {"cmap": "gray", "vmin": 0.0, "vmax": 1.0, "interpolation": "nearest"}
+        if self._is_table:
+            params |= {"cmap": "viridis", "aspect": "auto"}
+        self.image_ = ax.imshow(picture, **(params | imshow_params))
+        self._label(ax, picture.shape)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+    @property
+    def _is_table(self):
+        return self.image_shape[0] == 1 and self.image_shape[1] > 1
+
+    def _scaled(self):
+        low, high = self.value_range
+        return np.clip((self.X - low) / np.where(high > low, high - low, 1.0), 0.0, 1.0)
+
+    def _heat_map(self):
+        """Rows as they stand, of shape (n, n_features)."""
+        return self._scaled().reshape(len(self.X), -1)
+
+    def _mosaic(self):
+        """Grey images side by side, NaN between them; colour images as RGBA, clear between them."""
+        height, width, channels = self.image_shape
+        n_rows, n_cols = math.ceil(len(self.X) / self.n_cols), min(self.n_cols, len(self.X))
+        images = self._scaled().reshape(-1, height, width, channels)
+        blank, depth = (np.nan, 1) if channels == 1 else (0.0, 4)
+        mosaic = np.full((n_rows * (height + GAP) - GAP, n_cols * (width + GAP) - GAP, depth), blank)
+        for k, image in enumerate(images):
+            top, left = k // n_cols * (height + GAP), k % n_cols * (width + GAP)
+            mosaic[top : top + height, left : left + width, :channels] = image
+            if channels == 3:
+                mosaic[top : top + height, left : left + width, 3] = 1.0
+        return mosaic[:, :, 0] if channels == 1 else mosaic
+
+    def _new_axes(self, shape):
+        """Axes of a new figure whose sides fit the picture."""
+        if self._is_table:
+            size = (min(max(4.0, 0.5 * shape[1]), 12.0), min(max(3.0, 0.05 * shape[0]), 8.0))
+        else:
+            per_pixel = INCHES_PER_IMAGE / max(self.image_shape[:2])
+            size = tuple(max(1.0, per_pixel * side) for side in (shape[1], shape[0]))
+        if "matplotlib.pyplot" in sys.modules:
+            return sys.modules["matplotlib.pyplot"].subplots(figsize=size, layout="constrained")[1]
+        try:
+            from matplotlib.figure import Figure
+        except ImportError as error:
+            raise ImportError(
+                "SampleGridDisplay needs matplotlib; install it with `pip install 'probgen[plot]'`."
+            ) from error
+        return Figure(figsize=size, layout="constrained").subplots()
+
+    def _label(self, ax, shape):
+        """Labels at the middle of what they name, and no frame."""
+        ax.set_xticks([])
+        ax.set_yticks([])
+        ax.tick_params(length=0)
+        for spine in ax.spines.values():
+            spine.set_visible(False)
+        if self.row_labels is not None:
+            step = self.n_cols if self._is_table else self.image_shape[0] + GAP
+            middle = (step - (0 if self._is_table else GAP) - 1) / 2
+            ax.set_yticks(np.minimum(middle + step * np.arange(len(self.row_labels)), shape[0] - 1), self.row_labels)
+        if self._is_table and self.feature_names is not None:
+            ax.set_xticks(np.arange(shape[1]), self.feature_names, rotation=45, ha="right", rotation_mode="anchor")
+
+
+def _check_rows(X):
+    """X as a float array of shape (n, d), neither of them 0."""
+    X = np.asarray(X)
+    if X.ndim != 2 or X.size == 0:
+        raise ValueError(
+            f"X must be of shape (n, n_features), at least one row; got shape {X.shape}; reshape images to "
+            "(n, height * width * channels)."
+        )
+    return X.astype(np.float64)
+
+
+def _check_image_shape(image_shape, n_features):
+    """Return (height, width, channels) for what the user gave."""
+    if image_shape is None:
+        side = math.isqrt(n_features)
+        return (side, side, 1) if side * side == n_features else (1, n_features, 1)
+    shape = tuple(np.atleast_1d(np.asarray(image_shape, dtype=object)))
+    whole = all(isinstance(side, (int, np.integer)) and side >= 1 for side in shape)
+    if not whole or len(shape) not in {2, 3} or shape[2:] not in {(), (1,), (3,)}:
+        raise ValueError(
+            "image_shape must be (height, width) or (height, width, channels) with 1 or 3 channels; "
+            f"got {image_shape!r}."
+        )
+    if math.prod(shape) != n_features:
+        raise ValueError(
+            f"image_shape={image_shape!r} holds {math.prod(shape)} numbers, but rows have {n_features}; "
+            "give the height, width and channels of one image."
+        )
+    return tuple(int(side) for side in (*shape, 1)[:3])
+
+
+def _check_range(value_range, X, *, by_column):
+    """Return (low, high), each a number or an array of shape (d,), from what the user gave or from X."""
+    if value_range is None:
+        return (np.nanmin(X, axis=0), np.nanmax(X, axis=0)) if by_column else (np.nanmin(X), np.nanmax(X))
+    ends = [np.asarray(end, dtype=np.float64) for end in value_range]
+    if len(ends) != 2 or not {end.shape for end in ends} <= {(), (X.shape[1],)} or not np.all(ends[0] <= ends[1]):
+        raise ValueError(
+            f"value_range must be (low, high) with low <= high, numbers or {X.shape[1]} of them; got {value_range!r}."
+        )
+    return tuple(ends)
+
+
+def _check_names(name, values, count):
+    """Return values as strings, one for each of count."""
+    if values is None:
+        return None
+    if len(values) != count:
+        raise ValueError(f"{name} must hold {count} names; got {len(values)}.")
+    return [str(value) for value in values]
