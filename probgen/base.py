@@ -390,18 +390,7 @@ class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
 
     def _class_indices(self, y, n_rows):
         """Indices into classes_ of a label, or of one label for each row."""
-        labels = np.asarray(y)
-        if labels.shape not in {(), (n_rows,)}:
-            raise ValueError(
-                f"y must be one class, or one for each of the {n_rows} rows (in sample: n_samples={n_rows}); "
-                f"got shape {labels.shape}."
-            )
-        known = {label: index for index, label in enumerate(self.classes_.tolist())}
-        labels = labels.reshape(-1).tolist()
-        unknown = [label for label in labels if label not in known]
-        if unknown:
-            raise ValueError(f"y must hold classes seen in fit, {list(known)}; got {unknown[0]!r}.")
-        return np.broadcast_to(np.array([known[label] for label in labels]), n_rows)
+        return class_indices(y, self.classes_, n_rows)
 
 
 class DecoderMixin:
@@ -425,3 +414,19 @@ class DecoderMixin:
         if Z.shape[1] != self._n_features_out:
             raise ValueError(f"Z must have shape (n, {self._n_features_out}), as transform returns; got {Z.shape}.")
         return self._in_container(self._inverse_transform(Z).astype(Z.dtype, copy=False))
+
+
+def class_indices(y, classes, n_rows):
+    """Indices (n_rows,) into classes of a label, or of one label for each row."""
+    labels = np.asarray(y)
+    if labels.shape not in {(), (n_rows,)}:
+        raise ValueError(
+            f"y must be one class, or one for each of the {n_rows} rows (in sample: n_samples={n_rows}); "
+            f"got shape {labels.shape}."
+        )
+    known = {label: index for index, label in enumerate(classes.tolist())}
+    labels = labels.reshape(-1).tolist()
+    unknown = [label for label in labels if label not in known]
+    if unknown:
+        raise ValueError(f"y must hold the classes of the fit, {list(known)}; got {unknown[0]!r}.")
+    return np.broadcast_to(np.array([known[label] for label in labels]), n_rows)
