@@ -1,0 +1,1 @@
+"""Gaussians on plain arrays: formulas that mixtures and other estimators share."""
