@@ -1,0 +1,29 @@
+"""Data sets, embedded or fetched: rows, targets and what they mean in a Bunch, as in `sklearn.datasets`.
+
+A file is looked for in `data_home`, or without it in the folder that the environment variable PROBGEN_DATA_HOME names
+(which is only read) and in the user's cache (`$XDG_CACHE_HOME/probgen`, by default `~/.cache/probgen`). A file found
+nowhere is downloaded from its source, checked against a checksum, and kept in `data_home` or the cache.
+"""
+
+from probgen.datasets._faces import fetch_frey_faces, fetch_lfw_people, fetch_olivetti_faces
+from probgen.datasets._images import (
+    fetch_cifar10,
+    fetch_fashion_mnist,
+    fetch_mnist,
+    load_digits,
+)
+from probgen.datasets._tables import fetch_adbench, fetch_adult, fetch_binary, fetch_uci
+
+__all__ = [
+    "fetch_adbench",
+    "fetch_adult",
+    "fetch_binary",
+    "fetch_cifar10",
+    "fetch_fashion_mnist",
+    "fetch_frey_faces",
+    "fetch_lfw_people",
+    "fetch_mnist",
+    "fetch_olivetti_faces",
+    "fetch_uci",
+    "load_digits",
+]
