@@ -236,7 +236,7 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
                 self,
                 X,
                 y,
-                dtype=[np.float64, np.float32],
+                dtype=np.float32 if _is_single_polars(X) else [np.float64, np.float32],
                 reset=reset,
                 ensure_all_finite="allow-nan" if allow_nan else True,
                 ensure_min_samples=ensure_min_samples,
@@ -430,3 +430,9 @@ def class_indices(y, classes, n_rows):
     if unknown:
         raise ValueError(f"y must hold the classes of the fit, {list(known)}; got {unknown[0]!r}.")
     return np.broadcast_to(np.array([known[label] for label in labels]), n_rows)
+
+
+def _is_single_polars(X):
+    """Whether X is a polars frame of float32 columns, which scikit-learn would read in float64."""
+    dtypes = getattr(X, "dtypes", None)
+    return isinstance(dtypes, list) and all(str(dtype) == "Float32" for dtype in dtypes)

@@ -265,4 +265,5 @@ def _learn_class(method, estimator, label, X, sample_weight):
     try:
         return getattr(estimator, method)(X, **weights)
     except ValueError as error:
-        raise ValueError(f"class {label!r}, which has {len(X)} rows here, could not be learned: {error}") from error
+        rows = "1 row" if len(X) == 1 else f"{len(X)} rows"
+        raise ValueError(f"class {label!r}, which has {rows} here, could not be learned: {error}") from error
