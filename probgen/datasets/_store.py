@@ -71,16 +71,20 @@ def obtain(source, *, data_home, download_if_missing):
         for name in (source.file, source.other_file):
             if name and (folder / name).is_file():
                 return folder / name
+    raw_folder = folders[-1] / source.raw_folder
     if not download_if_missing:
         raise OSError(_missing(source, folders, "and download_if_missing=False"))
     try:
-        raw = source.download() if source.download else _download(source, folders[-1] / source.raw_folder)
+        raw = source.download() if source.download else _download(source, raw_folder)
     except (OSError, ValueError) as error:
-        reason = f"and the download failed ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
-        raise OSError(_missing(source, folders, reason)) from error
+        _remove_if_empty(raw_folder)
+        reason = f"and the download failed ({type(error).__name__}: {_shortened(error)})"
+        raise OSError(_missing(source, folders, reason, raw_folder)) from error
     path = folders[-1] / source.file
-    _write(path, _convert(source, raw, folders[-1] / source.raw_folder))
-    _remove_raw(source, folders[-1] / source.raw_folder)
+    _write(path, _convert(source, raw, raw_folder))
+    for url in source.urls:
+        (raw_folder / _name(url)).unlink(missing_ok=True)
+    _remove_if_empty(raw_folder)
     return path
 
 
@@ -121,21 +125,28 @@ def _fits(array, expected, sizes):
     return all(size == (sizes.setdefault(want, size) if isinstance(want, str) else want) for size, want in pairs)
 
 
-def _missing(source, folders, reason):
-    """The sentence for a file that is nowhere."""
+def _missing(source, folders, reason, raw_folder=None):
+    """The sentence for a file that is nowhere, with the raw files that would serve if raw_folder is given."""
     looked = " or ".join(str(folder) for folder in folders)
     remedy = f"put {source.file} into {folders[0]}"
-    if source.urls:
-        remedy += f", or what {_listed(source.urls)} offers into {folders[-1] / source.raw_folder}"
+    if raw_folder is not None and source.urls:
+        names = [_name(url) for url in source.urls]
+        shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        remedy += f", or into {raw_folder} what {next(iter(source.urls)).rsplit('/', 1)[0]} offers ({shown})"
     return (
         f"{source.file} is not in {looked}, {reason}; {remedy}, or name its folder by data_home or PROBGEN_DATA_HOME."
     )
 
 
-def _listed(urls):
-    """The first addresses of urls."""
-    shown = list(urls)[:4]
-    return ", ".join(shown) + (f" and {len(urls) - 4} more" if len(urls) > 4 else "")
+def _name(url):
+    """Name of the file at an address."""
+    return url.rsplit("/", 1)[-1]
+
+
+def _shortened(error):
+    """The beginning of an error's text, on one line."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 90 else text[:87] + "..."
 
 
 def _not_as_expected(path, source, found):
@@ -155,7 +166,7 @@ def _download(source, folder):
             f"or put the file into {folder.parent}."
         ) from error
     return [
-        Path(pooch.retrieve(url, known_hash, fname=url.rsplit("/", 1)[-1], path=folder)).read_bytes()
+        Path(pooch.retrieve(url, known_hash, fname=_name(url), path=folder)).read_bytes()
         for url, known_hash in source.urls.items()
     ]
 
@@ -196,9 +207,7 @@ def _write(path, content):
         raise
 
 
-def _remove_raw(source, folder):
-    """Remove the raw files of a converted source, and their folder if nothing else is in it."""
-    for url in source.urls:
-        (folder / url.rsplit("/", 1)[-1]).unlink(missing_ok=True)
+def _remove_if_empty(folder):
+    """Remove a folder that nothing is in."""
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
