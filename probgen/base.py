@@ -242,12 +242,10 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
                 ensure_min_samples=ensure_min_samples,
             )
         except ValueError as error:
-            if "X contains NaN" not in str(error):
+            sentence = _explain(str(error), type(self).__name__)
+            if sentence is None:
                 raise
-            raise ValueError(
-                f"X contains NaN, which {type(self).__name__} cannot take; GaussianMixture and GaussianBayes "
-                "marginalise missing values, and GaussianMixture.impute fills them in."
-            ) from error
+            raise ValueError(sentence) from error
         if reset:
             self._dtype = (checked if isinstance(y, str) else checked[0]).dtype
         return checked
@@ -436,3 +434,16 @@ def _is_single_polars(X):
     """Whether X is a polars frame of float32 columns, which scikit-learn would read in float64."""
     dtypes = getattr(X, "dtypes", None)
     return isinstance(dtypes, list) and all(str(dtype) == "Float32" for dtype in dtypes)
+
+
+def _explain(message, model):
+    """A sentence with a remedy in place of one of scikit-learn's, or None where its own will do."""
+    if "X contains NaN" in message:
+        return (
+            f"X contains NaN, which {model} cannot take; GaussianMixture and GaussianBayes marginalise missing "
+            "values, and GaussianMixture.impute fills them in."
+        )
+    if "could not convert string" in message:
+        value = message.rsplit(": ", 1)[-1].removeprefix("np.str_(").removesuffix(")")
+        return f"X must hold numbers; got the string {value}; encode categories first, such as with OrdinalEncoder."
+    return None
