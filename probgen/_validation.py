@@ -1,5 +1,6 @@
 """Checks of arguments, each with one sentence that names the argument, the expectation, the value and a remedy."""
 
+import math
 from numbers import Integral, Real
 
 import numpy as np
@@ -13,7 +14,7 @@ def check_count(name, value, *, low=1, hint=""):
 
 def check_real(name, value, *, low=-np.inf, high=np.inf, hint=""):
     """Raise unless value is a finite number in [low, high] (NumPy scalars count, booleans do not)."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not np.isfinite(value) or not low <= value <= high:
+    if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value) or not low <= value <= high:
         expected = f" in [{low:g}, {high:g}]" if high < np.inf else f" >= {low:g}" if low > -np.inf else ""
         raise ValueError(f"{name} must be a finite number{expected}; got {value!r}.{_remedy(hint)}")
 
@@ -62,7 +63,7 @@ def check_generator(random_state, name="random_state"):
         return random_state
     if isinstance(random_state, np.random.RandomState):
         return np.random.default_rng(random_state.randint(0, 2**32, size=4, dtype=np.uint64))
-    if isinstance(random_state, Integral) and not isinstance(random_state, bool) and random_state >= 0:
+    if isinstance(random_state, Integral) and not isinstance(random_state, bool) and int(random_state) >= 0:
         return np.random.default_rng(int(random_state))
     raise ValueError(f"{name} must be None, an integer >= 0, a RandomState or a Generator; got {random_state!r}.")
 

@@ -103,10 +103,12 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
     - `_transform(X)`, an array of shape (n, k), and `_n_features_out`, the k;
     - optionally `_sample_given(conditions, generator)`, one row for each row of a `Conditions`.
 
-    It states its `_likelihood`, and sets the input tags for what it eats.
+    It states its `_likelihood` where that is not an exact density, and sets the input tags for what it eats.
     """
 
-    _likelihood = Likelihood()
+    @property
+    def _likelihood(self):
+        return Likelihood()
 
     @property
     def _takes_conditions(self):
@@ -391,7 +393,7 @@ class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
         return class_indices(y, self.classes_, n_rows)
 
 
-class DecoderMixin:
+class DecoderMixin(GeneratorMixin):
     """Promise of a generator that maps representations back to rows; it writes `_inverse_transform(Z)`."""
 
     def inverse_transform(self, Z):

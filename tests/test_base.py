@@ -88,7 +88,7 @@ class ClassGaussian(ClassGeneratorMixin, BaseEstimator):
         return self.means_[indices] + np.sqrt(self.variances_[indices]) * noise
 
 
-class ProbabilisticPCA(DecoderMixin, GeneratorMixin, BaseEstimator):
+class ProbabilisticPCA(DecoderMixin, BaseEstimator):
     """Rows W z + mean + noise (Tipping and Bishop, 1999); `transform` gives the mean of z."""
 
     def __init__(self, n_components=1, *, random_state=None):
