@@ -10,15 +10,18 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BayesClassifier": "probgen.estimators",
+    "Dequantizer": "probgen.preprocessing",
     "GaussianBayes": "probgen.estimators",
     "GaussianMixture": "probgen.estimators",
     "GenerativePipeline": "probgen.pipeline",
     "Likelihood": "probgen.base",
+    "LogitTransformer": "probgen.preprocessing",
     "RowBlocks": "probgen.row_blocks",
     "get_likelihood": "probgen.base",
+    "log_abs_det_jacobian": "probgen.pipeline",
     "make_generative_pipeline": "probgen.pipeline",
 }
-_SUBMODULES = ("base", "datasets", "estimators", "pipeline", "plots")
+_SUBMODULES = ("base", "datasets", "estimators", "pipeline", "plots", "preprocessing")
 
 __all__ = sorted([*_HOMES, *_SUBMODULES])
 

@@ -1,0 +1,401 @@
+"""How each preprocessing step stretches volume, where its outputs can lie, and how it is undone.
+
+A density p(z) of a step's outputs z = f(x) is a density p(f(x)) |det J(x)| of its inputs. The functions here are
+told apart by the type of the step, and both public ones can be taught new types.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import singledispatch
+
+import numpy as np
+from scipy import stats
+from sklearn.compose import ColumnTransformer
+from sklearn.decomposition import PCA
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MaxAbsScaler,
+    MinMaxScaler,
+    PowerTransformer,
+    QuantileTransformer,
+    RobustScaler,
+    StandardScaler,
+)
+from sklearn.utils import check_array
+from sklearn.utils.validation import check_is_fitted
+
+# QuantileTransformer takes anything closer to an end of its range than this for the end itself.
+QUANTILE_EDGE = 1e-7
+
+
+@singledispatch
+def log_abs_det_jacobian(step, X):
+    """Return log|det J| of a fitted step at each row that goes into it.
+
+    Parameters
+    ----------
+    step : fitted transformer
+        One of scikit-learn's StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler, PowerTransformer,
+        QuantileTransformer, PCA, FunctionTransformer (see `register_function_jacobian`), ColumnTransformer and
+        Pipeline; a Dequantizer or LogitTransformer; or of a type that was registered.
+    X : array-like of shape (n, n_features)
+        Rows that go into the step. Missing values count for nothing where columns are mapped one by one.
+
+    Returns
+    -------
+    log_abs_det : ndarray of shape (n,)
+        In nats; -inf for rows that no draw can reach.
+
+    Raises
+    ------
+    TypeError
+        If nobody has registered the type of step.
+    ValueError
+        If the step gives no density: it merges points (clipping, ties) or drops dimensions.
+
+    Notes
+    -----
+    Register a step of your own by its type, and its image with `step_image` if that is not the whole space. The step
+    also needs an `inverse_transform`, with which draws run backwards.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.base import BaseEstimator, TransformerMixin
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from probgen.pipeline import log_abs_det_jacobian, step_image
+    >>> log_abs_det_jacobian(StandardScaler().fit([[0.0], [4.0]]), [[1.0]])  # scale 2
+    array([-0.69314718])
+    >>> class Square(TransformerMixin, BaseEstimator):
+    ...     def fit(self, X, y=None):
+    ...         return self
+    ...     def transform(self, X):
+    ...         return np.square(X)  # of positive numbers
+    ...     def inverse_transform(self, X):
+    ...         return np.sqrt(X)
+    >>> @log_abs_det_jacobian.register
+    ... def _(step: Square, X):
+    ...     return np.log(2.0 * np.asarray(X)).sum(axis=1)
+    >>> @step_image.register
+    ... def _(step: Square):
+    ...     return 0.0, np.inf
+    """
+    name = type(step).__name__
+    raise TypeError(
+        f"log|det J| of {name} is not known, so the density of its inputs is not; register it with "
+        f"probgen.pipeline.log_abs_det_jacobian.register({name})."
+    )
+
+
+@singledispatch
+def step_image(step):
+    """Return the box in which the outputs of a fitted step lie.
+
+    Parameters
+    ----------
+    step : fitted transformer
+        Of any type; one that nobody has registered is taken to reach everywhere.
+
+    Returns
+    -------
+    box : tuple (low, high) or None
+        Ends of the box, numbers or arrays of shape (n_outputs,), infinite where open; None for the whole space.
+
+    Notes
+    -----
+    Draws outside the box have no inverse: a `GenerativePipeline` draws them again and divides the density by the
+    probability of the box.
+
+    Examples
+    --------
+    >>> from sklearn.preprocessing import QuantileTransformer
+    >>> from probgen.pipeline import step_image
+    >>> step_image(QuantileTransformer(n_quantiles=2).fit([[3.0], [4.0]]))
+    (0.0, 1.0)
+    """
+    return None
+
+
+@dataclass(frozen=True)
+class FunctionJacobian:
+    """What is known of a function of a FunctionTransformer; see `register_function_jacobian`."""
+
+    log_abs_det: Callable
+    inverse: Callable | None = None
+    image: tuple | None = None
+    increasing: bool = False
+
+
+_FUNCTIONS = {}
+
+
+def register_function_jacobian(func, log_abs_det, *, inverse=None, image=None, increasing=False):
+    """Tell pipelines log|det J| of the `func` of a FunctionTransformer.
+
+    Known from the start are `np.log`, `np.log1p`, `np.exp`, `np.sqrt` and `np.arcsinh`, with their inverses.
+
+    Parameters
+    ----------
+    func : callable
+        The very function that the FunctionTransformer gets.
+    log_abs_det : callable
+        Called with a float64 array of shape (n, n_features) and the `kw_args` of the FunctionTransformer; returns an
+        array of shape (n,), in nats.
+    inverse : callable, default=None
+        Undoes func where the FunctionTransformer has no `inverse_func`.
+    image : tuple (low, high), default=None
+        Box in which the outputs lie, as `step_image` returns it; None for the whole space.
+    increasing : bool, default=False
+        Whether func maps every column alone, by an increasing function, so that `given` passes through it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from probgen.pipeline import register_function_jacobian
+    >>> def cube(X):
+    ...     return np.power(X, 3)
+    >>> register_function_jacobian(
+    ...     cube, lambda X: np.log(3.0 * X**2).sum(axis=1), inverse=np.cbrt, increasing=True
+    ... )
+    """
+    for name, value in {"func": func, "log_abs_det": log_abs_det}.items():
+        if not callable(value):
+            raise TypeError(f"{name} must be callable; got {value!r}.")
+    _FUNCTIONS[func] = FunctionJacobian(log_abs_det, inverse, image, increasing)
+
+
+def function_jacobian(step):
+    """The FunctionJacobian of a FunctionTransformer, or None."""
+    if step.func is None:
+        return _IDENTITY
+    try:
+        return _FUNCTIONS.get(step.func)
+    except TypeError:  # a callable without a hash
+        return None
+
+
+def sum_observed(slopes, X):
+    """Row sums of (n, d) log-slopes over the entries of X that are there."""
+    return np.where(np.isnan(X), 0.0, slopes).sum(axis=1)
+
+
+def column_blocks(step):
+    """(name, inner step, input indices, output slice) of the parts of a fitted ColumnTransformer, each column once."""
+    if step.transformer_weights:
+        raise ValueError("ColumnTransformer must have no transformer_weights in a pipeline that knows its density.")
+    seen = set()
+    for name, inner, _ in step.transformers_:
+        indices = list(step._transformer_to_input_indices[name])
+        if not indices:
+            continue
+        if isinstance(inner, str) and inner == "drop":
+            raise ValueError(
+                f"ColumnTransformer drops {len(indices)} of {step.n_features_in_} columns ({name!r}), so its rows have "
+                "no density and no way back; keep them with remainder='passthrough'."
+            )
+        if seen & set(indices):
+            raise ValueError(f"ColumnTransformer must use each column once; {name!r} uses one for the second time.")
+        seen |= set(indices)
+        yield name, inner, indices, step.output_indices_[name]
+
+
+def _rows(step, X):
+    """X as a float64 array, of a step that is fitted."""
+    check_is_fitted(step)
+    return check_array(X, dtype=np.float64, ensure_all_finite="allow-nan")
+
+
+def _scaled(step, X, log_slopes):
+    """log|det J| of an affine map by columns, from its log-slopes of shape (d,)."""
+    X = _rows(step, X)
+    return sum_observed(np.broadcast_to(log_slopes, X.shape), X)
+
+
+def _no_clipping(step):
+    if getattr(step, "clip", False):
+        raise ValueError(
+            f"{type(step).__name__} with clip=True moves all values outside its range to one point, and a point with "
+            "probability has no density; set clip=False."
+        )
+
+
+@log_abs_det_jacobian.register(type(None))
+@log_abs_det_jacobian.register(str)
+def _(step, X):
+    if step not in (None, "passthrough"):
+        raise TypeError(f"A step must be a transformer, 'passthrough' or None; got {step!r}.")
+    return np.zeros(len(X))
+
+
+@log_abs_det_jacobian.register(StandardScaler)
+@log_abs_det_jacobian.register(RobustScaler)
+@log_abs_det_jacobian.register(MaxAbsScaler)
+def _(step, X):
+    _no_clipping(step)
+    check_is_fitted(step)
+    return _scaled(step, X, 0.0 if step.scale_ is None else -np.log(step.scale_))
+
+
+@log_abs_det_jacobian.register
+def _(step: MinMaxScaler, X):
+    _no_clipping(step)
+    check_is_fitted(step)
+    return _scaled(step, X, np.log(step.scale_))
+
+
+@log_abs_det_jacobian.register
+def _(step: PowerTransformer, X):
+    X = _rows(step, X)
+    if step.method == "box-cox":
+        if np.nanmin(X, initial=np.inf) <= 0.0:
+            raise ValueError(f"X must be positive for the Box-Cox transformation; got {np.nanmin(X):g}.")
+        slopes = (step.lambdas_ - 1.0) * np.log(X)
+    else:
+        slopes = (step.lambdas_ - 1.0) * np.sign(X) * np.log1p(np.abs(X))
+    if step.standardize:
+        slopes = slopes - np.log(step._scaler.scale_)
+    return sum_observed(slopes, X)
+
+
+@step_image.register
+def _(step: PowerTransformer):
+    check_is_fitted(step)
+    lambdas = np.asarray(step.lambdas_, dtype=np.float64)
+    low, high = np.full(len(lambdas), -np.inf), np.full(len(lambdas), np.inf)
+    if step.method == "box-cox":
+        low[lambdas > 0.0] = -1.0 / lambdas[lambdas > 0.0]
+    else:
+        low[lambdas > 2.0] = -1.0 / (lambdas[lambdas > 2.0] - 2.0)
+    high[lambdas < 0.0] = -1.0 / lambdas[lambdas < 0.0]
+    if np.isinf(low).all() and np.isinf(high).all():
+        return None
+    if step.standardize:
+        low, high = ((end - step._scaler.mean_) / step._scaler.scale_ for end in (low, high))
+    return low, high
+
+
+@log_abs_det_jacobian.register
+def _(step: QuantileTransformer, X):
+    X = _rows(step, X)
+    slopes = [_quantile_log_slopes(step, column, j) for j, column in enumerate(X.T)]
+    return sum_observed(np.column_stack(slopes), X)
+
+
+def _quantile_log_slopes(step, x, j):
+    """(n,) log-slopes of column j of a QuantileTransformer at x, -inf outside the range that it has seen."""
+    quantiles, references = step.quantiles_[:, j].astype(np.float64), step.references_
+    widths = np.diff(quantiles)
+    if not len(widths) or widths.min() <= 0.0:
+        value = quantiles[0] if not len(widths) else quantiles[np.argmin(widths)]
+        raise ValueError(
+            f"QuantileTransformer has tied quantiles in column {j}, at {value:g}: many rows share that "
+            "value, and a point with probability has no density; lower n_quantiles, or dequantize the column first."
+        )
+    normal = step.output_distribution == "normal"
+    if normal and quantiles[-1] - quantiles[0] < 1e3 * QUANTILE_EDGE:
+        raise ValueError(
+            f"QuantileTransformer merges values within {QUANTILE_EDGE:g} of the ends of its range, which is much of "
+            f"column {j}, as that spans only {quantiles[-1] - quantiles[0]:g}; put a StandardScaler before it."
+        )
+    cells = np.clip(np.searchsorted(quantiles, x, side="right") - 1, 0, len(widths) - 1)
+    slopes = np.log(np.diff(references) / widths)[cells]
+    if normal:
+        u = np.clip(np.interp(x, quantiles, references), QUANTILE_EDGE, 1.0 - QUANTILE_EDGE)
+        slopes = slopes - stats.norm.logpdf(stats.norm.ppf(u))
+    return np.where((x < quantiles[0]) | (x > quantiles[-1]), -np.inf, slopes)
+
+
+@step_image.register
+def _(step: QuantileTransformer):
+    end = stats.norm.isf(QUANTILE_EDGE)
+    return (-end, end) if step.output_distribution == "normal" else (0.0, 1.0)
+
+
+@log_abs_det_jacobian.register
+def _(step: PCA, X):
+    check_is_fitted(step)
+    kept, d = step.components_.shape
+    if kept < d:
+        raise ValueError(
+            f"PCA keeps {kept} of {d} dimensions, so its rows lie on a plane and have no density over all {d}; keep "
+            "all with n_components=None, or do without score and score_samples."
+        )
+    log_det = 0.0
+    if step.whiten:
+        variances = step.explained_variance_.astype(np.float64)
+        if not np.sqrt(variances.min() / variances.max()) > d * np.finfo(step.explained_variance_.dtype).eps:
+            raise ValueError("PCA with whiten=True divides by a variance of zero here; set whiten=False.")
+        log_det = -0.5 * np.sum(np.log(variances))
+    return np.full(len(X), log_det)
+
+
+@log_abs_det_jacobian.register
+def _(step: FunctionTransformer, X):
+    known = function_jacobian(step)
+    if known is None:
+        raise TypeError(
+            f"log|det J| of FunctionTransformer(func={step.func!r}) is not known; register it with "
+            "probgen.pipeline.register_function_jacobian(func, log_abs_det)."
+        )
+    X = check_array(X, dtype=np.float64, ensure_all_finite="allow-nan")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_det = np.asarray(known.log_abs_det(X, **(step.kw_args or {})))
+    if log_det.shape != (len(X),):
+        raise ValueError(f"log_abs_det of {step.func!r} must return shape ({len(X)},); got {log_det.shape}.")
+    if not np.isfinite(log_det).all():
+        row = X[np.argmin(np.isfinite(log_det))]
+        raise ValueError(f"X must lie where {step.func!r} has a finite derivative; got the row {row}; move it first.")
+    return log_det
+
+
+@step_image.register
+def _(step: FunctionTransformer):
+    known = function_jacobian(step)
+    return None if known is None else known.image
+
+
+@log_abs_det_jacobian.register
+def _(step: ColumnTransformer, X):
+    check_is_fitted(step)
+    total = np.zeros(len(X))
+    for _, inner, indices, _ in column_blocks(step):
+        total += log_abs_det_jacobian(inner, _take_columns(step, X, indices))
+    return total
+
+
+def _take_columns(step, X, indices):
+    """Columns of X by name if it has names, as the ColumnTransformer finds them, and otherwise by position."""
+    if hasattr(X, "columns") and hasattr(step, "feature_names_in_"):
+        return X[list(step.feature_names_in_[indices])]
+    if hasattr(X, "columns"):
+        return X[[X.columns[j] for j in indices]]
+    return np.asarray(X)[:, indices]
+
+
+@log_abs_det_jacobian.register
+def _(step: Pipeline, X):
+    total = np.zeros(len(X))
+    for _, inner in step.steps:
+        total = total + log_abs_det_jacobian(inner, X)
+        if inner is not None and not isinstance(inner, str):
+            X = inner.transform(X)
+    return total
+
+
+_IDENTITY = FunctionJacobian(lambda X: np.zeros(len(X)), inverse=lambda Z: Z, increasing=True)
+
+for _func, _log_slope, _inverse, _image in (
+    (np.log, lambda x: -np.log(x), np.exp, None),
+    (np.log1p, lambda x: -np.log1p(x), np.expm1, None),
+    (np.exp, lambda x: x, np.log, (0.0, np.inf)),
+    (np.sqrt, lambda x: -0.5 * np.log(4.0 * x), np.square, (0.0, np.inf)),
+    (np.arcsinh, lambda x: -0.5 * np.log1p(x**2), np.sinh, None),
+):
+    register_function_jacobian(
+        _func,
+        lambda X, _log_slope=_log_slope: sum_observed(_log_slope(X), X),
+        inverse=_inverse,
+        image=_image,
+        increasing=True,
+    )
