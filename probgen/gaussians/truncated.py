@@ -18,6 +18,8 @@ SQRT_2PI = np.sqrt(2.0 * np.pi)
 TINY = 1e-150  # an interval without width counts as this wide, so that ratios of probabilities stay finite
 SHORT = 1e-5  # over this length exp(-z**2 / 2) is an exponential, up to 1e-10 of its value
 NODES, NODE_WEIGHTS = np.polynomial.legendre.leggauss(8)
+FINE_NODES, FINE_NODE_WEIGHTS = np.polynomial.legendre.leggauss(64)
+REACH = 9.0  # at this distance from its mode the normal density has dropped below rounding error
 SOBOL_LOG2_POINTS = 13
 SOBOL_SEED = 2017
 MAX_NEWTON_STEPS = 200
@@ -91,7 +93,8 @@ def log_rectangle_probability(mean, covariance, low, high):
     """Return log P(low <= x <= high) for x ~ N(mean, covariance).
 
     Closed form where the bounded features are independent; otherwise quasi Monte Carlo with 8192 fixed points, so that
-    the answer is deterministic, with a relative error of the probability typically below 1e-4, rare events included.
+    the answer is deterministic. The relative error of the probability is typically below 1e-5 up to 5 bounded features
+    and below 1e-4 up to 20, rare events included; 20 features on nearly 6 dimensions can reach 1e-2.
 
     Parameters
     ----------
@@ -166,7 +169,8 @@ def sample_truncated_normal(mean, covariance, low, high, n_samples, generator):
     ValueError
         If shapes disagree, a value is NaN or low exceeds high.
     RuntimeError
-        If 1,000,000 + 1,000 * n_samples proposals do not suffice; this takes many strongly dependent bounded features.
+        If 1,000,000 + 1,000 * n_samples proposals do not suffice, or rounding breaks the bound that makes draws exact.
+        Both take intervals that all but contradict a nearly singular covariance.
 
     References
     ----------
@@ -225,12 +229,8 @@ def _accept(proposal, n_samples, generator):
     if m == 0:
         return np.empty((0, n_samples))
     accepted, n_accepted, n_proposed = [], 0, 0
+    ceiling = proposal.log_bound + 1e-3 + 1e-9 * abs(proposal.log_bound)
     while n_accepted < n_samples:
-        if n_proposed >= FREE_PROPOSALS + PROPOSALS_PER_DRAW * n_samples:
-            raise RuntimeError(
-                f"Only {n_accepted} of the {n_samples} rows were found in {n_proposed} proposals, for {m} dependent "
-                "features with intervals; widen some intervals, leave some open, or ask for fewer rows."
-            )
         rate = (n_accepted + 1) / (n_proposed + 1)
         n = int(min(MAX_BATCH, 1.1 * (n_samples - n_accepted) / rate + 16))
         z, log_ratios, ends = proposal.draw(generator.random((m - 1, n)))
@@ -239,28 +239,33 @@ def _accept(proposal, n_samples, generator):
         accepted.append(np.vstack([z[:, keep], last]))
         n_accepted += len(last)
         n_proposed += n
+        hopeless = n_proposed >= FREE_PROPOSALS + PROPOSALS_PER_DRAW * n_samples and n_accepted < n_samples
+        if hopeless or np.any(log_ratios > ceiling):
+            raise RuntimeError(
+                f"{n_accepted} of {n_samples} rows came out of {n_proposed} proposals for {m} dependent features with "
+                "intervals; widen some intervals or leave some open, for they may contradict the covariance."
+            )
     return np.hstack([np.empty((m, 0)), *accepted])[:, :n_samples]
 
 
 def _separate(covariance, low, high):
     """Order (d,) and factor (d, d) of a Cholesky decomposition, bounded features first, and their tilted proposal."""
-    order, factor, expected = _ordered_cholesky(covariance, low, high)
+    order, factor = _ordered_cholesky(covariance, low, high)
     m = np.count_nonzero(np.isfinite(low) | np.isfinite(high))
     scale = np.diag(factor)[:m]
     slopes = np.tril(factor[:m, :m], -1) / scale[:, None]
     low, high = low[order[:m]] / scale, high[order[:m]] / scale
-    tilt, log_bound = _saddle_point(slopes, low, high, expected[:m])
+    tilt, log_bound = _saddle_point(slopes, low, high)
     return order, factor, _TiltedProposal(slopes, low, high, tilt, log_bound)
 
 
 def _ordered_cholesky(covariance, low, high):
     """Cholesky factor with the least probable interval first, each given those before at their truncated means.
 
-    Features without an interval come last. Returns the order (d,), the factor of covariance[order][:, order], and the
-    truncated means (d,) of the separated standard normals.
+    Features without an interval come last. Returns the order (d,) and the factor of covariance[order][:, order].
     """
     d = len(low)
-    order, expected = np.arange(d), np.zeros(d)
+    order = np.arange(d)
     factor, shift, variance = np.zeros((d, d)), np.zeros(d), np.diag(covariance).copy()
     floor = np.maximum(np.finfo(np.float64).eps * variance, TINY)
     is_open = np.isneginf(low) & np.isposinf(high)
@@ -271,49 +276,60 @@ def _ordered_cholesky(covariance, low, high):
         log_probability, means, _ = _truncated_moments(*ends)
         pick = np.argmin(np.where(is_open[rest], np.inf, log_probability))
         order[[j, j + pick]] = order[[j + pick, j]]
-        expected[j] = means[pick]
         this, later = order[j], order[j + 1 :]
         factor[this, j] = scale[pick]
         factor[later, j] = (covariance[later, this] - factor[later, :j] @ factor[this, :j]) / scale[pick]
         variance[later] -= factor[later, j] ** 2
-        shift[later] += factor[later, j] * expected[j]
-    return order, factor[order], expected
+        shift[later] += factor[later, j] * means[pick]
+    return order, factor[order]
 
 
-def _saddle_point(slopes, low, high, z):
-    """Minimax tilt (m,) and log bound of the separated problem, by damped Newton steps from z (m,) and tilt 0."""
-    n = max(len(low) - 1, 0)
-    point = np.concatenate([z[:n], np.zeros(n)])
-    log_ratio, gradient, jacobian = _log_ratio_derivatives(point, slopes, low, high)
+def _saddle_point(slopes, low, high):
+    """Minimax tilt (m,) and log bound of the separated problem, by damped Newton ascent.
+
+    A tilt has one z that minimises psi over tilts there, its vector of truncated means, which is found by forward
+    substitution and lies inside the rectangle; the ascent is over tilts, on the concave min over tilts of psi(z, tilt).
+    """
+    tilt = np.zeros(len(low))
+    state = _forward_means(tilt, slopes, low, high)
+    last_gain = np.inf
     for _ in range(MAX_NEWTON_STEPS):
-        size = np.linalg.norm(gradient)
-        if size <= 1e-12 * (1.0 + np.linalg.norm(point)):
+        try:
+            step, gain = _newton_step(tilt, slopes, *state)
+        except np.linalg.LinAlgError:
             break
-        step = np.linalg.solve(jacobian, gradient)
+        if gain < 1e-20 or (gain < 1e-6 and gain > 0.25 * last_gain):
+            break
+        least = state[0] - 1e-13 * (1.0 + abs(state[0]))
         for shrink in 0.5 ** np.arange(40):
-            trial = _log_ratio_derivatives(point - shrink * step, slopes, low, high)
-            if np.linalg.norm(trial[1]) < (1.0 - 1e-4 * shrink) * size:
+            trial = _forward_means(tilt + shrink * step, slopes, low, high)
+            if trial[0] >= least + 1e-4 * shrink * gain:
                 break
         else:
             break
-        point = point - shrink * step
-        log_ratio, gradient, jacobian = trial
-    return np.append(point[n:], np.zeros(len(low) - n)), log_ratio
+        tilt, state, last_gain = tilt + shrink * step, trial, gain
+    return tilt, state[0]
 
 
-def _log_ratio_derivatives(point, slopes, low, high):
-    """psi at point = (z[:-1], tilt[:-1]), its gradient (2m - 2,) and Jacobian of the gradient (2m - 2, 2m - 2)."""
-    n = len(point) // 2
-    z, tilt = np.zeros(len(low)), np.zeros(len(low))
-    z[:n], tilt[:n] = point[:n], point[n:]
-    shift = slopes @ z + tilt
-    log_probability, mean, variance = _truncated_moments(low - shift, high - shift)
-    log_ratio = np.sum(log_probability + tilt * (0.5 * tilt - z))
-    gradient = np.concatenate([mean @ slopes - tilt, tilt - z + mean]).reshape(2, -1)[:, :n].ravel()
+def _forward_means(tilt, slopes, low, high):
+    """psi at tilt (m,) and its z, and the means and variances (m,) of the separated normals less their tilts."""
+    z, log_probability, variance = np.zeros_like(tilt), np.zeros_like(tilt), np.zeros_like(tilt)
+    for j in range(len(tilt)):
+        shift = slopes[j] @ z + tilt[j]
+        log_probability[j], mean, variance[j] = _truncated_moments(low[j] - shift, high[j] - shift)
+        z[j] = tilt[j] + mean
+    return np.sum(log_probability + tilt * (0.5 * tilt - z)), z - tilt, variance
+
+
+def _newton_step(tilt, slopes, _, mean, variance):
+    """Step (m,) of the tilts towards the saddle point, and twice the gain in psi that it promises."""
+    n = max(len(tilt) - 1, 0)
+    gradient = (mean @ slopes - tilt)[:n]
     curved = (variance - 1.0)[:, None] * slopes
     across = curved[:n, :n] - np.eye(n)
-    along = (slopes.T @ curved)[:n, :n]
-    return log_ratio, gradient, np.block([[along, across.T], [across, np.diag(variance[:n])]])
+    hessian = np.block([[(slopes.T @ curved)[:n, :n], across.T], [across, np.diag(variance[:n])]])
+    move = np.linalg.solve(hessian, np.concatenate([-gradient, np.zeros(n)]))
+    return np.append(move[n:], np.zeros(len(tilt) - n)), gradient @ move[:n]
 
 
 @lru_cache(maxsize=32)
@@ -340,23 +356,23 @@ def _quantile(uniforms, low, high):
 
 
 def _truncated_moments(low, high):
-    """Log probability, mean and variance of a standard normal restricted to [low, high], elementwise."""
-    near = _nearest(low, high)
-    log_scaled = _log_scaled_probability(low, high)
+    """Log probability, mean and variance of a standard normal restricted to [low, high], elementwise.
+
+    By quadrature from the likelier end to where the density is lost in rounding, so that nothing cancels in the tails.
+    """
+    on_left = high < 0.0
+    start = np.maximum(np.where(on_left, -high, low), -REACH)
+    near, before = np.maximum(start, 0.0), np.maximum(-start, 0.0)
+    width = np.minimum(np.where(on_left, -low, high) - start, before + REACH**2 / (near + np.hypot(near, REACH)))
+    steps = 0.5 * np.maximum(width, TINY)[..., None] * (1.0 + FINE_NODES)
+    weights = FINE_NODE_WEIGHTS * np.exp(-steps * (start[..., None] + 0.5 * steps) - 0.5 * before[..., None] ** 2)
+    total = weights.sum(axis=-1)
+    weights /= total[..., None]
+    advance = np.sum(weights * steps, axis=-1)
+    variance = np.sum(weights * (steps - advance[..., None]) ** 2, axis=-1)
     with np.errstate(over="ignore"):
-        at_low = np.exp(-0.5 * (low - near) * (low + near) - log_scaled) / SQRT_2PI
-        at_high = np.exp(-0.5 * (high - near) * (high + near) - log_scaled) / SQRT_2PI
-        # The clips hold for every log-concave tail and every bounded variable; they end the cancellation below.
-        mean = np.clip(at_low - at_high, low, high)
-        variance = 1.0 + _product(low, at_low) - _product(high, at_high) - mean**2
-        log_probability = log_scaled - 0.5 * near**2
-        limit = np.minimum(1.0, np.minimum(0.25 * (high - low) ** 2, 1.0 / np.maximum(near, TINY) ** 2))
-    return log_probability, mean, np.clip(variance, 0.0, limit)
-
-
-def _product(end, density):
-    """end * density, 0 at an infinite end."""
-    return np.where(np.isfinite(end), end, 0.0) * density
+        log_probability = np.log(0.5 * np.maximum(width, TINY) / SQRT_2PI * total) - 0.5 * near**2
+    return log_probability, np.where(on_left, -1.0, 1.0) * (start + advance), variance
 
 
 def _log_interval(low, high):

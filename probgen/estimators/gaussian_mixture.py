@@ -1,0 +1,654 @@
+"""Gaussian mixtures by expectation-maximization."""
+
+import time
+import warnings
+from dataclasses import replace
+
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted
+
+from probgen._validation import check_choice, check_count, check_generator, check_real, check_weights, spawn_generator
+from probgen.base import GeneratorMixin
+from probgen.gaussians import conditional
+from probgen.gaussians.em import Engine, Rows, log_sum_exp, run_em
+from probgen.gaussians.low_rank import LowRankComponents
+from probgen.gaussians.starts import FAMILIES, INIT_PARAMS, start_components, survey
+from probgen.row_blocks import RowBlocks
+from probgen.training.devices import resolve_device
+
+
+class GaussianMixture(GeneratorMixin, BaseEstimator):
+    r"""Gaussian mixture, fitted by expectation-maximization.
+
+    .. math:: p(x) = \sum_k \pi_k \, N(x; \mu_k, \Sigma_k)
+
+    A drop-in for scikit-learn's class of that name, but for `sample`, which returns the rows alone. Beyond it: sample
+    weights, missing values (NaN), conditional draws, low-rank covariances, incremental and out-of-core fits, CUDA,
+    and repairs instead of errors where a component is empty or a covariance singular.
+
+    Parameters
+    ----------
+    n_components : int, default=1
+        Number of components, K.
+    covariance_type : {"full", "tied", "diag", "spherical", "low_rank"}, default="full"
+        A matrix for each component, one matrix for all, variances, one variance, or a mixture of factor analysers:
+        `n_factors` directions and independent noise, which is what image-sized rows need.
+    tol : float, default=1e-3
+        EM stops once the mean log-likelihood of a row changes by less, in nats.
+    reg_covar : float, default=1e-6
+        Added to all variances, in squared units of X; at least 0.
+    max_iter : int, default=100
+        Most EM iterations; 0 keeps the start.
+    n_init : int, default=1
+        Number of starts, of which the best is kept.
+    init_params : {"kmeans", "k-means++", "random_from_data", "random"}, default="kmeans"
+        How responsibilities start.
+    weights_init : array-like of shape (n_components,), default=None
+        Weights to start from.
+    means_init : array-like of shape (n_components, n_features), default=None
+        Means to start from.
+    precisions_init : array-like, default=None
+        Inverse covariances to start from, in the shape of `covariances_`; not for "low_rank".
+    random_state : int, RandomState, Generator or None, default=None
+        Fixes the fit and the stream of later draws.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the last fit.
+    verbose : int, default=0
+        1 prints progress, 2 also the time and the change of each report.
+    verbose_interval : int, default=10
+        Iterations between two reports.
+    n_factors : int, default=10
+        Factors of each component with "low_rank"; at most n_features are used.
+    learning_decay : float in (0.5, 1], default=1.0
+        How fast `partial_fit` settles: new rows n after N weigh (n / (N + n)) ** learning_decay. 1 weighs all rows
+        alike; less forgets the start sooner (Cappe & Moulines, 2009).
+    n_jobs : int, default=None
+        Starts that run at once, in joblib's sense.
+    device : {"auto", "cpu", "cuda"} or str such as "cuda:1", default="auto"
+        Where EM runs; "auto" takes CUDA when it is there.
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (n_components,)
+    means_ : ndarray of shape (n_components, n_features)
+    covariances_, precisions_, precisions_cholesky_ : ndarray
+        Of shape (n_components, n_features, n_features), (n_features, n_features), (n_components, n_features) or
+        (n_components,), by `covariance_type`; not with "low_rank".
+    loadings_ : ndarray of shape (n_components, n_features, n_factors)
+        With "low_rank": covariances are loadings @ loadings.T + diag(noise variances).
+    noise_variances_ : ndarray of shape (n_components, n_features)
+        With "low_rank".
+    converged_ : bool
+    n_iter_ : int
+        EM iterations of the best start.
+    lower_bound_ : float
+        Mean log-likelihood of a row, in nats, at the last E-step of the best start.
+    lower_bounds_ : list of float
+        The same for each iteration.
+    n_reseeded_, n_repaired_ : int
+        Empty components that were moved, and covariances that were made positive definite, during the best start.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        If X had names.
+
+    References
+    ----------
+    A. P. Dempster, N. M. Laird, D. B. Rubin, Maximum likelihood from incomplete data via the EM algorithm, 1977.
+    Z. Ghahramani, M. I. Jordan, Supervised learning from incomplete data via an EM approach, 1994.
+    Z. Ghahramani, G. E. Hinton, The EM algorithm for mixtures of factor analyzers, 1997.
+    O. Cappe, E. Moulines, On-line expectation-maximization algorithm for latent data models, 2009.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from probgen import GaussianMixture
+    >>> X = np.array([[0.0, 1.0], [1.0, 0.0], [9.0, 10.0], [10.0, 9.0]])
+    >>> model = GaussianMixture(2, random_state=0).fit(X)
+    >>> np.sort(model.means_[:, 0]).round(3)
+    array([0.5, 9.5])
+    >>> model.sample(3, given={0: 10.0}).shape
+    (3, 2)
+    """
+
+    def __init__(
+        self,
+        n_components=1,
+        *,
+        covariance_type="full",
+        tol=1e-3,
+        reg_covar=1e-6,
+        max_iter=100,
+        n_init=1,
+        init_params="kmeans",
+        weights_init=None,
+        means_init=None,
+        precisions_init=None,
+        random_state=None,
+        warm_start=False,
+        verbose=0,
+        verbose_interval=10,
+        n_factors=10,
+        learning_decay=1.0,
+        n_jobs=None,
+        device="auto",
+    ):
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weights_init = weights_init
+        self.means_init = means_init
+        self.precisions_init = precisions_init
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+        self.n_factors = n_factors
+        self.learning_decay = learning_decay
+        self.n_jobs = n_jobs
+        self.device = device
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+    def fit(self, X, y=None, sample_weight=None):
+        """Estimate the mixture.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features), or RowBlocks
+            Rows; NaN are marginalised. A memory-mapped array is read in place.
+        y : object, default=None
+            Ignored.
+        sample_weight : array-like of shape (n,), default=None
+            Weights of the rows; an integer weight equals that many repeats of the row.
+
+        Returns
+        -------
+        self : GaussianMixture
+
+        Raises
+        ------
+        ValueError
+            If X, the weights or a parameter is not what is described above, before any work is done.
+        """
+        device = self._check_parameters()
+        goes_on = self.warm_start and hasattr(self, "converged_")
+        X, weights = self._check_rows(X, sample_weight, reset=True)
+        generator = self._start_stream()
+        found = survey(X, weights, self._n_start_rows(), generator)
+        self._check_enough(X, found)
+        rows = Rows(X, weights, found.origin, found.has_missing)
+        if goes_on:
+            start = self._components().shifted(found.origin)
+            best = self._run_em(device, start, rows, found, self.lower_bound_)
+        else:
+            best = self._best_start(device, rows, found, generator)
+        self._store(best.components.shifted(-found.origin))
+        self._state = {"statistics": best.statistics, "origin": found.origin, "floor": found.floor}
+        self.converged_, self.n_iter_ = best.converged, len(best.lower_bounds)
+        self.lower_bound_, self.lower_bounds_ = best.lower_bound, best.lower_bounds
+        self.n_reseeded_, self.n_repaired_ = best.n_reseeded, best.n_repaired
+        self._warn()
+        return self
+
+    def partial_fit(self, X, y=None, sample_weight=None):
+        """Go on with more rows, by stepwise EM on merged sufficient statistics.
+
+        The first call starts as `fit` does, and needs at least n_components rows. Each later one takes one E-step
+        over X, merges its statistics with those so far and takes one M-step. With one component the result is that
+        of one `fit` on all rows (but for "low_rank", whose statistics depend on the parameters). A call after `fit`
+        continues from it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features), or RowBlocks
+            New rows, which may hold NaN.
+        y : object, default=None
+            Ignored.
+        sample_weight : array-like of shape (n,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        self : GaussianMixture
+        """
+        if not hasattr(self, "_state") or self._state["statistics"] is None:
+            return self.fit(X, sample_weight=sample_weight)
+        device = self._check_parameters()
+        X, weights = self._check_rows(X, sample_weight, reset=False)
+        state = self._state
+        rows = Rows(X, weights, state["origin"], has_missing=True)
+        components = self._components().shifted(state["origin"])
+        with Engine(device) as engine:
+            total, batch = engine.expectation(components, rows)
+        if batch is None:  # not one value in it
+            return self
+        self._state["statistics"] = merged = _merged(state["statistics"], batch, self.learning_decay)
+        components, repaired = type(components).estimate(merged, self.reg_covar, state["floor"])
+        self._store(components.shifted(-state["origin"]))
+        self.n_repaired_ += repaired
+        self.n_iter_ += 1
+        self.lower_bound_ = total / batch.total
+        self.lower_bounds_ = [*self.lower_bounds_, self.lower_bound_]
+        return self
+
+    def fit_predict(self, X, y=None, sample_weight=None):
+        """Fit, and return the most probable component of each row, of shape (n,).
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows.
+        y : object, default=None
+            Ignored.
+        sample_weight : array-like of shape (n,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        labels : ndarray of shape (n,)
+        """
+        return self.fit(X, sample_weight=sample_weight).predict(X)
+
+    def predict(self, X):
+        """Return the most probable component of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows, which may hold NaN.
+
+        Returns
+        -------
+        labels : ndarray of shape (n,)
+        """
+        check_is_fitted(self)
+        return np.argmax(self._log_joint(self._validate(X)), axis=1)
+
+    def predict_proba(self, X):
+        """Return the probability of each component given each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows, which may hold NaN.
+
+        Returns
+        -------
+        responsibilities : ndarray of shape (n, n_components)
+        """
+        check_is_fitted(self)
+        X = self._validate(X)
+        return self._transform(X).astype(X.dtype, copy=False)
+
+    def impute(self, X, *, method="mean", random_state=None):
+        """Return X with its missing values filled in.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows with NaN where values are missing.
+        method : {"mean", "draw"}, default="mean"
+            The mean of what is missing given what is there, or a draw from that law.
+        random_state : int, RandomState, Generator or None, default=None
+            Seeds the draw; None continues the model's stream.
+
+        Returns
+        -------
+        X : ndarray or frame of shape (n, n_features)
+            A frame after `set_output`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from probgen import GaussianMixture
+        >>> X = np.array([[0.0, 0.0], [1.0, 2.0], [2.0, 4.0], [3.0, 6.0]])
+        >>> GaussianMixture().fit(X).impute([[1.5, np.nan]]).round(2)
+        array([[1.5, 3. ]])
+        """
+        check_is_fitted(self)
+        check_choice("method", method, ("mean", "draw"))
+        X = self._validate(X)
+        rows = X.astype(np.float64)
+        with Engine(self._query_device()) as engine:
+            if method == "mean":
+                filled = conditional.conditional_mean(engine, self._components(), rows)
+            else:
+                generator = self._stream if random_state is None else check_generator(random_state)
+                conditions = self._parse_given(rows, len(rows))
+                filled, _ = conditional.draw_given(engine, self._components(), conditions, generator)
+        filled = np.where(np.isnan(X), filled, X)
+        return self._in_container(filled.astype(X.dtype, copy=False))
+
+    def bic(self, X):
+        """Return the Bayesian information criterion on X; lower is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows.
+
+        Returns
+        -------
+        bic : float
+        """
+        scores = self.score_samples(X)
+        return float(-2.0 * np.sum(scores, dtype=np.float64) + self._n_parameters() * np.log(len(scores)))
+
+    def aic(self, X):
+        """Return the Akaike information criterion on X; lower is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows.
+
+        Returns
+        -------
+        aic : float
+        """
+        return float(-2.0 * np.sum(self.score_samples(X), dtype=np.float64) + 2.0 * self._n_parameters())
+
+    @property
+    def precisions_(self):
+        """Inverse covariances, in the shape of `covariances_`."""
+        if self.covariance_type in ("diag", "spherical"):
+            return self.precisions_cholesky_**2
+        factors = self.precisions_cholesky_
+        return factors @ np.swapaxes(factors, -1, -2)
+
+    def _sample(self, n_samples, generator):
+        components = self._components()
+        chosen = generator.choice(len(components), size=n_samples, p=components.weights / components.weights.sum())
+        rows = np.empty((n_samples, components.n_features))
+        for k in np.unique(chosen):
+            mine = np.flatnonzero(chosen == k)
+            rows[mine] = components.draw(k, len(mine), generator)
+        return rows
+
+    def _sample_given(self, conditions, generator):
+        with Engine(self._query_device()) as engine:
+            return conditional.draw_given(engine, self._components(), _without_sets(conditions), generator)[0]
+
+    def _log_given(self, conditions):
+        """Log-density of the known values times the probability of the intervals, for each row of conditions."""
+        with Engine(self._query_device()) as engine:
+            joint = conditional.log_joint_of_conditions(engine, self._components(), _without_sets(conditions))
+        return log_sum_exp(joint.T)
+
+    def _score_samples(self, X):
+        scores = np.empty(len(X))
+        with Engine(self._query_device()) as engine:
+            if np.isnan(X).any():
+                return log_sum_exp(conditional.log_joint(engine, self._components(), X).T)
+
+            def write(rows, log_joint):
+                scores[rows] = log_sum_exp(log_joint)
+
+            engine.query(self._components(), X, write)
+        return scores
+
+    def _transform(self, X):
+        joint = self._log_joint(X)
+        return np.exp(joint - log_sum_exp(joint.T)[:, None])
+
+    @property
+    def _n_features_out(self):
+        return len(self.weights_)
+
+    def _log_joint(self, X):
+        with Engine(self._query_device()) as engine:
+            return conditional.log_joint(engine, self._components(), X)
+
+    def _check_parameters(self):
+        """Check all parameters that do not depend on X; returns the device."""
+        check_count("n_components", self.n_components)
+        check_choice("covariance_type", self.covariance_type, tuple(FAMILIES))
+        check_real("tol", self.tol, low=0.0)
+        check_real("reg_covar", self.reg_covar, low=0.0)
+        check_count("max_iter", self.max_iter, low=0)
+        check_count("n_init", self.n_init)
+        check_choice("init_params", self.init_params, INIT_PARAMS)
+        check_count("n_factors", self.n_factors)
+        check_real("learning_decay", self.learning_decay, low=0.5, high=1.0)
+        check_count("verbose_interval", self.verbose_interval)
+        if self.precisions_init is not None and self.covariance_type == "low_rank":
+            raise ValueError("precisions_init must be None with covariance_type='low_rank', which keeps no precisions.")
+        return resolve_device(self.device)
+
+    def _check_rows(self, X, sample_weight, *, reset):
+        """Rows as an array or RowBlocks, and weights or None."""
+        if isinstance(X, RowBlocks):
+            return X, self._check_blocks(X, sample_weight, reset=reset)
+        X = self._validate(X, reset=reset, ensure_min_samples=2 if reset else 1)
+        if np.isnan(X.min()) and np.isnan(X).all():
+            raise ValueError("X must hold some values; got only NaN.")
+        return X, None if sample_weight is None else check_weights(sample_weight, len(X))
+
+    def _check_blocks(self, X, sample_weight, *, reset):
+        n_rows, width = 0, None
+        for block in X:
+            if np.isinf(block.min()) or np.isinf(block.max()):
+                raise ValueError("X must hold finite numbers or NaN; got an infinity in its blocks.")
+            n_rows, width, dtype = n_rows + len(block), block.shape[1], block.dtype
+        if reset:
+            self.n_features_in_, self._dtype = width, dtype
+        elif width != self.n_features_in_:
+            raise ValueError(
+                f"X has {width} features, but GaussianMixture is expecting {self.n_features_in_} features."
+            )
+        return None if sample_weight is None else check_weights(sample_weight, n_rows)
+
+    def _check_enough(self, X, found):
+        n_rows = len(X) if isinstance(X, np.ndarray) else len(found.rows)
+        if n_rows < self.n_components:
+            raise ValueError(
+                f"n_components must be at most the number of rows of X, {n_rows}; got {self.n_components}; ask for "
+                "fewer components or give more rows."
+            )
+
+    def _n_start_rows(self):
+        """Rows that stand for all in a start: enough for each cluster, few enough not to outlast EM."""
+        return max(8192, 256 * self.n_components)
+
+    def _best_start(self, device, rows, found, generator):
+        """The best of n_init runs of EM."""
+        n_init = 1 if self._is_start_given() else self.n_init
+        run = delayed(self._one_start)
+        generators = [spawn_generator(generator) for _ in range(n_init)]
+        parallel = Parallel(n_jobs=self.n_jobs, prefer="threads")
+        fits = parallel(run(device, rows, found, each, i) for i, each in enumerate(generators))
+        return max(fits, key=lambda fit: fit.lower_bound)
+
+    def _one_start(self, device, rows, found, generator, number):
+        if self.verbose:
+            print(f"Initialization {number}")
+        family = self.covariance_type
+        given = self._given_start(found.origin)
+        if self._is_start_given():
+            start, repaired = FAMILIES[family].from_precisions(*given), 0
+        else:
+            n_factors = min(self.n_factors, self.n_features_in_)
+            start, repaired = start_components(
+                family,
+                found,
+                self.n_components,
+                self.init_params,
+                generator,
+                reg_covar=self.reg_covar,
+                n_factors=n_factors,
+            )
+            start = _overridden(start, *given)
+        fit = self._run_em(device, start, rows, found, -np.inf)
+        fit.n_repaired += repaired
+        return fit
+
+    def _run_em(self, device, start, rows, found, previous):
+        with Engine(device) as engine:
+            return run_em(
+                engine,
+                start,
+                [(rows, slice(None))],
+                reg_covar=self.reg_covar,
+                floor=found.floor,
+                max_iter=self.max_iter,
+                tol=self.tol,
+                previous=previous,
+                report=_reporter(self.verbose, self.verbose_interval) if self.verbose else None,
+            )
+
+    def _is_start_given(self):
+        return all(given is not None for given in (self.weights_init, self.means_init, self.precisions_init))
+
+    def _given_start(self, origin):
+        """weights_init, means_init relative to origin and factors of precisions_init, each checked or None."""
+        K, d = self.n_components, self.n_features_in_
+        weights = means = factors = None
+        if self.weights_init is not None:
+            weights = _checked_weights(self.weights_init, K)
+        if self.means_init is not None:
+            means = _checked_shape("means", self.means_init, (K, d)) - origin
+        if self.precisions_init is not None:
+            factors = _checked_factors(self.precisions_init, self.covariance_type, K, d)
+        return weights, means, factors
+
+    def _store(self, components):
+        """Set the fitted attributes, in the precision of the data."""
+        self.weights_ = components.weights.astype(self._dtype)
+        self.means_ = components.means.astype(self._dtype)
+        if isinstance(components, LowRankComponents):
+            self.loadings_ = components.loadings.astype(self._dtype)
+            self.noise_variances_ = components.noise.astype(self._dtype)
+        else:
+            self.covariances_ = components.covariances.astype(self._dtype)
+            self.precisions_cholesky_ = components.precisions_cholesky.astype(self._dtype)
+
+    def _components(self):
+        """The fitted components, from the public attributes."""
+        weights, means = self.weights_.astype(np.float64), self.means_.astype(np.float64)
+        if self.covariance_type == "low_rank":
+            loadings, noise = self.loadings_.astype(np.float64), self.noise_variances_.astype(np.float64)
+            return LowRankComponents(weights, means, loadings, noise)
+        if self.covariance_type in ("diag", "spherical"):
+            return FAMILIES[self.covariance_type](weights, means, self.covariances_.astype(np.float64))
+        covariances = self.covariances_.astype(np.float64)
+        return FAMILIES[self.covariance_type](weights, means, covariances, self.precisions_cholesky_.astype(np.float64))
+
+    def _query_device(self):
+        """Where queries run: a model that was fitted on CUDA answers on the CPU where there is none."""
+        try:
+            return resolve_device(self.device)
+        except ValueError:
+            return "cpu"
+
+    def _n_parameters(self):
+        K, d = self.means_.shape
+        family = FAMILIES[self.covariance_type]
+        extra = (self.loadings_.shape[2],) if self.covariance_type == "low_rank" else ()
+        return family.n_covariance_parameters(K, d, *extra) + K * d + K - 1
+
+    def _warn(self):
+        if self.n_reseeded_ or self.n_repaired_:
+            warnings.warn(
+                f"EM moved {self.n_reseeded_} empty components and repaired {self.n_repaired_} covariances that were "
+                "not positive definite; ask for fewer components or raise reg_covar if the fit is not what you expect.",
+                UserWarning,
+                stacklevel=3,
+            )
+        if not self.converged_ and self.max_iter > 0:
+            warnings.warn(
+                "Best performing initialization did not converge. Try different init parameters, or increase "
+                "max_iter, tol, or check for degenerate data.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+
+def _merged(old, new, learning_decay):
+    """Statistics of old and new rows, the new ones weighing (n / (N + n)) ** learning_decay of the sum."""
+    total = old.total + new.total
+    step = (new.total / total) ** learning_decay
+    return old.scaled((1.0 - step) * total / old.total) + new.scaled(step * total / new.total)
+
+
+def _overridden(components, weights, means, factors):
+    """Components with given weights, means and factors of precisions in place of their own."""
+    weights = components.weights if weights is None else weights
+    means = components.means if means is None else means
+    if factors is not None:
+        return type(components).from_precisions(weights, means, factors)
+    return replace(components, weights=weights, means=means)
+
+
+def _checked_shape(name, value, shape):
+    array = np.asarray(value, dtype=np.float64)
+    if array.shape != shape:
+        raise ValueError(f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"The parameter '{name}' should be finite, but got NaN or an infinity")
+    return array
+
+
+def _checked_weights(value, n_components):
+    weights = _checked_shape("weights", value, (n_components,))
+    if weights.min() < 0.0 or weights.max() > 1.0:
+        raise ValueError(
+            "The parameter 'weights' should be in the range [0, 1], but got max value "
+            f"{weights.max():.5f}, min value {weights.min():.5f}"
+        )
+    if not np.isclose(weights.sum(), 1.0, rtol=1e-6):
+        raise ValueError(f"The parameter 'weights' should be normalized, but got sum(weights) = {weights.sum():.5f}")
+    return weights
+
+
+def _checked_factors(value, covariance_type, n_components, n_features):
+    """Factors of precisions, in the layout of precisions_cholesky_."""
+    K, d = n_components, n_features
+    shape = {"full": (K, d, d), "tied": (d, d), "diag": (K, d), "spherical": (K,)}[covariance_type]
+    precisions = _checked_shape(f"{covariance_type} precision", value, shape)
+    if covariance_type in ("diag", "spherical"):
+        if precisions.min() <= 0.0:
+            raise ValueError(f"'{covariance_type} precision' should be positive")
+        return np.sqrt(precisions)
+    try:
+        if not np.allclose(precisions, np.swapaxes(precisions, -1, -2)):
+            raise np.linalg.LinAlgError
+        # The factor wanted is upper with P P' = precision: a Cholesky factor of the reversed matrix, reversed.
+        return np.linalg.cholesky(precisions[..., ::-1, ::-1])[..., ::-1, ::-1]
+    except np.linalg.LinAlgError:
+        raise ValueError(f"'{covariance_type} precision' should be symmetric, positive-definite") from None
+
+
+def _without_sets(conditions):
+    if conditions.categories:
+        j = next(iter(conditions.categories))
+        raise ValueError(
+            f"given asks for a set of categories of feature {j}, but a mixture of Gaussians is continuous; give a "
+            "value or an interval (low, high)."
+        )
+    return conditions
+
+
+def _reporter(verbose, interval):
+    """A report of EM's progress, printed every interval iterations."""
+    start, last = time.perf_counter(), -np.inf
+
+    def report(iteration, lower_bound):
+        nonlocal last
+        if iteration % interval == 0:
+            detail = (
+                f"\t time {time.perf_counter() - start:.3f}s\t change {lower_bound - last:.5f}" if verbose > 1 else ""
+            )
+            print(f"  Iteration {iteration}{detail}")
+        last = lower_bound
+
+    return report

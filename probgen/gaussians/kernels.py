@@ -1,0 +1,332 @@
+"""One E-step on a block of rows, for each covariance family, with NumPy or torch arrays.
+
+A kernel holds what the current parameters give; `worker()` makes the buffers of one thread. A worker turns a block of
+rows, transposed to (d, B) so that products run along memory, into log joint densities (K, B), and adds the block's
+statistics for the responsibilities it is handed back. Rows and means are relative to one origin near the data.
+"""
+
+import numpy as np
+
+from probgen.gaussians.statistics import (
+    DiagonalStatistics,
+    FactorStatistics,
+    FullStatistics,
+    SphericalStatistics,
+    TiedStatistics,
+)
+
+LOG_2PI = float(np.log(2.0 * np.pi))
+
+
+def block_rows(width):
+    """Rows of a block whose features, width float64 numbers each, stay in a core's cache; a power of two."""
+    return int(np.clip(2 ** int(np.log2(2**18 / width)), 256, 2048))
+
+
+class NaturalKernel:
+    """Gaussians as an exponential family: log densities are theta @ phi(x), statistics are responsibilities @ phi'.
+
+    `fill` writes phi of a block, whose first rows are 1 and x; `theta` is (K, p); `unpack` turns (K, p) sums into
+    statistics.
+    """
+
+    def __init__(self, arrays, theta, fill, unpack):
+        self.arrays, self.fill, self.unpack = arrays, fill, unpack
+        self.theta = arrays.asarray(theta)
+        self.n_components, self.width = theta.shape
+        self.block = block_rows(self.width) if not arrays.on_device else 2 ** int(np.log2(2**28 / self.width))
+
+    @property
+    def cost(self):
+        """Multiplications for a row."""
+        return self.n_components * self.width
+
+    def worker(self):
+        """Buffers and sums of one thread."""
+        return _NaturalWorker(self)
+
+    def statistics(self, workers):
+        """The workers' statistics, added up."""
+        return self.unpack(sum(self.arrays.to_numpy(worker.sums) for worker in workers))
+
+
+class _NaturalWorker:
+    def __init__(self, kernel):
+        self.kernel, arrays = kernel, kernel.arrays
+        self.phi = arrays.empty((kernel.width, kernel.block))
+        self.logits = arrays.empty((kernel.n_components, kernel.block))
+        self.sums = arrays.zeros((kernel.n_components, kernel.width))
+
+    def log_joint(self, block):
+        """Log of weight times density, of shape (K, B), in a buffer of the worker's."""
+        self.rows = block.shape[1]
+        phi = self.phi[:, : self.rows]
+        self.kernel.fill(self.kernel.arrays.xp, block, phi)
+        xp = self.kernel.arrays.xp
+        if self.rows == self.kernel.block:
+            return xp.matmul(self.kernel.theta, phi, out=self.logits)
+        return xp.matmul(self.kernel.theta, phi)
+
+    def add(self, responsibilities):
+        """Add the statistics of the last block."""
+        self.sums += responsibilities @ self.phi[:, : self.rows].T
+
+
+def fill_full(xp, block, phi):
+    """Write 1, x and the upper triangle of xx'."""
+    d = block.shape[0]
+    phi[0] = 1.0
+    phi[1 : d + 1] = block
+    start = d + 1
+    for i in range(d):
+        xp.multiply(block[i:], block[i : i + 1], out=phi[start : start + d - i])
+        start += d - i
+
+
+def fill_diagonal(xp, block, phi):
+    """Write 1, x and x * x."""
+    d = block.shape[0]
+    phi[0] = 1.0
+    phi[1 : d + 1] = block
+    xp.multiply(block, block, out=phi[d + 1 :])
+
+
+def fill_spherical(xp, block, phi):
+    """Write 1, x and x'x."""
+    phi[0] = 1.0
+    phi[1:-1] = block
+    phi[-1] = (block * block).sum(0)
+
+
+def unpack_full(sums):
+    """FullStatistics of (K, p) sums of phi."""
+    n_components, width = sums.shape
+    d = int((np.sqrt(8 * width + 1) - 3) / 2)
+    upper = np.triu_indices(d)
+    squares = np.empty((n_components, d, d))
+    squares[:, upper[0], upper[1]] = sums[:, d + 1 :]
+    squares[:, upper[1], upper[0]] = sums[:, d + 1 :]
+    return FullStatistics(sums[:, 0], sums[:, 1 : d + 1], squares, np.zeros((n_components, d)))
+
+
+def unpack_diagonal(sums):
+    """DiagonalStatistics of (K, 2 d + 1) sums of phi."""
+    d = (sums.shape[1] - 1) // 2
+    return DiagonalStatistics(sums[:, 0], sums[:, 1 : d + 1], sums[:, d + 1 :], np.zeros((len(sums), d)))
+
+
+def unpack_spherical(sums):
+    """SphericalStatistics of (K, d + 2) sums of phi."""
+    return SphericalStatistics(sums[:, 0], sums[:, 1:-1], sums[:, -1], np.zeros((len(sums), sums.shape[1] - 2)))
+
+
+class FactoredKernel:
+    """Full covariances through the Cholesky factors of their precisions, for many features or narrow components.
+
+    The squares are taken about the current means, so that nothing cancels.
+    """
+
+    panel = 64
+
+    def __init__(self, arrays, log_constants, means, precisions_cholesky):
+        self.arrays = arrays
+        self.n_components, self.n_features = means.shape
+        self.means = means
+        self.log_constants = log_constants
+        # Transposed to lower triangles: row panel j:e of a product needs the first e features only.
+        self.factors = [arrays.asarray(np.ascontiguousarray(factor.T)) for factor in precisions_cholesky]
+        self.offsets = arrays.asarray(np.einsum("kij,ki->kj", precisions_cholesky, means)[:, :, None])
+        self.centers = arrays.asarray(means[:, :, None])
+        self.block = 1024 if not arrays.on_device else 2 ** int(np.log2(2**26 / self.n_features))
+
+    @property
+    def cost(self):
+        """Multiplications for a row."""
+        return self.n_components * self.n_features**2
+
+    def worker(self):
+        """Buffers and sums of one thread."""
+        return _FactoredWorker(self)
+
+    def statistics(self, workers):
+        """The workers' statistics, added up."""
+        to_numpy = self.arrays.to_numpy
+        counts = sum(to_numpy(worker.counts) for worker in workers)
+        sums = sum(to_numpy(worker.sums) for worker in workers) - counts[:, None] * self.means
+        squares = sum(to_numpy(worker.squares) for worker in workers)
+        return FullStatistics(counts, sums, squares, self.means)
+
+
+class _FactoredWorker:
+    def __init__(self, kernel):
+        self.kernel, arrays = kernel, kernel.arrays
+        K, d = kernel.n_components, kernel.n_features
+        self.buffer = arrays.empty((d, kernel.block))
+        self.logits = arrays.empty((K, kernel.block))
+        self.counts, self.sums, self.squares = arrays.zeros(K), arrays.zeros((K, d)), None
+
+    def log_joint(self, block):
+        """Log of weight times density, of shape (K, B), in a buffer of the worker's."""
+        kernel, d = self.kernel, self.kernel.n_features
+        self.rows, self.last = block.shape[1], block
+        whitened, logits = self.buffer[:, : self.rows], self.logits[:, : self.rows]
+        for k, factor in enumerate(kernel.factors):
+            for j in range(0, d, kernel.panel):
+                e = min(j + kernel.panel, d)
+                kernel.arrays.xp.matmul(factor[j:e, :e], block[:e], out=whitened[j:e])
+            whitened -= kernel.offsets[k]
+            logits[k] = kernel.arrays.xp.einsum("ij,ij->j", whitened, whitened)
+            logits[k] *= -0.5
+            logits[k] += kernel.log_constants[k]
+        return logits
+
+    def add(self, responsibilities):
+        """Add the statistics of the last block."""
+        kernel, xp = self.kernel, self.kernel.arrays.xp
+        if self.squares is None:
+            self.squares = kernel.arrays.zeros((kernel.n_components, kernel.n_features, kernel.n_features))
+        self.counts += responsibilities.sum(1)
+        self.sums += responsibilities @ self.last.T
+        roots = xp.sqrt(responsibilities)
+        centred = self.buffer[:, : self.rows]
+        for k in range(kernel.n_components):
+            xp.subtract(self.last, kernel.centers[k], out=centred)
+            centred *= roots[k]
+            self.squares[k] += centred @ centred.T
+
+
+class TiedKernel:
+    """One covariance for all components: the rows are whitened once, and their squares are summed once."""
+
+    def __init__(self, arrays, log_constants, means, precision_cholesky):
+        self.arrays = arrays
+        self.n_components, self.n_features = means.shape
+        whitened_means = means @ precision_cholesky
+        self.factor = arrays.asarray(np.ascontiguousarray(precision_cholesky.T))
+        self.linear = arrays.asarray(whitened_means)
+        constants = log_constants - 0.5 * np.sum(whitened_means**2, axis=1)
+        self.constants = arrays.asarray(constants[:, None])
+        self.block = (
+            block_rows(2 * self.n_features) if not arrays.on_device else 2 ** int(np.log2(2**26 / means.shape[1]))
+        )
+
+    @property
+    def cost(self):
+        """Multiplications for a row."""
+        return self.n_features * (self.n_features + self.n_components)
+
+    def worker(self):
+        """Buffers and sums of one thread."""
+        return _TiedWorker(self)
+
+    def statistics(self, workers):
+        """The workers' statistics, added up."""
+        to_numpy = self.arrays.to_numpy
+        counts, sums, squares = (
+            sum(to_numpy(getattr(worker, name)) for worker in workers) for name in ("counts", "sums", "squares")
+        )
+        return TiedStatistics(counts, sums, squares, np.zeros_like(sums))
+
+
+class _TiedWorker:
+    def __init__(self, kernel):
+        self.kernel, arrays = kernel, kernel.arrays
+        K, d = kernel.n_components, kernel.n_features
+        self.counts, self.sums, self.squares = arrays.zeros(K), arrays.zeros((K, d)), arrays.zeros((d, d))
+
+    def log_joint(self, block):
+        """Log of weight times density, of shape (K, B)."""
+        kernel = self.kernel
+        self.last = block
+        whitened = kernel.factor @ block
+        logits = kernel.linear @ whitened
+        logits += kernel.constants
+        whitened *= whitened
+        logits -= 0.5 * whitened.sum(0)
+        return logits
+
+    def add(self, responsibilities):
+        """Add the statistics of the last block."""
+        self.counts += responsibilities.sum(1)
+        self.sums += responsibilities @ self.last.T
+        weighted = self.last * self.kernel.arrays.xp.sqrt(responsibilities.sum(0))
+        self.squares += weighted @ weighted.T
+
+
+class FactorAnalysisKernel:
+    """Covariances loadings @ loadings' + diag(noise), at the cost of the factors and never a (d, d) matrix.
+
+    For component k with A = loadings' / noise and M = 1 + A loadings = C C', the squared length of the whitened row
+    is |(x - mean) / sqrt(noise)|^2 - |C^-1 A (x - mean)|^2, and E[z given x] = C'^-1 C^-1 A (x - mean).
+    """
+
+    def __init__(self, arrays, log_constants, means, loadings, noise):
+        self.arrays = arrays
+        self.n_components, self.n_features, self.n_factors = loadings.shape
+        K, q = self.n_components, self.n_factors
+        self.means = means
+        weighted = loadings.transpose(0, 2, 1) / noise[:, None, :]
+        factors = np.linalg.cholesky(np.eye(q) + weighted @ loadings)
+        inverses = np.linalg.inv(factors)
+        halves = inverses @ weighted
+        self.code_covariances = inverses.transpose(0, 2, 1) @ inverses
+        self.halves = arrays.asarray(halves.reshape(K * q, -1))
+        self.half_offsets = arrays.asarray(np.einsum("kqd,kd->kq", halves, means).reshape(K * q, 1))
+        self.decoders = arrays.asarray(inverses.transpose(0, 2, 1))
+        self.quadratic = arrays.asarray(-0.5 / noise)
+        self.linear = arrays.asarray(means / noise)
+        log_determinants = np.log(noise).sum(axis=1) + 2.0 * np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
+        constants = log_constants - 0.5 * log_determinants - 0.5 * np.sum(means**2 / noise, axis=1)
+        self.constants = arrays.asarray(constants[:, None])
+        self.block = block_rows(self.n_features) if not arrays.on_device else 2 ** int(np.log2(2**27 / means.shape[1]))
+
+    @property
+    def cost(self):
+        """Multiplications for a row."""
+        return self.n_components * self.n_features * (self.n_factors + 2)
+
+    def worker(self):
+        """Buffers and sums of one thread."""
+        return _FactorAnalysisWorker(self)
+
+    def statistics(self, workers):
+        """The workers' statistics, added up."""
+        to_numpy = self.arrays.to_numpy
+        crosses, codes, squares = (
+            sum(to_numpy(getattr(worker, name)) for worker in workers) for name in ("crosses", "codes", "squares")
+        )
+        counts = codes[:, -1, -1].copy()
+        codes[:, :-1, :-1] += counts[:, None, None] * self.code_covariances
+        return FactorStatistics(counts, crosses.transpose(0, 2, 1), codes, squares)
+
+
+class _FactorAnalysisWorker:
+    def __init__(self, kernel):
+        self.kernel, zeros = kernel, kernel.arrays.zeros
+        K, d, q = kernel.n_components, kernel.n_features, kernel.n_factors
+        self.crosses, self.codes, self.squares = zeros((K, q + 1, d)), zeros((K, q + 1, q + 1)), zeros((K, d))
+
+    def log_joint(self, block):
+        """Log of weight times density, of shape (K, B)."""
+        kernel = self.kernel
+        self.last, self.last_squares = block, block * block
+        self.halves = kernel.halves @ block
+        self.halves -= kernel.half_offsets
+        self.halves = self.halves.reshape(kernel.n_components, kernel.n_factors, -1)
+        logits = kernel.quadratic @ self.last_squares
+        logits += kernel.linear @ block
+        logits += kernel.constants
+        logits += 0.5 * (self.halves * self.halves).sum(1)
+        return logits
+
+    def add(self, responsibilities):
+        """Add the statistics of the last block."""
+        kernel = self.kernel
+        augmented = kernel.arrays.empty((kernel.n_factors + 1, self.last.shape[1]))
+        for k in range(kernel.n_components):
+            augmented[:-1] = kernel.decoders[k] @ self.halves[k]
+            augmented[-1] = 1.0
+            weighted = augmented * responsibilities[k]
+            self.crosses[k] += weighted @ self.last.T
+            self.codes[k] += weighted @ augmented.T
+        self.squares += responsibilities @ self.last_squares.T

@@ -1,0 +1,114 @@
+"""Mixtures of factor analysers: covariances of a few factors plus independent noise (Ghahramani & Hinton, 1997)."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from probgen.gaussians.components import GaussianComponents, _positive
+from probgen.gaussians.kernels import LOG_2PI, FactorAnalysisKernel
+from probgen.gaussians.statistics import FactorStatistics
+
+
+@dataclass(frozen=True)
+class LowRankComponents(GaussianComponents):
+    """Covariances loadings @ loadings' + diag(noise): loadings of shape (K, d, q), noise of shape (K, d)."""
+
+    loadings: np.ndarray
+    noise: np.ndarray
+
+    covariance_type = "low_rank"
+
+    @staticmethod
+    def n_covariance_parameters(n_components, n_features, n_factors):
+        """Number of free covariance parameters: rotations of the factors do not count."""
+        return n_components * (n_features * (n_factors + 1) - n_factors * (n_factors - 1) // 2)
+
+    @classmethod
+    def estimate(cls, statistics, reg_covar, floor):
+        """The M-step: maximum-likelihood components, and how many had noise that was not positive."""
+        counts = np.maximum(statistics.counts, np.finfo(np.float64).tiny)
+        augmented = np.linalg.solve(statistics.codes, statistics.crosses.transpose(0, 2, 1)).transpose(0, 2, 1)
+        explained = np.sum(augmented * statistics.crosses, axis=2)
+        noise = np.maximum((statistics.squares - explained) / counts[:, None], 0.0) + reg_covar
+        noise, repaired = _positive(noise, floor)
+        return cls(counts / counts.sum(), augmented[:, :, -1], augmented[:, :, :-1], noise), repaired
+
+    @classmethod
+    def from_rows(cls, rows, responsibilities, n_factors, reg_covar, floor, generator):
+        """Components whose loadings are the leading principal axes of rows (n, d) under responsibilities (n, K)."""
+        counts = np.maximum(responsibilities.sum(axis=0), np.finfo(np.float64).tiny)
+        means = (responsibilities.T @ rows) / counts[:, None]
+        K, d = means.shape
+        loadings, noise = np.zeros((K, d, n_factors)), np.zeros((K, d))
+        for k in range(K):
+            used = responsibilities[:, k] > 0.0
+            centred = (rows[used] - means[k]) * np.sqrt(responsibilities[used, k] / counts[k])[:, None]
+            variances = np.sum(centred**2, axis=0)
+            loadings[k] = _principal_loadings(centred, n_factors)
+            # A factor that starts at nothing stays at nothing.
+            jitter = 1e-2 * np.sqrt(variances + reg_covar)[:, None]
+            loadings[k] += jitter * generator.standard_normal((d, n_factors)) / np.sqrt(n_factors)
+            # Never less noise than a hundredth of the variance: a start that explains it all would not move.
+            noise[k] = np.maximum(variances - np.sum(loadings[k] ** 2, axis=1), 0.01 * variances) + reg_covar
+        noise, repaired = _positive(noise, floor)
+        return cls(counts / counts.sum(), means, loadings, noise), repaired
+
+    @property
+    def n_factors(self):
+        """Number of factors q."""
+        return self.loadings.shape[2]
+
+    def _pick(self, components):
+        return {"loadings": self.loadings[components], "noise": self.noise[components]}
+
+    def kernel(self, arrays):
+        """The E-step of these components."""
+        constants = self._log_weights() - 0.5 * self.n_features * LOG_2PI
+        return FactorAnalysisKernel(arrays, constants, self.means, self.loadings, self.noise)
+
+    def covariance(self, k):
+        """Covariance matrix (d, d) of component k."""
+        return self.loadings[k] @ self.loadings[k].T + np.diag(self.noise[k])
+
+    def marginal(self, observed):
+        """The components over some features only."""
+        return replace(
+            self, means=self.means[:, observed], loadings=self.loadings[:, observed], noise=self.noise[:, observed]
+        )
+
+    def complete(self, observed, statistics):
+        """Expected statistics of all features, from those of rows of which only some features were observed."""
+        augmented = np.concatenate([self.loadings, self.means[:, :, None]], axis=2)
+        crosses = augmented @ statistics.codes
+        squares = np.sum(crosses * augmented, axis=2) + statistics.counts[:, None] * self.noise
+        crosses[:, observed], squares[:, observed] = statistics.crosses, statistics.squares
+        return FactorStatistics(statistics.counts, crosses, statistics.codes, squares)
+
+    def draw(self, k, n_samples, generator):
+        """Rows of component k, of shape (n_samples, d)."""
+        codes = generator.standard_normal((n_samples, self.n_factors))
+        rows = generator.standard_normal((n_samples, self.n_features))
+        rows *= np.sqrt(self.noise[k])
+        rows += codes @ self.loadings[k].T
+        rows += self.means[k]
+        return rows
+
+
+def _principal_loadings(centred, n_factors):
+    """Leading principal axes of weighted rows (n, d), scaled as probabilistic PCA does (Tipping & Bishop, 1999)."""
+    n_rows, d = centred.shape
+    loadings = np.zeros((d, n_factors))
+    if not n_rows:
+        return loadings
+    if n_rows < d:
+        values, left = np.linalg.eigh(centred @ centred.T)
+        axes = centred.T @ left
+        with np.errstate(divide="ignore", invalid="ignore"):
+            axes = np.where(values > 1e-12 * max(values[-1], 1e-300), axes / np.sqrt(np.abs(values)), 0.0)
+    else:
+        values, axes = np.linalg.eigh(centred.T @ centred)
+    rank = min(n_factors, len(values))
+    leading, rest = values[::-1][:rank], values[::-1][rank:]
+    residual = max(rest.sum(), 0.0) / max(d - rank, 1)
+    loadings[:, :rank] = axes[:, ::-1][:, :rank] * np.sqrt(np.maximum(leading - residual, 0.0))
+    return loadings

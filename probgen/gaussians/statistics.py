@@ -1,0 +1,159 @@
+"""Sufficient statistics of weighted rows under the components of a mixture: additive, so that blocks and fits merge."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+
+@dataclass
+class MomentStatistics:
+    """Weighted moments of K components, each about a centre of its own.
+
+    Attributes
+    ----------
+    counts : ndarray of shape (K,)
+        Sums of responsibilities.
+    sums : ndarray of shape (K, d)
+        Sums of responsibility * (x - centre).
+    squares : ndarray
+        Sums of responsibility * (x - centre)(x - centre)', in the layout of the subclass.
+    centers : ndarray of shape (K, d)
+        The centres; those of the current means lose no digits where components are narrow and far apart.
+    """
+
+    counts: np.ndarray
+    sums: np.ndarray
+    squares: np.ndarray
+    centers: np.ndarray
+
+    @staticmethod
+    def outer(a, b):
+        """Symmetric products (ab' + ba') / 2 of (K, d) rows, in the layout of squares."""
+        raise NotImplementedError
+
+    @property
+    def total(self):
+        """Weight of all rows."""
+        return float(self.counts.sum())
+
+    def __add__(self, other):
+        other = other.about(self.centers)
+        return replace(
+            self,
+            counts=self.counts + other.counts,
+            sums=self.sums + other.sums,
+            squares=self.squares + other.squares,
+        )
+
+    def scaled(self, factor):
+        """The statistics of rows weighted by factor."""
+        return replace(self, counts=self.counts * factor, sums=self.sums * factor, squares=self.squares * factor)
+
+    def about(self, centers):
+        """The same rows' statistics about other centres."""
+        if centers is self.centers or np.array_equal(centers, self.centers):
+            return self
+        shift = self.centers - centers
+        moved = self.sums + self.counts[:, None] * shift
+        squares = self.squares + self.outer(self.sums, shift) + self.outer(moved, shift)
+        return replace(self, sums=moved, squares=squares, centers=centers)
+
+    def shifted(self, offset):
+        """The statistics of the same rows with offset (d,) subtracted from each."""
+        return replace(self, centers=self.centers - offset)
+
+    @classmethod
+    def concatenate(cls, parts):
+        """The statistics of the components of all parts, side by side."""
+        fields = ("counts", "sums", "squares", "centers")
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in fields})
+
+
+class FullStatistics(MomentStatistics):
+    """squares of shape (K, d, d)."""
+
+    @staticmethod
+    def outer(a, b):
+        """Symmetric products, of shape (K, d, d)."""
+        product = a[:, :, None] * b[:, None, :]
+        return 0.5 * (product + product.transpose(0, 2, 1))
+
+
+class TiedStatistics(MomentStatistics):
+    """squares summed over the components, of shape (d, d)."""
+
+    @staticmethod
+    def outer(a, b):
+        """Symmetric products summed over the components, of shape (d, d)."""
+        product = a.T @ b
+        return 0.5 * (product + product.T)
+
+    @classmethod
+    def concatenate(cls, parts):
+        """The statistics of the components of all parts, whose squares are pooled."""
+        fields = {
+            name: np.concatenate([getattr(part, name) for part in parts]) for name in ("counts", "sums", "centers")
+        }
+        return cls(squares=sum(part.squares for part in parts), **fields)
+
+
+class DiagonalStatistics(MomentStatistics):
+    """squares of shape (K, d), the diagonals."""
+
+    @staticmethod
+    def outer(a, b):
+        """Products feature by feature, of shape (K, d)."""
+        return a * b
+
+
+class SphericalStatistics(MomentStatistics):
+    """squares of shape (K,), the traces."""
+
+    @staticmethod
+    def outer(a, b):
+        """Inner products, of shape (K,)."""
+        return np.sum(a * b, axis=1)
+
+
+@dataclass
+class FactorStatistics:
+    """Expected moments of rows and their codes under K factor analysers (Ghahramani & Hinton, 1997).
+
+    With the augmented code u = [E z, 1] of q factors:
+
+    Attributes
+    ----------
+    counts : ndarray of shape (K,)
+        Sums of responsibilities.
+    crosses : ndarray of shape (K, d, q + 1)
+        Sums of responsibility * x E[u]'.
+    codes : ndarray of shape (K, q + 1, q + 1)
+        Sums of responsibility * E[u u'].
+    squares : ndarray of shape (K, d)
+        Sums of responsibility * E[x * x].
+    """
+
+    counts: np.ndarray
+    crosses: np.ndarray
+    codes: np.ndarray
+    squares: np.ndarray
+
+    @property
+    def total(self):
+        """Weight of all rows."""
+        return float(self.counts.sum())
+
+    def __add__(self, other):
+        return FactorStatistics(*(a + b for a, b in zip(self._arrays(), other._arrays(), strict=True)))
+
+    def scaled(self, factor):
+        """The statistics of rows weighted by factor."""
+        return FactorStatistics(*(factor * array for array in self._arrays()))
+
+    @classmethod
+    def concatenate(cls, parts):
+        """The statistics of the components of all parts, side by side."""
+        return cls(*(np.concatenate(arrays) for arrays in zip(*(part._arrays() for part in parts), strict=True)))
+
+    def _arrays(self):
+        return self.counts, self.crosses, self.codes, self.squares

@@ -1,0 +1,65 @@
+"""Rows that come block by block, for data that do not fit in memory."""
+
+import numpy as np
+
+
+class RowBlocks:
+    """Rows that are read block by block, as often as a fit needs them.
+
+    Parameters
+    ----------
+    blocks : iterable of array-like of shape (n_i, n_features), or callable
+        Anything that can be iterated over again and gives the same rows in the same order each time: a list, a
+        data set object, the delayed blocks of a Dask array; or a function without arguments that returns a fresh
+        iterator. A generator, which can be read once only, is refused.
+
+    Raises
+    ------
+    ValueError
+        If blocks can be iterated over only once; while reading, if a block is not a two-dimensional array of real
+        numbers or is of another width than the first, or if there is no row.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from probgen import GaussianMixture, RowBlocks
+    >>> files = [np.zeros((3, 2)), np.ones((3, 2))]  # each would be read from a disk
+    >>> rows = RowBlocks(lambda: iter(files))
+    >>> GaussianMixture(1).fit(rows).means_
+    array([[0.5, 0.5]])
+    """
+
+    def __init__(self, blocks):
+        if not callable(blocks):
+            try:
+                once = iter(blocks) is blocks
+            except TypeError as error:
+                raise ValueError(
+                    f"blocks must be a re-iterable of arrays or a function that returns an iterator; got {blocks!r}."
+                ) from error
+            if once:
+                raise ValueError(
+                    f"blocks can be read only once, but a fit reads it many times; got {blocks!r}; pass a list or a "
+                    "function that returns a fresh iterator."
+                )
+        self.blocks = blocks
+
+    def __iter__(self):
+        width, n_rows = None, 0
+        for i, block in enumerate(self.blocks() if callable(self.blocks) else self.blocks):
+            block = np.asarray(block)
+            if block.dtype != np.float32:
+                try:
+                    block = block.astype(np.float64, copy=False)
+                except (TypeError, ValueError) as error:
+                    raise ValueError(f"block {i} of X must hold real numbers; got dtype {block.dtype}.") from error
+            if block.ndim != 2:
+                raise ValueError(f"block {i} of X must be 2-dimensional, rows by features; got shape {block.shape}.")
+            if width is not None and block.shape[1] != width:
+                raise ValueError(f"block {i} of X must have {width} features like the first; got {block.shape[1]}.")
+            width = block.shape[1]
+            n_rows += len(block)
+            if len(block):
+                yield block
+        if not n_rows:
+            raise ValueError("X must have at least one row; got RowBlocks without any.")

@@ -1,0 +1,61 @@
+"""Choosing where a model is computed."""
+
+import ctypes.util
+import os
+import sys
+from functools import lru_cache
+
+
+def resolve_device(device):
+    """Return "cpu" or a CUDA device's name for the `device` parameter of a generator.
+
+    Parameters
+    ----------
+    device : {"auto", "cpu", "cuda"} or str such as "cuda:1"
+        "auto" takes CUDA when it is there. torch is not loaded unless a CUDA driver is installed.
+
+    Returns
+    -------
+    device : str
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or asks for CUDA where there is none.
+
+    Examples
+    --------
+    >>> from probgen.training.devices import resolve_device
+    >>> resolve_device("cpu")
+    'cpu'
+    """
+    if device == "cpu":
+        return "cpu"
+    is_cuda = isinstance(device, str) and (device == "cuda" or device.startswith("cuda:"))
+    if device != "auto" and not is_cuda:
+        raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:<index>'; got {device!r}.")
+    if device == "auto":
+        return "cuda" if cuda_is_available() else "cpu"
+    if not cuda_is_available():
+        raise ValueError(f"device={device!r} asks for CUDA, which is not available here; use 'auto' or 'cpu'.")
+    import torch
+
+    index = device.partition(":")[2]
+    if index and not (index.isdecimal() and int(index) < torch.cuda.device_count()):
+        raise ValueError(f"device={device!r} is not here: there are {torch.cuda.device_count()} CUDA devices.")
+    return device
+
+
+def cuda_is_available():
+    """Whether torch can use CUDA; asks torch only where a driver is installed."""
+    if "torch" not in sys.modules and not _has_driver():
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+@lru_cache(maxsize=1)
+def _has_driver():
+    library = "nvcuda" if sys.platform == "win32" else "cuda"
+    return os.path.exists("/dev/nvidiactl") or ctypes.util.find_library(library) is not None
