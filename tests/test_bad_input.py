@@ -1,0 +1,203 @@
+"""Bad input gets one sentence that names the argument, what was expected, what came and what to do."""
+
+import re
+import warnings
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+from sklearn.base import clone, is_classifier
+from sklearn.exceptions import NotFittedError
+
+from probgen import BayesClassifier, GaussianMixture
+
+GENERATORS = [
+    GaussianMixture(n_components=2, random_state=0),
+    GaussianMixture(n_components=2, covariance_type="low_rank", n_factors=1, random_state=0),
+    BayesClassifier(GaussianMixture(), random_state=0),
+]
+CLASSIFIERS = [generator for generator in GENERATORS if is_classifier(generator)]
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((40, 3))
+Y = np.repeat(["ash", "birch"], 20)
+X[20:] += 2.0
+
+
+def each(generators):
+    return pytest.mark.parametrize("generator", generators, ids=str)
+
+
+def says(message, error=ValueError):
+    return pytest.raises(error, match=re.escape(message))
+
+
+def with_entry(value):
+    rows = X.copy()
+    rows[3, 1] = value
+    return rows
+
+
+BAD_ROWS = [
+    (X[0], "Expected 2D array, got 1D array instead"),
+    (X[np.newaxis], "Found array with dim 3"),
+    (X[:0], "Found array with 0 sample(s)"),
+    (with_entry(np.inf), "Input X contains infinity"),
+    (with_entry(-np.inf), "Input X contains infinity"),
+    (X.astype(str).astype(object) + "?", "X must hold numbers; got the string "),
+    (np.full((40, 3), "red"), "X must hold numbers; got the string 'red'; encode categories first"),
+    (X + 1j, "Complex data not supported"),
+]
+
+
+@each(GENERATORS)
+class TestRows:
+    @pytest.mark.parametrize("rows, message", BAD_ROWS, ids=[message[:25] for _, message in BAD_ROWS])
+    def test_in_fit_and_in_queries(self, generator, rows, message):
+        with says(message):
+            clone(generator).fit(rows, Y[: len(rows)])
+        model = clone(generator).fit(X, Y)
+        for query in [model.score_samples, model.transform, model.score]:
+            with says(message):
+                query(rows)
+
+    def test_sparse_rows(self, generator):
+        with says("Sparse data was passed", TypeError):
+            clone(generator).fit(csr_array(X), Y)
+
+    @pytest.mark.parametrize("query", ["score_samples", "score", "transform"])
+    def test_wrong_number_of_features(self, generator, query):
+        model = clone(generator).fit(X, Y)
+        with says(f"X has 2 features, but {type(generator).__name__} is expecting 3 features"):
+            getattr(model, query)(X[:, :2])
+
+    @pytest.mark.parametrize("query", ["sample", "score_samples", "score", "transform", "get_feature_names_out"])
+    def test_before_fit(self, generator, query):
+        unfitted = clone(generator)
+        arguments = [X] if query in ("score_samples", "score", "transform") else []
+        with says("not fitted yet", NotFittedError):
+            getattr(unfitted, query)(*arguments)
+
+    def test_constant_columns_do_no_harm(self, generator):
+        rows = X.copy()
+        rows[:, 1] = 4.0
+        model = clone(generator).fit(rows, Y)
+        assert np.isfinite(model.score_samples(rows)).all()
+        np.testing.assert_allclose(model.sample(100)[:, 1], 4.0, atol=0.05)
+
+    def test_rows_that_are_all_alike_do_no_harm(self, generator):
+        with warnings.catch_warnings(category=UserWarning, action="ignore"):  # fewer distinct rows than components
+            model = clone(generator).fit(np.ones((40, 3)), Y)
+        assert np.isfinite(model.score_samples(np.ones((2, 3)))).all()
+
+
+@each(GENERATORS)
+class TestDraws:
+    @pytest.mark.parametrize("n_samples", [0, -1, 1.5, "3", None, True])
+    def test_number(self, generator, n_samples):
+        model = clone(generator).fit(X, Y)
+        with says(f"n_samples must be an integer >= 1; got {n_samples!r}"):
+            model.sample(n_samples)
+
+    @pytest.mark.parametrize("random_state", [-1, "0", 0.5, np.random])
+    def test_seed(self, generator, random_state):
+        model = clone(generator).fit(X, Y)
+        with says("random_state must be None, an integer >= 0, a RandomState or a Generator; got"):
+            model.sample(random_state=random_state)
+        with says("random_state must be None, an integer >= 0, a RandomState or a Generator; got"):
+            clone(generator).set_params(random_state=random_state).fit(X, Y)
+
+    @pytest.mark.parametrize(
+        "given, message",
+        [
+            ({0: (2.0, 1.0)}, "given[0] must be an interval with low < high; got (2.0, 1.0)"),
+            ({0: (1.0, 2.0, 3.0)}, "given[0] must be a value, a pair (low, high) or a set; got (1.0, 2.0, 3.0)"),
+            ({7: 1.0}, "given must name features by name or by an index in [0, 2]; got 7"),
+            ({"height": 1.0}, "given names feature 'height', but the model was fitted without names; use its index"),
+            ({0: np.inf}, "given[0] must be finite, or NaN to draw; got inf"),
+            ({0: "tall"}, "given[0] must be a number, an interval as a tuple (low, high) or a set; got 'tall'"),
+            ({0: {1.0, 2.0}}, "given holds a set of categories, but the features of"),
+            ([1.0, np.nan], "given must have shape (3,) or (5, 3), one row for each of the n_samples=5 draws"),
+        ],
+    )
+    def test_conditions(self, generator, given, message):
+        model = clone(generator).fit(X, Y)
+        with says(message):
+            model.sample(5, given=given)
+
+
+@each(GENERATORS)
+class TestWeights:
+    @pytest.mark.parametrize(
+        "weights, message",
+        [
+            (np.r_[-1.0, np.ones(39)], "sample_weight must be finite and >= 0; got -1"),
+            (np.r_[np.nan, np.ones(39)], "sample_weight must be finite and >= 0; got nan"),
+            (np.zeros(40), "sample_weight must have a positive sum; got only zeros"),
+            (np.ones(39), "one weight for each row of X"),
+            (["heavy"] * 40, "sample_weight must hold numbers"),
+        ],
+    )
+    def test_in_fit(self, generator, weights, message):
+        with says(message):
+            clone(generator).fit(X, Y, sample_weight=weights)
+
+
+@each(CLASSIFIERS)
+class TestClasses:
+    @pytest.mark.parametrize("unknown", ["cedar", 0, None, 1.5])
+    def test_unknown(self, generator, unknown):
+        model = clone(generator).fit(X, Y)
+        labels = np.array(["ash", unknown] * 20, dtype=object)
+        message = f"y must hold the classes of the fit, ['ash', 'birch']; got {unknown!r}"
+        with says(message):
+            model.sample(40, y=labels)
+        with says(message):
+            model.score_samples(X, labels)
+
+    def test_a_wrong_number(self, generator):
+        model = clone(generator).fit(X, Y)
+        with says("y must be one class, or one for each of the 3 rows (in sample: n_samples=3); got shape (2,)"):
+            model.sample(3, y=["ash", "birch"])
+
+    @pytest.mark.parametrize(
+        "labels, message",
+        [
+            (None, "requires y to be passed, but the target y is None"),
+            (Y[:5], "Found input variables with inconsistent numbers of samples"),
+            (X[:, 0], "Unknown label type: continuous"),
+            (np.where(Y == "ash", np.nan, 1.0), "Input y contains NaN"),
+        ],
+    )
+    def test_in_fit(self, generator, labels, message):
+        with says(message):
+            clone(generator).fit(X, labels)
+
+
+@pytest.mark.parametrize("argument", ["y", "return_y"])
+def test_classes_of_a_model_without(argument):
+    model = GaussianMixture().fit(X)
+    with says(f"{argument} asks for classes, but GaussianMixture has none; leave it out"):
+        model.sample(2, **{argument: True})
+
+
+class TestParameters:
+    @pytest.mark.parametrize(
+        "parameters, message",
+        [
+            ({"n_components": 0}, "n_components must be an integer >= 1; got 0"),
+            ({"n_components": 2.0}, "n_components must be an integer >= 1; got 2.0"),
+            ({"n_components": 41}, "n_components must be at most the number of rows of X, 40; got 41; ask for fewer"),
+            ({"covariance_type": "ful"}, "covariance_type must be one of "),
+            ({"reg_covar": -1e-6}, "reg_covar must be a finite number >= 0; got -1e-06"),
+            ({"tol": -1.0}, "tol must be a finite number >= 0; got -1.0"),
+            ({"max_iter": -1}, "max_iter must be an integer >= 0; got -1"),
+            ({"n_init": 0}, "n_init must be an integer >= 1; got 0"),
+            ({"init_params": "kmean"}, "init_params must be one of "),
+            ({"device": "gpu"}, "device must be 'auto', 'cpu', 'cuda' or 'cuda:<index>'; got 'gpu'"),
+            ({"covariance_type": "low_rank", "n_factors": 0}, "n_factors must be an integer >= 1; got 0"),
+        ],
+        ids=str,
+    )
+    def test_of_the_mixture(self, parameters, message):
+        with says(message):
+            GaussianMixture(**parameters).fit(X)

@@ -1,0 +1,356 @@
+"""One set of promises, kept by every public generator: add a row to ESTIMATORS and the new one is held to them."""
+
+import copy
+import pickle
+import random
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from scipy.stats import chisquare
+from sklearn.base import clone, is_classifier
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.validation import has_fit_parameter
+
+from probgen import BayesClassifier, GaussianMixture, get_likelihood
+
+ESTIMATORS = [  # every public generator, made small and quick
+    GaussianMixture(n_components=2, covariance_type="full", random_state=0),
+    GaussianMixture(n_components=2, covariance_type="tied", random_state=0),
+    GaussianMixture(n_components=2, covariance_type="diag", random_state=0),
+    GaussianMixture(n_components=2, covariance_type="spherical", random_state=0),
+    GaussianMixture(n_components=2, covariance_type="low_rank", n_factors=1, random_state=0),
+    BayesClassifier(GaussianMixture(), random_state=0),
+]
+CLASSIFIERS = [estimator for estimator in ESTIMATORS if is_classifier(estimator)]
+WEIGHTED = [estimator for estimator in ESTIMATORS if has_fit_parameter(estimator, "sample_weight")]
+CONDITIONAL = [estimator for estimator in ESTIMATORS if estimator._takes_conditions]
+MARGINALISING = [estimator for estimator in ESTIMATORS if estimator.__sklearn_tags__().input_tags.allow_nan]
+
+
+def each(estimators):
+    return pytest.mark.parametrize("estimator", estimators, ids=str)
+
+
+def make_rows(n_rows=150, n_features=3, seed=0):
+    """Rows of three overlapping classes, features of unlike scales, and their classes."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(3, size=n_rows)
+    mixing = np.eye(n_features) + 0.5 * np.tri(n_features, k=-1)
+    X = rng.standard_normal((n_rows, n_features)) @ mixing.T
+    X += 3.0 * np.stack([y == 1, *[y == 2] * (n_features - 1)], axis=1)
+    return X * np.geomspace(1.0, 4.0, n_features), np.array(["ash", "birch", "cedar"])[y]
+
+
+X, Y = make_rows()
+
+
+def fit(estimator, X=X, y=Y, **parameters):
+    return clone(estimator).set_params(**parameters).fit(X, y)
+
+
+@parametrize_with_checks(ESTIMATORS)
+def test_scikit_learn_contract(estimator, check):
+    check(estimator)
+
+
+@each(ESTIMATORS)
+class TestQueries:
+    @pytest.mark.parametrize("dtype", [np.float64, np.float32])
+    def test_shapes_and_precision(self, estimator, dtype):
+        rows = X.astype(dtype)
+        model = fit(estimator, rows)
+        for answer, shape in [
+            (model.sample(7), (7, 3)),
+            (model.sample(), (1, 3)),
+            (model.score_samples(rows), (150,)),
+            (model.transform(rows), (150, len(model.get_feature_names_out()))),
+        ]:
+            assert answer.shape == shape
+            assert answer.dtype == dtype
+            assert np.isfinite(answer).all()
+        assert isinstance(model.score(rows), float)
+
+    def test_single_precision_agrees_with_double(self, estimator):
+        model = fit(estimator)
+        single = X.astype(np.float32)
+        np.testing.assert_allclose(model.score_samples(single), model.score_samples(X), atol=1e-4)
+        np.testing.assert_allclose(model.transform(single), model.transform(X), atol=1e-3)
+
+    def test_integer_rows_are_read_as_double(self, estimator):
+        rows = X.astype(np.int16)
+        model = fit(estimator, rows)
+        assert model.sample().dtype == np.float64
+        np.testing.assert_array_equal(model.score_samples(rows), model.score_samples(rows.astype(np.float64)))
+
+    def test_score_is_the_mean_of_score_samples(self, estimator):
+        model = fit(estimator)
+        assert model.score(X) == pytest.approx(model.score_samples(X).mean(), rel=1e-12)
+        assert model.score(X, Y) == model.score(X)
+        assert model.score(X, np.roll(Y, 1)) == model.score(X)
+
+    @pytest.mark.parametrize("dtype", [np.float64, np.float32])
+    @pytest.mark.parametrize("method", ["score_samples", "transform"])
+    def test_batches_and_order_do_not_matter(self, estimator, method, dtype):
+        model = fit(estimator, X.astype(dtype))
+        rows = make_rows(5000, seed=1)[0].astype(dtype)
+        query = getattr(model, method)
+        whole = query(rows)
+        shuffled = np.random.default_rng(2).permutation(5000)
+        np.testing.assert_array_equal(query(rows[shuffled]), whole[shuffled])
+        np.testing.assert_array_equal(np.concatenate([query(rows[:1]), query(rows[1:730]), query(rows[730:])]), whole)
+        np.testing.assert_array_equal(query(np.asfortranarray(rows)), whole)
+
+    def test_rows_are_left_as_they_were(self, estimator):
+        rows = X.copy()
+        model = fit(estimator, rows)
+        model.score_samples(rows), model.transform(rows)
+        np.testing.assert_array_equal(rows, X)
+
+    def test_likelihood_is_seen_through_pipelines_and_searches(self, estimator):
+        own = get_likelihood(estimator)
+        assert own.space == "input"
+        pipeline = make_pipeline(StandardScaler(), estimator)
+        for wrapped in [pipeline, GridSearchCV(pipeline, {}), make_pipeline("passthrough", pipeline)]:
+            seen = get_likelihood(wrapped)
+            assert (seen.kind, seen.measure, seen.space) == (own.kind, own.measure, "transformed")
+
+
+@each(ESTIMATORS)
+class TestRandomness:
+    def test_draws_differ_and_seeded_ones_repeat(self, estimator):
+        model = fit(estimator)
+        first, seeded, second = model.sample(5), model.sample(5, random_state=3), model.sample(5)
+        assert not np.isin(first, second).any()
+        np.testing.assert_array_equal(model.sample(5, random_state=3), seeded)
+        assert not np.isin(model.sample(5, random_state=4), seeded).any()
+
+    def test_a_seeded_draw_does_not_move_the_stream(self, estimator):
+        model, twin = fit(estimator), fit(estimator)
+        model.sample(5, random_state=3)
+        np.testing.assert_array_equal(model.sample(5), twin.sample(5))
+
+    @pytest.mark.parametrize("seed", [lambda: 7, lambda: np.random.RandomState(7), lambda: np.random.default_rng(7)])
+    def test_one_seed_fixes_the_fit_and_the_stream(self, estimator, seed):
+        model, twin = fit(estimator, random_state=seed()), fit(estimator, random_state=seed())
+        np.testing.assert_array_equal(model.score_samples(X), twin.score_samples(X))
+        for _ in range(2):
+            np.testing.assert_array_equal(model.sample(5), twin.sample(5))
+        np.testing.assert_array_equal(model.sample(5, random_state=seed()), twin.sample(5, random_state=seed()))
+
+    def test_without_a_seed_streams_differ(self, estimator):
+        model, twin = fit(estimator, random_state=None), fit(estimator, random_state=None)
+        assert not np.isin(model.sample(5), twin.sample(5)).any()
+
+    @pytest.mark.parametrize("random_state", [0, None])
+    def test_global_generators_are_left_alone(self, estimator, random_state):
+        before = np.random.get_state(), random.getstate()  # noqa: NPY002
+        model = fit(estimator, random_state=random_state)
+        model.sample(5), model.score(X), model.transform(X)
+        after = np.random.get_state(), random.getstate()  # noqa: NPY002
+        np.testing.assert_equal(after, before)
+
+    def test_fits_in_threads_equal_fits_in_a_row(self, estimator):
+        seeds = range(4)
+        alone = [fit(estimator, random_state=seed) for seed in seeds]
+        with ThreadPoolExecutor(4) as pool:
+            together = list(pool.map(lambda seed: fit(estimator, random_state=seed), seeds))
+        for model, twin in zip(alone, together):
+            np.testing.assert_array_equal(model.score_samples(X), twin.score_samples(X))
+            np.testing.assert_array_equal(model.sample(5), twin.sample(5))
+
+
+@each(ESTIMATORS)
+class TestCopies:
+    @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+    def test_a_copy_scores_and_draws_alike(self, estimator, duplicate):
+        model = fit(estimator)
+        model.sample(3)
+        twin = duplicate(model)
+        np.testing.assert_array_equal(twin.score_samples(X), model.score_samples(X))
+        np.testing.assert_array_equal(twin.sample(5), model.sample(5))
+
+    def test_a_clone_starts_anew(self, estimator):
+        model = fit(estimator)
+        unfitted = clone(model)
+        assert not [name for name in vars(unfitted) if name.endswith("_")]
+        np.testing.assert_array_equal(unfitted.fit(X, Y).sample(5), fit(estimator).sample(5))
+
+
+@each(ESTIMATORS)
+class TestFrames:
+    NAMES = ("height", "width", "depth")
+
+    @pytest.mark.parametrize("container, frame", [("pandas", pd.DataFrame), ("polars", pl.DataFrame)])
+    def test_frames_in_frames_out(self, estimator, container, frame):
+        table = frame(dict(zip(self.NAMES, X.astype(np.float32).T)))
+        model = clone(estimator).set_output(transform=container).fit(table, Y)
+        draws, representation = model.sample(4, random_state=0), model.transform(table)
+        assert isinstance(draws, frame)
+        assert isinstance(representation, frame)
+        assert list(draws.columns) == list(model.feature_names_in_) == list(self.NAMES)
+        assert list(representation.columns) == list(model.get_feature_names_out())
+        assert draws.to_numpy().dtype == np.float32
+        plain = fit(estimator, X.astype(np.float32))
+        np.testing.assert_array_equal(draws.to_numpy(), plain.sample(4, random_state=0))
+        np.testing.assert_array_equal(model.score_samples(table), plain.score_samples(X.astype(np.float32)))
+
+    def test_a_frame_gives_arrays_by_default(self, estimator):
+        model = fit(estimator, pd.DataFrame(X, columns=self.NAMES))
+        assert isinstance(model.sample(), np.ndarray)
+
+    def test_names_tell_the_class_and_the_column(self, estimator):
+        names = fit(estimator).get_feature_names_out()
+        assert list(names) == [f"{type(estimator).__name__.lower()}{k}" for k in range(len(names))]
+
+
+@each(ESTIMATORS)
+class TestComposition:
+    def test_pipeline(self, estimator):
+        model = make_pipeline(StandardScaler(), clone(estimator)).fit(X, Y)
+        scaled = StandardScaler().fit_transform(X)
+        np.testing.assert_allclose(model.score_samples(X), fit(estimator, scaled).score_samples(scaled), rtol=1e-9)
+        assert model.transform(X).shape[0] == 150
+
+    def test_cross_val_score_is_the_held_out_score(self, estimator):
+        folds = KFold(3)
+        truth = [fit(estimator, X[train], Y[train]).score(X[test]) for train, test in folds.split(X)]
+        np.testing.assert_allclose(cross_val_score(clone(estimator), X, Y, cv=folds), truth, rtol=1e-12)
+
+    def test_grid_search_in_two_processes(self, estimator):
+        grid = {"random_state": [0, 1]}
+        alone, together = (GridSearchCV(clone(estimator), grid, cv=2, n_jobs=n).fit(X, Y) for n in (1, 2))
+        scores = together.cv_results_["mean_test_score"]
+        assert np.isfinite(scores).all()
+        np.testing.assert_allclose(scores, alone.cv_results_["mean_test_score"], rtol=1e-9)
+        assert together.best_estimator_.sample(3).shape == (3, 3)
+
+
+@each(WEIGHTED)
+def test_integer_weights_equal_repeated_rows(estimator):
+    weights = np.random.default_rng(3).integers(0, 4, size=len(X))
+    weighted = clone(estimator).fit(X, Y, sample_weight=weights)
+    repeated = fit(estimator, np.repeat(X, weights, axis=0), np.repeat(Y, weights))
+    np.testing.assert_allclose(weighted.score_samples(X), repeated.score_samples(X), rtol=1e-7)
+
+
+N_DRAWS = 20_000
+PLANE = X[:, :2]
+WIDE = [np.linspace(x.mean() - 9.0 * x.std(), x.mean() + 9.0 * x.std(), 41) for x in PLANE.T]  # edges of 40 cells
+
+
+def cell_masses(model, edges, y=None):
+    """Integral of the density over cells by the mid-point rule; an axis of one edge is a known value."""
+    n_inner, axes, steps = 8, [], []
+    for e in edges:
+        steps.append((e[1] - e[0]) / n_inner if len(e) > 1 else 1.0)
+        axes.append(e[0] + steps[-1] * (np.arange(n_inner * (len(e) - 1)) + 0.5) if len(e) > 1 else e)
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+    masses = np.exp(model.score_samples(points.reshape(-1, len(axes)), y)).reshape(points.shape[:-1])
+    for k, axis in enumerate(axes):
+        masses = np.add.reduceat(masses, np.arange(0, len(axis), n_inner), axis=k) * steps[k]
+    return masses
+
+
+def assert_follow(draws, edges, probabilities):
+    """Pearson's test of draws (n, k) against probabilities of cells; rare cells are taken together."""
+    counts = np.histogramdd(draws, bins=edges)[0]
+    often = len(draws) * probabilities >= 5.0
+    observed = np.append(counts[often], len(draws) - counts[often].sum())
+    expected = np.append(probabilities[often], 1.0 - probabilities[often].sum()) * len(draws)
+    assert len(observed) > 10
+    assert chisquare(observed, expected).pvalue > 1e-3
+
+
+class TestDensity:
+    """Continuous densities against quadrature, and draws against densities, in one and two dimensions."""
+
+    @each(ESTIMATORS)
+    def test_integrates_to_one_over_the_line(self, estimator):
+        rows = X[:, :1]
+        model = fit(estimator, rows)
+        grid = np.linspace(rows.mean() - 15.0 * rows.std(), rows.mean() + 15.0 * rows.std(), 20_001)
+        assert np.trapezoid(np.exp(model.score_samples(grid[:, np.newaxis])), grid) == pytest.approx(1.0, abs=1e-9)
+
+    @each(ESTIMATORS)
+    def test_draws_follow_the_density_over_the_plane(self, estimator):
+        model = fit(estimator, PLANE)
+        masses = cell_masses(model, WIDE)
+        assert masses.sum() == pytest.approx(1.0, abs=1e-6)
+        assert_follow(model.sample(N_DRAWS, random_state=12), WIDE, masses)
+
+    @each(CLASSIFIERS)
+    def test_draws_follow_the_joint_density(self, estimator):
+        model = fit(estimator, PLANE)
+        masses = np.stack([cell_masses(model, WIDE, label) for label in model.classes_])
+        assert masses.sum() == pytest.approx(1.0, abs=1e-6)
+        np.testing.assert_allclose(masses.sum(axis=(1, 2)), model.class_prior_, atol=1e-6)
+        draws, y = model.sample(N_DRAWS, return_y=True, random_state=13)
+        labelled = np.column_stack([np.searchsorted(model.classes_, y), draws])
+        assert_follow(labelled, [np.arange(4), *WIDE], masses)
+
+    @each(CLASSIFIERS)
+    def test_draws_of_a_class_follow_its_density(self, estimator):
+        model = fit(estimator, PLANE)
+        labels = np.resize(model.classes_, N_DRAWS)
+        draws, y = model.sample(N_DRAWS, y=labels, return_y=True, random_state=14)
+        np.testing.assert_array_equal(y, labels)
+        for label, prior in zip(model.classes_, model.class_prior_):
+            assert_follow(draws[labels == label], WIDE, cell_masses(model, WIDE, label) / prior)
+
+    @each(CONDITIONAL)
+    @pytest.mark.parametrize("known", [0, 1])
+    def test_draws_given_a_value_follow_the_conditional_density(self, estimator, known):
+        model = fit(estimator, PLANE)
+        value, free = PLANE[:, known].mean(), 1 - known
+        draws = model.sample(N_DRAWS, given={known: value}, random_state=15)
+        np.testing.assert_array_equal(draws[:, known], value)
+        edges = [WIDE[0], np.array([value])] if known else [np.array([value]), WIDE[1]]
+        masses = cell_masses(model, edges).ravel()
+        assert_follow(draws[:, [free]], [WIDE[free]], masses / masses.sum())
+
+    @each(CONDITIONAL)
+    def test_draws_given_an_interval_follow_the_truncated_density(self, estimator):
+        model = fit(estimator, PLANE)
+        low, high = PLANE[:, 0].mean(), PLANE[:, 0].mean() + 1.0
+        draws = model.sample(N_DRAWS, given={0: (low, high)}, random_state=16)
+        assert ((draws[:, 0] >= low) & (draws[:, 0] <= high)).all()
+        edges = [np.linspace(low, high, 9), WIDE[1]]
+        masses = cell_masses(model, edges)
+        assert_follow(draws, edges, masses / masses.sum())
+
+    @each([estimator for estimator in CLASSIFIERS if estimator in CONDITIONAL])
+    @pytest.mark.parametrize("condition", [0.5, (0.5, 1.5), (None, 0.0)])
+    def test_classes_given_a_condition_follow_bayes_rule(self, estimator, condition):
+        model = fit(estimator, PLANE)
+        _, y = model.sample(N_DRAWS, given={0: condition}, return_y=True, random_state=17)
+        if isinstance(condition, tuple):
+            low, high = WIDE[0][0] if condition[0] is None else condition[0], condition[1]
+            edges = [np.linspace(low, high, 41), WIDE[1]]
+        else:
+            edges = [np.array([condition]), WIDE[1]]
+        masses = np.array([cell_masses(model, edges, label).sum() for label in model.classes_])
+        counts = [np.sum(y == label) for label in model.classes_]
+        assert chisquare(counts, N_DRAWS * masses / masses.sum()).pvalue > 1e-3
+
+    @each(CONDITIONAL)
+    def test_each_row_has_its_own_condition(self, estimator):
+        model = fit(estimator)
+        given = np.where(np.random.default_rng(4).random(X.shape) < 0.5, X, np.nan)
+        draws = model.sample(len(X), given=given)
+        np.testing.assert_array_equal(np.where(np.isnan(given), np.nan, draws), given)
+        assert np.isfinite(draws).all()
+
+    @each(MARGINALISING)
+    def test_a_missing_value_is_integrated_out(self, estimator):
+        model = fit(estimator, PLANE)
+        values = np.quantile(PLANE[:, 0], [0.02, 0.5, 0.9])
+        scores = model.score_samples(np.column_stack([values, np.full(3, np.nan)]))
+        truth = [np.log(cell_masses(model, [np.array([value]), WIDE[1]]).sum()) for value in values]
+        np.testing.assert_allclose(scores, truth, atol=1e-6)
+        assert model.score_samples([[np.nan, np.nan]]) == pytest.approx(0.0, abs=1e-12)
