@@ -65,7 +65,7 @@ class SampleGridDisplay:
         if feature_names is None and hasattr(X, "columns"):
             feature_names = [str(name) for name in X.columns]
         self.X = _check_rows(X)
-        self.image_shape = _check_image_shape(image_shape, self.X.shape[1])
+        self.image_shape = check_image_shape(image_shape, self.X.shape[1])
         self.n_cols = n_cols
         self.row_labels = _check_names("row_labels", row_labels, math.ceil(len(self.X) / n_cols))
         self.value_range = _check_range(value_range, self.X, by_column=self._is_table)
@@ -133,7 +133,7 @@ class SampleGridDisplay:
             )
         check_is_fitted(model)
         check_count("n_cols", n_cols)
-        image_shape = _check_image_shape(image_shape, model.n_features_in_)
+        image_shape = check_image_shape(image_shape, model.n_features_in_)
         if n_samples is not None and y is not None:
             raise ValueError(
                 f"n_samples={n_samples!r} and y={y!r} exclude each other: each class in y gets n_cols draws."
@@ -250,7 +250,7 @@ def _check_rows(X):
     return X.astype(np.float64)
 
 
-def _check_image_shape(image_shape, n_features):
+def check_image_shape(image_shape, n_features):
     """Return (height, width, channels) for what the user gave."""
     if image_shape is None:
         side = math.isqrt(n_features)

@@ -1,0 +1,334 @@
+"""The commands of `probgen`, on click and rich; whatever is slow to load is loaded by the command that needs it."""
+
+import ast
+import difflib
+import inspect
+import os
+import re
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from probgen import __version__, _files, estimators
+from probgen._validation import check_count
+
+FAILURES = (ValueError, TypeError, OSError, ImportError, ArithmeticError, RuntimeError, MemoryError)
+BAD_INPUT, INTERRUPTED = 2, 130
+FILE_WIDTH = 120  # of the table where no terminal sets a width
+MODELS = {re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower(): name for name in estimators.__all__}
+MODEL_WARNING = "A saved model runs code when it is opened: open only files that you trust."
+
+
+class Program(click.Group):
+    """Commands that fail with one line on standard error and exit code 2, and stop with 130 on Ctrl-C."""
+
+    def main(self, args=None, prog_name=None, **extra):
+        """Run a command and exit."""
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            sys.exit(self._exit_code(args, prog_name or "probgen", extra))
+
+    def _exit_code(self, args, prog_name, extra):
+        try:
+            return super().main(args, prog_name, **(extra | {"standalone_mode": False})) or 0
+        except click.UsageError as error:
+            path = error.ctx.command_path if error.ctx else prog_name
+            return _fail(f"{error.format_message().rstrip('.')}. See `{path} --help`.")
+        except click.ClickException as error:
+            return _fail(error.format_message())
+        except (click.Abort, KeyboardInterrupt):
+            click.echo("probgen: interrupted", err=True)
+            return INTERRUPTED
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit complains
+            return 1
+        except FAILURES as error:
+            return _fail(str(error) or type(error).__name__)
+
+
+class Sides(click.ParamType):
+    """An image shape such as 28x28 or 32x32x3."""
+
+    name = "HxW[xC]"
+
+    def convert(self, value, param, ctx):
+        """Return a tuple of int."""
+        if isinstance(value, tuple):
+            return value
+        if not re.fullmatch(r"\d+x\d+(x\d+)?", value):
+            self.fail(f"expected a shape such as 28x28 or 32x32x3; got {value!r}.", param, ctx)
+        return tuple(int(side) for side in value.split("x"))
+
+
+FILE = click.Path(path_type=Path)
+key_option = click.option("--key", metavar="NAME", help="Array of a .npz file that holds the rows.")
+seed_option = click.option("--random-state", type=int, metavar="SEED", help="Seed, for numbers that repeat.")
+
+
+@click.group(
+    "probgen", cls=Program, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(__version__, prog_name="probgen")
+@click.pass_context
+def program(context):
+    """Generative models for the data you have.
+
+    Start with `probgen compare`: it fits every generator on images of digits and writes a report with samples.
+    The other commands work on your own .npy, .npz, .csv and .parquet files.
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@program.command()
+@click.option("--data", default="digits", show_default=True, metavar="NAME|FILE", help="Data set or file; see above.")
+@click.option("--output", "-o", type=FILE, default="probgen-report.html", show_default=True, help="The report.")
+@click.option("--max-rows", type=int, metavar="N", help="Use N rows, drawn at random.")
+@key_option
+@click.option("--target", metavar="COLUMN", help="Column of a file that holds the classes.")
+@click.option(
+    "--image-shape", type=Sides(), metavar="HxW[xC]", help="Shape of the images in a file, of grey values 0 to 255."
+)
+@click.option("--random-state", type=int, default=0, show_default=True, metavar="SEED", help="Seeds split and models.")
+def compare(data, output, max_rows, key, target, image_shape, random_state):
+    """Fit every generator on a data set and compare them.
+
+    A quarter of the rows is held out; each generator is scored on it, in nats per row and for images in bits per
+    dimension. The report is one HTML file with the numbers and samples of each generator.
+
+    \b
+    --data takes
+      a file        .npy, .npz, .csv or .parquet
+      digits        small images that come with the program (needs no network)
+      mnist, fashion_mnist, cifar10, olivetti_faces, frey_faces, lfw_people
+      adult, uci:NAME, adbench:NAME, binary:NAME
+                    tables, such as uci:wine_quality
+    """
+    _files.check_output(output, (".html",))
+    check_count("random_state", random_state, low=0)
+    from probgen._compare import evaluate, generators, load_data
+    from probgen._report import rank, render_report
+
+    loaded = load_data(
+        data, key=key, target=target, image_shape=image_shape, max_rows=max_rows, random_state=random_state
+    )
+    models, results = generators(loaded, random_state), []
+    bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*bar, console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=len(models))
+        for name, model in models.items():
+            progress.update(task, description=name)
+            results.append(evaluate(name, model, loaded, random_state))
+            progress.advance(task)
+        progress.update(task, description="Done")
+    if all(result.model is None for result in results):
+        raise ValueError(f"no generator could be fitted to {data!r}. {results[0].name}: {results[0].notes[0]}")
+    with _files.written_whole(output) as beside:
+        beside.write_text(render_report(loaded, results, random_state=random_state), encoding="utf-8")
+    _print_results(loaded, rank(results))
+    click.echo(f"Report: {output}")
+
+
+@program.command()
+@click.argument("data", type=FILE)
+@click.option("--model", type=click.Choice(sorted(MODELS)), required=True, help="Kind of generator.")
+@click.option(
+    "--param", "-p", "params", multiple=True, metavar="NAME=VALUE", help="Parameter of the generator; repeat."
+)
+@click.option("--output", "-o", type=FILE, default="model.joblib", show_default=True, help="The fitted model.")
+@click.option("--target", metavar="COLUMN", help="Column that holds the classes, by name or index.")
+@key_option
+@seed_option
+def fit(data, model, params, output, target, key, random_state):
+    """Fit a generator to the rows of DATA and save it.
+
+    \b
+    probgen fit flowers.csv --model gaussian-mixture -p n_components=3
+    probgen fit digits.npz --model gaussian-bayes --target y -p reg_param=0.1
+    """
+    from sklearn.base import is_classifier
+
+    _files.check_output(output, (".joblib",))
+    generator = _build(model, params, random_state)
+    if is_classifier(generator) and target is None:
+        raise ValueError(f"{model} learns classes; name the column that holds them with --target.")
+    table = _files.read_table(data, key=key, target=target)
+    start = time.perf_counter()
+    generator.fit(table.X, table.y)
+    seconds = time.perf_counter() - start
+    _files.save_model(output, generator)
+    rows, width = table.X.shape
+    click.echo(f"Fitted {generator} to {rows:,} rows of {width:,} columns in {seconds:.2f} s. Saved: {output}")
+
+
+@program.command(epilog=MODEL_WARNING)
+@click.argument("model", type=FILE)
+@click.option("-n", "--n-samples", type=int, default=100, show_default=True, help="Rows to draw.")
+@click.option("--class", "label", metavar="LABEL", help="Draw rows of this class only.")
+@click.option("--given", multiple=True, metavar="COLUMN=VALUE", help="What is known of the rows; repeat.")
+@click.option("--labels", is_flag=True, help="Write the classes of the rows as a last column y.")
+@click.option("--output", "-o", type=FILE, help="File to write; without it the rows are printed as CSV.")
+@seed_option
+def sample(model, n_samples, label, given, labels, output, random_state):
+    """Draw rows from a saved MODEL.
+
+    \b
+    --given age=30          rows with this value
+    --given income=10:20    rows in this interval; leave an end out to open it
+    Columns go by name, or by index counted from 0.
+    """
+    if output is not None:
+        _files.check_output(output, _files.FORMATS)
+    generator = _files.load_model(model)
+    conditions = _conditions(given, getattr(generator, "feature_names_in_", ()))
+    drawn = generator.sample(
+        n_samples,
+        y=None if label is None else _class_of(generator, label),
+        given=conditions or None,
+        return_y=labels,
+        random_state=random_state,
+    )
+    X, y = drawn if labels else (drawn, None)
+    _files.write_table(output, X, y, names=getattr(generator, "feature_names_in_", None))
+
+
+@program.command(epilog=MODEL_WARNING)
+@click.argument("model", type=FILE)
+@click.argument("data", type=FILE)
+@click.option("--per-row", is_flag=True, help="Print the score of each row instead of their mean.")
+@click.option("--output", "-o", type=FILE, help="File to write the score of each row to.")
+@click.option("--target", metavar="COLUMN", help="Column of DATA to leave out.")
+@key_option
+def score(model, data, per_row, output, target, key):
+    """Print the log-likelihood of DATA under a saved MODEL, in nats per row; higher is better.
+
+    Columns that have names are found by name, and those that the model does not know are left out.
+    """
+    import numpy as np
+
+    if output is not None:
+        _files.check_output(output, _files.FORMATS)
+    generator = _files.load_model(model)
+    scores = np.asarray(generator.score_samples(_rows_for(generator, data, key, target)), dtype=np.float64)
+    if output is not None:
+        _files.write_table(output, scores[:, None], names=["log_likelihood"])
+    if per_row:
+        click.echo("\n".join(map(str, scores)))
+        return
+    kind = _kind_in_words(generator)
+    error = f" ± {scores.std(ddof=1) / np.sqrt(len(scores)):.6g}" if len(scores) > 1 else ""
+    click.echo(f"{scores.mean():.6g}{error} nats per row ({kind}; mean and standard error of {len(scores):,} rows)")
+
+
+def _kind_in_words(generator):
+    """What the scores of a generator are, in words."""
+    from probgen.base import get_likelihood
+
+    likelihood = get_likelihood(generator)
+    measure = {"lebesgue": "log-density", "counting": "log-probability"}[likelihood.measure]
+    return {"exact": measure, "lower_bound": f"lower bound of the {measure}", "estimate": f"estimate of the {measure}"}[
+        likelihood.kind
+    ]
+
+
+def _build(name, params, random_state):
+    """The generator of a name and NAME=VALUE strings; a value that names a model stands for one."""
+    kind = getattr(estimators, MODELS[name])
+    known = list(inspect.signature(kind).parameters)
+    own, nested = {}, {}
+    for param in params:
+        key, equals, value = param.partition("=")
+        if not equals:
+            raise ValueError(f"--param must be NAME=VALUE, such as n_components=10; got {param!r}.")
+        if key.partition("__")[0] not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known)}."
+            raise ValueError(f"{name} has no parameter {key!r}; {hint}")
+        (nested if "__" in key else own)[key] = _build(value, (), None) if value in MODELS else _literal(value)
+    generator = kind(**own).set_params(**nested)
+    if random_state is not None:
+        check_count("random_state", random_state, low=0)
+        seeds = [key for key in generator.get_params() if key.split("__")[-1] == "random_state"]
+        generator.set_params(**dict.fromkeys(seeds, random_state))
+    return generator
+
+
+def _literal(text):
+    """A Python number, tuple, None or such; anything else is text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _conditions(given, names):
+    """The dict that `sample(given=...)` takes, from COLUMN=VALUE and COLUMN=LOW:HIGH."""
+    conditions = {}
+    for text in given:
+        column, equals, value = text.rpartition("=")
+        low, colon, high = value.partition(":")
+        try:
+            condition = tuple(float(end) if end else None for end in (low, high)) if colon else float(value)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise ValueError(f"--given must be COLUMN=VALUE or COLUMN=LOW:HIGH with numbers; got {text!r}.")
+        by_index = column not in names and column.lstrip("-").isdigit()
+        conditions[int(column) if by_index else column] = condition
+    return conditions
+
+
+def _class_of(generator, text):
+    """The class whose name is text; the text itself where the generator has no classes, which it will say."""
+    classes = getattr(generator, "classes_", None)
+    if classes is None:
+        return text
+    labels = {str(label): label for label in classes}
+    if text not in labels:
+        raise ValueError(f"--class must be one of {', '.join(labels)}; got {text!r}.")
+    return labels[text]
+
+
+def _rows_for(generator, path, key, target):
+    """Rows of a file in the columns that a fitted generator knows, under its names."""
+    import numpy as np
+
+    names = getattr(generator, "feature_names_in_", None)
+    X = _files.read_table(path, key=key, target=target, columns=names).X
+    if names is None:
+        return np.asarray(X)
+    if X.shape[1] != len(names):
+        raise ValueError(f"{str(path)!r} must have the {len(names)} columns of the model's data; got {X.shape[1]}.")
+    return _files.with_names(X, names)
+
+
+def _print_results(data, results):
+    from probgen._report import columns
+
+    click.echo(f"{data.name}: {len(data.X_test):,} rows held out, best model first")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    cells = columns(results)
+    for k, heading in enumerate(cells):
+        table.add_column(heading, justify="right" if k else "left", no_wrap=k > 0, min_width=0 if k else 14)
+    for row in zip(*cells.values(), strict=True):
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else FILE_WIDTH).print(table)
+    for result in results:
+        for note in result.notes:
+            click.echo(f"probgen: {result.name}: {note}", err=True)
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None):
+    click.echo(f"probgen: warning: {' '.join(str(message).split())}", err=True)
+
+
+def _fail(message):
+    click.echo(f"probgen: error: {' '.join(message.split())}", err=True)
+    return BAD_INPUT

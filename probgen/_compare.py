@@ -1,0 +1,259 @@
+"""Every generator fitted, scored and sampled on one data set, in units that compare."""
+
+import dataclasses
+import inspect
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from sklearn.base import clone, is_classifier
+from sklearn.metrics import accuracy_score
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.multiclass import type_of_target
+
+from probgen import GaussianBayes, GaussianMixture, datasets, get_likelihood, make_generative_pipeline
+from probgen._files import first_line, read_table
+from probgen._validation import check_count
+from probgen.base import Likelihood
+from probgen.plots._sample_grid import check_image_shape
+from probgen.preprocessing import Dequantizer
+
+TEST_SIZE = 0.25
+N_DRAWS = 1000
+MIN_ROWS = 8
+MAX_LEVELS = 256
+MAX_CLASSES = 100
+
+# What the report compares: a name, and a generator for rows of n features. A new family adds its row here.
+MODELS = {
+    "Gaussian": lambda d: GaussianMixture(),
+    "10 Gaussians": lambda d: GaussianMixture(10),
+    "50 diagonal Gaussians": lambda d: GaussianMixture(50, covariance_type="diag"),
+    "10 low-rank Gaussians": lambda d: GaussianMixture(10, covariance_type="low_rank", n_factors=min(10, d)),
+    "Gaussian per class": lambda d: GaussianBayes(reg_param=0.1),
+    "Low-rank mixture per class": lambda d: GaussianBayes(
+        covariance_type="low_rank", n_components=3, n_factors=min(10, d)
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set, split.
+
+    Attributes
+    ----------
+    name : str
+    X_train, X_test : ndarray of shape (n, d)
+    y_train, y_test : ndarray of shape (n,) or None
+        Classes, where the data have some.
+    image_shape : tuple of int or None
+        Shape of an image; None for a table.
+    levels : int, ndarray of shape (d,) or None
+        Number of levels, where the values are integers from 0 up to less than that; None for real values.
+    feature_names : list of str or None
+        Names of the columns of a table, where they have some.
+    """
+
+    name: str
+    X_train: np.ndarray
+    X_test: np.ndarray
+    y_train: np.ndarray | None
+    y_test: np.ndarray | None
+    image_shape: tuple | None
+    levels: object
+    feature_names: list | None
+
+    @property
+    def n_features(self):
+        """Number of columns."""
+        return self.X_train.shape[1]
+
+    @property
+    def classes(self):
+        """Labels in order; empty where there are none."""
+        return [] if self.y_train is None else np.unique(self.y_train).tolist()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one generator made of the data.
+
+    Attributes
+    ----------
+    name : str
+    parameters : str
+        The generator as it would be written in Python.
+    model : estimator object or None
+        The fitted generator, None if the fit failed.
+    likelihood : Likelihood
+    nats, error : float
+        Mean held-out log-likelihood of a row, and its standard error.
+    bits_per_dim : float
+        The same in bits, sign turned, for each column, where values are integers; NaN for real values.
+    accuracy : float
+        Share of held-out rows whose class is recognised; NaN without classes.
+    fit_seconds, draw_seconds : float
+        Time of the fit, and of N_DRAWS draws.
+    notes : list of str
+        Warnings of the fit, or the reason why there is none.
+    """
+
+    name: str
+    parameters: str
+    model: object = None
+    likelihood: Likelihood = dataclasses.field(default_factory=Likelihood)
+    nats: float = np.nan
+    error: float = np.nan
+    bits_per_dim: float = np.nan
+    accuracy: float = np.nan
+    fit_seconds: float = np.nan
+    draw_seconds: float = np.nan
+    notes: list = dataclasses.field(default_factory=list)
+
+
+def data_names():
+    """Names of the data sets of `probgen.datasets`, without load_ and fetch_."""
+    return [name.removeprefix("load_").removeprefix("fetch_") for name in datasets.__all__]
+
+
+def load_data(source, *, key=None, target=None, image_shape=None, max_rows=None, random_state=0):
+    """Load and split rows.
+
+    Parameters
+    ----------
+    source : str
+        Name of a data set, with a part after a colon where it has parts (uci:wine_quality), or path of a file.
+    key, target : str, optional
+        As in `read_table`, for a file.
+    image_shape : tuple of int, optional
+        Shape of the images in a file, whose values are then 0 to 255.
+    max_rows : int, optional
+        Rows to use, drawn at random; all by default.
+    random_state : int, default=0
+        Seeds the choice of rows and the split.
+
+    Returns
+    -------
+    data : Data
+
+    Raises
+    ------
+    ValueError, OSError
+        If there is no such data, or the rows are too few.
+    """
+    if max_rows is not None:
+        check_count("max_rows", max_rows, low=MIN_ROWS)
+    X, y, feature_names, image_shape, levels = _rows_of(source, key, target, image_shape)
+    if len(X) < MIN_ROWS:
+        raise ValueError(f"data must hold at least {MIN_ROWS} rows, to fit on some and score on others; got {len(X)}.")
+    y = y if _are_classes(y) else None
+    if max_rows is not None and max_rows < len(X):
+        chosen = np.sort(np.random.default_rng(random_state).permutation(len(X))[:max_rows])
+        X, y = X[chosen], None if y is None else y[chosen]
+    stratify = y if y is not None and np.unique(y, return_counts=True)[1].min() >= 2 else None
+    train, test = train_test_split(np.arange(len(X)), test_size=TEST_SIZE, stratify=stratify, random_state=random_state)
+    y_train, y_test = (None, None) if y is None else (y[train], y[test])
+    return Data(source, X[train], X[test], y_train, y_test, image_shape, levels, feature_names)
+
+
+def generators(data, random_state=0):
+    """The generators of MODELS that fit the data, by name, each behind the step that makes it compare.
+
+    Integers are dequantised, so that all are scored by the probability of the very values; real values are
+    standardised. Generators of classes are left out where there are none.
+    """
+    step = StandardScaler() if data.levels is None else Dequantizer(levels=data.levels)
+    models = {name: make(data.n_features) for name, make in MODELS.items()}
+    chosen = {name: model for name, model in models.items() if data.classes or not is_classifier(model)}
+    return {name: _seed(make_generative_pipeline(clone(step), model), random_state) for name, model in chosen.items()}
+
+
+def evaluate(name, model, data, random_state=0):
+    """Fit, score and sample one generator; a failure becomes a Result that says why."""
+    parameters = str(model.steps[-1][1]).replace("\n", " ")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            measured = _measure(model, data, random_state)
+        except (ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
+            return Result(name, parameters, notes=[f"Failed: {first_line(error)}."])
+    notes = list(dict.fromkeys(first_line(warning.message) + "." for warning in caught))
+    return Result(name, parameters, model, notes=notes, **measured)
+
+
+def _measure(model, data, random_state):
+    """The fields of a Result that are measured."""
+    start = time.perf_counter()
+    model.fit(data.X_train, data.y_train if is_classifier(model) else None)
+    fitted = time.perf_counter()
+    model.sample(N_DRAWS, random_state=random_state)
+    drawn = time.perf_counter()
+    scores = np.asarray(model.score_samples(data.X_test), dtype=np.float64)
+    nats = float(scores.mean())
+    return {
+        "likelihood": get_likelihood(model),
+        "nats": nats,
+        "error": float(scores.std(ddof=1) / np.sqrt(len(scores))),
+        "bits_per_dim": np.nan if data.levels is None else -nats / (data.n_features * np.log(2.0)),
+        "accuracy": accuracy_score(data.y_test, model.predict(data.X_test)) if is_classifier(model) else np.nan,
+        "fit_seconds": fitted - start,
+        "draw_seconds": drawn - fitted,
+    }
+
+
+def _rows_of(source, key, target, image_shape):
+    """X, y, feature_names, image_shape and levels of a named data set or a file."""
+    name, _, part = source.partition(":")
+    name = name.replace("-", "_")
+    if name not in data_names():
+        if not Path(source).exists():
+            raise FileNotFoundError(f"data must be a file or one of {', '.join(data_names())}; got {source!r}.")
+        table = read_table(source, key=key, target=target)
+        names = list(table.X.columns) if hasattr(table.X, "columns") else None
+        image_shape = None if image_shape is None else check_image_shape(image_shape, table.X.shape[1])
+        return np.asarray(table.X), table.y, names, image_shape, _levels(np.asarray(table.X), image_shape)
+    if (key, target, image_shape) != (None, None, None):
+        raise ValueError(f"key, target and image_shape describe a file; the data set {source!r} has its own.")
+    bunch = _bunch(name, part)
+    names, categorical = bunch.feature_names, set(bunch.get("categorical_features", ()))
+    if categorical:
+        numeric = [j for j, name in enumerate(names) if name not in categorical]
+        X, names = bunch.data[:, numeric].astype(np.float64), [names[j] for j in numeric]
+    else:
+        X = bunch.data
+    return X, bunch.target, names, bunch.get("image_shape"), bunch.get("levels", _levels(X, None))
+
+
+def _levels(X, image_shape):
+    """Levels of columns of small integers, of all columns alike in images; None for other values."""
+    if not np.all((X >= 0) & (X < MAX_LEVELS) & (X == np.floor(X))):
+        if image_shape is not None:
+            raise ValueError(f"images must hold integers from 0 to {MAX_LEVELS - 1}; got {X.min():g} to {X.max():g}.")
+        return None
+    return MAX_LEVELS if image_shape is not None else X.max(axis=0).astype(np.int64) + 1
+
+
+def _bunch(name, part):
+    """The Bunch of a data set, or of one of its parts."""
+    load = getattr(datasets, f"load_{name}", None) or getattr(datasets, f"fetch_{name}")
+    takes_part = next(iter(inspect.signature(load).parameters.values())).default is inspect.Parameter.empty
+    if takes_part and not part:
+        raise ValueError(f"data {name!r} has parts; name one as {name}:NAME, such as uci:wine_quality.")
+    if part and not takes_part:
+        raise ValueError(f"data {name!r} has no parts; got {name}:{part}; leave out what follows the colon.")
+    return load(part) if takes_part else load()
+
+
+def _are_classes(y):
+    """Whether a target holds classes, and not too many."""
+    return y is not None and type_of_target(y) in {"binary", "multiclass"} and len(np.unique(y)) <= MAX_CLASSES
+
+
+def _seed(model, random_state):
+    """The model with every random_state in it set."""
+    names = [name for name in model.get_params() if name.split("__")[-1] == "random_state"]
+    return model.set_params(**dict.fromkeys(names, random_state))

@@ -1,0 +1,293 @@
+"""The comparison as one HTML page that needs nothing but itself."""
+
+import base64
+import html
+import io
+import math
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from string import Template
+
+import numpy as np
+from sklearn.base import is_classifier
+
+try:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+except ImportError as error:
+    raise ImportError("the report needs matplotlib; install it with `pip install 'probgen[plot]'`.") from error
+
+from probgen._compare import N_DRAWS, TEST_SIZE
+from probgen.plots import SampleGridDisplay
+
+PACKAGES = ("probgen", "numpy", "scipy", "scikit-learn", "torch", "matplotlib")
+N_COLS = 12
+MAX_LABELS = 10
+INK = "#808080"  # readable on white and on black
+
+MEANINGS = {
+    "nats per row": "Mean log-likelihood of the held-out rows, in natural units, and its standard error. Higher is "
+    "better: a gap of one nat means rows that are 2.7 times as probable.",
+    "bits/dim": "The same number in bits for each column (pixel and channel), with the sign turned: the length of "
+    "a code. Lower is better. The integers themselves are scored, so that continuous and discrete models compare.",
+    "likelihood": "What the number is: exact, a lower bound (the truth is at least as good) or an estimate.",
+    "accuracy": "Share of held-out rows whose class Bayes' rule recovers, for generators that learn each class.",
+    "fit": "Seconds to fit the generator to the training rows.",
+    "draw": f"Seconds to draw {N_DRAWS:,} rows.",
+}
+UNITS = {
+    True: " It is the log-probability of the integers.",
+    False: " It is a density in the units of the data, so it changes with them and may be positive.",
+}
+
+
+def render_report(data, results, *, random_state):
+    """Return the page.
+
+    Parameters
+    ----------
+    data : Data
+    results : list of Result
+    random_state : int
+        The seed, to be told.
+
+    Returns
+    -------
+    page : str
+        HTML with its style and pictures inside.
+    """
+    ranked = rank(results)
+    facts = {
+        "Data": data.name,
+        "Rows": f"{len(data.X_train):,} to learn from, {len(data.X_test):,} held out ({TEST_SIZE:.0%}"
+        + (", stratified by class)" if data.classes else ")"),
+        "Columns": f"{data.n_features:,}" + _value_fact(data),
+        "Classes": f"{len(data.classes)}" if data.classes else "none",
+        "Seed": f"{random_state}",
+        "Versions": ", ".join(f"{name} {number}" for name, number in _versions().items()),
+    }
+    return PAGE.substitute(
+        title=f"Generators of {html.escape(data.name)}",
+        lead=f"{len(results)} generators learn from the same rows, are scored on rows held out, and draw new ones.",
+        facts="".join(f"<dt>{name}</dt><dd>{html.escape(value)}</dd>" for name, value in facts.items()),
+        real=_figure(_real_picture(data), _real_caption(data), f"Held-out rows of {data.name}."),
+        table=_table(ranked),
+        meanings="".join(
+            f"<dt>{name}</dt><dd>{html.escape(meaning)}</dd>" for name, meaning in _meanings(data, ranked).items()
+        ),
+        cards="".join(_card(result, data, random_state) for result in ranked),
+    )
+
+
+def rank(results):
+    """Results from the best held-out likelihood to the worst, failures last."""
+    return sorted(results, key=lambda result: -result.nats if np.isfinite(result.nats) else math.inf)
+
+
+def shown(value, digits):
+    """A number as text, a dash where there is none."""
+    return f"{value:,.{digits}f}" if np.isfinite(value) else "-"
+
+
+def columns(results):
+    """Headings and cells of the table of results: (heading, list of text), without columns that would be empty."""
+    table = {
+        "model": [result.name for result in results],
+        "likelihood": [result.likelihood.kind.replace("_", " ") if result.model else "-" for result in results],
+        "nats per row": [f"{shown(r.nats, 2)} ± {shown(r.error, 2)}" if r.model else "-" for r in results],
+        "bits/dim": [shown(result.bits_per_dim, 3) for result in results],
+        "accuracy": [f"{result.accuracy:.1%}" if np.isfinite(result.accuracy) else "-" for result in results],
+        "fit": [f"{shown(result.fit_seconds, 2)} s" if result.model else "-" for result in results],
+        "draw": [f"{shown(result.draw_seconds, 3)} s" if result.model else "-" for result in results],
+    }
+    return {heading: cells for heading, cells in table.items() if set(cells) != {"-"}}
+
+
+def _table(results):
+    table = columns(results)
+    intervals = _intervals(results)
+    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in table)
+    rows = []
+    for i in range(len(results)):
+        first, *others = [html.escape(cells[i]) for cells in table.values()]
+        cells = "".join(f"<td>{cell}</td>" for cell in others)
+        rows.append(f'<tr><th scope="row">{first}</th>{cells}<td class="interval">{intervals[i]}</td></tr>')
+    return f'<thead><tr>{head}<td class="interval">worse → better</td></tr></thead><tbody>{"".join(rows)}</tbody>'
+
+
+def _intervals(results):
+    """A small drawing of each likelihood, two standard errors to each side, on one scale."""
+    scored = [result for result in results if np.isfinite(result.nats)]
+    if not scored:
+        return [""] * len(results)
+    low = min(result.nats - 2 * result.error for result in scored)
+    high = max(result.nats + 2 * result.error for result in scored)
+
+    def place(value):
+        return f"{3 + 134 * (value - low) / max(high - low, 1e-300):.1f}"
+
+    return [
+        '<svg viewBox="0 0 140 14" width="140" height="14" aria-hidden="true">'
+        f'<line x1="{place(r.nats - 2 * r.error)}" x2="{place(r.nats + 2 * r.error)}" y1="7" y2="7"/>'
+        f'<circle cx="{place(r.nats)}" cy="7" r="3.5"/></svg>'
+        if r in scored
+        else ""
+        for r in results
+    ]
+
+
+def _meanings(data, results):
+    """What each column of the table means."""
+    meanings = MEANINGS | {"nats per row": MEANINGS["nats per row"] + UNITS[data.levels is not None]}
+    return {name: meaning for name, meaning in meanings.items() if name in columns(results)}
+
+
+def _card(result, data, random_state):
+    notes = "".join(f'<p class="note">{html.escape(note)}</p>' for note in result.notes)
+    picture = ""
+    if result.model is not None:
+        by_class = "; each row is a class" if is_classifier(result.model) and data.classes else ""
+        picture = _figure(
+            _model_picture(result.model, data, random_state), "", f"Rows drawn from {result.name}{by_class}."
+        )
+    return (
+        f"<article><h3>{html.escape(result.name)}</h3><p><code>{html.escape(result.parameters)}</code></p>{notes}"
+        f"{picture}</article>"
+    )
+
+
+def _real_picture(data):
+    """PNG of held-out rows, a row of the grid for each class if there are classes."""
+    X, labels = np.asarray(data.X_test), data.classes[:MAX_LABELS]
+    if labels:
+        rows = [np.resize(np.flatnonzero(data.y_test == label), N_COLS) for label in labels if label in data.y_test]
+        labels = [label for label in labels if label in data.y_test]
+        X = X[np.concatenate(rows)]
+    else:
+        X = X[: N_COLS * MAX_LABELS]
+    display = SampleGridDisplay(X, **_grid(data), row_labels=labels or None, feature_names=data.feature_names)
+    return _png(display.plot, data)
+
+
+def _model_picture(model, data, random_state):
+    """PNG of draws, laid out as the real rows are."""
+    wanted = {"y": data.classes[:MAX_LABELS]} if is_classifier(model) else {"n_samples": N_COLS * MAX_LABELS}
+    return _png(
+        lambda ax: SampleGridDisplay.from_estimator(model, **wanted, **_grid(data), random_state=random_state, ax=ax),
+        data,
+    )
+
+
+def _grid(data):
+    """Layout and scale that all pictures of the page share."""
+    if data.image_shape is not None:
+        return {"image_shape": data.image_shape, "n_cols": N_COLS, "value_range": (0, data.levels - 1)}
+    X = np.asarray(data.X_train, dtype=np.float64)
+    limits = np.nanquantile(X, [0.01, 0.99], axis=0)
+    return {"image_shape": (1, data.n_features), "n_cols": N_COLS, "value_range": tuple(limits)}
+
+
+def _png(plot, data):
+    """PNG of what plot(ax) draws, clear where nothing is drawn."""
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    FigureCanvasAgg(figure)
+    ax = figure.subplots()
+    plot(ax=ax)
+    ax.tick_params(colors=INK, labelsize=13)
+    ax.set_facecolor("none")
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=110, transparent=True, bbox_inches="tight", pad_inches=0.02)
+    return file.getvalue()
+
+
+def _figure(png, caption, alt):
+    source = "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+    below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
+    return f'<figure><img src="{source}" alt="{html.escape(alt, quote=True)}">{below}</figure>'
+
+
+def _real_caption(data):
+    kind = (
+        "images"
+        if data.image_shape is not None
+        else "rows; a column of the picture is a column of the table, light is large"
+    )
+    return f"Real data: held-out {kind}" + (", a row for each class" if data.image_shape and data.classes else "") + "."
+
+
+def _value_fact(data):
+    """What the columns hold."""
+    if data.image_shape is not None:
+        return f": images of {'x'.join(map(str, data.image_shape))} with {data.levels} levels"
+    return " of numbers" if data.levels is None else f" of integers from 0 to {np.max(data.levels) - 1}"
+
+
+def _versions():
+    """Versions of what made the numbers, Python first."""
+    found = {"Python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+PAGE = Template("""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>
+:root { color-scheme: light dark; --ink: #1c2126; --soft: #5b6570; --page: #f6f7f8; --card: #fff; --rule: #dde1e5;
+  --mark: #1864ab; --note: #8a4b00; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e8eaed; --soft: #a3acb5; --page: #14171a; --card: #1d2125;
+  --rule: #363c43; --mark: #74c0fc; --note: #ffc078; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 72rem; background: var(--page); color: var(--ink);
+  font: 1rem/1.55 system-ui, sans-serif; }
+h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 .5rem; }
+h2 { font-size: 1.3rem; margin: 2.5rem 0 1rem; }
+h3 { font-size: 1.05rem; margin: 0; }
+p { margin: .4rem 0; }
+.lead { color: var(--soft); max-width: 44rem; }
+.card, article { background: var(--card); border: 1px solid var(--rule); border-radius: .6rem;
+  padding: 1.1rem 1.25rem; }
+.data { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); gap: 1.5rem; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .35rem 1rem; margin: 0; align-content: start; }
+dt { color: var(--soft); }
+dd { margin: 0; overflow-wrap: anywhere; }
+figure { margin: 0; }
+figcaption { color: var(--soft); font-size: .9rem; margin-top: .4rem; }
+img { display: block; width: 100%; height: auto; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { padding: .45rem .8rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--rule); }
+th:first-child, th[scope=row] { text-align: left; padding-left: 0; }
+thead th, thead td { color: var(--soft); font-weight: 500; font-size: .9rem; }
+tbody tr:first-child > * { font-weight: 650; }
+tbody tr:last-child > * { border-bottom: 0; }
+tbody th { font-weight: 500; }
+.interval { text-align: center; padding-right: 0; }
+svg { vertical-align: middle; }
+svg line { stroke: var(--mark); stroke-width: 1.5; }
+svg circle { fill: var(--mark); }
+.meanings { margin-top: 1.25rem; font-size: .92rem; }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(26rem, 100%), 1fr)); gap: 1.25rem; }
+code { font: .82rem/1.4 ui-monospace, monospace; color: var(--soft); overflow-wrap: anywhere; }
+article figure { margin-top: .8rem; }
+.note { color: var(--note); font-size: .9rem; }
+</style>
+</head>
+<body>
+<header><h1>$title</h1><p class="lead">$lead</p></header>
+<main>
+<section aria-label="The data"><h2>The data</h2><div class="card data">$real<dl>$facts</dl></div></section>
+<section aria-label="The numbers"><h2>The numbers</h2><div class="card"><div class="wide"><table>$table</table></div>
+<dl class="meanings">$meanings</dl></div></section>
+<section aria-label="The samples"><h2>The samples</h2><div class="cards">$cards</div></section>
+</main>
+</body>
+</html>
+""")

@@ -1,0 +1,576 @@
+"""The command does at the shell what the library does in Python, and says in one line what is wrong."""
+
+import base64
+import io
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from matplotlib.image import imread
+from scipy.stats import multivariate_normal
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+
+from probgen import GaussianBayes, GaussianMixture, _compare, _files
+from probgen._commands import program
+from probgen.datasets import load_digits
+
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+NAMES = ["age", "income", "height"]
+
+
+def run(*arguments):
+    return CliRunner().invoke(program, [str(argument) for argument in arguments])
+
+
+def succeed(*arguments):
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def fail(*arguments):
+    """The one line on standard error of a command that must exit with 2."""
+    result = run(*arguments)
+    assert result.exit_code == 2, result.output
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert result.stderr.startswith("probgen: error: ")
+    return result.stderr
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    """Outputs that a test does not name fall into its own folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def frame():
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(rng.normal(size=(60, 3)) * [10.0, 2e4, 8.0] + [40.0, 5e4, 170.0], columns=NAMES)
+
+
+@pytest.fixture
+def people(tmp_path, frame):
+    """A CSV file of the frame with text labels beside."""
+    frame.assign(town=np.where(frame.age > 40, "Rome", "Oslo")).to_csv(tmp_path / "people.csv", index=False)
+    return tmp_path / "people.csv"
+
+
+@pytest.fixture
+def mixture(tmp_path, frame):
+    """A saved model of the frame."""
+    _files.save_model(tmp_path / "mixture.joblib", GaussianMixture(random_state=0).fit(frame))
+    return tmp_path / "mixture.joblib"
+
+
+@pytest.fixture
+def bayes(tmp_path, frame):
+    """A saved model of the frame with classes."""
+    y = np.where(frame.age > 40, 7, 3)
+    _files.save_model(tmp_path / "bayes.joblib", GaussianBayes(random_state=0).fit(frame, y))
+    return tmp_path / "bayes.joblib"
+
+
+# fit, sample and score
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv", ".parquet"])
+def test_a_file_of_any_kind_is_fitted_sampled_and_scored(tmp_path, frame, suffix):
+    data, model, drawn = (tmp_path / name for name in (f"data{suffix}", "model.joblib", f"drawn{suffix}"))
+    named = suffix in {".csv", ".parquet"}
+    _files.write_table(data, frame, names=NAMES)
+    succeed("fit", data, "--model", "gaussian-mixture", "-p", "n_components=2", "--random-state", 1, "-o", model)
+    expected = GaussianMixture(2, random_state=1).fit(frame if named else frame.to_numpy())
+
+    succeed("sample", model, "-n", 7, "--random-state", 5, "-o", drawn)
+    rows = _files.read_table(drawn).X
+    np.testing.assert_array_equal(np.asarray(rows), expected.sample(7, random_state=5))
+    assert not named or list(rows.columns) == NAMES
+
+    text = succeed("score", model, data)
+    assert float(text.split()[0]) == pytest.approx(expected.score(frame if named else frame.to_numpy()), rel=1e-5)
+    assert "nats per row (log-density" in text
+
+
+def test_standard_error_is_that_of_the_mean(mixture, people, frame):
+    scores = joblib.load(mixture).score_samples(frame)
+    text = succeed("score", mixture, people)
+    assert float(text.split()[2]) == pytest.approx(scores.std(ddof=1) / np.sqrt(60), rel=1e-5)
+
+
+def test_scores_of_rows_are_printed_and_written(tmp_path, mixture, people, frame):
+    printed = succeed("score", mixture, people, "--per-row", "-o", tmp_path / "scores.csv")
+    expected = joblib.load(mixture).score_samples(frame)
+    np.testing.assert_allclose([float(line) for line in printed.split()], expected, rtol=1e-15)
+    written = pd.read_csv(tmp_path / "scores.csv")
+    np.testing.assert_allclose(written["log_likelihood"], expected, rtol=1e-15)
+
+
+def test_columns_are_matched_by_name_and_others_left_out(tmp_path, mixture, people, frame):
+    frame[["height", "age", "income"]].assign(noise=1.0).to_csv(tmp_path / "shuffled.csv", index=False)
+    assert succeed("score", mixture, tmp_path / "shuffled.csv") == succeed("score", mixture, people)
+
+
+def test_a_file_without_names_meets_a_model_with_names(tmp_path, mixture, people, frame):
+    np.save(tmp_path / "plain.npy", frame.to_numpy())
+    assert succeed("score", mixture, tmp_path / "plain.npy") == succeed("score", mixture, people)
+
+
+def test_a_file_with_names_meets_a_model_without_names(tmp_path, people, frame):
+    np.save(tmp_path / "plain.npy", frame.to_numpy())
+    succeed("fit", tmp_path / "plain.npy", "--model", "gaussian-mixture", "-o", tmp_path / "m.joblib")
+    with_names = succeed("score", tmp_path / "m.joblib", people, "--target", "town")
+    assert with_names == succeed("score", tmp_path / "m.joblib", tmp_path / "plain.npy")
+
+
+def test_rows_are_printed_as_csv_without_an_output(mixture):
+    rows = pd.read_csv(io.StringIO(succeed("sample", mixture, "-n", 3, "--random-state", 0)))
+    np.testing.assert_array_equal(rows, joblib.load(mixture).sample(3, random_state=0))
+    assert list(rows.columns) == NAMES
+
+
+def test_classes_are_learned_and_asked_for(tmp_path, people):
+    model = tmp_path / "model.joblib"
+    succeed("fit", people, "--model", "gaussian-bayes", "--target", "town", "-p", "reg_param=0.1", "-o", model)
+    rows = pd.read_csv(io.StringIO(succeed("sample", model, "-n", 4, "--class", "Oslo", "--labels")))
+    assert rows["y"].tolist() == ["Oslo"] * 4
+    assert joblib.load(model).reg_param == 0.1
+
+
+def test_numeric_classes_are_asked_for_by_their_digits(tmp_path, bayes):
+    succeed("sample", bayes, "-n", 4, "--class", 7, "--labels", "-o", tmp_path / "x.npz")
+    with np.load(tmp_path / "x.npz") as archive:
+        assert archive["y"].tolist() == [7] * 4
+        assert archive["X"].shape == (4, 3)
+
+
+def test_conditions_fix_values_and_intervals(mixture):
+    conditions = ["--given", "age=30", "--given", "income=5e4:", "--given", "2=:170"]
+    rows = pd.read_csv(io.StringIO(succeed("sample", mixture, "-n", 50, *conditions)))
+    assert (rows["age"] == 30).all()
+    assert (rows["income"] >= 5e4).all()
+    assert (rows["height"] <= 170).all()
+
+
+def test_a_parameter_can_be_a_model_with_parameters(tmp_path, people):
+    model = tmp_path / "model.joblib"
+    parameters = ["-p", "estimator=gaussian-mixture", "-p", "estimator__covariance_type=diag"]
+    succeed("fit", people, "--model", "bayes-classifier", "--target", "town", *parameters, "-o", model)
+    assert joblib.load(model).estimator.covariance_type == "diag"
+
+
+# Reading files
+
+
+def test_empty_cells_are_missing_values(tmp_path):
+    (tmp_path / "a.csv").write_text("\ufeffa, b\n1,\n?,2.5\nNA,-1e3\n", encoding="utf-8")
+    X = _files.read_table(tmp_path / "a.csv").X
+    assert list(X.columns) == ["a", "b"]
+    np.testing.assert_array_equal(X, [[1, np.nan], [np.nan, 2.5], [np.nan, -1000]])
+
+
+def test_a_line_of_numbers_is_no_header(tmp_path):
+    (tmp_path / "a.csv").write_text("1,2\n3,4\n")
+    np.testing.assert_array_equal(_files.read_table(tmp_path / "a.csv").X, [[1, 2], [3, 4]])
+
+
+def test_the_header_of_an_unnamed_frame_is_no_row(tmp_path):
+    pd.DataFrame([[5.0, 6.0], [7.0, 8.0]]).to_csv(tmp_path / "a.csv", index=False)
+    np.testing.assert_array_equal(_files.read_table(tmp_path / "a.csv").X, [[5, 6], [7, 8]])
+
+
+def test_csv_reads_as_pandas_reads_it(tmp_path, frame):
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    pd.testing.assert_frame_equal(_files.read_table(tmp_path / "a.csv").X, pd.read_csv(tmp_path / "a.csv"))
+
+
+def test_parquet_with_missing_integers(tmp_path):
+    frame = pd.DataFrame({"a": pd.array([1, None], dtype="Int64"), "b": [True, False], "c": ["x", "y"]})
+    frame.to_parquet(tmp_path / "a.parquet")
+    table = _files.read_table(tmp_path / "a.parquet", target="c")
+    np.testing.assert_array_equal(table.X, [[1, 1], [np.nan, 0]])
+    assert table.y.tolist() == ["x", "y"]
+
+
+def test_images_of_an_archive_become_rows(tmp_path):
+    images = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    np.savez(tmp_path / "a.npz", x_train=images, y_train=[4, 5], x_test=images + 1)
+    table = _files.read_table(tmp_path / "a.npz", key="x_test", target="y_train")
+    np.testing.assert_array_equal(table.X, images.reshape(2, 12) + 1)
+    assert table.y.tolist() == [4, 5]
+
+
+def test_the_only_matrix_of_an_archive_is_found(tmp_path):
+    np.savez(tmp_path / "a.npz", rows=np.ones((3, 2)), y=np.arange(3))
+    assert _files.read_table(tmp_path / "a.npz").X.shape == (3, 2)
+
+
+def test_a_column_is_set_apart_by_index(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([[1.0, 0.5], [2.0, 0.25]], dtype=np.float32))
+    table = _files.read_table(tmp_path / "a.npy", target="0")
+    assert table.X.dtype == np.float32
+    np.testing.assert_array_equal(table.X, [[0.5], [0.25]])
+    assert table.y.tolist() == [1, 2]
+    assert table.y.dtype == np.int64
+
+
+def test_float32_is_written_in_its_own_digits(tmp_path):
+    _files.write_table(tmp_path / "a.csv", np.array([[0.1]], dtype=np.float32))
+    assert (tmp_path / "a.csv").read_text() == "x0\n0.1\n"
+
+
+# Bad input
+
+
+def truncated_archive(path):
+    np.savez(path, X=np.arange(4000.0).reshape(100, 40))
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+def damaged_archive(path):
+    np.savez_compressed(path, X=np.random.default_rng(0).normal(size=(100, 40)))
+    content = bytearray(path.read_bytes())
+    content[5000:5100] = bytes(100)
+    path.write_bytes(content)
+
+
+BAD_FILES = {
+    "nothing.csv": (None, "nothing.csv' does not exist; give a .npy, .npz, .csv or .parquet file"),
+    "data.txt": (lambda path: path.write_text("1,2"), "data.txt' must be a .npy, .npz, .csv or .parquet file"),
+    "folder.csv": (lambda path: path.mkdir(), "folder.csv' must be a .npy"),
+    "png.npy": (lambda path: path.write_bytes(PNG), "png.npy' is not a readable .npy file."),
+    "png.npz": (lambda path: path.write_bytes(PNG), "png.npz' is not a readable .npz file."),
+    "png.csv": (lambda path: path.write_bytes(PNG), "png.csv' is not a readable .csv file: 'utf-8' codec"),
+    "png.parquet": (lambda path: path.write_bytes(PNG), "png.parquet' is not a readable .parquet file"),
+    "empty.npy": (lambda path: path.write_bytes(b""), "empty.npy' is not a readable .npy file"),
+    "truncated.npz": (truncated_archive, "truncated.npz' is not a readable .npz file: File is not a zip file"),
+    "damaged.npz": (damaged_archive, "damaged.npz' is not a readable .npz file"),
+    "empty.csv": (lambda path: path.write_text("\n"), "empty.csv' is empty; give a file with at least one row"),
+    "header.csv": (lambda path: path.write_text("a,b\n"), "header.csv' must hold at least one row and one column"),
+    "ragged.csv": (lambda path: path.write_text("a,b\n1,2\n3\n"), "must have 2 cells in every row; got 1 in row 3"),
+    "text.csv": (lambda path: path.write_text("a,b\n1,red\n"), "must hold numbers; column 'b' has 'red'"),
+    "twice.csv": (lambda path: path.write_text("a,a\n1,2\n"), "must name each column once; got 'a' twice"),
+    "flat.npy": (lambda path: np.save(path, np.arange(3.0)), "an array of two dimensions or more; got shape (3,)"),
+    "words.npy": (lambda path: np.save(path, [["a", "b"]]), "words.npy' must hold numbers; got <U1"),
+    "objects.npy": (lambda path: np.save(path, np.array([[{}]])), "objects.npy' is not a readable .npy file"),
+    "rowless.npy": (lambda path: np.save(path, np.ones((0, 2))), "at least one row and one column; got shape (0, 2)"),
+    "many.npz": (lambda path: np.savez(path, a=np.ones((2, 2)), b=np.ones((2, 2))), "holds the arrays a, b; choose"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_files_that_hold_something_else(tmp_path, name):
+    make, message = BAD_FILES[name]
+    if make is not None:
+        make(tmp_path / name)
+    assert message in fail("fit", tmp_path / name, "--model", "gaussian-mixture", "-o", tmp_path / "m.joblib")
+    assert not (tmp_path / "m.joblib").exists()
+
+
+def test_an_archive_under_the_name_of_an_array(tmp_path):
+    np.savez(tmp_path / "a.npz", X=np.ones((2, 2)))
+    (tmp_path / "a.npz").rename(tmp_path / "a.npy")
+    assert "which its ending does not say; rename it" in fail("fit", tmp_path / "a.npy", "--model", "gaussian-mixture")
+
+
+BAD_MODELS = {
+    "nothing.joblib": (None, "nothing.joblib' does not exist; give a model that `probgen fit` saved"),
+    "png.joblib": (lambda path: path.write_bytes(PNG), "png.joblib' is not a model that this version can open"),
+    "empty.joblib": (lambda path: path.write_bytes(b""), "empty.joblib' is not a model that this version can open"),
+    "dict.joblib": (lambda path: joblib.dump({}, path), "dict.joblib' must hold a generator"),
+    "scaler.joblib": (lambda path: joblib.dump(StandardScaler(), path), "which can sample and score; got a Standard"),
+    "unfitted.joblib": (lambda path: joblib.dump(GaussianMixture(), path), "is not fitted yet"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_MODELS)
+@pytest.mark.parametrize("command", ["sample", "score"])
+def test_models_that_are_something_else(tmp_path, people, name, command):
+    make, message = BAD_MODELS[name]
+    if make is not None:
+        make(tmp_path / name)
+    assert message in fail(command, tmp_path / name, *([people, "--target", "town"] if command == "score" else []))
+
+
+def test_truncated_model(tmp_path, mixture):
+    mixture.write_bytes(mixture.read_bytes()[:300])
+    assert "is not a model that this version can open" in fail("sample", mixture)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["-n", "0"], "n_samples must be an integer >= 1; got 0"),
+        (["-n", "many"], "'many' is not a valid integer. See `probgen sample --help`."),
+        (["--class", "3"], "y asks for classes, but GaussianMixture has none"),
+        (["--labels"], "return_y asks for classes, but GaussianMixture has none"),
+        (["--given", "age"], "--given must be COLUMN=VALUE or COLUMN=LOW:HIGH with numbers; got 'age'"),
+        (["--given", "age=old"], "with numbers; got 'age=old'"),
+        (["--given", "age=9:3"], "must be an interval with low < high; got (9.0, 3.0)"),
+        (["--given", "shoe=3"], "given names feature 'shoe', which the model does not know"),
+        (["--given", "9=3"], "by an index in [0, 2]; got 9"),
+        (["--output", "x.txt"], "the output must end in .npy, .npz, .csv or .parquet; got 'x.txt'"),
+        (["--output", "nowhere/x.csv"], "the output's folder must exist; got 'nowhere/x.csv'"),
+        (["--random-state", "-1"], "random_state must be"),
+        (["--colour", "red"], "No such option"),
+    ],
+)
+def test_bad_draws(mixture, arguments, message):
+    assert message in fail("sample", mixture, *arguments)
+
+
+def test_unknown_class(bayes):
+    assert "--class must be one of 3, 7; got '5'" in fail("sample", bayes, "--class", "5")
+
+
+def test_classes_do_not_fit_into_one_array(tmp_path, bayes):
+    assert "classes do not fit" in fail("sample", bayes, "--labels", "-o", tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--model", "gaussian-mixtur"], "'gaussian-mixtur' is not one of"),
+        (
+            ["--model", "gaussian-mixture", "-p", "n_component=2"],
+            "no parameter 'n_component'; did you mean n_components?",
+        ),
+        (
+            ["--model", "gaussian-mixture", "-p", "zzz=2"],
+            "gaussian-mixture has no parameter 'zzz'; it has n_components,",
+        ),
+        (["--model", "gaussian-mixture", "-p", "n_components"], "--param must be NAME=VALUE"),
+        (["--model", "gaussian-mixture", "--target", "town", "-p", "n_components=0"], "n_components must be"),
+        (["--model", "gaussian-mixture", "--random-state", "-1"], "random_state must be an integer >= 0; got -1"),
+        (["--model", "gaussian-mixture", "--target", "city"], "has no column 'city'; it has age, income, height, town"),
+        (["--model", "gaussian-mixture", "--key", "X"], "names an array of a .npz file"),
+        (["--model", "gaussian-bayes"], "learns classes; name the column that holds them with --target"),
+        (["--model", "gaussian-mixture", "-o", "model.pkl"], "the output must end in .joblib; got 'model.pkl'"),
+        ([], "Missing option '--model'"),
+    ],
+)
+def test_bad_fits(people, arguments, message):
+    assert message in fail("fit", people, *arguments)
+
+
+def test_scores_of_other_columns(tmp_path, mixture, frame):
+    frame.drop(columns="income").to_csv(tmp_path / "narrow.csv", index=False)
+    assert "narrow.csv' has no column 'income'; it has age, height" in fail("score", mixture, tmp_path / "narrow.csv")
+    np.save(tmp_path / "narrow.npy", np.ones((2, 2)))
+    assert "must have the 3 columns of the model's data; got 2" in fail("score", mixture, tmp_path / "narrow.npy")
+
+
+def test_unknown_command():
+    assert "No such command 'fitt'" in fail("fitt")
+
+
+# The program
+
+
+@pytest.mark.parametrize("command", ["compare", "fit", "sample", "score"])
+def test_help(command):
+    assert succeed(command, "--help").startswith(f"Usage: probgen {command}")
+
+
+def test_help_of_the_program():
+    text = succeed()
+    assert text == succeed("--help")
+    assert re.findall(r"^  (\w+)  ", text, flags=re.MULTILINE) == ["compare", "fit", "sample", "score"]
+
+
+def test_help_warns_of_saved_models():
+    for command in ("sample", "score"):
+        assert "runs code when it is opened" in succeed(command, "--help")
+
+
+def test_interrupt_leaves_the_old_file(tmp_path, people, monkeypatch):
+    def interrupted(self, X, y=None):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(GaussianMixture, "fit", interrupted)
+    (tmp_path / "model.joblib").write_text("old")
+    result = run("fit", people, "--model", "gaussian-mixture", "--target", "town", "-o", tmp_path / "model.joblib")
+    assert result.exit_code == 130
+    assert "interrupted" in result.stderr
+    assert (tmp_path / "model.joblib").read_text() == "old"
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_beside(tmp_path):
+    (tmp_path / "a.csv").write_text("old")
+    rows = np.array([[1.0], [2.0]])
+    with pytest.raises(IndexError, match="out of bounds"):
+        _files.write_table(tmp_path / "a.csv", rows, np.array(["one label for two rows"]))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+    assert (tmp_path / "a.csv").read_text() == "old"
+
+
+@pytest.mark.parametrize("package", ["click", "rich"])
+def test_missing_packages_are_named(package):
+    code = f"import sys; sys.modules[{package!r}] = None; from probgen.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == f"The command probgen needs {package}; install it with `pip install 'probgen[cli]'`.\n"
+
+
+def test_a_closed_pipe_is_no_error(mixture):
+    command = f"{sys.executable} -c 'from probgen.cli import main; main()' sample {mixture} -n 100000 | head -n 2"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.stdout.startswith("age,income,height\n")
+    assert done.stderr == ""
+
+
+# compare
+
+
+class Page(HTMLParser):
+    """Tags and text of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.words = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+@pytest.fixture
+def two_models(monkeypatch):
+    """A short registry: one generator without and one with classes."""
+    models = {
+        "Gaussian": lambda d: GaussianMixture(reg_covar=0.0),
+        "Per class": lambda d: GaussianBayes(reg_param=0.1),
+    }
+    monkeypatch.setattr(_compare, "MODELS", models)
+
+
+@pytest.mark.usefixtures("two_models")
+def test_compare_writes_a_page_that_needs_nothing_else(tmp_path):
+    text = succeed("compare", "-o", tmp_path / "report.html")
+    assert "Gaussian" in text
+    assert "Per class" in text
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert len(images) == 3  # the data, and each model's draws
+    for image in images:
+        header, content = image["src"].split(",")
+        assert header == "data:image/png;base64"
+        assert imread(io.BytesIO(base64.b64decode(content))).min() < 0.1  # there is something on it
+        assert len(image["alt"]) > 10
+    links = [value for _, attributes in page.tags for name, value in attributes.items() if name in {"src", "href"}]
+    assert len(links) == 3
+    assert not {"script", "link", "iframe"} & {tag for tag, _ in page.tags}
+    assert "@import" not in "".join(page.words)
+    assert "url(" not in "".join(page.words)
+    words = " ".join(page.words)
+    assert "1,347 to learn from, 450 held out (25%, stratified by class)" in words
+    assert "lower bound" in words
+    assert np.__version__ in words
+
+
+def test_digits_score_as_published():
+    data = _compare.load_data("digits")
+    X, y = load_digits(return_X_y=True)
+    np.testing.assert_array_equal(data.X_test, train_test_split(X, test_size=0.25, stratify=y, random_state=0)[1])
+    model = _compare.generators(data)["Gaussian"]
+    assert _compare.evaluate("Gaussian", model, data).bits_per_dim == pytest.approx(2.966, abs=0.01)
+
+
+@pytest.mark.usefixtures("two_models")
+def test_tables_are_scored_in_their_own_units(tmp_path, frame):
+    frame.to_csv(tmp_path / "people.csv", index=False)
+    data = _compare.load_data(str(tmp_path / "people.csv"))
+    models = _compare.generators(data)
+    assert list(models) == ["Gaussian"]  # no classes to learn
+    result = _compare.evaluate("Gaussian", models["Gaussian"], data)
+    reference = multivariate_normal(data.X_train.mean(axis=0), np.cov(data.X_train.T, bias=True)).logpdf(data.X_test)
+    assert result.nats == pytest.approx(reference.mean(), rel=1e-9)
+    assert result.error == pytest.approx(reference.std(ddof=1) / np.sqrt(15), rel=1e-9)
+    assert np.isnan(result.bits_per_dim)
+    assert (result.likelihood.kind, result.likelihood.measure) == ("exact", "lebesgue")
+
+
+@pytest.mark.usefixtures("two_models")
+def test_integers_are_scored_as_probabilities(tmp_path):
+    rows = np.random.default_rng(0).integers(0, [2, 5, 9], size=(400, 3))
+    np.save(tmp_path / "counts.npy", rows)
+    data = _compare.load_data(str(tmp_path / "counts.npy"))
+    assert data.levels.tolist() == [2, 5, 9]
+    result = _compare.evaluate("Gaussian", _compare.generators(data)["Gaussian"], data)
+    assert result.likelihood.kind == "lower_bound"
+    assert result.bits_per_dim > np.log2([2, 5, 9]).mean() - 0.05  # no code is shorter than the entropy
+    assert result.bits_per_dim < np.log2([2, 5, 9]).mean() + 0.5
+
+
+@pytest.mark.usefixtures("two_models")
+def test_compare_takes_files_with_classes_and_images(tmp_path):
+    rows = np.random.default_rng(0).integers(0, 256, size=(80, 2, 3), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", images=rows, kind=np.repeat(["x", "<y>"], 40))
+    out = tmp_path / "a.html"
+    text = succeed(
+        "compare", "--data", tmp_path / "a.npz", "--target", "kind", "--image-shape", "2x3", "--max-rows", 60, "-o", out
+    )
+    assert "15 rows held out" in text
+    assert "accuracy" in text
+    assert "images of 2x3x1 with 256 levels" in out.read_text(encoding="utf-8")
+
+
+def test_a_model_that_fails_is_told_of_and_the_others_stand(tmp_path, frame, monkeypatch):
+    models = {"Works": lambda d: GaussianMixture(), "Fails": lambda d: GaussianMixture(10**6)}
+    monkeypatch.setattr(_compare, "MODELS", models)
+    frame.to_csv(tmp_path / "people.csv", index=False)
+    result = run("compare", "--data", tmp_path / "people.csv", "-o", tmp_path / "a.html")
+    assert result.exit_code == 0
+    assert "Fails: Failed: " in result.stderr
+    assert "Failed: " in (tmp_path / "a.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("two_models")
+def test_compare_repeats_and_ranks_by_likelihood():
+    data = _compare.load_data("digits", max_rows=400)
+    first, second = (
+        [_compare.evaluate(name, model, data).nats for name, model in _compare.generators(data, 3).items()]
+        for _ in range(2)
+    )
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--data", "nowhere.csv"], "data must be a file or one of"),
+        (["--data", "uci"], "data 'uci' has parts; name one as uci:NAME"),
+        (["--data", "digits:3"], "data 'digits' has no parts"),
+        (["--data", "digits", "--target", "y"], "describe a file; the data set 'digits' has its own"),
+        (["--image-shape", "8"], "expected a shape such as 28x28 or 32x32x3; got '8'"),
+        (["--max-rows", "3"], "max_rows must be an integer >= 8; got 3"),
+        (["--random-state", "-1"], "random_state must be an integer >= 0; got -1"),
+        (["--output", "report.pdf"], "the output must end in .html; got 'report.pdf'"),
+    ],
+)
+def test_bad_comparisons(arguments, message):
+    assert message in fail("compare", *arguments)
+
+
+def test_too_few_rows(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((3, 2)))
+    assert "data must hold at least 8 rows" in fail("compare", "--data", tmp_path / "a.npy")
+
+
+def test_images_must_fit_their_shape_and_levels(tmp_path):
+    np.save(tmp_path / "a.npy", np.full((20, 6), 0.5))
+    assert "images must hold integers" in fail("compare", "--data", tmp_path / "a.npy", "--image-shape", "2x3")
+    np.save(tmp_path / "a.npy", np.ones((20, 6)))
+    assert "holds 4 numbers, but rows have 6" in fail("compare", "--data", tmp_path / "a.npy", "--image-shape", "2x2")
