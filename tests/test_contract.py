@@ -41,7 +41,7 @@ def make_rows(n_rows=150, n_features=3, seed=0):
     """Rows of three overlapping classes, features of unlike scales, and their classes."""
     rng = np.random.default_rng(seed)
     y = rng.integers(3, size=n_rows)
-    mixing = np.eye(n_features) + 0.5 * np.tri(n_features, k=-1)
+    mixing = np.eye(n_features) + 0.5 * np.tri(n_features, k=-1) - 0.5 * np.tri(n_features, k=-3)
     X = rng.standard_normal((n_rows, n_features)) @ mixing.T
     X += 3.0 * np.stack([y == 1, *[y == 2] * (n_features - 1)], axis=1)
     return X * np.geomspace(1.0, 4.0, n_features), np.array(["ash", "birch", "cedar"])[y]
@@ -95,13 +95,14 @@ class TestQueries:
         assert model.score(X, np.roll(Y, 1)) == model.score(X)
 
     @pytest.mark.parametrize("dtype", [np.float64, np.float32])
+    @pytest.mark.parametrize("n_features", [3, 60])
     @pytest.mark.parametrize("method", ["score_samples", "transform"])
-    def test_batches_and_order_do_not_matter(self, estimator, method, dtype):
-        model = fit(estimator, X.astype(dtype))
-        rows = make_rows(5000, seed=1)[0].astype(dtype)
-        query = getattr(model, method)
+    def test_batches_and_order_do_not_matter(self, estimator, method, n_features, dtype):
+        rows, y = make_rows(3000, n_features, seed=1)
+        rows = rows.astype(dtype)
+        query = getattr(fit(estimator, rows[:400], y[:400]), method)
         whole = query(rows)
-        shuffled = np.random.default_rng(2).permutation(5000)
+        shuffled = np.random.default_rng(2).permutation(3000)
         np.testing.assert_array_equal(query(rows[shuffled]), whole[shuffled])
         np.testing.assert_array_equal(np.concatenate([query(rows[:1]), query(rows[1:730]), query(rows[730:])]), whole)
         np.testing.assert_array_equal(query(np.asfortranarray(rows)), whole)
@@ -232,11 +233,13 @@ class TestComposition:
 
 
 @each(WEIGHTED)
-def test_integer_weights_equal_repeated_rows(estimator):
-    weights = np.random.default_rng(3).integers(0, 4, size=len(X))
-    weighted = clone(estimator).fit(X, Y, sample_weight=weights)
-    repeated = fit(estimator, np.repeat(X, weights, axis=0), np.repeat(Y, weights))
-    np.testing.assert_allclose(weighted.score_samples(X), repeated.score_samples(X), rtol=1e-7)
+@pytest.mark.parametrize("n_features", [3, 60])
+def test_integer_weights_equal_repeated_rows(estimator, n_features):
+    rows, y = make_rows(400, n_features)
+    weights = np.random.default_rng(3).integers(0, 4, size=400)
+    weighted = clone(estimator).fit(rows, y, sample_weight=weights)
+    repeated = fit(estimator, np.repeat(rows, weights, axis=0), np.repeat(y, weights))
+    np.testing.assert_allclose(weighted.score_samples(rows), repeated.score_samples(rows), rtol=1e-7)
 
 
 N_DRAWS = 20_000
