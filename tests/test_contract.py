@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import has_fit_parameter
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from probgen import BayesClassifier, GaussianMixture, get_likelihood
 
@@ -156,13 +157,18 @@ class TestRandomness:
         after = np.random.get_state(), random.getstate()  # noqa: NPY002
         np.testing.assert_equal(after, before)
 
-    def test_fits_in_threads_equal_fits_in_a_row(self, estimator):
-        seeds = range(4)
-        alone = [fit(estimator, random_state=seed) for seed in seeds]
-        with ThreadPoolExecutor(4) as pool:
-            together = list(pool.map(lambda seed: fit(estimator, random_state=seed), seeds))
+    @pytest.mark.parametrize("n_features", [3, 60])
+    def test_fits_in_threads_equal_fits_in_a_row(self, estimator, n_features):
+        rows, y = make_rows(200, n_features)
+        seeds = range(8)
+        with threadpool_limits(limits=2, user_api="blas"):
+            before = threadpool_info()
+            alone = [fit(estimator, rows, y, random_state=seed) for seed in seeds]
+            with ThreadPoolExecutor(4) as pool:
+                together = list(pool.map(lambda seed: fit(estimator, rows, y, random_state=seed), seeds))
+            assert threadpool_info() == before
         for model, twin in zip(alone, together):
-            np.testing.assert_array_equal(model.score_samples(X), twin.score_samples(X))
+            np.testing.assert_array_equal(model.score_samples(rows), twin.score_samples(rows))
             np.testing.assert_array_equal(model.sample(5), twin.sample(5))
 
 
