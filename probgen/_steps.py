@@ -208,7 +208,8 @@ def _(step: Pipeline, Z):
 
 @_invert.register
 def _(step: ColumnTransformer, Z):
-    columns, inside = [None] * step.n_features_in_, np.ones(len(Z), dtype=bool)
+    columns: list = [None] * step.n_features_in_
+    inside = np.ones(len(Z), dtype=bool)
     for _, inner, indices, outputs in column_blocks(step):
         block, possible = _invert(inner, Z[:, outputs])
         inside &= possible

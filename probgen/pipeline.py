@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.utils import Tags
+from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from probgen._steps import (
@@ -88,7 +88,7 @@ class GenerativePipeline(Pipeline):
     (3, 2)
     """
 
-    _normalizer_cache = None
+    _normalizer_cache: tuple | None = None
 
     def __init__(self, steps, *, transform_input=None, memory=None, verbose=False, n_normalizer_samples=10_000):
         super().__init__(steps, transform_input=transform_input, memory=memory, verbose=verbose)
@@ -125,8 +125,9 @@ class GenerativePipeline(Pipeline):
         for version in versions:
             Z, log_det = X, 0.0
             for step in version:
-                log_det = log_det + log_abs_det_jacobian(step, Z)
-                Z = step.transform(Z)
+                with np.errstate(divide="ignore", invalid="ignore"):  # log_abs_det_jacobian says it in words
+                    after = step.transform(Z)
+                Z, log_det = after, log_det + log_abs_det_jacobian(step, Z)
             scores = model.score_samples(Z) if y is None else model.score_samples(Z, y)
             total = total + scores.astype(np.float64) + log_det
         return (total / len(versions) - self.log_normalizer()[0]).astype(scores.dtype, copy=False)
@@ -221,10 +222,10 @@ class GenerativePipeline(Pipeline):
         steps, model = self._chain("log_normalizer")
         if measure_of(steps) != "lebesgue" or not is_bounded(steps):
             return 0.0, 0.0
-        key = (self.n_normalizer_samples, model, *steps)
-        if self._normalizer_cache is None or self._normalizer_cache[0] != key:
-            self._normalizer_cache = key, _estimate_log_normalizer(steps, model, self.n_normalizer_samples)
-        return self._normalizer_cache[1]
+        key, cache = (self.n_normalizer_samples, model, *steps), self._normalizer_cache
+        if cache is None or cache[0] != key:
+            cache = self._normalizer_cache = key, _estimate_log_normalizer(steps, model, self.n_normalizer_samples)
+        return cache[1]
 
     def set_output(self, *, transform=None):
         """Choose the container of `transform`, `fit_transform` and `sample`.
@@ -277,6 +278,11 @@ class GenerativePipeline(Pipeline):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
+        chain = [step for step in flatten(self) if is_transformer(step)] if isinstance(self.steps, list) else []
+        if chain:
+            inputs = [get_tags(step).input_tags for step in chain]
+            tags.input_tags.categorical, tags.input_tags.positive_only = inputs[0].categorical, inputs[0].positive_only
+            tags.input_tags.allow_nan = all(each.allow_nan for each in inputs)
         shallow = {field.name: getattr(tags, field.name) for field in dataclasses.fields(Tags)}
         return GeneratorTags(**shallow, likelihood=self._declare_likelihood())
 
@@ -356,7 +362,7 @@ class _Known:
 
     def in_model(self, rows):
         """What the model is given for some rows, as a dict by index."""
-        given = {j: set(categories) for j, categories in self.asked.categories.items()}
+        given: dict = {j: set(categories) for j, categories in self.asked.categories.items()}
         for j in range(self.values.shape[1]):
             values, low, high = self.values[rows, j], self.low[rows, j], self.high[rows, j]
             if not np.isnan(values).all():
@@ -390,7 +396,8 @@ class _Known:
 
 def _draw_inside(draw, steps, n_samples):
     """Rows before the steps and their classes, from `draw(rows)`; rows outside the steps' images are drawn again."""
-    X = labels = None
+    X: np.ndarray = np.empty(0)
+    labels: np.ndarray | None = None
     pending, n_draws = np.arange(n_samples), 0
     for k in range(MAX_ROUNDS):
         rows = np.repeat(pending, min(2**k, max(1, ROUND_SIZE // len(pending))))
@@ -398,11 +405,11 @@ def _draw_inside(draw, steps, n_samples):
         candidates, inside = invert_steps(steps, np.asarray(drawn))
         found, first = np.unique(rows[inside], return_index=True)
         chosen = np.flatnonzero(inside)[first]
-        if X is None:
+        if k == 0:
             X = np.empty((n_samples, candidates.shape[1]), dtype=candidates.dtype)
             labels = None if classes is None else np.empty(n_samples, dtype=np.asarray(classes).dtype)
         X[found] = candidates[chosen]
-        if classes is not None:
+        if labels is not None:
             labels[found] = np.asarray(classes)[chosen]
         pending, n_draws = np.setdiff1d(pending, found), n_draws + len(rows)
         if not len(pending):

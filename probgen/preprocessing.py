@@ -195,7 +195,7 @@ class Dequantizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def _place(self, X, offset):
         """(n, d) levels at an offset in [0, 1) of their cells."""
-        dtype = np.dtype(np.float32 if X.dtype == np.float32 else np.float64)
+        dtype: type = np.float32 if X.dtype == np.float32 else np.float64
         # Stay clear of the cell's walls, or rounding could put a point into the next cell.
         wall = np.minimum(2.0 * np.finfo(dtype).eps * self.levels_, 0.25)
         Z = X + (wall + (1.0 - 2.0 * wall) * offset).astype(dtype)
