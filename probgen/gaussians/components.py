@@ -61,6 +61,18 @@ class GaussianComponents:
         weights = self.weights[components]
         return replace(self, weights=weights / weights.sum(), means=self.means[components], **self._pick(components))
 
+    @classmethod
+    def concatenate(cls, parts, shares):
+        """The components of all parts, side by side; the weights of each part add up to its share."""
+        weights = np.concatenate([share * part.weights for part, share in zip(parts, shares, strict=True)])
+        return cls(weights, np.concatenate([part.means for part in parts]), **cls._join(parts, shares))
+
+    @classmethod
+    def _join(cls, parts, shares):
+        """Family arrays of all parts, by field name."""
+        arrays = [part._pick(slice(None)) for part in parts]
+        return {name: np.concatenate([part[name] for part in arrays]) for name in arrays[0]}
+
     def _pick(self, components):
         """Family arrays of some components, by field name."""
         raise NotImplementedError
@@ -109,12 +121,13 @@ class FullComponents(GaussianComponents):
         return cls(weights, means, inverses.transpose(0, 2, 1) @ inverses, precisions_cholesky)
 
     @classmethod
-    def estimate(cls, statistics, reg_covar, floor):
+    def estimate(cls, statistics, reg_covar, floor, reg_param=0.0):
         """The M-step: maximum-likelihood components, and how many covariances were repaired."""
         counts, means, shifts = _mean_and_counts(statistics)
         covariances = statistics.squares / counts[:, None, None] - shifts[:, :, None] * shifts[:, None, :]
         d = np.arange(means.shape[1])
-        covariances[:, d, d] = np.maximum(covariances[:, d, d], 0.0) + reg_covar
+        covariances *= 1.0 - reg_param
+        covariances[:, d, d] = np.maximum(covariances[:, d, d], 0.0) + (reg_param + reg_covar)
         return cls.build(counts / counts.sum(), means, covariances, floor)
 
     def _pick(self, components):
@@ -200,13 +213,20 @@ class TiedComponents(GaussianComponents):
         return cls(weights, means, inverse.T @ inverse, precisions_cholesky)
 
     @classmethod
-    def estimate(cls, statistics, reg_covar, floor):
+    def estimate(cls, statistics, reg_covar, floor, reg_param=0.0):
         """The M-step: maximum-likelihood components, and whether the covariance was repaired."""
         counts, means, shifts = _mean_and_counts(statistics)
         covariance = (statistics.squares - (counts[:, None] * shifts).T @ shifts) / counts.sum()
         d = np.arange(len(covariance))
-        covariance[d, d] = np.maximum(covariance[d, d], 0.0) + reg_covar
+        covariance *= 1.0 - reg_param
+        covariance[d, d] = np.maximum(covariance[d, d], 0.0) + (reg_param + reg_covar)
         return cls.build(counts / counts.sum(), means, covariance, floor)
+
+    @classmethod
+    def _join(cls, parts, shares):
+        pooled = sum(share * part.covariances for part, share in zip(parts, shares, strict=True)) / np.sum(shares)
+        covariances, factor, _ = _positive_definite(pooled, 0.0)
+        return {"covariances": covariances, "precisions_cholesky": factor}
 
     def _pick(self, components):
         return {}
@@ -275,10 +295,11 @@ class DiagonalComponents(GaussianComponents):
         return self.covariances**-0.5
 
     @classmethod
-    def estimate(cls, statistics, reg_covar, floor):
+    def estimate(cls, statistics, reg_covar, floor, reg_param=0.0):
         """The M-step: maximum-likelihood components, and how many were repaired."""
         counts, means, shifts = _mean_and_counts(statistics)
-        variances = np.maximum(statistics.squares / counts[:, None] - shifts**2, 0.0) + reg_covar
+        variances = (1.0 - reg_param) * np.maximum(statistics.squares / counts[:, None] - shifts**2, 0.0)
+        variances += reg_param + reg_covar
         return cls.build(counts / counts.sum(), means, variances, floor)
 
     def _pick(self, components):
@@ -342,11 +363,12 @@ class SphericalComponents(GaussianComponents):
         return self.covariances**-0.5
 
     @classmethod
-    def estimate(cls, statistics, reg_covar, floor):
+    def estimate(cls, statistics, reg_covar, floor, reg_param=0.0):
         """The M-step: maximum-likelihood components, and how many were repaired."""
         counts, means, shifts = _mean_and_counts(statistics)
         variances = (statistics.squares / counts - np.sum(shifts**2, axis=1)) / means.shape[1]
-        return cls.build(counts / counts.sum(), means, np.maximum(variances, 0.0) + reg_covar, floor)
+        variances = (1.0 - reg_param) * np.maximum(variances, 0.0) + (reg_param + reg_covar)
+        return cls.build(counts / counts.sum(), means, variances, floor)
 
     def _pick(self, components):
         return {"covariances": self.covariances[components]}

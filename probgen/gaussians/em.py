@@ -188,7 +188,9 @@ def _sweep(worker, data, weights, origin, starts):
     return total
 
 
-def run_em(engine, components, groups, *, reg_covar, floor, max_iter, tol, previous=-np.inf, report=None):
+def run_em(
+    engine, components, groups, *, reg_covar, floor, max_iter, tol, reg_param=0.0, previous=-np.inf, report=None
+):
     """Fit components to rows by EM (Dempster, Laird & Rubin, 1977).
 
     Parameters
@@ -203,6 +205,8 @@ def run_em(engine, components, groups, *, reg_covar, floor, max_iter, tol, previ
         Added to variances; least variance.
     max_iter, tol : int, float
         Stops after max_iter iterations, or once the mean log-likelihood changes by less than tol.
+    reg_param : float
+        How far each M-step shrinks covariances towards the identity, in [0, 1].
     previous : float
         Mean log-likelihood that the first iteration is compared with.
     report : callable, optional
@@ -218,7 +222,7 @@ def run_em(engine, components, groups, *, reg_covar, floor, max_iter, tol, previ
         if not np.isfinite(lower_bound):
             raise ValueError("X holds values whose squares overflow; scale its columns, such as by StandardScaler.")
         seeds = _reseeds(engine, fit, groups, statistics)
-        estimate, repaired = type(components).estimate(statistics, reg_covar, floor)
+        estimate, repaired = type(components).estimate(statistics, reg_covar, floor, reg_param)
         fit.components, fit.statistics = _reseeded(estimate, seeds), statistics
         fit.n_repaired += repaired
         fit.n_reseeded += len(seeds)

@@ -24,14 +24,15 @@ class LowRankComponents(GaussianComponents):
         return n_components * (n_features * (n_factors + 1) - n_factors * (n_factors - 1) // 2)
 
     @classmethod
-    def estimate(cls, statistics, reg_covar, floor):
+    def estimate(cls, statistics, reg_covar, floor, reg_param=0.0):
         """The M-step: maximum-likelihood components, and how many had noise that was not positive."""
         counts = np.maximum(statistics.counts, np.finfo(np.float64).tiny)
         augmented = np.linalg.solve(statistics.codes, statistics.crosses.transpose(0, 2, 1)).transpose(0, 2, 1)
         explained = np.sum(augmented * statistics.crosses, axis=2)
-        noise = np.maximum((statistics.squares - explained) / counts[:, None], 0.0) + reg_covar
-        noise, repaired = _positive(noise, floor)
-        return cls(counts / counts.sum(), augmented[:, :, -1], augmented[:, :, :-1], noise), repaired
+        noise = (1.0 - reg_param) * np.maximum((statistics.squares - explained) / counts[:, None], 0.0)
+        noise, repaired = _positive(noise + (reg_param + reg_covar), floor)
+        loadings = np.sqrt(1.0 - reg_param) * augmented[:, :, :-1]
+        return cls(counts / counts.sum(), augmented[:, :, -1], loadings, noise), repaired
 
     @classmethod
     def from_rows(cls, rows, responsibilities, n_factors, reg_covar, floor, generator):

@@ -77,14 +77,14 @@ def survey(data, weights, n_rows, generator):
     return Survey(rows, weights, origin, RELATIVE_FLOOR * scale, has_missing)
 
 
-def start_components(family, found, n_components, init_params, generator, *, reg_covar, n_factors=None):
+def start_components(family, found, n_components, init_params, generator, *, reg_covar, n_factors=None, reg_param=0.0):
     """Return components, relative to the survey's origin, and how many covariances had to be repaired."""
     responsibilities = _start_responsibilities(found, n_components, init_params, generator)
     weighted = responsibilities * found.weights[:, None]
     if family == "low_rank":
         return LowRankComponents.from_rows(found.rows, weighted, n_factors, reg_covar, found.floor, generator)
     statistics = moment_statistics(family, found.rows, weighted)
-    return FAMILIES[family].estimate(statistics, reg_covar, found.floor)
+    return FAMILIES[family].estimate(statistics, reg_covar, found.floor, reg_param)
 
 
 def moment_statistics(family, rows, responsibilities):

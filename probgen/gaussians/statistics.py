@@ -1,6 +1,7 @@
 """Sufficient statistics of weighted rows under the components of a mixture: additive, so that blocks and fits merge."""
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -25,6 +26,8 @@ class MomentStatistics:
     sums: np.ndarray
     squares: np.ndarray
     centers: np.ndarray
+
+    _by_component: ClassVar[tuple] = ("counts", "sums", "squares", "centers")
 
     @staticmethod
     def outer(a, b):
@@ -62,11 +65,20 @@ class MomentStatistics:
         """The statistics of the same rows with offset (d,) subtracted from each."""
         return replace(self, centers=self.centers - offset)
 
+    def select(self, components):
+        """The statistics of some components."""
+        return replace(self, **{name: getattr(self, name)[components] for name in self._by_component})
+
+    def placed(self, components, n_components):
+        """The statistics as those of some among n_components, of which the others have none."""
+        return replace(
+            self, **{name: _placed(getattr(self, name), components, n_components) for name in self._by_component}
+        )
+
     @classmethod
     def concatenate(cls, parts):
         """The statistics of the components of all parts, side by side."""
-        fields = ("counts", "sums", "squares", "centers")
-        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in fields})
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in cls._by_component})
 
 
 class FullStatistics(MomentStatistics):
@@ -82,6 +94,8 @@ class FullStatistics(MomentStatistics):
 class TiedStatistics(MomentStatistics):
     """squares summed over the components, of shape (d, d)."""
 
+    _by_component: ClassVar[tuple] = ("counts", "sums", "centers")
+
     @staticmethod
     def outer(a, b):
         """Symmetric products summed over the components, of shape (d, d)."""
@@ -91,9 +105,7 @@ class TiedStatistics(MomentStatistics):
     @classmethod
     def concatenate(cls, parts):
         """The statistics of the components of all parts, whose squares are pooled."""
-        fields = {
-            name: np.concatenate([getattr(part, name) for part in parts]) for name in ("counts", "sums", "centers")
-        }
+        fields = {name: np.concatenate([getattr(part, name) for part in parts]) for name in cls._by_component}
         return cls(squares=sum(part.squares for part in parts), **fields)
 
 
@@ -155,5 +167,29 @@ class FactorStatistics:
         """The statistics of the components of all parts, side by side."""
         return cls(*(np.concatenate(arrays) for arrays in zip(*(part._arrays() for part in parts), strict=True)))
 
+    def select(self, components):
+        """The statistics of some components."""
+        return FactorStatistics(*(array[components] for array in self._arrays()))
+
+    def placed(self, components, n_components):
+        """The statistics as those of some among n_components, of which the others have none."""
+        return FactorStatistics(*(_placed(array, components, n_components) for array in self._arrays()))
+
     def _arrays(self):
         return self.counts, self.crosses, self.codes, self.squares
+
+
+def merged(old, new, learning_decay=1.0):
+    """Statistics of old and new rows, the new ones weighing (n / (N + n)) ** learning_decay of the sum."""
+    if learning_decay == 1.0:
+        return old + new
+    total = old.total + new.total
+    step = (new.total / total) ** learning_decay
+    return old.scaled((1.0 - step) * total / old.total) + new.scaled(step * total / new.total)
+
+
+def _placed(array, components, n_components):
+    """An array (n_components, ...) of zeros but for some components."""
+    whole = np.zeros((n_components, *array.shape[1:]))
+    whole[components] = array
+    return whole
