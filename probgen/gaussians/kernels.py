@@ -153,7 +153,7 @@ class FactoredKernel:
         to_numpy = self.arrays.to_numpy
         counts = sum(to_numpy(worker.counts) for worker in workers)
         sums = sum(to_numpy(worker.sums) for worker in workers) - counts[:, None] * self.means
-        squares = sum(to_numpy(worker.squares) for worker in workers)
+        squares = sum(to_numpy(worker.squares) for worker in workers if worker.squares is not None)
         return FullStatistics(counts, sums, squares, self.means)
 
 
