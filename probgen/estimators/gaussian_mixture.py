@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from probgen._validation import check_choice, check_count, check_generator, check_real, check_weights, spawn_generator
 from probgen.base import GeneratorMixin
 from probgen.gaussians import conditional
-from probgen.gaussians.em import Engine, Rows, log_sum_exp, run_em
+from probgen.gaussians.em import Engine, Rows, log_sum_exp, run_em, shares
 from probgen.gaussians.low_rank import LowRankComponents
 from probgen.gaussians.starts import FAMILIES, INIT_PARAMS, start_components, survey
 from probgen.row_blocks import RowBlocks
@@ -386,20 +386,11 @@ class GaussianMixture(GeneratorMixin, BaseEstimator):
         return log_sum_exp(joint.T)
 
     def _score_samples(self, X):
-        scores = np.empty(len(X))
         with Engine(self._query_device()) as engine:
-            if np.isnan(X).any():
-                return log_sum_exp(conditional.log_joint(engine, self._components(), X).T)
-
-            def write(rows, log_joint):
-                scores[rows] = log_sum_exp(log_joint)
-
-            engine.query(self._components(), X, write)
-        return scores
+            return conditional.log_density(engine, self._components(), X)
 
     def _transform(self, X):
-        joint = self._log_joint(X)
-        return np.exp(joint - log_sum_exp(joint.T)[:, None])
+        return shares(self._log_joint(X))
 
     @property
     def _n_features_out(self):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from probgen.gaussians.components import conditional_law
-from probgen.gaussians.em import log_sum_exp
+from probgen.gaussians.em import log_sum_exp, shares
 from probgen.gaussians.missing import patterns
 from probgen.gaussians.truncated import (
     log_interval_probability,
@@ -18,36 +18,50 @@ def log_joint(engine, components, X):
     joint = np.empty((len(X), len(components)))
     with np.errstate(divide="ignore"):
         log_weights = np.log(components.weights)
-    for observed, members in patterns(np.isnan(X)):
-        if not len(observed):
+    for members, marginal, rows in _marginals(components, X):
+        if not rows.shape[1]:
             joint[members] = log_weights
             continue
-        whole = len(observed) == X.shape[1]
-        rows = X if len(members) == len(X) and whole else X[np.ix_(members, observed)]
         found = np.empty((len(components), len(rows)))
 
         def write(block, values, found=found):
-            found[:, block] = values
+            found[:, block] = values[:, : block.stop - block.start]
 
-        engine.query(components if whole else components.marginal(observed), rows, write)
+        engine.query(marginal, rows, write)
         joint[members] = found.T
     return joint
+
+
+def log_density(engine, components, X):
+    """Marginal log-density of what is observed, (n,), for rows with NaN where nothing is; 0 where all is missing."""
+    scores = np.zeros(len(X))
+    for members, marginal, rows in _marginals(components, X):
+        if rows.shape[1]:
+            scores[members] = engine.log_densities(marginal, rows)
+    return scores
+
+
+def _marginals(components, X):
+    """Indices, components over the observed features and observed values of rows that miss the same features."""
+    for observed, members in patterns(np.isnan(X)):
+        whole = len(observed) == X.shape[1]
+        rows = X if len(members) == len(X) and whole else X[np.ix_(members, observed)]
+        yield members, components if whole or not len(observed) else components.marginal(observed), rows
 
 
 def conditional_mean(engine, components, X):
     """X with its NaN replaced by the mean of the missing features given the observed ones."""
     filled = X.copy()
-    joint = log_joint(engine, components, X)
-    shares = np.exp(joint - log_sum_exp(joint.T)[:, None])
+    posterior = shares(log_joint(engine, components, X))
     for observed, members in patterns(np.isnan(X)):
         missing = np.setdiff1d(np.arange(X.shape[1]), observed)
         if not len(missing):
             continue
         values = np.zeros((len(members), len(missing)))
-        for k in np.flatnonzero(shares[members].max(axis=0) > 0.0):
+        for k in np.flatnonzero(posterior[members].max(axis=0) > 0.0):
             regression, _ = conditional_law(components, k, observed, missing)
             shift = X[np.ix_(members, observed)] - components.means[k, observed]
-            values += shares[members, k, None] * (components.means[k, missing] + shift @ regression.T)
+            values += posterior[members, k, None] * (components.means[k, missing] + shift @ regression.T)
         filled[np.ix_(members, missing)] = values
     return filled
 

@@ -105,10 +105,10 @@ class Engine:
         return float(total), kernel.statistics(workers)
 
     def query(self, components, X, write):
-        """Call write(rows, log_joint) with slices of rows and their log joint densities (K, B).
+        """Call write(rows, log_joint) with slices of rows and their log joint densities (K, B), -inf where too small.
 
         Every block is padded to one shape, which depends on the components alone, so that a row's answer depends
-        neither on its neighbours nor on their number.
+        neither on its neighbours nor on their number. The columns beyond the rows' number are not theirs.
         """
         origin = components.weights @ components.means
         kernel = components.shifted(origin).kernel(self.arrays)
@@ -122,11 +122,24 @@ class Engine:
                 rows = self.arrays.asarray(X[start : start + block])
                 buffer[:, len(rows) :] = 0.0
                 self.arrays.transposed(rows, column, buffer)
-                log_joint = self.arrays.to_numpy(worker.log_joint(buffer))
-                write(slice(start, start + len(rows)), log_joint[:, : len(rows)])
+                with np.errstate(over="ignore", invalid="ignore"):
+                    log_joint = self.arrays.to_numpy(worker.log_joint(buffer))
+                # Only where squares overflow, and the density with them vanishes.
+                log_joint[np.isnan(log_joint)] = -np.inf
+                write(slice(start, start + len(rows)), log_joint)
 
         workers = [kernel.worker() for _ in range(self.threads if len(X) > block else 1)]
         self._in_threads(answer, workers, range(0, len(X), block), len(X) * kernel.cost)
+
+    def log_densities(self, components, X):
+        """Log-density of each row, of shape (n,)."""
+        found = np.empty(len(X))
+
+        def write(rows, log_joint):
+            found[rows] = log_sum_exp(log_joint)[: rows.stop - rows.start]
+
+        self.query(components, X, write)
+        return found
 
     def _in_threads(self, work, workers, starts, cost):
         """Results of work(worker, starts) with the blocks dealt out to the workers."""
@@ -155,6 +168,13 @@ class Engine:
         rows.on_device = keep or []
 
 
+def shares(log_joint):
+    """Posterior probabilities (n, K) of log joint densities (n, K); equal where all densities vanish."""
+    log_joint = np.where(np.isneginf(log_joint).all(axis=1, keepdims=True), 0.0, log_joint)
+    ratios = np.exp(log_joint - log_joint.max(axis=1, keepdims=True))
+    return ratios / ratios.sum(axis=1, keepdims=True)
+
+
 def log_sum_exp(values):
     """Log of the sum over the first axis of exponentials (K, n); -inf where all are."""
     peaks = np.maximum(np.max(values, axis=0), -np.finfo(np.float64).max)
@@ -162,6 +182,7 @@ def log_sum_exp(values):
         return np.log(np.sum(np.exp(values - peaks), axis=0)) + peaks
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _sweep(worker, data, weights, origin, starts):
     """Add the statistics of some blocks of data to a worker's; returns the sum of weighted log-densities."""
     kernel = worker.kernel
@@ -267,12 +288,7 @@ def _worst_rows(engine, components, rows, n):
     for data, weights in rows.chunks():
         whole = ~np.isnan(data).any(axis=1)
         usable = np.flatnonzero(whole if weights is None else whole & (weights > 0.0))
-        chunk = np.empty(len(usable))
-
-        def write(block, log_joint, chunk=chunk):
-            chunk[block] = log_sum_exp(log_joint)
-
-        engine.query(components.shifted(-rows.origin), data[usable], write)
+        chunk = engine.log_densities(components.shifted(-rows.origin), data[usable])
         lowest = np.argsort(chunk)[:n]
         scores = np.concatenate([scores, chunk[lowest]])
         found = np.concatenate([found, data[usable[lowest]] - rows.origin])

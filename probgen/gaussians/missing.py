@@ -1,4 +1,4 @@
-"""Missing values: rows grouped by what is observed, each group under the components' marginals (Ghahramani & Jordan, 1994)."""
+"""Missing values: rows grouped by what is observed, each group under the marginals (Ghahramani & Jordan, 1994)."""
 
 import numpy as np
 
@@ -7,6 +7,8 @@ from probgen.gaussians.em import Rows
 
 def patterns(mask):
     """Pairs of observed feature indices and row indices, for a (n, d) mask that is True where values are missing."""
+    if not mask.any():
+        return [(np.arange(mask.shape[1]), np.arange(len(mask)))]
     packed = np.packbits(mask, axis=1)
     _, first, inverse = np.unique(packed, axis=0, return_index=True, return_inverse=True)
     order = np.argsort(inverse.ravel(), kind="stable")
