@@ -49,6 +49,10 @@ class GenerativePipeline(Pipeline):
     drawn again, and the density is divided by the probability of the part, which is estimated once for a fitted
     pipeline from draws with a fixed seed; `log_normalizer` returns it with its standard error.
 
+    A row that no draw can reach has density zero, and scores -inf: so do rows outside the range that a
+    QuantileTransformer saw in `fit`. With a Dequantizer as the first step, scores are lower bounds on the
+    log-probability of the integer rows.
+
     Parameters
     ----------
     steps : list of (str, estimator) tuples

@@ -87,9 +87,10 @@ class Gaussian(GeneratorMixin, BaseEstimator):
 
 
 class TwoClasses(ClassGeneratorMixin, BaseEstimator):
-    """Standard Gaussians, one for each class, at the means of the classes."""
+    """Round Gaussians, one for each class, at the means of the classes."""
 
-    def __init__(self, random_state=0):
+    def __init__(self, scale=1.0, random_state=0):
+        self.scale = scale
         self.random_state = random_state
 
     def fit(self, X, y):
@@ -100,14 +101,14 @@ class TwoClasses(ClassGeneratorMixin, BaseEstimator):
         return self
 
     def _joint_log_likelihood(self, X):
-        logs = stats.norm.logpdf(X[:, None], self.means_).sum(axis=2)
+        logs = stats.norm.logpdf(X[:, None], self.means_, self.scale).sum(axis=2)
         return logs - np.log(len(self.classes_))
 
     def _draw_classes(self, n_samples, generator, conditions):
         return generator.integers(len(self.classes_), size=n_samples)
 
     def _sample_classes(self, y, generator, conditions):
-        return self.means_[y] + generator.standard_normal((len(y), self.means_.shape[1]))
+        return self.means_[y] + self.scale * generator.standard_normal((len(y), self.means_.shape[1]))
 
 
 def double(X):
@@ -310,6 +311,27 @@ def test_draws_outside_the_image_are_drawn_again():
     assert stats.kstest(drawn[:, 0], stats.halfnorm.cdf).pvalue > 1e-3
 
 
+def test_draws_outside_the_image_of_one_column_are_drawn_again():
+    columns = ColumnTransformer([("quantiles", QuantileTransformer(n_quantiles=5), [1])], remainder=StandardScaler())
+    pipeline = make_generative_pipeline(columns, Gaussian(mean=0.0, scale=1.0)).fit(SKEWED)
+    value, error = pipeline.log_normalizer()
+    assert abs(value - np.log(stats.norm.cdf(1.0) - 0.5)) < 4.0 * error
+    ends = SKEWED[:, 1].min(), SKEWED[:, 1].max()
+    drawn = pipeline.sample(500, random_state=0)[:, 1]
+    assert ((drawn > ends[0]) & (drawn < ends[1])).all()
+
+
+def test_rows_drawn_again_keep_their_place():
+    y = np.where(SKEWED[:, 0] > 2.0, "big", "small")
+    pipeline = make_generative_pipeline(QuantileTransformer(n_quantiles=9), TwoClasses(scale=0.1)).fit(SKEWED, y)
+    pipeline[-1].means_ = np.array([[0.9, 0.5], [0.1, 0.5]])
+    asked = np.array(["big", "small"])[np.arange(200) % 2]
+    drawn, labels = pipeline.sample(200, y=asked, return_y=True, random_state=0)
+    np.testing.assert_array_equal(labels, asked)
+    middle = np.median(SKEWED[:, 0])
+    np.testing.assert_array_equal(drawn[:, 0] > middle, asked == "big")
+
+
 def test_normalizer_is_estimated_again_after_a_fit():
     pipeline = half_outside()
     first = pipeline.log_normalizer()
@@ -476,6 +498,13 @@ def test_values_and_intervals_pass_through_coordinatewise_steps(step):
     assert drawn[0, 0] == 1.0
     assert drawn[1, 1] == 2.0
     assert np.isfinite(drawn).all()
+
+
+def test_rounding_does_not_break_an_interval():
+    pipeline = make_generative_pipeline(StandardScaler(), MinMaxScaler(), Gaussian(mean=0.0, scale=1.0)).fit(SKEWED)
+    low, high = 2.5, 2.5 + 2e-15
+    drawn = pipeline.sample(200, given={0: (low, high)}, random_state=0)[:, 0]
+    assert ((drawn >= low) & (drawn <= high)).all()
 
 
 def test_conditional_draws_follow_the_conditional_law():
