@@ -1,0 +1,59 @@
+"""Fitted components as the public attributes of an estimator."""
+
+import warnings
+
+import numpy as np
+
+from probgen.gaussians.low_rank import LowRankComponents
+from probgen.gaussians.starts import FAMILIES
+from probgen.training.devices import resolve_device
+
+
+class FittedComponentsMixin:
+    """Attributes of fitted components, written in the precision of the data (`_dtype`) and read back in float64."""
+
+    @property
+    def precisions_(self):
+        """Inverse covariances, in the shape of `covariances_`."""
+        if self.covariance_type in ("diag", "spherical"):
+            return self.precisions_cholesky_**2
+        factors = self.precisions_cholesky_
+        return factors @ np.swapaxes(factors, -1, -2)
+
+    def _store(self, components):
+        """Set the fitted attributes, in the precision of the data."""
+        self.weights_ = components.weights.astype(self._dtype)
+        self.means_ = components.means.astype(self._dtype)
+        if isinstance(components, LowRankComponents):
+            self.loadings_ = components.loadings.astype(self._dtype)
+            self.noise_variances_ = components.noise.astype(self._dtype)
+        else:
+            self.covariances_ = components.covariances.astype(self._dtype)
+            self.precisions_cholesky_ = components.precisions_cholesky.astype(self._dtype)
+
+    def _components(self):
+        """The fitted components, from the public attributes."""
+        weights, means = self.weights_.astype(np.float64), self.means_.astype(np.float64)
+        if self.covariance_type == "low_rank":
+            loadings, noise = self.loadings_.astype(np.float64), self.noise_variances_.astype(np.float64)
+            return LowRankComponents(weights, means, loadings, noise)
+        if self.covariance_type in ("diag", "spherical"):
+            return FAMILIES[self.covariance_type](weights, means, self.covariances_.astype(np.float64))
+        covariances = self.covariances_.astype(np.float64)
+        return FAMILIES[self.covariance_type](weights, means, covariances, self.precisions_cholesky_.astype(np.float64))
+
+    def _query_device(self):
+        """Where queries run: a model that was fitted on CUDA answers on the CPU where there is none."""
+        try:
+            return resolve_device(self.device)
+        except ValueError:
+            return "cpu"
+
+    def _warn_of_repairs(self):
+        if self.n_reseeded_ or self.n_repaired_:
+            warnings.warn(
+                f"EM moved {self.n_reseeded_} empty components and repaired {self.n_repaired_} covariances that were "
+                "not positive definite; ask for fewer components or raise reg_covar if the fit is not what you expect.",
+                UserWarning,
+                stacklevel=4,
+            )
