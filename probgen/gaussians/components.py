@@ -349,7 +349,7 @@ class SphericalComponents(GaussianComponents):
     @classmethod
     def build(cls, weights, means, covariances, floor):
         """Components and how many had a variance that was not positive."""
-        covariances, repaired = _positive(covariances[:, None], floor)
+        covariances, repaired = _positive(covariances[:, None], np.mean(floor))
         return cls(weights, means, covariances[:, 0]), repaired
 
     @classmethod
@@ -417,9 +417,10 @@ def conditional_law(components, k, observed, missing):
 
 
 def _positive_definite(covariance, floor):
-    """The covariance, the upper factor of its precision, and whether its eigenvalues had to be raised to the floor.
+    """The covariance, the upper factor of its precision, and whether it had to be repaired.
 
-    The floor is at least 1e-12 of the largest eigenvalue, so that the factor exists.
+    A repair raises variances to the floor (d,), and then the eigenvalues of the correlations to 1e-12 of the largest,
+    so that the factor exists and the units of the features do not matter.
     """
     try:
         factor = np.linalg.cholesky(covariance)
@@ -427,13 +428,18 @@ def _positive_definite(covariance, floor):
     except np.linalg.LinAlgError:
         healthy = False
     if not healthy:
-        values, vectors = np.linalg.eigh(covariance)
-        lowest = max(floor, 1e-12 * values[-1], np.finfo(np.float64).tiny ** 0.5)
-        repaired = bool(values[0] < lowest)
-        values = np.maximum(values, lowest)
-        covariance = (vectors * values) @ vectors.T
+        variances = np.diagonal(covariance)
+        lowest = np.maximum(floor, np.finfo(np.float64).tiny ** 0.5)
+        scales = np.sqrt(np.maximum(variances, lowest))
+        correlation = covariance / np.outer(scales, scales)
+        np.fill_diagonal(correlation, 1.0)
+        values, vectors = np.linalg.eigh(correlation)
+        repaired = bool(np.any(variances < lowest) or values[0] < 1e-12 * values[-1])
+        values = np.maximum(values, 1e-12 * values[-1])
+        root = scales[:, None] * vectors * np.sqrt(values)
+        covariance = root @ root.T
         # QR of the square root is a Cholesky factor that rounding cannot make indefinite.
-        triangle = np.linalg.qr((vectors * np.sqrt(values)).T, mode="r")
+        triangle = np.linalg.qr(root.T, mode="r")
         factor = (triangle * np.sign(np.diagonal(triangle))[:, None]).T
     else:
         repaired = False
@@ -441,11 +447,11 @@ def _positive_definite(covariance, floor):
 
 
 def _positive(variances, floor):
-    """Variances (K, ...) raised to the floor, and how many components that touched."""
-    low = variances <= max(floor, np.finfo(np.float64).tiny ** 0.5)
+    """Variances (K, d) raised to the floor (d,), and how many components that touched."""
+    lowest = np.maximum(floor, np.finfo(np.float64).tiny ** 0.5)
+    low = variances <= lowest
     if not low.any():
         return variances, 0
-    lowest = max(floor, np.finfo(np.float64).tiny ** 0.5)
     return np.where(low, lowest, variances), int(low.any(axis=1).sum())
 
 

@@ -66,16 +66,19 @@ class Fit:
 
 
 class Engine:
-    """Passes over rows on a device, with a pool of threads on the CPU; a context manager."""
+    """Passes over rows on a device, with a pool of threads on the CPU; a context manager.
 
-    def __init__(self, device="cpu", max_threads=None):
+    Of the processors it takes one of n_shares equal parts, for fits that run side by side.
+    """
+
+    def __init__(self, device="cpu", n_shares=1):
         self.arrays = arrays_on(device)
-        self.max_threads = max_threads
+        self.n_shares = n_shares
 
     def __enter__(self):
         self._stack = ExitStack()
         threads = self._stack.enter_context(single_threaded_blas())
-        threads = 1 if self.arrays.on_device else min(threads, self.max_threads or threads)
+        threads = 1 if self.arrays.on_device else max(1, threads // self.n_shares)
         self.threads = threads
         self._pool = self._stack.enter_context(ThreadPoolExecutor(threads)) if threads > 1 else None
         return self
@@ -222,8 +225,8 @@ def run_em(
     groups : list of (Rows, slice)
         Rows, and the components that may explain them; the slices follow one another. A plain mixture has one
         group; class-conditional mixtures have one a class.
-    reg_covar, floor : float
-        Added to variances; least variance.
+    reg_covar, floor : float, ndarray of shape (d,)
+        Added to variances; least variance of each feature.
     max_iter, tol : int, float
         Stops after max_iter iterations, or once the mean log-likelihood changes by less than tol.
     reg_param : float

@@ -27,7 +27,8 @@ class LowRankComponents(GaussianComponents):
     def estimate(cls, statistics, reg_covar, floor, reg_param=0.0):
         """The M-step: maximum-likelihood components, and how many had noise that was not positive."""
         counts = np.maximum(statistics.counts, np.finfo(np.float64).tiny)
-        augmented = np.linalg.solve(statistics.codes, statistics.crosses.transpose(0, 2, 1)).transpose(0, 2, 1)
+        # Codes of a component that is empty, or whose noise has all but vanished, have no inverse.
+        augmented = statistics.crosses @ np.linalg.pinv(statistics.codes, hermitian=True)
         explained = np.sum(augmented * statistics.crosses, axis=2)
         noise = (1.0 - reg_param) * np.maximum((statistics.squares - explained) / counts[:, None], 0.0)
         noise, repaired = _positive(noise + (reg_param + reg_covar), floor)

@@ -28,7 +28,7 @@ FAMILIES = {
 }
 INIT_PARAMS = ("kmeans", "k-means++", "random", "random_from_data")
 
-# Least variance, as a share of the mean variance of the features: below it, rounding is all that is left.
+# Least variance of a feature, as a share of its variance in all rows: below it, rounding is all that is left.
 RELATIVE_FLOOR = 1e-13
 
 
@@ -43,8 +43,8 @@ class Survey:
     weights : ndarray of shape (m,)
     origin : ndarray of shape (d,)
         Mean of the rows.
-    floor : float
-        Least variance that covariances are repaired to.
+    floor : ndarray of shape (d,)
+        Least variance of each feature that covariances are repaired to.
     has_missing : bool
         Whether any row had missing values.
     """
@@ -52,7 +52,7 @@ class Survey:
     rows: np.ndarray
     weights: np.ndarray
     origin: np.ndarray
-    floor: float
+    floor: np.ndarray
     has_missing: bool
 
 
@@ -71,10 +71,18 @@ def survey(data, weights, n_rows, generator):
         known = np.maximum(shares.sum(axis=0), np.finfo(np.float64).tiny)
         origin = np.sum(np.where(missing, 0.0, rows) * shares, axis=0) / known
         rows = np.where(missing, 0.0, rows - origin)
-        scale = float(np.mean(np.sum(rows**2 * shares, axis=0) / known))
-    if not np.isfinite(scale):
+        variances = np.sum(rows**2 * shares, axis=0) / known
+    if not np.isfinite(variances.sum()):
         raise ValueError("X holds values whose squares overflow; scale its columns, such as by StandardScaler.")
-    return Survey(rows, weights, origin, RELATIVE_FLOOR * scale, has_missing)
+    return Survey(rows, weights, origin, _floor(variances, origin), has_missing)
+
+
+def _floor(variances, origin):
+    """Least variance (d,) of each feature; that of the steadiest other one where a feature is zero throughout."""
+    # What rounding makes of a constant is some 1e-16 of it.
+    spreads = np.maximum(variances, (1e-6 * origin) ** 2)
+    least = np.min(spreads, where=spreads > 0.0, initial=np.inf)
+    return RELATIVE_FLOOR * np.where(spreads > 0.0, spreads, least if np.isfinite(least) else 1.0)
 
 
 def start_components(family, found, n_components, init_params, generator, *, reg_covar, n_factors=None, reg_param=0.0):
