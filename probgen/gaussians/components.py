@@ -61,6 +61,15 @@ class GaussianComponents:
         weights = self.weights[components]
         return replace(self, weights=weights / weights.sum(), means=self.means[components], **self._pick(components))
 
+    def sample(self, n_samples, generator):
+        """Rows of the mixture, of shape (n_samples, d)."""
+        chosen = generator.choice(len(self), size=n_samples, p=self.weights / self.weights.sum())
+        rows = np.empty((n_samples, self.n_features))
+        for k in np.unique(chosen):
+            mine = np.flatnonzero(chosen == k)
+            rows[mine] = self.draw(k, len(mine), generator)
+        return rows
+
     @classmethod
     def concatenate(cls, parts, shares):
         """The components of all parts, side by side; the weights of each part add up to its share."""
