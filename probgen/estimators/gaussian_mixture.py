@@ -5,7 +5,7 @@ import warnings
 from dataclasses import replace
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
@@ -189,7 +189,8 @@ class GaussianMixture(GeneratorMixin, BaseEstimator):
         rows = Rows(X, weights, found.origin, found.has_missing)
         if goes_on:
             start = self._components().shifted(found.origin)
-            best = self._run_em(device, start, rows, found, self.lower_bound_)
+            with Engine(device) as engine:
+                best = self._run_em(engine, start, rows, found, self.lower_bound_)
         else:
             best = self._best_start(device, rows, found, generator)
         self._store(best.components.shifted(-found.origin))
@@ -449,53 +450,54 @@ class GaussianMixture(GeneratorMixin, BaseEstimator):
 
     def _n_start_rows(self):
         """Rows that stand for all in a start: enough for each cluster, few enough not to outlast EM."""
-        return max(8192, 256 * self.n_components)
+        return max(4096, self.n_components * max(128, 4 * self.n_features_in_))
 
     def _best_start(self, device, rows, found, generator):
         """The best of n_init runs of EM."""
         n_init = 1 if self._is_start_given() else self.n_init
-        run = delayed(self._one_start)
+        n_jobs = min(effective_n_jobs(self.n_jobs), n_init)
         generators = [spawn_generator(generator) for _ in range(n_init)]
-        parallel = Parallel(n_jobs=self.n_jobs, prefer="threads")
-        fits = parallel(run(device, rows, found, each, i) for i, each in enumerate(generators))
+        fits = Parallel(n_jobs=n_jobs, prefer="threads")(
+            delayed(self._one_start)(Engine(device, n_shares=n_jobs), rows, found, each, number)
+            for number, each in enumerate(generators)
+        )
         return max(fits, key=lambda fit: fit.lower_bound)
 
-    def _one_start(self, device, rows, found, generator, number):
+    def _one_start(self, engine, rows, found, generator, number):
         if self.verbose:
             print(f"Initialization {number}")
         family = self.covariance_type
         given = self._given_start(found.origin)
-        if self._is_start_given():
-            start, repaired = FAMILIES[family].from_precisions(*given), 0
-        else:
-            n_factors = min(self.n_factors, self.n_features_in_)
-            start, repaired = start_components(
-                family,
-                found,
-                self.n_components,
-                self.init_params,
-                generator,
-                reg_covar=self.reg_covar,
-                n_factors=n_factors,
-            )
-            start = _overridden(start, *given)
-        fit = self._run_em(device, start, rows, found, -np.inf)
+        with engine:
+            if self._is_start_given():
+                start, repaired = FAMILIES[family].from_precisions(*given), 0
+            else:
+                start, repaired = start_components(
+                    family,
+                    found,
+                    self.n_components,
+                    self.init_params,
+                    generator,
+                    reg_covar=self.reg_covar,
+                    n_factors=min(self.n_factors, self.n_features_in_),
+                )
+                start = _overridden(start, *given)
+            fit = self._run_em(engine, start, rows, found, -np.inf)
         fit.n_repaired += repaired
         return fit
 
-    def _run_em(self, device, start, rows, found, previous):
-        with Engine(device) as engine:
-            return run_em(
-                engine,
-                start,
-                [(rows, slice(None))],
-                reg_covar=self.reg_covar,
-                floor=found.floor,
-                max_iter=self.max_iter,
-                tol=self.tol,
-                previous=previous,
-                report=_reporter(self.verbose, self.verbose_interval) if self.verbose else None,
-            )
+    def _run_em(self, engine, start, rows, found, previous):
+        return run_em(
+            engine,
+            start,
+            [(rows, slice(None))],
+            reg_covar=self.reg_covar,
+            floor=found.floor,
+            max_iter=self.max_iter,
+            tol=self.tol,
+            previous=previous,
+            report=_reporter(self.verbose, self.verbose_interval) if self.verbose else None,
+        )
 
     def _is_start_given(self):
         return all(given is not None for given in (self.weights_init, self.means_init, self.precisions_init))

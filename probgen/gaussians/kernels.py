@@ -18,8 +18,10 @@ from probgen.gaussians.statistics import (
 LOG_2PI = float(np.log(2.0 * np.pi))
 
 
-def block_rows(width):
-    """Rows of a block whose features, width float64 numbers each, stay in a core's cache; a power of two."""
+def block_rows(width, arrays):
+    """Rows of a block, a power of two: width float64 numbers for each stay in a core's cache, or fill a GPU."""
+    if arrays.on_device:
+        return int(np.clip(2 ** int(np.log2(2**27 / width)), 1024, 2**17))
     return int(np.clip(2 ** int(np.log2(2**18 / width)), 256, 2048))
 
 
@@ -34,7 +36,7 @@ class NaturalKernel:
         self.arrays, self.fill, self.unpack = arrays, fill, unpack
         self.theta = arrays.asarray(theta)
         self.n_components, self.width = theta.shape
-        self.block = block_rows(self.width) if not arrays.on_device else 2 ** int(np.log2(2**28 / self.width))
+        self.block = block_rows(self.width, arrays)
 
     @property
     def cost(self):
@@ -137,7 +139,7 @@ class FactoredKernel:
         self.factors = [arrays.asarray(np.ascontiguousarray(factor.T)) for factor in precisions_cholesky]
         self.offsets = arrays.asarray(np.einsum("kij,ki->kj", precisions_cholesky, means)[:, :, None])
         self.centers = arrays.asarray(means[:, :, None])
-        self.block = 1024 if not arrays.on_device else 2 ** int(np.log2(2**26 / self.n_features))
+        self.block = 1024 if not arrays.on_device else block_rows(2 * self.n_features, arrays)
 
     @property
     def cost(self):
@@ -278,7 +280,7 @@ class FactorAnalysisKernel:
         log_determinants = np.log(noise).sum(axis=1) + 2.0 * np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
         constants = log_constants - 0.5 * log_determinants - 0.5 * np.sum(means**2 / noise, axis=1)
         self.constants = arrays.asarray(constants[:, None])
-        self.block = block_rows(self.n_features) if not arrays.on_device else 2 ** int(np.log2(2**27 / means.shape[1]))
+        self.block = block_rows(self.n_features, arrays)
 
     @property
     def cost(self):

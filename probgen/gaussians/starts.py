@@ -136,12 +136,27 @@ def _start_responsibilities(found, n_components, init_params, generator):
     return np.eye(n_components)[labels]
 
 
-def _lloyd(rows, weights, centers):
-    """Labels of k-means from given centres."""
-    from sklearn.cluster import KMeans
+def _lloyd(rows, weights, centers, max_iter=100, tol=1e-4):
+    """Labels of k-means (Lloyd, 1982) from given centres; a cluster that runs empty moves to the farthest row.
 
-    kmeans = KMeans(len(centers), init=centers, n_init=1, max_iter=100, tol=1e-3, algorithm="lloyd")
-    return kmeans.fit(rows, sample_weight=weights).labels_
+    Written out, because scikit-learn's spends more on its threads than on a few thousand rows.
+    """
+    squares = np.sum(rows**2, axis=1)
+    threshold = tol * np.average(squares, weights=weights) / rows.shape[1]
+    for _ in range(max_iter):
+        distances = _squared_distances(rows, centers, squares)
+        labels = np.argmin(distances, axis=1)
+        members = np.zeros_like(distances)
+        members[np.arange(len(rows)), labels] = weights
+        counts = members.sum(axis=0)
+        moved = (members.T @ rows) / np.maximum(counts, np.finfo(np.float64).tiny)[:, None]
+        empty = np.flatnonzero(counts == 0.0)
+        moved[empty] = rows[np.argsort(-distances[np.arange(len(rows)), labels], kind="stable")[: len(empty)]]
+        shift = np.sum((moved - centers) ** 2)
+        centers = moved
+        if shift <= threshold:
+            break
+    return labels
 
 
 def kmeans_plusplus(rows, weights, n_components, generator):
@@ -194,7 +209,7 @@ def _draw_rows(weights, n, generator):
 def _distinct(data, weights):
     """Indices of distinct rows in the order of a fixed projection, with their weights added up."""
     keys = _sort_keys(data)
-    order = np.argsort(keys, kind="stable")
+    order = np.argsort(keys)
     keys = keys[order]
     first = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
     ordered = np.ones(len(order)) if weights is None else weights[order]

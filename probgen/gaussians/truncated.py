@@ -22,7 +22,7 @@ FINE_NODES, FINE_NODE_WEIGHTS = np.polynomial.legendre.leggauss(64)
 REACH = 9.0  # at this distance from its mode the normal density has dropped below rounding error
 SOBOL_LOG2_POINTS = 13
 SOBOL_SEED = 2017
-MAX_NEWTON_STEPS = 200
+MAX_NEWTON_STEPS = 100
 MAX_BATCH = 65_536
 FREE_PROPOSALS, PROPOSALS_PER_DRAW = 1_000_000, 1_000
 
@@ -292,13 +292,12 @@ def _saddle_point(slopes, low, high):
     """
     tilt = np.zeros(len(low))
     state = _forward_means(tilt, slopes, low, high)
-    last_gain = np.inf
     for _ in range(MAX_NEWTON_STEPS):
         try:
             step, gain = _newton_step(tilt, slopes, *state)
         except np.linalg.LinAlgError:
             break
-        if gain < 1e-20 or (gain < 1e-6 and gain > 0.25 * last_gain):
+        if gain < 1e-20:
             break
         least = state[0] - 1e-13 * (1.0 + abs(state[0]))
         for shrink in 0.5 ** np.arange(40):
@@ -307,7 +306,7 @@ def _saddle_point(slopes, low, high):
                 break
         else:
             break
-        tilt, state, last_gain = tilt + shrink * step, trial, gain
+        tilt, state = tilt + shrink * step, trial
     return tilt, state[0]
 
 
