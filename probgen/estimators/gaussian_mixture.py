@@ -55,7 +55,7 @@ class GaussianMixture(GeneratorMixin, BaseEstimator):
     random_state : int, RandomState, Generator or None, default=None
         Fixes the fit and the stream of later draws.
     warm_start : bool, default=False
-        Whether `fit` goes on from the last fit.
+        Whether `fit` goes on from the last fit, where that had the same components and features.
     verbose : int, default=0
         1 prints progress, 2 also the time and the change of each report.
     verbose_interval : int, default=10
@@ -181,8 +181,9 @@ class GaussianMixture(GeneratorMixin, BaseEstimator):
             If X, the weights or a parameter is not what is described above, before any work is done.
         """
         device = self._check_parameters()
-        goes_on = self.warm_start and hasattr(self, "converged_")
         X, weights = self._check_rows(X, sample_weight, reset=True)
+        layout = self.covariance_type, self.n_components, self.n_features_in_, self.n_factors
+        goes_on = self.warm_start and hasattr(self, "_state") and self._state["layout"] == layout
         generator = self._start_stream()
         found = survey(X, weights, self._n_start_rows(), generator)
         self._check_enough(X, found)
@@ -194,7 +195,8 @@ class GaussianMixture(GeneratorMixin, BaseEstimator):
         else:
             best = self._best_start(device, rows, found, generator)
         self._store(best.components.shifted(-found.origin))
-        self._state = {"statistics": best.statistics, "origin": found.origin, "floor": found.floor}
+        state = {"statistics": best.statistics, "origin": found.origin, "floor": found.floor, "layout": layout}
+        self._state = state
         self.converged_, self.n_iter_ = best.converged, len(best.lower_bounds)
         self.lower_bound_, self.lower_bounds_ = best.lower_bound, best.lower_bounds
         self.n_reseeded_, self.n_repaired_ = best.n_reseeded, best.n_repaired
@@ -427,11 +429,15 @@ class GaussianMixture(GeneratorMixin, BaseEstimator):
         return X, None if sample_weight is None else check_weights(sample_weight, len(X))
 
     def _check_blocks(self, X, sample_weight, *, reset):
-        n_rows, width = 0, None
+        n_rows, width, has_values = 0, None, False
         for block in X:
-            if np.isinf(block.min()) or np.isinf(block.max()):
+            is_whole = np.isfinite(block.min()) and np.isfinite(block.max())
+            if not is_whole and np.isinf(block).any():
                 raise ValueError("X must hold finite numbers or NaN; got an infinity in its blocks.")
+            has_values = has_values or is_whole or not np.isnan(block).all()
             n_rows, width, dtype = n_rows + len(block), block.shape[1], block.dtype
+        if not has_values:
+            raise ValueError("X must hold some values; got only NaN.")
         if reset:
             self.n_features_in_, self._dtype = width, dtype
         elif width != self.n_features_in_:

@@ -87,7 +87,10 @@ class Engine:
         self._stack.close()
 
     def expectation(self, components, rows):
-        """Sum of weighted log-densities of the rows, and their statistics under the components."""
+        """Sum of weighted log-densities of the rows, and their statistics under the components.
+
+        Raises ValueError where squares overflow.
+        """
         if rows.has_missing:
             from probgen.gaussians.missing import expectation_with_missing
 
@@ -105,6 +108,8 @@ class Engine:
                     len(data) * kernel.cost,
                 )
             )
+        if not np.isfinite(total):
+            raise ValueError("X holds values whose squares overflow; scale its columns, such as by StandardScaler.")
         return float(total), kernel.statistics(workers)
 
     def query(self, components, X, write):
@@ -243,8 +248,6 @@ def run_em(
     fit = Fit(components, [], False, 0, 0)
     for iteration in range(1, max_iter + 1):
         lower_bound, statistics = expectation_of_groups(engine, fit.components, groups)
-        if not np.isfinite(lower_bound):
-            raise ValueError("X holds values whose squares overflow; scale its columns, such as by StandardScaler.")
         seeds = _reseeds(engine, fit, groups, statistics)
         estimate, repaired = type(components).estimate(statistics, reg_covar, floor, reg_param)
         fit.components, fit.statistics = _reseeded(estimate, seeds), statistics
