@@ -1,0 +1,465 @@
+"""Bayes' rule with Gaussians, or mixtures of them, in each class."""
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+
+from probgen._validation import check_choice, check_count, check_real, check_weights, spawn_generator
+from probgen.base import ClassGeneratorMixin, class_indices
+from probgen.gaussians import conditional
+from probgen.gaussians.em import Engine, Rows, expectation_of_groups, run_em
+from probgen.gaussians.fitted import FittedComponentsMixin
+from probgen.gaussians.kernels import LOG_2PI
+from probgen.gaussians.starts import FAMILIES, INIT_PARAMS, start_components, survey
+from probgen.gaussians.statistics import merged
+from probgen.training.devices import resolve_device
+
+
+class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
+    r"""Class-conditional Gaussians, or mixtures of them: a joint density that classifies, draws and scores.
+
+    .. math:: p(x, y) = p(y) \sum_k \pi_{yk} \, N(x; \mu_{yk}, \Sigma_{yk})
+
+    Classical classifiers are settings of it: quadratic discriminant analysis is `covariance_type="full"`, linear
+    discriminant analysis "tied" (one matrix for all components of all classes; with `n_components` > 1, mixture
+    discriminant analysis) and Gaussian naive Bayes "diag". `score` is the mean of log p(x), summed over the classes,
+    so that it compares with every other generator; for accuracy pass `scoring="accuracy"` to the search.
+
+    Parameters
+    ----------
+    covariance_type : {"full", "tied", "diag", "spherical", "low_rank"}, default="full"
+        A matrix for each component, one matrix for all, variances, one variance, or factor analysers: `n_factors`
+        directions and independent noise, which is what image-sized rows need.
+    n_components : int, default=1
+        Number of components of each class, m.
+    priors : array-like of shape (n_classes,), default=None
+        p(y) in the order of the sorted classes, adding up to one; by default the (weighted) shares of the classes.
+    reg_param : float in [0, 1], default=0.0
+        Shrinks covariances S to (1 - reg_param) S + reg_param I, in squared units of X, as scikit-learn's
+        QuadraticDiscriminantAnalysis does. 0.03 to 0.1 is a good range for images with pixels in [0, 1].
+    reg_covar : float, default=1e-6
+        Added to all variances, in squared units of X; at least 0.
+    n_factors : int, default=10
+        Factors of each component with "low_rank"; at most n_features are used.
+    tol : float, default=1e-3
+        EM stops once the mean log-likelihood of a row given its class changes by less, in nats.
+    max_iter : int, default=100
+        Most EM iterations.
+    init_params : {"kmeans", "k-means++", "random_from_data", "random"}, default="kmeans"
+        How the components of a class start.
+    random_state : int, RandomState, Generator or None, default=None
+        Fixes the fit and the stream of later draws.
+    learning_decay : float in (0.5, 1], default=1.0
+        How fast `partial_fit` settles: new rows n after N weigh (n / (N + n)) ** learning_decay. 1 weighs all rows
+        alike; less forgets old rows sooner.
+    device : {"auto", "cpu", "cuda"} or str such as "cuda:1", default="auto"
+        Where EM runs; "auto" takes CUDA when it is there.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels, sorted.
+    class_count_ : ndarray of shape (n_classes,)
+        Number of rows of each class, or the sum of their weights.
+    class_prior_ : ndarray of shape (n_classes,)
+        p(y); 0 for a class that `partial_fit` has not met yet.
+    weights_ : ndarray of shape (n_classes * m,)
+        p(y) times the weight of the component in its class; adds up to one. Here and below, the components of class i
+        are those from i * m to (i + 1) * m, and those of a class that `partial_fit` has not met yet are NaN.
+    means_ : ndarray of shape (n_classes * m, n_features)
+    covariances_, precisions_, precisions_cholesky_ : ndarray
+        Of shape (n_classes * m, n_features, n_features), (n_features, n_features), (n_classes * m, n_features) or
+        (n_classes * m,), by `covariance_type`; not with "low_rank".
+    loadings_ : ndarray of shape (n_classes * m, n_features, n_factors)
+        With "low_rank": covariances are loadings @ loadings.T + diag(noise variances).
+    noise_variances_ : ndarray of shape (n_classes * m, n_features)
+        With "low_rank".
+    converged_ : bool
+    n_iter_ : int
+        EM iterations; one where the solution is a closed form: one component in each class, no missing values and not
+        "low_rank".
+    lower_bound_ : float
+        Mean of log p(x given y) over the rows, in nats: at the last E-step, or at the closed form.
+    n_reseeded_, n_repaired_ : int
+        Empty components that were moved, and covariances that were made positive definite.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        If X had names.
+
+    References
+    ----------
+    T. Hastie, R. Tibshirani, Discriminant analysis by Gaussian mixtures, 1996.
+    J. H. Friedman, Regularized discriminant analysis, 1989.
+    Z. Ghahramani, G. E. Hinton, The EM algorithm for mixtures of factor analyzers, 1997.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.model_selection import cross_val_score
+    >>> from probgen import GaussianBayes
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = GaussianBayes(random_state=0).fit(X, y)
+    >>> model.sample(3, y=[0, 0, 2]).shape
+    (3, 4)
+    >>> float(cross_val_score(GaussianBayes(), X, y, scoring="accuracy").mean().round(2))
+    0.98
+    """
+
+    def __init__(
+        self,
+        *,
+        covariance_type="full",
+        n_components=1,
+        priors=None,
+        reg_param=0.0,
+        reg_covar=1e-6,
+        n_factors=10,
+        tol=1e-3,
+        max_iter=100,
+        init_params="kmeans",
+        random_state=None,
+        learning_decay=1.0,
+        device="auto",
+    ):
+        self.covariance_type = covariance_type
+        self.n_components = n_components
+        self.priors = priors
+        self.reg_param = reg_param
+        self.reg_covar = reg_covar
+        self.n_factors = n_factors
+        self.tol = tol
+        self.max_iter = max_iter
+        self.init_params = init_params
+        self.random_state = random_state
+        self.learning_decay = learning_decay
+        self.device = device
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+    def fit(self, X, y, sample_weight=None):
+        """Estimate the components of every class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Training rows; NaN are marginalised.
+        y : array-like of shape (n,)
+            Their classes, numbers or strings.
+        sample_weight : array-like of shape (n,), default=None
+            Weights of the rows, at least 0; an integer weight equals that many repeats of the row, 0 leaves it out.
+
+        Returns
+        -------
+        self : GaussianBayes
+
+        Raises
+        ------
+        ValueError
+            If X, y, the weights or a parameter is not what is described above, or a class has fewer rows than
+            `n_components`, before any work is done.
+        """
+        device = self._check_parameters()
+        X, y, weights = self._check_rows(X, y, sample_weight, reset=True)
+        return self._begin(device, X, y, weights, np.unique(y))
+
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """Go on with more rows, by merged sufficient statistics.
+
+        The rows of a class that is new start it as `fit` does, so that there must be at least `n_components` of them;
+        later rows take one E-step, then one M-step with all that came before. With one component in each class the
+        result is that of one `fit` on all rows (but for "low_rank" and missing values, whose statistics depend on the
+        parameters). A call after `fit` continues from it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            New rows, which may hold NaN.
+        y : array-like of shape (n,)
+            Their classes.
+        classes : array-like of shape (n_classes,), default=None
+            Every class that will ever come; needed at the first call.
+        sample_weight : array-like of shape (n,), default=None
+            Weights of the rows, at least 0.
+
+        Returns
+        -------
+        self : GaussianBayes
+
+        Raises
+        ------
+        ValueError
+            As in `fit`; if the first call does not say the classes, or a label is not among them.
+        """
+        device = self._check_parameters()
+        first = not hasattr(self, "_state")
+        if first and classes is None:
+            raise ValueError("classes must be passed to the first partial_fit; list every class that will come.")
+        if not first and classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            known, came = self.classes_.tolist(), np.unique(classes).tolist()
+            raise ValueError(f"classes must be those of the first partial_fit, {known}, or be left out; got {came}.")
+        X, y, weights = self._check_rows(X, y, sample_weight, reset=first)
+        if first:
+            return self._begin(device, X, y, weights, np.unique(classes))
+        return self._continue(device, X, y, weights)
+
+    def _begin(self, device, X, y, weights, classes):
+        """Fit the classes that have rows."""
+        indices = class_indices(y, classes, len(X))
+        class_count = np.bincount(indices, weights, minlength=len(classes))
+        class_prior = self._class_prior(class_count)
+        rows = self._rows_of_classes(X, indices, weights, classes, class_count > 0.0)
+        origins = np.zeros((len(classes), X.shape[1]))
+        fit, floor = self._start(device, rows, origins, self._start_stream())
+        members, n_all = self._members(list(rows)), len(classes) * self.n_components
+        self.classes_ = classes
+        self._state = {"statistics": fit.statistics.placed(members, n_all), "origins": origins, "floor": floor}
+        self.n_reseeded_, self.n_repaired_ = fit.n_reseeded, fit.n_repaired
+        self.converged_, self.n_iter_, self.lower_bound_ = fit.converged, len(fit.lower_bounds), fit.lower_bound
+        self._store_classes(fit.components, class_count, class_prior)
+        self._warn()
+        return self
+
+    def _continue(self, device, X, y, weights):
+        """Take an E-step over the classes that are known, start the new ones, and estimate all of them."""
+        indices = class_indices(y, self.classes_, len(X))
+        batch_count = np.bincount(indices, weights, minlength=len(self.classes_))
+        class_count = self.class_count_ + batch_count
+        class_prior = self._class_prior(class_count)
+        known = self.class_count_ > 0.0
+        rows = self._rows_of_classes(X, indices, weights, self.classes_, ~known & (batch_count > 0.0))
+        state = dict(self._state, origins=self._state["origins"].copy())
+        statistics, total, n_all = state["statistics"], 0.0, len(self.weights_)
+        batches = []
+        old = [i for i in rows if known[i]]
+        if old:
+            mean, found = self._expectation(device, {i: rows[i] for i in old}, state["origins"])
+            batches.append(found.placed(self._members(old), n_all))
+            total += mean * found.total
+        new = [i for i in rows if not known[i]]
+        if new:
+            fit, floor = self._start(device, {i: rows[i] for i in new}, state["origins"], spawn_generator(self._stream))
+            batches.append(fit.statistics.placed(self._members(new), n_all))
+            total += fit.lower_bound * fit.statistics.total
+            state["floor"] = np.maximum(state["floor"], floor)
+            self.n_reseeded_ += fit.n_reseeded
+            self.n_repaired_ += fit.n_repaired
+        batch = sum(batches[1:], batches[0])
+        state["statistics"] = statistics = merged(statistics, batch, self.learning_decay)
+        met = self._members(np.flatnonzero(class_count))
+        family = FAMILIES[self.covariance_type]
+        components, repaired = family.estimate(statistics.select(met), self.reg_covar, state["floor"], self.reg_param)
+        self._state = state
+        self.n_iter_ += 1
+        self.n_repaired_ += repaired
+        self.lower_bound_ = total / batch.total
+        self._store_classes(components, class_count, class_prior)
+        return self
+
+    def _start(self, device, rows, origins, generator):
+        """EM for classes that had no rows before, and their least variance; writes their origins."""
+        parts, groups, floors = [], [], []
+        for place, (i, (data, weights)) in enumerate(rows.items()):
+            own = spawn_generator(generator)
+            found = survey(data, weights, max(8192, 256 * self.n_components), own)
+            part, _ = start_components(
+                self.covariance_type,
+                found,
+                self.n_components,
+                self.init_params,
+                own,
+                reg_covar=self.reg_covar,
+                n_factors=min(self.n_factors, self.n_features_in_),
+                reg_param=self.reg_param,
+            )
+            origins[i] = found.origin
+            parts.append(part)
+            floors.append(found.floor)
+            members = slice(place * self.n_components, (place + 1) * self.n_components)
+            groups.append((Rows(data, weights, found.origin, found.has_missing), members))
+        start = type(parts[0]).concatenate(parts, np.full(len(parts), 1.0 / len(parts)))
+        has_missing = any(group.has_missing for group, _ in groups)
+        is_closed = self.n_components == 1 and self.covariance_type != "low_rank" and not has_missing
+        with Engine(device) as engine:
+            fit = run_em(
+                engine,
+                start,
+                groups,
+                reg_covar=self.reg_covar,
+                floor=np.max(floors, axis=0),
+                max_iter=1 if is_closed else self.max_iter,
+                tol=self.tol,
+                reg_param=self.reg_param,
+            )
+        if is_closed:
+            fit.converged, fit.lower_bounds = True, [_mean_log_likelihood(fit.components, fit.statistics)]
+        return fit, np.max(floors, axis=0)
+
+    def _expectation(self, device, rows, origins):
+        """Mean of log p(x given y) of rows of classes that are known, and their statistics."""
+        components = self._components()
+        met = np.flatnonzero(self.class_count_)
+        components = components.shifted(np.repeat(origins[met], self.n_components, axis=0))
+        # A prior of 0 must not hide how the components of a class share its rows.
+        components = replace(components, weights=self._state["weights"])
+        components = components.select(self._members(np.searchsorted(met, list(rows))))
+        groups = []
+        for place, (i, (data, weights)) in enumerate(rows.items()):
+            members = slice(place * self.n_components, (place + 1) * self.n_components)
+            groups.append((Rows(data, weights, origins[i], bool(np.isnan(data).any())), members))
+        with Engine(device) as engine:
+            return expectation_of_groups(engine, components, groups)
+
+    def _members(self, classes):
+        """Indices of the components of some classes, in their order."""
+        return (np.asarray(classes)[:, None] * self.n_components + np.arange(self.n_components)).ravel()
+
+    def _check_parameters(self):
+        """Check all parameters that do not depend on X; returns the device."""
+        check_choice("covariance_type", self.covariance_type, tuple(FAMILIES))
+        check_count("n_components", self.n_components)
+        check_real("reg_param", self.reg_param, low=0.0, high=1.0)
+        check_real("reg_covar", self.reg_covar, low=0.0)
+        check_count("n_factors", self.n_factors)
+        check_real("tol", self.tol, low=0.0)
+        check_count("max_iter", self.max_iter)
+        check_choice("init_params", self.init_params, INIT_PARAMS)
+        check_real("learning_decay", self.learning_decay, low=0.5, high=1.0)
+        return resolve_device(self.device)
+
+    def _check_rows(self, X, y, sample_weight, *, reset):
+        """The checked rows of positive weight, their classes, and their weights or None."""
+        X, y = self._validate_classes(X, y, reset=reset)
+        if sample_weight is None:
+            return X, y, None
+        weights = check_weights(sample_weight, len(X))
+        kept = slice(None) if weights.all() else weights > 0.0
+        return X[kept], y[kept], weights[kept]
+
+    def _rows_of_classes(self, X, indices, weights, classes, is_new):
+        """Rows that hold a value, and their weights, by class index; raises where a new class has too few."""
+        has_values = ~np.isnan(X).all(axis=1)
+        if not has_values.any():
+            raise ValueError("X must hold some values; got only NaN.")
+        rows = {}
+        for i in np.unique(indices).tolist():
+            mine = np.flatnonzero((indices == i) & has_values)
+            if is_new[i] and len(mine) < self.n_components:
+                raise ValueError(
+                    f"n_components must be at most the number of rows with values of each class; got "
+                    f"{self.n_components}, but class {classes.tolist()[i]!r} has {len(mine)}; ask for fewer components "
+                    "or give more of its rows."
+                )
+            if len(mine):
+                rows[i] = X[mine], None if weights is None else weights[mine]
+        return rows
+
+    def _class_prior(self, class_count):
+        """p(y), for classes that have rows."""
+        if self.priors is None:
+            return class_count / class_count.sum()
+        priors = np.asarray(self.priors, dtype=np.float64)
+        if priors.shape != class_count.shape or not np.all(priors >= 0.0) or not np.isclose(priors.sum(), 1.0):
+            raise ValueError(
+                f"priors must be {len(class_count)} numbers >= 0, one for each class, that add up to 1; "
+                f"got {self.priors!r}."
+            )
+        seen = priors * (class_count > 0.0)
+        if not seen.any():
+            raise ValueError(f"priors must give a class that has rows a probability above 0; got {self.priors!r}.")
+        return seen / seen.sum()
+
+    def _store_classes(self, components, class_count, class_prior):
+        """Set the fitted attributes from components of the classes met so far, relative to the classes' origins."""
+        met, m = np.flatnonzero(class_count), self.n_components
+        within = components.weights.reshape(len(met), m)
+        within = within / within.sum(axis=1, keepdims=True)
+        self._state["weights"] = within.ravel() / len(met)
+        components = components.shifted(-np.repeat(self._state["origins"][met], m, axis=0))
+        self._store(replace(components, weights=(class_prior[met, None] * within).ravel()))
+        self.class_count_, self.class_prior_ = class_count, class_prior
+        if len(met) < len(class_count):
+            shared = ("covariances_", "precisions_cholesky_") if self.covariance_type == "tied" else ()
+            names = {"weights_", "means_", "covariances_", "precisions_cholesky_", "loadings_", "noise_variances_"}
+            for name in names.intersection(vars(self)).difference(shared):
+                array = getattr(self, name)
+                whole = np.full((len(class_count) * m, *array.shape[1:]), np.nan, dtype=array.dtype)
+                whole[self._members(met)] = array
+                setattr(self, name, whole)
+
+    def _components(self):
+        """The fitted components of the classes met so far."""
+        components = super()._components()
+        met = self.class_count_ > 0.0
+        return components if met.all() else components.select(self._members(np.flatnonzero(met)))
+
+    @property
+    def _takes_conditions(self):
+        return True
+
+    def _joint_log_likelihood(self, X):
+        with Engine(self._query_device()) as engine:
+            return self._by_class(conditional.log_joint(engine, self._components(), X))
+
+    def _by_class(self, log_joint):
+        """Log joint densities (n, n_classes) of those (n, K) of the components of the classes met so far."""
+        met = np.flatnonzero(self.class_count_)
+        by_class = np.full((len(log_joint), len(self.classes_)), -np.inf)
+        by_class[:, met] = np.logaddexp.reduce(log_joint.reshape(len(log_joint), len(met), -1), axis=2)
+        return by_class
+
+    def _draw_classes(self, n_samples, generator, conditions):
+        if conditions is None:
+            return generator.choice(len(self.classes_), size=n_samples, p=self.class_prior_)
+        with Engine(self._query_device()) as engine:
+            log_joint = conditional.log_joint_of_conditions(engine, self._components(), conditions)
+        log_weights = self._by_class(log_joint)
+        highest = log_weights.max(axis=1, keepdims=True)
+        if np.isneginf(highest).any():
+            raise ValueError("given is impossible under every class; widen it.")
+        steps = np.cumsum(np.exp(log_weights - highest), axis=1)
+        return np.sum(steps <= generator.random((n_samples, 1)) * steps[:, -1:], axis=1)
+
+    def _sample_classes(self, indices, generator, conditions):
+        rows = np.empty((len(indices), self.n_features_in_))
+        components = replace(self._components(), weights=self._state["weights"])
+        with Engine(self._query_device()) as engine:
+            for i in np.unique(indices):
+                if not self.class_count_[i]:
+                    label = self.classes_.tolist()[i]
+                    raise ValueError(f"y asks for class {label!r}, which partial_fit has not met yet.")
+                mine = np.flatnonzero(indices == i)
+                own = components.select(self._members([np.count_nonzero(self.class_count_[:i])]))
+                if conditions is None:
+                    rows[mine] = own.sample(len(mine), generator)
+                else:
+                    rows[mine] = conditional.draw_given(engine, own, conditions.take(mine), generator)[0]
+        return rows
+
+    def _warn(self):
+        self._warn_of_repairs()
+        if not self.converged_:
+            warnings.warn(
+                f"EM did not converge in max_iter={self.max_iter} iterations; raise max_iter or tol, or leave it: the "
+                "components are usable.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+
+def _mean_log_likelihood(components, statistics):
+    """Mean log density of rows under the component each belongs to, from their MomentStatistics, in nats."""
+    factors, squares = components.precisions_cholesky, statistics.about(components.means).squares
+    if components.covariance_type in ("full", "tied"):
+        precisions = factors @ np.swapaxes(factors, -1, -2)
+        factors = np.diagonal(factors, axis1=-2, axis2=-1)
+    else:
+        precisions = factors**2
+    scales = factors[:, None] if components.covariance_type == "spherical" else factors
+    log_constants = np.broadcast_to(np.log(scales) - 0.5 * LOG_2PI, components.means.shape).sum(axis=1)
+    return float((statistics.counts @ log_constants - 0.5 * np.sum(precisions * squares)) / statistics.total)
