@@ -208,9 +208,7 @@ class TiedKernel:
         self.linear = arrays.asarray(whitened_means)
         constants = log_constants - 0.5 * np.sum(whitened_means**2, axis=1)
         self.constants = arrays.asarray(constants[:, None])
-        self.block = (
-            block_rows(2 * self.n_features) if not arrays.on_device else 2 ** int(np.log2(2**26 / means.shape[1]))
-        )
+        self.block = block_rows(2 * self.n_features, arrays)
 
     @property
     def cost(self):
