@@ -11,17 +11,20 @@ from scipy.linalg import solve_triangular
 
 from probgen.gaussians.kernels import (
     LOG_2PI,
+    CenteredKernel,
     FactoredKernel,
     NaturalKernel,
+    TiedFactoredKernel,
     TiedKernel,
     fill_diagonal,
     fill_full,
     fill_spherical,
+    pack_spherical,
     unpack_diagonal,
     unpack_full,
     unpack_spherical,
 )
-from probgen.gaussians.statistics import MomentStatistics
+from probgen.gaussians.statistics import DiagonalStatistics, MomentStatistics
 
 # Up to this many features the exponential form is the faster; beyond, the factored one (measured on two cores).
 MAX_NATURAL_FEATURES = 48
@@ -244,6 +247,9 @@ class TiedComponents(GaussianComponents):
         """The E-step of these components."""
         log_determinant = np.log(np.diagonal(self.precisions_cholesky)).sum()
         constants = self._log_weights() + log_determinant - 0.5 * self.n_features * LOG_2PI
+        if np.sum((self.means @ self.precisions_cholesky) ** 2, axis=1).max() > MAX_CANCELLATION:
+            factors = np.broadcast_to(self.precisions_cholesky, (len(self), *self.precisions_cholesky.shape))
+            return TiedFactoredKernel(arrays, constants, self.means, factors)
         return TiedKernel(arrays, constants, self.means, self.precisions_cholesky)
 
     def covariance(self, k):
@@ -317,7 +323,11 @@ class DiagonalComponents(GaussianComponents):
     def kernel(self, arrays):
         """The E-step of these components."""
         linear = self.means / self.covariances
-        constants = self._log_weights() - 0.5 * np.sum(np.log(self.covariances) + LOG_2PI + linear * self.means, axis=1)
+        distances = np.sum(linear * self.means, axis=1)
+        constants = self._log_weights() - 0.5 * np.sum(np.log(self.covariances) + LOG_2PI, axis=1)
+        if distances.max() > MAX_CANCELLATION:
+            return CenteredKernel(arrays, constants, self.means, 1.0 / self.covariances, DiagonalStatistics)
+        constants -= 0.5 * distances
         theta = np.column_stack([constants, linear, -0.5 / self.covariances])
         return NaturalKernel(arrays, theta, fill_diagonal, unpack_diagonal)
 
@@ -386,9 +396,12 @@ class SphericalComponents(GaussianComponents):
         """The E-step of these components."""
         d = self.n_features
         precisions = 1.0 / self.covariances
-        constants = self._log_weights() - 0.5 * (
-            d * (np.log(self.covariances) + LOG_2PI) + precisions * np.sum(self.means**2, axis=1)
-        )
+        distances = precisions * np.sum(self.means**2, axis=1)
+        constants = self._log_weights() - 0.5 * d * (np.log(self.covariances) + LOG_2PI)
+        if distances.max() > MAX_CANCELLATION:
+            precisions = np.repeat(precisions[:, None], d, axis=1)
+            return CenteredKernel(arrays, constants, self.means, precisions, pack_spherical)
+        constants -= 0.5 * distances
         theta = np.column_stack([constants, self.means * precisions[:, None], -0.5 * precisions])
         return NaturalKernel(arrays, theta, fill_spherical, unpack_spherical)
 

@@ -253,6 +253,84 @@ class _TiedWorker:
         self.squares += weighted @ weighted.T
 
 
+class TiedFactoredKernel(FactoredKernel):
+    """One covariance for all components, for narrow ones: `precisions_cholesky` repeats one factor."""
+
+    def statistics(self, workers):
+        """The workers' statistics, added up."""
+        full = super().statistics(workers)
+        return TiedStatistics(full.counts, full.sums, full.squares.sum(axis=0), full.centers)
+
+
+class CenteredKernel:
+    """Independent features, for narrow components: the squares are taken about the current means.
+
+    `pack` turns squares (K, d) into those of the statistics' layout.
+    """
+
+    def __init__(self, arrays, log_constants, means, precisions, pack):
+        self.arrays, self.pack = arrays, pack
+        self.n_components, self.n_features = means.shape
+        self.means = means
+        self.log_constants = log_constants
+        self.centers = arrays.asarray(means[:, :, None])
+        self.precisions = arrays.asarray(precisions)
+        self.block = block_rows(2 * self.n_features, arrays)
+
+    @property
+    def cost(self):
+        """Multiplications for a row."""
+        return 4 * self.n_components * self.n_features
+
+    def worker(self):
+        """Buffers and sums of one thread."""
+        return _CenteredWorker(self)
+
+    def statistics(self, workers):
+        """The workers' statistics, added up."""
+        to_numpy = self.arrays.to_numpy
+        counts, sums, squares = (
+            sum(to_numpy(getattr(worker, name)) for worker in workers) for name in ("counts", "sums", "squares")
+        )
+        return self.pack(counts, sums, squares, self.means)
+
+
+class _CenteredWorker:
+    def __init__(self, kernel):
+        self.kernel, arrays = kernel, kernel.arrays
+        K, d = kernel.n_components, kernel.n_features
+        self.buffer, self.logits = arrays.empty((d, kernel.block)), arrays.empty((K, kernel.block))
+        self.counts, self.sums, self.squares = arrays.zeros(K), arrays.zeros((K, d)), arrays.zeros((K, d))
+
+    def log_joint(self, block):
+        """Log of weight times density, of shape (K, B), in a buffer of the worker's."""
+        kernel, rows = self.kernel, block.shape[1]
+        self.last = block
+        centred, logits = self.buffer[:, :rows], self.logits[:, :rows]
+        for k in range(kernel.n_components):
+            kernel.arrays.xp.subtract(block, kernel.centers[k], out=centred)
+            centred *= centred
+            logits[k] = kernel.precisions[k] @ centred
+            logits[k] *= -0.5
+            logits[k] += kernel.log_constants[k]
+        return logits
+
+    def add(self, responsibilities):
+        """Add the statistics of the last block."""
+        kernel, centred = self.kernel, self.buffer[:, : self.last.shape[1]]
+        self.counts += responsibilities.sum(1)
+        for k in range(kernel.n_components):
+            kernel.arrays.xp.subtract(self.last, kernel.centers[k], out=centred)
+            self.sums[k] += centred @ responsibilities[k]
+            centred *= centred
+            self.squares[k] += centred @ responsibilities[k]
+
+
+def pack_spherical(counts, sums, squares, centers):
+    """SphericalStatistics of squares (K, d) by feature."""
+    return SphericalStatistics(counts, sums, squares.sum(axis=1), centers)
+
+
 class FactorAnalysisKernel:
     """Covariances loadings @ loadings' + diag(noise), at the cost of the factors and never a (d, d) matrix.
 
