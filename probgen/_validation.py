@@ -51,6 +51,21 @@ def check_weights(sample_weight, n_rows):
     return weights
 
 
+def check_priors(priors, class_count):
+    """Return p(y) of shape (n_classes,), 0 where class_count is: the shares of class_count, or priors if not None."""
+    if priors is None:
+        return class_count / class_count.sum()
+    array = np.asarray(priors, dtype=np.float64)
+    if array.shape != class_count.shape or not np.all(array >= 0.0) or not np.isclose(array.sum(), 1.0):
+        raise ValueError(
+            f"priors must be {len(class_count)} numbers >= 0, one for each class, that add up to 1; got {priors!r}."
+        )
+    seen = np.where(class_count > 0.0, array, 0.0)
+    if not seen.any():
+        raise ValueError(f"priors must give a class that has rows a probability above 0; got {priors!r}.")
+    return seen / seen.sum()
+
+
 def check_generator(random_state, name="random_state"):
     """Return a numpy Generator for random_state, leaving NumPy's global generator alone.
 

@@ -382,9 +382,9 @@ class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
             indices = self._class_indices(y, n_samples)
         return self._sample_classes(indices, generator, conditions), self.classes_[indices]
 
-    def _validate_classes(self, X, y, *, reset=False):
+    def _validate_classes(self, X, y, *, reset=False, ensure_min_samples=1):
         """Return X and y (n,) of a fit, checked; y as the caller's labels."""
-        X, y = self._validate(X, y, reset=reset)
+        X, y = self._validate(X, y, reset=reset, ensure_min_samples=ensure_min_samples)
         check_classification_targets(y)
         return X, y
 

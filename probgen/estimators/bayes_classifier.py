@@ -8,7 +8,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import has_fit_parameter
 
-from probgen._validation import check_weights
+from probgen._validation import check_priors, check_weights
 from probgen.base import ClassGeneratorMixin, class_indices, get_likelihood
 
 
@@ -151,7 +151,7 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
         """Call the method of each class's estimator on its rows, and store what comes of it."""
         indices = class_indices(y, classes, len(X))
         class_count = class_count + np.bincount(indices, sample_weight, minlength=len(classes))
-        class_prior = self._class_prior(class_count)
+        class_prior = check_priors(self.priors, class_count)
         estimators = self._clones(len(classes)) if estimators is None else list(estimators)
         present = np.unique(indices)
         rows = [np.flatnonzero(indices == k) for k in present]
@@ -197,21 +197,6 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
             ]
             estimator.set_params(**{name: int(generator.integers(2**31)) for name in unseeded})
         return clones
-
-    def _class_prior(self, class_count):
-        """p(y), for classes that have rows."""
-        if self.priors is None:
-            return class_count / class_count.sum()
-        priors = np.asarray(self.priors, dtype=np.float64)
-        if priors.shape != class_count.shape or not np.all(priors >= 0.0) or not np.isclose(priors.sum(), 1.0):
-            raise ValueError(
-                f"priors must be {len(class_count)} numbers >= 0, one for each class, that add up to 1; "
-                f"got {self.priors!r}."
-            )
-        seen = priors * (class_count > 0.0)
-        if not seen.any():
-            raise ValueError(f"priors must give a class that has rows a probability above 0; got {self.priors!r}.")
-        return seen / seen.sum()
 
     def _inner(self):
         if self.estimator is not None:
