@@ -400,11 +400,11 @@ class _FactorAnalysisWorker:
     def add(self, responsibilities):
         """Add the statistics of the last block."""
         kernel = self.kernel
-        augmented = kernel.arrays.empty((kernel.n_factors + 1, self.last.shape[1]))
-        for k in range(kernel.n_components):
-            augmented[:-1] = kernel.decoders[k] @ self.halves[k]
-            augmented[-1] = 1.0
-            weighted = augmented * responsibilities[k]
-            self.crosses[k] += weighted @ self.last.T
-            self.codes[k] += weighted @ augmented.T
+        K, q, n_rows = self.halves.shape
+        codes = kernel.arrays.empty((K, q + 1, n_rows))
+        kernel.arrays.xp.matmul(kernel.decoders, self.halves, out=codes[:, :-1])
+        codes[:, -1] = 1.0
+        weighted = codes * responsibilities[:, None]
+        self.codes += weighted @ codes.swapaxes(1, 2)
+        self.crosses += (weighted.reshape(K * (q + 1), n_rows) @ self.last.T).reshape(self.crosses.shape)
         self.squares += responsibilities @ self.last_squares.T
