@@ -24,6 +24,7 @@ SOBOL_LOG2_POINTS = 13
 SOBOL_SEED = 2017
 MAX_NEWTON_STEPS = 100
 MAX_BATCH = 65_536
+LEAST_LOG_BOUND = -1e12  # of dependent features: below it, rounding exceeds the log ratios
 FREE_PROPOSALS, PROPOSALS_PER_DRAW = 1_000_000, 1_000
 
 
@@ -169,7 +170,7 @@ def sample_truncated_normal(mean, covariance, low, high, n_samples, generator):
     ValueError
         If shapes disagree, a value is NaN or low exceeds high.
     RuntimeError
-        If 1,000,000 + 1,000 * n_samples proposals do not suffice, or rounding breaks the bound that makes draws exact.
+        If 1,000,000 + 1,000 * n_samples proposals do not suffice, or rounding spoils the ratios that make draws exact.
         Both take intervals that all but contradict a nearly singular covariance.
 
     References
@@ -228,9 +229,10 @@ def _accept(proposal, n_samples, generator):
     m = len(proposal.low)
     if m == 0:
         return np.empty((0, n_samples))
-    accepted, n_accepted, n_proposed = [], 0, 0
+    hopeless = proposal.slopes.any() and not proposal.log_bound >= LEAST_LOG_BOUND
     ceiling = proposal.log_bound + 1e-3 + 1e-9 * abs(proposal.log_bound)
-    while n_accepted < n_samples:
+    accepted, n_accepted, n_proposed = [], 0, 0
+    while n_accepted < n_samples and not hopeless:
         rate = (n_accepted + 1) / (n_proposed + 1)
         n = int(min(MAX_BATCH, 1.1 * (n_samples - n_accepted) / rate + 16))
         z, log_ratios, ends = proposal.draw(generator.random((m - 1, n)))
@@ -239,12 +241,14 @@ def _accept(proposal, n_samples, generator):
         accepted.append(np.vstack([z[:, keep], last]))
         n_accepted += len(last)
         n_proposed += n
-        hopeless = n_proposed >= FREE_PROPOSALS + PROPOSALS_PER_DRAW * n_samples and n_accepted < n_samples
-        if hopeless or np.any(log_ratios > ceiling):
-            raise RuntimeError(
-                f"{n_accepted} of {n_samples} rows came out of {n_proposed} proposals for {m} dependent features with "
-                "intervals; widen some intervals or leave some open, for they may contradict the covariance."
-            )
+        exhausted = n_proposed >= FREE_PROPOSALS + PROPOSALS_PER_DRAW * n_samples and n_accepted < n_samples
+        hopeless = exhausted or np.any(log_ratios > ceiling)
+    if hopeless:
+        raise RuntimeError(
+            f"{n_samples} rows must be drawn by accept-reject, which failed after {n_proposed} proposals for {m} "
+            f"dependent features with intervals (log probability near {proposal.log_bound:.3g}); widen some intervals "
+            "or leave some open, for they may contradict the covariance."
+        )
     return np.hstack([np.empty((m, 0)), *accepted])[:, :n_samples]
 
 
