@@ -9,11 +9,12 @@ from scipy.sparse import csr_array
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import NotFittedError
 
-from probgen import BayesClassifier, GaussianMixture
+from probgen import BayesClassifier, GaussianBayes, GaussianMixture
 
 GENERATORS = [
     GaussianMixture(n_components=2, random_state=0),
     GaussianMixture(n_components=2, covariance_type="low_rank", n_factors=1, random_state=0),
+    GaussianBayes(random_state=0),
     BayesClassifier(GaussianMixture(), random_state=0),
 ]
 CLASSIFIERS = [generator for generator in GENERATORS if is_classifier(generator)]
@@ -201,3 +202,17 @@ class TestParameters:
     def test_of_the_mixture(self, parameters, message):
         with says(message):
             GaussianMixture(**parameters).fit(X)
+
+    @pytest.mark.parametrize(
+        "parameters, message",
+        [
+            ({"covariance_type": "ful"}, "covariance_type must be one of "),
+            ({"reg_param": -0.1}, "reg_param must be a finite number in [0, 1]; got -0.1"),
+            ({"priors": [0.5, 0.6]}, "priors must be"),
+            ({"n_components": 0}, "n_components must be an integer >= 1; got 0"),
+        ],
+        ids=str,
+    )
+    def test_of_the_classifier(self, parameters, message):
+        with says(message):
+            GaussianBayes(**parameters).fit(X, Y)
