@@ -349,14 +349,16 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         rows = {}
         for i in np.unique(indices).tolist():
             mine = np.flatnonzero((indices == i) & has_values)
-            if is_new[i] and len(mine) < self.n_components:
+            own = None if weights is None else weights[mine]
+            n_rows = len(mine) if own is None else max(len(mine), own.sum())  # a weight stands for repeats
+            if is_new[i] and n_rows < self.n_components:
                 raise ValueError(
                     f"n_components must be at most the number of rows with values of each class; got "
                     f"{self.n_components}, but class {classes.tolist()[i]!r} has {len(mine)}; ask for fewer components "
                     "or give more of its rows."
                 )
             if len(mine):
-                rows[i] = X[mine], None if weights is None else weights[mine]
+                rows[i] = X[mine], own
         return rows
 
     def _class_prior(self, class_count):
