@@ -20,8 +20,9 @@ class LowRankComponents(GaussianComponents):
 
     @staticmethod
     def n_covariance_parameters(n_components, n_features, n_factors):
-        """Number of free covariance parameters: rotations of the factors do not count."""
-        return n_components * (n_features * (n_factors + 1) - n_factors * (n_factors - 1) // 2)
+        """Number of free covariance parameters: rotations of the factors do not count, nor factors beyond need."""
+        free = n_features * (n_factors + 1) - n_factors * (n_factors - 1) // 2
+        return n_components * min(free, n_features * (n_features + 1) // 2)
 
     @classmethod
     def estimate(cls, statistics, reg_covar, floor, reg_param=0.0):
