@@ -278,8 +278,8 @@ def _ordered_cholesky(covariance, low, high):
         scale = np.sqrt(np.maximum(variance[rest], floor[rest]))
         ends = (low[rest] - shift[rest]) / scale, (high[rest] - shift[rest]) / scale
         log_probability, means, _ = _truncated_moments(*ends)
-        pick = np.argmin(np.where(is_open[rest], np.inf, log_probability))
-        order[[j, j + pick]] = order[[j + pick, j]]
+        pick = int(np.argmin(np.where(is_open[rest], np.inf, log_probability)))
+        order[j], order[j + pick] = order[j + pick], order[j]
         this, later = order[j], order[j + 1 :]
         factor[this, j] = scale[pick]
         factor[later, j] = (covariance[later, this] - factor[later, :j] @ factor[this, :j]) / scale[pick]
