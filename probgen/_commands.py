@@ -29,17 +29,17 @@ MODEL_WARNING = "A saved model runs code when it is opened: open only files that
 class Program(click.Group):
     """Commands that fail with one line on standard error and exit code 2, and stop with 130 on Ctrl-C."""
 
-    def main(self, args=None, prog_name=None, **extra):
+    def main(self, *args, **extra):
         """Run a command and exit."""
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            sys.exit(self._exit_code(args, prog_name or "probgen", extra))
+            sys.exit(self._exit_code(*args, **extra))
 
-    def _exit_code(self, args, prog_name, extra):
+    def _exit_code(self, *args, **extra):
         try:
-            return super().main(args, prog_name, **(extra | {"standalone_mode": False})) or 0
+            return super().main(*args, **(extra | {"standalone_mode": False})) or 0
         except click.UsageError as error:
-            path = error.ctx.command_path if error.ctx else prog_name
+            path = error.ctx.command_path if error.ctx else self.name
             return _fail(f"{error.format_message().rstrip('.')}. See `{path} --help`.")
         except click.ClickException as error:
             return _fail(error.format_message())

@@ -27,15 +27,19 @@ MIN_ROWS = 8
 MAX_LEVELS = 256
 MAX_CLASSES = 100
 
-# What the report compares: a name, and a generator for rows of n features. A new family adds its row here.
+REG_COVAR = 1e-4  # on columns of the unit interval or of unit variance; less lets components shrink onto few rows
+
+# What the report compares: a name, and a generator for n rows of d features. A new family adds its row here.
 MODELS = {
-    "Gaussian": lambda d: GaussianMixture(),
-    "10 Gaussians": lambda d: GaussianMixture(10),
-    "50 diagonal Gaussians": lambda d: GaussianMixture(50, covariance_type="diag"),
-    "10 low-rank Gaussians": lambda d: GaussianMixture(10, covariance_type="low_rank", n_factors=min(10, d)),
-    "Gaussian per class": lambda d: GaussianBayes(reg_param=0.1),
-    "Low-rank mixture per class": lambda d: GaussianBayes(
-        covariance_type="low_rank", n_components=3, n_factors=min(10, d)
+    "Gaussian": lambda n, d: GaussianMixture(reg_covar=REG_COVAR),
+    "Gaussian mixture": lambda n, d: GaussianMixture(_at_most(10, n), reg_covar=REG_COVAR),
+    "Diagonal mixture": lambda n, d: GaussianMixture(_at_most(50, n), covariance_type="diag", reg_covar=REG_COVAR),
+    "Low-rank mixture": lambda n, d: GaussianMixture(
+        _at_most(10, n), covariance_type="low_rank", n_factors=min(10, d), reg_covar=REG_COVAR
+    ),
+    "Gaussian per class": lambda n, d: GaussianBayes(reg_param=0.1),
+    "Low-rank mixture per class": lambda n, d: GaussianBayes(
+        covariance_type="low_rank", n_components=2, n_factors=min(5, d)
     ),
 }
 
@@ -167,7 +171,7 @@ def generators(data, random_state=0):
     standardised. Generators of classes are left out where there are none.
     """
     step = StandardScaler() if data.levels is None else Dequantizer(levels=data.levels)
-    models = {name: make(data.n_features) for name, make in MODELS.items()}
+    models = {name: make(*data.X_train.shape) for name, make in MODELS.items()}
     chosen = {name: model for name, model in models.items() if data.classes or not is_classifier(model)}
     return {name: _seed(make_generative_pipeline(clone(step), model), random_state) for name, model in chosen.items()}
 
@@ -203,6 +207,11 @@ def _measure(model, data, random_state):
         "fit_seconds": fitted - start,
         "draw_seconds": drawn - fitted,
     }
+
+
+def _at_most(n_components, n_rows):
+    """Components, fewer where rows are few: each is to have 25 of them."""
+    return max(1, min(n_components, n_rows // 25))
 
 
 def _rows_of(source, key, target, image_shape):

@@ -217,7 +217,7 @@ def _read_csv(path, key, target, columns):
     numbered = lines[0] == [str(j) for j in range(len(lines[0]))]  # as pandas heads a frame without names
     named = numbered or not any(_is_number(cell) for cell in lines[0])
     names = [cell.strip() for cell in lines.pop(0)] if named else None
-    width = len(names) if named else len(lines[0])
+    width = len(lines[0] if names is None else names)
     ragged = next((i for i, row in enumerate(lines) if len(row) != width), None)
     if ragged is not None:
         line = ragged + 1 + named

@@ -12,7 +12,7 @@ def main():
         if package not in {"click", "rich"}:
             raise
         sys.exit(_say(f"The command probgen needs {package}; install it with `pip install 'probgen[cli]'`."))
-    program()
+    program(prog_name="probgen")
 
 
 def _say(sentence):

@@ -450,8 +450,8 @@ class Page(HTMLParser):
 def two_models(monkeypatch):
     """A short registry: one generator without and one with classes."""
     models = {
-        "Gaussian": lambda d: GaussianMixture(reg_covar=0.0),
-        "Per class": lambda d: GaussianBayes(reg_param=0.1),
+        "Gaussian": lambda n, d: GaussianMixture(reg_covar=0.0),
+        "Per class": lambda n, d: GaussianBayes(reg_param=0.1),
     }
     monkeypatch.setattr(_compare, "MODELS", models)
 
@@ -528,7 +528,7 @@ def test_compare_takes_files_with_classes_and_images(tmp_path):
 
 
 def test_a_model_that_fails_is_told_of_and_the_others_stand(tmp_path, frame, monkeypatch):
-    models = {"Works": lambda d: GaussianMixture(), "Fails": lambda d: GaussianMixture(10**6)}
+    models = {"Works": lambda n, d: GaussianMixture(), "Fails": lambda n, d: GaussianMixture(10**6)}
     monkeypatch.setattr(_compare, "MODELS", models)
     frame.to_csv(tmp_path / "people.csv", index=False)
     result = run("compare", "--data", tmp_path / "people.csv", "-o", tmp_path / "a.html")
