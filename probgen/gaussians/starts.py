@@ -133,7 +133,9 @@ def _start_responsibilities(found, n_components, init_params, generator):
         labels = _lloyd(rows, weights, centers)
     else:
         labels = np.argmin(_squared_distances(rows, centers), axis=1)
-    return np.eye(n_components)[labels]
+    # Where distinct rows are fewer than components, the ones left over share the clusters.
+    cluster = np.arange(n_components) % len(centers)
+    return (labels[:, None] == cluster) / np.bincount(cluster)[cluster]
 
 
 def _lloyd(rows, weights, centers, max_iter=100, tol=1e-4):
