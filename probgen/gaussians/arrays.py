@@ -31,7 +31,7 @@ class NumpyArrays:
 
 
 class TorchArrays:
-    """Tensors on a CUDA device."""
+    """Tensors on a device of torch's."""
 
     on_device = True
 
@@ -40,6 +40,11 @@ class TorchArrays:
 
         self.xp = torch
         self.device = torch.device(device)
+
+    def room(self):
+        """Bytes of the device that rows may fill between passes: half of what is free."""
+        free, _ = self.xp.cuda.mem_get_info(self.device)
+        return free / 2
 
     def asarray(self, array):
         """A float64 tensor on the device."""

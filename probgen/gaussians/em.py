@@ -108,9 +108,10 @@ class Engine:
                     len(data) * kernel.cost,
                 )
             )
+        total = float(total)
         if not np.isfinite(total):
             raise ValueError("X holds values whose squares overflow; scale its columns, such as by StandardScaler.")
-        return float(total), kernel.statistics(workers)
+        return total, kernel.statistics(workers)
 
     def query(self, components, X, write):
         """Call write(rows, log_joint) with slices of rows and their log joint densities (K, B), -inf where too small.
@@ -164,15 +165,13 @@ class Engine:
         if rows.on_device:
             yield from rows.on_device
             return
-        free, _ = self.arrays.xp.cuda.mem_get_info(self.arrays.device)
-        keep = []
+        room, keep = self.arrays.room(), []
         for data, weights in rows.chunks():
             chunk = (self.arrays.asarray(data), None if weights is None else self.arrays.asarray(weights))
             yield chunk
-            if keep is not None and sum(kept.nbytes for kept, _ in keep) + chunk[0].nbytes < free / 2:
-                keep.append(chunk)
-            else:
-                keep = None
+            room -= chunk[0].nbytes
+            if keep is not None:
+                keep = [*keep, chunk] if room > 0 else None
         rows.on_device = keep or []
 
 

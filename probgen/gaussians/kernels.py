@@ -341,22 +341,24 @@ class FactorAnalysisKernel:
     def __init__(self, arrays, log_constants, means, loadings, noise):
         self.arrays = arrays
         self.n_components, self.n_features, self.n_factors = loadings.shape
-        K, q = self.n_components, self.n_factors
-        self.means = means
+        self.means, self.noise = means, noise
         weighted = loadings.transpose(0, 2, 1) / noise[:, None, :]
-        factors = np.linalg.cholesky(np.eye(q) + weighted @ loadings)
+        factors = np.linalg.cholesky(np.eye(self.n_factors) + weighted @ loadings)
         inverses = np.linalg.inv(factors)
-        halves = inverses @ weighted
         self.code_covariances = inverses.transpose(0, 2, 1) @ inverses
-        self.halves = arrays.asarray(halves.reshape(K * q, -1))
-        self.half_offsets = arrays.asarray(np.einsum("kqd,kd->kq", halves, means).reshape(K * q, 1))
         self.decoders = arrays.asarray(inverses.transpose(0, 2, 1))
-        self.quadratic = arrays.asarray(-0.5 / noise)
-        self.linear = arrays.asarray(means / noise)
         log_determinants = np.log(noise).sum(axis=1) + 2.0 * np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
-        constants = log_constants - 0.5 * log_determinants - 0.5 * np.sum(means**2 / noise, axis=1)
-        self.constants = arrays.asarray(constants[:, None])
         self.block = block_rows(self.n_features, arrays)
+        self.prepare(log_constants - 0.5 * log_determinants, inverses @ weighted)
+
+    def prepare(self, constants, halves):
+        """Set what the workers multiply with, from log constants (K,) and C^-1 A (K, q, d)."""
+        asarray, K, q = self.arrays.asarray, self.n_components, self.n_factors
+        self.halves = asarray(halves.reshape(K * q, -1))
+        self.half_offsets = asarray(np.einsum("kqd,kd->kq", halves, self.means).reshape(K * q, 1))
+        self.quadratic = asarray(-0.5 / self.noise)
+        self.linear = asarray(self.means / self.noise)
+        self.constants = asarray((constants - 0.5 * np.sum(self.means**2 / self.noise, axis=1))[:, None])
 
     @property
     def cost(self):
@@ -375,7 +377,11 @@ class FactorAnalysisKernel:
         )
         counts = codes[:, -1, -1].copy()
         codes[:, :-1, :-1] += counts[:, None, None] * self.code_covariances
-        return FactorStatistics(counts, crosses.transpose(0, 2, 1), codes, squares)
+        return FactorStatistics(counts, crosses.transpose(0, 2, 1), codes, squares, self.centers())
+
+    def centers(self):
+        """What the statistics are about, (K, d)."""
+        return np.zeros_like(self.means)
 
 
 class _FactorAnalysisWorker:
@@ -399,12 +405,60 @@ class _FactorAnalysisWorker:
 
     def add(self, responsibilities):
         """Add the statistics of the last block."""
-        kernel = self.kernel
-        K, q, n_rows = self.halves.shape
-        codes = kernel.arrays.empty((K, q + 1, n_rows))
-        kernel.arrays.xp.matmul(kernel.decoders, self.halves, out=codes[:, :-1])
-        codes[:, -1] = 1.0
-        weighted = codes * responsibilities[:, None]
+        codes, weighted = self.weighted_codes(responsibilities)
         self.codes += weighted @ codes.swapaxes(1, 2)
-        self.crosses += (weighted.reshape(K * (q + 1), n_rows) @ self.last.T).reshape(self.crosses.shape)
+        self.crosses += (weighted.reshape(-1, self.last.shape[1]) @ self.last.T).reshape(self.crosses.shape)
         self.squares += responsibilities @ self.last_squares.T
+
+    def weighted_codes(self, responsibilities):
+        """Augmented codes (K, q + 1, B) of the last block, and the same times responsibilities."""
+        K, q, n_rows = self.halves.shape
+        codes = self.kernel.arrays.empty((K, q + 1, n_rows))
+        self.kernel.arrays.xp.matmul(self.kernel.decoders, self.halves, out=codes[:, :-1])
+        codes[:, -1] = 1.0
+        return codes, codes * responsibilities[:, None]
+
+
+class CenteredFactorAnalysisKernel(FactorAnalysisKernel):
+    """Factor analysers that are narrow and far from the origin: everything is taken about the current means."""
+
+    def prepare(self, constants, halves):
+        """Set what the workers multiply with, from log constants (K,) and C^-1 A (K, q, d)."""
+        asarray = self.arrays.asarray
+        self.halves, self.quadratic = asarray(halves), asarray(-0.5 / self.noise)
+        self.offsets, self.constants = asarray(self.means[:, :, None]), asarray(constants[:, None])
+
+    def worker(self):
+        """Buffers and sums of one thread."""
+        return _CenteredFactorAnalysisWorker(self)
+
+    def centers(self):
+        """What the statistics are about, (K, d)."""
+        return self.means
+
+
+class _CenteredFactorAnalysisWorker(_FactorAnalysisWorker):
+    def log_joint(self, block):
+        """Log of weight times density, of shape (K, B)."""
+        kernel, arrays = self.kernel, self.kernel.arrays
+        self.last = block
+        self.halves = arrays.empty((kernel.n_components, kernel.n_factors, block.shape[1]))
+        logits = arrays.empty((kernel.n_components, block.shape[1]))
+        for k in range(kernel.n_components):
+            centred = block - kernel.offsets[k]
+            arrays.xp.matmul(kernel.halves[k], centred, out=self.halves[k])
+            centred *= centred
+            logits[k] = kernel.quadratic[k] @ centred
+        logits += kernel.constants
+        logits += 0.5 * (self.halves * self.halves).sum(1)
+        return logits
+
+    def add(self, responsibilities):
+        """Add the statistics of the last block."""
+        codes, weighted = self.weighted_codes(responsibilities)
+        self.codes += weighted @ codes.swapaxes(1, 2)
+        for k in range(self.kernel.n_components):
+            centred = self.last - self.kernel.offsets[k]
+            self.crosses[k] += weighted[k] @ centred.T
+            centred *= centred
+            self.squares[k] += centred @ responsibilities[k]

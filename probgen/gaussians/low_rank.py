@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from probgen.gaussians.components import GaussianComponents, _positive
-from probgen.gaussians.kernels import LOG_2PI, FactorAnalysisKernel
+from probgen.gaussians.components import MAX_CANCELLATION, GaussianComponents, _positive
+from probgen.gaussians.kernels import LOG_2PI, CenteredFactorAnalysisKernel, FactorAnalysisKernel
 from probgen.gaussians.statistics import FactorStatistics
 
 
@@ -67,7 +67,9 @@ class LowRankComponents(GaussianComponents):
     def kernel(self, arrays):
         """The E-step of these components."""
         constants = self._log_weights() - 0.5 * self.n_features * LOG_2PI
-        return FactorAnalysisKernel(arrays, constants, self.means, self.loadings, self.noise)
+        is_narrow = np.sum(self.means**2 / self.noise, axis=1).max() > MAX_CANCELLATION
+        kernel = CenteredFactorAnalysisKernel if is_narrow else FactorAnalysisKernel
+        return kernel(arrays, constants, self.means, self.loadings, self.noise)
 
     def covariance(self, k):
         """Covariance matrix (d, d) of component k."""
@@ -81,11 +83,12 @@ class LowRankComponents(GaussianComponents):
 
     def complete(self, observed, statistics):
         """Expected statistics of all features, from those of rows of which only some features were observed."""
-        augmented = np.concatenate([self.loadings, self.means[:, :, None]], axis=2)
+        statistics = statistics.about(self.means[:, observed])
+        augmented = np.concatenate([self.loadings, np.zeros_like(self.means)[:, :, None]], axis=2)
         crosses = augmented @ statistics.codes
         squares = np.sum(crosses * augmented, axis=2) + statistics.counts[:, None] * self.noise
         crosses[:, observed], squares[:, observed] = statistics.crosses, statistics.squares
-        return FactorStatistics(statistics.counts, crosses, statistics.codes, squares)
+        return FactorStatistics(statistics.counts, crosses, statistics.codes, squares, self.means)
 
     def draw(self, k, n_samples, generator):
         """Rows of component k, of shape (n_samples, d)."""

@@ -138,17 +138,20 @@ class FactorStatistics:
     counts : ndarray of shape (K,)
         Sums of responsibilities.
     crosses : ndarray of shape (K, d, q + 1)
-        Sums of responsibility * x E[u]'.
+        Sums of responsibility * (x - centre) E[u]'.
     codes : ndarray of shape (K, q + 1, q + 1)
         Sums of responsibility * E[u u'].
     squares : ndarray of shape (K, d)
-        Sums of responsibility * E[x * x].
+        Sums of responsibility * E[(x - centre)^2].
+    centers : ndarray of shape (K, d)
+        The centres, as in MomentStatistics.
     """
 
     counts: np.ndarray
     crosses: np.ndarray
     codes: np.ndarray
     squares: np.ndarray
+    centers: np.ndarray
 
     @property
     def total(self):
@@ -156,11 +159,21 @@ class FactorStatistics:
         return float(self.counts.sum())
 
     def __add__(self, other):
-        return FactorStatistics(*(a + b for a, b in zip(self._arrays(), other._arrays(), strict=True)))
+        sums = [a + b for a, b in zip(self._sums(), other.about(self.centers)._sums(), strict=True)]
+        return FactorStatistics(*sums, self.centers)
 
     def scaled(self, factor):
         """The statistics of rows weighted by factor."""
-        return FactorStatistics(*(factor * array for array in self._arrays()))
+        return FactorStatistics(*(factor * array for array in self._sums()), self.centers)
+
+    def about(self, centers):
+        """The same rows' statistics about other centres."""
+        if centers is self.centers or np.array_equal(centers, self.centers):
+            return self
+        shift = self.centers - centers
+        squares = self.squares + 2.0 * shift * self.crosses[:, :, -1] + self.counts[:, None] * shift**2
+        crosses = self.crosses + shift[:, :, None] * self.codes[:, None, -1]
+        return replace(self, crosses=crosses, squares=squares, centers=centers)
 
     @classmethod
     def concatenate(cls, parts):
@@ -175,8 +188,11 @@ class FactorStatistics:
         """The statistics as those of some among n_components, of which the others have none."""
         return FactorStatistics(*(_placed(array, components, n_components) for array in self._arrays()))
 
-    def _arrays(self):
+    def _sums(self):
         return self.counts, self.crosses, self.codes, self.squares
+
+    def _arrays(self):
+        return *self._sums(), self.centers
 
 
 def merged(old, new, learning_decay=1.0):
