@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 
-from probgen._validation import check_choice, check_count, check_real, check_weights, spawn_generator
+from probgen._validation import check_choice, check_count, check_priors, check_real, check_weights, spawn_generator
 from probgen.base import ClassGeneratorMixin, class_indices
 from probgen.gaussians import conditional
 from probgen.gaussians.em import Engine, Rows, expectation_of_groups, run_em
@@ -212,7 +212,7 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         """Fit the classes that have rows."""
         indices = class_indices(y, classes, len(X))
         class_count = np.bincount(indices, weights, minlength=len(classes))
-        class_prior = self._class_prior(class_count)
+        class_prior = check_priors(self.priors, class_count)
         rows = self._rows_of_classes(X, indices, weights, classes, class_count > 0.0)
         origins = np.zeros((len(classes), X.shape[1]))
         fit, floor = self._start(device, rows, origins, self._start_stream())
@@ -230,7 +230,7 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         indices = class_indices(y, self.classes_, len(X))
         batch_count = np.bincount(indices, weights, minlength=len(self.classes_))
         class_count = self.class_count_ + batch_count
-        class_prior = self._class_prior(class_count)
+        class_prior = check_priors(self.priors, class_count)
         known = self.class_count_ > 0.0
         rows = self._rows_of_classes(X, indices, weights, self.classes_, ~known & (batch_count > 0.0))
         state = dict(self._state, origins=self._state["origins"].copy())
@@ -361,21 +361,6 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
                 rows[i] = X[mine], own
         return rows
 
-    def _class_prior(self, class_count):
-        """p(y), for classes that have rows."""
-        if self.priors is None:
-            return class_count / class_count.sum()
-        priors = np.asarray(self.priors, dtype=np.float64)
-        if priors.shape != class_count.shape or not np.all(priors >= 0.0) or not np.isclose(priors.sum(), 1.0):
-            raise ValueError(
-                f"priors must be {len(class_count)} numbers >= 0, one for each class, that add up to 1; "
-                f"got {self.priors!r}."
-            )
-        seen = priors * (class_count > 0.0)
-        if not seen.any():
-            raise ValueError(f"priors must give a class that has rows a probability above 0; got {self.priors!r}.")
-        return seen / seen.sum()
-
     def _store_classes(self, components, class_count, class_prior):
         """Set the fitted attributes from components of the classes met so far, relative to the classes' origins."""
         met, m = np.flatnonzero(class_count), self.n_components
@@ -444,7 +429,7 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         return rows
 
     def _warn(self):
-        self._warn_of_repairs()
+        self._warn_of_repairs(stacklevel=5)
         if not self.converged_:
             warnings.warn(
                 f"EM did not converge in max_iter={self.max_iter} iterations; raise max_iter or tol, or leave it: the "

@@ -14,13 +14,14 @@ from probgen._validation import check_choice, check_count, check_generator, chec
 from probgen.base import GeneratorMixin
 from probgen.gaussians import conditional
 from probgen.gaussians.em import Engine, Rows, log_sum_exp, run_em, shares
-from probgen.gaussians.low_rank import LowRankComponents
+from probgen.gaussians.fitted import FittedComponentsMixin
 from probgen.gaussians.starts import FAMILIES, INIT_PARAMS, start_components, survey
+from probgen.gaussians.statistics import merged
 from probgen.row_blocks import RowBlocks
 from probgen.training.devices import resolve_device
 
 
-class GaussianMixture(GeneratorMixin, BaseEstimator):
+class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
     r"""Gaussian mixture, fitted by expectation-maximization.
 
     .. math:: p(x) = \sum_k \pi_k \, N(x; \mu_k, \Sigma_k)
@@ -235,8 +236,8 @@ class GaussianMixture(GeneratorMixin, BaseEstimator):
             total, batch = engine.expectation(components, rows)
         if batch is None:  # not one value in it
             return self
-        self._state["statistics"] = merged = _merged(state["statistics"], batch, self.learning_decay)
-        components, repaired = type(components).estimate(merged, self.reg_covar, state["floor"])
+        self._state["statistics"] = statistics = merged(state["statistics"], batch, self.learning_decay)
+        components, repaired = type(components).estimate(statistics, self.reg_covar, state["floor"])
         self._store(components.shifted(-state["origin"]))
         self.n_repaired_ += repaired
         self.n_iter_ += 1
@@ -361,22 +362,8 @@ class GaussianMixture(GeneratorMixin, BaseEstimator):
         """
         return float(-2.0 * np.sum(self.score_samples(X), dtype=np.float64) + 2.0 * self._n_parameters())
 
-    @property
-    def precisions_(self):
-        """Inverse covariances, in the shape of `covariances_`."""
-        if self.covariance_type in ("diag", "spherical"):
-            return self.precisions_cholesky_**2
-        factors = self.precisions_cholesky_
-        return factors @ np.swapaxes(factors, -1, -2)
-
     def _sample(self, n_samples, generator):
-        components = self._components()
-        chosen = generator.choice(len(components), size=n_samples, p=components.weights / components.weights.sum())
-        rows = np.empty((n_samples, components.n_features))
-        for k in np.unique(chosen):
-            mine = np.flatnonzero(chosen == k)
-            rows[mine] = components.draw(k, len(mine), generator)
-        return rows
+        return self._components().sample(n_samples, generator)
 
     def _sample_given(self, conditions, generator):
         with Engine(self._query_device()) as engine:
@@ -520,35 +507,6 @@ class GaussianMixture(GeneratorMixin, BaseEstimator):
             factors = _checked_factors(self.precisions_init, self.covariance_type, K, d)
         return weights, means, factors
 
-    def _store(self, components):
-        """Set the fitted attributes, in the precision of the data."""
-        self.weights_ = components.weights.astype(self._dtype)
-        self.means_ = components.means.astype(self._dtype)
-        if isinstance(components, LowRankComponents):
-            self.loadings_ = components.loadings.astype(self._dtype)
-            self.noise_variances_ = components.noise.astype(self._dtype)
-        else:
-            self.covariances_ = components.covariances.astype(self._dtype)
-            self.precisions_cholesky_ = components.precisions_cholesky.astype(self._dtype)
-
-    def _components(self):
-        """The fitted components, from the public attributes."""
-        weights, means = self.weights_.astype(np.float64), self.means_.astype(np.float64)
-        if self.covariance_type == "low_rank":
-            loadings, noise = self.loadings_.astype(np.float64), self.noise_variances_.astype(np.float64)
-            return LowRankComponents(weights, means, loadings, noise)
-        if self.covariance_type in ("diag", "spherical"):
-            return FAMILIES[self.covariance_type](weights, means, self.covariances_.astype(np.float64))
-        covariances = self.covariances_.astype(np.float64)
-        return FAMILIES[self.covariance_type](weights, means, covariances, self.precisions_cholesky_.astype(np.float64))
-
-    def _query_device(self):
-        """Where queries run: a model that was fitted on CUDA answers on the CPU where there is none."""
-        try:
-            return resolve_device(self.device)
-        except ValueError:
-            return "cpu"
-
     def _n_parameters(self):
         K, d = self.means_.shape
         family = FAMILIES[self.covariance_type]
@@ -556,13 +514,7 @@ class GaussianMixture(GeneratorMixin, BaseEstimator):
         return family.n_covariance_parameters(K, d, *extra) + K * d + K - 1
 
     def _warn(self):
-        if self.n_reseeded_ or self.n_repaired_:
-            warnings.warn(
-                f"EM moved {self.n_reseeded_} empty components and repaired {self.n_repaired_} covariances that were "
-                "not positive definite; ask for fewer components or raise reg_covar if the fit is not what you expect.",
-                UserWarning,
-                stacklevel=3,
-            )
+        self._warn_of_repairs(stacklevel=4)
         if not self.converged_ and self.max_iter > 0:
             warnings.warn(
                 "Best performing initialization did not converge. Try different init parameters, or increase "
@@ -570,13 +522,6 @@ class GaussianMixture(GeneratorMixin, BaseEstimator):
                 ConvergenceWarning,
                 stacklevel=3,
             )
-
-
-def _merged(old, new, learning_decay):
-    """Statistics of old and new rows, the new ones weighing (n / (N + n)) ** learning_decay of the sum."""
-    total = old.total + new.total
-    step = (new.total / total) ** learning_decay
-    return old.scaled((1.0 - step) * total / old.total) + new.scaled(step * total / new.total)
 
 
 def _overridden(components, weights, means, factors):

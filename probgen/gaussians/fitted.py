@@ -49,11 +49,11 @@ class FittedComponentsMixin:
         except ValueError:
             return "cpu"
 
-    def _warn_of_repairs(self):
+    def _warn_of_repairs(self, stacklevel):
         if self.n_reseeded_ or self.n_repaired_:
             warnings.warn(
                 f"EM moved {self.n_reseeded_} empty components and repaired {self.n_repaired_} covariances that were "
                 "not positive definite; ask for fewer components or raise reg_covar if the fit is not what you expect.",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=stacklevel,
             )
