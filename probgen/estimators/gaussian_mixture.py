@@ -410,7 +410,7 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
         """Rows as an array or RowBlocks, and weights or None."""
         if isinstance(X, RowBlocks):
             return X, self._check_blocks(X, sample_weight, reset=reset)
-        X = self._validate(X, reset=reset, ensure_min_samples=2 if reset else 1)
+        X = self._validate(X, reset=reset, ensure_min_samples=2 if reset and sample_weight is None else 1)
         if np.isnan(X.min()) and np.isnan(X).all():
             raise ValueError("X must hold some values; got only NaN.")
         return X, None if sample_weight is None else check_weights(sample_weight, len(X))
@@ -435,7 +435,7 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
 
     def _check_enough(self, X, found):
         n_rows = len(X) if isinstance(X, np.ndarray) else len(found.rows)
-        if n_rows < self.n_components:
+        if max(n_rows, found.weights.sum()) < self.n_components:  # a weight stands for repeats
             raise ValueError(
                 f"n_components must be at most the number of rows of X, {n_rows}; got {self.n_components}; ask for "
                 "fewer components or give more rows."

@@ -34,7 +34,8 @@ class LowRankComponents(GaussianComponents):
         noise = (1.0 - reg_param) * np.maximum((statistics.squares - explained) / counts[:, None], 0.0)
         noise, repaired = _positive(noise + (reg_param + reg_covar), floor)
         loadings = np.sqrt(1.0 - reg_param) * augmented[:, :, :-1]
-        return cls(counts / counts.sum(), augmented[:, :, -1], loadings, noise), repaired
+        means = statistics.centers + augmented[:, :, -1]
+        return cls(counts / counts.sum(), means, loadings, noise), repaired
 
     @classmethod
     def from_rows(cls, rows, responsibilities, n_factors, reg_covar, floor, generator):

@@ -3,17 +3,61 @@
 import os
 import threading
 from contextlib import contextmanager
+from functools import lru_cache
 
 from threadpoolctl import ThreadpoolController
 
+
+class _Limit:
+    """BLAS held to one thread a call, process-wide, until it is released.
+
+    A thread of its own sets the limit and lifts it: threadpoolctl heeds the thread alone that set a limit first, and
+    fits that share one may end in any order.
+    """
+
+    def __init__(self):
+        self.n_threads = _count_threads()
+        self._is_set, self._is_over = threading.Event(), threading.Event()
+        self._keeper = threading.Thread(target=self._keep, daemon=True)
+        self._keeper.start()
+        self._is_set.wait()
+
+    def _keep(self):
+        with _controller().limit(limits=1):
+            self._is_set.set()
+            self._is_over.wait()
+
+    def release(self):
+        """Give BLAS its threads back."""
+        self._is_over.set()
+        self._keeper.join()
+
+
 _lock = threading.Lock()
-_state = {"users": 0, "limiter": None, "threads": None, "controller": None}
+_users: list[_Limit] = []
 
 
+@contextmanager
+def single_threaded_blas():
+    """Hold BLAS to one thread a call; yields how many threads the caller may start itself.
+
+    Concurrent fits share one limit: the first sets it, and the last to end lifts it.
+    """
+    with _lock:
+        limit = _users[0] if _users else _Limit()
+        _users.append(limit)
+    try:
+        yield limit.n_threads
+    finally:
+        with _lock:
+            _users.pop()
+            if not _users:
+                limit.release()
+
+
+@lru_cache(maxsize=1)
 def _controller():
-    if _state["controller"] is None:
-        _state["controller"] = ThreadpoolController().select(user_api="blas")
-    return _state["controller"]
+    return ThreadpoolController().select(user_api="blas")
 
 
 def _count_threads():
@@ -24,26 +68,3 @@ def _count_threads():
         processors = os.cpu_count() or 1
     counts = [library.get_num_threads() for library in _controller().lib_controllers]
     return max(1, min([processors, *(count for count in counts if count)]))
-
-
-@contextmanager
-def single_threaded_blas():
-    """Hold BLAS to one thread a call; yields how many threads the caller may start itself.
-
-    The limit is process-wide, so that concurrent fits share it: the first sets it and the last restores it.
-    """
-    with _lock:
-        if not _state["users"]:
-            _state["threads"] = _count_threads()
-            _state["limiter"] = _controller().limit(limits=1)
-            _state["limiter"].__enter__()
-        _state["users"] += 1
-        threads = _state["threads"]
-    try:
-        yield threads
-    finally:
-        with _lock:
-            _state["users"] -= 1
-            if not _state["users"]:
-                _state["limiter"].__exit__(None, None, None)
-                _state["limiter"] = None
