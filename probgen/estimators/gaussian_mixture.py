@@ -3,6 +3,7 @@
 import time
 import warnings
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
@@ -113,6 +114,10 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
     >>> model.sample(3, given={0: 10.0}).shape
     (3, 2)
     """
+
+    lower_bound_: float
+    n_features_in_: Any
+    _state: dict
 
     def __init__(
         self,

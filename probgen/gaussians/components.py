@@ -64,6 +64,10 @@ class GaussianComponents:
         weights = self.weights[components]
         return replace(self, weights=weights / weights.sum(), means=self.means[components], **self._pick(components))
 
+    def draw(self, k, n_samples, generator):
+        """Rows of component k, of shape (n_samples, d)."""
+        raise NotImplementedError
+
     def sample(self, n_samples, generator):
         """Rows of the mixture, of shape (n_samples, d)."""
         chosen = generator.choice(len(self), size=n_samples, p=self.weights / self.weights.sum())

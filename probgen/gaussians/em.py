@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ class Rows:
         Whether there may be NaN.
     """
 
-    data: object
+    data: Any
     weights: np.ndarray | None
     origin: np.ndarray
     has_missing: bool = False
@@ -57,7 +58,7 @@ class Fit:
     converged: bool
     n_reseeded: int
     n_repaired: int
-    statistics: object = None
+    statistics: Any = None
 
     @property
     def lower_bound(self):
@@ -165,7 +166,8 @@ class Engine:
         if rows.on_device:
             yield from rows.on_device
             return
-        room, keep = self.arrays.room(), []
+        room = self.arrays.room()
+        keep: list | None = []
         for data, weights in rows.chunks():
             chunk = (self.arrays.asarray(data), None if weights is None else self.arrays.asarray(weights))
             yield chunk

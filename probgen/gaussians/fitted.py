@@ -1,6 +1,7 @@
 """Fitted components as the public attributes of an estimator."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,12 @@ from probgen.training.devices import resolve_device
 
 class FittedComponentsMixin:
     """Attributes of fitted components, written in the precision of the data (`_dtype`) and read back in float64."""
+
+    covariance_type: str
+    device: str
+    n_reseeded_: int
+    n_repaired_: int
+    _dtype: Any
 
     @property
     def precisions_(self):

@@ -1,6 +1,7 @@
 """Where EM starts: a survey of the rows, k-means on a part of them, and the components of its clusters."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from probgen.gaussians.statistics import (
     TiedStatistics,
 )
 
-FAMILIES = {
+FAMILIES: dict[str, Any] = {
     "full": FullComponents,
     "tied": TiedComponents,
     "diag": DiagonalComponents,
@@ -248,7 +249,7 @@ def _thinned(rows, weights, n_rows, generator):
 def _reservoir(blocks, weights, n_rows, generator):
     """At most n_rows rows of a stream, weighted without replacement (Efraimidis & Spirakis, 2006)."""
     generator = spawn_generator(generator)
-    kept, kept_keys, kept_weights, start = None, np.empty(0), np.empty(0), 0
+    kept, kept_keys, kept_weights, start = np.empty((0, 0)), np.empty(0), np.empty(0), 0
     for block in blocks:
         own = np.ones(len(block)) if weights is None else weights[start : start + len(block)]
         start += len(block)
@@ -256,7 +257,7 @@ def _reservoir(blocks, weights, n_rows, generator):
             keys = generator.standard_exponential(len(block)) / own
         low = np.argsort(keys)[:n_rows]
         low = low[np.isfinite(keys[low])]
-        kept = block[low] if kept is None else np.concatenate([kept, block[low]])
+        kept = np.concatenate([kept, block[low]]) if start > len(block) else block[low]
         kept_keys = np.concatenate([kept_keys, keys[low]])
         kept_weights = np.concatenate([kept_weights, own[low]])
         lowest = np.argsort(kept_keys)[:n_rows]

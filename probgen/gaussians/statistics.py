@@ -159,12 +159,24 @@ class FactorStatistics:
         return float(self.counts.sum())
 
     def __add__(self, other):
-        sums = [a + b for a, b in zip(self._sums(), other.about(self.centers)._sums(), strict=True)]
-        return FactorStatistics(*sums, self.centers)
+        other = other.about(self.centers)
+        return replace(
+            self,
+            counts=self.counts + other.counts,
+            crosses=self.crosses + other.crosses,
+            codes=self.codes + other.codes,
+            squares=self.squares + other.squares,
+        )
 
     def scaled(self, factor):
         """The statistics of rows weighted by factor."""
-        return FactorStatistics(*(factor * array for array in self._sums()), self.centers)
+        return replace(
+            self,
+            counts=self.counts * factor,
+            crosses=self.crosses * factor,
+            codes=self.codes * factor,
+            squares=self.squares * factor,
+        )
 
     def about(self, centers):
         """The same rows' statistics about other centres."""
@@ -188,11 +200,8 @@ class FactorStatistics:
         """The statistics as those of some among n_components, of which the others have none."""
         return FactorStatistics(*(_placed(array, components, n_components) for array in self._arrays()))
 
-    def _sums(self):
-        return self.counts, self.crosses, self.codes, self.squares
-
     def _arrays(self):
-        return *self._sums(), self.centers
+        return self.counts, self.crosses, self.codes, self.squares, self.centers
 
 
 def merged(old, new, learning_decay=1.0):
