@@ -67,9 +67,9 @@ def survey(data, weights, n_rows, generator):
     rows = np.asarray(rows, dtype=np.float64)
     missing = np.isnan(rows)
     has_missing = bool(missing.any()) or _any_missing(data)
-    known = ~missing.all(axis=1)
-    if not known.all():
-        rows, weights, missing = rows[known], weights[known], missing[known]
+    told = ~missing.all(axis=1)
+    if told.any():
+        rows, weights, missing = rows[told], weights[told], missing[told]
     shares = weights[:, None] * ~missing
     with np.errstate(invalid="ignore", over="ignore"):
         known = np.maximum(shares.sum(axis=0), np.finfo(np.float64).tiny)
