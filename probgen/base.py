@@ -17,9 +17,6 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from probgen._validation import check_count, check_generator, spawn_generator
 from probgen.conditions import parse_given
 
-LIKELIHOOD_KINDS = ("exact", "lower_bound", "estimate")
-LIKELIHOOD_MEASURES = ("lebesgue", "counting")
-
 
 @dataclass(frozen=True)
 class Likelihood:
@@ -29,8 +26,9 @@ class Likelihood:
     ----------
     kind : {"exact", "lower_bound", "estimate"}
         How the value relates to the log-likelihood of the fitted model.
-    measure : {"lebesgue", "counting"}
-        "lebesgue" for a density in the units of X, "counting" for a probability of discrete rows.
+    measure : {"lebesgue", "counting", "mixed"}
+        "lebesgue" for a density in the units of X, "counting" for a probability of discrete rows, "mixed" for rows
+        of which some columns are discrete.
     space : {"input", "transformed"}
         "input" if the value belongs to the X that was passed, "transformed" if to the output of earlier steps, as
         in a scikit-learn `Pipeline`, which forgets their Jacobians. Only "input" values compare between models.
