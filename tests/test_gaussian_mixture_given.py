@@ -30,7 +30,7 @@ def fitted(covariance_type="full", n_features=3):
 
 
 def given_value(model, covariances, j, value):
-    """Posterior weights (3,), means (3, m) and covariances (3, m, m) of the other features given one feature's value."""
+    """Posterior weights (3,), means (3, m) and covariances (3, m, m) of the others given feature j."""
     rest = np.delete(np.arange(model.means_.shape[1]), j)
     joint = np.log(model.weights_) + norm.logpdf(value, model.means_[:, j], np.sqrt(covariances[:, j, j]))
     slopes = covariances[:, rest, j] / covariances[:, j, j, None]
