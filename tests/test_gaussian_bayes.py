@@ -83,6 +83,12 @@ class TestDiscriminantAnalysis:
             np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-12)
             found = fit(rows, y, reg_param=reg_param, covariance_type="diag").covariances_[k]
             np.testing.assert_allclose(found, np.diag(expected), rtol=1e-7)
+            found = fit(rows, y, reg_param=reg_param, covariance_type="spherical").covariances_[k]
+            np.testing.assert_allclose(found, np.trace(expected) / len(expected), rtol=1e-7)
+        within = np.sum([np.sum(y == k) * np.cov(rows[y == k].T, bias=True) for k in range(3)], axis=0) / len(y)
+        expected = (1 - reg_param) * within + (reg_param + 1e-6) * identity
+        found = fit(rows, y, reg_param=reg_param, covariance_type="tied").covariances_
+        np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-12)
 
     def test_tied_is_linear(self, table):
         rows, y = TABLES[table]
@@ -228,6 +234,21 @@ class TestPartialFit:
         assert model.score(IRIS) == pytest.approx(
             fit(covariance_type=covariance_type, n_factors=1).score(IRIS), abs=0.1
         )
+
+    def test_the_first_class_may_come_last(self):
+        model = GaussianBayes(random_state=0).partial_fit(IRIS[50:], SPECIES[50:], classes=[0, 1, 2])
+        rows, y = model.sample(200, y=[1, 2] * 100, return_y=True, random_state=0)
+        assert np.mean(model.predict(rows) == y) > 0.95
+        assert set(model.sample(50, return_y=True)[1]) == {1, 2}
+        assert set(model.sample(50, given={2: 5.0}, return_y=True)[1]) == {1, 2}
+        model.partial_fit(IRIS[:50], SPECIES[:50])
+        np.testing.assert_allclose(model.means_, fit().means_, rtol=1e-9)
+
+    def test_learning_decay_forgets(self):
+        rows, y = np.r_[np.zeros((100, 1)), np.ones((100, 1))], np.zeros(200)
+        model = GaussianBayes(learning_decay=0.6).partial_fit(rows[:100], y[:100], classes=[0])
+        model.partial_fit(rows[100:], y[100:])
+        assert model.means_[0, 0] == pytest.approx(0.5**0.6)
 
     @each("covariance_type", FAMILIES)
     def test_stepwise_em_comes_near_a_fit(self, covariance_type):
