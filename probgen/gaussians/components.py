@@ -70,12 +70,9 @@ class GaussianComponents:
 
     def sample(self, n_samples, generator):
         """Rows of the mixture, of shape (n_samples, d)."""
-        chosen = generator.choice(len(self), size=n_samples, p=self.weights / self.weights.sum())
-        rows = np.empty((n_samples, self.n_features))
-        for k in np.unique(chosen):
-            mine = np.flatnonzero(chosen == k)
-            rows[mine] = self.draw(k, len(mine), generator)
-        return rows
+        counts = generator.multinomial(n_samples, self.weights / self.weights.sum())
+        rows = np.concatenate([self.draw(k, counts[k], generator) for k in np.flatnonzero(counts)])
+        return rows[generator.permutation(n_samples)]
 
     @classmethod
     def concatenate(cls, parts, shares):
@@ -198,8 +195,7 @@ class FullComponents(GaussianComponents):
 
     def draw(self, k, n_samples, generator):
         """Rows of component k, of shape (n_samples, d)."""
-        noise = generator.standard_normal((self.n_features, n_samples))
-        return self.means[k] + solve_triangular(self.precisions_cholesky[k], noise, trans=1).T
+        return self.means[k] + _correlated(self.precisions_cholesky[k], n_samples, generator)
 
 
 @dataclass(frozen=True)
@@ -280,8 +276,7 @@ class TiedComponents(GaussianComponents):
 
     def draw(self, k, n_samples, generator):
         """Rows of component k, of shape (n_samples, d)."""
-        noise = generator.standard_normal((self.n_features, n_samples))
-        return self.means[k] + solve_triangular(self.precisions_cholesky, noise, trans=1).T
+        return self.means[k] + _correlated(self.precisions_cholesky, n_samples, generator)
 
 
 @dataclass(frozen=True)
@@ -479,6 +474,14 @@ def _positive(variances, floor):
     if not low.any():
         return variances, 0
     return np.where(low, lowest, variances), int(low.any(axis=1).sum())
+
+
+def _correlated(factor, n_samples, generator):
+    """Normal rows (n_samples, d) of mean zero, from the upper factor of their precision."""
+    noise = generator.standard_normal((n_samples, len(factor)))
+    if n_samples < len(factor):
+        return solve_triangular(factor, noise.T, trans=1).T
+    return noise @ _inverse_upper(factor)
 
 
 def _inverse_upper(factor):
