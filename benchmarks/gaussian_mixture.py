@@ -3,8 +3,8 @@
 Both run in this process from the same start on the same rows; iterations are timed as the difference between fits of
 different `max_iter`, in turn, and the median ratio is printed. The final log-likelihoods must agree to 1e-9.
 
-    python benchmarks/gaussian_mixture.py                 # everything
-    python benchmarks/gaussian_mixture.py iteration fit   # parts: iteration, float32, fit, memory, missing, cuda
+    python benchmarks/gaussian_mixture.py                 # everything but MNIST and CUDA
+    python benchmarks/gaussian_mixture.py iteration fit   # parts: iteration, float32, fit, draws, memory, mnist, cuda
 """
 
 import argparse
@@ -168,14 +168,47 @@ def measure_memory():
             )
 
 
-def measure_missing():
-    """Print what missing values cost an iteration."""
-    X = clusters(20_000, 8, 4)
-    holes = np.where(np.random.default_rng(0).uniform(size=X.shape) < 0.1, np.nan, X)
-    settings = start_of(X, 4, "full")
-    whole, _ = seconds_per_iteration(GaussianMixture, settings, X, 1, 6)
-    partial, _ = seconds_per_iteration(GaussianMixture, settings, holes, 1, 6)
-    print(f"(20,000 x 8, K=4) full: {1e3 * whole:.1f} ms an iteration, {1e3 * partial:.1f} ms with 10 % missing")
+def compare_draws():
+    """Print the seconds of draws and of scores beside scikit-learn's."""
+    for n_rows, n_features, n_components in ((1_000_000, 8, 16), (100_000, 64, 16), (10_000, 784, 10)):
+        X = clusters(5_000, n_features, n_components)
+        settings = {"n_components": n_components, "max_iter": 2, "reg_covar": 0.1, "random_state": 0}
+        ours, theirs = GaussianMixture(**settings).fit(X), ScikitLearnMixture(**settings).fit(X)
+        queries = {"sample": (n_rows,), "score_samples": (X,)}
+        for name, arguments in queries.items():
+            ratios = []
+            for _ in range(5):
+                seconds = [_seconds(getattr(model, name), *arguments) for model in (theirs, ours)]
+                ratios.append(seconds[0] / seconds[1])
+            what = f"{n_rows if name == 'sample' else len(X):,} x {n_features}, K={n_components}"
+            print(
+                f"{name:13s} ({what}) full: scikit-learn {seconds[0]:.3f} s, probgen {seconds[1]:.3f} s, ratio "
+                f"{statistics.median(ratios):.1f}",
+                flush=True,
+            )
+
+
+def _seconds(function, *arguments):
+    start = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - start
+
+
+def compare_on_mnist():
+    """Print held-out nats, seconds and peak memory of full-size images, pixels in [0, 1]."""
+    from probgen.datasets import fetch_mnist
+
+    X = fetch_mnist(return_X_y=True)[0] / 255.0
+    X_test = fetch_mnist(subset="test", return_X_y=True)[0] / 255.0
+    for covariance_type in ("low_rank", "diag", "tied"):
+        settings = {"n_components": 10, "n_factors": 10, "reg_covar": 1e-3, "random_state": 0}
+        with AnonymousMemory() as memory:
+            seconds, model = seconds_of_fit(GaussianMixture(covariance_type=covariance_type, **settings), X)
+        print(
+            f"MNIST 60,000 x 784, K=10 {covariance_type}: {model.score(X_test):.1f} held-out nats, {seconds:.0f} s, "
+            f"{model.n_iter_} iterations, peak extra memory {memory.peak:.0f} MB beside the rows' {X.nbytes / 2**20:.0f}",
+            flush=True,
+        )
 
 
 def compare_cuda():
@@ -196,12 +229,12 @@ def compare_cuda():
 
 def main():
     """Run the parts named on the command line."""
-    parts = ("iteration", "float32", "fit", "memory", "missing", "cuda")
+    parts = ("iteration", "float32", "fit", "draws", "memory", "mnist", "cuda")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", help=f"any of {', '.join(parts)}; all but cuda if none")
+    parser.add_argument("parts", nargs="*", help=f"any of {', '.join(parts)}; all but mnist and cuda if none")
     parser.add_argument("--pairs", type=int, default=3, help="pairs of timings of an iteration")
     arguments = parser.parse_args()
-    chosen = arguments.parts or parts[:-1]
+    chosen = arguments.parts or parts[:-2]
     if unknown := set(chosen) - set(parts):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -217,10 +250,12 @@ def main():
     if "fit" in chosen:
         for shape in SHAPES[:N_WHOLE_FITS]:
             compare_fits(*shape[:-1])
+    if "draws" in chosen:
+        compare_draws()
     if "memory" in chosen:
         measure_memory()
-    if "missing" in chosen:
-        measure_missing()
+    if "mnist" in chosen:
+        compare_on_mnist()
     if "cuda" in chosen:
         compare_cuda()
 
