@@ -37,9 +37,9 @@ MODELS = {
     "Low-rank mixture": lambda n, d: GaussianMixture(
         _at_most(10, n), covariance_type="low_rank", n_factors=min(10, d), reg_covar=REG_COVAR
     ),
-    "Gaussian per class": lambda n, d: GaussianBayes(reg_param=0.1),
+    "Gaussian per class": lambda n, d: GaussianBayes(reg_param=1e-3),
     "Low-rank mixture per class": lambda n, d: GaussianBayes(
-        covariance_type="low_rank", n_components=2, n_factors=min(5, d)
+        covariance_type="low_rank", n_components=2, n_factors=min(5, d), reg_covar=REG_COVAR
     ),
 }
 

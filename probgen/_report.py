@@ -158,23 +158,21 @@ def _card(result, data, random_state):
 
 def _real_picture(data):
     """PNG of held-out rows, a row of the grid for each class if there are classes."""
-    X, labels = np.asarray(data.X_test), data.classes[:MAX_LABELS]
-    if labels:
-        rows = [np.resize(np.flatnonzero(data.y_test == label), N_COLS) for label in labels if label in data.y_test]
-        labels = [label for label in labels if label in data.y_test]
-        X = X[np.concatenate(rows)]
-    else:
-        X = X[: N_COLS * MAX_LABELS]
+    labels = [label for label in data.classes if label in data.y_test][:MAX_LABELS]
+    X = np.full((max(len(labels), 1), N_COLS, data.n_features), np.nan)
+    for k, label in enumerate(labels):
+        rows = data.X_test[data.y_test == label][:N_COLS]
+        X[k, : len(rows)] = rows
+    X = X.reshape(-1, data.n_features) if labels else data.X_test[: N_COLS * MAX_LABELS]
     display = SampleGridDisplay(X, **_grid(data), row_labels=labels or None, feature_names=data.feature_names)
-    return _png(display.plot, data)
+    return _png(display.plot)
 
 
 def _model_picture(model, data, random_state):
     """PNG of draws, laid out as the real rows are."""
     wanted = {"y": data.classes[:MAX_LABELS]} if is_classifier(model) else {"n_samples": N_COLS * MAX_LABELS}
     return _png(
-        lambda ax: SampleGridDisplay.from_estimator(model, **wanted, **_grid(data), random_state=random_state, ax=ax),
-        data,
+        lambda ax: SampleGridDisplay.from_estimator(model, **wanted, **_grid(data), random_state=random_state, ax=ax)
     )
 
 
@@ -187,7 +185,7 @@ def _grid(data):
     return {"image_shape": (1, data.n_features), "n_cols": N_COLS, "value_range": tuple(limits)}
 
 
-def _png(plot, data):
+def _png(plot):
     """PNG of what plot(ax) draws, clear where nothing is drawn."""
     figure = Figure(figsize=(7, 6), layout="constrained")
     FigureCanvasAgg(figure)
@@ -207,12 +205,9 @@ def _figure(png, caption, alt):
 
 
 def _real_caption(data):
-    kind = (
-        "images"
-        if data.image_shape is not None
-        else "rows; a column of the picture is a column of the table, light is large"
-    )
-    return f"Real data: held-out {kind}" + (", a row for each class" if data.image_shape and data.classes else "") + "."
+    if data.image_shape is None:
+        return "Real data: held-out rows; a column of the picture is a column of the table, light is large."
+    return "Real data: held-out images" + (", a row for each class." if data.classes else ".")
 
 
 def _value_fact(data):
@@ -251,7 +246,7 @@ h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 .5rem; }
 h2 { font-size: 1.3rem; margin: 2.5rem 0 1rem; }
 h3 { font-size: 1.05rem; margin: 0; }
 p { margin: .4rem 0; }
-.lead { color: var(--soft); max-width: 44rem; }
+.lead { color: var(--soft); max-width: 60rem; }
 .card, article { background: var(--card); border: 1px solid var(--rule); border-radius: .6rem;
   padding: 1.1rem 1.25rem; }
 .data { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); gap: 1.5rem; }

@@ -228,6 +228,16 @@ def test_float32_is_written_in_its_own_digits(tmp_path):
     assert (tmp_path / "a.csv").read_text() == "x0\n0.1\n"
 
 
+def test_tables_are_read_without_pandas_and_names(tmp_path, frame, monkeypatch):
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    frame.to_parquet(tmp_path / "a.parquet")
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    X = _files.read_table(tmp_path / "a.csv", columns=["height", "age"]).X
+    np.testing.assert_array_equal(X, frame.to_numpy()[:, [2, 0]])
+    with pytest.raises(ImportError, match="needs pandas and pyarrow; install them with `pip install pandas pyarrow`"):
+        _files.read_table(tmp_path / "a.parquet")
+
+
 # Bad input
 
 

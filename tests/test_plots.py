@@ -79,6 +79,13 @@ def test_channels_come_last():
     np.testing.assert_allclose(picture[:, :, 3], 1.0)
 
 
+def test_missing_values_stay_blank():
+    grey = SampleGridDisplay([[np.nan, 1.0, 2.0, 3.0]]).plot(axes()).image_.get_array()
+    assert np.ma.getmaskarray(grey).tolist() == [[True, False], [False, False]]
+    colour = SampleGridDisplay([[np.nan, 1.0, 2.0, 3.0, 4.0, 5.0]], image_shape=(1, 2, 3)).plot(axes())
+    assert colour.image_.get_array()[0, :, 3].tolist() == [0.0, 1.0]
+
+
 def test_each_class_has_a_row_of_its_own():
     model = LabelPainter().fit(np.zeros((3, 4)), [2, 5, 7])
     display = SampleGridDisplay.from_estimator(model, n_cols=4, value_range=(0, 10), ax=axes())

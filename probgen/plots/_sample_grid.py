@@ -20,7 +20,8 @@ class SampleGridDisplay:
     Parameters
     ----------
     X : array-like of shape (n, n_features)
-        Rows to draw, in reading order. An image is a row of height * width * channels numbers, channels last.
+        Rows to draw, in reading order; NaN stays blank. An image is a row of height * width * channels numbers,
+        channels last.
     image_shape : tuple of int, default=None
         (height, width) or (height, width, channels) with 1 or 3 channels. None reads a perfect square of features as a
         grey image, and anything else as (1, n_features), a row of a table. Rows of a table are stacked into one heat
@@ -183,7 +184,8 @@ class SampleGridDisplay:
 
     @property
     def _is_table(self):
-        return self.image_shape[0] == 1 and self.image_shape[1] > 1
+        height, width, channels = self.image_shape
+        return height == channels == 1 < width
 
     def _scaled(self):
         low, high = self.value_range
@@ -198,14 +200,14 @@ class SampleGridDisplay:
         height, width, channels = self.image_shape
         n_rows, n_cols = math.ceil(len(self.X) / self.n_cols), min(self.n_cols, len(self.X))
         images = self._scaled().reshape(-1, height, width, channels)
-        blank, depth = (np.nan, 1) if channels == 1 else (0.0, 4)
-        mosaic = np.full((n_rows * (height + GAP) - GAP, n_cols * (width + GAP) - GAP, depth), blank)
+        mosaic = np.full((n_rows * (height + GAP) - GAP, n_cols * (width + GAP) - GAP, channels), np.nan)
         for k, image in enumerate(images):
             top, left = k // n_cols * (height + GAP), k % n_cols * (width + GAP)
-            mosaic[top : top + height, left : left + width, :channels] = image
-            if channels == 3:
-                mosaic[top : top + height, left : left + width, 3] = 1.0
-        return mosaic[:, :, 0] if channels == 1 else mosaic
+            mosaic[top : top + height, left : left + width] = image
+        if channels == 1:
+            return mosaic[:, :, 0]
+        clear = np.isnan(mosaic).any(axis=2, keepdims=True)
+        return np.concatenate([np.where(clear, 0.0, mosaic), ~clear], axis=2)
 
     def _new_axes(self, shape):
         """Axes of a new figure whose sides fit the picture."""
@@ -273,7 +275,8 @@ def check_image_shape(image_shape, n_features):
 def _check_range(value_range, X, *, by_column):
     """Return (low, high), each a number or an array of shape (d,), from what the user gave or from X."""
     if value_range is None:
-        return (np.nanmin(X, axis=0), np.nanmax(X, axis=0)) if by_column else (np.nanmin(X), np.nanmax(X))
+        axis = 0 if by_column else None
+        return np.fmin.reduce(X, axis=axis), np.fmax.reduce(X, axis=axis)
     ends = [np.asarray(end, dtype=np.float64) for end in value_range]
     if len(ends) != 2 or not {end.shape for end in ends} <= {(), (X.shape[1],)} or not np.all(ends[0] <= ends[1]):
         raise ValueError(
