@@ -206,7 +206,7 @@ def compare_on_mnist():
             seconds, model = seconds_of_fit(GaussianMixture(covariance_type=covariance_type, **settings), X)
         print(
             f"MNIST 60,000 x 784, K=10 {covariance_type}: {model.score(X_test):.1f} held-out nats, {seconds:.0f} s, "
-            f"{model.n_iter_} iterations, peak extra memory {memory.peak:.0f} MB beside the rows' {X.nbytes / 2**20:.0f}",
+            f"{model.n_iter_} iterations, peak extra memory {memory.peak:.0f} MB beside {X.nbytes / 2**20:.0f} of rows",
             flush=True,
         )
 
