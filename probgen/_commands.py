@@ -232,7 +232,8 @@ def _kind_in_words(generator):
     from probgen.base import get_likelihood
 
     likelihood = get_likelihood(generator)
-    measure = {"lebesgue": "log-density", "counting": "log-probability"}[likelihood.measure]
+    measures = {"lebesgue": "log-density", "counting": "log-probability", "mixed": "log of density and probability"}
+    measure = measures[likelihood.measure]
     return {"exact": measure, "lower_bound": f"lower bound of the {measure}", "estimate": f"estimate of the {measure}"}[
         likelihood.kind
     ]
