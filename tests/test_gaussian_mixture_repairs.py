@@ -8,7 +8,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
 from sklearn.mixture import GaussianMixture as Theirs
 
-from probgen import GaussianMixture
+from probgen import GaussianMixture, RowBlocks
 
 SHARED = ["full", "tied", "diag", "spherical"]
 TYPES = [*SHARED, "low_rank"]
@@ -39,8 +39,9 @@ def fit_with_repairs(model, X):
 
 
 class TestEmptyComponents:
+    @pytest.mark.parametrize("in_blocks", [False, True])
     @pytest.mark.parametrize("covariance_type", TYPES)
-    def test_move_to_rows_that_are_explained_worst(self, covariance_type):
+    def test_move_to_rows_that_are_explained_worst(self, covariance_type, in_blocks):
         rng = np.random.default_rng(0)
         X = rng.standard_normal((400, 2)) + np.repeat([[0.0, 0.0], [30.0, 0.0], [0.0, 30.0]], [199, 199, 2], axis=0)
         start = [[0.0, 0.0], [30.0, 0.0], [1e7, 1e7]]
@@ -53,7 +54,7 @@ class TestEmptyComponents:
             reg_covar=1e-2,
             max_iter=300,
         )
-        fit_with_repairs(model, X)
+        fit_with_repairs(model, RowBlocks([X[:150], X[300:], X[150:300]]) if in_blocks else X)
         assert_usable(model, X)
         assert (model.n_reseeded_, model.n_repaired_) == (1, 0)
         assert np.abs(model.means_).max() < 40.0
@@ -145,13 +146,9 @@ class TestSingularCovariances:
 def test_units_of_the_features_do_not_matter(covariance_type):
     rng = np.random.default_rng(0)
     X = rng.standard_normal((500, 3)) @ rng.standard_normal((3, 3))
-    units = np.array([1e-4, 1.0, 1e8])
-    model = GaussianMixture(2, covariance_type=covariance_type, n_factors=1, reg_covar=0.0, tol=1e-6, max_iter=1000)
-    if covariance_type == "spherical":
-        units = np.full(3, 1e8)
-    else:  # k-means is not free of units: start both at one place
-        model.set_params(means_init=X[:2])
-    one = model.set_params(n_components=1, means_init=None).fit(X).score_samples(X)
+    units = np.full(3, 1e8) if covariance_type == "spherical" else np.array([1e-4, 1.0, 1e8])
+    model = GaussianMixture(covariance_type=covariance_type, n_factors=1, reg_covar=0.0, tol=1e-6, max_iter=1000)
+    one = model.fit(X).score_samples(X)
     scaled = model.fit(X * units)
     assert scaled.n_repaired_ == 0
     tolerance = 1e-3 if covariance_type == "low_rank" else 1e-8
