@@ -2,7 +2,6 @@
 
 import time
 import warnings
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from probgen.base import GeneratorMixin
 from probgen.gaussians import conditional
 from probgen.gaussians.em import Engine, Rows, log_sum_exp, run_em, shares
 from probgen.gaussians.fitted import FittedComponentsMixin
+from probgen.gaussians.given_start import GivenStart
 from probgen.gaussians.starts import FAMILIES, INIT_PARAMS, start_components, survey
 from probgen.gaussians.statistics import merged
 from probgen.row_blocks import RowBlocks
@@ -64,7 +64,7 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
         Iterations between two reports.
     n_factors : int, default=10
         Factors of each component with "low_rank"; at most n_features are used.
-    learning_decay : float in (0.5, 1], default=1.0
+    learning_decay : float in [0.5, 1], default=1.0
         How fast `partial_fit` settles: new rows n after N weigh (n / (N + n)) ** learning_decay. 1 weighs all rows
         alike; less forgets the start sooner (Cappe & Moulines, 2009).
     n_jobs : int, default=None
@@ -188,6 +188,14 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
         """
         device = self._check_parameters()
         X, weights = self._check_rows(X, sample_weight, reset=True)
+        given = GivenStart.read(
+            self.weights_init,
+            self.means_init,
+            self.precisions_init,
+            covariance_type=self.covariance_type,
+            n_components=self.n_components,
+            n_features=self.n_features_in_,
+        )
         layout = self.covariance_type, self.n_components, self.n_features_in_, self.n_factors
         goes_on = self.warm_start and hasattr(self, "_state") and self._state["layout"] == layout
         generator = self._start_stream()
@@ -199,7 +207,7 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
             with Engine(device) as engine:
                 best = self._run_em(engine, start, rows, found, self.lower_bound_)
         else:
-            best = self._best_start(device, rows, found, generator)
+            best = self._best_start(device, rows, found, given, generator)
         self._store(best.components.shifted(-found.origin))
         state = {"statistics": best.statistics, "origin": found.origin, "floor": found.floor, "layout": layout}
         self._state = state
@@ -372,12 +380,12 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
 
     def _sample_given(self, conditions, generator):
         with Engine(self._query_device()) as engine:
-            return conditional.draw_given(engine, self._components(), _without_sets(conditions), generator)[0]
+            return conditional.draw_given(engine, self._components(), conditions, generator)[0]
 
     def _log_given(self, conditions):
         """Log-density of the known values times the probability of the intervals, for each row of conditions."""
         with Engine(self._query_device()) as engine:
-            joint = conditional.log_joint_of_conditions(engine, self._components(), _without_sets(conditions))
+            joint = conditional.log_joint_of_conditions(engine, self._components(), conditions)
         return log_sum_exp(joint.T)
 
     def _score_samples(self, X):
@@ -407,8 +415,6 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
         check_count("n_factors", self.n_factors)
         check_real("learning_decay", self.learning_decay, low=0.5, high=1.0)
         check_count("verbose_interval", self.verbose_interval)
-        if self.precisions_init is not None and self.covariance_type == "low_rank":
-            raise ValueError("precisions_init must be None with covariance_type='low_rank', which keeps no precisions.")
         return resolve_device(self.device)
 
     def _check_rows(self, X, sample_weight, *, reset):
@@ -450,25 +456,24 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
         """Rows that stand for all in a start: enough for each cluster, few enough not to outlast EM."""
         return max(4096, self.n_components * max(128, 4 * self.n_features_in_))
 
-    def _best_start(self, device, rows, found, generator):
+    def _best_start(self, device, rows, found, given, generator):
         """The best of n_init runs of EM."""
-        n_init = 1 if self._is_start_given() else self.n_init
+        n_init = 1 if given.is_whole else self.n_init
         n_jobs = min(effective_n_jobs(self.n_jobs), n_init)
         generators = [spawn_generator(generator) for _ in range(n_init)]
         fits = Parallel(n_jobs=n_jobs, prefer="threads")(
-            delayed(self._one_start)(Engine(device, n_shares=n_jobs), rows, found, each, number)
+            delayed(self._one_start)(Engine(device, n_shares=n_jobs), rows, found, given, each, number)
             for number, each in enumerate(generators)
         )
         return max(fits, key=lambda fit: fit.lower_bound)
 
-    def _one_start(self, engine, rows, found, generator, number):
+    def _one_start(self, engine, rows, found, given, generator, number):
         if self.verbose:
             print(f"Initialization {number}")
-        family = self.covariance_type
-        given = self._given_start(found.origin)
+        family, repaired = self.covariance_type, 0
         with engine:
-            if self._is_start_given():
-                start, repaired = FAMILIES[family].from_precisions(*given), 0
+            if given.is_whole:
+                start = given.components(family, found.origin)
             else:
                 start, repaired = start_components(
                     family,
@@ -479,7 +484,7 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
                     reg_covar=self.reg_covar,
                     n_factors=min(self.n_factors, self.n_features_in_),
                 )
-                start = _overridden(start, *given)
+                start = given.override(start, found.origin)
             fit = self._run_em(engine, start, rows, found, -np.inf)
         fit.n_repaired += repaired
         return fit
@@ -497,21 +502,6 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
             report=_reporter(self.verbose, self.verbose_interval) if self.verbose else None,
         )
 
-    def _is_start_given(self):
-        return all(given is not None for given in (self.weights_init, self.means_init, self.precisions_init))
-
-    def _given_start(self, origin):
-        """weights_init, means_init relative to origin and factors of precisions_init, each checked or None."""
-        K, d = self.n_components, self.n_features_in_
-        weights = means = factors = None
-        if self.weights_init is not None:
-            weights = _checked_weights(self.weights_init, K)
-        if self.means_init is not None:
-            means = _checked_shape("means", self.means_init, (K, d)) - origin
-        if self.precisions_init is not None:
-            factors = _checked_factors(self.precisions_init, self.covariance_type, K, d)
-        return weights, means, factors
-
     def _n_parameters(self):
         K, d = self.means_.shape
         family = FAMILIES[self.covariance_type]
@@ -527,64 +517,6 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
                 ConvergenceWarning,
                 stacklevel=3,
             )
-
-
-def _overridden(components, weights, means, factors):
-    """Components with given weights, means and factors of precisions in place of their own."""
-    weights = components.weights if weights is None else weights
-    means = components.means if means is None else means
-    if factors is not None:
-        return type(components).from_precisions(weights, means, factors)
-    return replace(components, weights=weights, means=means)
-
-
-def _checked_shape(name, value, shape):
-    array = np.asarray(value, dtype=np.float64)
-    if array.shape != shape:
-        raise ValueError(f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"The parameter '{name}' should be finite, but got NaN or an infinity")
-    return array
-
-
-def _checked_weights(value, n_components):
-    weights = _checked_shape("weights", value, (n_components,))
-    if weights.min() < 0.0 or weights.max() > 1.0:
-        raise ValueError(
-            "The parameter 'weights' should be in the range [0, 1], but got max value "
-            f"{weights.max():.5f}, min value {weights.min():.5f}"
-        )
-    if not np.isclose(weights.sum(), 1.0, rtol=1e-6):
-        raise ValueError(f"The parameter 'weights' should be normalized, but got sum(weights) = {weights.sum():.5f}")
-    return weights
-
-
-def _checked_factors(value, covariance_type, n_components, n_features):
-    """Factors of precisions, in the layout of precisions_cholesky_."""
-    K, d = n_components, n_features
-    shape = {"full": (K, d, d), "tied": (d, d), "diag": (K, d), "spherical": (K,)}[covariance_type]
-    precisions = _checked_shape(f"{covariance_type} precision", value, shape)
-    if covariance_type in ("diag", "spherical"):
-        if precisions.min() <= 0.0:
-            raise ValueError(f"'{covariance_type} precision' should be positive")
-        return np.sqrt(precisions)
-    try:
-        if not np.allclose(precisions, np.swapaxes(precisions, -1, -2)):
-            raise np.linalg.LinAlgError
-        # The factor wanted is upper with P P' = precision: a Cholesky factor of the reversed matrix, reversed.
-        return np.linalg.cholesky(precisions[..., ::-1, ::-1])[..., ::-1, ::-1]
-    except np.linalg.LinAlgError:
-        raise ValueError(f"'{covariance_type} precision' should be symmetric, positive-definite") from None
-
-
-def _without_sets(conditions):
-    if conditions.categories:
-        j = next(iter(conditions.categories))
-        raise ValueError(
-            f"given asks for a set of categories of feature {j}, but a mixture of Gaussians is continuous; give a "
-            "value or an interval (low, high)."
-        )
-    return conditions
 
 
 def _reporter(verbose, interval):
