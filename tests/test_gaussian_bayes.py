@@ -15,6 +15,8 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from probgen import GaussianBayes, GaussianMixture, get_likelihood
+from probgen.gaussians import em
+from probgen.gaussians.arrays import TorchArrays
 
 FAMILIES = ["full", "tied", "diag", "spherical", "low_rank"]
 MOMENT_FAMILIES = FAMILIES[:-1]
@@ -285,6 +287,17 @@ def test_integer_weights_equal_repeats(covariance_type, n_components):
     repeated = fit(np.repeat(IRIS, weights, axis=0), np.repeat(SPECIES, weights), **settings)
     np.testing.assert_allclose(weighted.class_count_, repeated.class_count_)
     np.testing.assert_allclose(weighted.score_samples(IRIS), repeated.score_samples(IRIS), rtol=1e-8)
+
+
+@each("covariance_type", FAMILIES)
+def test_torch_takes_the_same_path_as_numpy(covariance_type, monkeypatch):
+    settings = {"covariance_type": covariance_type, "n_components": 2, "n_factors": 1, "max_iter": 5, "device": "cpu"}
+    plain = fit(**settings)
+    monkeypatch.setattr(TorchArrays, "room", lambda self: 2**30)
+    monkeypatch.setattr(em, "arrays_on", lambda device: TorchArrays("cpu"))
+    torch = fit(**settings)
+    np.testing.assert_allclose(torch.means_, plain.means_, rtol=1e-7)
+    assert torch.score(IRIS) == pytest.approx(plain.score(IRIS), rel=1e-9)
 
 
 class TestMissingValues:
