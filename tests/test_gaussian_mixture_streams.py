@@ -172,3 +172,22 @@ class TestSources:
         blocks = RowBlocks(np.array_split(make_rows(20_000), 5))
         first, second = (GaussianMixture(3, random_state=4, max_iter=5).fit(blocks) for _ in range(2))
         np.testing.assert_array_equal(first.means_, second.means_)
+
+
+def test_partial_fit_says_that_its_layout_cannot_change():
+    model = GaussianMixture(2, random_state=0).partial_fit(np.arange(12.0).reshape(6, 2))
+    model.set_params(n_components=3)
+    with pytest.raises(ValueError, match=r"partial_fit goes on with .* \('full', 2, 2, None\); got \('full', 3"):
+        model.partial_fit(np.ones((4, 2)))
+
+
+def test_partial_fit_goes_on_from_a_start_alone():
+    X = np.random.default_rng(0).normal(size=(50, 2))
+    model = GaussianMixture(1, max_iter=0, random_state=0).fit(X)
+    model.partial_fit(X[:20] + 5.0)
+    np.testing.assert_allclose(model.means_[0], X[:20].mean(axis=0) + 5.0)
+
+
+def test_one_row_in_blocks_is_too_few():
+    with pytest.raises(ValueError, match="X must have at least 2 rows"):
+        GaussianMixture().fit(RowBlocks([np.ones((1, 2))]))

@@ -196,7 +196,7 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
             n_components=self.n_components,
             n_features=self.n_features_in_,
         )
-        layout = self.covariance_type, self.n_components, self.n_features_in_, self.n_factors
+        layout = self._layout()
         goes_on = self.warm_start and hasattr(self, "_state") and self._state["layout"] == layout
         generator = self._start_stream()
         found = survey(X, weights, self._n_start_rows(), generator)
@@ -238,18 +238,25 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
         -------
         self : GaussianMixture
         """
-        if not hasattr(self, "_state") or self._state["statistics"] is None:
+        if not hasattr(self, "_state"):
             return self.fit(X, sample_weight=sample_weight)
         device = self._check_parameters()
-        X, weights = self._check_rows(X, sample_weight, reset=False)
         state = self._state
+        if state["layout"] != self._layout():
+            raise ValueError(
+                "partial_fit goes on with the covariance_type, n_components and n_factors of the first call, "
+                f"{state['layout']}; got {self._layout()}; clone the model to start anew."
+            )
+        X, weights = self._check_rows(X, sample_weight, reset=False)
         rows = Rows(X, weights, state["origin"], has_missing=True)
         components = self._components().shifted(state["origin"])
         with Engine(device) as engine:
             total, batch = engine.expectation(components, rows)
         if batch is None:  # not one value in it
             return self
-        self._state["statistics"] = statistics = merged(state["statistics"], batch, self.learning_decay)
+        old = state["statistics"]  # None after max_iter=0
+        statistics = batch if old is None else merged(old, batch, self.learning_decay)
+        self._state = {**state, "statistics": statistics}
         components, repaired = type(components).estimate(statistics, self.reg_covar, state["floor"])
         self._store(components.shifted(-state["origin"]))
         self.n_repaired_ += repaired
@@ -436,6 +443,8 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
             n_rows, width, dtype = n_rows + len(block), block.shape[1], block.dtype
         if not has_values:
             raise ValueError("X must hold some values; got only NaN.")
+        if reset and n_rows < 2 and sample_weight is None:
+            raise ValueError("X must have at least 2 rows, to have a variance; got RowBlocks with 1.")
         if reset:
             self.n_features_in_, self._dtype = width, dtype
         elif width != self.n_features_in_:
@@ -451,6 +460,11 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
                 f"n_components must be at most the number of rows of X, {n_rows}; got {self.n_components}; ask for "
                 "fewer components or give more rows."
             )
+
+    def _layout(self):
+        """What the shapes of the statistics depend on."""
+        n_factors = min(self.n_factors, self.n_features_in_) if self.covariance_type == "low_rank" else None
+        return self.covariance_type, self.n_components, self.n_features_in_, n_factors
 
     def _n_start_rows(self):
         """Rows that stand for all in a start: enough for each cluster, few enough not to outlast EM."""

@@ -303,7 +303,7 @@ def _worst_rows(engine, components, rows, n):
 
 
 def _reseeded(components, seeds):
-    """Components of which some start anew at a row, as wide as the others are on average."""
+    """Components of which some start anew at a row, as wide as the heaviest of the others."""
     if not seeds:
         return components
     empty = np.array(list(seeds))
@@ -315,6 +315,6 @@ def _reseeded(components, seeds):
     if components.covariance_type != "tied":
         for name, array in components._pick(slice(None)).items():
             arrays[name] = array.copy()
-            # The widest healthy component is a member of the family; a mean of factors would not be.
+            # A mean of the others would do as well, but a mean of factors is no member of the family.
             arrays[name][empty] = array[healthy[np.argmax(components.weights[healthy])]]
     return replace(components, weights=weights / weights.sum(), means=means, **arrays)
