@@ -580,3 +580,11 @@ class TestBadInput:
     def test_does_not_converge(self):
         with pytest.warns(ConvergenceWarning, match="EM did not converge in max_iter=2 iterations; raise max_iter"):
             GaussianBayes(n_components=3, max_iter=2, tol=0.0, random_state=0).fit(IRIS, SPECIES)
+
+
+def test_partial_fit_says_that_its_layout_cannot_change():
+    X, y = np.arange(16.0).reshape(8, 2), np.arange(8) % 2
+    model = GaussianBayes(random_state=0).partial_fit(X, y, classes=[0, 1])
+    model.set_params(covariance_type="diag")
+    with pytest.raises(ValueError, match=r"partial_fit goes on with .* \('full', 1, 2, None\); got \('diag', 1"):
+        model.partial_fit(X, y)

@@ -52,7 +52,7 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         How the components of a class start.
     random_state : int, RandomState, Generator or None, default=None
         Fixes the fit and the stream of later draws.
-    learning_decay : float in (0.5, 1], default=1.0
+    learning_decay : float in [0.5, 1], default=1.0
         How fast `partial_fit` settles: new rows n after N weigh (n / (N + n)) ** learning_decay. 1 weighs all rows
         alike; less forgets old rows sooner.
     device : {"auto", "cpu", "cuda"} or str such as "cuda:1", default="auto"
@@ -203,6 +203,11 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         if not first and classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             known, came = self.classes_.tolist(), np.unique(classes).tolist()
             raise ValueError(f"classes must be those of the first partial_fit, {known}, or be left out; got {came}.")
+        if not first and self._state["layout"] != self._layout():
+            raise ValueError(
+                "partial_fit goes on with the covariance_type, n_components and n_factors of the first call, "
+                f"{self._state['layout']}; got {self._layout()}; clone the model to start anew."
+            )
         X, y, weights = self._check_rows(X, y, sample_weight, reset=first)
         if first:
             return self._begin(device, X, y, weights, np.unique(classes))
@@ -218,7 +223,8 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         fit, floor = self._start(device, rows, origins, self._start_stream())
         members, n_all = self._members(list(rows)), len(classes) * self.n_components
         self.classes_ = classes
-        self._state = {"statistics": fit.statistics.placed(members, n_all), "origins": origins, "floor": floor}
+        statistics = fit.statistics.placed(members, n_all)
+        self._state = {"statistics": statistics, "origins": origins, "floor": floor, "layout": self._layout()}
         self.n_reseeded_, self.n_repaired_ = fit.n_reseeded, fit.n_repaired
         self.converged_, self.n_iter_, self.lower_bound_ = fit.converged, len(fit.lower_bounds), fit.lower_bound
         self._store_classes(fit.components, class_count, class_prior)

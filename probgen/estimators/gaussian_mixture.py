@@ -461,11 +461,6 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
                 "fewer components or give more rows."
             )
 
-    def _layout(self):
-        """What the shapes of the statistics depend on."""
-        n_factors = min(self.n_factors, self.n_features_in_) if self.covariance_type == "low_rank" else None
-        return self.covariance_type, self.n_components, self.n_features_in_, n_factors
-
     def _n_start_rows(self):
         """Rows that stand for all in a start: enough for each cluster, few enough not to outlast EM."""
         return max(4096, self.n_components * max(128, 4 * self.n_features_in_))

@@ -15,6 +15,9 @@ class FittedComponentsMixin:
 
     covariance_type: str
     device: str
+    n_components: int
+    n_factors: int
+    n_features_in_: Any
     n_reseeded_: int
     n_repaired_: int
     _dtype: Any
@@ -26,6 +29,11 @@ class FittedComponentsMixin:
             return self.precisions_cholesky_**2
         factors = self.precisions_cholesky_
         return factors @ np.swapaxes(factors, -1, -2)
+
+    def _layout(self):
+        """What the shapes of the statistics depend on."""
+        n_factors = min(self.n_factors, self.n_features_in_) if self.covariance_type == "low_rank" else None
+        return self.covariance_type, self.n_components, self.n_features_in_, n_factors
 
     def _store(self, components):
         """Set the fitted attributes, in the precision of the data."""
