@@ -4,7 +4,8 @@ import numpy as np
 
 from probgen.gaussians.components import conditional_law
 from probgen.gaussians.em import log_sum_exp, shares
-from probgen.gaussians.missing import patterns
+from probgen.gaussians.masked import FilledComponents, MaskedComponents
+from probgen.gaussians.missing import parts, patterns
 from probgen.gaussians.truncated import (
     log_interval_probability,
     log_rectangle_probability,
@@ -18,7 +19,7 @@ def log_joint(engine, components, X):
     joint = np.empty((len(X), len(components)))
     with np.errstate(divide="ignore"):
         log_weights = np.log(components.weights)
-    for members, marginal, rows in _marginals(components, X):
+    for members, density, rows in _marginals(engine, components, X):
         if not rows.shape[1]:
             joint[members] = log_weights
             continue
@@ -27,7 +28,7 @@ def log_joint(engine, components, X):
         def write(block, values, found=found):
             found[:, block] = values[:, : block.stop - block.start]
 
-        engine.query(marginal, rows, write)
+        engine.query(density, rows, write)
         joint[members] = found.T
     return joint
 
@@ -35,34 +36,47 @@ def log_joint(engine, components, X):
 def log_density(engine, components, X):
     """Marginal log-density of what is observed, (n,), for rows with NaN where nothing is; 0 where all is missing."""
     scores = np.zeros(len(X))
-    for members, marginal, rows in _marginals(components, X):
+    for members, density, rows in _marginals(engine, components, X):
         if rows.shape[1]:
-            scores[members] = engine.log_densities(marginal, rows)
+            scores[members] = engine.log_densities(density, rows)
     return scores
 
 
-def _marginals(components, X):
-    """Indices, components over the observed features and observed values of rows that miss the same features."""
-    for observed, members in patterns(np.isnan(X)):
-        whole = len(observed) == X.shape[1]
-        rows = X if len(members) == len(X) and whole else X[np.ix_(members, observed)]
-        yield members, components if whole or not len(observed) else components.marginal(observed), rows
+def _marginals(engine, components, X):
+    """Indices, densities and values of rows that are answered together."""
+    for members, features, density in parts(engine, components, X, components.weights @ components.means):
+        is_all = len(members) == len(X) and len(features) == X.shape[1]
+        yield members, density, X if is_all else X[np.ix_(members, features)]
 
 
 def conditional_mean(engine, components, X):
     """X with its NaN replaced by the mean of the missing features given the observed ones."""
     filled = X.copy()
-    posterior = shares(log_joint(engine, components, X))
-    for observed, members in patterns(np.isnan(X)):
-        missing = np.setdiff1d(np.arange(X.shape[1]), observed)
-        if not len(missing):
-            continue
-        values = np.zeros((len(members), len(missing)))
-        for k in np.flatnonzero(posterior[members].max(axis=0) > 0.0):
-            regression, _ = conditional_law(components, k, observed, missing)
-            shift = X[np.ix_(members, observed)] - components.means[k, observed]
-            values += posterior[members, k, None] * (components.means[k, missing] + shift @ regression.T)
-        filled[np.ix_(members, missing)] = values
+    for members, features, density in parts(engine, components, X, components.weights @ components.means):
+        rows = X[members]
+        if isinstance(density, MaskedComponents):
+            means = np.empty_like(rows)
+
+            def write(block, values, means=means):
+                means[block] = values[:, : block.stop - block.start].T
+
+            engine.query(FilledComponents(components, density.width), rows, write)
+            filled[members] = np.where(np.isnan(rows), means, rows)
+        elif len(features) < X.shape[1]:
+            filled[members] = _filled_alike(components, rows, features, shares(log_joint(engine, components, rows)))
+    return filled
+
+
+def _filled_alike(components, rows, observed, posterior):
+    """Rows that miss all but the observed features, filled with their means under posterior weights (n, K)."""
+    filled = rows.copy()
+    missing = np.setdiff1d(np.arange(rows.shape[1]), observed)
+    values = np.zeros((len(rows), len(missing)))
+    for k in np.flatnonzero(posterior.max(axis=0) > 0.0):
+        regression, _ = conditional_law(components, k, observed, missing)
+        shift = rows[:, observed] - components.means[k, observed]
+        values += posterior[:, k, None] * (components.means[k, missing] + shift @ regression.T)
+    filled[:, missing] = values
     return filled
 
 
