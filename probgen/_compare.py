@@ -35,11 +35,14 @@ MODELS = {
     "Gaussian mixture": lambda n, d: GaussianMixture(_at_most(10, n), reg_covar=REG_COVAR),
     "Diagonal mixture": lambda n, d: GaussianMixture(_at_most(50, n), covariance_type="diag", reg_covar=REG_COVAR),
     "Low-rank mixture": lambda n, d: GaussianMixture(
-        _at_most(10, n), covariance_type="low_rank", n_factors=min(10, d), reg_covar=REG_COVAR
+        _at_most(10, n), covariance_type="low_rank", n_factors=max(10, d // 25), reg_covar=REG_COVAR
     ),
     "Gaussian per class": lambda n, d: GaussianBayes(reg_param=1e-3),
     "Low-rank mixture per class": lambda n, d: GaussianBayes(
-        covariance_type="low_rank", n_components=2, n_factors=min(5, d), reg_covar=REG_COVAR
+        covariance_type="low_rank",
+        n_components=int(np.clip(n // 2000, 2, 10)),
+        n_factors=max(5, d // 25),
+        reg_covar=REG_COVAR,
     ),
 }
 
