@@ -59,6 +59,7 @@ def side_by_side(monkeypatch):
 
     monkeypatch.setattr(missing, "can_mask", can_mask)
     monkeypatch.setattr(missing, "MANY_ROWS", 10**9)
+    monkeypatch.setattr(missing, "MANY_NUMBERS", 10**18)
     return met
 
 
@@ -95,7 +96,7 @@ class TestExpectation:
         rows = holed_rows(80, 7)
         weights = np.random.default_rng(2).uniform(0.5, 2.0, 80)
         total, found = expect(components, rows, weights)
-        assert set(met) == {1, 2, 4, 7}
+        assert set(met) == ({1, 2, 4} if covariance_type in ("full", "tied") else {met[0]})
         log_likelihood, counts, sums, squares = 0.0, 0.0, 0.0, 0.0
         for row, weight in zip(rows[1:], weights[1:], strict=True):
             joint, means, covariances = law_by_hand(components, row)

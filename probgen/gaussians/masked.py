@@ -1,7 +1,8 @@
 """E-steps on blocks of rows with NaN, each row with a pattern of its own, for each covariance family.
 
-The kernels keep the promises of `probgen.gaussians.kernels` in NumPy. Their workers also give, for posterior weights
-(K, B) of the last block, the rows' means given what is observed. `width` is the largest number of NaN in a row.
+The kernels keep the promises of `probgen.gaussians.kernels` in NumPy. Where features depend on one another, a row takes
+a small matrix of its own: as wide as what it misses, as what it holds, or as the number of factors. Neighbours of one
+pattern share theirs.
 """
 
 from dataclasses import dataclass, replace
@@ -29,10 +30,20 @@ MAX_NUMBERS = 2**22
 
 @dataclass(frozen=True)
 class MaskedComponents:
-    """Components as the densities of what is observed in rows with at most width NaN each, for an Engine."""
+    """Components as the densities of what is observed in rows with NaN, for an Engine.
+
+    Attributes
+    ----------
+    components : GaussianComponents
+    width : int
+        Size of a row's matrix, at least the number of its missing features, or of its observed ones.
+    is_by_missing : bool
+        Which of the two.
+    """
 
     components: GaussianComponents
     width: int
+    is_by_missing: bool
 
     @property
     def weights(self):
@@ -53,7 +64,7 @@ class MaskedComponents:
 
     def kernel(self, arrays):
         """The E-step of these components."""
-        return _KERNELS[self.components.covariance_type](self.components, self.width)
+        return _KERNELS[self.components.covariance_type](self)
 
 
 @dataclass(frozen=True)
@@ -97,19 +108,33 @@ class _FillingWorker:
         return filled
 
 
+def widths_of(components, n_missing):
+    """Sizes of the matrices of rows that miss so many features each, and whether they are of the missing ones.
+
+    Sizes are few, so that the matrices of many rows are inverted together: 1, 2, 4, 8, ...
+    """
+    d = components.n_features
+    if components.covariance_type == "low_rank":
+        return np.full_like(n_missing, components.n_factors), np.ones(len(n_missing), dtype=bool)
+    if components.covariance_type in ("diag", "spherical"):
+        return np.ones_like(n_missing), np.ones(len(n_missing), dtype=bool)
+    sizes = np.minimum(n_missing, d - n_missing)
+    return 2 ** np.ceil(np.log2(sizes)).astype(np.intp), 2 * n_missing <= d
+
+
 def can_mask(components, width):
     """Whether the kernels of masked components keep their digits, in bounded memory."""
     K, d = components.means.shape
-    if components.covariance_type == "low_rank":
-        q = components.n_factors
-        return max(_numbers_of_row(K, d, q), K * d * q**2) <= MAX_NUMBERS
     if components.covariance_type in ("diag", "spherical"):
         variances = components.covariances.reshape(K, -1)
         return np.sum(components.means**2 / variances, axis=1).max() <= MAX_CANCELLATION
+    if _numbers_of_row(K, d, width) > MAX_NUMBERS:
+        return False
+    if components.covariance_type == "low_rank":
+        return K * d * width**2 <= MAX_NUMBERS
     # How far each variance exceeds what the other features leave of it bounds the digits lost in inverses of parts.
     precisions = np.sum(components.precisions_cholesky**2, axis=-1)
-    inflations = precisions * np.diagonal(components.covariances, axis1=-2, axis2=-1)
-    return _numbers_of_row(K, d, width) <= MAX_NUMBERS and inflations.max() <= MAX_CANCELLATION
+    return (precisions * np.diagonal(components.covariances, axis1=-2, axis2=-1)).max() <= MAX_CANCELLATION
 
 
 def _numbers_of_row(n_components, n_features, width):
@@ -125,26 +150,34 @@ def _block_of(numbers):
 class MaskedGaussianKernel:
     """Full or tied covariances, of one or K upper factors P of the precisions P P'.
 
-    With the precision's rows and columns of the missing features, A = (P P')_mm, the missing features given the
-    observed ones have covariance A^-1 and mean A^-1 g off their own, where g = -(P P' z)_m and z is the row less the
-    mean, 0 where missing. Filled in with that, z has the squared length |P' z|^2 of the observed part alone, whose
-    log-determinant is log|P P'| - log|A|. A is filled up to one width by features of unit precision of their own.
+    Let z be a row less the mean, 0 where missing. Where less is missing than observed, let A = (P P')_mm be the
+    precision of the missing features given the observed ones. Their mean is -A^-1 (P P' z)_m off their own; filled in
+    with it, z has the squared length |P' z|^2 of the observed part alone, whose covariance has the log-determinant
+    log|A| - log|P P'|. Elsewhere let A = S_oo be the covariance S of the observed features. Then the squared length is
+    z_o' A^-1 z_o, and the missing features have mean S_mo A^-1 z_o and covariance (S - S_.o A^-1 S_o.)_mm.
+    A is filled up to one width by features of unit variance of their own.
     """
 
     arrays = NumpyArrays()
 
-    def __init__(self, components, width):
-        self.n_components, self.n_features = components.means.shape
-        self.width, self.means = width, components.means
+    def __init__(self, masked):
+        components, self.width, self.is_by_missing = masked.components, masked.width, masked.is_by_missing
+        self.means = components.means
+        self.n_components, d = self.means.shape
+        self.n_features = d
         self.is_tied = components.covariance_type == "tied"
-        precisions_cholesky = components.precisions_cholesky.reshape(-1, self.n_features, self.n_features)
+        precisions_cholesky = components.precisions_cholesky.reshape(-1, d, d)
         self.factors = np.ascontiguousarray(precisions_cholesky.transpose(0, 2, 1))
-        self.precisions = np.zeros((len(self.factors), d := self.n_features + width, d))
-        self.precisions[:] = np.eye(d)
-        self.precisions[:, : self.n_features, : self.n_features] = precisions_cholesky @ self.factors
-        log_determinants = np.log(np.diagonal(precisions_cholesky, axis1=1, axis2=2)).sum(axis=1)
-        self.constants = components._log_weights() + log_determinants - 0.5 * self.n_features * LOG_2PI
-        self.block = _block_of(_numbers_of_row(self.n_components, self.n_features, width))
+        self.constants = components._log_weights() - 0.5 * d * LOG_2PI
+        if self.is_by_missing:
+            self.constants += np.log(np.diagonal(precisions_cholesky, axis1=1, axis2=2)).sum(axis=1)
+            matrices = precisions_cholesky @ self.factors
+        else:
+            matrices = components.covariances.reshape(-1, d, d)
+        self.matrices = np.zeros((len(matrices), d + self.width, d + self.width))
+        self.matrices[:] = np.eye(d + self.width)
+        self.matrices[:, :d, :d] = matrices
+        self.block = _block_of(_numbers_of_row(self.n_components, d, self.width))
 
     @property
     def cost(self):
@@ -157,11 +190,15 @@ class MaskedGaussianKernel:
 
     def statistics(self, workers):
         """The workers' statistics, added up."""
-        counts, sums, squares, spread = (
-            sum(getattr(worker, name) for worker in workers) for name in ("counts", "sums", "squares", "spread")
+        counts, sums, squares, inverses = (
+            sum(getattr(worker, name) for worker in workers) for name in ("counts", "sums", "squares", "inverse_sums")
         )
         d = self.n_features
-        spread = spread.reshape(self.precisions.shape)[:, :d, :d]
+        spread = inverses.reshape(self.matrices.shape)[:, :d, :d]
+        if not self.is_by_missing:
+            covariances = self.matrices[:, :d, :d]
+            weights = counts.sum(keepdims=True) if self.is_tied else counts
+            spread = weights[:, None, None] * covariances - covariances @ spread @ covariances
         if self.is_tied:
             return TiedStatistics(counts, sums, squares.sum(axis=0) + spread[0], self.means)
         return FullStatistics(counts, sums, squares + spread, self.means)
@@ -170,45 +207,65 @@ class MaskedGaussianKernel:
 class _MaskedGaussianWorker:
     def __init__(self, kernel):
         self.kernel = kernel
-        K, d, size = kernel.n_components, kernel.n_features, kernel.precisions.shape[1]
-        self.lifts = np.empty((K, size, kernel.block))
-        self.products = np.zeros((size, kernel.block))
+        K, d, size = kernel.n_components, kernel.n_features, kernel.matrices.shape[1]
+        self.lifts, self.products = np.zeros((K, size, kernel.block)), np.zeros((size, kernel.block))
         self.counts, self.sums, self.squares = np.zeros(K), np.zeros((K, d)), np.zeros((K, d, d))
-        self.spread = np.zeros((len(kernel.precisions), size**2))
+        self.inverse_sums = np.zeros((len(kernel.matrices), size**2))
 
     def log_joint(self, block):
         """Log of weight times density, of shape (K, B)."""
         kernel, (d, self.n_rows) = self.kernel, block.shape
         holes = np.isnan(block)
-        n_holes = holes.sum(axis=0)
-        index = self._missing(holes, n_holes)
-        self.pairs = index[:, None] * len(self.products) + index
-        laws = [_inverse(np.take(precision, self.pairs)) for precision in kernel.precisions]
-        self.covariances = [covariances for covariances, _ in laws]
+        index = self._chosen(holes if kernel.is_by_missing else ~holes)
+        self.firsts, groups = _runs(holes)
+        heads = index[:, self.firsts]
+        self.pairs = heads[:, None] * len(self.products) + heads
+        laws = [_inverse(np.take(matrix, self.pairs)) for matrix in kernel.matrices]
+        self.inverses = [inverses for inverses, _ in laws]
         logits = np.empty((kernel.n_components, self.n_rows))
-        products = self.products[:, : self.n_rows]
+        regress = self._regress_by_missing if kernel.is_by_missing else self._regress_by_observed
         for k, mean in enumerate(kernel.means):
-            covariances, log_determinants = laws[k % len(laws)]
             lift = self.lifts[k, :, : self.n_rows]
             np.subtract(block, mean[:, None], out=lift[:d])
             np.copyto(lift[:d], 0.0, where=holes)
-            np.matmul(kernel.precisions[k % len(laws), :d, :d], lift[:d], out=products[:d])
-            pulls = np.take_along_axis(products, index, axis=0)
-            np.put_along_axis(lift, index, -np.einsum("ijb,jb->ib", covariances, pulls), axis=0)
-            whitened = np.matmul(kernel.factors[k % len(laws)], lift[:d], out=products[:d])
-            logits[k] = np.einsum("ij,ij->j", whitened, whitened)
-            logits[k] += log_determinants
-        logits -= LOG_2PI * n_holes
+            law = k % len(laws)
+            inverses, log_determinants = laws[law]
+            regress(law, np.take(inverses, groups, axis=2), index, holes, lift, logits[k])
+            logits[k] += log_determinants[groups]
+        logits -= LOG_2PI * holes.sum(axis=0)
         logits *= -0.5
         logits += kernel.constants[:, None]
         return logits
 
-    def _missing(self, holes, n_holes):
-        """Indices (width, B) of missing features, filled up by those beyond the d of the rows."""
+    def _regress_by_missing(self, law, inverses, index, holes, lift, lengths):
+        """Fill in a lift (d + width, B), and write the squared lengths (B,) of what is observed."""
+        kernel, d, products = self.kernel, self.kernel.n_features, self.products[:, : self.n_rows]
+        np.matmul(kernel.matrices[law, :d, :d], lift[:d], out=products[:d])
+        pulls = np.einsum("ijb,jb->ib", inverses, np.take_along_axis(products, index, axis=0))
+        np.put_along_axis(lift, index, -pulls, axis=0)
+        whitened = np.matmul(kernel.factors[law], lift[:d], out=products[:d])
+        np.einsum("ij,ij->j", whitened, whitened, out=lengths)
+
+    def _regress_by_observed(self, law, inverses, index, holes, lift, lengths):
+        """Fill in a lift (d + width, B), and write the squared lengths (B,) of what is observed."""
+        kernel, d, products = self.kernel, self.kernel.n_features, self.products[:, : self.n_rows]
+        observed = np.take_along_axis(lift, index, axis=0)
+        solved = np.einsum("ijb,jb->ib", inverses, observed)
+        np.einsum("ij,ij->j", observed, solved, out=lengths)
+        products[:d] = 0.0
+        np.put_along_axis(products, index, solved, axis=0)
+        np.copyto(lift[:d], kernel.matrices[law, :d, :d] @ products[:d], where=holes)
+
+    def _chosen(self, mask):
+        """Indices (width, B) of features of a mask (d, B), filled up by those beyond the d of the rows."""
         kernel = self.kernel
-        index = np.repeat(np.arange(kernel.n_features, len(self.products))[:, None], len(n_holes), axis=1)
-        rows, features = np.nonzero(holes.T)
-        starts = np.cumsum(n_holes) - n_holes
+        n_chosen = mask.sum(axis=0)
+        # The columns that pad a block of queries have no NaN, and no need of an answer.
+        mask = mask & (n_chosen <= kernel.width)
+        n_chosen = mask.sum(axis=0)
+        index = np.repeat(np.arange(kernel.n_features, len(self.products))[:, None], len(n_chosen), axis=1)
+        rows, features = np.nonzero(mask.T)
+        starts = np.cumsum(n_chosen) - n_chosen
         index[np.arange(len(rows)) - starts[rows], rows] = features
         return index
 
@@ -223,15 +280,17 @@ class _MaskedGaussianWorker:
             self.sums[k] += lift @ responsibilities[k]
             np.multiply(lift, roots[k], out=scaled)
             self.squares[k] += scaled @ scaled.T
-        weights = responsibilities.sum(axis=0, keepdims=True) if kernel.is_tied else responsibilities
-        for spread, covariances, weight in zip(self.spread, self.covariances, weights, strict=True):
-            spread += np.bincount(self.pairs.ravel(), (covariances * weight).ravel(), minlength=len(spread))
+        weights = np.add.reduceat(responsibilities, self.firsts, axis=1)
+        weights = weights.sum(axis=0, keepdims=True) if kernel.is_tied else weights
+        for total, inverses, weight in zip(self.inverse_sums, self.inverses, weights, strict=True):
+            total += np.bincount(self.pairs.ravel(), (inverses * weight).ravel(), minlength=len(total))
 
 
 class MaskedNaturalKernel(NaturalKernel):
     """Independent features: an exponential family in 1, and whether a feature is observed, it and its square if so."""
 
-    def __init__(self, components, width):
+    def __init__(self, masked):
+        components = masked.components
         means = self.means = components.means
         variances = np.broadcast_to(components.covariances.reshape(len(means), -1), means.shape)
         self.variances, self.is_diagonal = variances, components.covariance_type == "diag"
@@ -281,7 +340,8 @@ class MaskedFactorKernel:
 
     arrays = NumpyArrays()
 
-    def __init__(self, components, width):
+    def __init__(self, masked):
+        components = masked.components
         self.means, self.loadings, self.noise = components.means, components.loadings, components.noise
         loadings, noise = self.loadings, self.noise
         self.n_components, self.n_features, self.n_factors = loadings.shape
@@ -331,22 +391,23 @@ class _MaskedFactorWorker:
         q = kernel.n_factors
         self.holes = np.isnan(block)
         observed = np.subtract(1.0, self.holes)
+        self.firsts, groups = _runs(self.holes)
         self.covariances = []
         logits = kernel.log_noise @ observed
         for k, mean in enumerate(kernel.means):
             lift, codes = self.lifts[k, :, : self.n_rows], self.codes_of_rows[k, :-1, : self.n_rows]
             np.subtract(block, mean[:, None], out=lift)
             np.copyto(lift, 0.0, where=self.holes)
-            matrices = (kernel.products[k] @ observed).reshape(q, q, -1)
+            matrices = _in_shares(kernel.products[k], observed[:, self.firsts]).reshape(q, q, -1)
             matrices[np.arange(q), np.arange(q)] += 1.0
             covariances, log_determinants = _inverse(matrices)
             self.covariances.append(covariances)
-            np.einsum("ijb,jb->ib", covariances, kernel.encoders[k] @ lift, out=codes)
+            np.einsum("ijb,jb->ib", np.take(covariances, groups, axis=2), kernel.encoders[k] @ lift, out=codes)
             means = kernel.loadings[k] @ codes
             rest = lift - means
             rest *= observed
             rest *= rest
-            logits[k] += log_determinants
+            logits[k] += log_determinants[groups]
             logits[k] += kernel.precisions[k] @ rest
             logits[k] += np.einsum("ij,ij->j", codes, codes)
             np.copyto(lift, means, where=self.holes)
@@ -357,11 +418,12 @@ class _MaskedFactorWorker:
     def add(self, responsibilities):
         """Add the statistics of the last block."""
         kernel = self.kernel
-        holes = self.holes.astype(np.float64)
-        self.missing += responsibilities @ holes.T
+        weights = np.add.reduceat(responsibilities, self.firsts, axis=1)
+        holes = self.holes[:, self.firsts].astype(np.float64)
+        self.missing += weights @ holes.T
         for k, weight in enumerate(responsibilities):
             lift, codes = self.lifts[k, :, : self.n_rows], self.codes_of_rows[k, :, : self.n_rows]
-            covariances = (self.covariances[k] * weight).reshape(kernel.n_factors**2, -1)
+            covariances = (self.covariances[k] * weights[k]).reshape(kernel.n_factors**2, -1)
             weighted = codes * weight
             self.codes[k] += weighted @ codes.T
             self.codes[k, :-1, :-1] += covariances.sum(axis=1).reshape(kernel.n_factors, -1)
@@ -377,6 +439,21 @@ _KERNELS = {
     "spherical": MaskedNaturalKernel,
     "low_rank": MaskedFactorKernel,
 }
+
+
+def _runs(mask):
+    """Where runs of equal columns of a mask (d, B) start, and the run of each column."""
+    is_first = np.append(True, (mask[:, 1:] != mask[:, :-1]).any(axis=0))
+    return np.flatnonzero(is_first), np.cumsum(is_first) - 1
+
+
+def _in_shares(matrix, columns, share=16):
+    """Product of a matrix (p, d) and columns (d, n), a fixed number at a time, so that none depends on how many."""
+    d, n = columns.shape
+    stack = np.zeros((-(-n // share) * share, d))
+    stack[:n] = columns.T
+    products = matrix @ stack.reshape(-1, share, d).transpose(0, 2, 1)
+    return products.transpose(1, 0, 2).reshape(len(matrix), -1)[:, :n]
 
 
 def _inverse(matrices):
