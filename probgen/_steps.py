@@ -188,6 +188,8 @@ def _inverse_function(step):
         )
     if not hasattr(step, "inverse_transform"):
         raise TypeError(f"sample runs backwards through {type(step).__name__}, which has no inverse_transform.")
+    if isinstance(step, INCREASING):
+        step = without_names(step)  # before scikit-learn 1.9, some warn here of arrays
     return step.inverse_transform
 
 
