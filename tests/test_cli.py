@@ -133,9 +133,10 @@ def test_a_file_with_names_meets_a_model_without_names(tmp_path, people, frame):
 
 
 def test_rows_are_printed_as_csv_without_an_output(mixture):
-    rows = pd.read_csv(io.StringIO(succeed("sample", mixture, "-n", 3, "--random-state", 0)))
+    header, *lines = succeed("sample", mixture, "-n", 3, "--random-state", 0).splitlines()
+    assert header.split(",") == NAMES
+    rows = np.loadtxt(lines, delimiter=",")
     np.testing.assert_array_equal(rows, joblib.load(mixture).sample(3, random_state=0))
-    assert list(rows.columns) == NAMES
 
 
 def test_classes_are_learned_and_asked_for(tmp_path, people):

@@ -46,7 +46,7 @@ def mass_left_of(model, covariances, low, high, j, t):
     if high[j] <= low[j]:
         return 0.0
     masses = [
-        multivariate_normal(mean, covariance, abseps=1e-10, releps=1e-10).cdf(high, lower_limit=low)
+        multivariate_normal.cdf(high, mean, covariance, abseps=1e-10, releps=1e-10, lower_limit=low)
         for mean, covariance in zip(model.means_, covariances)
     ]
     return model.weights_ @ np.ravel(masses)

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import sklearn
+from packaging.version import Version
 from scipy import stats
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -14,9 +16,16 @@ from probgen.preprocessing import Dequantizer, LogitTransformer
 
 PIXELS = np.random.default_rng(0).integers(0, 256, size=(2000, 3), dtype=np.uint8)
 
+# Before scikit-learn 1.7 this check takes a mean off integers in place, which NumPy refuses.
+MISTAKEN = {"check_positive_only_tag_during_fit": "fails by itself on integers"}
+IS_OLD = Version(sklearn.__version__) < Version("1.7")
+
 
 # Bounds wide enough for the data of the common checks, which are not all in the unit interval.
-@parametrize_with_checks([Dequantizer(), LogitTransformer(bounds=(-1000, 1000))])
+@parametrize_with_checks(
+    [Dequantizer(), LogitTransformer(bounds=(-1000, 1000))],
+    expected_failed_checks=lambda step: MISTAKEN if IS_OLD and isinstance(step, Dequantizer) else {},
+)
 def test_scikit_learn_contract(estimator, check):
     check(estimator)
 

@@ -10,6 +10,8 @@ import inspect
 
 import numpy as np
 import pytest
+import sklearn
+from packaging.version import Version
 from sklearn.exceptions import NotFittedError
 
 import probgen
@@ -83,5 +85,6 @@ def global_random_seed(request):
 def test_none_of_their_tests_is_left_out_in_silence():
     listed = PRIVATE | DIFFERENT
     assert len(tests) > 30
-    assert listed.keys() <= tests.keys()  # a name that is gone must go from the lists
-    assert {name for name in tests if globals().get(name) is not tests[name]} == listed.keys()
+    if Version(sklearn.__version__) >= Version("1.8"):  # older ones lack some of the listed tests
+        assert listed.keys() <= tests.keys()  # a name that is gone must go from the lists
+    assert {name for name in tests if globals().get(name) is not tests[name]} == listed.keys() & tests.keys()
