@@ -185,6 +185,15 @@ class TestAnswers:
             np.testing.assert_allclose(own, wanted, rtol=1e-10)
             np.testing.assert_allclose(whole, shares(wanted[None])[0] @ means, rtol=1e-9, atol=1e-10)
 
+    def test_a_pattern_of_many_rows_has_the_same_density(self, covariance_type, monkeypatch):
+        components = make_components(covariance_type)
+        rows = holed_rows(300, 7)
+        rows[50:, :2], rows[50:, 2:] = np.nan, np.random.default_rng(3).standard_normal((250, 5))
+        monkeypatch.setattr(missing, "MANY_ROWS", 100)
+        with Engine() as engine:
+            alone = log_joint(engine, components, rows, by_size=True)
+            np.testing.assert_allclose(alone, log_joint(engine, components, rows), rtol=1e-10)
+
     @pytest.mark.parametrize(("n_features", "share"), [(9, 0.3), (40, 0.6)])
     def test_do_not_depend_on_the_batch(self, covariance_type, n_features, share):
         components = make_components(covariance_type, 3, n_features)
