@@ -196,7 +196,7 @@ class TestAnswers:
 
     @pytest.mark.parametrize(("n_features", "share"), [(9, 0.3), (40, 0.6)])
     def test_do_not_depend_on_the_batch(self, covariance_type, n_features, share):
-        components = make_components(covariance_type, 3, n_features)
+        components = make_components(covariance_type, 3, n_features, 5)
         rows = holed_rows(1500, n_features, share)
         with Engine() as engine:
             for answer in (log_joint, log_density, conditional_mean):
