@@ -27,7 +27,10 @@ class NumpyArrays:
 
     def transposed(self, rows, origin, buffer):
         """Rows (B, d) minus origin (d, 1), as (d, B) in a buffer that may be wider."""
-        return np.subtract(rows.T, origin, out=buffer[:, : len(rows)])
+        block = buffer[:, : len(rows)]
+        np.copyto(block, rows.T)
+        block -= origin
+        return block
 
 
 class TorchArrays:

@@ -3,6 +3,7 @@
 Components are immutable. Means may be relative to any origin; the caller shifts them.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -25,11 +26,14 @@ from probgen.gaussians.kernels import (
     unpack_spherical,
 )
 from probgen.gaussians.statistics import DiagonalStatistics, MomentStatistics
+from probgen.gaussians.threads import single_threaded_blas
 
 # Up to this many features the exponential form is the faster; beyond, the factored one (measured on two cores).
 MAX_NATURAL_FEATURES = 48
 # The exponential form loses this many digits' worth of its terms to cancellation: 1e7 leaves nine of sixteen.
 MAX_CANCELLATION = 1e7
+# Numbers of a block of draws: they stay in a cache.
+DRAW_NUMBERS = 2**18
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,31 @@ class GaussianComponents:
         raise NotImplementedError
 
     def sample(self, n_samples, generator):
-        """Rows of the mixture, of shape (n_samples, d)."""
+        """Rows of the mixture, of shape (n_samples, d).
+
+        Many rows are drawn in blocks, each from a generator of its own, so that the number of threads changes nothing.
+        """
+        size = max(DRAW_NUMBERS // self.n_features, 1024)
+        if n_samples <= size:
+            return self._sample_block(n_samples, generator)
+        rows = np.empty((n_samples, self.n_features))
+        starts = range(0, n_samples, size)
+        seeds = generator.integers(0, 2**63, size=(len(starts), 4))
+        with single_threaded_blas() as n_threads, ThreadPoolExecutor(n_threads) as pool:
+            ready = self.ready_to_draw()
+
+            def fill(start, seed):
+                block = rows[start : start + size]
+                block[:] = ready._sample_block(len(block), np.random.default_rng(seed))
+
+            list(pool.map(fill, starts, seeds))
+        return rows
+
+    def ready_to_draw(self):
+        """The same components, with what many draws share."""
+        return self
+
+    def _sample_block(self, n_samples, generator):
         counts = generator.multinomial(n_samples, self.weights / self.weights.sum())
         rows = np.concatenate([self.draw(k, counts[k], generator) for k in np.flatnonzero(counts)])
         return rows[generator.permutation(n_samples)]
@@ -104,10 +132,14 @@ def _mean_and_counts(statistics: MomentStatistics):
 
 @dataclass(frozen=True)
 class FullComponents(GaussianComponents):
-    """A covariance matrix for each component: covariances and precisions_cholesky of shape (K, d, d)."""
+    """A covariance matrix for each component: covariances and precisions_cholesky of shape (K, d, d).
+
+    roots, of the same shape, are the inverses of precisions_cholesky, where many draws are to come.
+    """
 
     covariances: np.ndarray
     precisions_cholesky: np.ndarray
+    roots: np.ndarray | None = None
 
     covariance_type = "full"
 
@@ -195,15 +227,21 @@ class FullComponents(GaussianComponents):
 
     def draw(self, k, n_samples, generator):
         """Rows of component k, of shape (n_samples, d)."""
-        return self.means[k] + _correlated(self.precisions_cholesky[k], n_samples, generator)
+        root = None if self.roots is None else self.roots[k]
+        return self.means[k] + _correlated(self.precisions_cholesky[k], root, n_samples, generator)
+
+    def ready_to_draw(self):
+        """The same components, with what many draws share."""
+        return replace(self, roots=np.array([_inverse_upper(factor) for factor in self.precisions_cholesky]))
 
 
 @dataclass(frozen=True)
 class TiedComponents(GaussianComponents):
-    """One covariance matrix shared by all components: covariances and precisions_cholesky of shape (d, d)."""
+    """One covariance matrix shared by all components: covariances, precisions_cholesky and roots of shape (d, d)."""
 
     covariances: np.ndarray
     precisions_cholesky: np.ndarray
+    roots: np.ndarray | None = None
 
     covariance_type = "tied"
 
@@ -276,7 +314,11 @@ class TiedComponents(GaussianComponents):
 
     def draw(self, k, n_samples, generator):
         """Rows of component k, of shape (n_samples, d)."""
-        return self.means[k] + _correlated(self.precisions_cholesky, n_samples, generator)
+        return self.means[k] + _correlated(self.precisions_cholesky, self.roots, n_samples, generator)
+
+    def ready_to_draw(self):
+        """The same components, with what many draws share."""
+        return replace(self, roots=_inverse_upper(self.precisions_cholesky))
 
 
 @dataclass(frozen=True)
@@ -476,12 +518,12 @@ def _positive(variances, floor):
     return np.where(low, lowest, variances), int(low.any(axis=1).sum())
 
 
-def _correlated(factor, n_samples, generator):
-    """Normal rows (n_samples, d) of mean zero, from the upper factor of their precision."""
+def _correlated(factor, root, n_samples, generator):
+    """Normal rows (n_samples, d) of mean zero, from the upper factor of their precision or its inverse."""
     noise = generator.standard_normal((n_samples, len(factor)))
-    if n_samples < len(factor):
+    if root is None and n_samples < len(factor):
         return solve_triangular(factor, noise.T, trans=1).T
-    return noise @ _inverse_upper(factor)
+    return noise @ (_inverse_upper(factor) if root is None else root)
 
 
 def _inverse_upper(factor):

@@ -13,6 +13,8 @@ from probgen.gaussians.threads import single_threaded_blas
 
 # Below this many multiplications a pass, threads cost more than they save (measured on two cores).
 SERIAL_COST = 4_000_000
+# Most rows of a query's block on the CPU.
+QUERY_ROWS = 1024
 # A component with less than this share of all weight is empty.
 EMPTY_SHARE = 1e-10
 
@@ -123,8 +125,12 @@ class Engine:
         origin = components.weights @ components.means
         kernel = components.shifted(origin).kernel(self.arrays)
         column = self.arrays.asarray(origin[:, None])
-        # A few rows should not wait for a block of thousands.
-        block = min(kernel.block, 2 ** int(np.log2(max(2**28 / kernel.cost, 64))))
+        # A few rows should not wait for a block of thousands, and some thousands should keep every thread busy.
+        block = min(
+            kernel.block,
+            kernel.block if self.arrays.on_device else QUERY_ROWS,
+            2 ** int(np.log2(max(2**28 / kernel.cost, 64))),
+        )
 
         def answer(worker, starts):
             buffer = self.arrays.zeros((X.shape[1], block))
@@ -210,7 +216,7 @@ def _sweep(worker, data, weights, origin, starts):
         log_densities += peaks
         if block_weights is None:
             total += log_densities.sum()
-            responsibilities /= sums
+            responsibilities *= 1.0 / sums
         else:
             total += (block_weights * log_densities).sum()
             responsibilities *= block_weights / sums
