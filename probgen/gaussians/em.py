@@ -202,7 +202,7 @@ def _sweep(worker, data, weights, origin, starts):
     """Add the statistics of some blocks of data to a worker's; returns the sum of weighted log-densities."""
     kernel = worker.kernel
     xp = kernel.arrays.xp
-    buffer = kernel.arrays.empty((data.shape[1], kernel.block))
+    buffer = worker.block_buffer(data.shape[1])
     total = 0.0
     for start in starts:
         block = kernel.arrays.transposed(data[start : start + kernel.block], origin, buffer)

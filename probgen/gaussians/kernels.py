@@ -5,6 +5,8 @@ rows, transposed to (d, B) so that products run along memory, into log joint den
 statistics for the responsibilities it is handed back. Rows and means are relative to one origin near the data.
 """
 
+from typing import Any
+
 import numpy as np
 
 from probgen.gaussians.statistics import (
@@ -23,6 +25,16 @@ def block_rows(width, arrays):
     if arrays.on_device:
         return int(np.clip(2 ** int(np.log2(2**27 / width)), 1024, 2**17))
     return int(np.clip(2 ** int(np.log2(2**18 / width)), 256, 2048))
+
+
+class Worker:
+    """Buffers and sums of one thread; what all kernels' workers share."""
+
+    kernel: Any
+
+    def block_buffer(self, n_features):
+        """Where blocks (d, B) that are handed to log_joint are best written."""
+        return self.kernel.arrays.empty((n_features, self.kernel.block))
 
 
 class NaturalKernel:
@@ -52,12 +64,16 @@ class NaturalKernel:
         return self.unpack(sum(self.arrays.to_numpy(worker.sums) for worker in workers))
 
 
-class _NaturalWorker:
+class _NaturalWorker(Worker):
     def __init__(self, kernel):
         self.kernel, arrays = kernel, kernel.arrays
         self.phi = arrays.empty((kernel.width, kernel.block))
         self.logits = arrays.empty((kernel.n_components, kernel.block))
         self.sums = arrays.zeros((kernel.n_components, kernel.width))
+
+    def block_buffer(self, n_features):
+        """The rows of phi that are to hold x, so that nothing is copied there."""
+        return self.phi[1 : n_features + 1]
 
     def log_joint(self, block):
         """Log of weight times density, of shape (K, B), in a buffer of the worker's."""
@@ -159,7 +175,7 @@ class FactoredKernel:
         return FullStatistics(counts, sums, squares, self.means)
 
 
-class _FactoredWorker:
+class _FactoredWorker(Worker):
     def __init__(self, kernel):
         self.kernel, arrays = kernel, kernel.arrays
         K, d = kernel.n_components, kernel.n_features
@@ -228,7 +244,7 @@ class TiedKernel:
         return TiedStatistics(counts, sums, squares, np.zeros_like(sums))
 
 
-class _TiedWorker:
+class _TiedWorker(Worker):
     def __init__(self, kernel):
         self.kernel, arrays = kernel, kernel.arrays
         K, d = kernel.n_components, kernel.n_features
@@ -295,7 +311,7 @@ class CenteredKernel:
         return self.pack(counts, sums, squares, self.means)
 
 
-class _CenteredWorker:
+class _CenteredWorker(Worker):
     def __init__(self, kernel):
         self.kernel, arrays = kernel, kernel.arrays
         K, d = kernel.n_components, kernel.n_features
@@ -384,7 +400,7 @@ class FactorAnalysisKernel:
         return np.zeros_like(self.means)
 
 
-class _FactorAnalysisWorker:
+class _FactorAnalysisWorker(Worker):
     def __init__(self, kernel):
         self.kernel, zeros = kernel, kernel.arrays.zeros
         K, d, q = kernel.n_components, kernel.n_features, kernel.n_factors

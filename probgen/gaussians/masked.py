@@ -12,7 +12,7 @@ import numpy as np
 from probgen.gaussians.arrays import NumpyArrays
 from probgen.gaussians.components import MAX_CANCELLATION, GaussianComponents
 from probgen.gaussians.em import shares
-from probgen.gaussians.kernels import LOG_2PI, NaturalKernel, _NaturalWorker
+from probgen.gaussians.kernels import LOG_2PI, NaturalKernel, Worker, _NaturalWorker
 from probgen.gaussians.statistics import (
     DiagonalStatistics,
     FactorStatistics,
@@ -204,7 +204,7 @@ class MaskedGaussianKernel:
         return FullStatistics(counts, sums, squares + spread, self.means)
 
 
-class _MaskedGaussianWorker:
+class _MaskedGaussianWorker(Worker):
     def __init__(self, kernel):
         self.kernel = kernel
         K, d, size = kernel.n_components, kernel.n_features, kernel.matrices.shape[1]
@@ -329,6 +329,9 @@ class _MaskedNaturalWorker(_NaturalWorker):
     # What is observed tells nothing of what is not.
     lifts = None
 
+    # Its phi has masks where that of whole rows has x.
+    block_buffer = Worker.block_buffer
+
 
 class MaskedFactorKernel:
     """Covariances loadings @ loadings' + diag(noise), through each row's posterior of the q factors.
@@ -376,7 +379,7 @@ class MaskedFactorKernel:
         return FactorStatistics(codes[:, -1, -1].copy(), crosses, codes, squares, self.means)
 
 
-class _MaskedFactorWorker:
+class _MaskedFactorWorker(Worker):
     def __init__(self, kernel):
         self.kernel = kernel
         K, d, q = kernel.n_components, kernel.n_features, kernel.n_factors
