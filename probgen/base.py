@@ -443,6 +443,10 @@ def _explain(message, model):
             f"X contains NaN, which {model} cannot take; GaussianMixture and GaussianBayes marginalise missing "
             "values, and GaussianMixture.impute fills them in."
         )
+    if "X contains infinity" in message:
+        return "X must hold finite numbers; got an infinity, or more than its dtype holds; drop or clip such rows."
+    if "Found array with 1 sample(s)" in message:
+        return f"X must hold at least 2 rows, for {model} to learn how they vary; got 1 sample; give it more."
     if "could not convert string" in message:
         value = message.rsplit(": ", 1)[-1].removeprefix("np.str_(").removesuffix(")")
         return f"X must hold numbers; got the string {value}; encode categories first, such as with OrdinalEncoder."

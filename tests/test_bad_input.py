@@ -42,8 +42,8 @@ BAD_ROWS = [
     (X[0], "Expected 2D array, got 1D array instead"),
     (X[np.newaxis], "Found array with dim 3"),
     (X[:0], "Found array with 0 sample(s)"),
-    (with_entry(np.inf), "Input X contains infinity"),
-    (with_entry(-np.inf), "Input X contains infinity"),
+    (with_entry(np.inf), "X must hold finite numbers; got an infinity"),
+    (with_entry(-np.inf), "X must hold finite numbers; got an infinity"),
     (X.astype(str).astype(object) + "?", "X must hold numbers; got the string "),
     (np.full((40, 3), "red"), "X must hold numbers; got the string 'red'; encode categories first"),
     (X + 1j, "Complex data not supported"),
@@ -216,3 +216,9 @@ class TestParameters:
     def test_of_the_classifier(self, parameters, message):
         with says(message):
             GaussianBayes(**parameters).fit(X, Y)
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "low_rank"])
+def test_one_row_has_no_spread(covariance_type):
+    with says("X must hold at least 2 rows, for GaussianMixture to learn how they vary; got 1 sample; give it more."):
+        GaussianMixture(covariance_type=covariance_type).fit(X[:1])
