@@ -196,7 +196,7 @@ class TestMessages:
             BayesClassifier(Independent()).fit(X, Y, sample_weight=np.ones(len(X)))
 
     def test_of_a_class_with_too_few_rows(self):
-        with pytest.raises(ValueError, match="class 'virginica', which has 1 row here, could not be learned: X must hold"):
+        with pytest.raises(ValueError, match="class 'virginica', which has 1 row here, could not be learned: X must"):
             BayesClassifier(Independent()).fit(X[:101], Y[:101])
 
     @pytest.mark.parametrize("priors", [[0.5, 0.5], [0.5, 0.6, -0.1], [0.5, 0.5, 0.5], [np.nan, 0.5, 0.5]])
