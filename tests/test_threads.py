@@ -1,0 +1,41 @@
+"""The limit on BLAS is shared by fits that overlap, and gone with the last of them."""
+
+import os
+import subprocess
+import sys
+
+PROGRAM = """
+import threading, time
+import numpy
+from threadpoolctl import threadpool_info
+from probgen.gaussians.threads import single_threaded_blas
+
+
+def threads_of_blas():
+    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+
+def fit(k):
+    for _ in range(20):
+        with single_threaded_blas() as n_threads:
+            inside.update(threads_of_blas())
+            offered.add(n_threads)
+            time.sleep(0.001 * (k % 3))
+
+
+inside, offered, before = set(), set(), threads_of_blas()
+threads = [threading.Thread(target=fit, args=(k,)) for k in range(6)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(before, inside, offered, threads_of_blas())
+"""
+
+
+def test_the_limit_ends_with_the_last_of_overlapping_fits():
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
+    answer = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=environment)
+    assert answer.returncode == 0, answer.stderr
+    before = min(2, os.cpu_count() or 1)
+    assert answer.stdout.strip() == f"{{{before}}} {{1}} {{{before}}} {{{before}}}"
