@@ -427,13 +427,13 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside(tmp_path):
 @pytest.mark.parametrize("package", ["click", "rich"])
 def test_missing_packages_are_named(package):
     code = f"import sys; sys.modules[{package!r}] = None; from probgen.cli import main; main()"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == f"The command probgen needs {package}; install it with `pip install 'probgen[cli]'`.\n"
 
 
 def test_a_closed_pipe_is_no_error(mixture):
-    command = f"{sys.executable} -c 'from probgen.cli import main; main()' sample {mixture} -n 100000 | head -n 2"
+    command = f"{sys.executable} -P -c 'from probgen.cli import main; main()' sample {mixture} -n 100000 | head -n 2"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert done.stdout.startswith("age,income,height\n")
     assert done.stderr == ""

@@ -68,6 +68,6 @@ def test_a_model_fitted_on_cuda_opens_and_answers_on_a_cpu(tmp_path):
     path.write_bytes(pickle.dumps(model))
     code = "import pickle, sys; m = pickle.load(open(sys.argv[1], 'rb')); print(m.score(m.means_))"
     hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
-    answer = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, env=hidden)
+    answer = subprocess.run([sys.executable, "-P", "-c", code, str(path)], capture_output=True, text=True, env=hidden)
     assert answer.returncode == 0, answer.stderr
     np.testing.assert_allclose(float(answer.stdout), model.score(model.means_), rtol=1e-5)

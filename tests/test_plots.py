@@ -147,7 +147,7 @@ def test_pyplot_is_not_loaded_unless_the_program_did():
         "assert 'matplotlib.pyplot' not in sys.modules; import matplotlib; matplotlib.use('agg'); "
         "import matplotlib.pyplot as plt; d = S([[1.0, 2.0, 3.0, 4.0]]).plot(); assert plt.gcf() is d.figure_"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-P", "-c", code], check=True)
 
 
 @pytest.mark.parametrize(
