@@ -42,7 +42,7 @@ def test_import_is_light():
         "import sys, sklearn.datasets; before = set(sys.modules); import probgen.datasets; "
         "print(sorted({'pandas', 'pooch', 'torch', 'requests'} & (set(sys.modules) - before)))"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    run = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
 
 
