@@ -14,7 +14,7 @@ from sklearn.utils import Tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from probgen._validation import check_count, check_generator, spawn_generator
+from probgen._validation import check_count, check_generator, check_weights, spawn_generator
 from probgen.conditions import parse_given
 
 
@@ -299,9 +299,10 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
 class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
     """Promises of a generator that knows p(x given y), and so can classify by Bayes' rule.
 
-    A subclass writes `_sample_classes(y, generator, conditions)`, rows for an array of class indices (or, with y
-    None, `_draw_classes(n_samples, generator, conditions)` class indices first), and `_joint_log_likelihood(X)`,
-    log p(x, y) of shape (n, n_classes). It sets `classes_` in fit.
+    A subclass writes `_sample_classes(indices, generator, conditions)`, rows for an array of class indices, and
+    `_joint_log_likelihood(X)`, log p(x, y) of shape (n, n_classes); where `given` is open, also
+    `_log_joint_of_conditions(conditions)`, log p(conditions, y) of that shape. It sets `classes_` and `class_prior_`
+    in fit.
     """
 
     def score_samples(self, X, y=None):
@@ -385,6 +386,27 @@ class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
         X, y = self._validate(X, y, reset=reset, ensure_min_samples=ensure_min_samples)
         check_classification_targets(y)
         return X, y
+
+    def _validate_weighted(self, X, y, sample_weight, *, reset=False):
+        """The checked rows of positive weight, their classes, and their weights or None."""
+        X, y = self._validate_classes(X, y, reset=reset)
+        if sample_weight is None:
+            return X, y, None
+        weights = check_weights(sample_weight, len(X))
+        kept = slice(None) if weights.all() else weights > 0.0
+        return X[kept], y[kept], weights[kept]
+
+    def _draw_classes(self, n_samples, generator, conditions):
+        """Class indices (n_samples,), given the conditions where there are some."""
+        if conditions is None:
+            return generator.choice(len(self.classes_), size=n_samples, p=self.class_prior_)
+        log_weights = self._log_joint_of_conditions(conditions)
+        highest = log_weights.max(axis=1, keepdims=True)
+        if np.isneginf(highest).any():
+            raise ValueError("given is impossible under every class; widen it.")
+        steps = np.cumsum(np.exp(log_weights - highest), axis=1)
+        indices = np.sum(steps <= generator.random((n_samples, 1)) * steps[:, -1:], axis=1)
+        return np.minimum(indices, len(self.classes_) - 1)  # rounding may reach the last step
 
     def _class_indices(self, y, n_rows):
         """Indices into classes_ of a label, or of one label for each row."""

@@ -25,11 +25,6 @@ class Conditions:
     high: np.ndarray
     categories: dict = field(default_factory=dict)
 
-    @property
-    def has_intervals(self):
-        """Whether any feature is bounded."""
-        return bool(np.isfinite(self.low).any() or np.isfinite(self.high).any())
-
     def take(self, rows):
         """Return the conditions of some rows, an index or mask array."""
         return Conditions(self.values[rows], self.low[rows], self.high[rows], self.categories)

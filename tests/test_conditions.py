@@ -35,7 +35,8 @@ class TestValues:
     def test_ways_to_say_the_same(self, given):
         conditions = parse(given)
         np.testing.assert_array_equal(conditions.values, [[1.0, NAN, 3.0]] * 2)
-        assert not conditions.has_intervals
+        assert np.isneginf(conditions.low).all()
+        assert np.isposinf(conditions.high).all()
         assert conditions.categories == {}
 
     def test_each_row_its_own(self):
@@ -52,7 +53,6 @@ class TestIntervalsAndSets:
         np.testing.assert_array_equal(conditions.low, [[0.0, -INF, -1.0]] * 2)
         np.testing.assert_array_equal(conditions.high, [[INF, 1.0, INF], [INF, 2.0, INF]])
         assert np.isnan(conditions.values).all()
-        assert conditions.has_intervals
 
     def test_categories_are_sorted(self):
         np.testing.assert_array_equal(parse({"width": {3, 1}}).categories[1], [1, 3])

@@ -8,7 +8,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import has_fit_parameter
 
-from probgen._validation import check_priors, check_weights
+from probgen._validation import check_priors
 from probgen.base import ClassGeneratorMixin, class_indices, get_likelihood
 
 
@@ -178,12 +178,7 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
             raise ValueError(
                 f"sample_weight asks for an estimator that takes weights, such as GaussianMixture(); got {inner!r}."
             )
-        X, y = self._validate_classes(X, y, reset=reset)
-        if sample_weight is None:
-            return X, y, None
-        weights = check_weights(sample_weight, len(X))
-        kept = slice(None) if weights.all() else weights > 0.0
-        return X[kept], y[kept], weights[kept]
+        return self._validate_weighted(X, y, sample_weight, reset=reset)
 
     def _clones(self, n_classes):
         """Unfitted estimators, one for each class, with seeds of their own where the user set none."""
@@ -215,21 +210,15 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
             joint[:, k] = self.estimators_[k].score_samples(X) + np.log(self.class_prior_[k])
         return joint
 
-    def _draw_classes(self, n_samples, generator, conditions):
-        if conditions is None:
-            return generator.choice(len(self.classes_), size=n_samples, p=self.class_prior_)
+    def _log_joint_of_conditions(self, conditions):
         if not hasattr(self._inner(), "_log_given"):
             raise ValueError(
                 f"given needs y too, as {type(self._inner()).__name__} cannot tell how probable it is in each class."
             )
-        log_weights = np.full((n_samples, len(self.classes_)), -np.inf)
+        joint = np.full((len(conditions.values), len(self.classes_)), -np.inf)
         for k in np.flatnonzero(self.class_prior_):
-            log_weights[:, k] = self.estimators_[k]._log_given(conditions) + np.log(self.class_prior_[k])
-        highest = log_weights.max(axis=1, keepdims=True)
-        if np.isneginf(highest).any():
-            raise ValueError("given is impossible under every class; widen it.")
-        steps = np.cumsum(np.exp(log_weights - highest), axis=1)
-        return np.sum(steps < generator.random((n_samples, 1)) * steps[:, -1:], axis=1)
+            joint[:, k] = self.estimators_[k]._log_given(conditions) + np.log(self.class_prior_[k])
+        return joint
 
     def _sample_classes(self, indices, generator, conditions):
         X = np.empty((len(indices), self.n_features_in_), dtype=self._dtype)

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 
-from probgen._validation import check_choice, check_count, check_priors, check_real, check_weights, spawn_generator
+from probgen._validation import check_choice, check_count, check_priors, check_real, spawn_generator
 from probgen.base import ClassGeneratorMixin, class_indices
 from probgen.gaussians import conditional
 from probgen.gaussians.em import Engine, Rows, expectation_of_groups, run_em
@@ -165,7 +165,7 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
             `n_components`, before any work is done.
         """
         device = self._check_parameters()
-        X, y, weights = self._check_rows(X, y, sample_weight, reset=True)
+        X, y, weights = self._validate_weighted(X, y, sample_weight, reset=True)
         return self._begin(device, X, y, weights, np.unique(y))
 
     def partial_fit(self, X, y, classes=None, sample_weight=None):
@@ -208,7 +208,7 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
                 "partial_fit goes on with the covariance_type, n_components and n_factors of the first call, "
                 f"{self._state['layout']}; got {self._layout()}; clone the model to start anew."
             )
-        X, y, weights = self._check_rows(X, y, sample_weight, reset=first)
+        X, y, weights = self._validate_weighted(X, y, sample_weight, reset=first)
         if first:
             return self._begin(device, X, y, weights, np.unique(classes))
         return self._continue(device, X, y, weights)
@@ -338,15 +338,6 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         check_real("learning_decay", self.learning_decay, low=0.5, high=1.0)
         return resolve_device(self.device)
 
-    def _check_rows(self, X, y, sample_weight, *, reset):
-        """The checked rows of positive weight, their classes, and their weights or None."""
-        X, y = self._validate_classes(X, y, reset=reset)
-        if sample_weight is None:
-            return X, y, None
-        weights = check_weights(sample_weight, len(X))
-        kept = slice(None) if weights.all() else weights > 0.0
-        return X[kept], y[kept], weights[kept]
-
     def _rows_of_classes(self, X, indices, weights, classes, is_new):
         """Rows that hold a value, and their weights, by class index; raises where a new class has too few."""
         has_values = ~np.isnan(X).all(axis=1)
@@ -406,17 +397,9 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         by_class[:, met] = np.logaddexp.reduce(log_joint.reshape(len(log_joint), len(met), -1), axis=2)
         return by_class
 
-    def _draw_classes(self, n_samples, generator, conditions):
-        if conditions is None:
-            return generator.choice(len(self.classes_), size=n_samples, p=self.class_prior_)
+    def _log_joint_of_conditions(self, conditions):
         with Engine(self._query_device()) as engine:
-            log_joint = conditional.log_joint_of_conditions(engine, self._components(), conditions)
-        log_weights = self._by_class(log_joint)
-        highest = log_weights.max(axis=1, keepdims=True)
-        if np.isneginf(highest).any():
-            raise ValueError("given is impossible under every class; widen it.")
-        steps = np.cumsum(np.exp(log_weights - highest), axis=1)
-        return np.sum(steps <= generator.random((n_samples, 1)) * steps[:, -1:], axis=1)
+            return self._by_class(conditional.log_joint_of_conditions(engine, self._components(), conditions))
 
     def _sample_classes(self, indices, generator, conditions):
         rows = np.empty((len(indices), self.n_features_in_))
