@@ -9,6 +9,7 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Autoencoder": "probgen.estimators",
     "BayesClassifier": "probgen.estimators",
     "Dequantizer": "probgen.preprocessing",
     "GaussianBayes": "probgen.estimators",
@@ -17,11 +18,12 @@ _HOMES = {
     "Likelihood": "probgen.base",
     "LogitTransformer": "probgen.preprocessing",
     "RowBlocks": "probgen.row_blocks",
+    "Trainer": "probgen.training",
     "get_likelihood": "probgen.base",
     "log_abs_det_jacobian": "probgen.pipeline",
     "make_generative_pipeline": "probgen.pipeline",
 }
-_SUBMODULES = ("base", "datasets", "estimators", "pipeline", "plots", "preprocessing")
+_SUBMODULES = ("base", "datasets", "estimators", "pipeline", "plots", "preprocessing", "training")
 
 __all__ = sorted([*_HOMES, *_SUBMODULES])
 

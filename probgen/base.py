@@ -104,6 +104,8 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
     It states its `_likelihood` where that is not an exact density, and sets the input tags for what it eats.
     """
 
+    _dtypes = (np.float64, np.float32)  # of rows; others become the first
+
     @property
     def _likelihood(self):
         return Likelihood()
@@ -236,7 +238,7 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
                 self,
                 X,
                 y,
-                dtype=np.float32 if _is_single_polars(X) else [np.float64, np.float32],
+                dtype=np.float32 if _is_single_polars(X) else list(self._dtypes),
                 reset=reset,
                 ensure_all_finite="allow-nan" if allow_nan else True,
                 ensure_min_samples=ensure_min_samples,

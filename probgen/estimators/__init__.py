@@ -9,6 +9,7 @@ if __name__ != "probgen.estimators":
 from importlib import import_module
 
 _HOMES = {
+    "Autoencoder": "autoencoder",
     "BayesClassifier": "bayes_classifier",
     "GaussianBayes": "gaussian_bayes",
     "GaussianMixture": "gaussian_mixture",

@@ -1,0 +1,560 @@
+"""Autoencoders: plain, denoising, sparse, contractive and tied, dense and convolutional, in one class."""
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.utils.validation import check_is_fitted
+
+from probgen._validation import check_choice, check_count, check_generator, check_real
+from probgen.base import DecoderMixin, Likelihood
+from probgen.estimators.gaussian_mixture import GaussianMixture
+from probgen.importance import log_likelihood
+from probgen.likelihoods import bernoulli_log_prob, gaussian_log_prob
+from probgen.networks import (
+    MLP,
+    ConvDecoder,
+    ConvEncoder,
+    TiedMLP,
+    activation,
+    check_network,
+    uses_global_generator,
+)
+from probgen.plots._sample_grid import check_image_shape
+from probgen.training.neural_generator import NeuralGenerator
+from probgen.training.objective import Objective
+
+LOSSES = ("squared_error", "absolute_error", "bernoulli")
+CORRUPTIONS = ("gaussian", "masking", "salt_and_pepper")
+PENALTIES = ("kl_sparsity", "l1", "contractive")
+ARCHITECTURES = ("mlp", "conv")
+READ_ROWS = 8192  # rows of a block while statistics of the data are taken
+CODED_ROWS = 50_000  # rows whose codes the latent density is fitted to, at most
+LEAST_HELD_OUT = 10  # rows on which a noise can be fitted
+ROWS_A_COMPONENT = 25
+MAX_COMPONENTS = 10
+NOISE_FLOOR = 1e-6  # of the overall variance: a column that is decoded exactly still has a density
+
+
+class Autoencoder(DecoderMixin, NeuralGenerator):
+    """Autoencoder, with a density on its codes.
+
+    An encoder maps a row x to a code z = f(x) of n_components numbers, a decoder g maps it back, and both are trained
+    to make g(f(x)) like x. After that, `latent_density` is fitted to the codes and a noise to what g leaves of held-out
+    rows, which makes a generator: z from the density, x = g(z) and noise. The variants are parameters, so that one
+    grid search goes over all: a denoising autoencoder (`corruption`), which has to restore rows from damaged copies
+    [1]_; a sparse one (`penalty="kl_sparsity"` or "l1") [2]_; a contractive one [3]_; one with tied weights.
+
+    Rows are centred and divided by one overall scale inside, so that the units of X do not matter.
+
+    Parameters
+    ----------
+    n_components : int, default=16
+        Size of the code, at least 1.
+    hidden_layer_sizes : sequence of int, default=(256,)
+        Widths of the encoder's hidden layers, in the decoder reversed; () is a linear autoencoder. With
+        architecture="conv" the channels of its layers, each of which halves the height and the width.
+    activation : str, default="relu"
+        Of the hidden layers: "relu", "tanh", "logistic", "identity", "leaky_relu", "elu", "selu", "gelu", "silu" or
+        "softplus", or a class of torch.nn.
+    architecture : {"mlp", "conv"}, default="mlp"
+        Dense or convolutional networks.
+    image_shape : tuple of int, default=None
+        (height, width) or (height, width, channels) of the images in the rows, channels last, for convolutions. None
+        reads a perfect square of features as a grey image.
+    encoder, decoder : torch.nn.Module, default=None
+        Networks of your own in place of those; templates that fit copies, from (n, n_features) to (n, n_components)
+        and back. They see scaled rows.
+    tied_weights : bool, default=False
+        Whether the decoder's weights are those of the encoder transposed; for "mlp".
+    loss : {"squared_error", "absolute_error", "bernoulli"}, default="squared_error"
+        "absolute_error" gives sharper pictures; "bernoulli", the cross-entropy, is for values in [0, 1].
+    corruption : {"gaussian", "masking", "salt_and_pepper"}, default=None
+        Damage done to the rows that the encoder sees in training.
+    corruption_level : float, default=0.3
+        Standard deviation of "gaussian" noise in units of X, at least 0; share of features set to 0 by "masking", or
+        to the smallest or largest value of X by "salt_and_pepper", in [0, 1].
+    penalty : {"kl_sparsity", "l1", "contractive"}, default=None
+        Added to the loss. "kl_sparsity" is the divergence of the mean activity of each unit of a logistic code from
+        sparsity_target; "l1" the mean size of the code; "contractive" the squared Frobenius norm of the encoder's
+        Jacobian, estimated along one random direction a row.
+    penalty_weight : float, default=1e-3
+        Factor on the penalty, at least 0. The loss beside it is a mean over features, of scaled rows.
+    sparsity_target : float, default=0.05
+        Wanted mean activity of a unit, in (0, 1).
+    latent_density : generator, default=None
+        Density of the codes, cloned; None is a GaussianMixture of at most 10 components.
+    noise_fraction : float, default=0.1
+        Share of the rows kept out of the training to fit the noise on, in [0, 1); with early_stopping the rows held
+        out for that serve. With 0, or fewer than 100 rows, it is fitted on the training rows and comes out too small.
+    n_importance_samples : int, default=64
+        Draws for each row in `score_samples`, at least 2: more tighten the estimate.
+    max_iter : int, default=50
+        Epochs.
+    batch_size : int or "auto", default="auto"
+        Rows of a batch; "auto" takes 32 to 256, a hundredth of the rows.
+    learning_rate_init : float, default=1e-3
+        Learning rate at the start.
+    trainer : Trainer, default=None
+        All else of the training; None is `Trainer()`.
+    warm_start : bool, default=False
+        Whether a further fit goes on from the last one.
+    device : {"auto", "cpu", "cuda"} or str such as "cuda:1", default="auto"
+        Where to compute.
+    random_state : int, RandomState, Generator or None, default=None
+        Seeds the fit and the stream of later draws.
+    verbose : int, default=0
+        Whether to show a progress bar.
+
+    Attributes
+    ----------
+    encoder_, decoder_ : torch.nn.Module
+        The trained networks, on scaled rows.
+    latent_density_ : estimator object
+        The fitted density of codes.
+    noise_variance_ : ndarray of shape (n_features,)
+        Of the Gaussian observation model, in squared units of X; None for a Bernoulli model.
+    observation_ : {"gaussian", "bernoulli"}
+        "bernoulli" with loss="bernoulli" on rows of 0 and 1.
+    history_ : History
+        Per epoch: "loss" and its parts, validation score, learning rate, seconds.
+    n_iter_ : int
+        Epochs that were trained.
+    device_ : str
+        Where the networks are.
+
+    Notes
+    -----
+    `score_samples` estimates log p(x), p(x) = integral of p(x given z) p(z) dz, by importance sampling about the mode
+    of the posterior of z, with the same quasi-random draws for every row. On average it lies a little below;
+    `return_std=True` gives its standard error. For loss="absolute_error" and for "bernoulli" on grey values the
+    observation model is Gaussian all the same.
+
+    References
+    ----------
+    .. [1] P. Vincent et al., Extracting and composing robust features with denoising autoencoders, 2008.
+    .. [2] A. Ng, Sparse autoencoder, CS294A lecture notes, 2011.
+    .. [3] S. Rifai et al., Contractive auto-encoders: explicit invariance during feature extraction, 2011.
+
+    Examples
+    --------
+    >>> from probgen import Autoencoder
+    >>> from sklearn.datasets import load_digits
+    >>> X = load_digits().data
+    >>> model = Autoencoder(n_components=8, max_iter=5, random_state=0).fit(X)
+    >>> model.transform(X).shape, model.reconstruct(X).shape, model.sample(3).shape
+    ((1797, 8), (1797, 64), (3, 64))
+    """
+
+    _networks = ("encoder_", "decoder_")
+
+    def __init__(
+        self,
+        n_components=16,
+        *,
+        hidden_layer_sizes=(256,),
+        activation="relu",
+        architecture="mlp",
+        image_shape=None,
+        encoder=None,
+        decoder=None,
+        tied_weights=False,
+        loss="squared_error",
+        corruption=None,
+        corruption_level=0.3,
+        penalty=None,
+        penalty_weight=1e-3,
+        sparsity_target=0.05,
+        latent_density=None,
+        noise_fraction=0.1,
+        n_importance_samples=64,
+        max_iter=50,
+        batch_size="auto",
+        learning_rate_init=1e-3,
+        trainer=None,
+        warm_start=False,
+        device="auto",
+        random_state=None,
+        verbose=0,
+    ):
+        self.n_components = n_components
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.architecture = architecture
+        self.image_shape = image_shape
+        self.encoder = encoder
+        self.decoder = decoder
+        self.tied_weights = tied_weights
+        self.loss = loss
+        self.corruption = corruption
+        self.corruption_level = corruption_level
+        self.penalty = penalty
+        self.penalty_weight = penalty_weight
+        self.sparsity_target = sparsity_target
+        self.latent_density = latent_density
+        self.noise_fraction = noise_fraction
+        self.n_importance_samples = n_importance_samples
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.trainer = trainer
+        self.warm_start = warm_start
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def sample_mean(self, n_samples=1, *, random_state=None):
+        """Draw codes and return what they decode to, without the noise of the observation model.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows, at least 1.
+        random_state : int, RandomState, Generator or None, default=None
+            As in `sample`; the codes are those of `sample` with the same seed.
+
+        Returns
+        -------
+        X : ndarray or frame of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        check_count("n_samples", n_samples, low=1)
+        generator = self._stream if random_state is None else check_generator(random_state)
+        means = self._decode(self._draw_codes(n_samples, generator))
+        return self._in_container(means.astype(self._dtype, copy=False))
+
+    def score_samples(self, X, y=None, *, return_std=False):
+        """Return an estimate of the log-likelihood of each row, in nats.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows to score.
+        y : object, default=None
+            Ignored.
+        return_std : bool, default=False
+            Whether to return the standard errors of the estimates too.
+
+        Returns
+        -------
+        log_likelihood : ndarray of shape (n,)
+        std : ndarray of shape (n,)
+            With return_std=True.
+        """
+        check_is_fitted(self)
+        X = self._validate(X)
+        values, errors = self._estimate(X)
+        values = values.astype(X.dtype, copy=False)
+        return (values, errors.astype(X.dtype, copy=False)) if return_std else values
+
+    def reconstruct(self, X):
+        """Return what the codes of the rows of X decode to, of shape (n, n_features)."""
+        check_is_fitted(self)
+        X = self._validate(X)
+        return self._in_container(self._reconstruct(X).astype(X.dtype, copy=False))
+
+    def reconstruction_error(self, X):
+        """Return the loss of each row and its reconstruction, averaged over the features.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows; high errors are a sign of anomalies.
+
+        Returns
+        -------
+        error : ndarray of shape (n,)
+            In squared units of X, in units of X, or in nats, as the loss has it.
+        """
+        check_is_fitted(self)
+        X = self._validate(X)
+
+        def error(block):
+            answer = self.decoder_(self.encoder_((block - self._center()) / self._scale))
+            return _row_loss(self.loss, block, self._rescale(answer))
+
+        return self._in_blocks(X, error).astype(X.dtype, copy=False)
+
+    @property
+    def _likelihood(self):
+        is_discrete = getattr(self, "observation_", self.loss) == "bernoulli"
+        return Likelihood("estimate", "counting" if is_discrete else "lebesgue")
+
+    @property
+    def _n_features_out(self):
+        return self.n_components
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        check_count("n_components", self.n_components)
+        for width in self.hidden_layer_sizes:
+            check_count("hidden_layer_sizes", width)
+        activation(self.activation)
+        check_choice("architecture", self.architecture, ARCHITECTURES)
+        check_choice("loss", self.loss, LOSSES)
+        if self.corruption is not None:
+            check_choice("corruption", self.corruption, CORRUPTIONS)
+        most = np.inf if self.corruption == "gaussian" else 1.0
+        check_real("corruption_level", self.corruption_level, low=0.0, high=most)
+        if self.penalty is not None:
+            check_choice("penalty", self.penalty, PENALTIES)
+        check_real("penalty_weight", self.penalty_weight, low=0.0)
+        check_real("noise_fraction", self.noise_fraction, low=0.0, high=0.99)
+        check_real("sparsity_target", self.sparsity_target, low=1e-6, high=1.0 - 1e-6)
+        check_count("n_importance_samples", self.n_importance_samples, low=2)
+        for name in ("encoder", "decoder"):
+            if not (getattr(self, name) is None or isinstance(getattr(self, name), torch.nn.Module)):
+                raise ValueError(f"{name} must be a torch.nn.Module, or None; got {getattr(self, name)!r}.")
+        dense = self.architecture == "mlp" and self.encoder is None and self.decoder is None
+        if self.tied_weights and not dense:
+            raise ValueError("tied_weights=True needs architecture='mlp' and no networks of your own; leave it out.")
+
+    def _hold_out(self, rows, trainer, rng):
+        fraction = trainer.validation_fraction if trainer.early_stopping else self.noise_fraction
+        if not trainer.early_stopping and round(fraction * rows.n_rows) < LEAST_HELD_OUT:
+            return rows, None
+        return rows.split(fraction, rng)
+
+    def _build(self, rows):
+        self._take_statistics(rows)
+        d, k = rows.n_features, self.n_components
+        hidden = tuple(self.hidden_layer_sizes)
+        is_image = self.architecture == "conv" and (self.encoder is None or self.decoder is None)
+        shape = check_image_shape(self.image_shape, d) if is_image or self.image_shape is not None else None
+        dtype = next(iter(rows.batches(None, 1)))[0].dtype
+        if self.encoder is not None:
+            self.encoder_ = check_network(self.encoder, d, k, "encoder", dtype=dtype)
+        elif is_image:
+            self.encoder_ = ConvEncoder(shape, hidden, k, self.activation)
+        else:
+            self.encoder_ = MLP(d, hidden, k, self.activation)
+        if self.decoder is not None:
+            self.decoder_ = check_network(self.decoder, k, d, "decoder", dtype=dtype)
+        elif is_image:
+            self.decoder_ = ConvDecoder(k, hidden[::-1], shape, self.activation)
+        elif self.tied_weights:
+            self.decoder_ = TiedMLP(self.encoder_, self.activation)
+        else:
+            self.decoder_ = MLP(k, hidden[::-1], d, self.activation)
+        if self.penalty == "kl_sparsity":
+            self.encoder_ = torch.nn.Sequential(self.encoder_, torch.nn.Sigmoid())
+        self.encoder_.to(dtype), self.decoder_.to(dtype)
+
+    def _take_statistics(self, rows):
+        """Set centre, scale and range of the rows."""
+        total, squares, n_rows = 0.0, 0.0, 0
+        low, high, is_binary = np.inf, -np.inf, True
+        for block, *_ in rows.batches(None, READ_ROWS):
+            block = block.double()
+            if n_rows == 0:
+                origin = block.mean(0)  # far from zero, squares would lose their digits
+            total = total + (block - origin).sum(0)
+            squares += float((block - origin).square().sum())
+            n_rows += len(block)
+            low, high = min(low, float(block.min())), max(high, float(block.max()))
+            is_binary = is_binary and bool(((block == 0.0) | (block == 1.0)).all())
+        if self.loss == "bernoulli" and not (low >= 0.0 and high <= 1.0):
+            raise ValueError(
+                f"loss='bernoulli' needs values in [0, 1]; X holds {low:g} to {high:g}; scale it, or take "
+                "'squared_error'."
+            )
+        self._mean = (origin + total / n_rows).cpu().numpy()
+        shift = total / n_rows
+        variance = max(squares / n_rows - float(shift.square().sum()), 0.0) / len(self._mean)
+        self._scale = float(np.sqrt(variance)) or 1.0
+        self._range = (low, high)
+        self.observation_ = "bernoulli" if self.loss == "bernoulli" and is_binary else "gaussian"
+
+    def _make_objective(self):
+        return _Reconstruction(self)
+
+    def _finish(self, rows, held_out, generator):
+        """Fit the density of the codes, and the noise."""
+        codes = self._some_codes(rows)
+        if self.latent_density is None:
+            n_components = max(1, min(MAX_COMPONENTS, len(codes) // ROWS_A_COMPONENT))
+            density = GaussianMixture(n_components, reg_covar=1e-6 * max(float(codes.var()), 1e-12))
+        else:
+            density = clone(self.latent_density)
+        if "random_state" in density.get_params() and density.get_params()["random_state"] is None:
+            density.set_params(random_state=int(generator.integers(2**31)))
+        self.latent_density_ = density.fit(codes)
+        self._code_mean = codes.mean(axis=0)
+        covariance = np.cov(codes, rowvar=False).reshape(2 * [codes.shape[1]]) if len(codes) > 1 else np.zeros((1, 1))
+        ridge = 1e-6 * max(np.trace(covariance) / len(covariance), 1e-12)
+        self._code_precision = np.linalg.inv(covariance + ridge * np.eye(len(covariance)))
+        self.noise_variance_ = None
+        if self.observation_ == "gaussian":
+            self.noise_variance_ = self._residual_variance(rows if held_out is None else held_out)
+
+    def _some_codes(self, rows):
+        """Codes (n, k) of the rows, or of evenly spaced batches where there are many, in double precision."""
+        every = -(-rows.n_rows // CODED_ROWS)
+        codes = []
+        with torch.inference_mode():
+            for index, (block, *_) in enumerate(rows.batches(None, READ_ROWS // 8)):
+                if index % every == 0:
+                    codes.append(self.encoder_((block - self._center()) / self._scale).double().cpu().numpy())
+        return np.concatenate(codes)
+
+    def _residual_variance(self, rows):
+        """Mean square (n_features,) of what the decoder leaves, and a floor, in squared units of X."""
+        squares = 0.0
+        with torch.inference_mode():
+            for block, *_ in rows.batches(None, READ_ROWS // 8):
+                answer = self._rescale(self.decoder_(self.encoder_((block - self._center()) / self._scale)))
+                means = torch.sigmoid(answer) if self.loss == "bernoulli" else answer
+                squares = squares + (block - means).double().square().sum(0)
+        return (squares / rows.n_rows).cpu().numpy() + NOISE_FLOOR * self._scale**2
+
+    def _center(self):
+        """The centre of the rows as a tensor beside the networks."""
+        parameter = next(self.decoder_.parameters())
+        return torch.as_tensor(self._mean, dtype=parameter.dtype, device=parameter.device)
+
+    def _rescale(self, answer):
+        """The decoder's answer in units of X; logits are left as they are."""
+        return answer if self.loss == "bernoulli" else answer * self._scale + self._center()
+
+    def _transform(self, X):
+        return self._in_blocks(X, lambda block: self.encoder_((block - self._center()) / self._scale))
+
+    def _inverse_transform(self, Z):
+        return self._decode(Z)
+
+    def _decode(self, Z):
+        """Means of the rows of codes (n, k)."""
+        as_mean = torch.sigmoid if self.loss == "bernoulli" else (lambda answer: answer)
+        return self._in_blocks(Z, lambda block: as_mean(self._rescale(self.decoder_(block))))
+
+    def _reconstruct(self, X):
+        return self._decode(self._transform(X))
+
+    def _draw_codes(self, n_samples, generator):
+        return np.asarray(self.latent_density_.sample(n_samples, random_state=generator))
+
+    def _sample(self, n_samples, generator):
+        means = self._decode(self._draw_codes(n_samples, generator))
+        if self.observation_ == "bernoulli":
+            return generator.random(means.shape) < means
+        return means + np.sqrt(self.noise_variance_) * generator.standard_normal(means.shape)
+
+    def _score_samples(self, X):
+        return self._estimate(X)[0]
+
+    def _estimate(self, X):
+        """Log-likelihoods and standard errors (n,) of checked rows."""
+        prior = _CodePrior(self.latent_density_, self._code_mean, self._code_precision)
+        if self.observation_ == "bernoulli":
+            log_prob, curvature = bernoulli_log_prob, _bernoulli_curvature
+        else:
+            parameter = next(self.decoder_.parameters())
+            variance = torch.as_tensor(self.noise_variance_, dtype=parameter.dtype, device=parameter.device)
+
+            def log_prob(rows, answers):
+                return gaussian_log_prob(rows, self._mean_of(answers), variance)
+
+            def curvature(rows, answers):
+                means = self._mean_of(answers)
+                slope = means * (1.0 - means) if self.loss == "bernoulli" else torch.ones_like(means)
+                return (rows - means) / variance * slope, slope.square() / variance
+
+        def estimate(block):
+            codes = self.encoder_((block - self._center()) / self._scale)
+            values, errors = log_likelihood(
+                block,
+                codes,
+                lambda codes: self._rescale(self.decoder_(codes)),
+                log_prob,
+                curvature,
+                prior,
+                n_samples=self.n_importance_samples,
+            )
+            return torch.from_numpy(np.stack([values, errors], axis=1))
+
+        return tuple(self._in_blocks(X, estimate).T)
+
+    def _mean_of(self, answers):
+        return torch.sigmoid(answers) if self.loss == "bernoulli" else answers
+
+
+class _Reconstruction(Objective):
+    """Loss of decoded codes of damaged rows, and a penalty on the codes."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.encoder, self.decoder = model.encoder_, model.decoder_
+        self.kind, self.penalty, self.penalty_weight = model.loss, model.penalty, model.penalty_weight
+        self.corruption, self.level = model.corruption, model.corruption_level
+        self.sparsity_target = model.sparsity_target
+        self.scale, self.low, self.high = model._scale, *model._range
+        self.register_buffer("center", model._center(), persistent=False)
+        self.draws_globally = uses_global_generator(self.encoder) or uses_global_generator(self.decoder)
+
+    def loss(self, X, *_):
+        seen = (self._corrupt(X) - self.center) / self.scale
+        if self.penalty == "contractive":
+            with torch.enable_grad():
+                seen = seen.detach().requires_grad_()
+                code = self.encoder(seen)
+                penalty = self._contraction(seen, code)
+        else:
+            code = self.encoder(seen)
+            penalty = self._penalize(code)
+        target = X if self.kind == "bernoulli" else (X - self.center) / self.scale
+        reconstruction = _row_loss(self.kind, target, self.decoder(code)).mean()
+        if penalty is None:
+            return reconstruction
+        return reconstruction + self.penalty_weight * penalty, {
+            "reconstruction": reconstruction.detach(),
+            "penalty": penalty.detach(),
+        }
+
+    def _corrupt(self, X):
+        if self.corruption is None or not self.training:
+            return X
+        if self.corruption == "gaussian":
+            noise = torch.empty_like(X).normal_(generator=self.noise)
+            return X + self.level * noise
+        chosen = torch.empty_like(X).uniform_(generator=self.noise) < self.level
+        if self.corruption == "masking":
+            return X.masked_fill(chosen, 0.0)
+        is_high = torch.empty_like(X).uniform_(generator=self.noise) < 0.5
+        return torch.where(chosen, torch.where(is_high, self.high, self.low).to(X.dtype), X)
+
+    def _penalize(self, code):
+        """Penalty on codes (n, k), or None."""
+        if self.penalty == "l1":
+            return code.abs().sum(1).mean()
+        if self.penalty == "kl_sparsity":
+            target, active = self.sparsity_target, code.mean(0).clamp(1e-6, 1.0 - 1e-6)
+            inactive = (1.0 - target) * torch.log((1.0 - target) / (1.0 - active))
+            return (target * torch.log(target / active) + inactive).sum()
+        return None
+
+    def _contraction(self, seen, code):
+        """An unbiased estimate of the mean squared Frobenius norm of the Jacobian of the code."""
+        direction = torch.empty_like(code).normal_(generator=self.noise)
+        (slope,) = torch.autograd.grad((code * direction).sum(), seen, create_graph=True)
+        return slope.square().sum(1).mean()
+
+
+class _CodePrior:
+    """The density of codes, and a Gaussian near it."""
+
+    def __init__(self, density, mean, precision):
+        self.score_samples, self.mean, self.precision = density.score_samples, mean, precision
+
+
+def _row_loss(kind, X, answer):
+    """Loss (n,) of rows (n, d) and the decoder's answer, averaged over the features."""
+    if kind == "squared_error":
+        return (X - answer).square().mean(1)
+    if kind == "absolute_error":
+        return (X - answer).abs().mean(1)
+    return torch.nn.functional.binary_cross_entropy_with_logits(answer, X, reduction="none").mean(1)
+
+
+def _bernoulli_curvature(X, logits):
+    """Gradient of the log-probability by the logits, and its expected negative second derivative."""
+    p = torch.sigmoid(logits)
+    return X - p, p * (1.0 - p)

@@ -1,0 +1,108 @@
+"""The state of an unfinished fit on disk."""
+
+import hashlib
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from probgen._archive import read_archive, write_archive
+
+KIND = "checkpoint"
+HASHED_ROWS = 1024
+# What may change between a fit and its continuation, because it does not change the weights.
+FREE = ("device", "verbose", "trainer__callbacks", "trainer__checkpoint", "trainer__checkpoint_interval")
+
+
+class CheckpointFile:
+    """Where a fit of this estimator on these rows keeps its state.
+
+    Parameters
+    ----------
+    folder : path
+        Made if it does not exist.
+    estimator : estimator object
+    arrays : sequence
+        What is fitted: rows and perhaps labels.
+
+    Raises
+    ------
+    ValueError
+        If the folder cannot be written to.
+    """
+
+    def __init__(self, folder, estimator, arrays):
+        folder = Path(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(
+                f"checkpoint must be a folder that can be made; got {str(folder)!r} ({error.strerror})."
+            ) from error
+        if not os.access(folder, os.W_OK):
+            raise ValueError(f"checkpoint must be a folder that can be written to; got {str(folder)!r}.")
+        self.name = type(estimator).__name__
+        self.fingerprint = fingerprint(estimator, arrays)
+        self.path = folder / f"{self.name}-{self.fingerprint[:16]}.checkpoint"
+
+    def load(self):
+        """Return the state of an earlier fit, or None if there is none."""
+        if not self.path.exists():
+            return None
+        value = read_archive(self.path, kind=KIND)
+        if not isinstance(value, dict) or value.get("fingerprint") != self.fingerprint:
+            owner = value.get("name") if isinstance(value, dict) else None
+            raise ValueError(
+                f"{str(self.path)!r} is the checkpoint of another fit, of {owner or 'an unknown model'}; delete it or "
+                "name another folder."
+            )
+        return value["state"]
+
+    def save(self, state):
+        """Write a state; a disk that cannot take it costs a warning, and the last state there stays."""
+        try:
+            write_archive(self.path, {"fingerprint": self.fingerprint, "name": self.name, "state": state}, kind=KIND)
+        except OSError as error:
+            warnings.warn(
+                f"The checkpoint {str(self.path)!r} could not be written ({error.strerror or error}); training goes "
+                "on, and resumes from the last one written if it is killed.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+
+def fingerprint(estimator, arrays):
+    """A hash of the class, the parameters and the data of a fit, as hexadecimal digits."""
+    digest = hashlib.sha256(type(estimator).__qualname__.encode())
+    for name, value in sorted(estimator.get_params(deep=True).items()):
+        if name not in FREE:
+            digest.update(f"{name}=".encode())
+            _hash_parameter(digest, value)
+    for array in arrays:
+        _hash_data(digest, array)
+    return digest.hexdigest()
+
+
+def _hash_parameter(digest, value):
+    if isinstance(value, torch.nn.Module):
+        digest.update(repr(value).encode())
+        for tensor in value.state_dict().values():
+            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    elif isinstance(value, np.ndarray):
+        digest.update(value.tobytes())
+    elif isinstance(value, None | bool | int | float | str | tuple | list | os.PathLike):
+        digest.update(repr(value).encode())
+    else:  # nested estimators give their own parameters; the repr of others may hold an address
+        digest.update(type(value).__qualname__.encode())
+
+
+def _hash_data(digest, data):
+    """Add shape, type and evenly spaced rows of an array; of other sources, the kind alone."""
+    if not isinstance(data, np.ndarray):
+        digest.update(type(data).__qualname__.encode())
+        return
+    digest.update(f"{data.shape}{data.dtype}".encode())
+    chosen = np.unique(np.linspace(0, len(data) - 1, HASHED_ROWS).astype(np.int64))
+    digest.update(np.ascontiguousarray(data[chosen]).tobytes())

@@ -1,0 +1,391 @@
+"""The one loop that trains every neural generator."""
+
+import copy
+import math
+import time
+import warnings
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+
+from probgen.training.distributed import Ranks
+from probgen.training.history import History
+from probgen.training.randomness import global_generator
+from probgen.training.updates import GraphedUpdate, Update
+
+CHECK_EVERY = 32  # updates between looks at the loss on a GPU, for each look waits for the device
+KEEP_EVERY = 512  # batches between copies of good weights within an epoch
+SEEDS = ("start", "shuffle", "noise", "held_out", "finish")
+
+
+class Training:
+    """A training that can be stopped anywhere and goes on as if it had not been.
+
+    Parameters
+    ----------
+    objective : Objective
+        Already on the device.
+    trainer : Trainer
+    learning_rate : float
+    batch_size : int
+        Rows of a batch, in each process.
+    seeds : dict
+        Of `draw_seeds`.
+    device : str
+    ranks : Ranks, optional
+
+    Attributes
+    ----------
+    epoch, batch : int
+        Complete epochs, and batches of the present one.
+    history : History
+        One record for each complete epoch.
+    """
+
+    def __init__(self, objective, trainer, *, learning_rate, batch_size, seeds, device="cpu", ranks=None):
+        self.objective, self.trainer, self.device = objective, trainer, device
+        self.learning_rate, self.batch_size, self.seeds = learning_rate, batch_size, seeds
+        self.ranks = Ranks() if ranks is None else ranks
+        self.epoch = self.batch = self.n_steps = self.n_stale = 0
+        self.history = History()
+        self.best_score, self.best_weights = -math.inf, None
+        self.is_finished = False
+        self.schedulers = []
+        self.sums = {}
+        self.noise = torch.Generator(device).manual_seed((seeds["noise"] + self.ranks.rank) % 2**63)
+        self.global_state = {}
+        objective.noise = self.noise
+        averaged = trainer.ema_decay is not None
+        self.averages = {p: p.detach().clone() for p in objective.parameters()} if averaged else {}
+        self.updates = self._make_updates()
+        self.good = None
+
+    def begin(self, n_epochs, n_batches, *, schedule):
+        """Start the learning rate on its way through n_epochs of n_batches; schedule None keeps it where it starts."""
+        self.is_finished, self.n_stale = False, 0
+        self.n_epochs = self.epoch + n_epochs
+        for update in self.updates:
+            rate = self.learning_rate * update.phase.optimizer.get("lr", 1.0)
+            for group in update.optimizer.param_groups:
+                group.pop("initial_lr", None)
+                _set_rate(group, rate)
+        self.schedulers = self._make_schedulers(n_epochs * n_batches, schedule)
+
+    def run(self, rows, held_out=None, *, events=None, save=None):
+        """Train to the end that `begin` set, or until something stops it.
+
+        Parameters
+        ----------
+        rows : Rows
+        held_out : Rows, optional
+            Rows for early stopping.
+        events : FitEvents, optional
+        save : callable, optional
+            Called with `state()` when checkpoint_interval has passed, and at the end.
+        """
+        self.good = self.state()
+        self.saved_at = time.monotonic()
+        self.objective.train()
+        try:
+            while self.epoch < self.n_epochs and not self.is_finished:
+                self._run_epoch(rows, held_out, events, save)
+            if not self._weights_are_finite():
+                raise _DivergenceError("a weight")
+        except KeyboardInterrupt:
+            warnings.warn(
+                f"Training was interrupted in epoch {self.epoch + 1}; the model is usable as it is.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        except _DivergenceError as error:
+            self._fall_back(str(error))
+        else:
+            self.is_finished = True
+            if save is not None:
+                save(self.state())
+        finally:
+            self.good = None
+            self.objective.eval()
+
+    def finish(self):
+        """Put the weights that the model is to have into the objective: the best, the averaged or the last."""
+        with torch.no_grad():
+            if self.trainer.early_stopping and self.best_weights is not None:
+                self.objective.load_state_dict(self.best_weights)
+            else:
+                for parameter, average in self.averages.items():
+                    parameter.copy_(average)
+
+    def state(self):
+        """Everything that a training needs to go on, as a nest of plain values and CPU tensors."""
+        return _on_cpu(
+            {
+                "weights": self.objective.state_dict(),
+                "averages": list(self.averages.values()),
+                "optimizers": [update.optimizer.state_dict() for update in self.updates],
+                "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
+                "best_weights": self.best_weights,
+                "noise": self.noise.get_state(),
+                "global_state": self.global_state,
+                "seeds": self.seeds,
+                "history": self.history.records,
+                "sums": self.sums,
+                **{name: getattr(self, name) for name in _COUNTS},
+            }
+        )
+
+    def load_state(self, state):
+        """Go back, or on, to a `state()`."""
+        state = copy.deepcopy(state)
+        self.objective.load_state_dict(state["weights"])
+        for mine, its in zip(self.averages.values(), state["averages"]):
+            mine.copy_(its)
+        for update, its in zip(self.updates, state["optimizers"]):
+            update.optimizer.load_state_dict(its)
+            for group in update.optimizer.param_groups:
+                if isinstance(group["lr"], torch.Tensor):
+                    group["lr"] = group["lr"].to(self.device)
+        for scheduler, its in zip(self.schedulers, state["schedulers"]):
+            scheduler.load_state_dict(its)
+        self.noise.set_state(state["noise"])
+        self.best_weights = _to_device(state["best_weights"], self.device)
+        self.global_state, self.seeds, self.sums = state["global_state"], state["seeds"], state["sums"]
+        self.history.records[:] = state["history"]
+        for name in _COUNTS:
+            setattr(self, name, state[name])
+
+    def _make_updates(self):
+        phases = self.objective.phases()
+        losses = [phase.loss for phase in phases]
+        if self.ranks.world_size > 1:
+            runner = torch.nn.parallel.DistributedDataParallel(
+                _Runner(self.objective, phases),
+                device_ids=None if self.device == "cpu" else [self.device],
+                find_unused_parameters=len(phases) > 1,
+            )
+            losses = [_Indexed(runner, index) for index in range(len(phases))]
+        if self.trainer.compile:
+            backend = {"backend": self.trainer.compile} if isinstance(self.trainer.compile, str) else {}
+            losses = [torch.compile(loss, **backend) for loss in losses]
+        graphs = self.device != "cpu" and self.trainer.cuda_graph and self.ranks.world_size == 1
+        graphs = graphs and not self.objective.draws_globally
+        maker, extra = (GraphedUpdate, {"noise": self.noise}) if graphs else (Update, {})
+        only = len(phases) == 1 or self.ranks.world_size > 1  # DistributedDataParallel waits for every gradient
+        return [
+            maker(phase, loss, self.trainer, self.learning_rate, self.device, self.averages, only=only, **extra)
+            for phase, loss in zip(phases, losses)
+        ]
+
+    def _make_schedulers(self, n_steps, schedule):
+        optimizers, lr = [update.optimizer for update in self.updates], torch.optim.lr_scheduler
+        if schedule == "cosine":
+            return [lr.CosineAnnealingLR(optimizer, n_steps) for optimizer in optimizers]
+        if schedule == "one_cycle":
+            rates = [float(optimizer.param_groups[0]["lr"]) for optimizer in optimizers]
+            return [
+                lr.OneCycleLR(optimizer, rate, total_steps=n_steps + 1, cycle_momentum=False)
+                for optimizer, rate in zip(optimizers, rates)
+            ]
+        if schedule == "plateau":
+            patience = max(1, self.trainer.n_iter_no_change // 2)
+            settings = {"mode": "max", "patience": patience, "threshold": self.trainer.tol, "threshold_mode": "abs"}
+            return [lr.ReduceLROnPlateau(optimizer, **settings) for optimizer in optimizers]
+        return []
+
+    def _run_epoch(self, rows, held_out, events, save):
+        """One epoch, or what is left of it."""
+        start = time.perf_counter()
+        ranks = self.ranks
+        if events is not None:
+            events.epoch_begin(self.epoch)
+        rng = np.random.default_rng([self.seeds["shuffle"], self.epoch])
+        n_batches = rows.n_batches(self.batch_size, ranks.world_size)
+        each_batch = self.schedulers and self.trainer.schedule != "plateau"
+        interval = self.trainer.checkpoint_interval
+        batches = rows.batches(rng, self.batch_size, start=self.batch, rank=ranks.rank, world_size=ranks.world_size)
+        for batch in batches:
+            is_last = self.batch + 1 == n_batches
+            share = 1.0 if ranks.world_size == 1 or not is_last else self._share(rows, batch)
+            if self.objective.draws_globally:
+                with global_generator(self.device, self.seeds["noise"], self.global_state):
+                    self._step(batch, share)
+            else:
+                self._step(batch, share)
+            self.batch += 1
+            self.n_steps += 1
+            if each_batch:
+                for scheduler in self.schedulers:
+                    scheduler.step()
+            if not is_last:
+                if self.n_steps % KEEP_EVERY == 0:
+                    self._keep_good()
+                if save is not None and time.monotonic() - self.saved_at >= interval:
+                    self._save(save)
+        self._end_epoch(held_out, time.perf_counter() - start)
+        self._keep_good()
+        if save is not None and time.monotonic() - self.saved_at >= interval:
+            self._save(save)
+        if events is not None and ranks.agree(bool(events.epoch_end(self.epoch - 1))):
+            self.is_finished = True
+
+    def _step(self, batch, share):
+        n_rows = len(batch[0])
+        for update in self.updates:
+            if update.phase.every == 1 or self.n_steps % update.phase.every == 0:
+                loss, terms = update(batch, share)
+                self._record(update.phase.name, loss, n_rows, check=True)
+                for name, term in terms.items():
+                    self._record(name, term.detach(), n_rows, check=False)
+
+    def _record(self, name, value, n_rows, *, check):
+        """Add a loss to the sums of the epoch, and look whether it is finite."""
+        if self.device == "cpu":
+            value = value.item() if self.ranks.world_size == 1 or not check else self.ranks.agree(value.item())
+            if check and not math.isfinite(value):
+                raise _DivergenceError(f"{name} became {value}")
+        total, count = self.sums.get(name, (0.0, 0))
+        self.sums[name] = (total + n_rows * value, count + n_rows)
+        if check and self.device != "cpu" and self.n_steps % CHECK_EVERY == 0:
+            total = self.ranks.agree(float(self.sums[name][0]))
+            if not math.isfinite(total):
+                raise _DivergenceError(f"{name} became {total}")
+
+    def _share(self, rows, batch):
+        """Factor on this process's loss of an uneven last batch, whose gradients are averaged over processes."""
+        n_last = (rows.n_rows - 1) % (self.batch_size * self.ranks.world_size) + 1
+        return len(batch[0]) * self.ranks.world_size / n_last
+
+    def _end_epoch(self, held_out, seconds):
+        """Append the record of the epoch, and judge whether it was of use."""
+        losses = {name: float(total) / max(count, 1) for name, (total, count) in self.sums.items()}
+        for name, value in losses.items():
+            if not math.isfinite(value):
+                raise _DivergenceError(f"{name} became {value}")
+        record = {"epoch": self.epoch + 1, **losses}
+        if held_out is not None:
+            record["validation_score"] = self._validate(held_out)
+        record["learning_rate"] = float(self.updates[0].optimizer.param_groups[0]["lr"])
+        record["seconds"] = seconds
+        if self.trainer.schedule == "plateau":
+            for scheduler in self.schedulers:
+                scheduler.step(record.get("validation_score", -losses[self.updates[0].phase.name]))
+        self.history.append(record)
+        self.epoch, self.batch, self.sums = self.epoch + 1, 0, {}
+
+    def _validate(self, held_out):
+        """Score and judge the weights that the model would have, under noise that is always the same."""
+        weights = copy.deepcopy(self.objective.state_dict()) if self.averages else None
+        with torch.no_grad():
+            for parameter, average in self.averages.items():
+                parameter.copy_(average)
+        self.objective.eval()
+        self.objective.noise = torch.Generator(self.device).manual_seed(self.seeds["held_out"])
+        try:
+            with torch.no_grad():
+                score = float(self.objective.validation_score(held_out.batches(None, self.batch_size)))
+            self._judge(score)
+        finally:
+            self.objective.noise = self.noise
+            self.objective.train()
+            if weights is not None:
+                self.objective.load_state_dict(weights)
+        return score
+
+    def _judge(self, score):
+        """Keep the present weights if they are the best so far; stop when there were none for long."""
+        if math.isnan(score):
+            raise _DivergenceError("the validation score became nan")
+        if score >= self.best_score + self.trainer.tol:
+            self.best_score, self.n_stale = score, 0
+            self.best_weights = copy.deepcopy(dict(self.objective.state_dict()))
+        else:
+            self.n_stale += 1
+        if self.n_stale >= self.trainer.n_iter_no_change:
+            self.is_finished = True
+
+    def _save(self, save):
+        save(self.state())
+        self.saved_at = time.monotonic()
+
+    def _weights_are_finite(self):
+        with torch.no_grad():
+            finite = all(torch.isfinite(p).all().item() for p in self.objective.parameters())
+        return not self.ranks.agree(not finite)
+
+    def _keep_good(self):
+        """Remember the present state, if it is any good."""
+        if not self._weights_are_finite():
+            raise _DivergenceError("a weight stopped being finite")
+        self.good = self.state()
+
+    def _fall_back(self, what):
+        where = f"epoch {self.epoch + 1}, batch {self.batch + 1}"
+        self.load_state(self.good)
+        warnings.warn(
+            f"Training stopped in {where}, where {what}; the weights of epoch {self.epoch + 1}, batch "
+            f"{self.batch + 1} were put back. Lower learning_rate_init (now {self.learning_rate:g}), set "
+            "max_grad_norm in the trainer, or scale the data.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+
+
+_COUNTS = ("epoch", "batch", "n_steps", "n_stale", "best_score", "is_finished", "n_epochs")
+
+
+def draw_seeds(generator):
+    """A seed for each kind of randomness in a training, as a dict of int."""
+    return dict(zip(SEEDS, generator.integers(2**63, size=len(SEEDS)).tolist()))
+
+
+class _DivergenceError(Exception):
+    """A loss, a score or a weight is no longer a finite number."""
+
+
+class _Runner(torch.nn.Module):
+    """The losses of an objective behind one forward, as DistributedDataParallel wants it."""
+
+    def __init__(self, objective, phases):
+        super().__init__()
+        self.objective = objective
+        self.losses = [phase.loss for phase in phases]
+
+    def forward(self, index, *batch):
+        return self.losses[index](*batch)
+
+
+class _Indexed:
+    """One loss of a runner."""
+
+    def __init__(self, runner, index):
+        self.runner, self.index = runner, index
+
+    def __call__(self, *batch):
+        return self.runner(self.index, *batch)
+
+
+def _set_rate(group, rate):
+    if isinstance(group["lr"], torch.Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate
+
+
+def _on_cpu(value):
+    """A copy of a nest with its tensors on the CPU."""
+    return _map_tensors(value, lambda tensor: tensor.detach().to("cpu", copy=True))
+
+
+def _to_device(value, device):
+    return _map_tensors(value, lambda tensor: tensor.to(device))
+
+
+def _map_tensors(value, change):
+    if isinstance(value, torch.Tensor):
+        return change(value)
+    if isinstance(value, dict):
+        return {key: _map_tensors(entry, change) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_map_tensors(entry, change) for entry in value)
+    return value

@@ -1,0 +1,62 @@
+"""Torch's global generator, lent to what can draw from no other, and given back as it was."""
+
+import contextlib
+import threading
+
+import torch
+
+_GLOBAL_GENERATOR = threading.RLock()  # torch's generator is one for all threads
+
+
+@contextlib.contextmanager
+def global_generator(device, seed=None, state=None):
+    """Run the body with torch's global generator in a state of our own; one thread at a time.
+
+    Parameters
+    ----------
+    device : str
+        "cpu", or a CUDA device whose generator is lent too.
+    seed : int, optional
+        Starts the state afresh.
+    state : dict, optional
+        A state by the kind of device, filled in by an earlier call; it is replaced by the one that the body leaves.
+
+    Notes
+    -----
+    `torch.random.fork_rng` does not keep other threads out.
+    """
+    devices = ["cpu"] if device == "cpu" else ["cpu", device]
+    with _GLOBAL_GENERATOR:
+        before = [_get_state(name) for name in devices]
+        try:
+            for name in devices:
+                if state:
+                    _set_state(name, state[name])
+                elif seed is not None:
+                    _seed(name, seed)
+            yield
+            if state is not None:
+                state.update({name: _get_state(name) for name in devices})
+        finally:
+            for name, old in zip(devices, before):
+                _set_state(name, old)
+
+
+def _get_state(device):
+    return torch.get_rng_state() if device == "cpu" else torch.cuda.get_rng_state(device)
+
+
+def _set_state(device, state):
+    if device == "cpu":
+        torch.set_rng_state(state)
+    else:
+        torch.cuda.set_rng_state(state, device)
+
+
+def _seed(device, seed):
+    """Seed one generator; torch.manual_seed would seed those of every device."""
+    if device == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)

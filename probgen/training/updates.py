@@ -1,0 +1,166 @@
+"""One update: a loss, its gradient and a step of an optimiser, on a batch of rows."""
+
+import contextlib
+import inspect
+import warnings
+
+import torch
+
+from probgen.training.trainer import OPTIMIZERS
+
+WARM_UP = 3  # updates before one is captured, so that every buffer is there
+SGD_MOMENTUM = 0.9
+
+
+class Update:
+    """What a phase does with a batch.
+
+    Parameters
+    ----------
+    phase : Phase
+    loss : callable
+        The phase's loss, perhaps compiled or run under DistributedDataParallel.
+    trainer : Trainer
+    learning_rate : float
+    device : str
+    averages : dict
+        Moving averages of parameters, which an update keeps; empty without them.
+    only : bool
+        Whether there is no other phase; else a gradient is taken for the phase's own parameters alone.
+    """
+
+    def __init__(self, phase, loss, trainer, learning_rate, device, averages, *, only):
+        self.phase, self.loss, self.trainer = phase, loss, trainer
+        self.parameters = [parameter for parameter in phase.parameters if parameter.requires_grad]
+        self.kind = torch.device(device).type
+        self.optimizer = make_optimizer(phase, self.parameters, trainer, learning_rate, self.kind)
+        self.averages = [averages[parameter] for parameter in self.parameters] if averages else []
+        self.inputs = None if only else self.parameters
+        self.n_parts = 1
+        self.graph = None
+        self.n_updates = 0
+
+    def __call__(self, batch, share=1.0):
+        """Move the parameters; return the mean loss of the batch and further terms, as tensors.
+
+        share is the factor that makes the mean of the processes' gradients that of all their rows.
+        """
+        while True:
+            try:
+                return self._apply(batch, share)
+            except torch.OutOfMemoryError:
+                if self.n_parts >= len(batch[0]):
+                    raise
+                self.n_parts *= 2
+                message = (
+                    f"The device has too little memory for batches of {len(batch[0])} rows; the same gradient is "
+                    f"now added up over {self.n_parts} parts. Lower batch_size to do without."
+                )
+            # Outside of the handler, which keeps the frames and so the tensors of the failed try alive.
+            self._free()
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+    def _apply(self, batch, share):
+        for parameter in self.parameters:
+            parameter.grad = None
+        if self.n_parts == 1:
+            loss, terms = self._backward(batch, share)
+        else:
+            loss, terms = self._accumulate(batch, share)
+        if self.trainer.max_grad_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.trainer.max_grad_norm)
+        self.optimizer.step()
+        if self.averages:
+            torch._foreach_lerp_(self.averages, self.parameters, 1.0 - self.trainer.ema_decay)
+        return loss, terms
+
+    def _backward(self, batch, share):
+        """Add the gradient of a batch; return its loss and terms."""
+        if self.trainer.precision == "bf16":
+            with torch.autocast(self.kind, torch.bfloat16):
+                answer = self.loss(*batch)
+        else:
+            answer = self.loss(*batch)
+        loss, terms = answer if isinstance(answer, tuple) else (answer, {})
+        (loss if share == 1.0 else share * loss).backward(inputs=self.inputs)
+        return loss.detach(), terms
+
+    def _accumulate(self, batch, share):
+        """The same over parts of the batch, each with its share of the rows."""
+        n_rows, total, sums = len(batch[0]), 0.0, {}
+        for part in zip(*(tensor.tensor_split(self.n_parts) for tensor in batch)):
+            if len(part[0]):
+                weight = len(part[0]) / n_rows
+                loss, terms = self._backward(part, share * weight)
+                total = total + weight * loss
+                sums = {name: sums.get(name, 0.0) + weight * term.detach() for name, term in terms.items()}
+        return total, sums
+
+    def _free(self):
+        for parameter in self.parameters:
+            parameter.grad = None
+        if self.kind == "cuda":
+            torch.cuda.empty_cache()
+
+
+class GraphedUpdate(Update):
+    """An update that is captured in a CUDA graph once it has run a few times, for batches of the first one's shape."""
+
+    def __init__(self, *args, noise, **settings):
+        super().__init__(*args, **settings)
+        self.noise = noise
+        self.stream = torch.cuda.Stream()
+
+    def __call__(self, batch, share=1.0):
+        if self.graph is None and self.n_updates >= WARM_UP and self.n_parts == 1:
+            self._capture(batch)
+        self.n_updates += 1
+        if self.graph and all(mine.shape == its.shape for mine, its in zip(self.inputs_of_graph, batch)):
+            for mine, its in zip(self.inputs_of_graph, batch):
+                mine.copy_(its)
+            self.graph.replay()
+            loss, terms = self.answer
+            return loss.clone(), {name: term.clone() for name, term in terms.items()}
+        with self._aside() if self.graph is None else contextlib.nullcontext():
+            return super().__call__(batch, share)
+
+    @contextlib.contextmanager
+    def _aside(self):
+        """Run on the stream on which the capture will be made, as CUDA asks of warming up."""
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
+            yield
+        torch.cuda.current_stream().wait_stream(self.stream)
+
+    def _capture(self, batch):
+        self.inputs_of_graph = tuple(tensor.clone() for tensor in batch)
+        graph = torch.cuda.CUDAGraph()
+        graph.register_generator_state(self.noise)
+        for parameter in self.parameters:
+            parameter.grad = None
+        try:
+            with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
+                self.answer = self._apply(self.inputs_of_graph, 1.0)
+            self.graph = graph
+        except RuntimeError:  # an operation that waits for the device, such as a branch on a value
+            self.graph = False
+            self._free()
+
+
+def make_optimizer(phase, parameters, trainer, learning_rate, kind):
+    """The optimiser of a phase; fused where torch has it so, and ready for capture on CUDA."""
+    name = trainer.optimizer
+    known = isinstance(name, str)
+    maker = getattr(torch.optim, OPTIMIZERS[name]) if known else name
+    options = {"weight_decay": trainer.weight_decay} if trainer.weight_decay or known else {}
+    options.update(phase.optimizer)
+    options["lr"] = learning_rate * options.get("lr", 1.0)
+    takes = inspect.signature(maker).parameters
+    if name == "sgd":
+        options.setdefault("momentum", SGD_MOMENTUM)
+    if "fused" in takes and (known or maker.__module__.startswith("torch.optim")):
+        options.setdefault("fused", maker.__name__ in {"Adam", "AdamW", "SGD", "Adagrad"})
+    if kind == "cuda" and "capturable" in takes:
+        options["capturable"] = True
+        options["lr"] = torch.tensor(options["lr"], device="cuda")
+    return maker(parameters, **{key: value for key, value in options.items() if key in takes})
