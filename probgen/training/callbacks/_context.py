@@ -1,0 +1,154 @@
+"""Calls of the hooks of callbacks, and callback support where scikit-learn is too old to have its own.
+
+The names and their meaning are those of `sklearn.callback`, of which this is what a single estimator needs.
+"""
+
+import copy
+import functools
+import inspect
+import uuid
+from contextlib import ExitStack
+from datetime import UTC, datetime
+
+HOOKS = ("setup", "teardown", "on_fit_task_begin", "on_fit_task_end")
+ARGUMENTS = ("X", "y", "metadata", "fitted_estimator")
+
+
+def call_hooks(callbacks, hook, estimator, context, *, X=None, y=None, metadata=None, reconstruction_attributes=None):
+    """Call a hook of each callback; return whether one of them answered yes.
+
+    Each hook gets those of ARGUMENTS that its signature names as keyword-only; they may be given as functions without
+    arguments, which are called once, and only where a hook asks for the value.
+    """
+
+    @functools.cache
+    def value(name):
+        if name == "fitted_estimator":
+            return _as_if_fitted(estimator, _called(reconstruction_attributes))
+        return _called({"X": X, "y": y, "metadata": metadata}[name])
+
+    stop = False
+    for callback in callbacks:
+        method = getattr(callback, hook)
+        names = [p.name for p in inspect.signature(method).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        for name in names:
+            if name not in ARGUMENTS:
+                raise TypeError(
+                    f"{hook} of {type(callback).__name__} has the keyword {name!r}; a hook can ask for "
+                    f"{', '.join(ARGUMENTS)}."
+                )
+        stop |= bool(method(estimator, context, **{name: value(name) for name in names}))
+    return stop
+
+
+class CallbackContext:
+    """A task of a fit: the fit itself or one of its epochs.
+
+    Attributes
+    ----------
+    task_name : str
+        "fit" or "epoch".
+    task_id : int
+        Number of the task among those of its parent, from 0.
+    max_subtasks : int or None
+        Largest number of tasks within this one; None if it is not known.
+    sequential_subtasks : bool
+        Whether the subtasks are numbered from 0 without a gap.
+    parent : CallbackContext or None
+        The task around this one.
+    estimator_name : str
+        Name of the class of the estimator.
+    root_uuid : UUID
+        What tells this fit from others.
+    init_time : datetime
+        When the task began.
+    source_estimator_name, source_task_name : None
+        There are no tasks of meta-estimators here.
+    """
+
+    source_estimator_name = source_task_name = None
+
+    def __init__(self, callbacks, estimator_name, task_name, task_id, max_subtasks, sequential_subtasks, parent=None):
+        self._callbacks = callbacks
+        self.estimator_name, self.task_name, self.task_id = estimator_name, task_name, task_id
+        self.max_subtasks, self.sequential_subtasks = max_subtasks, sequential_subtasks
+        self.parent = parent
+        self.root_uuid = uuid.uuid4() if parent is None else parent.root_uuid
+        self.init_time = datetime.now(UTC)
+
+    def __repr__(self):
+        return f"CallbackContext({self.estimator_name}, {self.task_name}, {self.task_id})"
+
+    def subcontext(self, task_name="", task_id=None, max_subtasks=0, sequential_subtasks=True):
+        """Return the context of a task within this one."""
+        return CallbackContext(
+            self._callbacks, self.estimator_name, task_name, task_id, max_subtasks, sequential_subtasks, parent=self
+        )
+
+    def call_on_fit_task_begin(self, *, estimator, **lazy):
+        """Tell the callbacks that this task begins."""
+        call_hooks(self._callbacks, "on_fit_task_begin", estimator, self, **lazy)
+        return self
+
+    def call_on_fit_task_end(self, *, estimator, **lazy):
+        """Tell the callbacks that this task ended; return whether one of them asks to stop."""
+        return call_hooks(self._callbacks, "on_fit_task_end", estimator, self, **lazy)
+
+
+class CallbackSupportMixin:
+    """Mixin of estimators that report to callbacks."""
+
+    def set_callbacks(self, *callbacks):
+        """Set the callbacks of later fits, in place of former ones.
+
+        Parameters
+        ----------
+        *callbacks : callback objects
+            With the methods `setup`, `teardown`, `on_fit_task_begin` and `on_fit_task_end`.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        TypeError
+            If an object lacks one of the methods, or is a class.
+        """
+        for callback in callbacks:
+            if isinstance(callback, type) or not all(hasattr(callback, hook) for hook in HOOKS):
+                raise TypeError(f"callbacks must be instances with the methods {', '.join(HOOKS)}; got {callback!r}.")
+        self._skl_callbacks = list(callbacks)
+        return self
+
+    def _init_callback_context(self, task_name="fit", task_id=0, max_subtasks=0, sequential_subtasks=True):
+        """Return the context of a fit whose callbacks are set up."""
+        callbacks = getattr(self, "_skl_callbacks", [])
+        name = type(self).__name__
+        context = CallbackContext(callbacks, name, task_name, task_id, max_subtasks, sequential_subtasks)
+        self._callback_fit_ctx, self._skl_callbacks_to_teardown = context, []
+        for callback in callbacks:
+            self._skl_callbacks_to_teardown.append(callback)
+            callback.setup(estimator=self, context=context)
+        return context
+
+
+def tear_down_callbacks(estimator):
+    """Tear down what `_init_callback_context` set up, each callback even if another one fails."""
+    context = estimator.__dict__.pop("_callback_fit_ctx", None)
+    with ExitStack() as stack:
+        for callback in estimator.__dict__.pop("_skl_callbacks_to_teardown", []):
+            stack.callback(callback.teardown, estimator=estimator, context=context)
+
+
+def _called(value):
+    return value() if callable(value) else value
+
+
+def _as_if_fitted(estimator, attributes):
+    """A shallow copy of estimator with these attributes, None without any."""
+    if attributes is None:
+        return None
+    fitted = copy.copy(estimator)
+    vars(fitted).update(attributes)
+    return fitted
