@@ -105,8 +105,6 @@ class History:
             return NotImplemented
         return all(_same_record(mine, its) for mine, its in zip_longest(self.records, other.records, fillvalue={}))
 
-    __hash__ = None
-
     def __repr__(self):
         if not self.records:
             return "History(no epochs)"

@@ -1,7 +1,10 @@
 """Callbacks, in the protocol of scikit-learn 1.9, and the events that fits tell them."""
 
 from probgen.training.callbacks._base import Callback
+from probgen.training.callbacks._checkpoint import Checkpoint
 from probgen.training.callbacks._events import CallbackSupport, FitEvents
 from probgen.training.callbacks._progress import ProgressBar
+from probgen.training.callbacks._sample_history import SampleHistory
+from probgen.training.callbacks._tensorboard import TensorBoard
 
-__all__ = ["Callback", "CallbackSupport", "FitEvents", "ProgressBar"]
+__all__ = ["Callback", "CallbackSupport", "Checkpoint", "FitEvents", "ProgressBar", "SampleHistory", "TensorBoard"]

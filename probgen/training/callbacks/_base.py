@@ -1,5 +1,8 @@
 """What the shipped callbacks share."""
 
+import os
+import tempfile
+
 from sklearn.base import BaseEstimator
 
 
@@ -9,7 +12,7 @@ class Callback(BaseEstimator):
     A subclass overrides the hooks it needs, and may name any of the keyword-only arguments `X`, `y` and
     `fitted_estimator` in those of tasks. Its parameters are those of its constructor, as in every estimator, so that
     `clone` gives a fresh one. One callback can serve several fits at a time: what belongs to one fit is kept under its
-    context.
+    context. The fitted estimator is made only where `is_due` says that a callback has a use for it.
 
     Examples
     --------
@@ -73,13 +76,29 @@ class Callback(BaseEstimator):
             True asks for the end of the fit.
         """
 
+    def is_due(self, estimator, context):
+        """Whether the callback has a use for the fitted estimator at the end of a task.
+
+        Parameters
+        ----------
+        estimator : estimator object
+            The estimator being fitted.
+        context : CallbackContext
+            The task.
+
+        Returns
+        -------
+        due : bool
+        """
+        return True
+
     def __getstate__(self):
         state = super().__getstate__()
         return {name: value for name, value in state.items() if name != "_live"}
 
     def _keep(self, context, value):
         """Keep what belongs to a fit while it lasts."""
-        vars(self).setdefault("_live", {})[id(context)] = value
+        self.__dict__.setdefault("_live", {})[id(context)] = value
 
     def _kept(self, context):
         """What was kept for the fit that this task belongs to, None without any."""
@@ -100,10 +119,24 @@ def is_epoch(context):
 
 def last_record(estimator):
     """The record of the epoch that ended last, empty where an estimator keeps no history."""
-    history = getattr(estimator, "history_", ())
-    return history[-1] if len(history) else {}
+    history = getattr(estimator, "history_", None)
+    return history[-1] if history else {}
 
 
 def epoch_number(estimator, context):
     """Number of the epoch that ended, from 1: the one in the history, or else by its place in the fit."""
     return last_record(estimator).get("epoch", context.task_id + 1)
+
+
+def check_folder(name, folder):
+    """Make the folder if it is missing, and raise unless files can be written there."""
+    if not isinstance(folder, str | os.PathLike):
+        raise ValueError(f"{name} must be the path of a folder; got {folder!r}.")
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=os.fspath(folder)):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"{name} must be a folder that can be written to; got {os.fspath(folder)!r}: {error.strerror}."
+        ) from error

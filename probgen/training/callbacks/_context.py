@@ -14,6 +14,11 @@ HOOKS = ("setup", "teardown", "on_fit_task_begin", "on_fit_task_end")
 ARGUMENTS = ("X", "y", "metadata", "fitted_estimator")
 
 
+def keywords(hook):
+    """Names of the keyword-only arguments of a hook."""
+    return [p.name for p in inspect.signature(hook).parameters.values() if p.kind is p.KEYWORD_ONLY]
+
+
 def call_hooks(callbacks, hook, estimator, context, *, X=None, y=None, metadata=None, reconstruction_attributes=None):
     """Call a hook of each callback; return whether one of them answered yes.
 
@@ -30,7 +35,7 @@ def call_hooks(callbacks, hook, estimator, context, *, X=None, y=None, metadata=
     stop = False
     for callback in callbacks:
         method = getattr(callback, hook)
-        names = [p.name for p in inspect.signature(method).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        names = keywords(method)
         for name in names:
             if name not in ARGUMENTS:
                 raise TypeError(

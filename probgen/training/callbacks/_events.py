@@ -3,7 +3,7 @@
 import functools
 from contextlib import ExitStack
 
-from probgen.training.callbacks._context import call_hooks
+from probgen.training.callbacks._context import call_hooks, keywords
 
 try:
     from sklearn.callback import CallbackSupportMixin as CallbackSupport
@@ -36,8 +36,8 @@ class FitEvents:
     X, y : object, default=None
         What the caller passed to `fit`.
     fitted_attributes : callable, default=None
-        Returns, as a dict, the attributes that the estimator would have if the fit stopped now; called only where a
-        callback asks for the fitted estimator.
+        Returns, as a dict, the attributes that the estimator would have if the fit stopped after this epoch; called
+        only where a callback asks for the fitted estimator. At the end of the fit the estimator itself is to be fitted.
 
     Examples
     --------
@@ -110,7 +110,18 @@ class FitEvents:
 
     def _end(self, context):
         """Tell the callbacks that a task ended; return whether one of them asks to stop."""
-        attributes = None if self._fitted_attributes is None else functools.cache(self._fitted_attributes)
-        state = self._data | {"reconstruction_attributes": attributes}
+        state = self._data | {"reconstruction_attributes": self._attributes(context)}
         stop = context.call_on_fit_task_end(estimator=self._estimator, **state)
         return call_hooks(self._callbacks, "on_fit_task_end", self._estimator, context, **state) or stop
+
+    def _attributes(self, context):
+        """What makes the fitted estimator at the end of a task, None where nobody has a use for it."""
+        callbacks = [*getattr(self._estimator, "_skl_callbacks", ()), *self._callbacks]
+        if self._fitted_attributes is None or not any(self._is_due(callback, context) for callback in callbacks):
+            return None
+        return dict if context is self._fit else functools.cache(self._fitted_attributes)
+
+    def _is_due(self, callback, context):
+        if "fitted_estimator" not in keywords(callback.on_fit_task_end):
+            return False
+        return not hasattr(callback, "is_due") or callback.is_due(self._estimator, context)

@@ -70,7 +70,7 @@ def _bar_class():
     if shell is not None and "IPKernelApp" in shell.config:
         from tqdm import notebook
 
-        if notebook.IProgress is not None:
+        if getattr(notebook, "IProgress", None) is not None:  # ipywidgets
             return notebook.tqdm
     from tqdm import tqdm
 

@@ -1,0 +1,194 @@
+"""Draws of a model as it learns."""
+
+import math
+from numbers import Integral
+from pathlib import Path
+
+import numpy as np
+
+from probgen._files import check_output, written_whole
+from probgen._validation import check_count, check_real
+from probgen.training.callbacks._base import Callback, epoch_number, is_epoch
+
+INCHES = 4.0  # of the longer side of a frame
+
+
+class SampleHistory(Callback):
+    """Draw from the model every few epochs, always from the same seed, and keep the draws.
+
+    It serves every generator that tells its epochs. The draws leave the fit's own stream alone. They are those of the
+    last fit; a fit that goes on from an earlier one, such as `partial_fit`, adds to what was kept.
+
+    Parameters
+    ----------
+    every : int, default=1
+        Epochs from one set of draws to the next, at least 1.
+    n_samples : int, default=25
+        Number of draws in a set, at least 1.
+    random_state : int, default=0
+        Seed of every set, so that pictures change by what was learned alone.
+
+    Attributes
+    ----------
+    epochs_ : ndarray of shape (n_sets,)
+        Numbers of the epochs after which the draws were made, from 1.
+    samples_ : ndarray of shape (n_sets, n_samples, n_features)
+        The draws.
+
+    Raises
+    ------
+    TypeError
+        At the beginning of a fit, if the estimator cannot sample.
+    ValueError
+        At the beginning of a fit, if a parameter is out of range.
+
+    Examples
+    --------
+    >>> from probgen.training import SampleHistory
+    >>> SampleHistory(every=5, n_samples=16)
+    SampleHistory(every=5, n_samples=16)
+    """
+
+    def __init__(self, every=1, n_samples=25, random_state=0):
+        self.every = every
+        self.n_samples = n_samples
+        self.random_state = random_state
+
+    @property
+    def epochs_(self):
+        return np.array([epoch for epoch, _ in self._sets()])
+
+    @property
+    def samples_(self):
+        return np.stack([draws for _, draws in self._sets()])
+
+    def setup(self, estimator, context):
+        """Check the parameters and the estimator."""
+        check_count("every", self.every)
+        check_count("n_samples", self.n_samples)
+        if not isinstance(self.random_state, Integral):
+            raise ValueError(f"random_state must be an integer, one seed for all draws; got {self.random_state!r}.")
+        if not hasattr(estimator, "sample"):
+            raise TypeError(f"SampleHistory needs an estimator that can sample; got {estimator!r}.")
+
+    def is_due(self, estimator, context):
+        """Whether the task is an epoch after which to draw."""
+        return is_epoch(context) and epoch_number(estimator, context) % self.every == 0
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+        """Draw, if it is due."""
+        if fitted_estimator is None or not self.is_due(estimator, context):
+            return
+        epoch = epoch_number(estimator, context)
+        draws = np.asarray(fitted_estimator.sample(self.n_samples, random_state=int(self.random_state)))
+        kept = self._kept(context.parent)
+        if kept is None:
+            former = vars(self).get("_drawn", [])
+            kept = list(former) if former and former[-1][0] < epoch and former[-1][1].shape == draws.shape else []
+            self._keep(context.parent, kept)
+        kept.append((epoch, draws))
+        self._drawn = kept
+
+    def teardown(self, estimator, context):
+        """Forget the fit, not the draws."""
+        self._drop(context)
+
+    def plot(self, *, image_shape=None, value_range=None, ax=None, **imshow_params):
+        """Draw the sets below each other, one row of the grid for each.
+
+        Parameters
+        ----------
+        image_shape : tuple of int, default=None
+            Shape of an image, as in SampleGridDisplay; rows of a table are stacked into a heat map.
+        value_range : tuple (low, high), default=None
+            Values drawn black and white; None takes the extremes of all draws.
+        ax : matplotlib Axes, default=None
+            Axes to draw on; None makes a new figure.
+        **imshow_params : dict
+            Passed to matplotlib's `imshow`.
+
+        Returns
+        -------
+        display : SampleGridDisplay
+        """
+        from probgen.plots import SampleGridDisplay
+
+        samples = self.samples_
+        display = SampleGridDisplay(
+            samples.reshape(-1, samples.shape[-1]),
+            image_shape=image_shape,
+            n_cols=samples.shape[1],
+            row_labels=[f"epoch {epoch}" for epoch in self.epochs_],
+            value_range=value_range,
+        )
+        return display.plot(ax=ax, **imshow_params)
+
+    def save_gif(self, path, *, image_shape=None, duration=0.25, value_range=None, **imshow_params):
+        """Write an animated picture with a frame for each set of draws.
+
+        The file takes its place when it is whole.
+
+        Parameters
+        ----------
+        path : str or path
+            Name of the file, ending in .gif, in a folder that exists.
+        image_shape : tuple of int, default=None
+            Shape of an image, as in SampleGridDisplay.
+        duration : float, default=0.25
+            Seconds that a frame is shown, at least 0.02.
+        value_range : tuple (low, high), default=None
+            Values drawn black and white; None takes the extremes of all draws, so that all frames share one scale.
+        **imshow_params : dict
+            Passed to matplotlib's `imshow`.
+
+        Returns
+        -------
+        path : Path
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If the name or the duration is not as above, or the shape does not fit.
+        """
+        path = Path(path)
+        check_output(path, (".gif",))
+        check_real("duration", duration, low=0.02)
+        try:
+            from PIL import Image
+        except ImportError as error:
+            raise ImportError(
+                "SampleHistory.save_gif needs matplotlib; install it with `pip install 'probgen[plot]'`."
+            ) from error
+        frames = [Image.fromarray(frame) for frame in self._frames(image_shape, value_range, imshow_params)]
+        first, *others = frames
+        with written_whole(path) as beside:
+            first.save(beside, save_all=True, append_images=others, duration=round(1000 * duration), loop=0)
+        return path
+
+    def _frames(self, image_shape, value_range, imshow_params):
+        """Pictures of the sets in one size and scale, as uint8 arrays of shape (height, width, 3)."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        from probgen.plots import SampleGridDisplay
+
+        if value_range is None:
+            value_range = np.nanmin(self.samples_), np.nanmax(self.samples_)
+        n_cols = math.ceil(math.sqrt(self.samples_.shape[1]))
+        for epoch, draws in self._sets():
+            figure = Figure(figsize=(INCHES, INCHES), layout="constrained")
+            canvas = FigureCanvasAgg(figure)
+            display = SampleGridDisplay(draws, image_shape=image_shape, n_cols=n_cols, value_range=value_range)
+            display.plot(figure.subplots(), **imshow_params).ax_.set_title(f"epoch {epoch}")
+            canvas.draw()
+            yield np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
+
+    def _sets(self):
+        """The draws with their epochs, as a list of pairs."""
+        if not vars(self).get("_drawn"):
+            raise AttributeError(
+                "SampleHistory has no draws yet; set it on a generator, fit that, and look at this object."
+            )
+        return self._drawn
