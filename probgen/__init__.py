@@ -12,6 +12,7 @@ _HOMES = {
     "Autoencoder": "probgen.estimators",
     "BayesClassifier": "probgen.estimators",
     "Dequantizer": "probgen.preprocessing",
+    "FileFormatError": "probgen.persistence",
     "GaussianBayes": "probgen.estimators",
     "GaussianMixture": "probgen.estimators",
     "GenerativePipeline": "probgen.pipeline",
@@ -20,8 +21,10 @@ _HOMES = {
     "RowBlocks": "probgen.row_blocks",
     "Trainer": "probgen.training",
     "get_likelihood": "probgen.base",
+    "load": "probgen.persistence",
     "log_abs_det_jacobian": "probgen.pipeline",
     "make_generative_pipeline": "probgen.pipeline",
+    "save": "probgen.persistence",
 }
 _SUBMODULES = ("base", "datasets", "estimators", "pipeline", "plots", "preprocessing", "training")
 

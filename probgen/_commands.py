@@ -16,14 +16,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from probgen import __version__, _files, estimators
+from probgen import __version__, _files, estimators, persistence
 from probgen._validation import check_count
+from probgen._writing import written_whole
 
 FAILURES = (ValueError, TypeError, OSError, ImportError, ArithmeticError, RuntimeError, MemoryError)
 BAD_INPUT, INTERRUPTED = 2, 130
 FILE_WIDTH = 120  # of the table where no terminal sets a width
 MODELS = {re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower(): name for name in estimators.__all__}
-MODEL_WARNING = "A saved model runs code when it is opened: open only files that you trust."
 
 
 class Program(click.Group):
@@ -130,7 +130,7 @@ def compare(data, output, max_rows, key, target, image_shape, random_state):
         progress.update(task, description="Done")
     if all(result.model is None for result in results):
         raise ValueError(f"no generator could be fitted to {data!r}. {results[0].name}: {results[0].notes[0]}")
-    with _files.written_whole(output) as beside:
+    with written_whole(output) as beside:
         beside.write_text(render_report(loaded, results, random_state=random_state), encoding="utf-8")
     _print_results(loaded, rank(results))
     click.echo(f"Report: {output}")
@@ -142,7 +142,7 @@ def compare(data, output, max_rows, key, target, image_shape, random_state):
 @click.option(
     "--param", "-p", "params", multiple=True, metavar="NAME=VALUE", help="Parameter of the generator; repeat."
 )
-@click.option("--output", "-o", type=FILE, default="model.joblib", show_default=True, help="The fitted model.")
+@click.option("--output", "-o", type=FILE, default="model.probgen", show_default=True, help="The fitted model.")
 @click.option("--target", metavar="COLUMN", help="Column that holds the classes, by name or index.")
 @key_option
 @seed_option
@@ -155,7 +155,7 @@ def fit(data, model, params, output, target, key, random_state):
     """
     from sklearn.base import is_classifier
 
-    _files.check_output(output, (".joblib",))
+    _files.check_output(output, (_files.MODEL_FORMAT,))
     generator = _build(model, params, random_state)
     if is_classifier(generator) and target is None:
         raise ValueError(f"{model} learns classes; name the column that holds them with --target.")
@@ -163,12 +163,12 @@ def fit(data, model, params, output, target, key, random_state):
     start = time.perf_counter()
     generator.fit(table.X, table.y)
     seconds = time.perf_counter() - start
-    _files.save_model(output, generator)
+    persistence.save(generator, output)
     rows, width = table.X.shape
     click.echo(f"Fitted {generator} to {rows:,} rows of {width:,} columns in {seconds:.2f} s. Saved: {output}")
 
 
-@program.command(epilog=MODEL_WARNING)
+@program.command()
 @click.argument("model", type=FILE)
 @click.option("-n", "--n-samples", type=int, default=100, show_default=True, help="Rows to draw.")
 @click.option("--class", "label", metavar="LABEL", help="Draw rows of this class only.")
@@ -199,7 +199,7 @@ def sample(model, n_samples, label, given, labels, output, random_state):
     _files.write_table(output, X, y, names=getattr(generator, "feature_names_in_", None))
 
 
-@program.command(epilog=MODEL_WARNING)
+@program.command()
 @click.argument("model", type=FILE)
 @click.argument("data", type=FILE)
 @click.option("--per-row", is_flag=True, help="Print the score of each row instead of their mean.")

@@ -1,11 +1,7 @@
-"""Tables and fitted models on disk: read with one clear sentence where they are not what they should be.
-
-Files are written beside their place and renamed, so that an interrupted command leaves no half of one.
-"""
+"""Tables and fitted models on disk: read with one clear sentence where they are not what they should be."""
 
 import contextlib
 import csv
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +9,10 @@ from pathlib import Path
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from probgen import persistence
+from probgen._writing import written_whole
+
+MODEL_FORMAT = ".probgen"
 FORMATS = (".npy", ".npz", ".csv", ".parquet")
 MISSING = frozenset({"", "na", "nan", "null", "none", "?"})
 
@@ -43,17 +43,6 @@ def check_output(path, formats):
         raise ValueError(f"the output must be a file; got the folder {str(path)!r}.")
     if path.suffix.lower() == ".parquet":
         _pandas(path)
-
-
-@contextlib.contextmanager
-def written_whole(path):
-    """Yield the path of a file beside path that takes its place if nothing is raised, and is removed otherwise."""
-    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        yield beside
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def read_table(path, *, key=None, target=None, columns=None):
@@ -143,27 +132,14 @@ def write_table(path, X, y=None, *, names=None):
             (frame if y is None else frame.assign(y=y)).to_parquet(beside, index=False)
 
 
-def save_model(path, model):
-    """Write a fitted model with joblib."""
-    import joblib
-
-    with written_whole(path) as beside:
-        joblib.dump(model, beside)
-
-
 def load_model(path):
-    """Read a fitted generator that joblib wrote. This runs code from the file."""
-    import joblib
-
-    if not path.is_file():
-        raise FileNotFoundError(f"{str(path)!r} does not exist; give a model that `probgen fit` saved.")
-    try:
-        model = joblib.load(path)
-    except Exception as error:  # whatever a foreign file makes pickle do
+    """Return the fitted generator that a file holds."""
+    if path.suffix.lower() in {".joblib", ".pkl", ".pickle"}:
         raise ValueError(
-            f"{str(path)!r} is not a model that this version can open ({type(error).__name__}: {first_line(error)}); "
-            "give one that `probgen fit` saved."
-        ) from error
+            f"{str(path)!r} may run code when it is opened, so only {MODEL_FORMAT} files are read; open it in Python and "
+            "write it again with `probgen.save`."
+        )
+    model = persistence.load(path)
     if not (hasattr(model, "sample") and hasattr(model, "score_samples")):
         raise ValueError(
             f"{str(path)!r} must hold a generator, which can sample and score; got a {type(model).__name__}."

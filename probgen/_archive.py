@@ -1,0 +1,169 @@
+"""One value in one file: a zip of JSON and safetensors, which holds no code.
+
+`probgen.json` tells the versions and the structure, `arrays.safetensors` the numbers; both are stored as they are, and
+the comment of the zip is the SHA-256 of the two.
+"""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import os
+import sys
+import zipfile
+from pathlib import Path
+
+import safetensors.numpy
+
+from probgen import __version__
+from probgen._codec import FileFormatError, decode, encode
+from probgen._writing import written_whole
+
+FORMAT = 1
+MIGRATIONS = {}  # older format: a function from its header and arrays to those of the next
+DOCUMENT, ARRAYS = "probgen.json", "arrays.safetensors"
+LIBRARIES = {"numpy": "numpy", "sklearn": "scikit-learn", "torch": "torch"}
+
+
+def write_archive(path, value, *, kind):
+    """Write a value beside path and rename it to path.
+
+    Parameters
+    ----------
+    path : str or path
+    value : object
+        What `probgen._codec.encode` takes.
+    kind : str
+        What the file is, such as "estimator"; readers ask for it.
+
+    Raises
+    ------
+    ValueError
+        If there is something in value that cannot be stored; path is not touched.
+    OSError
+        If the file cannot be written; what was at path stays.
+    """
+    document, arrays = encode(value, type(value).__name__)
+    header = {
+        "format": FORMAT,
+        "kind": kind,
+        "versions": {"probgen": __version__} | _versions(),
+        "class": f"{type(value).__module__}:{type(value).__qualname__}",
+        "feature_names": _feature_names(value),
+        "value": document,
+    }
+    text = json.dumps(header, allow_nan=False).encode("ascii")
+    content = safetensors.numpy.save(arrays)
+    with written_whole(Path(path)) as beside, zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as archive:
+        for name, member in ((DOCUMENT, text), (ARRAYS, content)):
+            archive.writestr(zipfile.ZipInfo(name), member)  # with no time, so that equal values make equal files
+        archive.comment = _digest(text, content)
+
+
+def read_archive(path, *, kind, device="cpu", trusted=()):
+    """Return the value that `write_archive` wrote.
+
+    Parameters
+    ----------
+    path : str or path
+    kind : str
+        What the file must be.
+    device : str, default="cpu"
+        Where tensors go that were on a GPU.
+    trusted : sequence of classes and functions
+        What the file may name besides probgen's, scikit-learn's and torch's own.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is anything else, damaged, or names what is not trusted. Nothing of it is run, and memory stays
+        within a small multiple of its size.
+    """
+    with open(path, "rb") as file:
+        with _refusing(path, "is not a file that probgen wrote"):
+            archive = zipfile.ZipFile(file)
+            text = _read(archive, DOCUMENT, os.fstat(file.fileno()).st_size)
+            header = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+            writer, version = header["versions"]["probgen"], header["format"]
+        _check_header(path, header, writer, version, kind)
+        with _refusing(path, "is damaged"):
+            content = _read(archive, ARRAYS, os.fstat(file.fileno()).st_size)
+            if sorted(archive.namelist()) != sorted((DOCUMENT, ARRAYS)):
+                raise FileFormatError(f"it must hold {DOCUMENT} and {ARRAYS} alone")
+            if archive.comment != _digest(text, content):
+                raise FileFormatError("its content does not have the checksum that it was written with")
+            arrays = safetensors.numpy.load(content)
+    del text, content
+    with _refusing(path, "cannot be opened"):
+        for old in range(version, FORMAT):
+            header, arrays = MIGRATIONS[old](header, arrays)
+        return decode(header["value"], arrays, device=device, trusted=trusted)
+
+
+def _check_header(path, header, writer, version, kind):
+    """Raise if a file is of another version or kind."""
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise FileFormatError(f"{str(path)!r} is damaged: its format must be a number, got {version!r}.")
+    if version > FORMAT:
+        raise FileFormatError(
+            f"{str(path)!r} was written by probgen {writer} in format {version}, but probgen {__version__} reads "
+            f"formats up to {FORMAT}; upgrade probgen."
+        )
+    if any(old not in MIGRATIONS for old in range(version, FORMAT)):
+        raise FileFormatError(
+            f"{str(path)!r} was written by probgen {writer} in format {version}, which probgen {__version__} no longer "
+            f"reads; fit the model again, or open it with probgen {writer} and pickle it."
+        )
+    if header.get("kind") != kind:
+        raise FileFormatError(f"{str(path)!r} must hold a file of kind {kind!r}; got {header.get('kind')!r}.")
+
+
+def _read(archive, name, file_size):
+    """The bytes of a member, if it is stored as it is and fits into the file."""
+    members = [member for member in archive.infolist() if member.filename == name]
+    if len(members) != 1:
+        raise FileFormatError(f"it must hold one {name}; got {len(members)}")
+    (member,) = members
+    if member.compress_type != zipfile.ZIP_STORED or not member.compress_size == member.file_size <= file_size:
+        raise FileFormatError(f"{name} must be stored without compression")
+    return archive.read(member)
+
+
+@contextlib.contextmanager
+def _refusing(path, verdict):
+    """Turn whatever a foreign or damaged file leads to into one sentence."""
+    try:
+        yield
+    except (MemoryError, ImportError, Warning):
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise FileFormatError(f"{str(path)!r} {verdict}: {reason}.") from error
+
+
+def _digest(text, content):
+    digest = hashlib.sha256(text)
+    digest.update(content)
+    return digest.hexdigest().encode("ascii")
+
+
+def _unique(pairs):
+    """An object of JSON, which must name each key once."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise FileFormatError("it names a key of its JSON twice")
+    return found
+
+
+def _no_constant(name):
+    raise FileFormatError(f"its JSON holds {name}")
+
+
+def _versions():
+    """Versions of the libraries that are in use, by the name of their distribution."""
+    return {name: importlib.metadata.version(name) for module, name in LIBRARIES.items() if module in sys.modules}
+
+
+def _feature_names(value):
+    names = getattr(value, "feature_names_in_", None)
+    return None if names is None else list(map(str, names))

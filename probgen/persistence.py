@@ -1,0 +1,140 @@
+"""Models in files that hold no code: `save` and `load`."""
+
+import inspect
+import os
+import types
+from pathlib import Path
+
+from probgen._archive import read_archive, write_archive
+from probgen._codec import FileFormatError
+from probgen.training.devices import resolve_device
+
+__all__ = ["FileFormatError", "load", "save"]
+
+KIND = "estimator"
+
+
+def save(estimator, path):
+    """Write an estimator to a file.
+
+    The file is a zip of JSON and safetensors: numbers, text and the names of classes, and nothing that could run. It
+    keeps everything that pickle keeps: parameters, fitted attributes, the streams of random draws, and what
+    `partial_fit` goes on from.
+
+    Parameters
+    ----------
+    estimator : estimator object
+        A generator, or any other scikit-learn estimator, pipeline or search, fitted or not.
+    path : str or path
+        File to write, such as "model.probgen". It is written beside and renamed, so that a failure leaves the file
+        that was there.
+
+    Raises
+    ------
+    ValueError
+        If estimator is none, or holds what cannot be stored, such as a lambda or an open file; the sentence names the
+        attribute.
+    OSError
+        If the file cannot be written.
+
+    See Also
+    --------
+    load : Read the file.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib, probgen
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.probgen"
+    >>> model = probgen.GaussianMixture(random_state=0).fit([[0.0], [1.0], [3.0]])
+    >>> probgen.save(model, path)
+    >>> bool(probgen.load(path).score([[2.0]]) == model.score([[2.0]]))
+    True
+    """
+    if isinstance(estimator, type) or not hasattr(estimator, "get_params"):
+        raise ValueError(f"estimator must be an estimator object, such as GaussianMixture(); got {estimator!r}.")
+    path = _check_path(path)
+    if path.is_dir() or not path.parent.is_dir():
+        raise ValueError(f"path must be a file in a folder that exists; got {str(path)!r}.")
+    try:
+        write_archive(path, estimator, kind=KIND)
+    except OSError as error:
+        raise type(error)(
+            f"{str(path)!r} could not be written ({error.strerror or error}); name a file in a folder with room that you "
+            "may write to."
+        ) from error
+
+
+def load(path, device="auto", trusted=()):
+    """Return the estimator that `save` wrote, without running anything from the file.
+
+    Parameters
+    ----------
+    path : str or path
+    device : {"auto", "cpu", "cuda"} or str such as "cuda:1", default="auto"
+        Where networks go; "auto" is where they were, or the CPU if that is not here.
+    trusted : sequence of classes and functions, default=()
+        What the file may name besides the classes of probgen, the estimators of scikit-learn and the modules of torch:
+        networks and steps of one's own.
+
+    Returns
+    -------
+    estimator : estimator object
+        Scores and draws as the one that was saved would have.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is damaged, was written by something else or by a newer probgen, or names what is not trusted.
+    ValueError
+        If device is unknown or not here.
+    OSError
+        If there is no such file, or it cannot be read.
+
+    Warns
+    -----
+    sklearn.exceptions.InconsistentVersionWarning
+        If a step of scikit-learn's was saved under another version of it, as with pickle.
+
+    See Also
+    --------
+    save : Write the file.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib, probgen
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.probgen"
+    >>> probgen.save(probgen.GaussianMixture(n_components=2), path)
+    >>> probgen.load(path)
+    GaussianMixture(n_components=2)
+    """
+    path = _check_path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{str(path)!r} does not exist; give a file that `probgen.save` wrote.")
+    if device != "auto":
+        resolve_device(device)
+    for thing in trusted:
+        if not isinstance(thing, type | types.FunctionType | types.BuiltinFunctionType):
+            raise ValueError(f"trusted must be a sequence of classes and functions; got {thing!r} in it.")
+    estimator = read_archive(path, kind=KIND, device=device, trusted=trusted)
+    missing = _missing_parameters(estimator)
+    if missing is None:
+        raise FileFormatError(f"{str(path)!r} must hold an estimator; got {type(estimator).__name__}.")
+    if missing:
+        raise FileFormatError(
+            f"{str(path)!r} lacks the parameter {missing[0]} of {type(estimator).__name__}; save it anew."
+        )
+    return estimator
+
+
+def _check_path(path):
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"path must be the path of a file; got {path!r}.")
+    return Path(path)
+
+
+def _missing_parameters(estimator):
+    """Parameters of the constructor that an estimator has no attribute for; None for what is no estimator."""
+    if isinstance(estimator, type) or not hasattr(estimator, "get_params"):
+        return None
+    names = inspect.signature(type(estimator)).parameters
+    return [name for name in names if not hasattr(estimator, name)]
