@@ -1,7 +1,5 @@
 """What a fit reports of its epochs."""
 
-from itertools import zip_longest
-
 LEADING = ("epoch",)
 TRAILING = ("validation_score", "learning_rate", "seconds")
 
@@ -103,7 +101,7 @@ class History:
     def __eq__(self, other):
         if not isinstance(other, History):
             return NotImplemented
-        return all(_same_record(mine, its) for mine, its in zip_longest(self.records, other.records, fillvalue={}))
+        return len(self) == len(other) and all(map(_same_record, self.records, other.records))
 
     def __repr__(self):
         if not self.records:
