@@ -1,0 +1,396 @@
+"""Rows for training, in batches of tensors: held on the device where they fit, else read while they are used."""
+
+import mmap
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, TensorDataset
+
+from probgen.row_blocks import RowBlocks
+from probgen.training.streams import (
+    ArraySource,
+    BlockSource,
+    Buffer,
+    Column,
+    DatasetSource,
+    as_blocks,
+    as_row,
+    check_finite,
+    filled_buffers,
+    is_iterable_dataset,
+    one_ahead,
+)
+
+MIB = 2**20
+LARGEST_BUFFER = 256 * MIB
+ORDERED_BUFFER = 8 * MIB  # without shuffling a large buffer has no use
+LEAST_BATCHES = 4  # of a buffer
+LARGEST_CHUNK, CHUNKS_OF_A_BUFFER = MIB // 2, 64
+MASK_ROWS = 10**6  # rows held out are drawn so many at a time
+COPIED_BYTES = 64 * MIB  # of a copy to a device, at a time
+# Of these dtypes rows stay as they are, being no larger than half of a float; each batch is converted.
+SMALL = {np.dtype(name): getattr(torch, name) for name in ("bool", "uint8", "int8", "int16", "float16")}
+
+
+def open_rows(*arrays, device="cpu", dtype=torch.float32, memory_budget=None):
+    """Return the Rows of X, and of further arrays beside it.
+
+    Parameters
+    ----------
+    *arrays : X, then ndarrays of shape (n,) or (n, k)
+        X is a real ndarray of shape (n, d) that was checked, perhaps a memory map; a RowBlocks; or a torch data set,
+        whose items are rows, pictures (which are flattened), or tuples that start with one. Further arrays, such as
+        labels, go with an ndarray only; integers become int64 tensors.
+    device : str, default="cpu"
+        Where batches are wanted.
+    dtype : torch.dtype, default=torch.float32
+        Of floating batches.
+    memory_budget : int, default=None
+        Bytes of the device that rows may take. None stands for a quarter of the machine's memory, or half of what is
+        free on a GPU. Rows that exceed it are streamed: read a buffer at a time, the next one in a background thread
+        while one is in use, in about half of the budget and at most 512 MiB. A contiguous array in memory of the right
+        dtype costs nothing on a CPU; blocks and data sets without a length are always streamed.
+
+    Returns
+    -------
+    rows : Rows
+
+    Raises
+    ------
+    ValueError
+        If there are no rows, rows of unequal width, arrays of unequal length, or numbers in blocks and data sets that
+        are not finite; while reading, if blocks are no longer those of the first pass.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from probgen.training.rows import open_rows
+    >>> rows = open_rows(np.arange(10.0).reshape(5, 2))
+    >>> [len(batch) for (batch,) in rows.batches(np.random.default_rng(0), 2)]
+    [2, 2, 1]
+    """
+    X, *further = arrays
+    device = torch.device(device)
+    budget = default_budget(device) if memory_budget is None else memory_budget
+    if isinstance(X, TensorDataset):
+        X = as_row(X.tensors[0]).reshape(len(X), -1)
+        check_finite(X)
+    if isinstance(X, np.ndarray):
+        return _open_arrays([X, *further], device, dtype, budget)
+    if further:
+        raise ValueError(f"arrays beside X, such as labels, need X as an array; got X of {type(X).__name__}.")
+    source = _open_source(X, dtype)
+    rows = StreamedRows(source, device, min(budget // 4, LARGEST_BUFFER))
+    if isinstance(source, DatasetSource) and source.n_rows * source.columns[0].n_bytes <= budget:
+        return rows.held()
+    return rows
+
+
+def float_dtype(X):
+    """Return numpy's float64 for an ndarray, RowBlocks or torch data set of such numbers, and float32 for any other."""
+    if isinstance(X, TensorDataset):
+        dtype = as_row(X.tensors[0][:0]).dtype
+    elif isinstance(X, Dataset):
+        item = next(iter(X), None) if is_iterable_dataset(X) else X[0] if len(X) else None
+        dtype = np.dtype(np.float32) if item is None else as_row(item).dtype
+    elif isinstance(X, RowBlocks):
+        blocks = X.blocks() if callable(X.blocks) else X.blocks
+        dtype = next((array.dtype for array in map(np.asarray, blocks) if len(array)), np.dtype(np.float32))
+    else:
+        dtype = np.asarray(X).dtype
+    return np.float64 if dtype.kind == "f" and dtype.itemsize >= 8 else np.float32
+
+
+def default_budget(device):
+    """Bytes that rows may take: a quarter of the machine's memory, or half of what is free on a GPU.
+
+    On a CPU it does not depend on what else runs, so that a fit that is resumed takes the same way.
+    """
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] // 2
+    return _machine_memory() // 4
+
+
+class Rows:
+    """Rows that a training reads epoch after epoch.
+
+    Attributes
+    ----------
+    n_rows, n_features : int
+    dtype : torch.dtype
+        Of floating batches.
+    is_streamed : bool
+        Whether the rows are read while they are used.
+    """
+
+    is_streamed = False
+
+    def n_batches(self, batch_size, world_size=1):
+        """Return the number of batches of an epoch."""
+        return -(-self.n_rows // (batch_size * world_size))
+
+    def batches(self, rng, batch_size, *, start=0, rank=0, world_size=1) -> Iterator[tuple[torch.Tensor, ...]]:
+        """Return an iterator over the batches of an epoch, tuples of tensors on the device.
+
+        Parameters
+        ----------
+        rng : numpy Generator or None
+            Shuffles; drawn from at once. None keeps the order, and may give views of the data: do not write to them.
+        batch_size : int
+            Rows of a batch, in each process; the last batch may be smaller.
+        start : int, default=0
+            Batches to skip; the others are those of a whole epoch.
+        rank, world_size : int, default=0 and 1
+            This process among those that share each batch of batch_size * world_size rows. Its share is contiguous, the
+            first ones take one row more where a last batch cannot be shared evenly, and it may be empty.
+        """
+        raise NotImplementedError
+
+    def split(self, fraction, rng):
+        """Return the rows to train on, and the others: a fraction drawn by rng, at least one row on either side."""
+        if self.n_rows < 2:
+            raise ValueError(f"X must hold at least 2 rows, for some to be held out; got {self.n_rows}.")
+        n_out = min(max(round(fraction * self.n_rows), 1), self.n_rows - 1)
+        mask = _draw_mask(self.n_rows, n_out, rng)
+        return self._take(~mask), self._take(mask)
+
+
+class HeldRows(Rows):
+    """Rows that are on the device whole.
+
+    Parameters
+    ----------
+    tensors : sequence of Tensor of shape (n, ...)
+    dtypes : sequence of torch.dtype
+        What they become in batches.
+    index : int64 Tensor, optional
+        Which of their rows these are.
+    """
+
+    def __init__(self, tensors, dtypes, index=None):
+        self.tensors, self.dtypes, self.index = tensors, dtypes, index
+        self.n_rows = len(tensors[0]) if index is None else len(index)
+        self.n_features, self.dtype = tensors[0].shape[1], dtypes[0]
+
+    def batches(self, rng, batch_size, *, start=0, rank=0, world_size=1):
+        """See Rows."""
+        order = self.index
+        if rng is not None:
+            order = torch.from_numpy(rng.permutation(self.n_rows)).to(self.tensors[0].device)
+            order = order if self.index is None else self.index[order]
+        return _slices(self.tensors, self.dtypes, order, _shares(self.n_rows, batch_size, start, rank, world_size))
+
+    def _take(self, mask):
+        index = torch.from_numpy(np.flatnonzero(mask)).to(self.tensors[0].device)
+        return HeldRows(self.tensors, self.dtypes, index if self.index is None else self.index[index])
+
+
+class StreamedRows(Rows):
+    """Rows that are read while they are used, in buffers that are shuffled.
+
+    Parameters
+    ----------
+    source : Source
+    device : torch.device
+    buffer_bytes : int
+        Size of a buffer, of which there are two.
+    chosen : boolean ndarray of shape (source.n_rows,), optional
+        Which of its rows these are.
+    """
+
+    is_streamed = True
+
+    def __init__(self, source, device, buffer_bytes, chosen=None):
+        self.source, self.device, self.buffer_bytes, self.chosen = source, device, buffer_bytes, chosen
+        self.n_rows = source.n_rows if chosen is None else np.count_nonzero(chosen)
+        self.n_features, self.dtype = source.n_features, source.columns[0].dtype
+
+    def batches(self, rng, batch_size, *, start=0, rank=0, world_size=1):
+        """See Rows."""
+        key = None if rng is None else rng.integers(2**63, size=4).tolist()
+        return self._stream(key, batch_size, start, rank, world_size)
+
+    def held(self):
+        """Return these rows, read once, on the device whole."""
+        buffer = Buffer(self.source.columns, self.n_rows)
+        _, chunk_rows = self._sizes(1, is_ordered=True)
+        for _ in filled_buffers([buffer], self.source.pieces(chunk_rows, chosen=self.chosen)):
+            pass
+        tensors = [tensor.to(self.device) for tensor in buffer.tensors]
+        return HeldRows(tensors, [column.dtype for column in self.source.columns])
+
+    def _stream(self, key, batch_size, start, rank, world_size):
+        """Yield batches in the order that key draws, which are copies."""
+        capacity, chunk_rows = self._sizes(batch_size * world_size, is_ordered=key is None)
+        first, start = divmod(start, capacity // (batch_size * world_size))
+        pieces = self.source.pieces(
+            chunk_rows,
+            None if key is None else np.random.default_rng([*key, 0]),
+            chosen=self.chosen,
+            skip=first * capacity,
+        )
+        is_cuda = self.device.type == "cuda"
+        size = min(capacity, self.n_rows)
+        buffers = [Buffer(self.source.columns, size, pinned=is_cuda) for _ in range(2 if size < self.n_rows else 1)]
+        dtypes = [column.dtype for column in self.source.columns]
+        with closing(one_ahead(filled_buffers(buffers, pieces))) as filled:
+            for number, (buffer, n_rows) in enumerate(filled, first + 1):
+                tensors = [tensor[:n_rows].to(self.device, non_blocking=True) for tensor in buffer.tensors]
+                if is_cuda:
+                    buffer.read = torch.cuda.Event()
+                    buffer.read.record(torch.cuda.current_stream(self.device))
+                order = np.arange(n_rows) if key is None else np.random.default_rng([*key, number]).permutation(n_rows)
+                order = torch.from_numpy(order).to(self.device)
+                yield from _slices(tensors, dtypes, order, _shares(n_rows, batch_size, start, rank, world_size))
+                start = 0
+
+    def _sizes(self, global_batch, *, is_ordered):
+        """Rows of a buffer, a whole number of batches, and of a chunk."""
+        row_bytes = sum(column.n_bytes for column in self.source.columns)
+        n_bytes = min(self.buffer_bytes, ORDERED_BUFFER) if is_ordered else self.buffer_bytes
+        wanted = n_bytes // (row_bytes + 8)  # the order takes 8 bytes a row
+        capacity = max(wanted // global_batch, LEAST_BATCHES) * global_batch
+        chunk_bytes = min(LARGEST_CHUNK, capacity * row_bytes // CHUNKS_OF_A_BUFFER)
+        return capacity, max(1, chunk_bytes // row_bytes)
+
+    def _take(self, mask):
+        chosen = mask
+        if self.chosen is not None:
+            chosen = self.chosen.copy()
+            chosen[self.chosen] = mask
+        return StreamedRows(self.source, self.device, self.buffer_bytes, chosen)
+
+
+def _open_arrays(arrays, device, dtype, budget):
+    """Rows of X and the arrays beside it."""
+    X = arrays[0]
+    if not len(X):
+        raise ValueError("X must have at least one row; got an array without any.")
+    for array in arrays[1:]:
+        if len(array) != len(X):
+            raise ValueError(f"arrays beside X must have {len(X)} rows, like X; got one of {len(array)}.")
+    columns = [_column(array, SMALL.get(array.dtype, dtype), dtype) for array in arrays[:1]]
+    for array in arrays[1:]:
+        target = dtype if array.dtype.kind == "f" else torch.int64
+        columns.append(_column(array, target, target))
+    needed = X.nbytes if _is_mapped(X) else 0 if _is_shared(X, columns[0], device) else len(X) * columns[0].n_bytes
+    if needed > budget:
+        return StreamedRows(ArraySource(arrays, columns), device, min(budget // 4, LARGEST_BUFFER))
+    tensors = [_to_tensor(array, column, device) for array, column in zip(arrays, columns)]
+    return HeldRows(tensors, [column.dtype for column in columns])
+
+
+def _column(array, stored, dtype):
+    return Column(array.shape[1:], stored, dtype)
+
+
+def _open_source(X, dtype):
+    """The Source of RowBlocks or a data set."""
+    if isinstance(X, RowBlocks):
+        return BlockSource(X, dtype)
+    if is_iterable_dataset(X):
+        return BlockSource(as_blocks(X), dtype)
+    if isinstance(X, Dataset):
+        return DatasetSource(X, dtype)
+    raise TypeError(f"X must be an ndarray, RowBlocks or a torch data set; got {type(X).__name__}.")
+
+
+def _slices(tensors, dtypes, order, shares):
+    """Yield tuples of the rows order[a:b] of the tensors, or of their rows a to b without an order."""
+    if all(tensor.dtype == dtype for tensor, dtype in zip(tensors, dtypes)):
+        dtypes = None
+    for first, last in shares:
+        if order is None:
+            batch = tuple([tensor[first:last] for tensor in tensors])
+        else:
+            index = order[first:last]
+            batch = tuple([tensor.index_select(0, index) for tensor in tensors])
+        yield batch if dtypes is None else tuple([part.to(dtype) for part, dtype in zip(batch, dtypes)])
+
+
+def _shares(n_rows, batch_size, start, rank, world_size):
+    """Yield the ends of this rank's share of each batch."""
+    whole = batch_size * world_size
+    for first in range(start * whole, n_rows, whole):
+        least, extra = divmod(min(whole, n_rows - first), world_size)
+        first += rank * least + min(rank, extra)
+        yield first, first + least + (rank < extra)
+
+
+def _draw_mask(n_rows, n_chosen, rng):
+    """A mask (n_rows,) of n_chosen rows, each set of them as likely; takes little more memory than the mask."""
+    sizes = np.full(-(-n_rows // MASK_ROWS), MASK_ROWS)
+    sizes[-1] = n_rows - sizes[:-1].sum()
+    counts = rng.multivariate_hypergeometric(sizes, n_chosen, method="marginals")
+    mask = np.zeros(n_rows, dtype=bool)
+    for part, size, count in zip(range(0, n_rows, MASK_ROWS), sizes, counts):
+        mask[part + rng.choice(size, count, replace=False)] = True
+    return mask
+
+
+def _to_tensor(array, column, device):
+    """An array as a tensor on the device; it shares memory on a CPU where the dtypes are the same."""
+    if _is_shared(array, column, device):
+        return _host_tensor(array)
+    if array.dtype.kind not in "biuf" or not array.dtype.isnative or array.dtype.itemsize > 8:
+        array = array.astype(np.float64)
+    tensor = torch.empty(array.shape, dtype=column.stored, device=device)
+    step = max(1, COPIED_BYTES // max(1, array[:1].nbytes))
+    for first in range(0, len(array), step):
+        tensor[first : first + step].copy_(_host_tensor(array[first : first + step]))
+    return tensor
+
+
+def _host_tensor(array):
+    """A CPU tensor of the memory of an array, which is not copied unless it runs backwards."""
+    if min(array.strides, default=0) < 0:
+        array = array.copy()
+    return torch.from_numpy(array if array.flags.writeable else np.asarray(_Unlocked(array)))
+
+
+class _Unlocked:
+    """A read-only array under the guise of a writable one, for torch, which would warn, and only reads it."""
+
+    def __init__(self, array):
+        self.array = array  # keeps the memory alive
+        address, _ = array.__array_interface__["data"]
+        self.__array_interface__ = {**array.__array_interface__, "data": (address, False)}
+
+
+def _is_shared(array, column, device):
+    """Whether the tensor of an array can be its memory."""
+    flags = array.flags
+    return (
+        device.type == "cpu"
+        and flags.c_contiguous
+        and flags.aligned
+        and array.dtype.isnative
+        and array.dtype == torch.empty(0, dtype=column.stored).numpy().dtype
+    )
+
+
+def _is_mapped(array):
+    """Whether an array lies in a file."""
+    while isinstance(array, np.ndarray):
+        if isinstance(array, np.memmap):
+            return True
+        array = array.base
+    return isinstance(array, mmap.mmap)
+
+
+def _machine_memory():
+    """Bytes of memory that this process may hope for: the machine's, or the limit of its container."""
+    try:
+        sizes = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    except (AttributeError, ValueError, OSError):  # a system without sysconf
+        sizes = [8 * 2**30]
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            sizes.append(int(Path("/sys/fs/cgroup", name).read_text(encoding="ascii")))
+        except (OSError, ValueError):  # no container, or no limit
+            pass
+    return min(sizes)

@@ -1,0 +1,279 @@
+"""Where streamed rows come from, and the buffers through which they pass."""
+
+import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import IterableDataset
+
+from probgen.row_blocks import RowBlocks
+
+THREAD_NAME = "probgen-rows"
+CHECKED_BYTES = 2**20  # of an array that is looked at for finite numbers, at a time
+ITEM_BYTES = 2**20  # of items of a data set that make a block
+
+
+@dataclass(frozen=True)
+class Column:
+    """How one of the arrays of a row is kept, and what it becomes in a batch.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Without the axis of rows.
+    stored, dtype : torch.dtype
+        In memory, and in batches.
+    """
+
+    shape: tuple[int, ...]
+    stored: torch.dtype
+    dtype: torch.dtype
+
+    @property
+    def n_bytes(self):
+        """Bytes of a row in memory."""
+        return int(np.prod(self.shape, dtype=np.int64)) * self.stored.itemsize
+
+
+class Source:
+    """Rows that can be read again and again, part by part.
+
+    A subclass sets `n_rows`, `n_features` and `columns`, and writes `parts(chunk_rows, rng)`, which yields
+    (index of the first row, number of rows, function from a mask of them or None to a tuple of arrays), in random order
+    if it can and rng is not None.
+    """
+
+    def pieces(self, chunk_rows, rng=None, *, chosen=None, skip=0):
+        """Yield tuples of arrays: all rows, or those of the mask chosen (n_rows,), but for the first skip of them."""
+        for first, length, read in self.parts(chunk_rows, rng):
+            mask = None if chosen is None else chosen[first : first + length]
+            count = length if mask is None else np.count_nonzero(mask)
+            if skip >= count:
+                skip -= count
+                continue
+            yield tuple(array[skip:] for array in read(mask))
+            skip = 0
+
+
+class ArraySource(Source):
+    """Rows of arrays, memory maps perhaps, that share their first axis."""
+
+    def __init__(self, arrays, columns):
+        self.arrays, self.columns = arrays, columns
+        self.n_rows, self.n_features = arrays[0].shape
+
+    def parts(self, chunk_rows, rng):
+        """Yield contiguous chunks."""
+        for first, last in _chunks(self.n_rows, chunk_rows, rng):
+            chunk = tuple(array[first:last] for array in self.arrays)
+            yield first, last - first, lambda mask, chunk=chunk: chunk if mask is None else _masked(chunk, mask)
+
+
+class DatasetSource(Source):
+    """Rows of a torch data set with a length."""
+
+    def __init__(self, dataset, dtype):
+        try:
+            self.n_rows = len(dataset)
+        except TypeError as error:
+            raise ValueError(
+                f"X must be a torch data set with a length, or an IterableDataset; got {type(dataset).__name__}."
+            ) from error
+        if not self.n_rows:
+            raise ValueError("X must have at least one row; got a data set without any.")
+        self.dataset = dataset
+        self.shape = as_row(dataset[0]).shape
+        self.n_features = int(np.prod(self.shape))
+        self.columns = [Column((self.n_features,), dtype, dtype)]
+
+    def parts(self, chunk_rows, rng):
+        """Yield chunks of successive items."""
+        for first, last in _chunks(self.n_rows, chunk_rows, rng):
+            yield first, last - first, lambda mask, first=first, last=last: (self._read(first, last, mask),)
+
+    def _read(self, first, last, mask):
+        """Items as an array of rows."""
+        indices = np.arange(first, last) if mask is None else first + np.flatnonzero(mask)
+        indices = indices.tolist()
+        if callable(getattr(self.dataset, "__getitems__", None)):
+            items = self.dataset.__getitems__(indices)
+        else:
+            items = [self.dataset[index] for index in indices]
+        return stack_items(items, self.shape)
+
+
+class BlockSource(Source):
+    """Rows of RowBlocks, in their own order; a first pass counts and checks them."""
+
+    def __init__(self, blocks, dtype):
+        self.blocks, self.n_rows = blocks, 0
+        for block in blocks:
+            check_finite(block)
+            self.n_rows += len(block)
+            self.n_features = block.shape[1]
+        self.columns = [Column((self.n_features,), dtype, dtype)]
+
+    def parts(self, chunk_rows, rng):
+        """Yield the blocks."""
+        first = 0
+        with closing(iter(self.blocks)) as blocks:
+            for block in blocks:
+                if first + len(block) > self.n_rows or block.shape[1] != self.n_features:
+                    raise self._changed(f"{first + len(block)} or more, of {block.shape[1]} features")
+                yield first, len(block), lambda mask, block=block: (block if mask is None else block[mask],)
+                first += len(block)
+        if first < self.n_rows:
+            raise self._changed(str(first))
+
+    def _changed(self, found):
+        return ValueError(
+            f"X must give the same rows each time it is read; the first pass saw {self.n_rows} rows of "
+            f"{self.n_features} features, a later one {found}."
+        )
+
+
+class Buffer:
+    """Memory for a number of rows, that is filled again and again.
+
+    Parameters
+    ----------
+    columns : sequence of Column
+    n_rows : int
+    pinned : bool, default=False
+        Whether a GPU can read it while the CPU goes on.
+
+    Attributes
+    ----------
+    tensors : tuple of Tensor of shape (n_rows, ...)
+    read : torch.cuda.Event or None
+        What has to happen before the buffer can be filled again.
+    """
+
+    def __init__(self, columns, n_rows, *, pinned=False):
+        self.tensors = tuple(torch.empty((n_rows, *c.shape), dtype=c.stored, pin_memory=pinned) for c in columns)
+        self.arrays = tuple(tensor.numpy() for tensor in self.tensors)
+        self.n_rows, self.read = n_rows, None
+
+    def write(self, first, parts):
+        """Put rows, one array for each column, at index first."""
+        for array, part in zip(self.arrays, parts):
+            written = array[first : first + len(part)]
+            with np.errstate(over="ignore"):  # an overflow is an infinity, of which the next line speaks
+                written[:] = part
+            check_finite(written)
+
+
+def filled_buffers(buffers, pieces):
+    """Fill the buffers in turn with the pieces, and yield (buffer, number of rows) until there are none left."""
+    rest = next(pieces, None)
+    for buffer in itertools.cycle(buffers):
+        if buffer.read is not None:
+            buffer.read.synchronize()
+        filled = 0
+        while rest is not None and filled < buffer.n_rows:
+            taken = min(buffer.n_rows - filled, len(rest[0]))
+            buffer.write(filled, tuple(array[:taken] for array in rest))
+            filled += taken
+            rest = tuple(array[taken:] for array in rest) if taken < len(rest[0]) else next(pieces, None)
+        if not filled:
+            return
+        yield buffer, filled
+
+
+def one_ahead(items):
+    """Yield what a generator does, each made in a background thread while the one before is in use.
+
+    The generator is never more than one ahead, and so may use the memory of an item again for the next but one. The
+    thread ends with the iteration, or when this is closed.
+    """
+    executor = ThreadPoolExecutor(1, thread_name_prefix=THREAD_NAME)
+    try:
+        future = executor.submit(next, items, None)
+        while (item := future.result()) is not None:
+            future = executor.submit(next, items, None)
+            yield item
+    finally:
+        # The garbage collector may close this from any thread, and one cannot wait for itself.
+        inside = threading.current_thread().name.startswith(THREAD_NAME)
+        executor.shutdown(wait=not inside, cancel_futures=True)
+        if not inside:
+            items.close()
+
+
+def check_finite(array):
+    """Raise unless an array (n, ...) holds finite numbers."""
+    if array.dtype.kind != "f":
+        return
+    step = max(1, CHECKED_BYTES // max(1, array[:1].nbytes))
+    for first in range(0, len(array), step):
+        block = array[first : first + step]
+        finite = np.isfinite(block)
+        if not finite.all():
+            row = np.flatnonzero(~finite.reshape(len(block), -1).all(axis=1))[0]
+            bad = block[row][~finite[row]].flat[0]
+            raise ValueError(
+                f"X must hold finite numbers; got {bad}, or more than its dtype holds; drop, clip or impute such rows."
+            )
+
+
+def as_row(item):
+    """The row of an item of a data set, not yet flattened: the item, or the first entry of a tuple, as an array."""
+    if isinstance(item, tuple):
+        item = item[0]
+    if isinstance(item, torch.Tensor):
+        item = item.detach().cpu()
+        item = item.float() if item.dtype == torch.bfloat16 else item
+        return item.numpy()
+    row = np.asarray(item)
+    if row.dtype.kind not in "biuf":
+        raise ValueError(
+            f"the items of X must be rows of real numbers, or tuples that start with one; got {type(item).__name__}."
+        )
+    return row
+
+
+def stack_items(items, shape):
+    """Items of a data set, whose rows have that shape, as an array of flat rows."""
+    rows = [as_row(item) for item in items]
+    for row in rows:
+        if row.shape != shape:
+            raise ValueError(f"the items of X must all have shape {shape}, like the first; got {row.shape}.")
+    return np.stack(rows).reshape(len(rows), -1)
+
+
+def as_blocks(dataset):
+    """RowBlocks of the items of an IterableDataset."""
+    return RowBlocks(lambda: _item_blocks(dataset))
+
+
+def is_iterable_dataset(X):
+    """Whether X is a torch data set that is read from its start to its end."""
+    return isinstance(X, IterableDataset)
+
+
+def _item_blocks(dataset):
+    """Yield arrays of successive items."""
+    items = iter(dataset)
+    first = next(items, None)
+    if first is None:
+        return
+    row = as_row(first)
+    length = max(1, ITEM_BYTES // max(1, row.nbytes))
+    items = itertools.chain([first], items)
+    while block := list(itertools.islice(items, length)):
+        yield stack_items(block, row.shape)
+
+
+def _chunks(n_rows, chunk_rows, rng):
+    """Yield the ends (first, last) of chunks of rows, in random order if there is a generator."""
+    firsts = np.arange(0, n_rows, chunk_rows)
+    for first in (firsts if rng is None else rng.permutation(firsts)).tolist():
+        yield first, min(first + chunk_rows, n_rows)
+
+
+def _masked(arrays, mask):
+    return tuple(array[mask] for array in arrays)
