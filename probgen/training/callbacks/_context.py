@@ -7,7 +7,6 @@ import copy
 import functools
 import inspect
 import uuid
-from contextlib import ExitStack
 from datetime import UTC, datetime
 
 HOOKS = ("setup", "teardown", "on_fit_task_begin", "on_fit_task_end")
@@ -141,9 +140,14 @@ class CallbackSupportMixin:
 def tear_down_callbacks(estimator):
     """Tear down what `_init_callback_context` set up, each callback even if another one fails."""
     context = estimator.__dict__.pop("_callback_fit_ctx", None)
-    with ExitStack() as stack:
-        for callback in estimator.__dict__.pop("_skl_callbacks_to_teardown", []):
-            stack.callback(callback.teardown, estimator=estimator, context=context)
+    errors = []
+    for callback in estimator.__dict__.pop("_skl_callbacks_to_teardown", []):
+        try:
+            callback.teardown(estimator=estimator, context=context)
+        except Exception as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 def _called(value):

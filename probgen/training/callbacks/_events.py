@@ -72,9 +72,11 @@ class FitEvents:
         return self
 
     def __exit__(self, error_type, error, traceback):
+        if error is not None:
+            return self._tear_down.__exit__(error_type, error, traceback)
         with self._tear_down:
-            if error_type is None:
-                self._end(self._fit)
+            self._end(self._fit)
+        return False
 
     def epoch_begin(self, k):
         """Tell the callbacks that an epoch begins.
