@@ -12,7 +12,7 @@ _HOMES = {
     "Autoencoder": "probgen.estimators",
     "BayesClassifier": "probgen.estimators",
     "Dequantizer": "probgen.preprocessing",
-    "FileFormatError": "probgen.persistence",
+    "FileFormatError": "probgen.exceptions",
     "GaussianBayes": "probgen.estimators",
     "GaussianMixture": "probgen.estimators",
     "GenerativePipeline": "probgen.pipeline",

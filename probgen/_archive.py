@@ -16,12 +16,14 @@ from pathlib import Path
 import safetensors.numpy
 
 from probgen import __version__
-from probgen._codec import FileFormatError, decode, encode
+from probgen._codec import decode, encode
 from probgen._writing import written_whole
+from probgen.exceptions import FileFormatError
 
 FORMAT = 1
-MIGRATIONS = {}  # older format: a function from its header and arrays to those of the next
+MIGRATIONS: dict = {}  # older format: a function from its header and arrays to those of the next
 DOCUMENT, ARRAYS = "probgen.json", "arrays.safetensors"
+LONGEST_REASON, LONGEST_VERSION = 300, 20  # in letters, of which a file may be the author
 LIBRARIES = {"numpy": "numpy", "sklearn": "scikit-learn", "torch": "torch"}
 
 
@@ -80,14 +82,19 @@ def read_archive(path, *, kind, device="cpu", trusted=()):
         within a small multiple of its size.
     """
     with open(path, "rb") as file:
-        with _refusing(path, "is not a file that probgen wrote"):
+        size = os.fstat(file.fileno()).st_size
+        with _refusing(path, "is not a file that probgen wrote, or not all of it"):
             archive = zipfile.ZipFile(file)
-            text = _read(archive, DOCUMENT, os.fstat(file.fileno()).st_size)
+            archive.getinfo(DOCUMENT)
+        with _refusing(path, "is damaged"):
+            text = _read(archive, DOCUMENT, size)
             header = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
             writer, version = header["versions"]["probgen"], header["format"]
-        _check_header(path, header, writer, version, kind)
+            if type(version) is not int or not isinstance(writer, str) or not isinstance(header["kind"], str):
+                raise FileFormatError("it must name its format, its kind and the version that wrote it")
+        _check_header(path, header["kind"], kind, version, writer[:LONGEST_VERSION])
         with _refusing(path, "is damaged"):
-            content = _read(archive, ARRAYS, os.fstat(file.fileno()).st_size)
+            content = _read(archive, ARRAYS, size)
             if sorted(archive.namelist()) != sorted((DOCUMENT, ARRAYS)):
                 raise FileFormatError(f"it must hold {DOCUMENT} and {ARRAYS} alone")
             if archive.comment != _digest(text, content):
@@ -100,22 +107,18 @@ def read_archive(path, *, kind, device="cpu", trusted=()):
         return decode(header["value"], arrays, device=device, trusted=trusted)
 
 
-def _check_header(path, header, writer, version, kind):
+def _check_header(path, kind, expected, version, writer):
     """Raise if a file is of another version or kind."""
-    if not isinstance(version, int) or isinstance(version, bool):
-        raise FileFormatError(f"{str(path)!r} is damaged: its format must be a number, got {version!r}.")
+    origin = f"{str(path)!r} was written by probgen {writer} in format {version}"
     if version > FORMAT:
-        raise FileFormatError(
-            f"{str(path)!r} was written by probgen {writer} in format {version}, but probgen {__version__} reads "
-            f"formats up to {FORMAT}; upgrade probgen."
-        )
+        raise FileFormatError(f"{origin}, but probgen {__version__} reads formats up to {FORMAT}; upgrade probgen.")
     if any(old not in MIGRATIONS for old in range(version, FORMAT)):
         raise FileFormatError(
-            f"{str(path)!r} was written by probgen {writer} in format {version}, which probgen {__version__} no longer "
-            f"reads; fit the model again, or open it with probgen {writer} and pickle it."
+            f"{origin}, which probgen {__version__} no longer reads; fit the model again, or load it with "
+            f"probgen {writer} and pickle it."
         )
-    if header.get("kind") != kind:
-        raise FileFormatError(f"{str(path)!r} must hold a file of kind {kind!r}; got {header.get('kind')!r}.")
+    if kind != expected:
+        raise FileFormatError(f"{str(path)!r} must be a file of kind {expected!r}; got one of kind {kind[:80]!r}.")
 
 
 def _read(archive, name, file_size):
@@ -137,7 +140,8 @@ def _refusing(path, verdict):
     except (MemoryError, ImportError, Warning):
         raise
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        reason = str(error) if isinstance(error, FileFormatError | zipfile.BadZipFile) else repr(error)
+        reason = " ".join(reason.split()).rstrip(".")[:LONGEST_REASON]
         raise FileFormatError(f"{str(path)!r} {verdict}: {reason}.") from error
 
 

@@ -136,8 +136,8 @@ def load_model(path):
     """Return the fitted generator that a file holds."""
     if path.suffix.lower() in {".joblib", ".pkl", ".pickle"}:
         raise ValueError(
-            f"{str(path)!r} may run code when it is opened, so only {MODEL_FORMAT} files are read; open it in Python and "
-            "write it again with `probgen.save`."
+            f"{str(path)!r} may run code when it is opened, so only {MODEL_FORMAT} files are read; open it in Python "
+            "and write it with `probgen.save`."
         )
     model = persistence.load(path)
     if not (hasattr(model, "sample") and hasattr(model, "score_samples")):

@@ -1,12 +1,11 @@
 """Models in files that hold no code: `save` and `load`."""
 
-import inspect
 import os
 import types
 from pathlib import Path
 
 from probgen._archive import read_archive, write_archive
-from probgen._codec import FileFormatError
+from probgen.exceptions import FileFormatError
 from probgen.training.devices import resolve_device
 
 __all__ = ["FileFormatError", "load", "save"]
@@ -50,7 +49,7 @@ def save(estimator, path):
     >>> bool(probgen.load(path).score([[2.0]]) == model.score([[2.0]]))
     True
     """
-    if isinstance(estimator, type) or not hasattr(estimator, "get_params"):
+    if not _is_estimator(estimator):
         raise ValueError(f"estimator must be an estimator object, such as GaussianMixture(); got {estimator!r}.")
     path = _check_path(path)
     if path.is_dir() or not path.parent.is_dir():
@@ -59,8 +58,8 @@ def save(estimator, path):
         write_archive(path, estimator, kind=KIND)
     except OSError as error:
         raise type(error)(
-            f"{str(path)!r} could not be written ({error.strerror or error}); name a file in a folder with room that you "
-            "may write to."
+            f"{str(path)!r} could not be written ({error.strerror or error}); name a file in a folder that has "
+            "room and that you may write to."
         ) from error
 
 
@@ -116,13 +115,8 @@ def load(path, device="auto", trusted=()):
         if not isinstance(thing, type | types.FunctionType | types.BuiltinFunctionType):
             raise ValueError(f"trusted must be a sequence of classes and functions; got {thing!r} in it.")
     estimator = read_archive(path, kind=KIND, device=device, trusted=trusted)
-    missing = _missing_parameters(estimator)
-    if missing is None:
+    if not _is_estimator(estimator):
         raise FileFormatError(f"{str(path)!r} must hold an estimator; got {type(estimator).__name__}.")
-    if missing:
-        raise FileFormatError(
-            f"{str(path)!r} lacks the parameter {missing[0]} of {type(estimator).__name__}; save it anew."
-        )
     return estimator
 
 
@@ -132,9 +126,5 @@ def _check_path(path):
     return Path(path)
 
 
-def _missing_parameters(estimator):
-    """Parameters of the constructor that an estimator has no attribute for; None for what is no estimator."""
-    if isinstance(estimator, type) or not hasattr(estimator, "get_params"):
-        return None
-    names = inspect.signature(type(estimator)).parameters
-    return [name for name in names if not hasattr(estimator, name)]
+def _is_estimator(value):
+    return hasattr(value, "get_params") and not isinstance(value, type)

@@ -17,7 +17,7 @@ from scipy.stats import multivariate_normal
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from probgen import GaussianBayes, GaussianMixture, _compare, _files
+from probgen import GaussianBayes, GaussianMixture, _compare, _files, load, save
 from probgen._commands import program
 from probgen.datasets import load_digits
 
@@ -68,16 +68,16 @@ def people(tmp_path, frame):
 @pytest.fixture
 def mixture(tmp_path, frame):
     """A saved model of the frame."""
-    _files.save_model(tmp_path / "mixture.joblib", GaussianMixture(random_state=0).fit(frame))
-    return tmp_path / "mixture.joblib"
+    save(GaussianMixture(random_state=0).fit(frame), tmp_path / "mixture.probgen")
+    return tmp_path / "mixture.probgen"
 
 
 @pytest.fixture
 def bayes(tmp_path, frame):
     """A saved model of the frame with classes."""
     y = np.where(frame.age > 40, 7, 3)
-    _files.save_model(tmp_path / "bayes.joblib", GaussianBayes(random_state=0).fit(frame, y))
-    return tmp_path / "bayes.joblib"
+    save(GaussianBayes(random_state=0).fit(frame, y), tmp_path / "bayes.probgen")
+    return tmp_path / "bayes.probgen"
 
 
 # fit, sample and score
@@ -85,7 +85,7 @@ def bayes(tmp_path, frame):
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv", ".parquet"])
 def test_a_file_of_any_kind_is_fitted_sampled_and_scored(tmp_path, frame, suffix):
-    data, model, drawn = (tmp_path / name for name in (f"data{suffix}", "model.joblib", f"drawn{suffix}"))
+    data, model, drawn = (tmp_path / name for name in (f"data{suffix}", "model.probgen", f"drawn{suffix}"))
     named = suffix in {".csv", ".parquet"}
     _files.write_table(data, frame, names=NAMES)
     succeed("fit", data, "--model", "gaussian-mixture", "-p", "n_components=2", "--random-state", 1, "-o", model)
@@ -102,14 +102,14 @@ def test_a_file_of_any_kind_is_fitted_sampled_and_scored(tmp_path, frame, suffix
 
 
 def test_standard_error_is_that_of_the_mean(mixture, people, frame):
-    scores = joblib.load(mixture).score_samples(frame)
+    scores = load(mixture).score_samples(frame)
     text = succeed("score", mixture, people)
     assert float(text.split()[2]) == pytest.approx(scores.std(ddof=1) / np.sqrt(60), rel=1e-5)
 
 
 def test_scores_of_rows_are_printed_and_written(tmp_path, mixture, people, frame):
     printed = succeed("score", mixture, people, "--per-row", "-o", tmp_path / "scores.csv")
-    expected = joblib.load(mixture).score_samples(frame)
+    expected = load(mixture).score_samples(frame)
     np.testing.assert_allclose([float(line) for line in printed.split()], expected, rtol=1e-15)
     written = pd.read_csv(tmp_path / "scores.csv")
     np.testing.assert_allclose(written["log_likelihood"], expected, rtol=1e-15)
@@ -127,24 +127,24 @@ def test_a_file_without_names_meets_a_model_with_names(tmp_path, mixture, people
 
 def test_a_file_with_names_meets_a_model_without_names(tmp_path, people, frame):
     np.save(tmp_path / "plain.npy", frame.to_numpy())
-    succeed("fit", tmp_path / "plain.npy", "--model", "gaussian-mixture", "-o", tmp_path / "m.joblib")
-    with_names = succeed("score", tmp_path / "m.joblib", people, "--target", "town")
-    assert with_names == succeed("score", tmp_path / "m.joblib", tmp_path / "plain.npy")
+    succeed("fit", tmp_path / "plain.npy", "--model", "gaussian-mixture", "-o", tmp_path / "m.probgen")
+    with_names = succeed("score", tmp_path / "m.probgen", people, "--target", "town")
+    assert with_names == succeed("score", tmp_path / "m.probgen", tmp_path / "plain.npy")
 
 
 def test_rows_are_printed_as_csv_without_an_output(mixture):
     header, *lines = succeed("sample", mixture, "-n", 3, "--random-state", 0).splitlines()
     assert header.split(",") == NAMES
     rows = np.loadtxt(lines, delimiter=",")
-    np.testing.assert_array_equal(rows, joblib.load(mixture).sample(3, random_state=0))
+    np.testing.assert_array_equal(rows, load(mixture).sample(3, random_state=0))
 
 
 def test_classes_are_learned_and_asked_for(tmp_path, people):
-    model = tmp_path / "model.joblib"
+    model = tmp_path / "model.probgen"
     succeed("fit", people, "--model", "gaussian-bayes", "--target", "town", "-p", "reg_param=0.1", "-o", model)
     rows = pd.read_csv(io.StringIO(succeed("sample", model, "-n", 4, "--class", "Oslo", "--labels")))
     assert rows["y"].tolist() == ["Oslo"] * 4
-    assert joblib.load(model).reg_param == 0.1
+    assert load(model).reg_param == 0.1
 
 
 def test_numeric_classes_are_asked_for_by_their_digits(tmp_path, bayes):
@@ -163,10 +163,10 @@ def test_conditions_fix_values_and_intervals(mixture):
 
 
 def test_a_parameter_can_be_a_model_with_parameters(tmp_path, people):
-    model = tmp_path / "model.joblib"
+    model = tmp_path / "model.probgen"
     parameters = ["-p", "estimator=gaussian-mixture", "-p", "estimator__covariance_type=diag"]
     succeed("fit", people, "--model", "bayes-classifier", "--target", "town", *parameters, "-o", model)
-    assert joblib.load(model).estimator.covariance_type == "diag"
+    assert load(model).estimator.covariance_type == "diag"
 
 
 # Reading files
@@ -283,8 +283,8 @@ def test_files_that_hold_something_else(tmp_path, name):
     make, message = BAD_FILES[name]
     if make is not None:
         make(tmp_path / name)
-    assert message in fail("fit", tmp_path / name, "--model", "gaussian-mixture", "-o", tmp_path / "m.joblib")
-    assert not (tmp_path / "m.joblib").exists()
+    assert message in fail("fit", tmp_path / name, "--model", "gaussian-mixture", "-o", tmp_path / "m.probgen")
+    assert not (tmp_path / "m.probgen").exists()
 
 
 def test_an_archive_under_the_name_of_an_array(tmp_path):
@@ -294,12 +294,13 @@ def test_an_archive_under_the_name_of_an_array(tmp_path):
 
 
 BAD_MODELS = {
-    "nothing.joblib": (None, "nothing.joblib' does not exist; give a model that `probgen fit` saved"),
-    "png.joblib": (lambda path: path.write_bytes(PNG), "png.joblib' is not a model that this version can open"),
-    "empty.joblib": (lambda path: path.write_bytes(b""), "empty.joblib' is not a model that this version can open"),
-    "dict.joblib": (lambda path: joblib.dump({}, path), "dict.joblib' must hold a generator"),
-    "scaler.joblib": (lambda path: joblib.dump(StandardScaler(), path), "which can sample and score; got a Standard"),
-    "unfitted.joblib": (lambda path: joblib.dump(GaussianMixture(), path), "is not fitted yet"),
+    "nothing.probgen": (None, "nothing.probgen' does not exist; give a file that `probgen.save` wrote"),
+    "png.probgen": (lambda path: path.write_bytes(PNG), "png.probgen' is not a file that probgen wrote"),
+    "empty.probgen": (lambda path: path.write_bytes(b""), "empty.probgen' is not a file that probgen wrote"),
+    "pickled.probgen": (lambda path: joblib.dump({}, path), "pickled.probgen' is not a file that probgen wrote"),
+    "model.joblib": (lambda path: joblib.dump({}, path), "model.joblib' may run code when it is opened, so only"),
+    "scaler.probgen": (lambda path: save(StandardScaler(), path), "which can sample and score; got a Standard"),
+    "unfitted.probgen": (lambda path: save(GaussianMixture(), path), "is not fitted yet"),
 }
 
 
@@ -314,7 +315,7 @@ def test_models_that_are_something_else(tmp_path, people, name, command):
 
 def test_truncated_model(tmp_path, mixture):
     mixture.write_bytes(mixture.read_bytes()[:300])
-    assert "is not a model that this version can open" in fail("sample", mixture)
+    assert "is not a file that probgen wrote, or not all of it" in fail("sample", mixture)
 
 
 @pytest.mark.parametrize(
@@ -365,7 +366,7 @@ def test_classes_do_not_fit_into_one_array(tmp_path, bayes):
         (["--model", "gaussian-mixture", "--target", "city"], "has no column 'city'; it has age, income, height, town"),
         (["--model", "gaussian-mixture", "--key", "X"], "names an array of a .npz file"),
         (["--model", "gaussian-bayes"], "learns classes; name the column that holds them with --target"),
-        (["--model", "gaussian-mixture", "-o", "model.pkl"], "the output must end in .joblib; got 'model.pkl'"),
+        (["--model", "gaussian-mixture", "-o", "model.pkl"], "the output must end in .probgen; got 'model.pkl'"),
         ([], "Missing option '--model'"),
     ],
 )
@@ -398,21 +399,16 @@ def test_help_of_the_program():
     assert re.findall(r"^  (\w+)  ", text, flags=re.MULTILINE) == ["compare", "fit", "sample", "score"]
 
 
-def test_help_warns_of_saved_models():
-    for command in ("sample", "score"):
-        assert "runs code when it is opened" in succeed(command, "--help")
-
-
 def test_interrupt_leaves_the_old_file(tmp_path, people, monkeypatch):
     def interrupted(self, X, y=None):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(GaussianMixture, "fit", interrupted)
-    (tmp_path / "model.joblib").write_text("old")
-    result = run("fit", people, "--model", "gaussian-mixture", "--target", "town", "-o", tmp_path / "model.joblib")
+    (tmp_path / "model.probgen").write_text("old")
+    result = run("fit", people, "--model", "gaussian-mixture", "--target", "town", "-o", tmp_path / "model.probgen")
     assert result.exit_code == 130
     assert "interrupted" in result.stderr
-    assert (tmp_path / "model.joblib").read_text() == "old"
+    assert (tmp_path / "model.probgen").read_text() == "old"
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_beside(tmp_path):

@@ -1,0 +1,298 @@
+"""Values from a document and arrays, which may be anybody's."""
+
+import base64
+import inspect
+import sys
+import types
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from probgen._codec.names import BIT_GENERATORS, CONTAINERS, HOOKS, TYPES, check_keys, dtype_of, imported
+from probgen.exceptions import FileFormatError
+from probgen.training.devices import resolve_device
+
+LARGEST_SEED, LARGEST_POOL = 2**20, 1024  # of a SeedSequence, in bits and in words
+
+
+def decode(document, arrays, *, device="cpu", trusted=()):
+    """Return the value that `encode` was given.
+
+    Parameters
+    ----------
+    document, arrays
+        As `encode` returns them, or anything else.
+    device : str, default="cpu"
+        Where tensors go that were not on a CPU, and objects with a method `_to_device`; with "auto" they choose.
+    trusted : sequence of classes and functions
+        What the document may name besides the classes of probgen, scikit-learn's estimators and torch's modules.
+
+    Raises
+    ------
+    FileFormatError
+        If a class is not allowed. Other nonsense raises whatever it leads to, and runs nothing.
+    """
+    decoder = _Decoder(arrays, device, trusted)
+    value = decoder.decode(document)
+    if device != "auto":
+        for part in decoder.built:
+            if hasattr(type(part), "_to_device"):
+                part._to_device(device)
+    return value
+
+
+class _Decoder:
+    def __init__(self, arrays, device, trusted):
+        self.built = []
+        self._arrays, self._device = arrays, device
+        self._trusted = {f"{thing.__module__}:{thing.__qualname__}": thing for thing in trusted}
+        self._values = {}
+
+    def decode(self, node):
+        """The value of a node."""
+        if node is None or isinstance(node, bool | int | float | str):
+            return node
+        kind = next(iter(node))
+        if kind == "ref":
+            return self._values[node["ref"]]
+        value = self._READERS[kind](self, node[kind], node)
+        self._remember(node, value)
+        return value
+
+    def _remember(self, node, value):
+        if "id" in node:
+            self._values[node["id"]] = value
+
+    def _all(self, nodes):
+        _check(type(nodes) is list)
+        return [self.decode(node) for node in nodes]
+
+    def _list(self, content, node):
+        values = []
+        self._remember(node, values)  # before its elements, which may hold it
+        values.extend(self._all(content))
+        return values
+
+    def _dict(self, content, node):
+        values = {}
+        self._remember(node, values)
+        self._fill(values, content)
+        return values
+
+    def _fill(self, values, entries):
+        if type(entries) is dict:
+            entries = entries.items()
+        else:
+            entries = [(self.decode(key), entry) for key, entry in entries]
+            check_keys([key for key, _ in entries])
+        for key, entry in entries:
+            dict.__setitem__(values, key, self.decode(entry))
+
+    def _scalar(self, content, node):
+        return np.frombuffer(_from_text(node["bytes"]), dtype=dtype_of(content), count=1)[0]
+
+    def _array(self, content, node=None):
+        array = self._arrays[content["name"]]
+        if "dtype" in content:
+            array = array.view(dtype_of(content["dtype"])).reshape(content["shape"])
+        return array.transpose(np.argsort(content["order"])) if "order" in content else array
+
+    def _objects(self, content, node):
+        array = np.empty(len(content), dtype=object)
+        values = array.reshape(node["shape"])
+        self._remember(node, values)
+        for k, value in enumerate(self._all(content)):
+            array[k] = value
+        return values
+
+    def _masked_array(self, content, node):
+        data, mask, fill_value = self._all(content)
+        return np.ma.MaskedArray(data, mask=mask, fill_value=fill_value)
+
+    def _generator(self, content, node):
+        return np.random.Generator(_instance(self.decode(content), np.random.BitGenerator))
+
+    def _random_state(self, content, node):
+        state = self.decode(content)
+        _check_state(state)
+        generator = np.random.RandomState(BIT_GENERATORS[state["bit_generator"]](0))
+        generator.set_state(state)
+        return generator
+
+    def _bit_generator(self, content, node):
+        state, seeds = self.decode(node["state"]), self.decode(node["seeds"])
+        _check_state(state)
+        if seeds is not None:
+            _check_seeds(**seeds)
+            seeds = np.random.SeedSequence(**seeds)
+        generator = BIT_GENERATORS[content](0 if seeds is None else seeds)
+        generator.state = state
+        return generator
+
+    def _tensor(self, content, node):
+        torch = _import_torch()
+        tensor = torch.from_numpy(self._array(content))
+        if "dtype" in node:
+            tensor = tensor.view(_torch_dtype(node["dtype"]))
+        if "device" in node:
+            tensor = tensor.to(resolve_device(self._device))
+        return tensor.requires_grad_(node.get("requires_grad", False) is True)
+
+    def _parameter(self, content, node):
+        tensor = self._tensor(content, {**node, "requires_grad": False})
+        return _import_torch().nn.Parameter(tensor, requires_grad=node.get("requires_grad", False) is True)
+
+    def _torch_generator(self, content, node):
+        torch = _import_torch()
+        device = "cpu" if node["device"] == "cpu" else resolve_device(self._device)
+        generator = torch.Generator(device)
+        if torch.device(device).type == torch.device(node["device"]).type:
+            return generator.set_state(_instance(self.decode(content), torch.Tensor)) or generator
+        return generator.manual_seed(node["seed"])  # a device draws in a way of its own
+
+    def _module(self, content, node):
+        torch = _import_torch()
+        module = self._new(content, torch.nn.Module)
+        torch.nn.Module.__init__(module)
+        self._remember(node, module)
+        _check(not any(name.endswith(HOOKS) for name in node["state"]))
+        state = {**vars(module), **self._attributes(node["state"])}
+        kinds = {"_parameters": torch.nn.Parameter, "_buffers": torch.Tensor, "_modules": torch.nn.Module}
+        for name, kind in kinds.items():
+            for part in _instance(state[name], dict).values():
+                _instance(part, kind | None)
+        module.__setstate__(state)
+        return module
+
+    def _object(self, content, node):
+        value = self._new(content, object)
+        self._remember(node, value)
+        if "state" in node:
+            state = self._attributes(node["state"])
+            if hasattr(value, "__setstate__"):
+                value.__setstate__(state)
+            else:
+                vars(value).update(state)
+        if isinstance(value, BaseEstimator):
+            _complete(value)
+        if "entries" in node:
+            self._fill(_instance(value, dict), node["entries"])
+        if "elements" in node:
+            list.extend(_instance(value, list), self._all(node["elements"]))
+        return value
+
+    def _new(self, path, kind):
+        """An empty object of the class of a path."""
+        cls = self._named(path, type)
+        if "torch" in sys.modules and issubclass(cls, sys.modules["torch"].nn.Module) is (kind is object):
+            raise FileFormatError(f"it builds {path} in a way that does not fit it.")
+        if hasattr(cls, "__del__") or issubclass(cls, type | BaseException) or path in TYPES:
+            raise FileFormatError(f"it builds {path}, which no model holds.")
+        value = cls.__new__(cls)
+        self.built.append(value)
+        return value
+
+    def _attributes(self, node):
+        return {name: self.decode(entry) for name, entry in node.items()}
+
+    def _class(self, content, node):
+        return self._named(content, type)
+
+    def _function(self, content, node):
+        return self._named(content, types.FunctionType | types.BuiltinFunctionType)
+
+    def _named(self, path, kind):
+        """The class or function of a path, if a file may name it."""
+        found = self._trusted.get(path) or TYPES.get(path) or CONTAINERS.get(path) or imported(path)
+        if found is None:
+            raise FileFormatError(
+                f"it names {path!r}, which is none of probgen's classes, scikit-learn's estimators or torch's modules; "
+                "pass it in trusted=[...] if you know what it does."
+            )
+        return _instance(found, kind)
+
+    _READERS: ClassVar[dict] = {
+        "int": lambda self, content, node: int(content, 16),
+        "float": lambda self, content, node: float(content),
+        "list": _list,
+        "tuple": lambda self, content, node: tuple(self._all(content)),
+        "set": lambda self, content, node: set(check_keys(self._all(content))),
+        "frozenset": lambda self, content, node: frozenset(check_keys(self._all(content))),
+        "dict": _dict,
+        "bytes": lambda self, content, node: _from_text(content),
+        "slice": lambda self, content, node: slice(*self._all(content)),
+        "range": lambda self, content, node: range(*content),
+        "path": lambda self, content, node: Path(content),
+        "dtype": lambda self, content, node: dtype_of(content),
+        "scalar": _scalar,
+        "scalar_type": lambda self, content, node: dtype_of(content).type,
+        "array": _array,
+        "objects": _objects,
+        "masked_array": _masked_array,
+        "generator": _generator,
+        "random_state": _random_state,
+        "bit_generator": _bit_generator,
+        "tensor": _tensor,
+        "parameter": _parameter,
+        "torch_generator": _torch_generator,
+        "torch_dtype": lambda self, content, node: _torch_dtype(content),
+        "torch_device": lambda self, content, node: _import_torch().device(content),
+        "module": _module,
+        "object": _object,
+        "class": _class,
+        "function": _function,
+    }
+
+
+def _complete(estimator):
+    """Give an estimator the defaults of parameters that were unknown when it was saved."""
+    for name, parameter in inspect.signature(type(estimator)).parameters.items():
+        if not hasattr(estimator, name):
+            if parameter.default is parameter.empty:
+                raise FileFormatError(f"it lacks the parameter {name} of {type(estimator).__name__}.")
+            setattr(estimator, name, parameter.default)
+
+
+def _check_state(state):
+    """Raise if a position of a random generator lies outside its buffer, which NumPy would read all the same."""
+    if state["bit_generator"] == "MT19937":
+        _check(0 <= state["state"]["pos"] <= 624)
+    if state["bit_generator"] == "Philox":
+        _check(0 <= state["buffer_pos"] <= 4)
+
+
+def _check_seeds(entropy, spawn_key, pool_size, n_children_spawned):
+    """Raise if a SeedSequence would take long to make."""
+    _check(0 < pool_size <= LARGEST_POOL)
+    _check(entropy.bit_length() <= LARGEST_SEED if isinstance(entropy, int) else np.asarray(entropy).dtype.kind in "iu")
+    _check(np.asarray(spawn_key).dtype.kind in "iuf" and isinstance(n_children_spawned, int))
+
+
+def _torch_dtype(name):
+    torch = _import_torch()
+    return _instance(getattr(torch, name), torch.dtype)
+
+
+def _instance(value, kind):
+    if not isinstance(value, kind):
+        raise TypeError(f"expected {kind}, got {type(value).__name__}")
+    return value
+
+
+def _check(is_right):
+    if not is_right:
+        raise ValueError("a value is out of range")
+
+
+def _from_text(text):
+    return base64.b64decode(text, validate=True)
+
+
+def _import_torch():
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError("This file needs torch; install it with `pip install torch`.") from error
+    return torch

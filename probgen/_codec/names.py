@@ -1,0 +1,81 @@
+"""Names in a file: of the classes that it may build, and of types of numbers."""
+
+import collections
+import importlib
+import re
+import sys
+import types
+from pathlib import PurePath
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from probgen.exceptions import FileFormatError
+
+IMPORTED = re.compile(r"(probgen|sklearn)(\.\w+)*|torch\.(nn\.modules|optim)(\.\w+)*")
+NEVER_IMPORTED = re.compile(r"(^|\.)(tests?|conftest|externals|__\w*)(\.|$)")
+TYPES = {f"builtins:{kind.__name__}": kind for kind in (bool, bytes, dict, float, int, list, set, str, tuple)}
+CONTAINERS = {"collections:OrderedDict": collections.OrderedDict}
+# Of scikit-learn's classes that are no estimators, those that hold nothing but settings and results.
+SKLEARN_PARTS = re.compile(r"sklearn\.(utils\._bunch|model_selection\._split|metrics\._scorer):\w+")
+BIT_GENERATORS = {name: getattr(np.random, name) for name in ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")}
+HOOKS = ("_hooks", "_hooks_with_kwargs", "_hooks_always_called")  # names of a module's functions end so
+DTYPE = re.compile(r"[<>|=]?[biufcmMUS]\d+(\[\w+\])?")
+PLAIN_KEYS = (types.NoneType, bool, int, float, str, bytes, np.generic, np.dtype, PurePath, type)
+LARGEST_KEY = 10_000  # parts of a tuple to hash, which references could make endless
+
+
+def imported(path):
+    """The class of a path in probgen, scikit-learn or torch, or a metric of scikit-learn; None for any other."""
+    module, _, name = path.partition(":")
+    if not IMPORTED.fullmatch(module) or NEVER_IMPORTED.search(module):
+        return None
+    try:
+        found = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise FileFormatError(f"it names {path!r}, which is not there in the versions that are installed.") from error
+    if f"{getattr(found, '__module__', '')}:{getattr(found, '__qualname__', '')}" != path:
+        return None  # only passing through that module
+    if not isinstance(found, type):
+        return found if module.startswith("sklearn.metrics.") else None
+    if module.startswith("sklearn."):
+        return found if issubclass(found, BaseEstimator) or SKLEARN_PARTS.fullmatch(path) else None
+    return found
+
+
+def dtype_name(dtype, path):
+    """The name of a dtype, which `dtype_of` understands."""
+    if not DTYPE.fullmatch(dtype.str):
+        raise ValueError(f"{path} is of dtype {dtype}, which cannot be stored; convert it to numbers or text.")
+    return dtype.str
+
+
+def dtype_of(name):
+    """The dtype of a name."""
+    if not DTYPE.fullmatch(name):
+        raise ValueError(f"{name!r} is no dtype")
+    return np.dtype(name)
+
+
+def check_keys(keys, path="it"):
+    """Return keys of a set or dict, if their hashes are quick to make and run nothing."""
+    for key in keys:
+        parts, n_parts = [key], 0
+        while parts:
+            part, n_parts = parts.pop(), n_parts + 1
+            if n_parts > LARGEST_KEY:
+                raise ValueError(f"{path} has a key of more than {LARGEST_KEY} parts, which cannot be stored.")
+            if isinstance(part, tuple | frozenset):
+                parts.extend(part)
+            elif not (isinstance(part, PLAIN_KEYS) or type(part).__hash__ in _quick_hashes()):
+                raise ValueError(
+                    f"{path} has a {type(part).__name__} as a key, which cannot be stored; use plain keys."
+                )
+    return keys
+
+
+def _quick_hashes():
+    torch = sys.modules.get("torch")
+    return {object.__hash__} if torch is None else {object.__hash__, torch.Tensor.__hash__, torch.device.__hash__}
