@@ -1,5 +1,6 @@
 """Fitted models on disk, as they are after some of the epochs."""
 
+import copy
 import math
 import os
 import warnings
@@ -16,8 +17,8 @@ OF_A_FIT = ("_callback_fit_ctx", "_parent_callback_ctx", "_skl_callbacks", "_skl
 class Checkpoint(Callback):
     """Save the model as it is after some of the epochs, to files such as `epoch-0005.probgen`.
 
-    `probgen.load` opens them as fitted models, with which nothing is left of the training; to go on with a fit that was
-    killed, give the trainer a `checkpoint` folder. A file that cannot be written is warned of, and the fit goes on.
+    `probgen.load` opens them as fitted models without callbacks; to go on with a fit that was killed, give the trainer
+    a `checkpoint` folder. A file that cannot be written is warned of, and the fit goes on.
 
     Parameters
     ----------
@@ -71,8 +72,7 @@ class Checkpoint(Callback):
             return
         from probgen.persistence import save
 
-        for name in OF_A_FIT:
-            vars(fitted_estimator).pop(name, None)
+        _forget_callbacks(fitted_estimator)
         path = Path(self.folder) / f"epoch-{epoch_number(estimator, context):04d}.probgen"
         try:
             save(fitted_estimator, path)
@@ -98,3 +98,11 @@ class Checkpoint(Callback):
         files = sorted(Path(self.folder).glob(PATTERN), key=lambda file: (os.stat(file).st_mtime_ns, file))
         for file in [] if self.keep is None else files[: -self.keep]:
             file.unlink()
+
+
+def _forget_callbacks(model):
+    """Take the callbacks from a copy of an estimator, and from its trainer, which it shares with the original."""
+    for name in OF_A_FIT:
+        vars(model).pop(name, None)
+    if getattr(getattr(model, "trainer", None), "callbacks", ()):
+        model.trainer = copy.copy(model.trainer).set_params(callbacks=())
