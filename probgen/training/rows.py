@@ -1,28 +1,25 @@
 """Rows for training, in batches of tensors: held on the device where they fit, else read while they are used."""
 
-import mmap
-import os
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset, TensorDataset
 
 from probgen.row_blocks import RowBlocks
+from probgen.training.memory import default_budget, is_mapped, is_shared, to_tensor
 from probgen.training.streams import (
     ArraySource,
-    BlockSource,
     Buffer,
     Column,
     DatasetSource,
-    as_blocks,
     as_row,
     check_finite,
     filled_buffers,
-    is_iterable_dataset,
+    first_row,
     one_ahead,
+    open_source,
 )
 
 MIB = 2**20
@@ -31,7 +28,6 @@ ORDERED_BUFFER = 8 * MIB  # without shuffling a large buffer has no use
 LEAST_BATCHES = 4  # of a buffer
 LARGEST_CHUNK, CHUNKS_OF_A_BUFFER = MIB // 2, 64
 MASK_ROWS = 10**6  # rows held out are drawn so many at a time
-COPIED_BYTES = 64 * MIB  # of a copy to a device, at a time
 # Of these dtypes rows stay as they are, being no larger than half of a float; each batch is converted.
 SMALL = {np.dtype(name): getattr(torch, name) for name in ("bool", "uint8", "int8", "int16", "float16")}
 
@@ -83,7 +79,7 @@ def open_rows(*arrays, device="cpu", dtype=torch.float32, memory_budget=None):
         return _open_arrays([X, *further], device, dtype, budget)
     if further:
         raise ValueError(f"arrays beside X, such as labels, need X as an array; got X of {type(X).__name__}.")
-    source = _open_source(X, dtype)
+    source = open_source(X, dtype)
     rows = StreamedRows(source, device, min(budget // 4, LARGEST_BUFFER))
     if isinstance(source, DatasetSource) and source.n_rows * source.columns[0].n_bytes <= budget:
         return rows.held()
@@ -95,24 +91,13 @@ def float_dtype(X):
     if isinstance(X, TensorDataset):
         dtype = as_row(X.tensors[0][:0]).dtype
     elif isinstance(X, Dataset):
-        item = next(iter(X), None) if is_iterable_dataset(X) else X[0] if len(X) else None
-        dtype = np.dtype(np.float32) if item is None else as_row(item).dtype
+        dtype = first_row(X).dtype
     elif isinstance(X, RowBlocks):
         blocks = X.blocks() if callable(X.blocks) else X.blocks
-        dtype = next((array.dtype for array in map(np.asarray, blocks) if len(array)), np.dtype(np.float32))
+        dtype = next((array.dtype for array in map(np.asarray, blocks) if array.size), np.dtype(np.float32))
     else:
         dtype = np.asarray(X).dtype
     return np.float64 if dtype.kind == "f" and dtype.itemsize >= 8 else np.float32
-
-
-def default_budget(device):
-    """Bytes that rows may take: a quarter of the machine's memory, or half of what is free on a GPU.
-
-    On a CPU it does not depend on what else runs, so that a fit that is resumed takes the same way.
-    """
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0] // 2
-    return _machine_memory() // 4
 
 
 class Rows:
@@ -127,6 +112,9 @@ class Rows:
         Whether the rows are read while they are used.
     """
 
+    n_rows: int
+    n_features: int
+    dtype: torch.dtype
     is_streamed = False
 
     def n_batches(self, batch_size, world_size=1):
@@ -157,6 +145,10 @@ class Rows:
         n_out = min(max(round(fraction * self.n_rows), 1), self.n_rows - 1)
         mask = _draw_mask(self.n_rows, n_out, rng)
         return self._take(~mask), self._take(mask)
+
+    def _take(self, mask):
+        """The rows of a mask (n_rows,)."""
+        raise NotImplementedError
 
 
 class HeldRows(Rows):
@@ -206,7 +198,7 @@ class StreamedRows(Rows):
 
     def __init__(self, source, device, buffer_bytes, chosen=None):
         self.source, self.device, self.buffer_bytes, self.chosen = source, device, buffer_bytes, chosen
-        self.n_rows = source.n_rows if chosen is None else np.count_nonzero(chosen)
+        self.n_rows = source.n_rows if chosen is None else int(np.count_nonzero(chosen))
         self.n_features, self.dtype = source.n_features, source.columns[0].dtype
 
     def batches(self, rng, batch_size, *, start=0, rank=0, world_size=1):
@@ -216,12 +208,16 @@ class StreamedRows(Rows):
 
     def held(self):
         """Return these rows, read once, on the device whole."""
-        buffer = Buffer(self.source.columns, self.n_rows)
-        _, chunk_rows = self._sizes(1, is_ordered=True)
-        for _ in filled_buffers([buffer], self.source.pieces(chunk_rows, chosen=self.chosen)):
-            pass
-        tensors = [tensor.to(self.device) for tensor in buffer.tensors]
-        return HeldRows(tensors, [column.dtype for column in self.source.columns])
+        columns = self.source.columns
+        capacity, chunk_rows = self._sizes(1, is_ordered=True)
+        tensors = [torch.empty((self.n_rows, *c.shape), dtype=c.stored, device=self.device) for c in columns]
+        first = 0
+        pieces = self.source.pieces(chunk_rows, chosen=self.chosen)
+        for buffer, n_rows in filled_buffers([Buffer(columns, min(capacity, self.n_rows))], pieces):
+            for tensor, part in zip(tensors, buffer.tensors):
+                tensor[first : first + n_rows].copy_(part[:n_rows])
+            first += n_rows
+        return HeldRows(tensors, [column.dtype for column in columns])
 
     def _stream(self, key, batch_size, start, rank, world_size):
         """Yield batches in the order that key draws, which are copies."""
@@ -277,26 +273,15 @@ def _open_arrays(arrays, device, dtype, budget):
     for array in arrays[1:]:
         target = dtype if array.dtype.kind == "f" else torch.int64
         columns.append(_column(array, target, target))
-    needed = X.nbytes if _is_mapped(X) else 0 if _is_shared(X, columns[0], device) else len(X) * columns[0].n_bytes
+    needed = X.nbytes if is_mapped(X) else 0 if is_shared(X, columns[0].stored, device) else len(X) * columns[0].n_bytes
     if needed > budget:
         return StreamedRows(ArraySource(arrays, columns), device, min(budget // 4, LARGEST_BUFFER))
-    tensors = [_to_tensor(array, column, device) for array, column in zip(arrays, columns)]
+    tensors = [to_tensor(array, column.stored, device) for array, column in zip(arrays, columns)]
     return HeldRows(tensors, [column.dtype for column in columns])
 
 
 def _column(array, stored, dtype):
     return Column(array.shape[1:], stored, dtype)
-
-
-def _open_source(X, dtype):
-    """The Source of RowBlocks or a data set."""
-    if isinstance(X, RowBlocks):
-        return BlockSource(X, dtype)
-    if is_iterable_dataset(X):
-        return BlockSource(as_blocks(X), dtype)
-    if isinstance(X, Dataset):
-        return DatasetSource(X, dtype)
-    raise TypeError(f"X must be an ndarray, RowBlocks or a torch data set; got {type(X).__name__}.")
 
 
 def _slices(tensors, dtypes, order, shares):
@@ -330,67 +315,3 @@ def _draw_mask(n_rows, n_chosen, rng):
     for part, size, count in zip(range(0, n_rows, MASK_ROWS), sizes, counts):
         mask[part + rng.choice(size, count, replace=False)] = True
     return mask
-
-
-def _to_tensor(array, column, device):
-    """An array as a tensor on the device; it shares memory on a CPU where the dtypes are the same."""
-    if _is_shared(array, column, device):
-        return _host_tensor(array)
-    if array.dtype.kind not in "biuf" or not array.dtype.isnative or array.dtype.itemsize > 8:
-        array = array.astype(np.float64)
-    tensor = torch.empty(array.shape, dtype=column.stored, device=device)
-    step = max(1, COPIED_BYTES // max(1, array[:1].nbytes))
-    for first in range(0, len(array), step):
-        tensor[first : first + step].copy_(_host_tensor(array[first : first + step]))
-    return tensor
-
-
-def _host_tensor(array):
-    """A CPU tensor of the memory of an array, which is not copied unless it runs backwards."""
-    if min(array.strides, default=0) < 0:
-        array = array.copy()
-    return torch.from_numpy(array if array.flags.writeable else np.asarray(_Unlocked(array)))
-
-
-class _Unlocked:
-    """A read-only array under the guise of a writable one, for torch, which would warn, and only reads it."""
-
-    def __init__(self, array):
-        self.array = array  # keeps the memory alive
-        address, _ = array.__array_interface__["data"]
-        self.__array_interface__ = {**array.__array_interface__, "data": (address, False)}
-
-
-def _is_shared(array, column, device):
-    """Whether the tensor of an array can be its memory."""
-    flags = array.flags
-    return (
-        device.type == "cpu"
-        and flags.c_contiguous
-        and flags.aligned
-        and array.dtype.isnative
-        and array.dtype == torch.empty(0, dtype=column.stored).numpy().dtype
-    )
-
-
-def _is_mapped(array):
-    """Whether an array lies in a file."""
-    while isinstance(array, np.ndarray):
-        if isinstance(array, np.memmap):
-            return True
-        array = array.base
-    return isinstance(array, mmap.mmap)
-
-
-def _machine_memory():
-    """Bytes of memory that this process may hope for: the machine's, or the limit of its container."""
-    try:
-        sizes = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    except (AttributeError, ValueError, OSError):  # a system without sysconf
-        sizes = [8 * 2**30]
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        try:
-            sizes.append(int(Path("/sys/fs/cgroup", name).read_text(encoding="ascii")))
-        except (OSError, ValueError):  # no container, or no limit
-            pass
-    return min(sizes)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.utils.data import IterableDataset
+from torch.utils.data import Dataset, IterableDataset
 
 from probgen.row_blocks import RowBlocks
 
@@ -39,6 +39,22 @@ class Column:
         return int(np.prod(self.shape, dtype=np.int64)) * self.stored.itemsize
 
 
+def open_source(X, dtype):
+    """Return the Source of a RowBlocks or a torch data set, with floating columns of dtype."""
+    if isinstance(X, RowBlocks):
+        return BlockSource(X, dtype)
+    if isinstance(X, IterableDataset):
+        if iter(X) is iter(X):
+            raise ValueError(
+                f"X can be read only once, but a fit reads it many times; got {type(X).__name__}, whose __iter__ must "
+                "return a fresh iterator."
+            )
+        return BlockSource(RowBlocks(lambda: _item_blocks(X)), dtype)
+    if isinstance(X, Dataset):
+        return DatasetSource(X, dtype)
+    raise TypeError(f"X must be an ndarray, RowBlocks or a torch data set; got {type(X).__name__}.")
+
+
 class Source:
     """Rows that can be read again and again, part by part.
 
@@ -46,6 +62,13 @@ class Source:
     (index of the first row, number of rows, function from a mask of them or None to a tuple of arrays), in random order
     if it can and rng is not None.
     """
+
+    n_rows: int
+    n_features: int
+    columns: list[Column]
+
+    def parts(self, chunk_rows, rng):
+        raise NotImplementedError
 
     def pieces(self, chunk_rows, rng=None, *, chosen=None, skip=0):
         """Yield tuples of arrays: all rows, or those of the mask chosen (n_rows,), but for the first skip of them."""
@@ -77,16 +100,9 @@ class DatasetSource(Source):
     """Rows of a torch data set with a length."""
 
     def __init__(self, dataset, dtype):
-        try:
-            self.n_rows = len(dataset)
-        except TypeError as error:
-            raise ValueError(
-                f"X must be a torch data set with a length, or an IterableDataset; got {type(dataset).__name__}."
-            ) from error
-        if not self.n_rows:
-            raise ValueError("X must have at least one row; got a data set without any.")
+        self.n_rows = _length(dataset)
         self.dataset = dataset
-        self.shape = as_row(dataset[0]).shape
+        self.shape = first_row(dataset).shape
         self.n_features = int(np.prod(self.shape))
         self.columns = [Column((self.n_features,), dtype, dtype)]
 
@@ -236,6 +252,18 @@ def as_row(item):
     return row
 
 
+def first_row(dataset):
+    """Return the row of the first item of a data set, not yet flattened."""
+    empty = "X must have at least one row; got a data set without any."
+    if isinstance(dataset, IterableDataset):
+        for item in dataset:
+            return as_row(item)
+        raise ValueError(empty)
+    if not _length(dataset):
+        raise ValueError(empty)
+    return as_row(dataset[0])
+
+
 def stack_items(items, shape):
     """Items of a data set, whose rows have that shape, as an array of flat rows."""
     rows = [as_row(item) for item in items]
@@ -245,14 +273,13 @@ def stack_items(items, shape):
     return np.stack(rows).reshape(len(rows), -1)
 
 
-def as_blocks(dataset):
-    """RowBlocks of the items of an IterableDataset."""
-    return RowBlocks(lambda: _item_blocks(dataset))
-
-
-def is_iterable_dataset(X):
-    """Whether X is a torch data set that is read from its start to its end."""
-    return isinstance(X, IterableDataset)
+def _length(dataset):
+    try:
+        return len(dataset)
+    except TypeError as error:
+        raise ValueError(
+            f"X must be a torch data set with a length, or an IterableDataset; got {type(dataset).__name__}."
+        ) from error
 
 
 def _item_blocks(dataset):

@@ -1,0 +1,83 @@
+"""Where arrays and tensors lie, and how much memory there is for them."""
+
+import mmap
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+
+COPIED_BYTES = 64 * 2**20  # of a copy to a device, at a time
+
+
+def default_budget(device):
+    """Bytes that rows may take: a quarter of the machine's memory, or half of what is free on a GPU.
+
+    On a CPU it does not depend on what else runs, so that a fit that is resumed takes the same way.
+    """
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] // 2
+    return _machine_memory() // 4
+
+
+def to_tensor(array, dtype, device):
+    """Return an array as a tensor on the device; where `is_shared`, they have one memory."""
+    if is_shared(array, dtype, device):
+        return _host_tensor(array)
+    is_known = array.dtype.kind in "biuf" and array.dtype.itemsize <= 8
+    readable = array.dtype.newbyteorder("=") if is_known else np.dtype(np.float64)
+    tensor = torch.empty(array.shape, dtype=dtype, device=device)
+    step = max(1, COPIED_BYTES // max(1, array[:1].nbytes))
+    for first in range(0, len(array), step):
+        part = np.require(array[first : first + step], readable, ["C", "A"])
+        tensor[first : first + step].copy_(_host_tensor(part))
+    return tensor
+
+
+def _host_tensor(array):
+    """A CPU tensor of the memory of a contiguous array."""
+    return torch.from_numpy(array if array.flags.writeable else np.asarray(_Unlocked(array)))
+
+
+class _Unlocked:
+    """A read-only array under the guise of a writable one, for torch, which would warn, and only reads it."""
+
+    def __init__(self, array):
+        self.array = array  # keeps the memory alive
+        address, _ = array.__array_interface__["data"]
+        self.__array_interface__ = {**array.__array_interface__, "data": (address, False)}
+
+
+def is_shared(array, dtype, device):
+    """Return whether the tensor of an array can be its memory."""
+    flags = array.flags
+    return (
+        device.type == "cpu"
+        and flags.c_contiguous
+        and flags.aligned
+        and array.dtype.isnative
+        and array.dtype == torch.empty(0, dtype=dtype).numpy().dtype
+    )
+
+
+def is_mapped(array):
+    """Return whether an array lies in a file."""
+    while isinstance(array, np.ndarray):
+        if isinstance(array, np.memmap):
+            return True
+        array = array.base
+    return isinstance(array, mmap.mmap)
+
+
+def _machine_memory():
+    """Bytes of memory that this process may hope for: the machine's, or the limit of its container."""
+    try:
+        sizes = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    except (AttributeError, ValueError, OSError):  # a system without sysconf
+        sizes = [8 * 2**30]
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            sizes.append(int(Path("/sys/fs/cgroup", name).read_text(encoding="ascii")))
+        except (OSError, ValueError):  # no container, or no limit
+            pass
+    return min(sizes)
