@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from probgen._codec.names import BIT_GENERATORS, CONTAINERS, HOOKS, TYPES, check_keys, dtype_of, imported
+from probgen._codec.names import BIT_GENERATORS, CONTAINERS, HOOKS, TYPES, check_keys, dtype_of, imported, ufunc_of
 from probgen.exceptions import FileFormatError
 from probgen.training.devices import resolve_device
 
@@ -88,7 +88,7 @@ class _Decoder:
             entries = [(self.decode(key), entry) for key, entry in entries]
             check_keys([key for key, _ in entries])
         for key, entry in entries:
-            dict.__setitem__(values, key, self.decode(entry))
+            values[key] = self.decode(entry)
 
     def _scalar(self, content, node):
         return np.frombuffer(_from_text(node["bytes"]), dtype=dtype_of(content), count=1)[0]
@@ -136,6 +136,10 @@ class _Decoder:
         tensor = torch.from_numpy(self._array(content))
         if "dtype" in node:
             tensor = tensor.view(_torch_dtype(node["dtype"]))
+        if "strides" in node:
+            moved = [size > 1 and a != b for size, a, b in zip(tensor.shape, tensor.stride(), node["strides"])]
+            _check(not any(moved))
+            tensor = tensor.as_strided(tensor.shape, node["strides"])
         if "device" in node:
             tensor = tensor.to(resolve_device(self._device))
         return tensor.requires_grad_(node.get("requires_grad", False) is True)
@@ -243,6 +247,7 @@ class _Decoder:
         "object": _object,
         "class": _class,
         "function": _function,
+        "ufunc": lambda self, content, node: _instance(ufunc_of(content), np.ufunc),
     }
 
 

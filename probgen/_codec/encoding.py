@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from probgen._codec.names import BIT_GENERATORS, CONTAINERS, HOOKS, check_keys, dtype_name
+from probgen._codec.names import BIT_GENERATORS, CONTAINERS, HOOKS, UFUNCS, check_keys, dtype_name, ufunc_of
 
 STORED_DTYPES = {np.dtype(name) for name in "? i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 c8".split()}
 LONGEST_INT = 2**1000  # in decimal digits, of which Python reads a few thousand at most
@@ -92,6 +92,8 @@ class _Encoder:
             return _Encoder._class
         if isinstance(value, types.FunctionType | types.BuiltinFunctionType):
             return _Encoder._function
+        if isinstance(value, np.ufunc):
+            return _Encoder._ufunc
         if isinstance(value, np.generic):
             return _Encoder._scalar
         if isinstance(value, np.dtype):
@@ -198,6 +200,8 @@ class _Encoder:
             node["dtype"] = str(tensor.dtype).removeprefix("torch.")
             array = tensor.view(sizes[tensor.element_size()]).numpy()
         node = {"parameter" if is_parameter else "tensor": self._stored(array, path)} | node
+        if value.is_contiguous() and 1 in value.shape:  # torch chooses its kernels by the stride of such a side too
+            node["strides"] = list(value.stride())
         if value.requires_grad:
             node["requires_grad"] = True
         if value.device.type != "cpu":
@@ -250,6 +254,12 @@ class _Encoder:
         if issubclass(value, np.generic):
             return {"scalar_type": dtype_name(np.dtype(value), path)}
         return {"class": _path_of(value, value, path)}
+
+    def _ufunc(self, value, path):
+        for module in UFUNCS:
+            if ufunc_of(f"{module}:{value.__name__}") is value:
+                return {"ufunc": f"{module}:{value.__name__}"}
+        raise _unstorable(value, path)
 
     def _function(self, value, path):
         return {"function": _path_of(value, value, path)}

@@ -8,6 +8,7 @@ import types
 from pathlib import PurePath
 
 import numpy as np
+import scipy.special
 from sklearn.base import BaseEstimator
 
 from probgen.exceptions import FileFormatError
@@ -19,6 +20,7 @@ CONTAINERS = {"collections:OrderedDict": collections.OrderedDict}
 # Of scikit-learn's classes that are no estimators, those that hold nothing but settings and results.
 SKLEARN_PARTS = re.compile(r"sklearn\.(utils\._bunch|model_selection\._split|metrics\._scorer):\w+")
 BIT_GENERATORS = {name: getattr(np.random, name) for name in ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")}
+UFUNCS = {"numpy": np, "scipy.special": scipy.special}
 HOOKS = ("_hooks", "_hooks_with_kwargs", "_hooks_always_called")  # names of a module's functions end so
 DTYPE = re.compile(r"[<>|=]?[biufcmMUS]\d+(\[\w+\])?")
 PLAIN_KEYS = (types.NoneType, bool, int, float, str, bytes, np.generic, np.dtype, PurePath, type)
@@ -43,6 +45,13 @@ def imported(path):
     if module.startswith("sklearn."):
         return found if issubclass(found, BaseEstimator) or SKLEARN_PARTS.fullmatch(path) else None
     return found
+
+
+def ufunc_of(path):
+    """The function of a path such as numpy:exp, which does nothing but sums; None for anything else."""
+    module, _, name = path.partition(":")
+    found = getattr(UFUNCS.get(module), name, None)
+    return found if isinstance(found, np.ufunc) else None
 
 
 def dtype_name(dtype, path):
