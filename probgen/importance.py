@@ -44,7 +44,7 @@ def log_likelihood(X, codes, decode, log_prob, curvature, prior, *, n_samples):
     mode, scale = _proposal(X, codes, decode, log_prob, curvature, prior)
     n, k = mode.shape
     noise, log_q = _noise(k, n_samples)
-    noise = torch.as_tensor(noise, dtype=scale.dtype, device=scale.device)
+    noise = torch.tensor(noise, dtype=scale.dtype, device=scale.device)
     draws = mode[:, None, :] + torch.einsum("nij,sj->nsi", scale, noise)
     flat = draws.reshape(-1, k)
     parameters = decode(flat.to(codes.dtype)).reshape(n, n_samples, -1)

@@ -3,6 +3,7 @@
 from importlib import import_module
 
 _HOMES = {
+    "Callback": "callbacks",
     "Checkpoint": "callbacks",
     "History": "history",
     "Objective": "objective",

@@ -46,6 +46,8 @@ class CheckpointFile:
         self.name = type(estimator).__name__
         self.fingerprint = fingerprint(estimator, arrays)
         self.path = folder / f"{self.name}-{self.fingerprint[:16]}.checkpoint"
+        for unfinished in folder.glob(f".{self.path.stem}.*"):  # of a write that was killed
+            unfinished.unlink(missing_ok=True)
 
     def load(self):
         """Return the state of an earlier fit, or None if there is none."""

@@ -226,7 +226,8 @@ class Training:
         self._keep_good()
         if save is not None and time.monotonic() - self.saved_at >= interval:
             self._save(save)
-        if events is not None and ranks.agree(bool(events.epoch_end(self.epoch - 1))):
+        wants_to_stop = events is not None and bool(events.epoch_end(self.epoch - 1))
+        if ranks.agree(wants_to_stop):
             self.is_finished = True
 
     def _step(self, batch, share):

@@ -1,0 +1,98 @@
+"""Fits in processes of their own: killed and started again, and two that train together."""
+
+import random
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from probgen import Autoencoder, Trainer
+
+FIT = """
+import sys, numpy as np
+from sklearn.datasets import load_digits
+from probgen import Autoencoder, Trainer
+trainer = Trainer(checkpoint=sys.argv[1] or None, checkpoint_interval=0.0, schedule="cosine", ema_decay=0.99,
+                  early_stopping=True, n_iter_no_change=50)
+model = Autoencoder(3, hidden_layer_sizes=(16,), corruption="gaussian", max_iter=8, random_state=4, trainer=trainer)
+model.fit(load_digits().data)
+weights = [p.detach().numpy() for n in (model.encoder_, model.decoder_) for p in n.parameters()]
+np.savez(sys.argv[2], *weights)
+"""
+
+
+def start(*arguments):
+    return subprocess.Popen([sys.executable, "-P", "-c", FIT, *map(str, arguments)], stderr=subprocess.PIPE, text=True)
+
+
+def read(path):
+    with np.load(path) as archive:
+        return [archive[name] for name in archive.files]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_fit_that_is_killed_at_random_moments_ends_with_the_same_bits(tmp_path, seed):
+    rng = random.Random(seed)
+    folder, killed = tmp_path / "states", 0
+    alone = start("", tmp_path / "alone.npz")
+    while True:
+        process = start(folder, tmp_path / "resumed.npz")
+        newest = _newest(folder)
+        while process.poll() is None and _newest(folder) == newest:
+            time.sleep(0.001)  # importing takes long; a state has been written when the loop is at work
+        time.sleep(rng.uniform(0.0, 1.5))
+        if process.poll() is not None:
+            break
+        process.kill()
+        process.wait()
+        killed += 1
+    assert process.wait() == 0, process.stderr.read()
+    assert alone.wait() == 0, alone.stderr.read()
+    assert killed >= 2
+    assert len(list(folder.iterdir())) == 1  # what killed writes left is gone
+    for mine, truth in zip(read(tmp_path / "resumed.npz"), read(tmp_path / "alone.npz"), strict=True):
+        np.testing.assert_array_equal(mine, truth)
+
+
+def _newest(folder):
+    return max((path.stat().st_mtime_ns for path in folder.glob("Autoencoder-*.checkpoint")), default=0)
+
+
+TOGETHER = """
+import os, sys, numpy as np
+from sklearn.datasets import load_digits
+from probgen import Autoencoder, Trainer
+X = load_digits().data[:603]  # 603 rows in batches of 2 x 20: the last has 3
+model = Autoencoder(3, hidden_layer_sizes=(16,), max_iter=3, batch_size=20, random_state=4, noise_fraction=0.0,
+                    trainer=Trainer(optimizer="sgd", checkpoint=sys.argv[1], checkpoint_interval=0.0), device="cpu")
+model.fit(X)
+weights = [p.detach().numpy() for n in (model.encoder_, model.decoder_) for p in n.parameters()]
+np.savez(f"{sys.argv[1]}/rank{os.environ['RANK']}.npz", *weights)
+"""
+
+
+def test_two_processes_give_the_weights_of_one_with_the_double_batch(tmp_path):
+    script = tmp_path / "fit.py"
+    script.write_text(TOGETHER)
+    command = [sys.executable, "-P", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run([*command, str(script), str(tmp_path)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    model = Autoencoder(
+        3,
+        hidden_layer_sizes=(16,),
+        max_iter=3,
+        batch_size=40,
+        random_state=4,
+        noise_fraction=0.0,
+        trainer=Trainer(optimizer="sgd"),
+        device="cpu",
+    ).fit(load_digits().data[:603])
+    truth = [p.detach().numpy() for network in (model.encoder_, model.decoder_) for p in network.parameters()]
+    first, second = read(tmp_path / "rank0.npz"), read(tmp_path / "rank1.npz")
+    for a, b, c in zip(first, second, truth, strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_allclose(a, c, rtol=1e-9, atol=1e-12)
+    assert len(list(tmp_path.glob("Autoencoder-*.checkpoint"))) == 1
