@@ -497,7 +497,6 @@ class TestBadInput:
             (TensorDataset(torch.tensor([[1.0], [-torch.inf]])), "X must hold finite numbers; got -inf"),
             (RowBlocks([X, np.full((1, D), np.inf)]), "X must hold finite numbers; got inf"),
         ],
-        ids=str,
     )
     def test_wrong_rows_are_named(self, data, message):
         with pytest.raises(ValueError, match=message):

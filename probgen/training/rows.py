@@ -25,7 +25,7 @@ from probgen.training.streams import (
 MIB = 2**20
 LARGEST_BUFFER = 256 * MIB
 ORDERED_BUFFER = 8 * MIB  # without shuffling a large buffer has no use
-LEAST_BATCHES = 4  # of a buffer
+LEAST_BATCHES = 4  # of a buffer that is shuffled
 LARGEST_CHUNK, CHUNKS_OF_A_BUFFER = MIB // 2, 64
 MASK_ROWS = 10**6  # rows held out are drawn so many at a time
 # Of these dtypes rows stay as they are, being no larger than half of a float; each batch is converted.
@@ -247,9 +247,11 @@ class StreamedRows(Rows):
     def _sizes(self, global_batch, *, is_ordered):
         """Rows of a buffer, a whole number of batches, and of a chunk."""
         row_bytes = sum(column.n_bytes for column in self.source.columns)
-        n_bytes = min(self.buffer_bytes, ORDERED_BUFFER) if is_ordered else self.buffer_bytes
+        n_bytes, least = self.buffer_bytes, LEAST_BATCHES
+        if is_ordered:
+            n_bytes, least = min(n_bytes, ORDERED_BUFFER), 1
         wanted = n_bytes // (row_bytes + 8)  # the order takes 8 bytes a row
-        capacity = max(wanted // global_batch, LEAST_BATCHES) * global_batch
+        capacity = max(wanted // global_batch, least) * global_batch
         chunk_bytes = min(LARGEST_CHUNK, capacity * row_bytes // CHUNKS_OF_A_BUFFER)
         return capacity, max(1, chunk_bytes // row_bytes)
 
