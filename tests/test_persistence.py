@@ -527,7 +527,7 @@ def test_only_estimators_are_saved(value, path):
 
 
 def test_a_folder_that_is_not_there(path):
-    with pytest.raises(ValueError, match="path must be a file in a folder that exists; got '.*nowhere.*'"):
+    with pytest.raises(ValueError, match=r"path must be a file in a folder that exists; got '.*nowhere.*'"):
         save(GaussianMixture(), path.parent / "nowhere" / "model.probgen")
     with pytest.raises(ValueError, match="path must be a file in a folder that exists"):
         save(GaussianMixture(), path.parent)

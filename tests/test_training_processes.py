@@ -25,7 +25,7 @@ np.savez(sys.argv[2], *weights)
 
 
 def start(*arguments):
-    return subprocess.Popen([sys.executable, "-P", "-c", FIT, *map(str, arguments)], stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen([sys.executable, "-P", "-c", FIT, *map(str, arguments)])
 
 
 def read(path):
@@ -49,8 +49,8 @@ def test_a_fit_that_is_killed_at_random_moments_ends_with_the_same_bits(tmp_path
         process.kill()
         process.wait()
         killed += 1
-    assert process.wait() == 0, process.stderr.read()
-    assert alone.wait() == 0, alone.stderr.read()
+    assert process.wait() == 0
+    assert alone.wait() == 0
     assert killed >= 2
     assert len(list(folder.iterdir())) == 1  # what killed writes left is gone
     for mine, truth in zip(read(tmp_path / "resumed.npz"), read(tmp_path / "alone.npz"), strict=True):
