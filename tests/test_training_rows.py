@@ -487,6 +487,7 @@ class TestBadInput:
             (RowBlocks([]), "X must have at least one row; got RowBlocks without any"),
             (RowBlocks(lambda: iter([X[:0]])), "X must have at least one row; got RowBlocks without any"),
             (Items(X[:0]), "X must have at least one row; got a data set without any"),
+            (TensorDataset(torch.empty(0, 1, 2, 2)), "X must have at least one row; got an array without any"),
             (Stream([]), "X must have at least one row; got RowBlocks without any"),
             (RowBlocks([X, X[:, :2]]), "block 1 of X must have 3 features like the first; got 2"),
             (Items([X[0], X[0, :2]]), r"the items of X must all have shape \(3,\), like the first; got \(2,\)"),

@@ -1,5 +1,6 @@
 """Rows for training, in batches of tensors: held on the device where they fit, else read while they are used."""
 
+import math
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -73,7 +74,8 @@ def open_rows(*arrays, device="cpu", dtype=torch.float32, memory_budget=None):
     device = torch.device(device)
     budget = default_budget(device) if memory_budget is None else memory_budget
     if isinstance(X, TensorDataset):
-        X = as_row(X.tensors[0]).reshape(len(X), -1)
+        X = as_row(X.tensors[0])
+        X = X.reshape(len(X), math.prod(X.shape[1:]))
         check_finite(X)
     if isinstance(X, np.ndarray):
         return _open_arrays([X, *further], device, dtype, budget)
