@@ -140,9 +140,15 @@ def _refusing(path, verdict):
     except (MemoryError, ImportError, Warning):
         raise
     except Exception as error:
-        reason = str(error) if isinstance(error, FileFormatError | zipfile.BadZipFile) else repr(error)
-        reason = " ".join(reason.split()).rstrip(".")[:LONGEST_REASON]
-        raise FileFormatError(f"{str(path)!r} {verdict}: {reason}.") from error
+        raise FileFormatError(f"{str(path)!r} {verdict}: {_reason(error)}.") from error
+
+
+def _reason(error):
+    """An error in one line; what a file put into it is not asked for its text."""
+    reason = " ".join(str(part) for part in error.args if isinstance(part, str))
+    if not isinstance(error, FileFormatError | zipfile.BadZipFile):
+        reason = f"it says what no writer would ({type(error).__name__}: {reason})"
+    return " ".join(reason.split()).rstrip(".")[:LONGEST_REASON]
 
 
 def _digest(text, content):

@@ -117,6 +117,10 @@ def load(path, device="auto", trusted=()):
     estimator = read_archive(path, kind=KIND, device=device, trusted=trusted)
     if not _is_estimator(estimator):
         raise FileFormatError(f"{str(path)!r} must hold an estimator; got {type(estimator).__name__}.")
+    try:
+        estimator.get_params()
+    except Exception as error:  # whatever parameters of another kind lead to
+        raise FileFormatError(f"{str(path)!r} holds parameters that {type(estimator).__name__} cannot have.") from error
     return estimator
 
 
