@@ -1,7 +1,13 @@
 """Importance sampling of the likelihood of a row under a latent variable model with a decoder.
 
-p(x) is the integral of p(x given z) p(z) over the codes z. Draws z_s from a Student's t about the posterior mode give
-the unbiased estimate of it, the mean of p(x given z_s) p(z_s) / q(z_s), whose logarithm lies below on average.
+p(x) is the integral of p(x given z) p(z) over the codes z. With draws z_s from q, the mean of
+p(x given z_s) p(z_s) / q(z_s) is an unbiased estimate of it, whose logarithm lies below on average. Here q is a mix:
+most draws come from a Student's t about the posterior mode, the others from p(z), which bounds the weights wherever the
+posterior has further modes [1]_.
+
+References
+----------
+.. [1] T. Hesterberg, Weighted average importance sampling and defensive mixture distributions, Technometrics, 1995.
 """
 
 import math
@@ -14,6 +20,7 @@ from scipy.stats import chi2, norm, qmc
 
 DEGREES_OF_FREEDOM = 8.0  # tails heavier than the posterior's, so that no weight is unbounded
 NEWTON_STEPS = 4
+PRIOR_SHARE = 4  # one draw of so many comes from the prior
 STEP = 1e-3  # of a difference quotient, in standard deviations of a code
 
 
@@ -32,9 +39,10 @@ def log_likelihood(X, codes, decode, log_prob, curvature, prior, *, n_samples):
     curvature : callable
         Of the same: the gradient of log_prob by the parameters, and the expected negative second derivative.
     prior : object
-        With `score_samples`, the log-density of codes, and `mean` (k,) and `precision` (k, k), a Gaussian near it.
+        With `score_samples`, the log-density of codes, `sample(n, random_state=)`, and `mean` (k,) and `precision`
+        (k, k), a Gaussian near it.
     n_samples : int
-        Draws for each row, the same for all up to the shape of its proposal.
+        Draws for each row, at least PRIOR_SHARE; the same for all rows up to the shape of the proposal.
 
     Returns
     -------
@@ -43,20 +51,31 @@ def log_likelihood(X, codes, decode, log_prob, curvature, prior, *, n_samples):
     """
     mode, scale = _proposal(X, codes, decode, log_prob, curvature, prior)
     n, k = mode.shape
-    noise, log_q = _noise(k, n_samples)
-    noise = torch.tensor(noise, dtype=scale.dtype, device=scale.device)
-    draws = mode[:, None, :] + torch.einsum("nij,sj->nsi", scale, noise)
-    flat = draws.reshape(-1, k)
-    parameters = decode(flat.to(codes.dtype)).reshape(n, n_samples, -1)
-    log_joint = log_prob(X[:, None, :], parameters).double().cpu().numpy()
-    log_joint += prior.score_samples(flat.cpu().numpy()).reshape(n, n_samples)
-    log_volume = torch.log(torch.diagonal(scale, dim1=1, dim2=2)).sum(1).cpu().numpy()
-    log_weights = log_joint - (log_q - log_volume[:, np.newaxis])
+    n_far = n_samples // PRIOR_SHARE
+    noise, log_t = _noise(k, n_samples - n_far)
+    near = mode[:, None, :] + torch.einsum("nij,sj->nsi", scale, torch.tensor(noise, device=scale.device))
+    far = torch.tensor(np.asarray(prior.sample(n_far, random_state=0), dtype=np.float64), device=scale.device)
+    offsets = torch.linalg.solve_triangular(scale, far.T - mode[:, :, None], upper=False)
+    log_t = np.hstack([np.broadcast_to(log_t, (n, len(log_t))), _log_t(_array(offsets.square().sum(1)), k)])
+    log_t = log_t - _array(torch.log(torch.diagonal(scale, dim1=1, dim2=2)).sum(1))[:, np.newaxis]
+
+    def given(codes):
+        parameters = decode(codes.reshape(-1, k).to(X.dtype)).reshape(*codes.shape[:-1], -1)
+        return _array(log_prob(X[:, None, :], parameters))
+
+    log_prior = prior.score_samples(_array(torch.cat([near.reshape(-1, k), far])))
+    log_prior = np.hstack([log_prior[: -len(far)].reshape(n, -1), np.broadcast_to(log_prior[-len(far) :], (n, n_far))])
+    share = n_far / n_samples
+    log_proposal = np.logaddexp(np.log1p(-share) + log_t, np.log(share) + log_prior)
+    log_weights = np.hstack([given(near), given(far)]) + log_prior - log_proposal
     highest = log_weights.max(axis=1)
     weights = np.exp(log_weights - highest[:, np.newaxis])
     mean = weights.mean(axis=1)
-    errors = weights.std(axis=1, ddof=1) / (mean * math.sqrt(n_samples)) if n_samples > 1 else np.full(n, np.nan)
-    return highest + np.log(mean), errors
+    return highest + np.log(mean), weights.std(axis=1, ddof=1) / (mean * math.sqrt(n_samples))
+
+
+def _array(tensor):
+    return tensor.double().cpu().numpy()
 
 
 def _proposal(X, codes, decode, log_prob, curvature, prior):
@@ -111,8 +130,13 @@ def _noise(k, n_samples):
     uniform = np.clip(uniform, 1e-12, 1.0 - 1e-12)
     spread = np.sqrt(DEGREES_OF_FREEDOM / chi2.ppf(uniform[:, :1], DEGREES_OF_FREEDOM))
     noise = spread * norm.ppf(uniform[:, 1:])
-    half = 0.5 * (DEGREES_OF_FREEDOM + k)
-    constant = gammaln(half) - gammaln(0.5 * DEGREES_OF_FREEDOM) - 0.5 * k * math.log(math.pi * DEGREES_OF_FREEDOM)
-    log_density = constant - half * np.log1p(np.square(noise).sum(axis=1) / DEGREES_OF_FREEDOM)
+    log_density = _log_t(np.square(noise).sum(axis=1), k)
     noise.flags.writeable = log_density.flags.writeable = False
     return noise, log_density
+
+
+def _log_t(squares, k):
+    """Log-density of a standard Student's t in k dimensions at points of these squared lengths."""
+    half = 0.5 * (DEGREES_OF_FREEDOM + k)
+    constant = gammaln(half) - gammaln(0.5 * DEGREES_OF_FREEDOM) - 0.5 * k * math.log(math.pi * DEGREES_OF_FREEDOM)
+    return constant - half * np.log1p(squares / DEGREES_OF_FREEDOM)

@@ -86,8 +86,8 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
     noise_fraction : float, default=0.1
         Share of the rows kept out of the training to fit the noise on, in [0, 1); with early_stopping the rows held
         out for that serve. With 0, or fewer than 100 rows, it is fitted on the training rows and comes out too small.
-    n_importance_samples : int, default=64
-        Draws for each row in `score_samples`, at least 2: more tighten the estimate.
+    n_importance_samples : int, default=128
+        Draws for each row in `score_samples`, at least 4: more tighten the estimate.
     max_iter : int, default=50
         Epochs.
     batch_size : int or "auto", default="auto"
@@ -166,7 +166,7 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
         sparsity_target=0.05,
         latent_density=None,
         noise_fraction=0.1,
-        n_importance_samples=64,
+        n_importance_samples=128,
         max_iter=50,
         batch_size="auto",
         learning_rate_init=1e-3,
@@ -300,7 +300,7 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
         check_real("penalty_weight", self.penalty_weight, low=0.0)
         check_real("noise_fraction", self.noise_fraction, low=0.0, high=0.99)
         check_real("sparsity_target", self.sparsity_target, low=1e-6, high=1.0 - 1e-6)
-        check_count("n_importance_samples", self.n_importance_samples, low=2)
+        check_count("n_importance_samples", self.n_importance_samples, low=4)
         for name in ("encoder", "decoder"):
             if not (getattr(self, name) is None or isinstance(getattr(self, name), torch.nn.Module)):
                 raise ValueError(f"{name} must be a torch.nn.Module, or None; got {getattr(self, name)!r}.")
@@ -320,7 +320,7 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
         hidden = tuple(self.hidden_layer_sizes)
         is_image = self.architecture == "conv" and (self.encoder is None or self.decoder is None)
         shape = check_image_shape(self.image_shape, d) if is_image or self.image_shape is not None else None
-        dtype = next(iter(rows.batches(None, 1)))[0].dtype
+        dtype = rows.dtype
         if self.encoder is not None:
             self.encoder_ = check_network(self.encoder, d, k, "encoder", dtype=dtype)
         elif is_image:
@@ -542,7 +542,8 @@ class _CodePrior:
     """The density of codes, and a Gaussian near it."""
 
     def __init__(self, density, mean, precision):
-        self.score_samples, self.mean, self.precision = density.score_samples, mean, precision
+        self.score_samples, self.sample = density.score_samples, density.sample
+        self.mean, self.precision = mean, precision
 
 
 def _row_loss(kind, X, answer):

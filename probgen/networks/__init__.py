@@ -1,0 +1,8 @@
+"""Building blocks of networks: plain torch, which knows of no training."""
+
+from probgen.networks.activations import activation
+from probgen.networks.checks import check_network, uses_global_generator
+from probgen.networks.convolutional import ConvDecoder, ConvEncoder
+from probgen.networks.dense import MLP, TiedMLP
+
+__all__ = ["MLP", "ConvDecoder", "ConvEncoder", "TiedMLP", "activation", "check_network", "uses_global_generator"]

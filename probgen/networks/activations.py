@@ -1,0 +1,52 @@
+"""Activations by name."""
+
+import copy
+import inspect
+
+from torch import nn
+
+ACTIVATIONS = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "logistic": nn.Sigmoid,
+    "sigmoid": nn.Sigmoid,
+    "identity": nn.Identity,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "selu": nn.SELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "softplus": nn.Softplus,
+}
+
+
+def activation(name):
+    """Return a new module that computes an activation.
+
+    Parameters
+    ----------
+    name : str, class or torch.nn.Module
+        scikit-learn's or torch's name; or a class of torch.nn, or a module, which is copied.
+
+    Returns
+    -------
+    module : torch.nn.Module
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name.
+
+    Examples
+    --------
+    >>> activation("tanh")
+    Tanh()
+    """
+    if isinstance(name, nn.Module):
+        return copy.deepcopy(name)
+    if inspect.isclass(name) and issubclass(name, nn.Module):
+        return name()
+    if not isinstance(name, str) or name not in ACTIVATIONS:
+        known = ", ".join(repr(known) for known in ACTIVATIONS)
+        raise ValueError(f"activation must be one of {known}, or a class of torch.nn; got {name!r}.")
+    return ACTIVATIONS[name]()

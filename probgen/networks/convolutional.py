@@ -1,0 +1,110 @@
+"""Convolutional networks between rows and codes; images are rows with channels last."""
+
+from torch import nn
+
+from probgen.networks.activations import activation as make_activation
+
+KERNEL, STRIDE, PADDING = 3, 2, 1
+SMALLEST = 2  # pixels of a side before the last layer that halves it
+
+
+class ConvEncoder(nn.Module):
+    """Layers of strided convolutions, each of which halves the height and the width, and a linear layer.
+
+    Parameters
+    ----------
+    image_shape : tuple of int
+        (height, width) or (height, width, channels).
+    channels : sequence of int
+        Of the layers, at least one.
+    n_outputs : int
+    activation : str, class or torch.nn.Module, default="relu"
+
+    Raises
+    ------
+    ValueError
+        If there is no layer, or the images are too small for so many.
+
+    Examples
+    --------
+    >>> import torch
+    >>> ConvEncoder((28, 28), (16, 32), 2)(torch.zeros(3, 784)).shape
+    torch.Size([3, 2])
+    """
+
+    def __init__(self, image_shape, channels, n_outputs, activation="relu"):
+        super().__init__()
+        self.image_shape = _with_channels(image_shape)
+        height, width = _sizes(self.image_shape, channels)[-1]
+        layers, before = [], self.image_shape[2]
+        for after in channels:
+            layers += [nn.Conv2d(before, after, KERNEL, STRIDE, PADDING), make_activation(activation)]
+            before = after
+        self.layers = nn.Sequential(*layers)
+        self.head = nn.Linear(channels[-1] * height * width, n_outputs)
+
+    def forward(self, rows):
+        images = rows.reshape(-1, *self.image_shape).permute(0, 3, 1, 2)
+        return self.head(self.layers(images).flatten(1))
+
+
+class ConvDecoder(nn.Module):
+    """A linear layer and transposed convolutions, each of which doubles the height and the width, to images.
+
+    Parameters
+    ----------
+    n_inputs : int
+    channels : sequence of int
+        Of the layers, at least one: those of a ConvEncoder in reverse.
+    image_shape : tuple of int
+        (height, width) or (height, width, channels).
+    activation : str, class or torch.nn.Module, default="relu"
+
+    Raises
+    ------
+    ValueError
+        If there is no layer, or the images are too small for so many.
+
+    Examples
+    --------
+    >>> import torch
+    >>> ConvDecoder(2, (32, 16), (28, 20, 3))(torch.zeros(5, 2)).shape
+    torch.Size([5, 1680])
+    """
+
+    def __init__(self, n_inputs, channels, image_shape, activation="relu"):
+        super().__init__()
+        self.image_shape = _with_channels(image_shape)
+        sizes = _sizes(self.image_shape, channels)[::-1]
+        self.start = (channels[0], *sizes[0])
+        self.head = nn.Linear(n_inputs, channels[0] * sizes[0][0] * sizes[0][1])
+        layers = [make_activation(activation)]
+        for k, (before, after) in enumerate(zip(channels, [*channels[1:], self.image_shape[2]])):
+            # A side of 2 n and one of 2 n - 1 pixels both halve to n: what is left over tells them apart.
+            extra = tuple(wide - 2 * narrow + 1 for narrow, wide in zip(sizes[k], sizes[k + 1]))
+            layers += [nn.ConvTranspose2d(before, after, KERNEL, STRIDE, PADDING, extra), make_activation(activation)]
+        self.layers = nn.Sequential(*layers[:-1])
+
+    def forward(self, codes):
+        images = self.layers(self.head(codes).reshape(-1, *self.start))
+        return images.permute(0, 2, 3, 1).flatten(1)
+
+
+def _with_channels(image_shape):
+    """(height, width, channels) of an image shape."""
+    return (*image_shape, 1) if len(image_shape) == 2 else tuple(image_shape)
+
+
+def _sizes(image_shape, channels):
+    """Height and width before each layer, and after the last."""
+    if not len(channels):
+        raise ValueError("hidden_layer_sizes must hold the channels of at least one layer for architecture='conv'.")
+    sizes = [tuple(image_shape[:2])]
+    for _ in channels:
+        if min(sizes[-1]) < SMALLEST:
+            raise ValueError(
+                f"images of {image_shape[0]} x {image_shape[1]} pixels are too small for {len(channels)} layers, each "
+                "of which halves them; name fewer in hidden_layer_sizes."
+            )
+        sizes.append(tuple((side + 1) // 2 for side in sizes[-1]))
+    return sizes
