@@ -8,15 +8,19 @@ import pytest
 from scipy.sparse import csr_array
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import has_fit_parameter
 
-from probgen import BayesClassifier, GaussianBayes, GaussianMixture
+from probgen import Autoencoder, BayesClassifier, GaussianBayes, GaussianMixture
 
 GENERATORS = [
     GaussianMixture(n_components=2, random_state=0),
     GaussianMixture(n_components=2, covariance_type="low_rank", n_factors=1, random_state=0),
     GaussianBayes(random_state=0),
     BayesClassifier(GaussianMixture(), random_state=0),
+    Autoencoder(1, hidden_layer_sizes=(8,), max_iter=200, learning_rate_init=0.02, device="cpu", random_state=0),
 ]
+CONDITIONAL = [generator for generator in GENERATORS if generator._takes_conditions]
+WEIGHTED = [generator for generator in GENERATORS if has_fit_parameter(generator, "sample_weight")]
 CLASSIFIERS = [generator for generator in GENERATORS if is_classifier(generator)]
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((40, 3))
@@ -107,6 +111,9 @@ class TestDraws:
         with says("random_state must be None, an integer >= 0, a RandomState or a Generator; got"):
             clone(generator).set_params(random_state=random_state).fit(X, Y)
 
+
+@each(CONDITIONAL)
+class TestConditions:
     @pytest.mark.parametrize(
         "given, message",
         [
@@ -120,13 +127,13 @@ class TestDraws:
             ([1.0, np.nan], "given must have shape (3,) or (5, 3), one row for each of the n_samples=5 draws"),
         ],
     )
-    def test_conditions(self, generator, given, message):
+    def test_in_draws(self, generator, given, message):
         model = clone(generator).fit(X, Y)
         with says(message):
             model.sample(5, given=given)
 
 
-@each(GENERATORS)
+@each(WEIGHTED)
 class TestWeights:
     @pytest.mark.parametrize(
         "weights, message",
