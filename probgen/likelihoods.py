@@ -49,4 +49,5 @@ def bernoulli_log_prob(X, logits):
     >>> bernoulli_log_prob(torch.tensor([[0.0, 1.0]]), torch.zeros(1, 2))
     tensor([-1.3863])
     """
-    return -torch.nn.functional.binary_cross_entropy_with_logits(logits, X.expand_as(logits), reduction="none").sum(-1)
+    X, logits = torch.broadcast_tensors(X, logits)
+    return -torch.nn.functional.binary_cross_entropy_with_logits(logits, X, reduction="none").sum(-1)

@@ -286,6 +286,8 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
     def _check_parameters(self):
         super()._check_parameters()
         check_count("n_components", self.n_components)
+        if isinstance(self.hidden_layer_sizes, str) or not np.iterable(self.hidden_layer_sizes):
+            raise ValueError(f"hidden_layer_sizes must be a sequence of integers; got {self.hidden_layer_sizes!r}.")
         for width in self.hidden_layer_sizes:
             check_count("hidden_layer_sizes", width)
         activation(self.activation)
@@ -304,6 +306,8 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
         for name in ("encoder", "decoder"):
             if not (getattr(self, name) is None or isinstance(getattr(self, name), torch.nn.Module)):
                 raise ValueError(f"{name} must be a torch.nn.Module, or None; got {getattr(self, name)!r}.")
+        if self.latent_density is not None and not hasattr(self.latent_density, "score_samples"):
+            raise ValueError(f"latent_density must be a generator, or None; got {self.latent_density!r}.")
         dense = self.architecture == "mlp" and self.encoder is None and self.decoder is None
         if self.tied_weights and not dense:
             raise ValueError("tied_weights=True needs architecture='mlp' and no networks of your own; leave it out.")
@@ -486,8 +490,10 @@ class _Reconstruction(Objective):
         self.kind, self.penalty, self.penalty_weight = model.loss, model.penalty, model.penalty_weight
         self.corruption, self.level = model.corruption, model.corruption_level
         self.sparsity_target = model.sparsity_target
-        self.scale, self.low, self.high = model._scale, *model._range
-        self.register_buffer("center", model._center(), persistent=False)
+        self.scale = model._scale
+        center = model._center()
+        self.register_buffer("center", center, persistent=False)
+        self.register_buffer("ends", center.new_tensor(model._range), persistent=False)
         self.draws_globally = uses_global_generator(self.encoder) or uses_global_generator(self.decoder)
 
     def loss(self, X, *_):
@@ -519,7 +525,7 @@ class _Reconstruction(Objective):
         if self.corruption == "masking":
             return X.masked_fill(chosen, 0.0)
         is_high = torch.empty_like(X).uniform_(generator=self.noise) < 0.5
-        return torch.where(chosen, torch.where(is_high, self.high, self.low).to(X.dtype), X)
+        return torch.where(chosen, self.ends[is_high.long()], X)
 
     def _penalize(self, code):
         """Penalty on codes (n, k), or None."""

@@ -1,0 +1,328 @@
+"""The autoencoder's variants against closed forms, and its density against factor analysis and enumeration."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import multivariate_normal
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+
+from probgen import Autoencoder, GaussianMixture, RowBlocks, Trainer, get_likelihood
+from probgen.estimators.autoencoder import _Reconstruction
+from probgen.importance import log_likelihood
+from probgen.likelihoods import bernoulli_log_prob, gaussian_log_prob
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((300, 5)) @ RNG.standard_normal((5, 5)) + np.arange(5.0)
+
+
+def fit(rows=X, **parameters):
+    settings = {"n_components": 2, "hidden_layer_sizes": (8,), "max_iter": 5, "device": "cpu", "random_state": 0}
+    return Autoencoder(**settings | parameters).fit(rows)
+
+
+def objective(model, **changes):
+    made = _Reconstruction(model)
+    made.noise = torch.Generator().manual_seed(0)
+    for name, value in changes.items():
+        setattr(made, name, value)
+    return made
+
+
+class TestLoss:
+    """Losses of the engine against NumPy, on scaled rows."""
+
+    def scaled(self, model, rows=X):
+        return (rows - model._mean) / model._scale
+
+    def answers(self, model, rows=X):
+        codes = model.transform(rows)
+        with torch.no_grad():
+            return codes, model.decoder_(torch.from_numpy(codes)).numpy()
+
+    def test_rows_are_scaled_by_their_means_and_one_deviation(self):
+        model = fit(noise_fraction=0.0)
+        np.testing.assert_allclose(model._mean, X.mean(axis=0))
+        np.testing.assert_allclose(model._scale, np.sqrt(X.var(axis=0).mean()))
+
+    def test_scaling_survives_a_far_origin(self):
+        model = fit(X + 1e8, noise_fraction=0.0)
+        np.testing.assert_allclose(model._scale, np.sqrt(X.var(axis=0).mean()), rtol=1e-6)
+
+    @pytest.mark.parametrize("loss, power", [("squared_error", 2), ("absolute_error", 1)])
+    def test_of_real_rows(self, loss, power):
+        model = fit(loss=loss)
+        _, answers = self.answers(model)
+        truth = np.mean(np.abs(self.scaled(model) - answers) ** power)
+        assert objective(model).loss(torch.from_numpy(X)).item() == pytest.approx(truth)
+        errors = np.mean(np.abs(X - model.reconstruct(X)) ** power, axis=1)
+        np.testing.assert_allclose(model.reconstruction_error(X), errors)
+
+    def test_of_binary_rows(self):
+        rows = (X > X.mean()).astype(np.float64)
+        model = fit(rows, loss="bernoulli")
+        means = model.reconstruct(rows)
+        truth = -np.mean(rows * np.log(means) + (1 - rows) * np.log(1 - means), axis=1)
+        np.testing.assert_allclose(model.reconstruction_error(rows), truth)
+        assert objective(model).loss(torch.from_numpy(rows)).item() == pytest.approx(truth.mean())
+
+    def test_l1(self):
+        model = fit(penalty="l1", penalty_weight=0.3)
+        codes, answers = self.answers(model)
+        loss, terms = objective(model).loss(torch.from_numpy(X))
+        assert terms["penalty"].item() == pytest.approx(np.abs(codes).sum(axis=1).mean())
+        reconstruction = np.mean((self.scaled(model) - answers) ** 2)
+        assert loss.item() == pytest.approx(reconstruction + 0.3 * terms["penalty"].item())
+
+    def test_kl_sparsity(self):
+        model = fit(penalty="kl_sparsity", sparsity_target=0.2)
+        codes, _ = self.answers(model)
+        assert ((codes > 0.0) & (codes < 1.0)).all()
+        active = codes.mean(axis=0)
+        truth = np.sum(0.2 * np.log(0.2 / active) + 0.8 * np.log(0.8 / (1.0 - active)))
+        assert objective(model).loss(torch.from_numpy(X))[1]["penalty"].item() == pytest.approx(truth)
+
+    def test_sparsity_reaches_its_target(self):
+        model = fit(
+            penalty="kl_sparsity", sparsity_target=0.1, penalty_weight=10.0, max_iter=100, learning_rate_init=0.01
+        )
+        np.testing.assert_allclose(model.transform(X).mean(axis=0), 0.1, atol=0.03)
+
+    def test_contraction_is_the_mean_squared_norm_of_the_jacobian(self):
+        model = fit(penalty="contractive")
+        rows = torch.from_numpy(X[:1])
+        seen = (rows - model._center()) / model._scale
+        jacobian = torch.autograd.functional.jacobian(lambda row: model.encoder_(row)[0], seen)
+        truth = jacobian.square().sum().item()
+        many = objective(model).loss(rows.expand(20_000, 5))[1]["penalty"].item()
+        assert many == pytest.approx(truth, rel=0.05)
+
+    def test_contraction_trains_the_encoder(self):
+        slack, tight = (fit(penalty="contractive", penalty_weight=w, max_iter=60) for w in (0.0, 10.0))
+        assert np.ptp(tight.transform(X)) < 0.2 * np.ptp(slack.transform(X))
+
+
+class TestCorruption:
+    def damaged(self, corruption, level, rows):
+        model = fit(rows[:200], corruption=corruption, corruption_level=level, noise_fraction=0.0)
+        made = objective(model).train()
+        return made._corrupt(torch.from_numpy(rows)).numpy()
+
+    ROWS = np.random.default_rng(1).uniform(1.0, 3.0, size=(20_000, 5))
+
+    def test_gaussian_noise_has_the_level_in_units_of_the_data(self):
+        noise = self.damaged("gaussian", 0.7, self.ROWS) - self.ROWS
+        np.testing.assert_allclose(noise.std(axis=0), 0.7, rtol=0.03)
+        np.testing.assert_allclose(noise.mean(axis=0), 0.0, atol=0.03)
+
+    def test_masking_hides_the_share(self):
+        damaged = self.damaged("masking", 0.4, self.ROWS)
+        hidden = damaged == 0.0
+        np.testing.assert_allclose(hidden.mean(axis=0), 0.4, atol=0.02)
+        np.testing.assert_array_equal(damaged[~hidden], self.ROWS[~hidden])
+
+    def test_salt_and_pepper_take_the_ends_of_the_range(self):
+        damaged = self.damaged("salt_and_pepper", 0.4, self.ROWS)
+        low, high = self.ROWS[:200].min(), self.ROWS[:200].max()
+        np.testing.assert_allclose((damaged == low).mean(axis=0), 0.2, atol=0.02)
+        np.testing.assert_allclose((damaged == high).mean(axis=0), 0.2, atol=0.02)
+
+    def test_there_is_none_outside_of_training(self):
+        rows = torch.from_numpy(self.ROWS)
+        model = fit(self.ROWS[:200], corruption="masking")
+        assert objective(model).eval()._corrupt(rows) is rows
+
+
+class TestNetworks:
+    def test_a_linear_one_spans_the_subspace_of_pca(self):
+        digits = load_digits().data
+        model = Autoencoder(
+            4,
+            hidden_layer_sizes=(),
+            noise_fraction=0.0,
+            max_iter=200,
+            batch_size=32,
+            learning_rate_init=0.003,
+            trainer=Trainer(schedule="cosine"),
+            device="cpu",
+            random_state=0,
+        ).fit(digits)
+        decoded = model.inverse_transform(np.vstack([np.zeros(4), np.eye(4)]))
+        mine, _ = np.linalg.qr((decoded[1:] - decoded[0]).T)
+        truth = PCA(4).fit(digits).components_.T
+        cosines = np.linalg.svd(mine.T @ truth, compute_uv=False)
+        assert np.arccos(np.clip(cosines.min(), -1.0, 1.0)) < 1e-2
+
+    def test_tied_weights_stay_tied(self):
+        model = fit(tied_weights=True, max_iter=3)
+        for weight, mirrored in zip(
+            [layer.weight for layer in model.encoder_ if hasattr(layer, "weight")], list(model.decoder_.weights)[::-1]
+        ):
+            assert weight is mirrored
+
+    def test_convolutions_take_images(self):
+        images = load_digits().images[:200].reshape(200, 64)
+        model = fit(images, architecture="conv", hidden_layer_sizes=(4, 8), max_iter=2)
+        assert model.reconstruct(images).shape == images.shape
+        assert any(isinstance(layer, torch.nn.Conv2d) for layer in model.encoder_.modules())
+
+    def test_own_networks_are_copied(self):
+        encoder, decoder = torch.nn.Linear(5, 2), torch.nn.Linear(2, 5)
+        before = [p.detach().clone() for p in (*encoder.parameters(), *decoder.parameters())]
+        model = fit(encoder=encoder, decoder=decoder)
+        assert model.encoder_ is not encoder
+        for mine, old in zip((*encoder.parameters(), *decoder.parameters()), before):
+            assert torch.equal(mine, old)
+        assert not torch.equal(model.encoder_.weight.float(), encoder.weight)
+
+    def test_units_do_not_matter(self):
+        small, large = fit(X), fit(1000.0 * X)
+        np.testing.assert_allclose(1000.0 * small.reconstruct(X), large.reconstruct(1000.0 * X), rtol=1e-6)
+        np.testing.assert_allclose(small.history_["loss"], large.history_["loss"], rtol=1e-6)
+
+
+class TestDensity:
+    def test_a_linear_one_with_a_gaussian_prior_has_the_density_of_factor_analysis(self):
+        model = fit(hidden_layer_sizes=(), latent_density=GaussianMixture(1), n_importance_samples=512, max_iter=100)
+        offset = model.inverse_transform(np.zeros((1, 2)))[0]
+        W = (model.inverse_transform(np.eye(2)) - offset).T
+        prior = model.latent_density_
+        mean = offset + W @ prior.means_[0]
+        covariance = W @ prior.covariances_[0] @ W.T + np.diag(model.noise_variance_)
+        truth = multivariate_normal(mean, covariance).logpdf(X)
+        values, errors = model.score_samples(X, return_std=True)
+        np.testing.assert_allclose(values, truth, atol=0.05)
+        assert np.mean(np.abs(values - truth) < 3.0 * errors) > 0.95
+        # The proposal is heavier than this Gaussian posterior, but no worse than plain draws: its error is known.
+        assert errors.max() < 0.1
+
+    def test_more_draws_tighten_the_estimate(self):
+        model = fit(max_iter=30)
+        few = model.set_params(n_importance_samples=16).score_samples(X, return_std=True)[1].mean()
+        many = model.set_params(n_importance_samples=1024).score_samples(X, return_std=True)[1].mean()
+        assert many < few / 4.0
+
+    def test_binary_rows_have_probabilities_that_sum_to_one(self):
+        rows = (RNG.random((200, 1)) + 0.3 * RNG.standard_normal((200, 5)) > 0.5).astype(np.float64)
+        model = fit(rows, loss="bernoulli", n_importance_samples=8192, max_iter=40, learning_rate_init=0.01)
+        every = np.array(list(itertools.product([0.0, 1.0], repeat=5)))
+        masses = np.exp(model.score_samples(every))
+        assert masses.sum() == pytest.approx(1.0, abs=0.02)
+        assert get_likelihood(model).measure == "counting"
+        draws = model.sample(20_000, random_state=1)
+        shares = [(draws == row).all(axis=1).mean() for row in every]
+        np.testing.assert_allclose(shares, masses, atol=0.015)
+
+    def test_grey_values_have_a_gaussian_model_of_their_means(self):
+        rows = RNG.random((200, 5))
+        model = fit(rows, loss="bernoulli")
+        assert get_likelihood(model).measure == "lebesgue"
+        assert np.isfinite(model.score_samples(rows)).all()
+
+    def test_the_noise_is_that_of_held_out_rows(self):
+        settings = {"hidden_layer_sizes": (64,), "max_iter": 200, "learning_rate_init": 0.01}
+        grown, seen = fit(X[:200], **settings), fit(X[:200], noise_fraction=0.0, **settings)
+        np.testing.assert_allclose(
+            seen.noise_variance_, np.mean((X[:200] - seen.reconstruct(X[:200])) ** 2, axis=0), rtol=1e-3
+        )
+        assert grown.noise_variance_.mean() > seen.noise_variance_.mean()
+
+    def test_draws_scatter_about_their_means(self):
+        model = fit(max_iter=20)
+        means, draws = (draw(5000, random_state=3) for draw in (model.sample_mean, model.sample))
+        np.testing.assert_allclose((draws - means).var(axis=0), model.noise_variance_, rtol=0.1)
+
+    def test_any_generator_will_do_for_the_codes(self):
+        chosen = GaussianMixture(3, covariance_type="diag", random_state=5)
+        model = fit(latent_density=chosen)
+        codes_seen = model.latent_density_
+        assert not hasattr(chosen, "means_")
+        assert codes_seen.covariance_type == "diag"
+        assert codes_seen.n_features_in_ == 2
+
+
+class TestEstimates:
+    """The sampler alone, where the integral is known."""
+
+    def test_two_far_modes(self):
+        # x = |z| + noise: z and -z explain a row alike, and a proposal about one of them misses half.
+        prior = GaussianMixture(1).fit(RNG.standard_normal((5000, 1)))
+        prior.mean, prior.precision = prior.means_[0], np.linalg.inv(prior.covariances_[0])
+        variance = torch.tensor([0.01], dtype=torch.float64)
+        rows = torch.tensor([[0.5], [1.0], [2.0]], dtype=torch.float64)
+        values, _ = log_likelihood(
+            rows,
+            rows.clone(),
+            torch.abs,
+            lambda X, answers: gaussian_log_prob(X, answers, variance),
+            lambda X, answers: ((X - answers) / variance, torch.ones_like(answers) / variance),
+            prior,
+            n_samples=2**15,
+        )
+        grid = np.linspace(-8.0, 8.0, 160_001)[:, np.newaxis]
+        density = np.exp(prior.score_samples(grid))
+        kernel = np.exp(-0.5 * (rows.numpy().T - np.abs(grid)) ** 2 / 0.01) / np.sqrt(2.0 * np.pi * 0.01)
+        truth = np.log(np.trapezoid(density[:, np.newaxis] * kernel, grid.ravel(), axis=0))
+        np.testing.assert_allclose(values, truth, atol=0.1)
+
+    def test_observation_models_are_those_of_scipy(self):
+        rows, means = RNG.random((4, 3)), RNG.random((4, 3))
+        variance = np.array([0.1, 1.0, 10.0])
+        mine = gaussian_log_prob(*map(torch.from_numpy, (rows, means, variance)))
+        truth = [multivariate_normal(m, np.diag(variance)).logpdf(x) for x, m in zip(rows, means)]
+        np.testing.assert_allclose(mine, truth)
+        binary, logits = (rows > 0.5).astype(float), means
+        p = 1.0 / (1.0 + np.exp(-logits))
+        truth = np.log(np.where(binary == 1.0, p, 1.0 - p)).sum(axis=1)
+        np.testing.assert_allclose(bernoulli_log_prob(*map(torch.from_numpy, (binary, logits))), truth)
+
+
+def test_rows_from_blocks_teach_it_as_well():
+    model = fit(RowBlocks([X[:100], X[100:]]), max_iter=30)
+    whole = fit(X, max_iter=30)
+    assert model.reconstruction_error(X).mean() == pytest.approx(whole.reconstruction_error(X).mean(), rel=0.3)
+
+
+def test_partial_fit_learns():
+    model = clone(fit())
+    first = model.partial_fit(X).reconstruction_error(X).mean()
+    for _ in range(30):
+        model.partial_fit(X)
+    assert model.reconstruction_error(X).mean() < 0.8 * first
+    assert model.n_iter_ == 31
+
+
+@pytest.mark.parametrize(
+    "parameters, message",
+    [
+        ({"n_components": 0}, "n_components must be an integer >= 1; got 0"),
+        ({"hidden_layer_sizes": (8, 0)}, "hidden_layer_sizes must be an integer >= 1; got 0"),
+        ({"hidden_layer_sizes": 8}, "hidden_layer_sizes must be a sequence of integers; got 8"),
+        ({"activation": "rely"}, "activation must be one of 'relu', .*; got 'rely'"),
+        ({"architecture": "cnn"}, "architecture must be one of 'mlp', 'conv'; got 'cnn'"),
+        ({"loss": "mse"}, "loss must be one of 'squared_error', 'absolute_error', 'bernoulli'; got 'mse'"),
+        ({"corruption": "blur"}, "corruption must be one of 'gaussian', 'masking', 'salt_and_pepper'; got 'blur'"),
+        ({"corruption": "masking", "corruption_level": 2.0}, r"corruption_level must be a finite number in \[0, 1\]"),
+        ({"penalty": "l2"}, "penalty must be one of 'kl_sparsity', 'l1', 'contractive'; got 'l2'"),
+        ({"noise_fraction": 1.0}, r"noise_fraction must be a finite number in \[0, 0.99\]; got 1.0"),
+        ({"n_importance_samples": 3}, "n_importance_samples must be an integer >= 4; got 3"),
+        ({"encoder": "mlp"}, "encoder must be a torch.nn.Module, or None; got 'mlp'"),
+        ({"encoder": torch.nn.Linear(4, 2)}, r"encoder must map rows of shape \(n, 5\) to \(n, 2\); Linear raised"),
+        (
+            {"decoder": torch.nn.Linear(2, 4)},
+            r"decoder must map rows of shape \(n, 2\) to \(n, 5\); got shape \(n, 4\)",
+        ),
+        ({"encoder": torch.nn.ReLU()}, "encoder must have parameters to train; got ReLU, which has none"),
+        ({"tied_weights": True, "architecture": "conv"}, "tied_weights=True needs architecture='mlp'"),
+        ({"loss": "bernoulli"}, r"loss='bernoulli' needs values in \[0, 1\]; X holds"),
+        ({"architecture": "conv", "image_shape": (2, 3)}, "image_shape"),
+        ({"latent_density": "gmm"}, "latent_density must be a generator, or None; got 'gmm'"),
+    ],
+    ids=str,
+)
+def test_bad_parameters(parameters, message):
+    with pytest.raises(ValueError, match=message):
+        fit(**parameters)
