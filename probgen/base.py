@@ -104,7 +104,7 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
     It states its `_likelihood` where that is not an exact density, and sets the input tags for what it eats.
     """
 
-    _dtypes = (np.float64, np.float32)  # of rows; others become the first
+    _dtypes: tuple = (np.float64, np.float32)  # of rows; others become the first
 
     @property
     def _likelihood(self):

@@ -207,7 +207,7 @@ class TestDensity:
 
     def test_binary_rows_have_probabilities_that_sum_to_one(self):
         rows = (RNG.random((200, 1)) + 0.3 * RNG.standard_normal((200, 5)) > 0.5).astype(np.float64)
-        model = fit(rows, loss="bernoulli", n_importance_samples=8192, max_iter=40, learning_rate_init=0.01)
+        model = fit(rows, loss="bernoulli", n_importance_samples=2**15, max_iter=40, learning_rate_init=0.01)
         every = np.array(list(itertools.product([0.0, 1.0], repeat=5)))
         masses = np.exp(model.score_samples(every))
         assert masses.sum() == pytest.approx(1.0, abs=0.02)

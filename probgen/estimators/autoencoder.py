@@ -361,8 +361,8 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
                 f"loss='bernoulli' needs values in [0, 1]; X holds {low:g} to {high:g}; scale it, or take "
                 "'squared_error'."
             )
-        self._mean = (origin + total / n_rows).cpu().numpy()
-        shift = total / n_rows
+        shift = torch.as_tensor(total) / n_rows
+        self._mean = (origin + shift).cpu().numpy()
         variance = max(squares / n_rows - float(shift.square().sum()), 0.0) / len(self._mean)
         self._scale = float(np.sqrt(variance)) or 1.0
         self._range = (low, high)
@@ -440,7 +440,7 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
         means = self._decode(self._draw_codes(n_samples, generator))
         if self.observation_ == "bernoulli":
             return generator.random(means.shape) < means
-        return means + np.sqrt(self.noise_variance_) * generator.standard_normal(means.shape)
+        return means + np.sqrt(np.asarray(self.noise_variance_)) * generator.standard_normal(means.shape)
 
     def _score_samples(self, X):
         return self._estimate(X)[0]
@@ -493,6 +493,7 @@ class _Reconstruction(Objective):
         self.scale = model._scale
         center = model._center()
         self.register_buffer("center", center, persistent=False)
+        self.ends: torch.Tensor
         self.register_buffer("ends", center.new_tensor(model._range), persistent=False)
         self.draws_globally = uses_global_generator(self.encoder) or uses_global_generator(self.decoder)
 

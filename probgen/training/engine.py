@@ -166,8 +166,8 @@ class Training:
             )
             losses = [_Indexed(runner, index) for index in range(len(phases))]
         if self.trainer.compile:
-            backend = {"backend": self.trainer.compile} if isinstance(self.trainer.compile, str) else {}
-            losses = [torch.compile(loss, **backend) for loss in losses]
+            backend = self.trainer.compile if isinstance(self.trainer.compile, str) else "inductor"
+            losses = [torch.compile(loss, backend=backend) for loss in losses]
         graphs = self.device != "cpu" and self.trainer.cuda_graph and self.ranks.world_size == 1
         graphs = graphs and not self.objective.draws_globally
         maker, extra = (GraphedUpdate, {"noise": self.noise}) if graphs else (Update, {})

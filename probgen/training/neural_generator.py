@@ -39,6 +39,8 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
 
     _dtypes = (np.float32, np.float64)  # integers are read in single precision
     _networks: tuple[str, ...] = ()
+    trainer: Trainer | None
+    n_features_in_: int
 
     def fit(self, X, y=None):
         """Train the networks on the rows of X.
@@ -251,7 +253,7 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
         """A shallow copy with networks of its own, what they share still shared."""
         twin = copy.copy(self)
         networks = copy.deepcopy({name: getattr(self, name) for name in self._networks})
-        vars(twin).update(networks)
+        twin.__dict__.update(networks)
         return twin
 
     def _to_device(self, device):
