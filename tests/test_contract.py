@@ -3,6 +3,7 @@
 import copy
 import pickle
 import random
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -18,7 +19,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_info
 
-from probgen import Autoencoder, BayesClassifier, GaussianBayes, GaussianMixture, get_likelihood
+from probgen import Autoencoder, BayesClassifier, GaussianBayes, GaussianMixture, get_likelihood, load, save
 
 ESTIMATORS = [  # every public generator, made small and quick
     GaussianMixture(n_components=2, covariance_type="full", random_state=0),
@@ -186,9 +187,21 @@ class TestRandomness:
             np.testing.assert_array_equal(model.sample(5), twin.sample(5))
 
 
+def through_pickle(model):
+    return pickle.loads(pickle.dumps(model))
+
+
+def through_file(model):
+    with tempfile.TemporaryDirectory() as folder:
+        save(model, f"{folder}/model.probgen")
+        return load(f"{folder}/model.probgen")
+
+
 @each(GENERATORS)
 class TestCopies:
-    @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+    @pytest.mark.parametrize(
+        "duplicate", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model)), through_file]
+    )
     def test_a_copy_scores_and_draws_alike(self, estimator, duplicate):
         model = fit(estimator)
         model.sample(3)

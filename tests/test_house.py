@@ -22,7 +22,7 @@ import probgen
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-HEAVY = {"torch", "pyro", "polars", "matplotlib", "pooch", "click", "rich"}
+HEAVY = {"torch", "pyro", "polars", "matplotlib", "pooch", "click", "rich", "tensorboard"}
 
 installed_wheel = pytest.mark.skipif(
     "PROBGEN_EXPECT_INSTALLED" not in os.environ, reason="looks at an installed wheel; run tox"

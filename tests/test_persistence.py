@@ -821,3 +821,9 @@ def test_a_file_of_another_kind(path):
     write_archive(path, {}, kind="checkpoint")
     with pytest.raises(FileFormatError, match="must be a file of kind 'estimator'; got one of kind 'checkpoint'"):
         load(path)
+
+
+def test_callbacks_that_watch_a_fit_stay_out_of_the_file(path):
+    model = GaussianMixture(random_state=0).fit([[0.0], [1.0], [3.0]])
+    model._skl_callbacks = [lambda: None]  # as set_callbacks of scikit-learn keeps them
+    assert not hasattr(through(model, path), "_skl_callbacks")

@@ -13,6 +13,7 @@ import numpy as np
 from probgen._codec.names import BIT_GENERATORS, CONTAINERS, HOOKS, UFUNCS, check_keys, dtype_name, ufunc_of
 
 STORED_DTYPES = {np.dtype(name) for name in "? i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 c8".split()}
+LEFT_OUT = ("_skl_callbacks",)  # of set_callbacks: they watch a fit, and are no part of what it learned
 LONGEST_INT = 2**1000  # in decimal digits, of which Python reads a few thousand at most
 
 
@@ -235,7 +236,7 @@ class _Encoder:
         return node
 
     def _attributes(self, state, path):
-        return {name: self.encode(entry, f"{path}.{name}") for name, entry in state.items()}
+        return {name: self.encode(entry, f"{path}.{name}") for name, entry in state.items() if name not in LEFT_OUT}
 
     def _reduced(self, value, path):
         """The attributes of an object, its entries if it is a dict, its elements if it is a list."""
