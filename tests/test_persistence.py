@@ -693,7 +693,7 @@ def test_nonsense_is_refused(value, path):
 def test_a_nest_without_end_is_refused(path):
     save(GaussianMixture(), path)
     rewrite(path, lambda header: b'{"value": ' + b"[" * 10**5 + b"]" * 10**5 + b"}")
-    with pytest.raises(FileFormatError, match="is damaged: it says what no writer would .RecursionError"):
+    with pytest.raises(FileFormatError, match=r"is damaged: it says what no writer would .RecursionError"):
         load(path)
     rewrite_deep = b'{"list": [' * 3000 + b"]}" * 3000
     save(GaussianMixture(), path)
