@@ -26,6 +26,8 @@ class CheckpointFile:
     estimator : estimator object
     arrays : sequence
         What is fitted: rows and perhaps labels.
+    start : dict or None
+        State of the training from which the fit goes on, which makes it another fit than one from the beginning.
 
     Raises
     ------
@@ -33,7 +35,7 @@ class CheckpointFile:
         If the folder cannot be written to.
     """
 
-    def __init__(self, folder, estimator, arrays):
+    def __init__(self, folder, estimator, arrays, start):
         folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -44,7 +46,7 @@ class CheckpointFile:
         if not os.access(folder, os.W_OK):
             raise ValueError(f"checkpoint must be a folder that can be written to; got {str(folder)!r}.")
         self.name = type(estimator).__name__
-        self.fingerprint = fingerprint(estimator, arrays)
+        self.fingerprint = fingerprint(estimator, arrays, start)
         self.path = folder / f"{self.name}-{self.fingerprint[:16]}.checkpoint"
         for unfinished in folder.glob(f".{self.path.stem}.*"):  # of a write that was killed
             unfinished.unlink(missing_ok=True)
@@ -75,8 +77,8 @@ class CheckpointFile:
             )
 
 
-def fingerprint(estimator, arrays):
-    """A hash of the class, the parameters and the data of a fit, as hexadecimal digits."""
+def fingerprint(estimator, arrays, start):
+    """A hash of the class, the parameters, the data and the start of a fit, as hexadecimal digits."""
     digest = hashlib.sha256(type(estimator).__qualname__.encode())
     for name, value in sorted(estimator.get_params(deep=True).items()):
         if name not in FREE:
@@ -84,20 +86,27 @@ def fingerprint(estimator, arrays):
             _hash_parameter(digest, value)
     for array in arrays:
         _hash_data(digest, array)
+    if start is not None:
+        digest.update(f"start={start['epoch']}".encode())
+        _hash_tensors(digest, start["weights"].values())
     return digest.hexdigest()
 
 
 def _hash_parameter(digest, value):
     if isinstance(value, torch.nn.Module):
         digest.update(repr(value).encode())
-        for tensor in value.state_dict().values():
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        _hash_tensors(digest, value.state_dict().values())
     elif isinstance(value, np.ndarray):
         digest.update(value.tobytes())
     elif isinstance(value, None | bool | int | float | str | tuple | list | os.PathLike):
         digest.update(repr(value).encode())
     else:  # nested estimators give their own parameters; the repr of others may hold an address
         digest.update(type(value).__qualname__.encode())
+
+
+def _hash_tensors(digest, tensors):
+    for tensor in tensors:
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
 
 
 def _hash_data(digest, data):

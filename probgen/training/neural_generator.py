@@ -130,7 +130,8 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
                 rows, held_out = self._hold_out(rows, trainer, np.random.default_rng(seeds["held_out"]))
             checkpoint = None
             if trainer.checkpoint is not None and not partial:
-                checkpoint = CheckpointFile(trainer.checkpoint, self, arrays)
+                start = self._training_state if goes_on else None
+                checkpoint = CheckpointFile(trainer.checkpoint, self, arrays, start)
             saved = None if checkpoint is None else checkpoint.load()
             if not goes_on:
                 with global_generator("cpu", seeds["start"]):
