@@ -14,7 +14,15 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.multiclass import type_of_target
 
-from probgen import GaussianBayes, GaussianMixture, datasets, get_likelihood, make_generative_pipeline
+from probgen import (
+    Autoencoder,
+    GaussianBayes,
+    GaussianMixture,
+    Trainer,
+    datasets,
+    get_likelihood,
+    make_generative_pipeline,
+)
 from probgen._files import first_line, read_table
 from probgen._validation import check_count
 from probgen.base import Likelihood
@@ -29,21 +37,47 @@ MAX_CLASSES = 100
 
 REG_COVAR = 1e-4  # on columns of the unit interval or of unit variance; less lets components shrink onto few rows
 
-# What the report compares: a name, and a generator for n rows of d features. A new family adds its row here.
+SMALLEST_IMAGE = 8  # sides of an image that convolutions halve twice
+IMPORTANCE_SAMPLES = 32  # for each value of the noise of the Dequantizer, which makes them many
+
+
+def _autoencoder(d, **params):
+    """An autoencoder for rows of d features of about unit range, with a code that a mixture can fit."""
+    params = {"n_components": int(np.clip(-(-d // 4), 1, 32)), "trainer": Trainer(schedule="cosine")} | params
+    return Autoencoder(n_importance_samples=IMPORTANCE_SAMPLES, **params)
+
+
+def _convolutional(d, shape):
+    """An autoencoder for images, or None where the rows are none, or too small."""
+    if shape is None or min(shape[:2]) < SMALLEST_IMAGE:
+        return None
+    return _autoencoder(d, architecture="conv", hidden_layer_sizes=(16, 32), image_shape=shape, learning_rate_init=3e-3)
+
+
+# What the report compares: a name, and a generator for n rows of d features, images of a shape or None; a maker returns
+# None for rows that are not for it. A new family adds its row here.
 MODELS = {
-    "Gaussian": lambda n, d: GaussianMixture(reg_covar=REG_COVAR),
-    "Gaussian mixture": lambda n, d: GaussianMixture(_at_most(10, n), reg_covar=REG_COVAR),
-    "Diagonal mixture": lambda n, d: GaussianMixture(_at_most(50, n), covariance_type="diag", reg_covar=REG_COVAR),
-    "Low-rank mixture": lambda n, d: GaussianMixture(
+    "Gaussian": lambda n, d, shape: GaussianMixture(reg_covar=REG_COVAR),
+    "Gaussian mixture": lambda n, d, shape: GaussianMixture(_at_most(10, n), reg_covar=REG_COVAR),
+    "Diagonal mixture": lambda n, d, shape: GaussianMixture(
+        _at_most(50, n), covariance_type="diag", reg_covar=REG_COVAR
+    ),
+    "Low-rank mixture": lambda n, d, shape: GaussianMixture(
         _at_most(10, n), covariance_type="low_rank", n_factors=max(10, d // 25), reg_covar=REG_COVAR
     ),
-    "Gaussian per class": lambda n, d: GaussianBayes(reg_param=1e-3),
-    "Low-rank mixture per class": lambda n, d: GaussianBayes(
+    "Gaussian per class": lambda n, d, shape: GaussianBayes(reg_param=1e-3),
+    "Low-rank mixture per class": lambda n, d, shape: GaussianBayes(
         covariance_type="low_rank",
         n_components=int(np.clip(n // 2000, 2, 10)),
         n_factors=max(5, d // 25),
         reg_covar=REG_COVAR,
     ),
+    "Autoencoder": lambda n, d, shape: _autoencoder(d),
+    "Denoising autoencoder": lambda n, d, shape: _autoencoder(d, corruption="gaussian", corruption_level=0.1),
+    "Sparse autoencoder": lambda n, d, shape: _autoencoder(d, penalty="kl_sparsity"),
+    "Contractive autoencoder": lambda n, d, shape: _autoencoder(d, penalty="contractive"),
+    "Absolute-error autoencoder": lambda n, d, shape: _autoencoder(d, loss="absolute_error"),
+    "Convolutional autoencoder": lambda n, d, shape: _convolutional(d, shape),
 }
 
 
@@ -171,11 +205,12 @@ def generators(data, random_state=0):
     """The generators of MODELS that fit the data, by name, each behind the step that makes it compare.
 
     Integers are dequantised, so that all are scored by the probability of the very values; real values are
-    standardised. Generators of classes are left out where there are none.
+    standardised. Generators of classes are left out where there are none, those of images where rows are no images.
     """
     step = StandardScaler() if data.levels is None else Dequantizer(levels=data.levels)
-    models = {name: make(*data.X_train.shape) for name, make in MODELS.items()}
-    chosen = {name: model for name, model in models.items() if data.classes or not is_classifier(model)}
+    models = {name: make(*data.X_train.shape, data.image_shape) for name, make in MODELS.items()}
+    fitting = {name: model for name, model in models.items() if model is not None}
+    chosen = {name: model for name, model in fitting.items() if data.classes or not is_classifier(model)}
     return {name: _seed(make_generative_pipeline(clone(step), model), random_state) for name, model in chosen.items()}
 
 

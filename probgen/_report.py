@@ -23,6 +23,7 @@ from probgen.plots import SampleGridDisplay
 PACKAGES = ("probgen", "numpy", "scipy", "scikit-learn", "torch", "matplotlib")
 N_COLS = 12
 MAX_LABELS = 10
+N_RECONSTRUCTED = 2  # lines of them
 INK = "#808080"  # readable on white and on black
 
 MEANINGS = {
@@ -144,15 +145,21 @@ def _meanings(data, results):
 
 def _card(result, data, random_state):
     notes = "".join(f'<p class="note">{html.escape(note)}</p>' for note in result.notes)
-    picture = ""
+    pictures = ""
     if result.model is not None:
         by_class = "; each row is a class" if is_classifier(result.model) and data.classes else ""
-        picture = _figure(
+        pictures = _figure(
             _model_picture(result.model, data, random_state), "", f"Rows drawn from {result.name}{by_class}."
         )
+        if hasattr(result.model.steps[-1][1], "reconstruct"):
+            pictures += _figure(
+                _reconstruction_picture(result.model, data),
+                "Held-out rows, and below each what its code decodes to.",
+                f"Held-out rows and their reconstructions by {result.name}.",
+            )
     return (
         f"<article><h3>{html.escape(result.name)}</h3><p><code>{html.escape(result.parameters)}</code></p>{notes}"
-        f"{picture}</article>"
+        f"{pictures}</article>"
     )
 
 
@@ -174,6 +181,17 @@ def _model_picture(model, data, random_state):
     return _png(
         lambda ax: SampleGridDisplay.from_estimator(model, **wanted, **_grid(data), random_state=random_state, ax=ax)
     )
+
+
+def _reconstruction_picture(model, data):
+    """PNG of held-out rows above their reconstructions."""
+    n_cols = min(N_COLS, len(data.X_test))
+    X = data.X_test[: min(N_RECONSTRUCTED, len(data.X_test) // n_cols) * n_cols]
+    decoded = model.inverse_transform(model.transform(X))
+    pairs = np.stack([X.reshape(-1, n_cols, data.n_features), decoded.reshape(-1, n_cols, data.n_features)], axis=1)
+    layout = _grid(data) | {"n_cols": n_cols, "row_labels": ["rows", "decoded"] * len(pairs)}
+    display = SampleGridDisplay(pairs.reshape(-1, data.n_features), **layout, feature_names=data.feature_names)
+    return _png(display.plot)
 
 
 def _grid(data):

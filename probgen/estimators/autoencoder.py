@@ -22,6 +22,7 @@ from probgen.networks import (
 from probgen.plots._sample_grid import check_image_shape
 from probgen.training.neural_generator import NeuralGenerator
 from probgen.training.objective import Objective
+from probgen.training.rows import open_rows
 
 LOSSES = ("squared_error", "absolute_error", "bernoulli")
 CORRUPTIONS = ("gaussian", "masking", "salt_and_pepper")
@@ -29,6 +30,7 @@ PENALTIES = ("kl_sparsity", "l1", "contractive")
 ARCHITECTURES = ("mlp", "conv")
 READ_ROWS = 8192  # rows of a block while statistics of the data are taken
 CODED_ROWS = 50_000  # rows whose codes the latent density is fitted to, at most
+KEPT_ROWS = 2048  # of partial_fit, which sees few at a time
 LEAST_HELD_OUT = 10  # rows on which a noise can be fitted
 ROWS_A_COMPONENT = 25
 MAX_COMPONENTS = 10
@@ -127,7 +129,8 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
     `score_samples` estimates log p(x), p(x) = integral of p(x given z) p(z) dz, by importance sampling about the mode
     of the posterior of z, with the same quasi-random draws for every row. On average it lies a little below;
     `return_std=True` gives its standard error. For loss="absolute_error" and for "bernoulli" on grey values the
-    observation model is Gaussian all the same.
+    observation model is Gaussian all the same. `partial_fit` keeps the centre and the scale of its first rows, and fits
+    the density of codes and the noise to the last 2048 rows.
 
     References
     ----------
@@ -371,8 +374,10 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
     def _make_objective(self):
         return _Reconstruction(self)
 
-    def _finish(self, rows, held_out, generator):
-        """Fit the density of the codes, and the noise."""
+    def _finish(self, rows, held_out, generator, partial):
+        """Fit the density of the codes, and the noise; after partial_fit to the latest rows, coded afresh."""
+        if partial:
+            rows = self._latest(rows)
         codes = self._some_codes(rows)
         if self.latent_density is None:
             n_components = max(1, min(MAX_COMPONENTS, len(codes) // ROWS_A_COMPONENT))
@@ -389,6 +394,12 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
         self.noise_variance_ = None
         if self.observation_ == "gaussian":
             self.noise_variance_ = self._residual_variance(rows if held_out is None else held_out)
+
+    def _latest(self, rows):
+        """The last rows that were seen, those of earlier passes included, which are kept for the next."""
+        seen = [block.cpu().numpy() for block, *_ in rows.batches(None, READ_ROWS)]
+        self._kept = np.concatenate([*([self._kept] if hasattr(self, "_kept") else []), *seen])[-KEPT_ROWS:]
+        return open_rows(self._kept, device=self.device_, dtype=rows.dtype)
 
     def _some_codes(self, rows):
         """Codes (n, k) of the rows, or of evenly spaced batches where there are many, in double precision."""

@@ -33,7 +33,7 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
     - `_check_parameters()`, which raises for what is wrong in them, and calls this class's;
     - `_build(rows)`, which sets the networks as attributes; on the CPU, with torch's global generator seeded;
     - `_make_objective()`, an `Objective` that holds those networks;
-    - optionally `_finish(rows, held_out, generator)`, which fits whatever stands on trained networks;
+    - optionally `_finish(rows, held_out, generator, partial)`, which fits whatever stands on trained networks;
     - the hooks of `GeneratorMixin`.
     """
 
@@ -107,8 +107,8 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
         """The rows to train on, and those held out of a fit or None."""
         return rows.split(trainer.validation_fraction, rng) if trainer.early_stopping else (rows, None)
 
-    def _finish(self, rows, held_out, generator):
-        """Fit what stands on trained networks; nothing by default."""
+    def _finish(self, rows, held_out, generator, partial):
+        """Fit what stands on trained networks, of all rows or of those of one more pass; nothing by default."""
 
     def _train(self, X, y, *, goes_on, partial):
         """Fit from the start or from where it ended, for max_iter epochs or one."""
@@ -118,7 +118,7 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
         with joined_ranks(resolve_device(self.device)) as ranks:
             device = local_device(resolve_device(self.device)) if ranks.world_size > 1 else resolve_device(self.device)
             _check_precision(trainer, device)
-            arrays = self._read(X, y, reset=not goes_on, ensure_min_samples=1 if partial else 2)
+            arrays = self._read(X, y, reset=not goes_on, ensure_min_samples=1 if partial and goes_on else 2)
             rows = self._open(arrays, trainer, device)
             if not goes_on:
                 seeds = draw_seeds(self._start_stream())
@@ -155,17 +155,17 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
             training.begin(n_epochs, rows.n_batches(training.batch_size, ranks.world_size), schedule=schedule)
             if saved is not None:
                 training.load_state(saved)
-            self._run(training, rows, held_out, checkpoint, X, y)
+            self._run(training, rows, held_out, checkpoint, X, y, partial)
         return self
 
-    def _run(self, training, rows, held_out, checkpoint, X, y):
+    def _run(self, training, rows, held_out, checkpoint, X, y, partial):
         """Train to the end, and store what was learned."""
         self.history_ = training.history
         is_first = training.ranks.is_first
 
         def finish(model):
             generator = np.random.default_rng(training.seeds["finish"])
-            model._finish(rows, held_out, generator)
+            model._finish(rows, held_out, generator, partial)
 
         def fitted_attributes():
             twin = self._copy_with_networks()
