@@ -17,7 +17,7 @@ from scipy.stats import multivariate_normal
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from probgen import GaussianBayes, GaussianMixture, _compare, _files, load, save
+from probgen import Autoencoder, GaussianBayes, GaussianMixture, _compare, _files, load, save
 from probgen._commands import program
 from probgen.datasets import load_digits
 
@@ -457,8 +457,8 @@ class Page(HTMLParser):
 def two_models(monkeypatch):
     """A short registry: one generator without and one with classes."""
     models = {
-        "Gaussian": lambda n, d: GaussianMixture(reg_covar=0.0),
-        "Per class": lambda n, d: GaussianBayes(reg_param=0.1),
+        "Gaussian": lambda n, d, shape: GaussianMixture(reg_covar=0.0),
+        "Per class": lambda n, d, shape: GaussianBayes(reg_param=0.1),
     }
     monkeypatch.setattr(_compare, "MODELS", models)
 
@@ -485,6 +485,31 @@ def test_compare_writes_a_page_that_needs_nothing_else(tmp_path):
     assert "1,347 to learn from, 450 held out (25%, stratified by class)" in words
     assert "lower bound" in words
     assert np.__version__ in words
+
+
+def test_generators_that_reconstruct_show_it(tmp_path, monkeypatch):
+    quick = {"n_components": 4, "hidden_layer_sizes": (16,), "max_iter": 2, "n_importance_samples": 4}
+    models = {"Decodes": lambda n, d, shape: Autoencoder(**quick), "Does not": lambda n, d, shape: GaussianMixture()}
+    monkeypatch.setattr(_compare, "MODELS", models)
+    succeed("compare", "--max-rows", 60, "-o", tmp_path / "report.html")
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    alts = [attributes["alt"] for tag, attributes in page.tags if tag == "img"]
+    assert sum(alt.endswith("reconstructions by Decodes.") for alt in alts) == 1
+    assert len(alts) == 4
+    assert "estimate" in page.words
+
+
+@pytest.mark.parametrize("shape, expected", [((8, 8), True), ((7, 9), False), ((16, 16, 3), True), (None, False)])
+def test_convolutions_are_for_images_of_some_size(shape, expected):
+    model = _compare.MODELS["Convolutional autoencoder"](100, 64 if shape is None else int(np.prod(shape)), shape)
+    assert (model is not None) == expected
+
+
+def test_every_generator_fits_few_rows_of_few_columns(tmp_path, frame):
+    frame[["age"]].head(16).to_csv(tmp_path / "people.csv", index=False)
+    data = _compare.load_data(str(tmp_path / "people.csv"))
+    for name, model in _compare.generators(data).items():
+        assert np.isfinite(_compare.evaluate(name, model, data).nats), name
 
 
 def test_digits_score_as_published():
@@ -535,7 +560,7 @@ def test_compare_takes_files_with_classes_and_images(tmp_path):
 
 
 def test_a_model_that_fails_is_told_of_and_the_others_stand(tmp_path, frame, monkeypatch):
-    models = {"Works": lambda n, d: GaussianMixture(), "Fails": lambda n, d: GaussianMixture(10**6)}
+    models = {"Works": lambda n, d, shape: GaussianMixture(), "Fails": lambda n, d, shape: GaussianMixture(10**6)}
     monkeypatch.setattr(_compare, "MODELS", models)
     frame.to_csv(tmp_path / "people.csv", index=False)
     result = run("compare", "--data", tmp_path / "people.csv", "-o", tmp_path / "a.html")
