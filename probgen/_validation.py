@@ -88,5 +88,25 @@ def spawn_generator(generator):
     return np.random.default_rng(generator.integers(0, 2**63, size=4))
 
 
+def check_image_shape(image_shape, n_features):
+    """Return (height, width, channels) for what the user gave."""
+    if image_shape is None:
+        side = math.isqrt(n_features)
+        return (side, side, 1) if side * side == n_features else (1, n_features, 1)
+    shape = tuple(np.atleast_1d(np.asarray(image_shape, dtype=object)))
+    whole = all(isinstance(side, (int, np.integer)) and side >= 1 for side in shape)
+    if not whole or len(shape) not in {2, 3} or shape[2:] not in {(), (1,), (3,)}:
+        raise ValueError(
+            "image_shape must be (height, width) or (height, width, channels) with 1 or 3 channels; "
+            f"got {image_shape!r}."
+        )
+    if math.prod(shape) != n_features:
+        raise ValueError(
+            f"image_shape={image_shape!r} holds {math.prod(shape)} numbers, but rows have {n_features}; "
+            "give the height, width and channels of one image."
+        )
+    return tuple(int(side) for side in (*shape, 1)[:3])
+
+
 def _remedy(hint):
     return f" {hint}" if hint else ""

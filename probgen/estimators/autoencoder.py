@@ -5,7 +5,7 @@ import torch
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from probgen._validation import check_choice, check_count, check_generator, check_real
+from probgen._validation import check_choice, check_count, check_generator, check_image_shape, check_real
 from probgen.base import DecoderMixin, Likelihood
 from probgen.estimators.gaussian_mixture import GaussianMixture
 from probgen.importance import log_likelihood
@@ -19,7 +19,6 @@ from probgen.networks import (
     check_network,
     uses_global_generator,
 )
-from probgen.plots._sample_grid import check_image_shape
 from probgen.training.neural_generator import NeuralGenerator
 from probgen.training.objective import Objective
 from probgen.training.rows import open_rows

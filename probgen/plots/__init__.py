@@ -1,6 +1,15 @@
 """Pictures of fitted generators, as Display objects in the manner of scikit-learn; they need matplotlib."""
 
+from probgen.plots._latent import LatentDisplay
+from probgen.plots._manifold import ManifoldDisplay
+from probgen.plots._reconstruction import ReconstructionDisplay
 from probgen.plots._sample_grid import SampleGridDisplay
 from probgen.plots._training_curve import TrainingCurveDisplay
 
-__all__ = ["SampleGridDisplay", "TrainingCurveDisplay"]
+__all__ = [
+    "LatentDisplay",
+    "ManifoldDisplay",
+    "ReconstructionDisplay",
+    "SampleGridDisplay",
+    "TrainingCurveDisplay",
+]

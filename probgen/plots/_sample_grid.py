@@ -1,12 +1,12 @@
 """A grid of images, or a heat map of rows, drawn from a generator."""
 
 import math
-import sys
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from probgen._validation import check_count
+from probgen._validation import check_count, check_image_shape
+from probgen.plots._axes import new_axes
 
 GAP = 1  # pixels between images
 INCHES_PER_IMAGE = 0.7
@@ -216,15 +216,7 @@ class SampleGridDisplay:
         else:
             per_pixel = INCHES_PER_IMAGE / max(self.image_shape[:2])
             size = tuple(max(1.0, per_pixel * side) for side in (shape[1], shape[0]))
-        if "matplotlib.pyplot" in sys.modules:
-            return sys.modules["matplotlib.pyplot"].subplots(figsize=size, layout="constrained")[1]
-        try:
-            from matplotlib.figure import Figure
-        except ImportError as error:
-            raise ImportError(
-                "SampleGridDisplay needs matplotlib; install it with `pip install 'probgen[plot]'`."
-            ) from error
-        return Figure(figsize=size, layout="constrained").subplots()
+        return new_axes("SampleGridDisplay", size)
 
     def _label(self, ax, shape):
         """Labels at the middle of what they name, and no frame."""
@@ -250,26 +242,6 @@ def _check_rows(X):
             "(n, height * width * channels)."
         )
     return X.astype(np.float64)
-
-
-def check_image_shape(image_shape, n_features):
-    """Return (height, width, channels) for what the user gave."""
-    if image_shape is None:
-        side = math.isqrt(n_features)
-        return (side, side, 1) if side * side == n_features else (1, n_features, 1)
-    shape = tuple(np.atleast_1d(np.asarray(image_shape, dtype=object)))
-    whole = all(isinstance(side, (int, np.integer)) and side >= 1 for side in shape)
-    if not whole or len(shape) not in {2, 3} or shape[2:] not in {(), (1,), (3,)}:
-        raise ValueError(
-            "image_shape must be (height, width) or (height, width, channels) with 1 or 3 channels; "
-            f"got {image_shape!r}."
-        )
-    if math.prod(shape) != n_features:
-        raise ValueError(
-            f"image_shape={image_shape!r} holds {math.prod(shape)} numbers, but rows have {n_features}; "
-            "give the height, width and channels of one image."
-        )
-    return tuple(int(side) for side in (*shape, 1)[:3])
 
 
 def _check_range(value_range, X, *, by_column):

@@ -1,8 +1,8 @@
 """Losses and validation score of a fit by epoch."""
 
-import sys
-
 import numpy as np
+
+from probgen.plots._axes import new_axes
 
 
 class TrainingCurveDisplay:
@@ -129,7 +129,7 @@ class TrainingCurveDisplay:
                 )
         epochs = history["epoch"] if "epoch" in history.columns else np.arange(1, len(history) + 1)
         if ax is None:
-            ax = _new_axes()
+            ax = new_axes("TrainingCurveDisplay")
         params = {"marker": "o" if len(history) == 1 else None} | line_params
         self.lines_ = [ax.plot(epochs, values, **({"label": name} | params))[0] for name, values in losses.items()]
         ax.set(xlabel="Epoch", ylabel="Loss", yscale="log" if log_scale else "linear")
@@ -143,16 +143,3 @@ class TrainingCurveDisplay:
         ax.legend(handles=self.lines_, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
         self.ax_, self.figure_ = ax, ax.figure
         return self
-
-
-def _new_axes():
-    """Axes of a new figure."""
-    if "matplotlib.pyplot" in sys.modules:
-        return sys.modules["matplotlib.pyplot"].subplots(layout="constrained")[1]
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "TrainingCurveDisplay needs matplotlib; install it with `pip install 'probgen[plot]'`."
-        ) from error
-    return Figure(layout="constrained").subplots()

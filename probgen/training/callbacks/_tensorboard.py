@@ -5,7 +5,7 @@ from itertools import islice
 
 import numpy as np
 
-from probgen._validation import check_count
+from probgen._validation import check_count, check_image_shape
 from probgen.training.callbacks._base import Callback, check_folder, epoch_number, is_epoch, last_record
 from probgen.training.history import TRAILING
 
@@ -157,7 +157,6 @@ def _first_rows(X, n_rows):
 
 def _as_images(model, draws):
     """Draws in [0, 1] of shape (n, height, width, channels), None where they are rows of a table."""
-    from probgen.plots._sample_grid import check_image_shape
 
     if not hasattr(model, "image_shape"):
         return None

@@ -1,0 +1,100 @@
+"""Pictures of codes and of what is decoded from them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+
+from probgen.plots import LatentDisplay, ManifoldDisplay, ReconstructionDisplay
+
+X, Y = load_digits(return_X_y=True)
+MODEL = PCA(2).fit(X)
+
+
+class TestReconstruction:
+    def test_the_rows_stand_above_what_is_made_of_them(self):
+        display = ReconstructionDisplay.from_estimator(MODEL, X, n_rows=3)
+        truth = np.concatenate([X[:3], MODEL.inverse_transform(MODEL.transform(X[:3]))])
+        np.testing.assert_allclose(display.X, truth)
+        low, high = truth.min(), truth.max()
+        picture = display.image_.get_array()
+        np.testing.assert_allclose(picture[:8, 9:17], (X[1].reshape(8, 8) - low) / (high - low))
+        np.testing.assert_allclose(picture[9:, 9:17], (truth[4].reshape(8, 8) - low) / (high - low))
+
+    def test_damaged_rows_stand_between(self):
+        damaged = X * 0.5
+        display = ReconstructionDisplay.from_estimator(MODEL, X, damaged=damaged, n_rows=2)
+        assert display.row_labels == ["data", "damaged", "reconstruction"]
+        np.testing.assert_allclose(display.X[2:4], damaged[:2])
+        np.testing.assert_allclose(display.X[4:], MODEL.inverse_transform(MODEL.transform(damaged[:2])))
+
+    def test_a_table_is_a_heat_map(self):
+        table = pd.DataFrame(X[:, 20:23], columns=["a", "b", "c"])
+        display = ReconstructionDisplay.from_estimator(PCA(2).fit(table), table, n_rows=4)
+        assert display.image_.get_array().shape == (8, 3)
+        assert [label.get_text() for label in display.ax_.get_xticklabels()] == ["a", "b", "c"]
+
+    def test_damaged_rows_of_another_shape(self):
+        with pytest.raises(ValueError, match=r"damaged must have the shape of X, \(1797, 64\); got \(1797, 3\)"):
+            ReconstructionDisplay.from_estimator(MODEL, X, damaged=X[:, :3])
+
+    def test_a_model_that_cannot(self):
+        with pytest.raises(TypeError, match="estimator must have reconstruct, or transform and inverse_transform"):
+            ReconstructionDisplay.from_estimator(object(), X)
+
+
+class TestManifold:
+    def test_the_grid_goes_right_and_up(self):
+        display = ManifoldDisplay.from_estimator(MODEL, n_points=3, extent=(-10.0, 10.0, -20.0, 20.0))
+        codes = [[-10, 20], [0, 20], [10, 20], [-10, 0], [0, 0], [10, 0], [-10, -20], [0, -20], [10, -20]]
+        np.testing.assert_allclose(display.X, MODEL.inverse_transform(np.array(codes, dtype=float)))
+
+    def test_the_extent_is_that_of_nine_tenths_of_the_codes(self):
+        display = ManifoldDisplay.from_estimator(MODEL, X=X, n_points=2)
+        low, high = np.quantile(MODEL.transform(X), [0.05, 0.95], axis=0)
+        corners = [[low[0], high[1]], [high[0], high[1]], [low[0], low[1]], [high[0], low[1]]]
+        np.testing.assert_allclose(display.X, MODEL.inverse_transform(np.array(corners)))
+
+    @pytest.mark.parametrize(
+        "model, parameters, message",
+        [
+            (PCA(3).fit(X), {}, "a manifold is drawn over codes of 2 numbers; PCA has 3"),
+            (PCA(2).fit(X[:, :3]), {}, "a manifold is drawn of images; give image_shape"),
+            (
+                MODEL,
+                {"extent": (1, 0, 0, 1)},
+                "extent must be .left, right, bottom, top. in order; got .1, 0, 0, 1.",
+            ),
+            (MODEL, {"n_points": 1}, "n_points must be an integer >= 2; got 1"),
+        ],
+    )
+    def test_bad_input(self, model, parameters, message):
+        with pytest.raises(ValueError, match=message):
+            ManifoldDisplay.from_estimator(model, **parameters)
+
+
+class TestLatent:
+    def test_each_class_has_its_points_and_its_name(self):
+        display = LatentDisplay.from_estimator(MODEL, X, Y)
+        codes = MODEL.transform(X)
+        for label, points in enumerate(display.artists_):
+            np.testing.assert_allclose(points.get_offsets(), codes[label == Y])
+        assert [text.get_text() for text in display.ax_.get_legend().get_texts()] == [str(k) for k in range(10)]
+        assert (display.ax_.get_xlabel(), display.ax_.get_ylabel()) == ("pca0", "pca1")
+
+    def test_columns_can_be_chosen(self):
+        model = PCA(4).fit(X)
+        (points,) = LatentDisplay.from_estimator(model, X, components=(3, 1)).artists_
+        np.testing.assert_allclose(points.get_offsets(), model.transform(X)[:, [3, 1]])
+
+    def test_one_number_has_a_histogram(self):
+        display = LatentDisplay.from_estimator(PCA(1).fit(X), X, Y > 4)
+        counts = [sum(bar.get_height() for bar in bars) for bars in display.artists_]
+        assert counts == [np.sum(Y <= 4), np.sum(Y > 4)]
+
+    def test_bad_input(self):
+        with pytest.raises(ValueError, match=r"components must be columns of the codes, 0 to 1; got \(0, 2\)"):
+            LatentDisplay.from_estimator(MODEL, X, components=(0, 2))
+        with pytest.raises(ValueError, match=r"y must hold one class for each of 1797 rows; got shape \(3,\)"):
+            LatentDisplay.from_estimator(MODEL, X, Y[:3])
