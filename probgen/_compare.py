@@ -24,9 +24,8 @@ from probgen import (
     make_generative_pipeline,
 )
 from probgen._files import first_line, read_table
-from probgen._validation import check_count
+from probgen._validation import check_count, check_image_shape
 from probgen.base import Likelihood
-from probgen.plots._sample_grid import check_image_shape
 from probgen.preprocessing import Dequantizer
 
 TEST_SIZE = 0.25
