@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from probgen import GaussianBayes, GaussianMixture, RowBlocks
+from probgen import Autoencoder, GaussianBayes, GaussianMixture, RowBlocks, Trainer, load, save
 
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical", "low_rank")
 
@@ -71,3 +71,68 @@ def test_a_model_fitted_on_cuda_opens_and_answers_on_a_cpu(tmp_path):
     answer = subprocess.run([sys.executable, "-P", "-c", code, str(path)], capture_output=True, text=True, env=hidden)
     assert answer.returncode == 0, answer.stderr
     np.testing.assert_allclose(float(answer.stdout), model.score(model.means_), rtol=1e-5)
+
+
+NETWORK = {"hidden_layer_sizes": (16,), "max_iter": 5, "batch_size": 64, "random_state": 0}
+
+
+def autoencoder(device="cuda", trainer=None, **parameters):
+    return Autoencoder(2, **NETWORK | parameters, device=device, trainer=trainer)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "one_cycle"])
+def test_graphs_train_as_the_eager_loop_and_the_cpu_do(optimizer, schedule):
+    X = clusters(2000)
+    settings = {"optimizer": optimizer, "schedule": schedule, "ema_decay": 0.9}
+    losses = [
+        autoencoder(device, Trainer(cuda_graph=graph, **settings)).fit(X).history_["loss"]
+        for device, graph in [("cpu", False), ("cuda", False), ("cuda", True)]
+    ]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-6)
+    np.testing.assert_allclose(losses[2], losses[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("parameters", [{"corruption": "gaussian"}, {"penalty": "contractive"}, {"penalty": "l1"}])
+def test_variants_are_captured(parameters):
+    X = clusters(2000, dtype=np.float32)
+    model = autoencoder(max_iter=20, **parameters).fit(X)
+    assert model.history_["loss"][-1] < model.history_["loss"][0]
+    assert np.isfinite(model.score_samples(X[:100])).all()
+
+
+def test_bfloat16_and_streams():
+    X = clusters(5000, dtype=np.float32)
+    model = autoencoder(trainer=Trainer(precision="bf16", memory_budget=0.05)).fit(X)
+    whole = autoencoder().fit(X)
+    assert model.history_["loss"][-1] == pytest.approx(whole.history_["loss"][-1], rel=0.1)
+
+
+def test_divergence_is_found():
+    from sklearn.exceptions import ConvergenceWarning
+
+    with pytest.warns(ConvergenceWarning, match="were put back"):
+        model = autoencoder(learning_rate_init=1e8, trainer=Trainer(optimizer="sgd")).fit(clusters(2000))
+    assert np.isfinite(model.score_samples(clusters(10))).all()
+
+
+def test_a_network_trained_on_cuda_opens_on_a_cpu(tmp_path):
+    X = clusters(500, dtype=np.float32)
+    model = autoencoder().fit(X)
+    save(model, tmp_path / "model.probgen")
+    (tmp_path / "model.pickle").write_bytes(pickle.dumps(model))
+    np.save(tmp_path / "rows.npy", X)
+    np.testing.assert_array_equal(load(tmp_path / "model.probgen").score_samples(X), model.score_samples(X))
+    code = (
+        "import pickle, sys, numpy as np, probgen; X = np.load(sys.argv[1] + '/rows.npy');"
+        "models = [probgen.load(sys.argv[1] + '/model.probgen'), pickle.load(open(sys.argv[1] + '/model.pickle', 'rb'))];"
+        "print(*[float(model.score(X)) for model in models], *[model.device_ for model in models])"
+    )
+    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
+    answer = subprocess.run(
+        [sys.executable, "-P", "-c", code, str(tmp_path)], capture_output=True, text=True, env=hidden
+    )
+    assert answer.returncode == 0, answer.stderr
+    *scores, first, second = answer.stdout.split()
+    assert first == second == "cpu"
+    np.testing.assert_allclose([float(score) for score in scores], model.score(X), rtol=1e-3)
