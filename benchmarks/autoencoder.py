@@ -127,7 +127,7 @@ def _errors(X, seed):
         max_iter=10,
         batch_size=32,
         noise_fraction=0.0,
-        trainer=Trainer(weight_decay=1e-5),
+        trainer=Trainer(schedule="one_cycle"),
         random_state=seed,
     ).fit(X)
     return model.reconstruction_error(X)

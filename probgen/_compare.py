@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def _convolutional(d, shape):
 
 # What the report compares: a name, and a generator for n rows of d features, images of a shape or None; a maker returns
 # None for rows that are not for it. A new family adds its row here.
-MODELS = {
+MODELS: dict[str, Callable] = {
     "Gaussian": lambda n, d, shape: GaussianMixture(reg_covar=REG_COVAR),
     "Gaussian mixture": lambda n, d, shape: GaussianMixture(_at_most(10, n), reg_covar=REG_COVAR),
     "Diagonal mixture": lambda n, d, shape: GaussianMixture(

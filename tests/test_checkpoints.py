@@ -59,6 +59,15 @@ def test_a_fit_that_broke_off_goes_on(tmp_path):
     assert len(model.history_) == 4
 
 
+def test_a_fit_without_a_seed_goes_on_with_the_rows_it_had(tmp_path):
+    with pytest.raises(RuntimeError, match="went down"):
+        make(tmp_path, random_state=None, callbacks=[Counter(2)]).fit(X)
+    shutil.copytree(tmp_path, tmp_path.with_name("copy"))
+    first, second = (make(folder, random_state=None).fit(X) for folder in (tmp_path, tmp_path.with_name("copy")))
+    assert_same(first, second)
+    np.testing.assert_array_equal(first.noise_variance_, second.noise_variance_)
+
+
 def test_a_finished_fit_is_not_done_again(tmp_path):
     model, counter = make(tmp_path).fit(X), Counter()
     twin = make(tmp_path, callbacks=[counter]).fit(X)

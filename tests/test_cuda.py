@@ -125,7 +125,8 @@ def test_a_network_trained_on_cuda_opens_on_a_cpu(tmp_path):
     np.testing.assert_array_equal(load(tmp_path / "model.probgen").score_samples(X), model.score_samples(X))
     code = (
         "import pickle, sys, numpy as np, probgen; X = np.load(sys.argv[1] + '/rows.npy');"
-        "models = [probgen.load(sys.argv[1] + '/model.probgen'), pickle.load(open(sys.argv[1] + '/model.pickle', 'rb'))];"
+        "pickled = pickle.load(open(sys.argv[1] + '/model.pickle', 'rb'));"
+        "models = [probgen.load(sys.argv[1] + '/model.probgen'), pickled];"
         "print(*[float(model.score(X)) for model in models], *[model.device_ for model in models])"
     )
     hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}

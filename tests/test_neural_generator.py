@@ -258,7 +258,7 @@ def nan_blocks():
         ({}, nan_blocks(), "X must hold finite numbers"),
         ({}, X[:1], "X must hold at least 2 rows, for Autoencoder to learn how they vary; got 1 sample"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else None,
 )
 def test_bad_input(parameters, rows, message):
     with pytest.raises(ValueError, match=message):

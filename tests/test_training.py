@@ -75,7 +75,7 @@ class TestSteps:
             ({"optimizer": "rmsprop"}, lambda p: torch.optim.RMSprop(p, lr=0.05)),
             ({"optimizer": torch.optim.Adadelta}, lambda p: torch.optim.Adadelta(p, lr=0.05)),
         ],
-        ids=str,
+        ids=["adam", "decay", "adamw", "sgd", "rmsprop", "class"],
     )
     def test_weights_are_those_of_a_loop_written_out(self, parameters, maker):
         training = run(make(**parameters))

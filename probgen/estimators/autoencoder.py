@@ -148,6 +148,7 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
     """
 
     _networks = ("encoder_", "decoder_")
+    _kept: np.ndarray
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ class ReconstructionDisplay(SampleGridDisplay):
     """
 
     @classmethod
-    def from_estimator(
+    def from_estimator(  # type: ignore[override]
         cls, estimator, X, *, damaged=None, n_rows=10, image_shape=None, value_range=None, ax=None, **imshow_params
     ):
         """Reconstruct rows and plot both.

@@ -70,6 +70,7 @@ def joined_ranks(device):
             torch.distributed.destroy_process_group()
 
 
-def local_device(device):
+def local_device(device, ranks):
     """The CUDA device of this process, where torchrun started one for each; device otherwise."""
-    return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and "LOCAL_RANK" in os.environ else device
+    is_shared = ranks.world_size > 1 and device == "cuda" and "LOCAL_RANK" in os.environ
+    return f"cuda:{os.environ['LOCAL_RANK']}" if is_shared else device

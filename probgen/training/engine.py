@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from probgen.training.distributed import Ranks
 from probgen.training.history import History
 from probgen.training.randomness import global_generator
-from probgen.training.updates import GraphedUpdate, Update
+from probgen.training.updates import GraphedUpdate, Update, is_capturable
 
 CHECK_EVERY = 32  # updates between looks at the loss on a GPU, for each look waits for the device
 KEEP_EVERY = 512  # batches between copies of good weights within an epoch
@@ -169,7 +169,7 @@ class Training:
             backend = self.trainer.compile if isinstance(self.trainer.compile, str) else "inductor"
             losses = [torch.compile(loss, backend=backend) for loss in losses]
         graphs = self.device != "cpu" and self.trainer.cuda_graph and self.ranks.world_size == 1
-        graphs = graphs and not self.objective.draws_globally
+        graphs = graphs and is_capturable(self.trainer.optimizer) and not self.objective.draws_globally
         maker, extra = (GraphedUpdate, {"noise": self.noise}) if graphs else (Update, {})
         only = len(phases) == 1 or self.ranks.world_size > 1  # DistributedDataParallel waits for every gradient
         return [

@@ -116,47 +116,41 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
         trainer = Trainer() if self.trainer is None else self.trainer
         trainer.check()
         with joined_ranks(resolve_device(self.device)) as ranks:
-            device = local_device(resolve_device(self.device)) if ranks.world_size > 1 else resolve_device(self.device)
+            device = local_device(resolve_device(self.device), ranks)
             _check_precision(trainer, device)
             arrays = self._read(X, y, reset=not goes_on, ensure_min_samples=1 if partial and goes_on else 2)
-            rows = self._open(arrays, trainer, device)
-            if not goes_on:
-                seeds = draw_seeds(self._start_stream())
-                seeds, self._stream = ranks.share((seeds, self._stream))  # without a seed each process drew its own
-            else:
-                seeds = self._training_state["seeds"]
-            held_out = None
+            rows, held_out = self._open(arrays, trainer, device), None
+            before = self._training_state if goes_on else None
+            checkpoint = saved = None
+            if trainer.checkpoint is not None and not partial:
+                checkpoint = CheckpointFile(trainer.checkpoint, self, arrays, before)
+                saved = checkpoint.load()
+            seeds = self._seeds(before, saved, ranks)
             if not partial:
                 rows, held_out = self._hold_out(rows, trainer, np.random.default_rng(seeds["held_out"]))
-            checkpoint = None
-            if trainer.checkpoint is not None and not partial:
-                start = self._training_state if goes_on else None
-                checkpoint = CheckpointFile(trainer.checkpoint, self, arrays, start)
-            saved = None if checkpoint is None else checkpoint.load()
             if not goes_on:
                 with global_generator("cpu", seeds["start"]):
                     self._build(rows)
-            self.device_ = device
-            for name in self._networks:
-                getattr(self, name).to(device)
-            training = Training(
-                self._make_objective(),
-                trainer,
-                learning_rate=self.learning_rate_init,
-                batch_size=self._rows_of_a_batch(rows, ranks, quiet=partial),
-                seeds=seeds,
-                device=device,
-                ranks=ranks,
-            )
+            self._place(device)
+            batch_size = self._rows_of_a_batch(rows, ranks, quiet=partial)
+            settings = {"learning_rate": self.learning_rate_init, "batch_size": batch_size, "seeds": seeds}
+            training = Training(self._make_objective(), trainer, **settings, device=device, ranks=ranks)
             if goes_on:
-                training.load_state(self._training_state)
-            n_epochs = 1 if partial else self.max_iter
-            schedule = None if partial else trainer.schedule
-            training.begin(n_epochs, rows.n_batches(training.batch_size, ranks.world_size), schedule=schedule)
+                training.load_state(before)
+            n_epochs, schedule = (1, None) if partial else (self.max_iter, trainer.schedule)
+            training.begin(n_epochs, rows.n_batches(batch_size, ranks.world_size), schedule=schedule)
             if saved is not None:
                 training.load_state(saved)
             self._run(training, rows, held_out, checkpoint, X, y, partial)
         return self
+
+    def _seeds(self, before, saved, ranks):
+        """The seeds of a fit: those of what it goes on from, or new ones, and then a new stream of draws too."""
+        if before is not None:
+            return before["seeds"]
+        seeds = draw_seeds(self._start_stream())
+        seeds, self._stream = ranks.share((seeds, self._stream))  # without a seed each process drew its own
+        return seeds if saved is None else saved["seeds"]
 
     def _run(self, training, rows, held_out, checkpoint, X, y, partial):
         """Train to the end, and store what was learned."""
@@ -258,12 +252,15 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
         return twin
 
     def _to_device(self, device):
+        """Move the networks, if there are some."""
+        if hasattr(self, "device_"):
+            self._place(device)
+
+    def _place(self, device):
         """Move the networks, and remember where they are."""
         for name in self._networks:
-            if hasattr(self, name):
-                getattr(self, name).to(device)
-        if hasattr(self, "device_"):
-            self.device_ = device
+            getattr(self, name).to(device)
+        self.device_ = device
 
     def __getstate__(self):
         state = super().__getstate__()

@@ -151,7 +151,7 @@ def make_optimizer(phase, parameters, trainer, learning_rate, kind):
     """The optimiser of a phase; fused where torch has it so, and ready for capture on CUDA."""
     name = trainer.optimizer
     known = isinstance(name, str)
-    maker = getattr(torch.optim, OPTIMIZERS[name]) if known else name
+    maker = _maker(name)
     options = {"weight_decay": trainer.weight_decay} if trainer.weight_decay or known else {}
     options.update(phase.optimizer)
     options["lr"] = learning_rate * options.get("lr", 1.0)
@@ -164,3 +164,12 @@ def make_optimizer(phase, parameters, trainer, learning_rate, kind):
         options["capturable"] = True
         options["lr"] = torch.tensor(options["lr"], device="cuda")
     return maker(parameters, **{key: value for key, value in options.items() if key in takes})
+
+
+def is_capturable(optimizer):
+    """Whether an optimiser, a name or a class, can be captured in a graph: its state and its rate are on the device."""
+    return "capturable" in inspect.signature(_maker(optimizer)).parameters
+
+
+def _maker(optimizer):
+    return getattr(torch.optim, OPTIMIZERS[optimizer]) if isinstance(optimizer, str) else optimizer
