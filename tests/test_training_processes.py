@@ -18,7 +18,7 @@ from probgen import Autoencoder, Trainer
 trainer = Trainer(checkpoint=sys.argv[1] or None, checkpoint_interval=0.0, schedule="cosine", ema_decay=0.99,
                   early_stopping=True, n_iter_no_change=50)
 model = Autoencoder(3, hidden_layer_sizes=(16,), corruption="gaussian", max_iter=8, random_state=4, trainer=trainer)
-model.fit(load_digits().data)
+model.fit(load_digits().data[:600])
 weights = [p.detach().numpy() for n in (model.encoder_, model.decoder_) for p in n.parameters()]
 np.savez(sys.argv[2], *weights)
 """
@@ -43,7 +43,7 @@ def test_a_fit_that_is_killed_at_random_moments_ends_with_the_same_bits(tmp_path
         newest = _newest(folder)
         while process.poll() is None and _newest(folder) == newest:
             time.sleep(0.001)  # importing takes long; a state has been written when the loop is at work
-        time.sleep(rng.uniform(0.0, 1.5))
+        time.sleep(rng.uniform(0.0, 0.5))
         if process.poll() is not None:
             break
         process.kill()
