@@ -18,12 +18,11 @@ except ImportError as error:
     raise ImportError("the report needs matplotlib; install it with `pip install 'probgen[plot]'`.") from error
 
 from probgen._compare import N_DRAWS, TEST_SIZE
-from probgen.plots import SampleGridDisplay
+from probgen.plots import ReconstructionDisplay, SampleGridDisplay
 
 PACKAGES = ("probgen", "numpy", "scipy", "scikit-learn", "torch", "matplotlib")
 N_COLS = 12
 MAX_LABELS = 10
-N_RECONSTRUCTED = 2  # lines of them
 INK = "#808080"  # readable on white and on black
 
 MEANINGS = {
@@ -185,13 +184,10 @@ def _model_picture(model, data, random_state):
 
 def _reconstruction_picture(model, data):
     """PNG of held-out rows above their reconstructions."""
-    n_cols = min(N_COLS, len(data.X_test))
-    X = data.X_test[: min(N_RECONSTRUCTED, len(data.X_test) // n_cols) * n_cols]
-    decoded = model.inverse_transform(model.transform(X))
-    pairs = np.stack([X.reshape(-1, n_cols, data.n_features), decoded.reshape(-1, n_cols, data.n_features)], axis=1)
-    layout = _grid(data) | {"n_cols": n_cols, "row_labels": ["rows", "decoded"] * len(pairs)}
-    display = SampleGridDisplay(pairs.reshape(-1, data.n_features), **layout, feature_names=data.feature_names)
-    return _png(display.plot)
+    layout = {name: value for name, value in _grid(data).items() if name != "n_cols"}
+    return _png(
+        lambda ax: ReconstructionDisplay.from_estimator(model, data.X_test, n_rows=N_COLS, **layout, ax=ax),
+    )
 
 
 def _grid(data):

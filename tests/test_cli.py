@@ -499,6 +499,20 @@ def test_generators_that_reconstruct_show_it(tmp_path, monkeypatch):
     assert "estimate" in page.words
 
 
+def test_estimates_are_scored_on_fewer_rows_and_say_so(monkeypatch):
+    quick = {"n_components": 4, "hidden_layer_sizes": (16,), "max_iter": 2, "n_importance_samples": 4}
+    models = {"Estimate": lambda n, d, shape: Autoencoder(**quick), "Bound": lambda n, d, shape: GaussianMixture()}
+    monkeypatch.setattr(_compare, "MODELS", models)
+    monkeypatch.setattr(_compare, "ESTIMATED_ROWS", 10)
+    monkeypatch.setattr(_compare, "ESTIMATED_VALUES", 64 * 12)
+    data = _compare.load_data("digits", max_rows=100)
+    results = {name: _compare.evaluate(name, model, data) for name, model in _compare.generators(data).items()}
+    assert results["Estimate"].notes == ["Scored on 12 of the held-out rows alone, for estimates take long."]
+    assert results["Bound"].notes == []
+    scores = results["Estimate"].model.score_samples(data.X_test[:12])
+    assert results["Estimate"].nats == pytest.approx(scores.mean())
+
+
 @pytest.mark.parametrize("shape, expected", [((8, 8), True), ((7, 9), False), ((16, 16, 3), True), (None, False)])
 def test_convolutions_are_for_images_of_some_size(shape, expected):
     model = _compare.MODELS["Convolutional autoencoder"](100, 64 if shape is None else int(np.prod(shape)), shape)
