@@ -148,8 +148,8 @@ def test_a_file_that_holds_something_else(tmp_path, content, match):
     "content",
     [
         b"39, State-gov",
-        gzip.compress(b""),
-        gzip.compress(b"age,income\n39,<=50K\n"),
+        gzip.compress(b"", mtime=0),
+        gzip.compress(b"age,income\n39,<=50K\n", mtime=0),
         gzip.compress((",".join(_formats.ADULT_COLUMNS) + "\n1,2,3\n").encode()),
         gzip.compress((",".join(_formats.ADULT_COLUMNS) + "\n" + ",".join(["old"] * 15) + "\n").encode()),
         gzip.compress((",".join(_formats.ADULT_COLUMNS) + "\n").encode())[:-4],
