@@ -238,7 +238,7 @@ def test_a_parameter_that_is_newer_than_the_file_has_its_default(path):
     "value",
     [
         *(None, True, 0, -(10**30), 0.1, -0.0, float("inf"), "text \ud800", b"\x00\xff", (), (1, (2,))),
-        *([], [1, [2]], {}, {"a": 1}, {1: "a", (2, "x"): None, None: 3.5}, {1, "a"}, frozenset({(1, 2)})),
+        *([], [1, [2]], {}, {"a": 1}, {1: "a", (2, "x"): None, None: 3.5}, {1, 2}, frozenset({(1, 2)})),
         *(slice(1, None, 2), range(3, 0, -1), pathlib.Path("a/b"), np.dtype("<U3"), np.float64, int, torch.optim.Adam),
         *(torch.float16, torch.device("cpu"), np.exp, scipy.special.logit, Bunch(a=1, b=[2])),
         *(
