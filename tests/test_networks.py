@@ -87,6 +87,21 @@ class TestDense:
         assert pair[1].weights[1] is pair[0][0].weight
         assert len(list(nn.ModuleList(pair).parameters())) == 2 + 2 + 2
 
+    def test_weights_put_back_stay_tied(self):
+        encoder, other = MLP(5, (4,), 2), MLP(5, (4,), 2)
+        pair, others = nn.ModuleList([encoder, TiedMLP(encoder)]), nn.ModuleList([other, TiedMLP(other)])
+        pair.load_state_dict(others.state_dict())
+        assert torch.equal(encoder[0].weight, other[0].weight)
+        assert pair[1].weights[1] is encoder[0].weight
+
+    @pytest.mark.parametrize("hidden", [(), (4,), (4, 3)], ids=str)
+    def test_an_activation_that_learns_has_weights_where_it_is_used(self, hidden):
+        encoder = MLP(5, hidden, 2, nn.PReLU)
+        decoder = TiedMLP(encoder, nn.PReLU)
+        decoder(torch.rand(3, 2)).sum().backward()
+        assert len(list(decoder.activations.parameters())) == len(hidden)
+        assert all(parameter.grad is not None for parameter in decoder.parameters())
+
 
 SHAPES = [(4, 4), (7, 7), (28, 28), (28, 20), (32, 32, 3), (5, 9), (8, 8, 1)]
 
@@ -120,6 +135,42 @@ class TestConvolutions:
             last.bias.copy_(torch.tensor([1.0, 2.0, 3.0]))
         np.testing.assert_array_equal(network(torch.rand(1, 2)).detach()[0], np.tile([1.0, 2.0, 3.0], 20))
 
+    @pytest.mark.parametrize("shape", [(5, 4, 3), (6, 7, 1)], ids=str)
+    def test_a_decoder_is_the_adjoint_of_a_convolution(self, shape):
+        network = ConvDecoder(2, (4,), shape).double()
+        code = torch.rand(1, 2, dtype=torch.float64)
+        head, offset, kernel, bias = (parameter.detach() for parameter in network.parameters())
+        features = torch.relu(code @ head.T + offset)
+        image = torch.zeros(1, shape[2], *shape[:2], dtype=torch.float64, requires_grad=True)
+        answer = nn.functional.conv2d(image, kernel, stride=2, padding=1).flatten(1)
+        (adjoint,) = torch.autograd.grad(answer @ features[0], image)
+        truth = np.moveaxis(adjoint[0].numpy(), 0, -1) + bias.numpy()
+        np.testing.assert_allclose(network(code).detach()[0].reshape(shape), truth, atol=1e-12)
+
+    def test_one_row_alone(self):
+        encoder, decoder = ConvEncoder((5, 4, 3), (2,), 2), ConvDecoder(2, (2,), (5, 4, 3))
+        rows = torch.rand(3, 60)
+        codes = encoder(rows)
+        torch.testing.assert_close(encoder(rows[1]), codes[1])
+        torch.testing.assert_close(decoder(codes[1]), decoder(codes)[1])
+
+    def test_rows_of_two_images_are_not_two_rows(self):
+        with pytest.raises(RuntimeError, match="32"):
+            ConvEncoder((4, 4), (2,), 2)(torch.zeros(3, 32))
+
+    @pytest.mark.parametrize("how", ["deepcopy", "pickle", "file"])
+    def test_a_copy_gives_the_same_rows(self, how, tmp_path):
+        network = nn.Sequential(ConvEncoder((5, 4, 3), (2,), 2), ConvDecoder(2, (2,), (5, 4, 3), nn.PReLU))
+        if how == "deepcopy":
+            twin = copy.deepcopy(network)
+        elif how == "pickle":
+            twin = pickle.loads(pickle.dumps(network))
+        else:
+            write_archive(tmp_path / "network", network, kind="test")
+            twin = read_archive(tmp_path / "network", kind="test")
+        rows = torch.rand(3, 60)
+        assert torch.equal(twin(rows), network(rows))
+
     @pytest.mark.parametrize("network", [ConvEncoder, lambda s, c, n: ConvDecoder(n, c, s)])
     def test_images_that_are_too_small(self, network):
         with pytest.raises(ValueError, match="images of 3 x 9 pixels are too small for 3 layers"):
@@ -136,7 +187,19 @@ class Odd(nn.Module):
         self.weight, self.answer = nn.Parameter(torch.zeros(3)), answer
 
     def forward(self, X):
-        return self.answer
+        return self.answer(X) if callable(self.answer) else self.answer
+
+
+def noise(X):
+    return torch.randn(len(X), 2)
+
+
+def fail(X):
+    raise KeyError("codes")
+
+
+def fail_without_words(X):
+    raise AssertionError
 
 
 class TestChecks:
@@ -158,12 +221,23 @@ class TestChecks:
             (nn.Linear(5, 2), r"encoder must map rows of shape \(n, 4\) to \(n, 2\); Linear raised RuntimeError"),
             (nn.Linear(4, 3), r"encoder must map rows of shape \(n, 4\) to \(n, 2\); got shape \(n, 3\)"),
             (Odd((1, 2)), r"encoder must map rows of shape \(n, 4\) to \(n, 2\); got tuple"),
+            (Odd(np.zeros((2, 2))), r"to \(n, 2\); got ndarray"),
+            (Odd(torch.zeros(1, 2)), r"to \(n, 2\); got shape \(1, 2\) for 2 rows"),
+            (Odd(torch.zeros(2)), r"to \(n, 2\); got shape \(2,\) for 2 rows"),
+            (Odd(torch.zeros(2, 2).long()), r"to \(n, 2\); got numbers of torch.int64, which have no gradient"),
+            (Odd(fail), r"to \(n, 2\); Odd raised KeyError: 'codes'"),
+            (Odd(fail_without_words), r"to \(n, 2\); Odd raised AssertionError: no reason given"),
+            (nn.LazyLinear(2), r"LazyLinear is lazy; call it once on rows of shape \(n, 4\)"),
         ],
-        ids=str,
     )
     def test_what_does_not_fit(self, network, message):
         with pytest.raises(ValueError, match=message):
             check_network(network, 4, 2, "encoder")
+
+    def test_a_network_that_draws_leaves_the_global_generator_alone(self):
+        network, state = Odd(noise), torch.get_rng_state()
+        check_network(network, 4, 2, "encoder")
+        assert torch.equal(torch.get_rng_state(), state)
 
     @pytest.mark.parametrize(
         "network, draws",
@@ -175,7 +249,10 @@ class TestChecks:
             (nn.Sequential(nn.Linear(4, 2), nn.Dropout(0.1)), True),
             (nn.Sequential(nn.RReLU()), True),
             (nn.LSTM(4, 2, num_layers=2, dropout=0.1), True),
+            (nn.LSTM(4, 2, num_layers=2), False),
             (nn.TransformerEncoderLayer(4, 2), True),
+            (nn.TransformerEncoderLayer(4, 2, dropout=0.0), False),
+            (nn.MultiheadAttention(4, 2, dropout=0.1), True),
             (Odd(None), True),
         ],
     )
@@ -194,7 +271,25 @@ def test_activations_are_those_of_torch(name):
 
 def test_activations_of_ones_own():
     given = nn.PReLU()
+    assert [type(layer) for layer in MLP(3, (2, 2), 1, given)] == [nn.Linear, nn.PReLU] * 2 + [nn.Linear]
+    with pytest.raises(
+        ValueError, match=r"activation must be a module where its class needs arguments; got .*Threshold"
+    ):
+        activation(nn.Threshold)
     assert isinstance(activation(nn.Mish), nn.Mish)
     assert activation(given) is not given
     with pytest.raises(ValueError, match=r"activation must be one of 'relu', .*, or a class of torch.nn; got 'rely'"):
         activation("rely")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: MLP(4, (3,), 2), lambda: ConvEncoder((5, 4), (2,), 2), lambda: ConvDecoder(2, (2,), (5, 4))],
+    ids=["MLP", "ConvEncoder", "ConvDecoder"],
+)
+def test_weights_come_from_the_generator_of_torch(make):
+    first, other = make(), make()
+    torch.manual_seed(0)
+    again = make()
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters()))
+    assert not torch.equal(next(first.parameters()), next(other.parameters()))

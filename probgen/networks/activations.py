@@ -26,7 +26,7 @@ def activation(name):
     Parameters
     ----------
     name : str, class or torch.nn.Module
-        scikit-learn's or torch's name; or a class of torch.nn, or a module, which is copied.
+        scikit-learn's or torch's name; or a class of torch.nn that needs no arguments, or a module, which is copied.
 
     Returns
     -------
@@ -35,7 +35,7 @@ def activation(name):
     Raises
     ------
     ValueError
-        If there is none of that name.
+        If there is none of that name, or the class needs arguments.
 
     Examples
     --------
@@ -45,7 +45,10 @@ def activation(name):
     if isinstance(name, nn.Module):
         return copy.deepcopy(name)
     if inspect.isclass(name) and issubclass(name, nn.Module):
-        return name()
+        try:
+            return name()
+        except TypeError as error:
+            raise ValueError(f"activation must be a module where its class needs arguments; got {name!r}.") from error
     if not isinstance(name, str) or name not in ACTIVATIONS:
         known = ", ".join(repr(known) for known in ACTIVATIONS)
         raise ValueError(f"activation must be one of {known}, or a class of torch.nn; got {name!r}.")

@@ -19,6 +19,7 @@ DROPOUTS = (
     nn.MultiheadAttention,
 )
 KNOWN = ("torch.nn.", "probgen.")
+N_TRIAL = 2  # rows
 
 
 def check_network(network, n_inputs, n_outputs, name, *, dtype=torch.float32):
@@ -42,7 +43,7 @@ def check_network(network, n_inputs, n_outputs, name, *, dtype=torch.float32):
     Raises
     ------
     ValueError
-        If it has no parameters, does not take such rows, or gives others.
+        If it has no parameters to train, or lazy ones, does not take such rows, or gives others.
 
     Examples
     --------
@@ -52,21 +53,32 @@ def check_network(network, n_inputs, n_outputs, name, *, dtype=torch.float32):
     """
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise ValueError(f"{name} must have parameters to train; got {type(network).__name__}, which has none.")
+    if any(isinstance(parameter, nn.UninitializedParameter) for parameter in network.parameters()):
+        raise ValueError(
+            f"{name} must have parameters of known shapes; {type(network).__name__} is lazy; call it once on rows of "
+            f"shape (n, {n_inputs})."
+        )
     network = copy.deepcopy(network).to(device="cpu", dtype=dtype)
-    trial = copy.deepcopy(network).eval()
     expected = f"{name} must map rows of shape (n, {n_inputs}) to (n, {n_outputs})"
     try:
-        with torch.no_grad():
-            answer = trial(torch.zeros(2, n_inputs, dtype=dtype))
-    except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
-        reason = (str(error).strip().splitlines() or [""])[0]
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            answer = copy.deepcopy(network).eval()(torch.zeros(N_TRIAL, n_inputs, dtype=dtype))
+    except Exception as error:  # whatever a user's forward may raise
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
         raise ValueError(f"{expected}; {type(network).__name__} raised {type(error).__name__}: {reason}") from error
-    if not isinstance(answer, torch.Tensor) or answer.shape != (2, n_outputs):
-        got = (
-            f"shape (n, {', '.join(map(str, answer.shape[1:]))})" if hasattr(answer, "shape") else type(answer).__name__
-        )
-        raise ValueError(f"{expected}; got {got}.")
+    is_tensor = isinstance(answer, torch.Tensor)
+    if not is_tensor or answer.shape != (N_TRIAL, n_outputs) or not answer.is_floating_point():
+        raise ValueError(f"{expected}; got {_describe(answer) if is_tensor else type(answer).__name__}.")
     return network
+
+
+def _describe(answer):
+    """What is wrong with a tensor that answers N_TRIAL rows."""
+    if not answer.is_floating_point():
+        return f"numbers of {answer.dtype}, which have no gradient"
+    if answer.ndim > 1 and len(answer) == N_TRIAL:
+        return f"shape (n, {', '.join(map(str, answer.shape[1:]))})"
+    return f"shape {tuple(answer.shape)} for {N_TRIAL} rows"
 
 
 def uses_global_generator(network):
@@ -78,6 +90,11 @@ def uses_global_generator(network):
     >>> uses_global_generator(torch.nn.Sequential(torch.nn.Linear(4, 2), torch.nn.Dropout(0.5)))
     True
     """
-    return any(
-        isinstance(module, DROPOUTS) or not type(module).__module__.startswith(KNOWN) for module in network.modules()
-    )
+    return any(map(_may_draw, network.modules()))
+
+
+def _may_draw(module):
+    """Whether a module by itself may draw: it is a user's, or drops out with a probability above 0."""
+    if not type(module).__module__.startswith(KNOWN):
+        return True
+    return isinstance(module, DROPOUTS) and getattr(module, "dropout", getattr(module, "p", 1.0)) > 0.0

@@ -44,8 +44,8 @@ class ConvEncoder(nn.Module):
         self.head = nn.Linear(channels[-1] * height * width, n_outputs)
 
     def forward(self, rows):
-        images = rows.reshape(-1, *self.image_shape).permute(0, 3, 1, 2)
-        return self.head(self.layers(images).flatten(1))
+        images = rows.unflatten(-1, self.image_shape).movedim(-1, -3)
+        return self.head(self.layers(images).flatten(-3))
 
 
 class ConvDecoder(nn.Module):
@@ -86,8 +86,8 @@ class ConvDecoder(nn.Module):
         self.layers = nn.Sequential(*layers[:-1])
 
     def forward(self, codes):
-        images = self.layers(self.head(codes).reshape(-1, *self.start))
-        return images.permute(0, 2, 3, 1).flatten(1)
+        images = self.layers(self.head(codes).unflatten(-1, self.start))
+        return images.movedim(-3, -1).flatten(-3)
 
 
 def _with_channels(image_shape):

@@ -2,7 +2,6 @@
 
 from itertools import pairwise
 
-import torch
 from torch import nn
 
 from probgen.networks.activations import activation as make_activation
@@ -57,13 +56,12 @@ class TiedMLP(nn.Module):
         super().__init__()
         weights = [layer.weight for layer in mirrored if isinstance(layer, nn.Linear)][::-1]
         self.weights = nn.ParameterList(weights)
-        self.biases = nn.ParameterList(torch.zeros(weight.shape[1], dtype=weight.dtype) for weight in weights)
-        self.activation = make_activation(activation)
+        self.biases = nn.ParameterList(weight.new_zeros(weight.shape[1]) for weight in weights)
+        self.activations = nn.ModuleList(make_activation(activation) for _ in weights[1:])
 
     def forward(self, rows):
-        last = len(self.weights) - 1
         for k, (weight, bias) in enumerate(zip(self.weights, self.biases)):
+            if k > 0:
+                rows = self.activations[k - 1](rows)
             rows = nn.functional.linear(rows, weight.T, bias)
-            if k < last:
-                rows = self.activation(rows)
         return rows
