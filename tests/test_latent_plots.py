@@ -3,13 +3,34 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from probgen.plots import LatentDisplay, ManifoldDisplay, ReconstructionDisplay
 
 X, Y = load_digits(return_X_y=True)
 MODEL = PCA(2).fit(X)
+
+
+class StandIn(TransformerMixin, BaseEstimator):
+    """Turned principal components, and a reconstruction that is none."""
+
+    image_shape = (4, 16)
+
+    def fit(self, X, y=None):
+        self.n_features_in_ = X.shape[1]
+        self.pca_ = PCA(3).fit(X)
+        self.turn_ = np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))[0]
+        return self
+
+    def transform(self, X):
+        return self.pca_.transform(X) @ self.turn_
+
+    def reconstruct(self, X):
+        return 16.0 - X
 
 
 class TestReconstruction:
@@ -28,6 +49,11 @@ class TestReconstruction:
         assert display.row_labels == ["data", "damaged", "reconstruction"]
         np.testing.assert_allclose(display.X[2:4], damaged[:2])
         np.testing.assert_allclose(display.X[4:], MODEL.inverse_transform(MODEL.transform(damaged[:2])))
+
+    def test_the_models_own_reconstruction_and_shape_are_taken(self):
+        display = ReconstructionDisplay.from_estimator(StandIn().fit(X), X, n_rows=3)
+        np.testing.assert_array_equal(display.X, np.concatenate([X[:3], 16.0 - X[:3]]))
+        assert display.image_.get_array().shape == (2 * 4 + 1, 3 * 16 + 2)
 
     def test_a_table_is_a_heat_map(self):
         table = pd.DataFrame(X[:, 20:23], columns=["a", "b", "c"])
@@ -67,6 +93,11 @@ class TestManifold:
                 "extent must be .left, right, bottom, top. in order; got .1, 0, 0, 1.",
             ),
             (MODEL, {"n_points": 1}, "n_points must be an integer >= 2; got 1"),
+            (
+                make_pipeline(PCA(3), FunctionTransformer(inverse_func=np.copy)).fit(X),
+                {"X": X},
+                "a manifold is drawn over codes of 2 numbers; Pipeline has 3",
+            ),
         ],
     )
     def test_bad_input(self, model, parameters, message):
@@ -88,13 +119,38 @@ class TestLatent:
         (points,) = LatentDisplay.from_estimator(model, X, components=(3, 1)).artists_
         np.testing.assert_allclose(points.get_offsets(), model.transform(X)[:, [3, 1]])
 
+    def test_principal_components_of_the_codes(self):
+        model = StandIn().fit(X)
+        display = LatentDisplay.from_estimator(model, X, components="pca")
+        truth = MODEL.transform(X)
+        signs = np.sign(np.sum(truth * display.codes, axis=0))
+        np.testing.assert_allclose(signs * display.codes, truth, atol=1e-8)
+        assert display.ax_.get_xlabel() == "principal component 0"
+
+    def test_a_pipeline_whose_codes_have_no_names(self):
+        model = make_pipeline(FunctionTransformer(np.negative, np.negative), PCA(2)).fit(X)
+        display = LatentDisplay.from_estimator(model, X)
+        assert (display.ax_.get_xlabel(), display.ax_.get_ylabel()) == ("code 0", "code 1")
+        grid = ManifoldDisplay.from_estimator(model, n_points=2, extent=(-1.0, 1.0, -1.0, 1.0))
+        np.testing.assert_allclose(grid.X[0], model.inverse_transform([[-1.0, 1.0]])[0])
+
+    def test_one_of_several_numbers_has_a_histogram(self):
+        display = LatentDisplay.from_estimator(MODEL, X, components=1)
+        np.testing.assert_allclose(display.codes, MODEL.transform(X)[:, [1]])
+        assert display.ax_.get_xlabel() == "pca1"
+
     def test_one_number_has_a_histogram(self):
         display = LatentDisplay.from_estimator(PCA(1).fit(X), X, Y > 4)
         counts = [sum(bar.get_height() for bar in bars) for bars in display.artists_]
         assert counts == [np.sum(Y <= 4), np.sum(Y > 4)]
 
+    @pytest.mark.parametrize("components", [(0, 2), (0, 1, 0), (), "pcb", 2, None], ids=str)
+    def test_components_that_are_not_there(self, components):
+        with pytest.raises(
+            ValueError, match="components must be one or two columns of the codes, 0 to 1, or 'pca'; got"
+        ):
+            LatentDisplay.from_estimator(MODEL, X, components=components)
+
     def test_bad_input(self):
-        with pytest.raises(ValueError, match=r"components must be columns of the codes, 0 to 1; got \(0, 2\)"):
-            LatentDisplay.from_estimator(MODEL, X, components=(0, 2))
         with pytest.raises(ValueError, match=r"y must hold one class for each of 1797 rows; got shape \(3,\)"):
             LatentDisplay.from_estimator(MODEL, X, Y[:3])

@@ -1,6 +1,7 @@
 """Where rows lie in the space of codes."""
 
 import numpy as np
+from sklearn.decomposition import PCA
 from sklearn.utils.validation import check_is_fitted
 
 from probgen.plots._axes import new_axes
@@ -63,8 +64,9 @@ class LatentDisplay:
         X : array-like of shape (n, n_features)
         y : array-like of shape (n,), default=None
             Classes.
-        components : sequence of one or two int, default=(0, 1)
-            Columns of the codes; codes of one column have a histogram.
+        components : int, sequence of one or two int, or "pca", default=(0, 1)
+            Columns of the codes; "pca" takes their first two principal components. One column has a histogram, as have
+            codes of one number.
         ax : matplotlib Axes, default=None
             As in `plot`.
         **params : dict
@@ -73,16 +75,29 @@ class LatentDisplay:
         Returns
         -------
         display : LatentDisplay
+
+        Raises
+        ------
+        TypeError
+            If the estimator has no codes.
+        ValueError
+            If components or y do not fit.
         """
         model = getattr(estimator, "best_estimator_", estimator)
         if not hasattr(model, "transform"):
             raise TypeError(f"estimator must have transform; got {model!r}.")
         check_is_fitted(model)
         codes = np.asarray(model.transform(X))
-        chosen = [0] if codes.shape[1] == 1 else list(components)
-        if not all(isinstance(k, (int, np.integer)) and 0 <= k < codes.shape[1] for k in chosen):
-            raise ValueError(f"components must be columns of the codes, 0 to {codes.shape[1] - 1}; got {components!r}.")
-        names = model.get_feature_names_out()
+        size = codes.shape[1]
+        if size > 1 and isinstance(components, str) and components == "pca":
+            names = ["principal component 0", "principal component 1"]
+            return cls(PCA(2).fit_transform(codes), y, names).plot(ax=ax, **params)
+        chosen = [0] if size == 1 else list(components) if np.iterable(components) else [components]
+        if len(chosen) not in {1, 2} or not all(isinstance(k, (int, np.integer)) and 0 <= k < size for k in chosen):
+            raise ValueError(
+                f"components must be one or two columns of the codes, 0 to {size - 1}, or 'pca'; got {components!r}."
+            )
+        names = code_names(model) or [f"code {k}" for k in range(size)]
         return cls(codes[:, chosen], y, [names[k] for k in chosen]).plot(ax=ax, **params)
 
     def plot(self, ax=None, **params):
@@ -127,3 +142,11 @@ class LatentDisplay:
             ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
         self.ax_, self.figure_ = ax, ax.figure
         return self
+
+
+def code_names(model):
+    """Names of the numbers of a code; None where a model, or a step of a pipeline, does not tell."""
+    try:
+        return list(model.get_feature_names_out())
+    except AttributeError:
+        return None

@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import check_count
+from probgen.plots._latent import code_names
 from probgen.plots._sample_grid import SampleGridDisplay
 
 TAIL = 0.05  # share of the codes of X beyond either end of the grid
@@ -75,9 +76,9 @@ class ManifoldDisplay(SampleGridDisplay):
         if not hasattr(model, "inverse_transform"):
             raise TypeError(f"estimator must have inverse_transform; got {model!r}.")
         check_is_fitted(model)
-        size = len(model.get_feature_names_out())
-        if size != 2:
-            raise ValueError(f"a manifold is drawn over codes of 2 numbers; {type(model).__name__} has {size}.")
+        names = code_names(model)
+        if names is not None:
+            _check_size(model, len(names))
         left, right, bottom, top = cls._extent(model, extent, X)
         across, up = np.linspace(left, right, n_points), np.linspace(top, bottom, n_points)
         codes = np.stack(np.meshgrid(across, up), axis=-1).reshape(-1, 2)
@@ -97,8 +98,16 @@ class ManifoldDisplay(SampleGridDisplay):
         if extent is None:
             if X is None:
                 return DEFAULT_EXTENT
-            return tuple(np.quantile(np.asarray(model.transform(X)), [TAIL, 1.0 - TAIL], axis=0).T.ravel())
+            codes = np.asarray(model.transform(X))
+            _check_size(model, codes.shape[1])
+            return tuple(np.quantile(codes, [TAIL, 1.0 - TAIL], axis=0).T.ravel())
         ends = np.asarray(extent, dtype=np.float64)
         if ends.shape != (4,) or not (ends[0] < ends[1] and ends[2] < ends[3]):
             raise ValueError(f"extent must be (left, right, bottom, top) in order; got {extent!r}.")
         return tuple(ends)
+
+
+def _check_size(model, size):
+    """Raise unless codes are of two numbers."""
+    if size != 2:
+        raise ValueError(f"a manifold is drawn over codes of 2 numbers; {type(model).__name__} has {size}.")
