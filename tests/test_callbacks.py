@@ -19,6 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import probgen.training.callbacks
+from probgen import Autoencoder
 from probgen.base import GeneratorMixin
 from probgen.row_blocks import RowBlocks
 from probgen.training.callbacks import (
@@ -322,11 +323,14 @@ def test_our_callbacks_hear_the_fits_of_a_search():
 
 
 def test_a_search_in_processes_writes_a_line_for_each_fit(capfd):
-    search = GridSearchCV(SupportedLearner(callbacks=[ProgressBar()]), {"max_iter": [2]}, cv=2, n_jobs=2, refit=False)
-    search.fit(X)
-    lines = capfd.readouterr().err.splitlines()
-    assert [line[:26] for line in lines if "SupportedLearner" in line] == ["SupportedLearner: 2/2 epoc"] * 2
-    assert all("loss=0.5" in line for line in lines)
+    # A generator of the package, for worker processes cannot import this file.
+    model = Autoencoder(1, hidden_layer_sizes=(2,), max_iter=2, device="cpu", random_state=0, verbose=1)
+    GridSearchCV(model, {"n_components": [1]}, cv=2, n_jobs=2, refit=False).fit(
+        np.random.default_rng(0).random((40, 3))
+    )
+    lines = [line for line in capfd.readouterr().err.splitlines() if "Autoencoder" in line]
+    assert [line[:21] for line in lines] == ["Autoencoder: 2/2 epoc"] * 2
+    assert all("loss=" in line for line in lines)
 
 
 # Copies
