@@ -60,7 +60,7 @@ TOGETHER = """
 import os, sys, numpy as np
 from sklearn.datasets import load_digits
 from probgen import Autoencoder, Trainer
-X = load_digits().data[:603]  # 603 rows in batches of 2 x 20: the last has 3
+X = load_digits().data[:int(sys.argv[2])]
 model = Autoencoder(3, hidden_layer_sizes=(16,), max_iter=3, batch_size=20, random_state=4, noise_fraction=0.0,
                     trainer=Trainer(optimizer="sgd", checkpoint=sys.argv[1], checkpoint_interval=0.0), device="cpu")
 model.fit(X)
@@ -69,11 +69,14 @@ np.savez(f"{sys.argv[1]}/rank{os.environ['RANK']}.npz", *weights)
 """
 
 
-def test_two_processes_give_the_weights_of_one_with_the_double_batch(tmp_path):
+@pytest.mark.parametrize("n_rows", [603, 601])  # in batches of 2 x 20: the last has 3, of which one has 2, or 1
+def test_two_processes_give_the_weights_of_one_with_the_double_batch(tmp_path, n_rows):
     script = tmp_path / "fit.py"
     script.write_text(TOGETHER)
     command = [sys.executable, "-P", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run([*command, str(script), str(tmp_path)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [*command, str(script), str(tmp_path), str(n_rows)], capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     model = Autoencoder(
         3,
@@ -84,7 +87,7 @@ def test_two_processes_give_the_weights_of_one_with_the_double_batch(tmp_path):
         noise_fraction=0.0,
         trainer=Trainer(optimizer="sgd"),
         device="cpu",
-    ).fit(load_digits().data[:603])
+    ).fit(load_digits().data[:n_rows])
     truth = [p.detach().numpy() for network in (model.encoder_, model.decoder_) for p in network.parameters()]
     first, second = read(tmp_path / "rank0.npz"), read(tmp_path / "rank1.npz")
     for a, b, c in zip(first, second, truth, strict=True):

@@ -203,10 +203,14 @@ class Training:
         n_batches = rows.n_batches(self.batch_size, ranks.world_size)
         each_batch = self.schedulers and self.trainer.schedule != "plateau"
         interval = self.trainer.checkpoint_interval
+        previous: tuple = ()
         batches = rows.batches(rng, self.batch_size, start=self.batch, rank=ranks.rank, world_size=ranks.world_size)
         for batch in batches:
             is_last = self.batch + 1 == n_batches
             share = 1.0 if ranks.world_size == 1 or not is_last else self._share(rows, batch)
+            if share == 0.0:  # no row is left for this process, which takes part all the same
+                batch = tuple(tensor[:1] for tensor in previous)
+            previous = batch
             if self.objective.draws_globally:
                 with global_generator(self.device, self.seeds["noise"], self.global_state):
                     self._step(batch, share)
@@ -231,7 +235,7 @@ class Training:
             self.is_finished = True
 
     def _step(self, batch, share):
-        n_rows = len(batch[0])
+        n_rows = len(batch[0]) if share else 0
         for update in self.updates:
             if update.phase.every == 1 or self.n_steps % update.phase.every == 0:
                 loss, terms = update(batch, share)
