@@ -5,13 +5,13 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from scipy.stats import multivariate_normal
+from scipy.stats import multivariate_normal, norm
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
 from probgen import Autoencoder, GaussianMixture, RowBlocks, Trainer, get_likelihood
-from probgen.estimators.autoencoder import _Reconstruction
+from probgen.estimators.autoencoder import _Reconstruction, _shrink
 from probgen.importance import log_likelihood
 from probgen.likelihoods import bernoulli_log_prob, gaussian_log_prob
 
@@ -225,10 +225,34 @@ class TestDensity:
     def test_the_noise_is_that_of_held_out_rows(self):
         settings = {"hidden_layer_sizes": (64,), "max_iter": 200, "learning_rate_init": 0.01}
         grown, seen = fit(X[:200], **settings), fit(X[:200], noise_fraction=0.0, **settings)
-        np.testing.assert_allclose(
-            seen.noise_variance_, np.mean((X[:200] - seen.reconstruct(X[:200])) ** 2, axis=0), rtol=1e-3
-        )
+        left = np.mean((X[:200] - seen.reconstruct(X[:200])) ** 2)
+        assert seen.noise_variance_.mean() == pytest.approx(left, rel=1e-3)
         assert grown.noise_variance_.mean() > seen.noise_variance_.mean()
+
+    def test_a_feature_that_hardly_moves_gets_a_share_of_the_mean_noise(self):
+        squares = RNG.standard_normal((400, 6)) ** 2 * np.array([1.0, 1.0, 1.0, 4.0, 4.0, 0.0])
+        halves = np.array([squares[::2].sum(axis=0), squares[1::2].sum(axis=0)])
+        np.testing.assert_allclose(_shrink(halves, 400, 1e-4), squares.mean(axis=0) + 1e-4)  # still in both halves
+        squares[7, 5] = 1.0
+        halves = np.array([squares[::2].sum(axis=0), squares[1::2].sum(axis=0)])
+
+        def misfit(share):  # minus twice the log-likelihood of each half under the other's variances
+            total = 0.0
+            for mine, other in [(squares[::2], squares[1::2]), (squares[1::2], squares[::2])]:
+                variances = other.mean(axis=0)
+                variances = (1.0 - share) * variances + share * variances.mean() + 1e-4
+                total -= 2.0 * norm(scale=np.sqrt(variances)).logpdf(np.sqrt(mine)).sum()
+            return total
+
+        share = min([0.0, *np.logspace(-5.0, 0.0, 11)], key=misfit)
+        assert share > 0.0
+        variances = squares.mean(axis=0)
+        truth = (1.0 - share) * variances + share * variances.mean() + 1e-4
+        np.testing.assert_allclose(_shrink(halves, 400, 1e-4), truth)
+
+    def test_the_default_density_has_rows_enough_for_its_covariances(self):
+        assert fit(n_components=4, max_iter=1).latent_density_.n_components == 10
+        assert fit(n_components=30, max_iter=1).latent_density_.n_components == 2
 
     def test_draws_scatter_about_their_means(self):
         model = fit(max_iter=20)

@@ -31,9 +31,10 @@ READ_ROWS = 8192  # rows of a block while statistics of the data are taken
 CODED_ROWS = 50_000  # rows whose codes the latent density is fitted to, at most
 KEPT_ROWS = 2048  # of partial_fit, which sees few at a time
 LEAST_HELD_OUT = 10  # rows on which a noise can be fitted
-ROWS_A_COMPONENT = 25
 MAX_COMPONENTS = 10
+ROWS_A_COMPONENT, ROWS_A_CODE = 25, 4  # of the default density: a component needs so many, and so many a code number
 NOISE_FLOOR = 1e-6  # of the overall variance: a column that is decoded exactly still has a density
+SHRINKAGES = (0.0, *np.logspace(-5.0, 0.0, 11))  # of noise variances towards their mean
 
 
 class Autoencoder(DecoderMixin, NeuralGenerator):
@@ -63,8 +64,8 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
         (height, width) or (height, width, channels) of the images in the rows, channels last, for convolutions. None
         reads a perfect square of features as a grey image.
     encoder, decoder : torch.nn.Module, default=None
-        Networks of your own in place of those; templates that fit copies, from (n, n_features) to (n, n_components)
-        and back. They see scaled rows.
+        Networks of your own in place of those; templates that fit copies, each alone, so that they cannot share
+        weights, from (n, n_features) to (n, n_components) and back. They see scaled rows.
     tied_weights : bool, default=False
         Whether the decoder's weights are those of the encoder transposed; for "mlp".
     loss : {"squared_error", "absolute_error", "bernoulli"}, default="squared_error"
@@ -113,7 +114,8 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
     latent_density_ : estimator object
         The fitted density of codes.
     noise_variance_ : ndarray of shape (n_features,)
-        Of the Gaussian observation model, in squared units of X; None for a Bernoulli model.
+        Of the Gaussian observation model, in squared units of X, shrunk towards their mean as far as held-out rows
+        gain by it; None for a Bernoulli model.
     observation_ : {"gaussian", "bernoulli"}
         "bernoulli" with loss="bernoulli" on rows of 0 and 1.
     history_ : History
@@ -380,7 +382,8 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
             rows = self._latest(rows)
         codes = self._some_codes(rows)
         if self.latent_density is None:
-            n_components = max(1, min(MAX_COMPONENTS, len(codes) // ROWS_A_COMPONENT))
+            enough = max(ROWS_A_COMPONENT, ROWS_A_CODE * codes.shape[1])
+            n_components = max(1, min(MAX_COMPONENTS, len(codes) // enough))
             density = GaussianMixture(n_components, reg_covar=1e-6 * max(float(codes.var()), 1e-12))
         else:
             density = clone(self.latent_density)
@@ -412,14 +415,15 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
         return np.concatenate(codes)
 
     def _residual_variance(self, rows):
-        """Mean square (n_features,) of what the decoder leaves, and a floor, in squared units of X."""
-        squares = 0.0
+        """Mean square (n_features,) of what the decoder leaves, shrunk, and a floor, in squared units of X."""
+        squares = np.zeros((2, rows.n_features))  # of every second row
         with torch.inference_mode():
             for block, *_ in rows.batches(None, READ_ROWS // 8):
                 answer = self._rescale(self.decoder_(self.encoder_((block - self._center()) / self._scale)))
-                means = torch.sigmoid(answer) if self.loss == "bernoulli" else answer
-                squares = squares + (block - means).double().square().sum(0)
-        return (squares / rows.n_rows).cpu().numpy() + NOISE_FLOOR * self._scale**2
+                left = (block - self._mean_of(answer)).double().square()
+                squares += [left[half::2].sum(0).cpu().numpy() for half in (0, 1)]
+        floor = NOISE_FLOOR * self._scale**2
+        return _shrink(squares, rows.n_rows, floor)
 
     def _center(self):
         """The centre of the rows as a tensor beside the networks."""
@@ -562,6 +566,25 @@ class _CodePrior:
     def __init__(self, density, mean, precision):
         self.score_samples, self.sample = density.score_samples, density.sample
         self.mean, self.precision = mean, precision
+
+
+def _shrink(squares, n_rows, floor):
+    """Variances (d,), shrunk to their mean as far as either half of the rows explains the other best.
+
+    squares (2, d) are the sums over the rows of each half. Without it, a feature that hardly moves in these rows has a
+    variance near zero, and a later row in which it does is all but impossible.
+    """
+    halves = np.array([[n_rows - n_rows // 2], [n_rows // 2]])
+
+    def shrunk(variances, share):
+        return (1.0 - share) * variances + share * variances.mean(axis=-1, keepdims=True) + floor
+
+    def misfit(share):
+        guesses = shrunk(squares / halves, share)[::-1]
+        return np.sum(halves * np.log(guesses) + squares / guesses)
+
+    share = min(SHRINKAGES, key=misfit) if n_rows > 1 else 0.0
+    return shrunk(squares.sum(axis=0) / n_rows, share)
 
 
 def _row_loss(kind, X, answer):

@@ -216,7 +216,7 @@ class SampleGridDisplay:
         else:
             per_pixel = INCHES_PER_IMAGE / max(self.image_shape[:2])
             size = tuple(max(1.0, per_pixel * side) for side in (shape[1], shape[0]))
-        return new_axes("SampleGridDisplay", size)
+        return new_axes(type(self).__name__, size)
 
     def _label(self, ax, shape):
         """Labels at the middle of what they name, and no frame."""
