@@ -22,6 +22,7 @@ from probgen.networks import (
 from probgen.training.neural_generator import NeuralGenerator
 from probgen.training.objective import Objective
 from probgen.training.rows import open_rows
+from probgen.training.statistics import take_statistics
 
 LOSSES = ("squared_error", "absolute_error", "bernoulli")
 CORRUPTIONS = ("gaussian", "masking", "salt_and_pepper")
@@ -350,28 +351,14 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
 
     def _take_statistics(self, rows):
         """Set centre, scale and range of the rows."""
-        total, squares, n_rows = 0.0, 0.0, 0
-        low, high, is_binary = np.inf, -np.inf, True
-        for block, *_ in rows.batches(None, READ_ROWS):
-            block = block.double()
-            if n_rows == 0:
-                origin = block.mean(0)  # far from zero, squares would lose their digits
-            total = total + (block - origin).sum(0)
-            squares += float((block - origin).square().sum())
-            n_rows += len(block)
-            low, high = min(low, float(block.min())), max(high, float(block.max()))
-            is_binary = is_binary and bool(((block == 0.0) | (block == 1.0)).all())
-        if self.loss == "bernoulli" and not (low >= 0.0 and high <= 1.0):
+        found = take_statistics(rows)
+        if self.loss == "bernoulli" and not (found.low >= 0.0 and found.high <= 1.0):
             raise ValueError(
-                f"loss='bernoulli' needs values in [0, 1]; X holds {low:g} to {high:g}; scale it, or take "
+                f"loss='bernoulli' needs values in [0, 1]; X holds {found.low:g} to {found.high:g}; scale it, or take "
                 "'squared_error'."
             )
-        shift = torch.as_tensor(total) / n_rows
-        self._mean = (origin + shift).cpu().numpy()
-        variance = max(squares / n_rows - float(shift.square().sum()), 0.0) / len(self._mean)
-        self._scale = float(np.sqrt(variance)) or 1.0
-        self._range = (low, high)
-        self.observation_ = "bernoulli" if self.loss == "bernoulli" and is_binary else "gaussian"
+        self._mean, self._scale, self._range = found.mean, found.scale, (found.low, found.high)
+        self.observation_ = "bernoulli" if self.loss == "bernoulli" and found.is_binary else "gaussian"
 
     def _make_objective(self):
         return _Reconstruction(self)

@@ -1,0 +1,68 @@
+"""What a network is told of the rows that it will see: centre, scale and range."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+READ_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class RowStatistics:
+    """Statistics of rows, taken in one pass.
+
+    Attributes
+    ----------
+    mean : ndarray of shape (n_features,)
+        Of the numbers that are there; 0 for a feature without any.
+    scale : float
+        Root of the mean variance of the features; 1.0 where they are all constant.
+    low, high : float
+        Smallest and largest value.
+    is_binary, is_integer, has_missing : bool
+        Whether all values are 0 or 1, whether they are whole numbers, whether some are NaN.
+    """
+
+    mean: np.ndarray
+    scale: float
+    low: float
+    high: float
+    is_binary: bool
+    is_integer: bool
+    has_missing: bool
+
+
+def take_statistics(rows):
+    """Return the RowStatistics of Rows, NaN left out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from probgen.training.rows import open_rows
+    >>> statistics = take_statistics(open_rows(np.array([[0.0, 2.0], [2.0, 6.0]], dtype=np.float32)))
+    >>> statistics.mean, statistics.scale**2, statistics.is_integer
+    (array([1., 4.]), 2.5, True)
+    """
+    origin = torch.zeros(0)
+    total = squares = count = np.zeros(rows.n_features)
+    low, high, is_binary, is_integer, has_missing = np.inf, -np.inf, True, True, False
+    for block, *_ in rows.batches(None, READ_ROWS):
+        block = block.double()
+        seen = ~block.isnan()
+        if not len(origin):
+            origin = block.nanmean(0).nan_to_num(0.0)  # far from zero, squares would lose their digits
+        values, offset = block[seen], (block - origin).nan_to_num(0.0)
+        total = total + offset.sum(0).cpu().numpy()
+        squares = squares + offset.square().sum(0).cpu().numpy()
+        count = count + seen.sum(0).cpu().numpy()
+        if len(values):
+            low, high = min(low, float(values.min())), max(high, float(values.max()))
+        is_binary = is_binary and bool(((values == 0.0) | (values == 1.0)).all())
+        is_integer = is_integer and bool((values == values.round()).all())
+        has_missing = has_missing or not bool(seen.all())
+    shift = total / np.maximum(count, 1.0)
+    variance = np.maximum(squares / np.maximum(count, 1.0) - shift**2, 0.0).mean()
+    return RowStatistics(
+        origin.cpu().numpy() + shift, float(np.sqrt(variance)) or 1.0, low, high, is_binary, is_integer, has_missing
+    )
