@@ -40,9 +40,9 @@ def take_statistics(rows):
     --------
     >>> import numpy as np
     >>> from probgen.training.rows import open_rows
-    >>> statistics = take_statistics(open_rows(np.array([[0.0, 2.0], [2.0, 6.0]], dtype=np.float32)))
-    >>> statistics.mean, statistics.scale**2, statistics.is_integer
-    (array([1., 4.]), 2.5, True)
+    >>> statistics = take_statistics(open_rows(np.array([[0.0, 2.0], [2.0, 4.0]], dtype=np.float32)))
+    >>> statistics.mean, statistics.scale, statistics.is_integer
+    (array([1., 3.]), 1.0, True)
     """
     origin = torch.zeros(0)
     total = squares = count = np.zeros(rows.n_features)
