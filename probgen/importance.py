@@ -122,12 +122,25 @@ def _cholesky(matrix):
     return torch.linalg.cholesky(matrix + torch.diag_embed(1e-10 * diagonal))
 
 
+def normal_noise(k, n_samples):
+    """Return quasi-random draws (n_samples, k) of a standard Gaussian, always the same: a scrambled Sobol sequence."""
+    return norm.ppf(_uniform(k, n_samples))
+
+
+@lru_cache(maxsize=8)
+def _uniform(k, n_samples):
+    """Scrambled Sobol points (n_samples, k) within the unit cube."""
+    exponent = max(0, math.ceil(math.log2(n_samples)))
+    points = qmc.Sobol(k, rng=np.random.default_rng(0)).random_base2(exponent)[:n_samples]
+    points = np.clip(points, 1e-12, 1.0 - 1e-12)
+    points.flags.writeable = False
+    return points
+
+
 @lru_cache(maxsize=8)
 def _noise(k, n_samples):
     """Quasi-random draws (n_samples, k) of a standard Student's t, and their log-densities (n_samples,)."""
-    exponent = max(0, math.ceil(math.log2(n_samples)))
-    uniform = qmc.Sobol(k + 1, rng=np.random.default_rng(0)).random_base2(exponent)[:n_samples]
-    uniform = np.clip(uniform, 1e-12, 1.0 - 1e-12)
+    uniform = _uniform(k + 1, n_samples)
     spread = np.sqrt(DEGREES_OF_FREEDOM / chi2.ppf(uniform[:, :1], DEGREES_OF_FREEDOM))
     noise = spread * norm.ppf(uniform[:, 1:])
     log_density = _log_t(np.square(noise).sum(axis=1), k)

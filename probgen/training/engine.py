@@ -197,6 +197,7 @@ class Training:
         """One epoch, or what is left of it."""
         start = time.perf_counter()
         ranks = self.ranks
+        self.objective.begin_epoch(self.epoch)
         if events is not None:
             events.epoch_begin(self.epoch)
         rng = np.random.default_rng([self.seeds["shuffle"], self.epoch])

@@ -33,6 +33,7 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
     - `_check_parameters()`, which raises for what is wrong in them, and calls this class's;
     - `_build(rows)`, which sets the networks as attributes; on the CPU, with torch's global generator seeded;
     - `_make_objective()`, an `Objective` that holds those networks;
+    - optionally `_default_trainer()`, what trainer=None stands for;
     - optionally `_finish(rows, held_out, generator, partial)`, which fits whatever stands on trained networks;
     - the hooks of `GeneratorMixin`.
     """
@@ -84,7 +85,7 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
     def set_params(self, **params):
         """Set parameters, those of the trainer by names such as trainer__schedule; return self."""
         if self.trainer is None and any(name.startswith("trainer__") for name in params):
-            self.trainer = params.pop("trainer", None) or Trainer()
+            self.trainer = params.pop("trainer", None) or self._default_trainer()
         return super().set_params(**params)
 
     @property
@@ -103,6 +104,9 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
         if self.trainer is not None and not isinstance(self.trainer, Trainer):
             raise ValueError(f"trainer must be a Trainer, or None; got {self.trainer!r}.")
 
+    def _default_trainer(self):
+        return Trainer()
+
     def _hold_out(self, rows, trainer, rng):
         """The rows to train on, and those held out of a fit or None."""
         return rows.split(trainer.validation_fraction, rng) if trainer.early_stopping else (rows, None)
@@ -113,7 +117,7 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
     def _train(self, X, y, *, goes_on, partial):
         """Fit from the start or from where it ended, for max_iter epochs or one."""
         self._check_parameters()
-        trainer = Trainer() if self.trainer is None else self.trainer
+        trainer = self._default_trainer() if self.trainer is None else self.trainer
         trainer.check()
         with joined_ranks(resolve_device(self.device)) as ranks:
             device = local_device(resolve_device(self.device), ranks)

@@ -71,6 +71,9 @@ class Objective(torch.nn.Module):
         """Return the mean loss of the rows of a batch."""
         raise NotImplementedError
 
+    def begin_epoch(self, epoch):
+        """Called before the batches of an epoch, numbered from 0; does nothing by default."""
+
     def validation_score(self, batches):
         """Return a number that is higher the better the networks are.
 

@@ -1,0 +1,152 @@
+"""The evidence lower bound of a Pyro program, as an objective of the training engine."""
+
+import math
+
+import torch
+from pyro.infer import ELBO
+
+from probgen.programs.isolation import isolated
+from probgen.programs.recording import draw_seed, record
+from probgen.programs.terms import run_terms
+from probgen.training.objective import Objective
+
+ELBOS = ("trace", "mean_field", "iwae")
+
+
+class ProgramObjective(Objective):
+    """Minus the bound of a model and its guide, in nats a row.
+
+    The programs are run once for each shape of batches, and replayed from then on; with a bound of pyro.infer, or a
+    program that branches on values, they are run for every batch, one thread at a time.
+
+    Parameters
+    ----------
+    model, guide : callable
+        Pyro programs of the tensors of a batch.
+    networks : sequence of torch.nn.Module
+        What they use, whose parameters are trained.
+    elbo : {"trace", "mean_field", "iwae"} or pyro.infer.ELBO, default="mean_field"
+        "trace" estimates both terms of the bound from draws; "mean_field" has the divergence in closed form where
+        there is one; "iwae" is the importance weighted bound of the particles [1]_.
+    n_particles : int, default=1
+    beta : float, default=1.0
+        Factor on the divergence.
+    warmup : int, default=0
+        Epochs over which that factor rises from 0.
+    free_bits : float, default=0.0
+        Nats of each dimension's mean divergence that cost nothing [2]_.
+    prepare : callable, default=None
+        From the tensors of a batch of the training and a generator to those that the programs see.
+
+    References
+    ----------
+    .. [1] Y. Burda, R. Grosse, R. Salakhutdinov, Importance weighted autoencoders, 2016.
+    .. [2] D. P. Kingma et al., Improving variational inference with inverse autoregressive flow, 2016, section C.8.
+    """
+
+    def __init__(
+        self,
+        model,
+        guide,
+        networks,
+        *,
+        elbo="mean_field",
+        n_particles=1,
+        beta=1.0,
+        warmup=0,
+        free_bits=0.0,
+        prepare=None,
+    ):
+        super().__init__()
+        self.model, self.guide, self.networks = model, guide, torch.nn.ModuleList(networks)
+        self.elbo, self.n_particles = elbo, n_particles
+        self.final_beta, self.warmup, self.free_bits, self.prepare = beta, warmup, free_bits, prepare
+        self.device = str(next(self.parameters()).device)
+        self.beta = torch.tensor(float(beta), device=self.device)
+        self.recordings = {}
+
+    def begin_epoch(self, epoch):
+        """Set the factor on the divergence."""
+        if self.warmup:
+            self.beta.fill_(self.final_beta * min(1.0, epoch / self.warmup))
+
+    def loss(self, *batch):
+        if self.prepare is not None and self.training:
+            batch = self.prepare(*batch, generator=self.noise)
+        if isinstance(self.elbo, ELBO):
+            with isolated(self.device, draw_seed(self.noise)):
+                return self.elbo.differentiable_loss(self.model, self.guide, *batch) / len(batch[0])
+        return self._replay(self._loss, batch)
+
+    def validation_score(self, batches):
+        """The bound itself, whatever beta and the free bits are."""
+        total, n_rows = 0.0, 0
+        for batch in batches:
+            if self.prepare is not None:
+                batch = self.prepare(*batch, generator=self.noise)
+            total += len(batch[0]) * float(self._replay(self._bound, batch))
+            n_rows += len(batch[0])
+        return total / n_rows
+
+    def _replay(self, function, batch):
+        """The function of a batch, recorded if it can be."""
+        key = (function.__name__, self.training, torch.is_autocast_enabled(torch.device(self.device).type))
+        key += tuple((tensor.shape, tensor.dtype) for tensor in batch)
+        if key not in self.recordings:
+            self.recordings[key] = self._record(function, batch)
+        recording = self.recordings[key]
+        if recording is not None:
+            return recording(*batch)
+        with isolated(self.device, draw_seed(self.noise)):
+            return function(*batch)
+
+    def _record(self, function, batch):
+        buffers = [(buffer, buffer.clone()) for buffer in self.buffers()]
+        try:
+            return record(function, batch, lambda: self.noise, self.device)
+        except RuntimeError:  # of torch, for a branch on values
+            return None
+        finally:
+            with torch.no_grad():
+                for buffer, before in buffers:  # running means have seen the batch that was run to record it
+                    buffer.copy_(before)
+
+    def _loss(self, *batch):
+        terms = run_terms(self.model, self.guide, batch, n_particles=self.n_particles)
+        reconstruction = terms.log_likelihood.mean()
+        if self.elbo == "iwae":
+            weights = terms.log_likelihood + self._weighted(terms.log_prior - terms.log_posterior)
+            bound = (torch.logsumexp(weights, 0) - math.log(self.n_particles)) if self.n_particles > 1 else weights
+            divergence = (terms.log_posterior - terms.log_prior).mean()
+            return -bound.mean(), {"reconstruction": reconstruction, "kl": divergence}
+        divergence = self._divergence(terms)
+        charged = divergence if not self.free_bits else self._beyond_free_bits(terms)
+        return self._weighted(charged) - reconstruction, {"reconstruction": reconstruction, "kl": divergence}
+
+    def _bound(self, *batch):
+        terms = run_terms(self.model, self.guide, batch, n_particles=self.n_particles)
+        if self.elbo == "iwae" and self.n_particles > 1:
+            return (torch.logsumexp(terms.log_weights, 0) - math.log(self.n_particles)).mean()
+        return terms.log_likelihood.mean() - self._divergence(terms)
+
+    def _weighted(self, divergence):
+        return divergence if self.final_beta == 1.0 and not self.warmup else self.beta * divergence
+
+    def _divergence(self, terms):
+        """Mean divergence of a row."""
+        known = terms.divergences
+        if self.elbo == "trace" or any(value is None for value in known.values()):
+            return (terms.log_posterior - terms.log_prior).mean()
+        return sum(_by_dimension(value).sum() for value in known.values())
+
+    def _beyond_free_bits(self, terms):
+        """The same, each dimension at least free_bits; one of unknown closed form counts as a whole."""
+        known = terms.divergences
+        if any(value is None for value in known.values()):
+            return torch.clamp(self._divergence(terms), min=self.free_bits)
+        return sum(torch.clamp(_by_dimension(value), min=self.free_bits).sum() for value in known.values())
+
+
+def _by_dimension(divergence):
+    """Mean over the rows (k,) of a divergence (..., n, k)."""
+    return divergence.flatten(0, -2).mean(0)

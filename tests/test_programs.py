@@ -1,0 +1,301 @@
+"""Pyro programs run, recorded and weighed: against Pyro's own bounds, and closed forms."""
+
+import threading
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer import RenyiELBO, Trace_ELBO, TraceMeanField_ELBO
+from scipy.stats import multivariate_normal
+
+from probgen.importance import normal_noise
+from probgen.programs import ProgramObjective, isolated, log_weights, record, run_terms
+from probgen.programs.recording import draw_seed
+from probgen.programs.weights import log_mean_exp
+
+X = torch.from_numpy(np.random.default_rng(0).standard_normal((7, 3)))
+W = torch.from_numpy(np.random.default_rng(1).standard_normal((3, 2)))
+NOISE = 0.5
+
+
+class Networks(torch.nn.Module):
+    """A linear encoder with deviations, and a linear decoder."""
+
+    def __init__(self):
+        super().__init__()
+        with isolated("cpu", seed=3):
+            self.encoder, self.decoder = torch.nn.Linear(3, 4).double(), torch.nn.Linear(2, 3).double()
+
+
+def programs(networks):
+    def model(X):
+        with pyro.plate("rows", len(X)):
+            z = pyro.sample("z", dist.Normal(X.new_zeros(2), X.new_ones(2)).to_event(1))
+            pyro.sample("x", dist.Normal(networks.decoder(z), NOISE).to_event(1), obs=X)
+
+    def guide(X):
+        mean, raw = networks.encoder(X).chunk(2, 1)
+        with pyro.plate("rows", len(X)):
+            pyro.sample("z", dist.Normal(mean, torch.nn.functional.softplus(raw)).to_event(1))
+
+    return model, guide
+
+
+def linear_programs():
+    """Factor analysis and its exact posterior."""
+    precision = torch.eye(2, dtype=X.dtype) + W.T @ W / NOISE**2
+    scale = torch.linalg.cholesky(torch.linalg.inv(precision))
+
+    def model(X):
+        with pyro.plate("rows", len(X)):
+            z = pyro.sample("z", dist.Normal(X.new_zeros(2), X.new_ones(2)).to_event(1))
+            pyro.sample("x", dist.Normal(z @ W.T, NOISE).to_event(1), obs=X)
+
+    def guide(X):
+        mean = torch.linalg.solve(precision, (X @ W / NOISE**2).T).T
+        transform = dist.transforms.LowerCholeskyAffine(mean, scale)
+        with pyro.plate("rows", len(X)):
+            base = dist.Normal(torch.zeros_like(mean), torch.ones_like(mean)).to_event(1)
+            pyro.sample("z", dist.TransformedDistribution(base, transform))
+
+    return model, guide
+
+
+def truth():
+    covariance = W @ W.T + NOISE**2 * torch.eye(3)
+    return multivariate_normal(np.zeros(3), covariance.numpy()).logpdf(X.numpy())
+
+
+class TestBounds:
+    @pytest.mark.parametrize(
+        "elbo, n_particles, its",
+        [
+            ("trace", 1, Trace_ELBO(max_plate_nesting=1)),
+            ("trace", 4, Trace_ELBO(4, vectorize_particles=True, max_plate_nesting=1)),
+            ("mean_field", 1, TraceMeanField_ELBO(max_plate_nesting=1)),
+            ("mean_field", 4, TraceMeanField_ELBO(4, vectorize_particles=True, max_plate_nesting=1)),
+        ],
+        ids=["trace", "trace, 4 particles", "mean field", "mean field, 4 particles"],
+    )
+    def test_are_those_of_pyro(self, elbo, n_particles, its):
+        networks = Networks()
+        model, guide = programs(networks)
+        objective = ProgramObjective(model, guide, [networks], elbo=elbo, n_particles=n_particles)
+        with isolated("cpu", seed=5):
+            mine, terms = objective._loss(X)
+        with isolated("cpu", seed=5):
+            theirs = its.differentiable_loss(model, guide, X) / len(X)
+        assert mine.item() == pytest.approx(theirs.item(), rel=1e-12)
+        assert (terms["kl"] - terms["reconstruction"]).item() == pytest.approx(theirs.item(), rel=1e-12)
+        for ours, others in zip(
+            torch.autograd.grad(mine, networks.parameters()), torch.autograd.grad(theirs, networks.parameters())
+        ):
+            torch.testing.assert_close(ours, others)
+
+    def test_importance_weighted_one_is_that_of_pyro_row_by_row(self):
+        networks = Networks()
+        model, guide = programs(networks)
+        objective = ProgramObjective(model, guide, [networks], elbo="iwae", n_particles=6)
+        its = RenyiELBO(alpha=0.0, num_particles=6, vectorize_particles=True, max_plate_nesting=1)
+        row = X[:1]  # Pyro weighs all rows of a batch as one
+        with isolated("cpu", seed=5):
+            mine = objective._loss(row)[0].item()
+        with isolated("cpu", seed=5):
+            theirs = its.loss(model, guide, row)
+        assert mine == pytest.approx(theirs, rel=1e-12)
+
+    def test_factors_on_the_divergence(self):
+        networks = Networks()
+        model, guide = programs(networks)
+        objective = ProgramObjective(model, guide, [networks], beta=3.0, warmup=4)
+        for epoch, factor in [(0, 0.0), (1, 0.75), (4, 3.0), (9, 3.0)]:
+            objective.begin_epoch(epoch)
+            with isolated("cpu", seed=5):
+                loss, terms = objective._loss(X)
+            assert loss.item() == pytest.approx((factor * terms["kl"] - terms["reconstruction"]).item(), rel=1e-6)
+
+    def test_free_bits_cost_nothing(self):
+        networks = Networks()
+        model, guide = programs(networks)
+        mean, raw = networks.encoder(X).chunk(2, 1)
+        scale = torch.nn.functional.softplus(raw)
+        by_dimension = (0.5 * (mean**2 + scale**2 - 1.0) - torch.log(scale)).mean(0)
+        free = by_dimension.mean().item()  # one dimension is above, the other below
+        objective = ProgramObjective(model, guide, [networks], free_bits=free)
+        with isolated("cpu", seed=5):
+            loss, terms = objective._loss(X)
+        assert terms["kl"].item() == pytest.approx(by_dimension.sum().item())
+        expected = max(by_dimension[0].item(), free) + max(by_dimension[1].item(), free)
+        assert (loss + terms["reconstruction"]).item() == pytest.approx(expected)
+
+    def test_an_exact_posterior_makes_the_bound_tight(self):
+        model, guide = linear_programs()
+        with isolated("cpu", seed=5):
+            terms = run_terms(model, guide, (X,), n_particles=3)
+        np.testing.assert_allclose(terms.log_weights, np.broadcast_to(truth(), (3, 7)), rtol=1e-10)
+
+
+class TestRecording:
+    def test_replays_see_new_inputs_and_new_weights(self):
+        layer = torch.nn.Linear(3, 2).double()
+        recording = record(lambda X: torch.relu(layer(X)).sum(0), [X], torch.Generator)
+        with torch.no_grad():
+            layer.weight.mul_(-2.0)
+        torch.testing.assert_close(recording(X + 1.0), torch.relu(layer(X + 1.0)).sum(0))
+        gradients = torch.autograd.grad(recording(X).sum(), layer.parameters())
+        for mine, its in zip(gradients, torch.autograd.grad(torch.relu(layer(X)).sum(), layer.parameters())):
+            torch.testing.assert_close(mine, its)
+
+    @pytest.mark.parametrize(
+        "draw",
+        [
+            torch.randn_like,
+            torch.rand_like,
+            torch.bernoulli,
+            lambda X: dist.Gamma(X + 1.0, 1.0).rsample(),
+            lambda X: dist.Normal(X, 1.0).rsample(),
+            lambda X: dist.Categorical(logits=X).sample(),
+            torch.nn.Dropout(0.5).train(),
+        ],
+        ids=["randn_like", "rand_like", "bernoulli", "gamma", "normal", "categorical", "dropout"],
+    )
+    def test_draws_come_from_the_generator(self, draw):
+        noise = torch.Generator()
+        before = torch.get_rng_state()
+        recording = record(draw, [X.abs().clamp(max=1.0)], lambda: noise)
+        rows = X.abs().clamp(max=1.0)
+        first = [recording(rows) for _ in range(2)]
+        noise.manual_seed(torch.Generator().initial_seed())
+        again = [recording(rows) for _ in range(2)]
+        assert torch.equal(torch.get_rng_state(), before)
+        for mine, its in zip(first, again):
+            assert torch.equal(mine, its)
+        assert not torch.equal(*first)
+
+    def test_a_program_that_branches_on_values_runs_all_the_same(self):
+        networks = Networks()
+        model, guide = programs(networks)
+
+        def branching(X):
+            if X.sum() > 0.0:
+                return guide(X)
+            return guide(X)
+
+        objective = ProgramObjective(model, branching, [networks])
+        objective.noise = torch.Generator().manual_seed(0)
+        first = objective.loss(X)[0].item()
+        objective.noise.manual_seed(0)
+        assert objective.loss(X)[0].item() == first
+        assert next(iter(objective.recordings.values())) is None
+
+    def test_running_means_do_not_see_the_batch_twice(self):
+        networks = Networks()
+        networks.encoder = torch.nn.Sequential(torch.nn.BatchNorm1d(3), networks.encoder).double()
+        objective = ProgramObjective(*programs(networks), [networks])
+        objective.noise = torch.Generator().manual_seed(0)
+        objective.loss(X)
+        assert networks.encoder[0].num_batches_tracked.item() == 1
+        torch.testing.assert_close(networks.encoder[0].running_mean, 0.1 * X.mean(0))
+
+    def test_recorded_and_direct_losses_agree_in_distribution(self):
+        networks = Networks()
+        objective = ProgramObjective(*programs(networks), [networks])
+        objective.noise = torch.Generator().manual_seed(0)
+        replayed = [objective.loss(X)[0].item() for _ in range(500)]
+        with isolated("cpu", seed=1):
+            direct = [objective._loss(X)[0].item() for _ in range(500)]
+        error = np.hypot(np.std(replayed), np.std(direct)) / np.sqrt(500)
+        assert abs(np.mean(replayed) - np.mean(direct)) < 4.0 * error
+
+    def test_seeds_for_other_generators_follow_from_the_noise(self):
+        assert draw_seed(torch.Generator().manual_seed(1)) == draw_seed(torch.Generator().manual_seed(1))
+
+
+class TestWeights:
+    def test_an_exact_guide_has_constant_weights(self):
+        model, guide = linear_programs()
+        noise = torch.from_numpy(normal_noise(2, 16).copy())
+        with isolated("cpu"):
+            terms = log_weights(model, guide, (X,), noise)
+        values, errors = log_mean_exp(terms.log_weights)
+        np.testing.assert_allclose(values, truth(), rtol=1e-10)
+        np.testing.assert_allclose(errors, 0.0, atol=1e-10)
+
+    def test_the_mean_of_the_weights_is_the_likelihood(self):
+        model, _ = linear_programs()
+        precision = torch.eye(2) + W.T @ W / NOISE**2
+        mean = torch.linalg.solve(precision, (X @ W / NOISE**2).T).T
+        wide = 1.5 * torch.linalg.inv(precision).diagonal().sqrt()
+
+        def guide(X):
+            with pyro.plate("rows", len(X)):
+                pyro.sample("z", dist.Normal(mean + 0.1, wide).to_event(1))
+
+        noise = torch.from_numpy(normal_noise(2, 2**12).copy())
+        with isolated("cpu"):
+            values, errors = log_mean_exp(log_weights(model, guide, (X,), noise).log_weights)
+        np.testing.assert_allclose(values, truth(), atol=0.01)
+        assert (errors > 0.0).all()
+        assert (np.abs(values.numpy() - truth()) < 3.0 * errors.numpy()).all()
+
+    def test_the_noise_is_the_same_for_all_rows(self):
+        model, guide = programs(Networks())
+        rows = X[:1].expand(5, 3)
+        noise = torch.from_numpy(normal_noise(2, 8).copy())
+        with isolated("cpu"), torch.no_grad():
+            terms = log_weights(model, guide, (rows,), noise)
+        torch.testing.assert_close(terms.log_weights, terms.log_weights[:, :1].expand(8, 5))
+
+
+class TestSites:
+    def model(self, X):
+        with pyro.plate("rows", len(X)):
+            z = pyro.sample("z", dist.Normal(0.0, X.new_ones(1)).to_event(1))
+            pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=X[:, :1])
+
+    def guide(self, X, name="z"):
+        with pyro.plate(f"rows of {name}", len(X)):
+            pyro.sample(name, dist.Normal(X[:, :1], 1.0).to_event(1))
+
+    @pytest.mark.parametrize(
+        "model, guide, message",
+        [
+            ("model", "nothing", "guide must draw every latent site of the model; it has no site 'z'"),
+            ("model", "more", "guide must draw sites of the model alone; the model has no latent site 'w'"),
+            ("guide", "guide", r"model must observe the rows, .* it observes nothing"),
+            ("model", "stored", r"guide must keep its parameters in modules; got pyro.param\('scale'\)"),
+        ],
+    )
+    def test_that_do_not_fit(self, model, guide, message):
+        def more(X):
+            self.guide(X)
+            self.guide(X, "w")
+
+        def stored(X):
+            pyro.param("scale", torch.ones(()))
+            self.guide(X)
+
+        named = {"model": self.model, "guide": self.guide, "nothing": lambda X: None, "more": more, "stored": stored}
+        with isolated("cpu"), pytest.raises(ValueError, match=message):
+            run_terms(named[model], named[guide], (X,))
+        assert len(pyro.get_param_store()) == 0
+
+
+def test_threads_take_turns():
+    model, guide = programs(Networks())
+    answers = {}
+
+    def work(seed):
+        with isolated("cpu", seed=seed):
+            answers[seed] = run_terms(model, guide, (X,)).log_weights.detach()
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for seed, answer in answers.items():
+        with isolated("cpu", seed=seed):
+            assert torch.equal(run_terms(model, guide, (X,)).log_weights, answer)
