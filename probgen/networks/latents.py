@@ -61,7 +61,7 @@ class GaussianPosterior(nn.Module):
         if not len(self.flows):
             return base
         context = answers[..., 2 * self.n_components :]
-        steps = [flow.condition(context) for flow in self.flows]
+        steps: list = [flow.condition(context) for flow in self.flows]  # type: ignore[operator]
         for k in range(len(steps) - 1, 0, -1):
             steps.insert(k, transforms.Permute(self.reversal))
         return dist.TransformedDistribution(base, steps)
@@ -92,6 +92,9 @@ class NormalPrior(nn.Module):
     >>> NormalPrior(2)().log_prob(torch.zeros(2)).exp().item()  # 1 / (2 pi)
     0.1591...
     """
+
+    mean: torch.Tensor
+    scale: torch.Tensor
 
     def __init__(self, n_components):
         super().__init__()

@@ -16,8 +16,8 @@ ELBOS = ("trace", "mean_field", "iwae")
 class ProgramObjective(Objective):
     """Minus the bound of a model and its guide, in nats a row.
 
-    The programs are run once for each shape of batches, and replayed from then on; with a bound of pyro.infer, or a
-    program that branches on values, they are run for every batch, one thread at a time.
+    The programs are run once for each shape of batches, and replayed from then on; if they or the bound branch on
+    values, as some of pyro.infer do, they are run for every batch, one thread at a time.
 
     Parameters
     ----------
@@ -73,10 +73,7 @@ class ProgramObjective(Objective):
     def loss(self, *batch):
         if self.prepare is not None and self.training:
             batch = self.prepare(*batch, generator=self.noise)
-        if isinstance(self.elbo, ELBO):
-            with isolated(self.device, draw_seed(self.noise)):
-                return self.elbo.differentiable_loss(self.model, self.guide, *batch) / len(batch[0])
-        return self._replay(self._loss, batch)
+        return self._replay(self._loss_of_pyro if isinstance(self.elbo, ELBO) else self._loss, batch)
 
     def validation_score(self, batches):
         """The bound itself, whatever beta and the free bits are."""
@@ -122,6 +119,10 @@ class ProgramObjective(Objective):
         divergence = self._divergence(terms)
         charged = divergence if not self.free_bits else self._beyond_free_bits(terms)
         return self._weighted(charged) - reconstruction, {"reconstruction": reconstruction, "kl": divergence}
+
+    def _loss_of_pyro(self, *batch):
+        loss = self.elbo.differentiable_loss  # type: ignore[attr-defined]
+        return loss(self.model, self.guide, *batch) / len(batch[0])
 
     def _bound(self, *batch):
         terms = run_terms(self.model, self.guide, batch, n_particles=self.n_particles)

@@ -1,5 +1,6 @@
 """The parts of an evidence lower bound, from one run of a guide and a model."""
 
+import functools
 from dataclasses import dataclass
 
 import pyro
@@ -67,9 +68,9 @@ def run_terms(model, guide, args, *, n_particles=1):
         trace.compute_log_prob()
     nodes = model_trace.nodes
     return Terms(
-        log_likelihood=sum(nodes[name]["log_prob"] for name in observed),
-        log_prior=sum(nodes[name]["log_prob"] for name in latent),
-        log_posterior=sum(guide_trace.nodes[name]["log_prob"] for name in latent),
+        log_likelihood=_total(nodes, observed),
+        log_prior=_total(nodes, latent),
+        log_posterior=_total(guide_trace.nodes, latent),
         divergences={name: _divergence(guide_trace.nodes[name], nodes[name]) for name in latent},
     )
 
@@ -92,9 +93,16 @@ def check_sites(guide_trace, model_trace):
     for name in drawn:
         if name not in latent:
             raise ValueError(f"guide must draw sites of the model alone; the model has no latent site {name!r}.")
+    if not latent:
+        raise ValueError("model must draw a latent site, such as pyro.sample('z', ...); it has none.")
     if not observed:
         raise ValueError("model must observe the rows, as in pyro.sample('x', ..., obs=X); it observes nothing.")
     return latent, observed
+
+
+def _total(nodes, names):
+    """Log-probability of several sites together."""
+    return functools.reduce(torch.add, [nodes[name]["log_prob"] for name in names])
 
 
 def _is_sample(site):
