@@ -34,6 +34,7 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
     - `_build(rows)`, which sets the networks as attributes; on the CPU, with torch's global generator seeded;
     - `_make_objective()`, an `Objective` that holds those networks;
     - optionally `_default_trainer()`, what trainer=None stands for;
+    - optionally `_begin(rows)`, which takes what the objective needs of the rows of this fit;
     - optionally `_finish(rows, held_out, generator, partial)`, which fits whatever stands on trained networks;
     - the hooks of `GeneratorMixin`.
     """
@@ -111,18 +112,22 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
         """The rows to train on, and those held out of a fit or None."""
         return rows.split(trainer.validation_fraction, rng) if trainer.early_stopping else (rows, None)
 
+    def _begin(self, rows):
+        """Take what the objective needs of the rows of a fit or of one more pass; nothing by default."""
+
     def _finish(self, rows, held_out, generator, partial):
         """Fit what stands on trained networks, of all rows or of those of one more pass; nothing by default."""
 
-    def _train(self, X, y, *, goes_on, partial):
-        """Fit from the start or from where it ended, for max_iter epochs or one."""
+    def _train(self, X, y, *, goes_on, partial, **reading):
+        """Fit from the start or from where it ended, for max_iter epochs or one; reading goes to `_read`."""
         self._check_parameters()
         trainer = self._default_trainer() if self.trainer is None else self.trainer
         trainer.check()
         with joined_ranks(resolve_device(self.device)) as ranks:
             device = local_device(resolve_device(self.device), ranks)
             _check_precision(trainer, device)
-            arrays = self._read(X, y, reset=not goes_on, ensure_min_samples=1 if partial and goes_on else 2)
+            least = 1 if partial and goes_on else 2
+            arrays = self._read(X, y, reset=not goes_on, ensure_min_samples=least, **reading)
             rows, held_out = self._open(arrays, trainer, device), None
             before = self._training_state if goes_on else None
             checkpoint = saved = None
@@ -135,6 +140,7 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
             if not goes_on:
                 with global_generator("cpu", seeds["start"]):
                     self._build(rows)
+            self._begin(rows)
             self._place(device)
             batch_size = self._rows_of_a_batch(rows, ranks, quiet=partial)
             settings = {"learning_rate": self.learning_rate_init, "batch_size": batch_size, "seeds": seeds}
