@@ -20,6 +20,7 @@ _HOMES = {
     "LogitTransformer": "probgen.preprocessing",
     "RowBlocks": "probgen.row_blocks",
     "Trainer": "probgen.training",
+    "VAE": "probgen.estimators",
     "get_likelihood": "probgen.base",
     "load": "probgen.persistence",
     "log_abs_det_jacobian": "probgen.pipeline",

@@ -432,10 +432,15 @@ class DecoderMixin(GeneratorMixin):
             A frame after `set_output`.
         """
         check_is_fitted(self)
+        Z = self._validate_codes(Z)
+        return self._in_container(self._inverse_transform(Z).astype(Z.dtype, copy=False))
+
+    def _validate_codes(self, Z):
+        """Z as a float64 or float32 array of the width of representations."""
         Z = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
         if Z.shape[1] != self._n_features_out:
             raise ValueError(f"Z must have shape (n, {self._n_features_out}), as transform returns; got {Z.shape}.")
-        return self._in_container(self._inverse_transform(Z).astype(Z.dtype, copy=False))
+        return Z
 
 
 def class_indices(y, classes, n_rows):

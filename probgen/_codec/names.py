@@ -13,7 +13,9 @@ from sklearn.base import BaseEstimator
 
 from probgen.exceptions import FileFormatError
 
-IMPORTED = re.compile(r"(probgen|sklearn)(\.\w+)*|torch\.(nn\.modules|optim)(\.\w+)*")
+IMPORTED = re.compile(
+    r"(probgen|sklearn)(\.\w+)*|torch\.(nn\.modules|optim)(\.\w+)*|pyro\.(nn\.auto_reg_nn|distributions\.transforms(\.\w+)?)"
+)
 NEVER_IMPORTED = re.compile(r"(^|\.)(tests?|conftest|externals|__\w*)(\.|$)")
 TYPES = {f"builtins:{kind.__name__}": kind for kind in (bool, bytes, dict, float, int, list, set, str, tuple)}
 CONTAINERS = {"collections:OrderedDict": collections.OrderedDict}

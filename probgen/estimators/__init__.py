@@ -13,6 +13,7 @@ _HOMES = {
     "BayesClassifier": "bayes_classifier",
     "GaussianBayes": "gaussian_bayes",
     "GaussianMixture": "gaussian_mixture",
+    "VAE": "vae",
 }
 
 __all__ = sorted(_HOMES)

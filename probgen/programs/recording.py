@@ -101,8 +101,8 @@ def _is_random(operation):
 def _with_generator(operation):
     """The overload of a random operation that takes a generator, None if there is none."""
     packet = operation.overloadpacket
-    name = operation._overloadname
-    for name in (name, {"default": "generator", "low": "low_generator"}.get(name, name)):
+    own = operation._overloadname
+    for name in (own, {"default": "generator", "low": "low_generator"}.get(own, own)):
         if name in packet.overloads():
             found = getattr(packet, name)
             if any(argument.name == "generator" for argument in found._schema.arguments):

@@ -1,0 +1,320 @@
+"""The VAE against factor analysis, enumeration and Pyro's own inference."""
+
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer import Predictive, TraceMeanField_ELBO
+from scipy.stats import multivariate_normal
+from sklearn.datasets import load_digits
+from sklearn.model_selection import GridSearchCV
+
+from probgen import VAE, RowBlocks, Trainer, get_likelihood, load, save
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((300, 2)) @ RNG.standard_normal((2, 5)) + 0.5 * RNG.standard_normal((300, 5)) + np.arange(5.0)
+BITS = (RNG.random((400, 1)) + 0.3 * RNG.standard_normal((400, 5)) > 0.5).astype(np.float64)
+GREY = load_digits().data / 16.0
+
+
+def fit(rows=X, kind=VAE, **parameters):
+    settings = {"n_components": 2, "hidden_layer_sizes": (16,), "max_iter": 5, "device": "cpu", "random_state": 0}
+    return kind(**settings | parameters).fit(rows)
+
+
+def linear(**parameters):
+    """A linear VAE, long enough in training for its encoder to fit its decoder."""
+    settings = {"hidden_layer_sizes": (), "likelihood": "gaussian", "noise_scale": "per_feature"}
+    settings |= {"max_iter": 300, "learning_rate_init": 0.01, "n_importance_samples": 2048}
+    return fit(**settings | parameters)
+
+
+def marginal(model):
+    """Mean and covariance of rows under a linear model."""
+    offset = model.inverse_transform(np.zeros((1, 2)))[0]
+    weights = (model.inverse_transform(np.eye(2)) - offset).T
+    with torch.no_grad():
+        noise = model.observation_.distribution(torch.zeros(5, dtype=torch.float64)).stddev.numpy()
+    return offset, weights @ weights.T + np.diag(noise**2)
+
+
+@pytest.fixture(scope="module")
+def linear_model():
+    return linear()
+
+
+class TestLikelihood:
+    def test_of_a_linear_model_is_that_of_factor_analysis(self, linear_model):
+        truth = multivariate_normal(*marginal(linear_model)).logpdf(X)
+        values, errors = linear_model.score_samples(X, return_std=True)
+        np.testing.assert_allclose(values, truth, atol=0.05)
+        assert np.mean(np.abs(values - truth) < 3.0 * errors + 1e-3) > 0.95
+        bounds = linear_model.elbo_samples(X)
+        np.testing.assert_allclose(bounds.elbo, bounds.reconstruction - bounds.kl)
+        assert (bounds.elbo <= values).all()
+        assert bounds.elbo.mean() < values.mean() <= truth.mean() + 3.0 * errors.mean() / np.sqrt(len(X))
+        assert values.mean() - bounds.elbo.mean() < 1.0  # or the encoder has not learned
+
+    def test_training_finds_the_likelihood_of_factor_analysis(self, linear_model):
+        covariance = np.cov(X, rowvar=False)
+        best = multivariate_normal(X.mean(axis=0), covariance).logpdf(X).mean()  # of any Gaussian
+        assert best - 0.5 < linear_model.score(X) < best
+
+    def test_of_missing_values_is_that_of_the_others(self, linear_model):
+        mean, covariance = marginal(linear_model)
+        holes = X.copy()
+        holes[:, [1, 3]] = np.nan
+        seen = [0, 2, 4]
+        truth = multivariate_normal(mean[seen], covariance[np.ix_(seen, seen)]).logpdf(X[:, seen])
+        values, errors = linear_model.score_samples(holes, return_std=True)
+        # The encoder is surer of a row with gaps than it should be: the weights make up for most of that.
+        assert np.mean(np.abs(values - truth) < 4.0 * errors + 0.02) > 0.9
+        assert -0.2 < np.mean(values - truth) < 0.02
+
+    def test_more_draws_tighten_the_bound(self, linear_model):
+        few = linear_model.set_params(n_importance_samples=4).score_samples(X, return_std=True)
+        many = linear_model.set_params(n_importance_samples=2048).score_samples(X, return_std=True)
+        assert few[0].mean() < many[0].mean()
+        assert many[1].mean() < few[1].mean() / 4.0
+
+    def test_binary_rows_have_probabilities_that_sum_to_one(self):
+        model = fit(BITS, max_iter=40, learning_rate_init=0.01, n_importance_samples=2**14)
+        every = np.array(list(itertools.product([0.0, 1.0], repeat=5)))
+        masses = np.exp(model.score_samples(every))
+        assert masses.sum() == pytest.approx(1.0, abs=0.01)
+        assert model.likelihood_ == "bernoulli"
+        likelihood = get_likelihood(model)
+        assert (likelihood.kind, likelihood.measure) == ("lower_bound", "counting")
+        draws = model.sample(20_000, random_state=1)
+        shares = [(draws == row).all(axis=1).mean() for row in every]
+        np.testing.assert_allclose(shares, masses, atol=0.015)
+
+    @pytest.mark.parametrize(
+        "prior, posterior", [("mixture", "gaussian"), ("vamp", "gaussian"), ("vamp", "iaf"), ("normal", "spline")]
+    )
+    def test_holds_under_every_prior_and_posterior(self, prior, posterior):
+        settings = {"prior": prior, "posterior": posterior, "n_prior_components": 3, "learning_rate_init": 0.01}
+        model = fit(BITS, max_iter=15, n_importance_samples=2**10, **settings)
+        every = np.array(list(itertools.product([0.0, 1.0], repeat=5)))
+        assert np.exp(model.score_samples(every)).sum() == pytest.approx(1.0, abs=0.03)
+
+    def test_does_not_depend_on_the_company_of_a_row(self):
+        model = fit()
+        together = model.score_samples(X)
+        np.testing.assert_allclose(model.score_samples(X[::-1])[::-1], together, rtol=1e-12)
+        in_sevens = np.concatenate([model.score_samples(X[k : k + 7]) for k in range(0, 70, 7)])
+        np.testing.assert_allclose(in_sevens, together[:70], rtol=1e-12)
+
+
+class TestQueries:
+    def test_the_posterior_mean_of_a_linear_model(self, linear_model):
+        mean, covariance = marginal(linear_model)
+        weights = (linear_model.inverse_transform(np.eye(2)) - mean).T
+        truth = (X - mean) @ np.linalg.solve(covariance, weights)
+        codes, std = linear_model.transform(X, return_std=True)
+        np.testing.assert_array_equal(codes, linear_model.transform(X))
+        assert np.abs(codes - truth).mean() < 0.1
+        exact = np.linalg.inv(np.eye(2) + weights.T @ np.linalg.solve(covariance - weights @ weights.T, weights))
+        # Mean field takes the deviation of each dimension given the other.
+        np.testing.assert_allclose(std.mean(axis=0), 1.0 / np.sqrt(np.diag(np.linalg.inv(exact))), rtol=0.1)
+
+    def test_draws_have_the_moments_of_the_model(self, linear_model):
+        mean, covariance = marginal(linear_model)
+        draws = linear_model.sample(50_000, random_state=0)
+        np.testing.assert_allclose(draws.mean(axis=0), mean, atol=0.05)
+        np.testing.assert_allclose(np.cov(draws, rowvar=False), covariance, atol=0.1)
+
+    def test_means_beside_draws(self):
+        model = fit(noise_scale=0.25)
+        means, draws = (draw(6000, random_state=3) for draw in (model.sample_mean, model.sample))
+        np.testing.assert_allclose((draws - means).std(axis=0), 0.25, rtol=0.05)
+
+    def test_reconstructions_fill_in(self, linear_model):
+        holes = X.copy()
+        holes[:, 1] = np.nan
+        filled = linear_model.reconstruct(holes)
+        assert np.mean((filled[:, 1] - X[:, 1]) ** 2) < X[:, 1].var()
+
+    def test_reconstructions_average_over_the_posterior(self):
+        model = fit(BITS)
+        codes, std = (torch.from_numpy(part) for part in model.transform(BITS[:3], return_std=True))
+        noise = torch.randn(20_000, 1, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            truth = torch.sigmoid(model.decoder_(codes + std * noise)).mean(0)
+        np.testing.assert_allclose(model.reconstruct(BITS[:3]), truth, atol=0.02)
+
+    def test_files_hold_it(self, tmp_path):
+        model = fit(BITS, prior="vamp", n_prior_components=3, posterior="iaf")
+        save(model, tmp_path / "model.probgen")
+        again = load(tmp_path / "model.probgen")
+        np.testing.assert_array_equal(again.score_samples(BITS), model.score_samples(BITS))
+        np.testing.assert_array_equal(again.sample(5, random_state=0), model.sample(5, random_state=0))
+
+
+class TestTraining:
+    def test_grey_values_are_drawn_afresh(self):
+        model = fit(GREY, dynamic_binarization=True, max_iter=3)
+        assert model.likelihood_ == "bernoulli"
+        objective = model._make_objective()
+        seen = [
+            objective.prepare(torch.from_numpy(GREY), generator=torch.Generator().manual_seed(k))[0] for k in range(400)
+        ]
+        np.testing.assert_allclose(torch.stack(seen).mean(0), GREY, atol=0.15)
+        assert set(seen[0].unique().tolist()) == {0.0, 1.0}
+
+    def test_missing_values_can_be_trained_on(self):
+        holes = np.where(RNG.random(X.shape) < 0.2, np.nan, X)
+        whole, patched = linear(max_iter=100), linear(rows=holes, max_iter=100)
+        assert patched.score(X) > whole.score(X) - 1.0
+        objective = patched._make_objective()
+        rows, seen = objective.prepare(torch.from_numpy(holes), generator=torch.Generator())
+        np.testing.assert_array_equal(~seen, np.isnan(holes))
+        assert torch.isfinite(rows).all()
+
+    def test_a_bound_of_pyro_trains_as_ours_does(self):
+        ours, theirs = fit(max_iter=30), fit(max_iter=30, elbo=TraceMeanField_ELBO(max_plate_nesting=1))
+        assert theirs.score(X) == pytest.approx(ours.score(X), abs=0.3)
+
+    def test_importance_weighted_training_raises_the_bound_on_the_likelihood(self):
+        settings = {"max_iter": 100, "learning_rate_init": 0.01, "n_importance_samples": 500}
+        assert fit(BITS, elbo="iwae", n_particles=8, **settings).score(BITS) > fit(BITS, **settings).score(BITS) - 0.02
+
+    def test_convolutions_take_images_and_several_numbers_a_pixel(self):
+        pixels = load_digits().data[:200]
+        model = fit(pixels, architecture="conv", hidden_layer_sizes=(4, 8), likelihood="categorical", n_levels=17)
+        assert model.reconstruct(pixels).shape == pixels.shape
+        assert set(np.unique(model.sample(20))) <= set(range(17))
+
+    def test_rows_from_blocks_teach_it_as_well(self):
+        model = fit(RowBlocks([X[:100], X[100:]]), max_iter=30)
+        assert model.score(X) == pytest.approx(fit(max_iter=30).score(X), abs=0.5)
+
+    def test_the_default_schedule_can_be_searched(self):
+        model = VAE()
+        assert model.set_params(trainer__max_grad_norm=1.0).trainer.schedule == "cosine"
+
+    def test_early_stopping_scores_the_bound(self):
+        model = fit(max_iter=8, beta=7.0, trainer=Trainer(early_stopping=True))
+        scores = model.history_["validation_score"]
+        assert scores[-1] == pytest.approx(model.elbo_samples(X).elbo.mean(), abs=1.5)
+
+
+class TestProcess:
+    """Pyro keeps handlers and parameters for the process; no fit may notice."""
+
+    def test_the_store_is_left_as_it_was(self):
+        pyro.clear_param_store()
+        pyro.param("mine", torch.ones(()))
+        try:
+            fit(elbo=TraceMeanField_ELBO(max_plate_nesting=1))
+            fit().sample(3)
+            assert list(pyro.get_param_store()) == ["mine"]
+        finally:
+            pyro.clear_param_store()
+
+    def test_a_second_model_learns_as_the_first(self):
+        first, second = fit(), fit()
+        np.testing.assert_array_equal(first.score_samples(X), second.score_samples(X))
+        assert second.history_["loss"][-1] < second.history_["loss"][0]
+
+    def test_threads_fit_what_one_does(self):
+        seeds = range(4)
+        alone = [fit(random_state=seed).score_samples(X) for seed in seeds]
+        with ThreadPoolExecutor(4) as pool:
+            together = list(pool.map(lambda seed: fit(random_state=seed).score_samples(X), seeds))
+        for mine, its in zip(alone, together):
+            np.testing.assert_array_equal(mine, its)
+
+    def test_searches_in_processes_find_what_one_does(self):
+        grid = {"n_components": [1, 2], "beta": [1.0, 4.0]}
+        model = VAE(hidden_layer_sizes=(16,), max_iter=5, device="cpu", random_state=0)
+        one, two = (GridSearchCV(model, grid, cv=2, n_jobs=n).fit(X) for n in (1, 2))
+        np.testing.assert_array_equal(one.cv_results_["mean_test_score"], two.cv_results_["mean_test_score"])
+
+    def test_predictive_of_pyro_runs_the_fitted_programs(self, linear_model):
+        rows = torch.from_numpy(X[:4])
+        with torch.no_grad():
+            drawn = Predictive(linear_model.model, guide=linear_model.guide, num_samples=3000)(rows)
+        np.testing.assert_allclose(drawn["z"].mean(0), linear_model.transform(X[:4]), atol=0.1)
+
+
+class Wider(VAE):
+    """A VAE whose posterior has Laplace tails."""
+
+    def guide(self, X, seen=None):
+        with pyro.plate("rows", len(X), dim=-1):
+            posterior = self.encoder_(X).base_dist
+            return pyro.sample("z", dist.Laplace(posterior.loc, posterior.scale).to_event(1))
+
+
+class Lazy(VAE):
+    """A VAE whose guide forgets its only site."""
+
+    def guide(self, X, seen=None):
+        return None
+
+
+class Global(VAE):
+    """A VAE that keeps a parameter in Pyro's store."""
+
+    def guide(self, X, seen=None):
+        pyro.param("shift", torch.zeros(()))
+        return super().guide(X, seen)
+
+
+class TestSubclasses:
+    def test_a_replaced_guide_is_trained_and_weighed(self):
+        model = fit(BITS, Wider, max_iter=40, learning_rate_init=0.01, n_importance_samples=2**13)
+        every = np.array(list(itertools.product([0.0, 1.0], repeat=5)))
+        assert np.exp(model.score_samples(every)).sum() == pytest.approx(1.0, abs=0.03)
+        assert model.transform(BITS).shape == (400, 2)
+
+    @pytest.mark.parametrize(
+        "kind, message",
+        [
+            (Lazy, "guide must draw every latent site of the model; it has no site 'z'"),
+            (Global, r"guide must keep its parameters in modules; got pyro.param\('shift'\)"),
+        ],
+    )
+    def test_programs_that_do_not_fit(self, kind, message):
+        with pytest.raises(ValueError, match=message):
+            fit(kind=kind)
+
+
+@pytest.mark.parametrize(
+    "parameters, message",
+    [
+        ({"n_components": 0}, "n_components must be an integer >= 1; got 0"),
+        ({"likelihood": "poisson"}, "likelihood must be one of 'auto', 'bernoulli', .*; got 'poisson'"),
+        ({"likelihood": "bernoulli"}, r"likelihood='bernoulli' .*X holds"),
+        ({"likelihood": "categorical"}, r"likelihood='categorical' .*X holds"),
+        ({"elbo": "elbow"}, "elbo must be one of 'trace', 'mean_field', 'iwae'; got 'elbow'"),
+        ({"prior": "flat"}, "prior must be one of 'normal', 'mixture', 'vamp'; got 'flat'"),
+        ({"posterior": "maf"}, "posterior must be one of 'gaussian', 'iaf', 'spline'; got 'maf'"),
+        ({"beta": -1.0}, "beta must be a finite number >= 0; got -1.0"),
+        ({"free_bits": -1.0}, "free_bits must be a finite number >= 0; got -1.0"),
+        ({"kl_warmup": 0.5}, "kl_warmup must be an integer >= 0; got 0.5"),
+        ({"n_particles": 0}, "n_particles must be an integer >= 1; got 0"),
+        ({"n_importance_samples": 1}, "n_importance_samples must be an integer >= 2; got 1"),
+        ({"noise_scale": -1.0}, "noise_scale must be"),
+        ({"dynamic_binarization": True}, r"dynamic_binarization=True needs probabilities, values in \[0, 1\]; X holds"),
+        (
+            {"encoder": torch.nn.Linear(5, 2)},
+            r"encoder must map rows of shape \(n, 5\) to \(n, 4\); got shape \(n, 2\)",
+        ),
+        (
+            {"decoder": torch.nn.Linear(2, 4)},
+            r"decoder must map rows of shape \(n, 2\) to \(n, 5\); got shape \(n, 4\)",
+        ),
+        ({"decoder": "mlp"}, "decoder must be a torch.nn.Module, or None; got 'mlp'"),
+        ({"hidden_layer_sizes": (0,)}, "hidden_layer_sizes must be an integer >= 1; got 0"),
+    ],
+    ids=str,
+)
+def test_bad_parameters(parameters, message):
+    with pytest.raises(ValueError, match=message):
+        fit(**parameters)
