@@ -9,6 +9,7 @@ from probgen._validation import check_choice, check_count, check_generator, chec
 from probgen.base import DecoderMixin, Likelihood
 from probgen.estimators.gaussian_mixture import GaussianMixture
 from probgen.importance import log_likelihood
+from probgen.latents import LatentModel, NumpyLogDensity, mixture_log_density
 from probgen.likelihoods import bernoulli_log_prob, gaussian_log_prob
 from probgen.networks import (
     MLP,
@@ -414,8 +415,7 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
 
     def _center(self):
         """The centre of the rows as a tensor beside the networks."""
-        parameter = next(self.decoder_.parameters())
-        return torch.as_tensor(self._mean, dtype=parameter.dtype, device=parameter.device)
+        return self._beside_networks(self._mean)
 
     def _rescale(self, answer):
         """The decoder's answer in units of X; logits are left as they are."""
@@ -450,14 +450,10 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
     def _estimate(self, X):
         """Log-likelihoods and standard errors (n,) of checked rows."""
         prior = _CodePrior(self.latent_density_, self._code_mean, self._code_precision)
-        if self.observation_ == "bernoulli":
-            log_prob, curvature = bernoulli_log_prob, _bernoulli_curvature
-        else:
-            parameter = next(self.decoder_.parameters())
-            variance = torch.as_tensor(self.noise_variance_, dtype=parameter.dtype, device=parameter.device)
-
-            def log_prob(rows, answers):
-                return gaussian_log_prob(rows, self._mean_of(answers), variance)
+        log_prob = self._observation_log_prob()
+        curvature = _bernoulli_curvature
+        if self.observation_ == "gaussian":
+            variance = self._beside_networks(self.noise_variance_)
 
             def curvature(rows, answers):
                 means = self._mean_of(answers)
@@ -478,6 +474,48 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
             return torch.from_numpy(np.stack([values, errors], axis=1))
 
         return tuple(self._in_blocks(X, estimate).T)
+
+    def _observation_log_prob(self):
+        """log p(x given z) as a function of rows and the decoder's answers (..., n_features)."""
+        if self.observation_ == "bernoulli":
+            return bernoulli_log_prob
+        variance = self._beside_networks(self.noise_variance_)
+        return lambda rows, answers: gaussian_log_prob(rows, self._mean_of(answers), variance)
+
+    def _latent_model(self, X, y=None):
+        """The joint density of checked rows and their codes."""
+        rows, log_prob, log_density = self._beside_networks(X), self._observation_log_prob(), self._log_code_density()
+
+        def sample_prior(n_chains, generator, rows):
+            codes = self._draw_codes(n_chains * len(rows), generator)
+            return self._beside_networks(codes).unflatten(0, (n_chains, len(rows)))
+
+        def log_prior(codes, rows):
+            return log_density(codes)
+
+        def log_likelihood(codes, rows):
+            answers = self._rescale(self.decoder_(codes.flatten(0, 1)))
+            return log_prob(rows, answers.unflatten(0, codes.shape[:2]))
+
+        return LatentModel((rows,), self.n_components, rows.dtype, sample_prior, log_prior, log_likelihood)
+
+    def _log_code_density(self):
+        """log p(z) as a function of codes (..., n_components) that can be differentiated."""
+        density = self.latent_density_
+        if isinstance(density, GaussianMixture):  # any other works too, but at the cost of n_components + 1 queries
+            parts = density._components()
+            covariances = np.stack([parts.covariance(c) for c in range(len(parts))])
+            device = self._center().device
+            return mixture_log_density(
+                *(torch.as_tensor(part, device=device) for part in (parts.weights, parts.means, covariances))
+            )
+        center, deviations = self._code_mean, 1.0 / np.sqrt(np.diag(self._code_precision))
+        return lambda codes: NumpyLogDensity.apply(codes, density.score_samples, center, deviations)
+
+    def _beside_networks(self, array):
+        """An array as a tensor of the precision and on the device of the networks."""
+        parameter = next(self.decoder_.parameters())
+        return torch.as_tensor(array, dtype=parameter.dtype, device=parameter.device)
 
     def _mean_of(self, answers):
         return torch.sigmoid(answers) if self.loss == "bernoulli" else answers
