@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import check_choice, check_count, check_generator, check_image_shape, check_real
 from probgen.base import DecoderMixin, Likelihood
+from probgen.estimators._completion import CompletionMixin
 from probgen.importance import normal_noise
 from probgen.likelihoods import LIKELIHOODS, make_observation
 from probgen.networks import MLP, ConvDecoder, ConvEncoder, activation, check_network
@@ -33,7 +34,7 @@ FILLING_ROUNDS = 8  # of encoding and decoding rows with gaps, before they are a
 N_POSTERIOR_DRAWS = 32  # behind the mean of a posterior with flows, and behind a reconstruction
 
 
-class VAE(DecoderMixin, NeuralGenerator):
+class VAE(CompletionMixin, DecoderMixin, NeuralGenerator):
     """Variational autoencoder.
 
     A row x has a code z of n_components numbers, z from a prior, x from p(x given z), whose parameters a decoder
@@ -363,6 +364,7 @@ class VAE(DecoderMixin, NeuralGenerator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = self._likelihood.measure == "counting"
         return tags
 
     @property

@@ -1,0 +1,112 @@
+"""Queries of variational autoencoders for rows of which a part is known."""
+
+import warnings
+
+import numpy as np
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from probgen._validation import check_choice, check_generator
+from probgen.conditions import Conditions
+from probgen.programs.completion import complete
+
+FEW = 10.0  # effective sample size below which a draw is called rough
+
+
+class CompletionMixin:
+    """Draws under conditions, and imputation, for a model and a guide of rows.
+
+    The host has the programs `model` and `guide`, an `observation_` and `_fill`, the means of the features.
+    """
+
+    @available_if(lambda self: self._takes_conditions)
+    def impute(self, X, *, method="mean", random_state=None):
+        """Return X with its missing values filled in.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows with NaN where values are missing.
+        method : {"mean", "draw"}, default="mean"
+            The mean of what is missing given what is there, or a draw from that law; both by importance sampling.
+        random_state : int, RandomState, Generator or None, default=None
+            Seeds the draw; None continues the model's stream. The mean is the same at every call.
+
+        Returns
+        -------
+        X : ndarray or frame of shape (n, n_features)
+            A frame after `set_output`.
+
+        Warns
+        -----
+        UserWarning
+            If the effective sample size is below 10 for some row.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from probgen import VAE
+        >>> from sklearn.datasets import load_digits
+        >>> X = (load_digits().data > 7).astype("float32")
+        >>> model = VAE(n_components=4, hidden_layer_sizes=(64,), max_iter=5, random_state=0).fit(X)
+        >>> half = X[:1].copy()
+        >>> half[:, 32:] = np.nan
+        >>> model.impute(half, method="draw", random_state=0).shape
+        (1, 64)
+        """
+        check_is_fitted(self)
+        check_choice("method", method, ("mean", "draw"))
+        X = self._validate(X)
+        ends = np.full(X.shape, np.inf)
+        conditions = Conditions(X.astype(np.float64), -ends, ends)
+        if method == "mean":
+            filled = self._complete(conditions, np.random.default_rng(0), average=True, argument="X")
+        else:
+            generator = self._stream if random_state is None else check_generator(random_state)
+            filled = self._complete(conditions, generator, argument="X")
+        filled = np.where(np.isnan(X), filled, X)
+        return self._in_container(filled.astype(X.dtype, copy=False))
+
+    def _sample_given(self, conditions, generator):
+        return self._complete(conditions, generator)
+
+    def _complete(self, conditions, generator, *, average=False, argument="given"):
+        """Rows (n, d), draws or means under conditions; a warning where they are rough."""
+        low, high = _representable(conditions, self._dtype, argument)
+        width = max(self.n_features_in_ * self.observation_.n_answers, *self.hidden_layer_sizes, 1)
+        completed = complete(
+            self.model,
+            self.guide,
+            conditions,
+            generator,
+            self._fill.to(self.device_),
+            width=width,
+            average=average,
+            argument=argument,
+        )
+        rough = completed.sizes < FEW
+        if rough.any():
+            warnings.warn(
+                f"{argument} is hard to meet: the effective sample size is {completed.sizes.min():.1f} at least and "
+                f"below {FEW:g} for {rough.sum()} of {len(rough)} rows, which follow their condition roughly; train "
+                "longer, or ask for less.",
+                UserWarning,
+                stacklevel=5,
+            )
+        rows = np.clip(completed.rows, low, high)
+        return np.where(np.isnan(conditions.values), rows, conditions.values)
+
+
+def _representable(conditions, dtype, argument):
+    """The outermost numbers of a precision that lie within the intervals."""
+    low, high = conditions.low.astype(dtype), conditions.high.astype(dtype)
+    low = np.where(low < conditions.low, np.nextafter(low, dtype.type(np.inf)), low)
+    high = np.where(high > conditions.high, np.nextafter(high, dtype.type(-np.inf)), high)
+    empty = low > high
+    if empty.any():
+        i, j = np.argwhere(empty)[0]
+        raise ValueError(
+            f"{argument} must leave feature {j} a number of {dtype}, the precision of the model; got the interval "
+            f"from {conditions.low[i, j]} to {conditions.high[i, j]}."
+        )
+    return low, high

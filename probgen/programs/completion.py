@@ -1,0 +1,272 @@
+"""Rows of a model with latent codes, completed where only some of their features are known.
+
+Pseudo-Gibbs chains [1]_ draw codes from the guide and the unknown features from the model, in turn. The guide at
+the ends of several chains, the guide that sees only what is known, and the prior make a mixture that proposes codes;
+their importance weights [2]_ make up for what the chains leave wrong. Rows whose weights are uneven propose again, from
+the codes that weighed most.
+
+References
+----------
+.. [1] D. J. Rezende, S. Mohamed, D. Wierstra, Stochastic backpropagation and approximate inference in deep generative
+   models, 2014, appendix F.
+.. [2] P.-A. Mattei and J. Frellsen, Leveraging the exact likelihood of deep latent variable models, 2018.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pyro
+import torch
+from pyro import poutine
+from pyro.poutine.util import site_is_subsample
+
+from probgen.programs.evidence import Evidence, elements, means
+from probgen.programs.isolation import isolated
+
+N_CHAINS, N_STEPS = 15, 10
+N_ENCODED, N_PRIOR = 12, 64  # draws of the guide at each chain and at what is known, and of the prior
+N_PROPOSALS = N_ENCODED * (N_CHAINS + 1) + N_PRIOR
+PRIOR_SHARE = N_PRIOR / N_PROPOSALS
+ENOUGH, MAX_ROUNDS = 64.0, 8  # effective sample size of a row that ends its proposals, and how often it may propose
+WORK_BYTES = 2**24  # what fits in caches
+MAX_ROWS = 1024  # completed at a time
+
+
+@dataclass(frozen=True)
+class Completed:
+    """Rows that were completed, and how well.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (n, d)
+        What is known and, of the rest, draws or conditional means.
+    log_mass : ndarray of shape (n,)
+        Estimated log-probability of what is known.
+    sizes : ndarray of shape (n,)
+        Effective sample sizes of the proposals.
+    """
+
+    rows: np.ndarray
+    log_mass: np.ndarray
+    sizes: np.ndarray
+
+
+def complete(model, guide, conditions, generator, fill, labels=(), *, width, average=False, argument="given"):
+    """Draw rows under conditions, or average them.
+
+    Parameters
+    ----------
+    model, guide : callable
+        Pyro programs of rows (n, d), whatever is in labels, and a boolean mask (n, d) of the features that are seen;
+        the model observes rows as the site "x", of independent features.
+    conditions : Conditions
+    generator : numpy.random.Generator
+    fill : Tensor of shape (d,)
+        What the guide sees of a feature that is not known; on the device and of the precision of the networks.
+    labels : sequence of Tensor of shape (n, ...), default=()
+        What else the programs are told of each row.
+    width : int
+        Numbers that the programs compute for a row, at the widest.
+    average : bool, default=False
+        Whether to return conditional means in place of draws; for known values alone.
+    argument : str, default="given"
+        What the caller named the conditions, for messages.
+
+    Returns
+    -------
+    completed : Completed
+
+    Raises
+    ------
+    ValueError
+        If the conditions are out of the support of the features, or impossible under the model.
+    """
+    parts = []
+    seed, noise = int(generator.integers(2**62)), np.random.default_rng(generator.integers(2**62))
+    with torch.inference_mode(), isolated(str(fill.device), seed):
+        seen = torch.ones_like(fill[None], dtype=torch.bool)
+        trace = poutine.trace(model).get_trace(fill[None], *[label[:1] for label in labels], seen)
+        evidence = Evidence(conditions, elements(trace.nodes["x"]["fn"]), argument)
+        n_codes = sum(code.numel() for code in _codes(trace).values())
+        if evidence.allowed is not None:
+            width = max(width, int(np.prod(evidence.allowed.shape[1:])))
+        numbers = max(width * N_PRIOR, n_codes * N_PROPOSALS * (N_CHAINS + 1))
+        n_rows = min(MAX_ROWS, max(1, WORK_BYTES // (fill.element_size() * numbers)))
+        for start in range(0, len(evidence), n_rows):
+            block = slice(start, start + n_rows)
+            rows = _Rows(model, guide, evidence.take(block), fill, [label[block] for label in labels], noise)
+            parts.append(_complete_block(rows, width, average))
+    completed = Completed(*(np.concatenate(part) for part in zip(*parts)))
+    impossible = ~np.isfinite(completed.log_mass)
+    if impossible.any():
+        raise ValueError(
+            f"{argument} asks for rows that the fitted model holds impossible (row {np.flatnonzero(impossible)[0]} has "
+            "probability zero); widen its intervals or move its values nearer to the data."
+        )
+    return completed
+
+
+def _complete_block(rows, width, average):
+    """Rows, log-masses and effective sample sizes, as arrays."""
+    pool, part, active, ends = _Pool(rows, average), rows, np.arange(rows.n), None
+    for _ in range(MAX_ROUNDS):
+        ends = part.run_chains() if ends is None else ends
+        codes, log_near = part.propose(ends)
+        n_draws = max(1, WORK_BYTES // (part.start.element_size() * width * part.n))
+        log_weights = []
+        for some in torch.arange(N_PROPOSALS).split(n_draws):
+            chosen = {name: code[some] for name, code in codes.items()}
+            weights, features = part.weigh(chosen, log_near[some])
+            pool.add(active, chosen, weights, means(features) if average else None)
+            log_weights.append(weights)
+        short = (pool.sizes[active] < ENOUGH).cpu().numpy()
+        if not short.any():
+            break
+        part, active = part.take(short), active[short]
+        ends = part.decode_best(codes, torch.cat(log_weights), short)
+    return pool.finish()
+
+
+class _Rows:
+    """Some rows, and what the programs do with them."""
+
+    def __init__(self, model, guide, evidence, fill, labels, noise):
+        self.model, self.guide, self.evidence, self.labels, self.noise = model, guide, evidence, labels, noise
+        self.fill, self.n = fill, len(evidence)
+        filled = np.clip(fill.double().cpu().numpy(), evidence.low, evidence.high)
+        filled = np.where(evidence.known, evidence.values, filled)
+        self.start = torch.as_tensor(filled, dtype=fill.dtype, device=fill.device)
+        self.known = torch.as_tensor(evidence.known, device=fill.device)
+
+    def take(self, kept):
+        """Those of a mask (n,)."""
+        mask = torch.as_tensor(kept, device=self.start.device)
+        labels = [label[mask] for label in self.labels]
+        return _Rows(self.model, self.guide, self.evidence.take(kept), self.fill, labels, self.noise)
+
+    def run_chains(self):
+        """Completed rows (N_CHAINS * n, d) at the ends of pseudo-Gibbs chains."""
+        X, seen = _copies(self.start, N_CHAINS), _copies(self.known, N_CHAINS)
+        for _ in range(N_STEPS):
+            codes = _codes(self._run(self.guide, X, seen))
+            X, seen = self.draw(codes), torch.ones_like(seen)
+        return X
+
+    def draw(self, codes):
+        """Rows (m * n, d) that keep the conditions, from codes (1, m * n, ...)."""
+        n_copies = next(iter(codes.values())).shape[1] // self.n
+        start, known = _copies(self.start, n_copies), _copies(self.known, n_copies)
+        features = elements(self._run(self.model, start, known, codes).nodes["x"]["fn"])
+        return torch.where(known, start, self.evidence.draw(features, self.noise, start.dtype)[0])
+
+    def propose(self, ends):
+        """Codes (N_PROPOSALS, n, ...), and their log-density (N_PROPOSALS, n) under the mixture of the guides."""
+        X = torch.cat([self.start, ends])
+        seen = torch.cat([self.known, torch.ones_like(ends, dtype=torch.bool)])
+        near = _codes(self._run(self.guide, X, seen, n_draws=N_ENCODED))
+        far = self._run(self.model, self.start, self.known, n_draws=N_PRIOR).nodes
+        codes = {
+            name: torch.cat([code.unflatten(1, (-1, self.n)).flatten(0, 1), far[name]["value"]])
+            for name, code in near.items()
+        }
+        repeated = {name: _copies(code, N_CHAINS + 1, dim=1) for name, code in codes.items()}
+        log_near = _log_prob(self._run(self.guide, X, seen, repeated), codes).unflatten(1, (-1, self.n))
+        return codes, torch.logsumexp(log_near, 1) - math.log(N_CHAINS + 1)
+
+    def weigh(self, codes, log_near):
+        """Log-weights (n_draws, n) of codes, and the distribution of the features that they decode to."""
+        trace = self._run(self.model, self.start, self.known, codes)
+        features = elements(trace.nodes["x"]["fn"])
+        log_prior = _log_prob(trace, codes)
+        log_q = torch.logaddexp(log_near + math.log1p(-PRIOR_SHARE), log_prior + math.log(PRIOR_SHARE))
+        log_known = _log_prob(trace, ["x"]) + torch.as_tensor(self.evidence.log_mass(features), device=log_prior.device)
+        return (log_known + log_prior - log_q).nan_to_num(nan=-math.inf, posinf=-math.inf), features
+
+    def decode_best(self, codes, log_weights, kept):
+        """Completed rows (N_CHAINS * n, d) from resampled codes of more rows, these among them by a mask."""
+        mask = torch.as_tensor(kept, device=self.start.device)
+        picks = _pick(log_weights[:, mask], N_CHAINS)
+        columns = torch.arange(self.n, device=self.start.device)
+        return self.draw({name: code[:, mask][picks, columns].flatten(0, 1)[None] for name, code in codes.items()})
+
+    def _run(self, program, X, seen, codes=None, n_draws=None):
+        """Trace of a program on rows (m * n, d), of which codes (n_draws, m * n, ...) may be given."""
+        labels = [_copies(label, len(X) // self.n) for label in self.labels]
+        if codes is not None:
+            n_draws = len(next(iter(codes.values())))
+            program = poutine.condition(program, data=codes)
+        with pyro.plate("particles", n_draws or 1, dim=-2):
+            return poutine.trace(program).get_trace(X, *labels, seen)
+
+
+class _Pool:
+    """One code of each row, drawn from all proposals so far by their weights."""
+
+    def __init__(self, rows, average):
+        self.rows = rows
+        device = rows.start.device
+        self.log_total = torch.full((rows.n,), -math.inf, dtype=torch.float64, device=device)
+        self.log_squares = self.log_total.clone()
+        self.count = torch.zeros_like(self.log_total)
+        self.means = torch.zeros_like(rows.start, dtype=torch.float64) if average else None
+        self.codes = None
+
+    @property
+    def sizes(self):
+        """Effective sample sizes (n,)."""
+        return torch.exp(2.0 * self.log_total - self.log_squares).nan_to_num(nan=0.0)
+
+    def add(self, active, codes, log_weights, features):
+        """Take in proposals (n_draws, n_active, ...) of some rows."""
+        if self.codes is None:
+            self.codes = {name: code[0].clone() for name, code in codes.items()}
+        active = torch.as_tensor(active, device=self.log_total.device)
+        log_total = torch.logsumexp(log_weights, 0)
+        self.log_total[active] = torch.logaddexp(self.log_total[active], log_total)
+        self.log_squares[active] = torch.logaddexp(self.log_squares[active], torch.logsumexp(2.0 * log_weights, 0))
+        self.count[active] += len(log_weights)
+        share = torch.exp(log_total - self.log_total[active]).nan_to_num(nan=0.0)
+        moves = torch.rand_like(share) < share
+        picks = _pick(log_weights, 1)[0]
+        for name, code in codes.items():
+            picked = code[picks, torch.arange(code.shape[1], device=code.device)]
+            self.codes[name][active[moves]] = picked[moves]
+        if features is not None:
+            weights = torch.exp(log_weights - self.log_total[active]).nan_to_num(nan=0.0)
+            mine = torch.einsum("sn,snd->nd", weights, features.double())
+            self.means[active] = self.means[active] * (1.0 - share)[:, None] + mine
+
+    def finish(self):
+        """Rows, log-masses and effective sample sizes, as arrays."""
+        if self.means is None:
+            rows = self.rows.draw({name: code[None] for name, code in self.codes.items()})
+        else:
+            rows = torch.where(self.rows.known, self.rows.start, self.means.to(self.rows.start.dtype))
+        log_mass = self.log_total - torch.log(self.count)
+        return rows.cpu().numpy(), log_mass.cpu().numpy(), self.sizes.cpu().numpy()
+
+
+def _copies(tensor, n, dim=0):
+    """The tensor n times over along a dimension."""
+    repeats = [1] * tensor.ndim
+    repeats[dim] = n
+    return tensor.repeat(repeats)
+
+
+def _codes(trace):
+    """Values (n_draws, n, ...) of the latent sites of a trace."""
+    names = [name for name in trace.stochastic_nodes if not site_is_subsample(trace.nodes[name])]
+    return {name: trace.nodes[name]["value"] for name in names}
+
+
+def _log_prob(trace, names):
+    """Log-probability (n_draws, n) of some sites together, in double precision."""
+    trace.compute_log_prob(lambda name, site: name in names)
+    return sum(trace.nodes[name]["log_prob"].double() for name in names)
+
+
+def _pick(log_weights, n):
+    """Indices (n, n_rows) of proposals, drawn by their log-weights (n_proposals, n_rows)."""
+    noise = torch.empty(n, *log_weights.shape, dtype=log_weights.dtype, device=log_weights.device).exponential_()
+    return torch.argmax(log_weights - noise.log(), dim=1)
