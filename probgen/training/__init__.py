@@ -6,6 +6,7 @@ _HOMES = {
     "Callback": "callbacks",
     "Checkpoint": "callbacks",
     "History": "history",
+    "LatentDoctor": "callbacks",
     "Objective": "objective",
     "Phase": "objective",
     "ProgressBar": "callbacks",

@@ -1,0 +1,298 @@
+"""What the code of a model learns, measured after epochs, and what to do where it learns nothing."""
+
+import copy
+import inspect
+import math
+import warnings
+from dataclasses import dataclass, field
+
+import numpy as np
+from sklearn.utils import _safe_indexing
+
+from probgen._validation import check_count
+from probgen.training.callbacks._base import Callback, epoch_number, is_epoch, last_record
+
+ACTIVE = 0.01  # variance of a posterior mean from which on its dimension is active
+COLLAPSED, UNUSED = 0.1, 0.5  # shares of active dimensions
+NEGATIVE = -0.01  # nats: more than rounding
+NEAR_FLOOR = 10.0  # times the floor: the steps of the training hold the noise somewhat above it
+GAP = 0.5  # in standard deviations of the bounds of the rows, or in nats where these hardly differ
+
+
+class LatentDoctor(Callback):
+    """Watch the code of a model with latent variables, and say which parameter to move where something is wrong.
+
+    After every k-th epoch it asks the model of that epoch for the codes and the bounds of the same rows of X, evenly
+    spaced, and adds to the record of the epoch in `history_`:
+
+    - "active_units": the dimensions of the code whose posterior mean varies over the rows, by more than 0.01 [1]_;
+    - "elbo_reconstruction" and "elbo_kl": means over the rows of the two parts of `elbo_samples`, in nats. Those of the
+      training, "reconstruction" and "kl", are means over an epoch in which the weights move.
+
+    From the middle of a fit on, and at its end, it warns of each of these once: posterior collapse (a tenth of the
+    dimensions is active, or less), unused dimensions (fewer than half are active), a negative divergence, a learned
+    noise scale near its floor, and held-out rows whose bound lies far below that of the rows of X (by half the standard
+    deviation of their bounds).
+
+    It serves every estimator with `transform(X, return_std=True)` and `elbo_samples(X)`, and moves none of the fit's
+    random numbers. X has to be an array, a frame or a list of rows: of blocks and data sets nothing is measured.
+
+    Parameters
+    ----------
+    every : int, default=1
+        Epochs from one measurement to the next, at least 1. One takes as long as `elbo_samples` of these rows.
+    n_rows : int, default=1000
+        Rows of X to look at, at least 2.
+
+    Attributes
+    ----------
+    epochs_ : ndarray of shape (n_looks,)
+        Numbers of the epochs after which the code was looked at, from 1, in the last fit; one that goes on from an
+        earlier one, such as `partial_fit`, adds to them.
+    kl_per_dimension_ : ndarray of shape (n_looks, n_components)
+        Mean over the rows of the divergence of each dimension of the posterior from a standard normal prior, in nats:
+        (mean^2 + std^2 - 1) / 2 - log(std), exact for a Gaussian posterior with independent dimensions, and less than
+        the divergence for any other. NaN where the estimator's `prior` is another than "normal", which has no
+        divergence by dimension.
+
+    Raises
+    ------
+    TypeError
+        At the beginning of a fit, if the estimator lacks one of the two methods.
+    ValueError
+        At the beginning of a fit, if a parameter is out of range.
+
+    References
+    ----------
+    .. [1] Y. Burda, R. Grosse, R. Salakhutdinov, Importance weighted autoencoders, 2016, section 5.2.
+
+    Examples
+    --------
+    >>> from probgen import VAE, Trainer
+    >>> from probgen.training import LatentDoctor
+    >>> from sklearn.datasets import load_digits
+    >>> X = (load_digits().data > 7).astype("float32")
+    >>> doctor = LatentDoctor(every=5)
+    >>> model = VAE(4, hidden_layer_sizes=(64,), max_iter=10, trainer=Trainer(callbacks=[doctor]), random_state=0)
+    >>> model.fit(X).history_[-1]["active_units"], doctor.kl_per_dimension_.shape
+    (4, (2, 4))
+    """
+
+    def __init__(self, every=1, n_rows=1000):
+        self.every = every
+        self.n_rows = n_rows
+
+    @property
+    def epochs_(self):
+        return np.array([look.epoch for look in self._last_case().looks])
+
+    @property
+    def kl_per_dimension_(self):
+        return np.array([look.kl_per_dimension for look in self._last_case().looks])
+
+    def setup(self, estimator, context):
+        """Check the parameters and the estimator."""
+        check_count("every", self.every)
+        check_count("n_rows", self.n_rows, low=2)
+        if not (_takes(estimator, "transform", "return_std") and hasattr(estimator, "elbo_samples")):
+            raise TypeError(
+                "LatentDoctor needs an estimator with transform(X, return_std=True) and elbo_samples(X), such as VAE; "
+                f"got {estimator!r}."
+            )
+
+    def is_due(self, estimator, context):
+        """Whether the task is an epoch after which to look at the code."""
+        return is_epoch(context) and epoch_number(estimator, context) % self.every == 0
+
+    def on_fit_task_end(self, estimator, context, *, X=None, y=None, fitted_estimator=None):
+        """Look at the code if it is due, and warn if it is time to."""
+        if fitted_estimator is not None and self.is_due(estimator, context):
+            self._look(estimator, context, fitted_estimator, X, y)
+        case = self._kept(context)
+        if case is not None and (not is_epoch(context) or _is_late(context)):
+            case.warn()
+
+    def teardown(self, estimator, context):
+        """Forget the fit, not what was found."""
+        self._drop(context)
+
+    def _look(self, estimator, context, model, X, y):
+        epoch = epoch_number(estimator, context)
+        case = self._kept(context.parent)
+        if case is None:
+            former = vars(self).get("_case")
+            case = former if former is not None and former.goes_on_at(epoch) else _Case()
+            self._keep(context.parent, case)
+            self._case = case
+        if not (isinstance(X, list | tuple) or hasattr(X, "shape")):
+            case.symptoms = {
+                "stream": f"LatentDoctor looks at rows of an array, and saw none: X is {type(X).__name__}."
+            }
+            return
+        look = _examine(model, *_spaced_rows(X, y, self.n_rows), epoch, last_record(estimator))
+        case.looks.append(look)
+        case.symptoms = _symptoms(look, model)
+        last_record(estimator).update(
+            active_units=look.n_active, elbo_reconstruction=look.reconstruction, elbo_kl=look.kl
+        )
+
+    def _last_case(self):
+        """What was found in the last fit."""
+        case = vars(self).get("_case")
+        if case is None or not case.looks:
+            raise AttributeError(
+                "LatentDoctor has seen no code yet; set it on an estimator, fit that to an array, and look at this "
+                "object."
+            )
+        return case
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What is found after an epoch; means over rows, in nats.
+
+    spread is the standard deviation of the bounds, gap what the bound of held-out rows lacks (NaN without any).
+    """
+
+    epoch: int
+    n_active: int
+    kl_per_dimension: np.ndarray
+    kl: float
+    reconstruction: float
+    spread: float
+    gap: float
+    training_kl: float
+
+
+@dataclass
+class _Case:
+    """The looks of a fit, what was wrong in the last one, and what was warned of."""
+
+    looks: list = field(default_factory=list)
+    symptoms: dict = field(default_factory=dict)
+    known: set = field(default_factory=set)
+
+    def goes_on_at(self, epoch):
+        """Whether a fit whose first look comes after this epoch goes on from the one of this case."""
+        return bool(self.looks) and self.looks[-1].epoch < epoch
+
+    def warn(self):
+        """Warn of what is wrong, unless it was warned of."""
+        for name, sentence in self.symptoms.items():
+            if name not in self.known:
+                self.known.add(name)
+                warnings.warn(sentence, UserWarning, stacklevel=3)
+
+
+def _examine(model, X, y, epoch, record):
+    """A _Look at rows."""
+    if getattr(model, "dynamic_binarization", False):
+        model, X = _without_names(model), np.asarray(X, dtype=np.float64)
+        X = np.ceil(X - np.random.default_rng(0).random(X.shape))  # rows of 0 and 1, as the training sees them
+    means, std = (np.asarray(part, dtype=np.float64) for part in _ask(model, "transform", X, y, return_std=True))
+    bounds = _ask(model, "elbo_samples", X, y)
+    elbo, reconstruction, kl = (np.asarray(bounds[name], float) for name in ("elbo", "reconstruction", "kl"))
+    return _Look(
+        epoch=epoch,
+        n_active=int(np.sum(means.var(axis=0) > ACTIVE)),
+        kl_per_dimension=_divergence(means, std, getattr(model, "prior", "normal")),
+        kl=float(kl.mean()),
+        reconstruction=float(reconstruction.mean()),
+        spread=float(elbo.std()),
+        gap=float(elbo.mean()) - record.get("validation_score", math.nan),
+        training_kl=record.get("kl", math.nan),
+    )
+
+
+def _without_names(model):
+    """A shallow copy of a model that expects arrays."""
+    twin = copy.copy(model)
+    vars(twin).pop("feature_names_in_", None)
+    return twin
+
+
+def _divergence(means, std, prior):
+    """Mean divergence (k,) over rows of Gaussians (n, k) from a standard normal prior, NaN for another prior."""
+    if not (isinstance(prior, str) and prior == "normal"):
+        return np.full(means.shape[1], math.nan)
+    return np.mean((means**2 + std**2 - 1.0) / 2.0 - np.log(std), axis=0)
+
+
+def _symptoms(look, model):
+    """Sentences by the name of what is wrong."""
+    k = len(look.kl_per_dimension)
+    n_at_floor, n_scales = _noise_at_floor(model)
+    found = {}
+    active = f"After epoch {look.epoch} {look.n_active} of {k} dimensions of the code are active"
+    if look.n_active <= COLLAPSED * k:
+        found["collapse"] = (
+            f"{active}: the posterior has collapsed onto the prior, or has not left it yet; raise kl_warmup or "
+            f"free_bits, lower beta{_now(model, 'beta')}, or make the decoder weaker with smaller hidden_layer_sizes."
+        )
+    elif look.n_active < UNUSED * k:
+        found["unused"] = f"{active}: the others cost time and are not used; lower n_components to about that."
+    if min(look.kl, look.training_kl) < NEGATIVE:
+        where, parameter, value = "", "n_importance_samples", look.kl
+        if not look.kl < NEGATIVE:
+            where, parameter, value = "in training ", "n_particles", look.training_kl
+        found["negative"] = (
+            f"After epoch {look.epoch} the divergence of the posterior from the prior is {where}estimated as "
+            f"{value:.3g} nats, but none is negative: it is a Monte Carlo mean of too few draws; raise "
+            f"{parameter}{_now(model, parameter)}."
+        )
+    if n_at_floor:
+        found["floor"] = (
+            f"After epoch {look.epoch} {n_at_floor} of {n_scales} noise scales nears the floor, which then decides the "
+            "likelihood; drop features that are constant or copies of others, bring all to one range, or give "
+            "noise_scale as a number."
+        )
+    if look.gap > GAP * max(look.spread, 1.0):
+        found["gap"] = (
+            f"After epoch {look.epoch} the bound of held-out rows is {look.gap:.3g} nats below that of the rows of X, "
+            "which is overfitting; keep early_stopping, take smaller hidden_layer_sizes, or raise weight_decay in the "
+            "trainer."
+        )
+    return found
+
+
+def _noise_at_floor(model):
+    """How many learned noise scales are near their floor, and how many there are."""
+    log_scale = getattr(getattr(model, "observation_", None), "log_scale", None)
+    if log_scale is None:
+        return 0, 0
+    from probgen.likelihoods import NOISE_FLOOR
+
+    relative = np.exp(log_scale.detach().cpu().double().numpy())
+    return int(np.sum(relative < NEAR_FLOOR * NOISE_FLOOR)), relative.size
+
+
+def _now(model, parameter):
+    """The value of a parameter, to be added to its name."""
+    return f" (now {getattr(model, parameter)!r})" if hasattr(model, parameter) else ""
+
+
+def _is_late(context):
+    """Whether the epoch is in the second half of the fit."""
+    n_epochs = context.parent.max_subtasks
+    return n_epochs is not None and 2 * (context.task_id + 1) >= n_epochs
+
+
+def _spaced_rows(X, y, n_rows):
+    """Rows of X, evenly spaced, and what is known of them: labels, or None where some have none."""
+    X = X.detach().cpu().numpy() if hasattr(X, "detach") else X
+    n = len(X)
+    index = np.unique(np.linspace(0, n - 1, min(n, n_rows)).astype(np.int64))
+    y = None if y is None else np.asarray(y)[index]
+    return _safe_indexing(X, index), None if y is None or np.any(y == -1) else y
+
+
+def _ask(model, method, X, y, **options):
+    """What a method says of rows, and of their labels if it takes these."""
+    options |= {"y": y} if y is not None and _takes(model, method, "y") else {}
+    return getattr(model, method)(X, **options)
+
+
+def _takes(estimator, method, name):
+    """Whether the estimator has a method with this argument."""
+    function = getattr(estimator, method, None)
+    return callable(function) and name in inspect.signature(function).parameters
