@@ -1,0 +1,425 @@
+"""Observation models against SciPy, enumeration, quadrature and their own samples."""
+
+import decimal
+
+import numpy as np
+import pytest
+import torch
+from pyro.distributions.torch_distribution import TorchDistributionMixin
+from scipy import stats
+from scipy.integrate import quad
+from scipy.special import expit, log_softmax, softmax
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from probgen.likelihoods import LIKELIHOODS, NOISE_FLOOR, bernoulli_log_prob, gaussian_log_prob, make_observation
+from probgen.training.rows import open_rows
+from probgen.training.statistics import take_statistics
+
+RNG = np.random.default_rng(0)
+N_LEVELS = 6
+ROWS = {
+    "bernoulli": (RNG.random((50, 4)) < 0.3).astype(np.float64),
+    "continuous_bernoulli": RNG.random((50, 4)),
+    "gaussian": 3.0 * RNG.standard_normal((50, 4)) + np.arange(4.0),
+    "laplace": 3.0 * RNG.standard_normal((50, 4)) + np.arange(4.0),
+    "categorical": RNG.integers(N_LEVELS, size=(50, 4)).astype(np.float64),
+    "discretized_logistic": RNG.integers(N_LEVELS, size=(50, 4)).astype(np.float64),
+}
+LOG_ODDS = np.array(
+    [-100.0, -20.0, -2.0, -0.6, -0.5, -0.4, -1e-3, -1e-8, 0.0, 1e-8, 1e-3, 0.4, 0.5, 0.6, 2.0, 20.0, 100.0]
+)
+
+
+def make(name, rows=None, dtype=torch.float64, **settings):
+    statistics = take_statistics(open_rows(ROWS[name] if rows is None else rows, dtype=torch.float64))
+    if name in ("categorical", "discretized_logistic"):
+        settings = {"n_levels": N_LEVELS, **settings}
+    return make_observation(name, statistics, **settings).to(dtype)
+
+
+def draw_answers(observation, n_rows=50, scale=1.0, seed=0):
+    return torch.from_numpy(scale * np.random.default_rng(seed).standard_normal((n_rows, 4 * observation.n_answers)))
+
+
+def draw_samples(distribution, n_samples):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return distribution.sample((n_samples,))
+
+
+def truncated_exponential(log_odds):
+    """The continuous Bernoulli of log-odds other than 0, as SciPy has it: mirrored where they are positive."""
+    return stats.truncexpon(b=abs(log_odds), scale=1.0 / abs(log_odds))
+
+
+def cell_masses(logits, locations, scales, n_levels):
+    """Masses (..., n_levels) of cells under a mixture of logistics of arguments (..., n_logistics)."""
+    edges = (2.0 * np.arange(1, n_levels) - 1.0) / (n_levels - 1) - 1.0
+    below = stats.logistic.cdf(edges[:, None], locations[..., None, :], scales[..., None, :])
+    below = (below * softmax(logits, -1)[..., None, :]).sum(-1)
+    return np.diff(below, prepend=0.0, append=1.0)
+
+
+def all_levels(observation, answers, n_levels):
+    """Log-probabilities (n_levels, ...) of every number."""
+    distribution = observation.distribution(answers)
+    return torch.stack([distribution.log_prob(torch.full_like(answers[..., :4], level)) for level in range(n_levels)])
+
+
+class TestDensity:
+    def test_bernoulli(self):
+        observation, rows = make("bernoulli"), ROWS["bernoulli"]
+        answers = draw_answers(observation, scale=3.0)
+        truth = stats.bernoulli(expit(answers.numpy())).logpmf(rows)
+        np.testing.assert_allclose(observation.distribution(answers).log_prob(torch.from_numpy(rows)), truth)
+        np.testing.assert_allclose(bernoulli_log_prob(torch.from_numpy(rows), answers), truth.sum(1))
+
+    @pytest.mark.parametrize("name, law", [("gaussian", stats.norm), ("laplace", stats.laplace)])
+    def test_of_noise_of_a_known_scale(self, name, law):
+        observation, rows = make(name, noise_scale=0.7), ROWS[name]
+        answers = draw_answers(observation)
+        location = rows.mean(axis=0) + np.sqrt(rows.var(axis=0).mean()) * answers.numpy()
+        truth = law(location, 0.7).logpdf(rows)
+        np.testing.assert_allclose(observation.distribution(answers).log_prob(torch.from_numpy(rows)), truth)
+        np.testing.assert_allclose(observation.mean(answers), location)
+
+    def test_gaussian_of_rows(self):
+        rows, mean, variance = ROWS["gaussian"], RNG.standard_normal((50, 4)), np.array([0.5, 1.0, 2.0, 3.0])
+        truth = stats.norm(mean, np.sqrt(variance)).logpdf(rows).sum(1)
+        np.testing.assert_allclose(gaussian_log_prob(*map(torch.from_numpy, (rows, mean, variance))), truth)
+
+    @pytest.mark.parametrize("dtype, rtol", [(torch.float64, 1e-9), (torch.float32, 2e-6)])
+    def test_continuous_bernoulli(self, dtype, rtol):
+        values = np.array([0.0, 0.25, 0.5, 1.0])
+        distribution = make("continuous_bernoulli").distribution(torch.from_numpy(LOG_ODDS[:, None]).to(dtype))
+        found = distribution.log_prob(torch.from_numpy(values).to(dtype))
+        for log_odds, row in zip(LOG_ODDS, found):
+            truth = np.zeros(4)
+            if log_odds != 0.0:
+                truth = truncated_exponential(log_odds).logpdf(values if log_odds < 0.0 else 1.0 - values)
+            np.testing.assert_allclose(row, truth, rtol=rtol, atol=rtol)
+
+    @pytest.mark.parametrize("log_odds", LOG_ODDS)
+    def test_continuous_bernoulli_integrates_to_one(self, log_odds):
+        distribution = make("continuous_bernoulli").distribution(torch.tensor([log_odds], dtype=torch.float64))
+
+        def density(value):
+            return distribution.log_prob(torch.tensor([value], dtype=torch.float64)).exp().item()
+
+        assert quad(density, 0.0, 1.0, points=[0.05, 0.95])[0] == pytest.approx(1.0, abs=1e-9)
+
+    def test_categorical(self):
+        observation, rows = make("categorical"), ROWS["categorical"]
+        answers = draw_answers(observation, scale=3.0)
+        each = log_softmax(answers.numpy().reshape(50, 4, N_LEVELS), -1)
+        truth = np.take_along_axis(each, rows[..., None].astype(int), -1)[..., 0]
+        np.testing.assert_allclose(observation.distribution(answers).log_prob(torch.from_numpy(rows)), truth)
+
+    @pytest.mark.parametrize("n_levels, n_logistics", [(2, 1), (6, 1), (6, 3), (256, 2)])
+    def test_discretized_logistic(self, n_levels, n_logistics):
+        observation = make("discretized_logistic", rows=np.eye(4), n_levels=n_levels, n_logistics=n_logistics)
+        logits, locations, log_scales = RNG.standard_normal((3, 8, 4, n_logistics))
+        answers = torch.from_numpy(np.concatenate([logits, locations, log_scales], -1)).flatten(-2)
+        floor = 1.0 / (n_levels - 1) / 8.0  # an eighth of half a cell
+        truth = cell_masses(logits, locations, np.exp(log_scales) + floor, n_levels)
+        found = all_levels(observation, answers, n_levels).exp().movedim(0, -1)
+        np.testing.assert_allclose(found, truth, atol=1e-12)
+
+    @pytest.mark.parametrize("dtype, rtol", [(torch.float64, 1e-9), (torch.float32, 2e-5)])
+    def test_discretized_logistic_keeps_its_digits_in_the_tails(self, dtype, rtol):
+        observation = make("discretized_logistic", rows=np.eye(4), n_levels=256)
+        answers = torch.tensor([[0.0, location, -3.0] for location in (-3.0, -0.9, 0.9, 3.0)]).flatten().to(dtype)
+        distribution = observation.distribution(answers)
+        for value in (1.0, 254.0):
+            found = distribution.log_prob(torch.full((4,), value, dtype=dtype))
+            for log_prob, location, log_scale in zip(
+                found, distribution.locations[:, 0], distribution.log_scales[:, 0]
+            ):
+                truth = exact_log_mass(value, location.item(), log_scale.item(), 256)
+                assert log_prob.item() == pytest.approx(truth, rel=rtol)
+
+    @pytest.mark.parametrize("dtype, atol", [(torch.float64, 1e-12), (torch.float32, 1e-4)])
+    @pytest.mark.parametrize("name, settings", [("categorical", {}), ("discretized_logistic", {"n_logistics": 3})])
+    @pytest.mark.parametrize("n_levels", [2, 17, 256])
+    def test_all_levels_sum_to_one(self, name, settings, n_levels, dtype, atol):
+        observation = make(name, rows=np.eye(4), n_levels=n_levels, dtype=dtype, **settings)
+        extreme = np.random.default_rng(0).choice([-100.0, -1.0, 0.0, 1.0, 100.0], (20, 4 * observation.n_answers))
+        for answers in (draw_answers(observation), torch.from_numpy(extreme)):
+            total = all_levels(observation, answers.to(dtype), n_levels).exp().sum(0)
+            np.testing.assert_allclose(total, 1.0, atol=atol)
+
+
+def exact_log_mass(value, location, log_scale, n_levels):
+    """Log-mass of an inner cell of a logistic, in many digits."""
+    with decimal.localcontext(prec=400):
+        scale = decimal.Decimal(log_scale).exp()
+
+        def below(edge):
+            return 1 / (1 + (-(edge - decimal.Decimal(location)) / scale).exp())
+
+        centre = decimal.Decimal(2.0 * value) / (n_levels - 1) - 1
+        half = decimal.Decimal(1) / (n_levels - 1)
+        return float((below(centre + half) - below(centre - half)).ln())
+
+
+class TestExtremes:
+    @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+    @pytest.mark.parametrize("name", LIKELIHOODS)
+    def test_densities_and_gradients_are_finite(self, name, dtype):
+        observation = make(name, dtype=dtype)
+        values = torch.tensor([ROWS[name].min(), ROWS[name].max()], dtype=dtype)
+        if name == "continuous_bernoulli":
+            values = torch.tensor([0.0, 1.0], dtype=dtype)
+        choices = torch.tensor([-100.0, -1.0, 0.0, 1.0, 100.0], dtype=dtype)
+        picked = np.random.default_rng(0).integers(5, size=(300, 4 * observation.n_answers))
+        answers = choices[torch.from_numpy(picked)].requires_grad_()
+        for value in values:
+            log_prob = observation.distribution(answers).log_prob(value.expand(300, 4))
+            assert torch.isfinite(log_prob).all()
+            for gradient in torch.autograd.grad(log_prob.sum(), [answers, *observation.parameters()]):
+                assert torch.isfinite(gradient).all()
+
+    def test_gradients_of_the_continuous_bernoulli_are_distances_from_its_mean(self):
+        answers = torch.from_numpy(LOG_ODDS).requires_grad_()
+        observation = make("continuous_bernoulli")
+        log_prob = observation.distribution(answers).log_prob(torch.full((len(LOG_ODDS),), 0.3, dtype=torch.float64))
+        (gradient,) = torch.autograd.grad(log_prob.sum(), answers)
+        truth = [0.5 if a == 0.0 else truncated_exponential(a).mean() for a in LOG_ODDS]
+        truth = np.where(LOG_ODDS > 0.0, 1.0 - np.array(truth), truth)
+        near = np.abs(LOG_ODDS) < 1e-2  # where SciPy loses digits, and the mean is 1/2 + log-odds / 12
+        truth[near] = 0.5 + LOG_ODDS[near] / 12.0
+        np.testing.assert_allclose(0.3 - gradient, truth, atol=1e-9)
+        np.testing.assert_allclose(observation.mean(answers).detach(), truth, atol=1e-9)
+
+
+class TestSamples:
+    @pytest.mark.parametrize("name, n_levels", [("bernoulli", 2), ("categorical", 6), ("discretized_logistic", 6)])
+    def test_of_whole_numbers_have_their_probabilities(self, name, n_levels):
+        observation = make(name, **({"n_logistics": 2} if name == "discretized_logistic" else {}))
+        answers = draw_answers(observation, n_rows=2)
+        draws = draw_samples(observation.distribution(answers), 5000).numpy()
+        masses = all_levels(observation, answers, n_levels).exp().numpy()
+        for cell in np.ndindex(draws.shape[1:]):
+            counts = [(draws[:, *cell] == level).sum() for level in range(n_levels)]
+            assert sum(counts) == 5000
+            assert stats.chisquare(counts, 5000 * masses[:, *cell]).pvalue > 1e-3
+
+    @pytest.mark.parametrize("name, law", [("gaussian", stats.norm), ("laplace", stats.laplace)])
+    def test_of_noise_have_its_density(self, name, law):
+        observation = make(name, noise_scale="per_feature")
+        with torch.no_grad():
+            observation.log_scale.copy_(torch.tensor([-2.0, -1.0, 0.0, 1.0]))
+            answers = draw_answers(observation, n_rows=1)[0]
+            draws = draw_samples(observation.distribution(answers), 5000)
+            location, scale = observation.mean(answers), observation.scale
+        for j in range(4):
+            assert stats.kstest(draws[:, j], law(location[j].item(), scale[j].item()).cdf).pvalue > 1e-3
+
+    @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+    def test_of_the_continuous_bernoulli_have_its_density(self, dtype):
+        distribution = make("continuous_bernoulli").distribution(torch.from_numpy(LOG_ODDS).to(dtype))
+        draws = draw_samples(distribution, 5000).double()
+        assert ((draws >= 0.0) & (draws <= 1.0)).all()
+        for log_odds, column in zip(LOG_ODDS, draws.T.numpy()):
+            law = stats.uniform if abs(log_odds) < 1e-6 else truncated_exponential(log_odds)
+            assert stats.kstest(1.0 - column if log_odds > 0.0 else column, law.cdf).pvalue > 1e-3
+
+
+class TestMean:
+    @pytest.mark.parametrize(
+        "name, n_levels, settings",
+        [
+            ("bernoulli", 2, {}),
+            ("categorical", 6, {}),
+            ("discretized_logistic", 6, {"n_logistics": 3}),
+            ("discretized_logistic", 256, {"n_levels": 256}),
+        ],
+    )
+    def test_of_whole_numbers_is_their_sum_by_probability(self, name, n_levels, settings):
+        observation = make(name, **settings)
+        answers = draw_answers(observation, scale=2.0)
+        truth = torch.einsum(
+            "l,lnd->nd", torch.arange(n_levels).double(), all_levels(observation, answers, n_levels).exp()
+        )
+        np.testing.assert_allclose(observation.mean(answers), truth, atol=1e-9)
+
+    @pytest.mark.parametrize("name", LIKELIHOODS)
+    def test_is_that_of_many_samples(self, name):
+        observation = make(name)
+        answers = draw_answers(observation, n_rows=3)
+        with torch.no_grad():
+            draws = draw_samples(observation.distribution(answers), 20_000).double()
+            error = draws.std(0) / np.sqrt(20_000)
+            assert ((observation.mean(answers) - draws.mean(0)).abs() < 4.0 * error).all()
+
+
+class TestNoise:
+    def test_one_scale_is_learned_for_all_features(self):
+        observation = make("gaussian")
+        assert observation.log_scale.shape == ()
+        assert observation.scale.item() == pytest.approx(np.sqrt(ROWS["gaussian"].var(axis=0).mean()), rel=2e-3)
+
+    @pytest.mark.parametrize(
+        "name, law, error",
+        [
+            ("gaussian", stats.norm, lambda residuals: np.sqrt((residuals**2).mean(axis=0))),
+            ("laplace", stats.laplace, lambda residuals: np.abs(residuals).mean(axis=0)),
+        ],
+    )
+    def test_a_scale_for_each_feature_is_best_at_its_error(self, name, law, error):
+        observation, rows = make(name, noise_scale="per_feature"), torch.from_numpy(ROWS[name])
+        answers = draw_answers(observation)
+        scale = error(rows.numpy() - observation.mean(answers).numpy())
+        with torch.no_grad():
+            observation.log_scale.copy_(torch.from_numpy(np.log(scale / observation.spread - NOISE_FLOOR)))
+        log_prob = observation.distribution(answers).log_prob(rows)
+        truth = law(observation.mean(answers).numpy(), scale).logpdf(rows.numpy())
+        np.testing.assert_allclose(log_prob.detach(), truth)
+        (gradient,) = torch.autograd.grad(log_prob.mean(), observation.log_scale)
+        np.testing.assert_allclose(gradient, 0.0, atol=1e-12)
+
+    @pytest.mark.parametrize("name", ["gaussian", "laplace"])
+    @pytest.mark.parametrize("noise_scale", ["learned", "per_feature"])
+    def test_never_falls_below_a_floor(self, name, noise_scale):
+        rows = ROWS["gaussian"].copy()
+        rows[:, 2] = 5.0
+        observation = make(name, rows, noise_scale=noise_scale)
+        with torch.no_grad():
+            observation.log_scale.fill_(-1e4)
+        floor = 1e-3 * np.sqrt(rows.var(axis=0).mean())
+        np.testing.assert_allclose(observation.scale.detach(), floor)
+        peak = observation.distribution(torch.zeros(4)).log_prob(observation.center).detach()
+        height = 2.0 * floor if name == "laplace" else np.sqrt(2.0 * np.pi) * floor
+        np.testing.assert_allclose(peak, -np.log(height))
+
+    def test_constant_rows_have_a_scale(self):
+        observation = make("gaussian", np.full((5, 4), 7.0))
+        np.testing.assert_array_equal(observation.mean(torch.zeros(4, dtype=torch.float64)), 7.0)
+        assert observation.scale.item() == pytest.approx(1.0, rel=2e-3)
+
+    def test_a_known_scale_has_nothing_to_learn(self):
+        assert not list(make("laplace", noise_scale=np.float32(0.5)).parameters())
+
+
+class TestDistributions:
+    @pytest.mark.parametrize("name", LIKELIHOODS)
+    def test_answers_of_a_feature_stand_together(self, name):
+        observation = make(name)
+        answers, rows = draw_answers(observation, n_rows=1)[0].requires_grad_(), torch.from_numpy(ROWS[name][0])
+        for j in range(4):
+            log_prob = observation.distribution(answers).log_prob(rows)[j]
+            (gradient,) = torch.autograd.grad(log_prob, answers)
+            moved = gradient.unflatten(0, (4, observation.n_answers)).abs().sum(1) > 0.0
+            assert moved.tolist() == [k == j for k in range(4)]
+
+    @pytest.mark.parametrize("name", LIKELIHOODS)
+    def test_are_of_pyro_over_single_numbers(self, name):
+        observation, rows = make(name), torch.from_numpy(ROWS[name])
+        answers = draw_answers(observation)
+        distribution = observation.distribution(torch.stack([answers, answers]))
+        assert isinstance(distribution, TorchDistributionMixin)
+        assert (distribution.batch_shape, distribution.event_shape) == ((2, 50, 4), ())
+        log_prob = distribution.log_prob(rows).detach()
+        wider = distribution.expand((3, 2, 50, 4))
+        np.testing.assert_array_equal(wider.log_prob(rows).detach(), log_prob.expand(3, -1, -1, -1))
+        assert wider.sample((7,)).shape == (7, 3, 2, 50, 4)
+        seen = torch.from_numpy(np.random.default_rng(0).random((50, 4)) < 0.5)
+        masked = distribution.mask(seen).to_event(1).log_prob(rows).detach()
+        np.testing.assert_allclose(masked, torch.where(seen, log_prob, 0.0).sum(-1))
+        assert distribution.support.check(rows).all()
+        assert distribution.support.check(distribution.sample().to(rows.dtype)).all()
+
+    @pytest.mark.parametrize("noise_scale", ["learned", "per_feature", 0.5])
+    @pytest.mark.parametrize("name", LIKELIHOODS)
+    def test_can_be_recorded_and_replayed(self, name, noise_scale):
+        observation, rows = make(name, noise_scale=noise_scale), torch.from_numpy(ROWS[name])
+
+        def log_prob_and_gradient(answers, X):
+            log_prob = observation.distribution(answers).log_prob(X)
+            return log_prob, torch.autograd.grad(log_prob.sum(), answers)[0]
+
+        first, second = (
+            draw_answers(observation, scale=scale, seed=seed).requires_grad_() for scale, seed in [(0.1, 0), (9.0, 1)]
+        )
+        replay = make_fx(log_prob_and_gradient)(first, rows)
+        for mine, its in zip(replay(second, rows.flip(0)), log_prob_and_gradient(second, rows.flip(0))):
+            np.testing.assert_array_equal(mine.detach(), its.detach())
+
+
+class TestChoice:
+    @pytest.mark.parametrize(
+        "rows, name, measure",
+        [
+            (ROWS["bernoulli"], "bernoulli", "counting"),
+            (np.where(RNG.random((50, 4)) < 0.2, np.nan, ROWS["bernoulli"]), "bernoulli", "counting"),
+            (ROWS["continuous_bernoulli"], "gaussian", "lebesgue"),
+            (ROWS["categorical"], "gaussian", "lebesgue"),
+        ],
+    )
+    def test_auto_looks_at_the_rows(self, rows, name, measure):
+        observation = make("auto", rows)
+        assert (observation.name, observation.measure) == (name, measure)
+
+    @pytest.mark.parametrize("name", LIKELIHOODS)
+    def test_a_name_is_kept(self, name):
+        discrete = {"bernoulli", "categorical", "discretized_logistic"}
+        assert make(name).name == name
+        assert make(name).measure == ("counting" if name in discrete else "lebesgue")
+
+    @pytest.mark.parametrize("name", ["categorical", "discretized_logistic"])
+    def test_the_highest_level_is_in_the_support(self, name):
+        assert make(name, np.array([[0.0, 255.0]]), n_levels=256).name == name
+
+
+GREY, WIDE, HALVES = np.array([[0.0, 0.25]]), np.array([[0.0, 2.0]]), np.array([[0.0, 2.5]])
+
+
+@pytest.mark.parametrize(
+    "name, rows, settings, message",
+    [
+        ("poisson", GREY, {}, "likelihood must be one of 'auto', 'bernoulli', .*; got 'poisson'"),
+        (
+            "bernoulli",
+            GREY,
+            {},
+            r"'bernoulli' needs values 0 and 1; X holds 0 to 0.25; set dynamic_binarization=True or take "
+            r"'continuous_bernoulli'",
+        ),
+        ("bernoulli", WIDE, {}, "'bernoulli' needs values 0 and 1; X holds 0 to 2; take 'gaussian'"),
+        (
+            "continuous_bernoulli",
+            -GREY,
+            {},
+            r"'continuous_bernoulli' needs values in \[0, 1\]; X holds -0.25 to -?0; scale them, or take 'gaussian'",
+        ),
+        (
+            "categorical",
+            WIDE,
+            {"n_levels": 2},
+            "'categorical' needs whole numbers from 0 to n_levels - 1 = 1; X holds 0 to 2; set n_levels=3, or take "
+            "'gaussian'",
+        ),
+        ("categorical", -WIDE, {}, "from 0 to n_levels - 1 = 5; X holds -2 to -?0; take 'gaussian'"),
+        (
+            "discretized_logistic",
+            HALVES,
+            {},
+            "from 0 to n_levels - 1 = 5; X holds 0 to 2.5, not all of them whole; take 'gaussian'",
+        ),
+        ("categorical", WIDE, {"n_levels": 1}, "n_levels must be an integer >= 2; got 1"),
+        ("discretized_logistic", WIDE, {"n_logistics": 0}, "n_logistics must be an integer >= 1; got 0"),
+        *[
+            (
+                "gaussian",
+                GREY,
+                {"noise_scale": bad},
+                f"noise_scale must be 'learned', .* number > 0 .*; got {bad!r}; take",
+            )
+            for bad in (0.0, -1.0, np.inf, np.nan, True, None, "loud")
+        ],
+    ],
+    ids=str,
+)
+def test_bad_input(name, rows, settings, message):
+    with pytest.raises(ValueError, match=message):
+        make(name, rows, **settings)
