@@ -19,7 +19,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_info
 
-from probgen import Autoencoder, BayesClassifier, GaussianBayes, GaussianMixture, get_likelihood, load, save
+from probgen import VAE, Autoencoder, BayesClassifier, GaussianBayes, GaussianMixture, get_likelihood, load, save
 
 ESTIMATORS = [  # every public generator, made small and quick
     GaussianMixture(n_components=2, covariance_type="full", random_state=0),
@@ -39,6 +39,7 @@ ESTIMATORS = [  # every public generator, made small and quick
         device="cpu",
         random_state=0,
     ),
+    VAE(1, hidden_layer_sizes=(8,), max_iter=30, learning_rate_init=0.02, device="cpu", random_state=0),
 ]
 GENERATORS = [  # settings that need more rows in each class than scikit-learn's checks have
     *ESTIMATORS,
@@ -396,5 +397,6 @@ class TestDensity:
         values = np.quantile(PLANE[:, 0], [0.02, 0.5, 0.9])
         scores = model.score_samples(np.column_stack([values, np.full(3, np.nan)]))
         truth = [np.log(cell_masses(model, [np.array([value]), WIDE[1]]).sum()) for value in values]
-        np.testing.assert_allclose(scores, truth, atol=1e-6)
-        assert model.score_samples([[np.nan, np.nan]]) == pytest.approx(0.0, abs=1e-12)
+        is_exact = get_likelihood(model).kind == "exact"
+        np.testing.assert_allclose(scores, truth, atol=1e-6 if is_exact else 0.1)
+        assert model.score_samples([[np.nan, np.nan]]) == pytest.approx(0.0, abs=1e-12 if is_exact else 0.1)

@@ -1,6 +1,7 @@
 """Variational autoencoders, as Pyro programs that the training engine records."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pyro
@@ -65,8 +66,9 @@ class VAE(CompletionMixin, DecoderMixin, NeuralGenerator):
         p(x given z): "bernoulli", "continuous_bernoulli", "gaussian", "laplace", "categorical" or
         "discretized_logistic". "auto" takes "bernoulli" for rows of 0 and 1 and "gaussian" for others; fix it in a
         search, for likelihoods of different measures do not compare.
-    noise_scale : {"learned", "per_feature"} or float, default="learned"
-        Scale of "gaussian" and "laplace" noise: learned, one for all features or one for each, or given in units of X.
+    noise_scale : {"per_feature", "learned"} or float, default="per_feature"
+        Scale of "gaussian" and "laplace" noise: learned, one for each feature or one for all, which suits images; or
+        given, in units of X.
     n_logistics : int, default=1
         Logistics mixed for each feature, in "discretized_logistic".
     n_levels : int, default=256
@@ -134,8 +136,8 @@ class VAE(CompletionMixin, DecoderMixin, NeuralGenerator):
     -----
     `score_samples` is the importance weighted bound [3]_ of n_importance_samples draws from the encoder, the same
     quasi-random noise for every row; `elbo_samples` is the bound of one. Values that are missing (NaN) count for
-    nothing in the likelihood; in training the encoder sees the mean of their feature, in queries what their codes decode
-    to.
+    nothing in the likelihood; in training the encoder sees the mean of their feature, in queries what their codes
+    decode to.
 
     References
     ----------
@@ -169,7 +171,7 @@ class VAE(CompletionMixin, DecoderMixin, NeuralGenerator):
         encoder=None,
         decoder=None,
         likelihood="auto",
-        noise_scale="learned",
+        noise_scale="per_feature",
         n_logistics=1,
         n_levels=256,
         dynamic_binarization=False,
@@ -502,8 +504,8 @@ class VAE(CompletionMixin, DecoderMixin, NeuralGenerator):
         rows, *others = self._prepare(X, *labels)
         with isolated(self.device_):
             for _ in range(FILLING_ROUNDS):
-                code = poutine.trace(self.guide).get_trace(rows, *others).nodes["z"]["fn"]
-                while not isinstance(code, torch.distributions.Independent):
+                code: Any = poutine.trace(self.guide).get_trace(rows, *others).nodes["z"]["fn"]
+                while not isinstance(code, torch.distributions.Independent):  # below its flows
                     code = code.base_dist
                 rows = torch.where(others[-1], rows, self._decoded_mean(code.mean, *labels))
         return rows, *others

@@ -121,8 +121,7 @@ class ProgramObjective(Objective):
         return self._weighted(charged) - reconstruction, {"reconstruction": reconstruction, "kl": divergence}
 
     def _loss_of_pyro(self, *batch):
-        loss = self.elbo.differentiable_loss  # type: ignore[attr-defined]
-        return loss(self.model, self.guide, *batch) / len(batch[0])
+        return self.elbo.differentiable_loss(self.model, self.guide, *batch) / len(batch[0])
 
     def _bound(self, *batch):
         terms = run_terms(self.model, self.guide, batch, n_particles=self.n_particles)
