@@ -154,6 +154,13 @@ class TestConvolutions:
         torch.testing.assert_close(encoder(rows[1]), codes[1])
         torch.testing.assert_close(decoder(codes[1]), decoder(codes)[1])
 
+    def test_rows_in_a_grid(self):
+        encoder, decoder = ConvEncoder((5, 4, 3), (2,), 2), ConvDecoder(2, (2,), (5, 4, 3))
+        rows = torch.rand(3, 4, 60)
+        codes = encoder(rows)
+        torch.testing.assert_close(codes, encoder(rows.flatten(0, 1)).unflatten(0, (3, 4)))
+        torch.testing.assert_close(decoder(codes), decoder(codes.flatten(0, 1)).unflatten(0, (3, 4)))
+
     def test_rows_of_two_images_are_not_two_rows(self):
         with pytest.raises(RuntimeError, match="32"):
             ConvEncoder((4, 4), (2,), 2)(torch.zeros(3, 32))

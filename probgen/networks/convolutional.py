@@ -44,8 +44,8 @@ class ConvEncoder(nn.Module):
         self.head = nn.Linear(channels[-1] * height * width, n_outputs)
 
     def forward(self, rows):
-        images = rows.unflatten(-1, self.image_shape).movedim(-1, -3)
-        return self.head(self.layers(images).flatten(-3))
+        images = rows.unflatten(-1, self.image_shape).reshape(-1, *self.image_shape).movedim(-1, -3)
+        return self.head(self.layers(images).flatten(-3)).reshape(*rows.shape[:-1], -1)
 
 
 class ConvDecoder(nn.Module):
@@ -86,8 +86,8 @@ class ConvDecoder(nn.Module):
         self.layers = nn.Sequential(*layers[:-1])
 
     def forward(self, codes):
-        images = self.layers(self.head(codes).unflatten(-1, self.start))
-        return images.movedim(-3, -1).flatten(-3)
+        images = self.layers(self.head(codes).reshape(-1, *self.start))
+        return images.movedim(-3, -1).reshape(*codes.shape[:-1], -1)
 
 
 def _with_channels(image_shape):
