@@ -129,7 +129,8 @@ class LatentDoctor(Callback):
                 "stream": f"LatentDoctor looks at rows of an array, and saw none: X is {type(X).__name__}."
             }
             return
-        look = _examine(model, *_spaced_rows(X, y, self.n_rows), epoch, last_record(estimator))
+        rows, labels = _spaced_rows(X, y, self.n_rows)
+        look = _examine(model, rows, labels, epoch, last_record(estimator))
         case.looks.append(look)
         case.symptoms = _symptoms(look, model)
         last_record(estimator).update(
