@@ -27,7 +27,7 @@ _HOMES = {
     "make_generative_pipeline": "probgen.pipeline",
     "save": "probgen.persistence",
 }
-_SUBMODULES = ("base", "datasets", "estimators", "pipeline", "plots", "preprocessing", "training")
+_SUBMODULES = ("base", "datasets", "estimators", "metrics", "pipeline", "plots", "preprocessing", "training")
 
 __all__ = sorted([*_HOMES, *_SUBMODULES])
 

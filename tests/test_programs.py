@@ -188,7 +188,7 @@ class TestRecording:
         first = objective.loss(X)[0].item()
         objective.noise.manual_seed(0)
         assert objective.loss(X)[0].item() == first
-        assert next(iter(objective.recordings.values())) is None
+        assert next(iter(objective.replayed_loss.recordings.values())) is None
 
     def test_running_means_do_not_see_the_batch_twice(self):
         networks = Networks()

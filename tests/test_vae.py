@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
 
 from probgen import VAE, RowBlocks, Trainer, get_likelihood, load, save
+from probgen.metrics import ais_log_likelihood
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((300, 2)) @ RNG.standard_normal((2, 5)) + 0.5 * RNG.standard_normal((300, 5)) + np.arange(5.0)
@@ -58,6 +59,20 @@ class TestLikelihood:
         assert (bounds.elbo <= values).all()
         assert bounds.elbo.mean() < values.mean() <= truth.mean() + 3.0 * errors.mean() / np.sqrt(len(X))
         assert values.mean() - bounds.elbo.mean() < 1.0  # or the encoder has not learned
+
+    def test_three_opinions_of_it_are_in_order(self):
+        rows = X[:100]
+        model = linear(max_iter=40, n_importance_samples=16)  # so short that the encoder is not perfect
+        truth = multivariate_normal(*marginal(model)).logpdf(rows).mean()
+        elbo = model.elbo_samples(rows).elbo.mean()
+        bound, bound_errors = model.score_samples(rows, return_std=True)
+        annealed, errors = ais_log_likelihood(model, rows, return_std=True, random_state=0)
+        error = np.sqrt(np.sum(errors**2)) / len(rows)
+        bound_error = np.sqrt(np.sum(bound_errors**2)) / len(rows)
+        print(f"truth {truth:.4f}, ELBO {elbo:.4f}, IWAE {bound.mean():.4f}, AIS {annealed.mean():.4f} +- {error:.4f}")
+        assert elbo < bound.mean() < truth + 3.0 * bound_error
+        assert abs(annealed.mean() - truth) < 3.0 * error + 0.005
+        assert bound.mean() < annealed.mean() + 3.0 * np.hypot(error, bound_error)
 
     def test_training_finds_the_likelihood_of_factor_analysis(self, linear_model):
         covariance = np.cov(X, rowvar=False)

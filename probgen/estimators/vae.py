@@ -17,9 +17,11 @@ from probgen.estimators._completion import CompletionMixin
 from probgen.importance import normal_noise
 from probgen.likelihoods import LIKELIHOODS, make_observation
 from probgen.networks import MLP, ConvDecoder, ConvEncoder, activation, check_network
+from probgen.latents import LatentModel
 from probgen.networks.latents import FLOWS, GaussianPosterior, MixturePrior, NormalPrior, VampPrior
 from probgen.programs import ProgramObjective, isolated, log_weights
 from probgen.programs.objective import ELBOS
+from probgen.programs.recording import Replayed
 from probgen.programs.terms import Terms
 from probgen.programs.weights import CommonNoise, log_mean_exp
 from probgen.training.neural_generator import NeuralGenerator
@@ -586,6 +588,35 @@ class VAE(CompletionMixin, DecoderMixin, NeuralGenerator):
             log_posterior=_joined([part.log_posterior for part in parts]),
             divergences={},
         )
+
+    def _latent_model(self, X, y=None):
+        """The joint density of checked rows and their codes."""
+        with torch.no_grad():
+            rows = self._latent_rows(torch.as_tensor(X.astype(self._dtype, copy=False), device=self.device_), y)
+
+        def run(n_chains, rows, **given):
+            with pyro.plate("chains", n_chains, dim=-2):
+                trace = poutine.trace(poutine.condition(self.model, given)).get_trace(*rows)
+            trace.compute_log_prob()
+            return trace.nodes
+
+        def sample_prior(n_chains, generator, *rows):
+            with torch.no_grad(), isolated(self.device_, int(generator.integers(2**62))):
+                return run(n_chains, rows)["z"]["value"]
+
+        def log_prior(codes, *rows):
+            return run(len(codes), rows, z=codes)["z"]["log_prob"]
+
+        def log_likelihood(codes, *rows):
+            return run(len(codes), rows, z=codes)["x"]["log_prob"]
+
+        noise = torch.Generator(self.device_)
+        prior, likelihood = (Replayed(term, lambda: noise, self.device_) for term in (log_prior, log_likelihood))
+        return LatentModel(rows, self.n_components, rows[0].dtype, sample_prior, prior, likelihood)
+
+    def _latent_rows(self, X, y):
+        """What the model is told of rows, as tensors of which the first dimension runs over them."""
+        return self._arguments(X)
 
     def _bounds(self, X, *labels):
         """Bounds and standard errors (n,) of checked rows."""

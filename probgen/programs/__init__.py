@@ -5,6 +5,7 @@ from importlib import import_module
 _HOMES = {
     "ProgramObjective": "objective",
     "Recording": "recording",
+    "Replayed": "recording",
     "Terms": "terms",
     "isolated": "isolation",
     "log_weights": "weights",

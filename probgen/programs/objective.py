@@ -5,8 +5,7 @@ import math
 import torch
 from pyro.infer import ELBO
 
-from probgen.programs.isolation import isolated
-from probgen.programs.recording import draw_seed, record
+from probgen.programs.recording import Replayed
 from probgen.programs.terms import run_terms
 from probgen.training.objective import Objective
 
@@ -63,7 +62,10 @@ class ProgramObjective(Objective):
         self.final_beta, self.warmup, self.free_bits, self.prepare = beta, warmup, free_bits, prepare
         self.device = str(next(self.parameters()).device)
         self.beta = torch.tensor(float(beta), device=self.device)
-        self.recordings = {}
+        loss = self._loss_of_pyro if isinstance(elbo, ELBO) else self._loss
+        self.replayed_loss, self.replayed_bound = (
+            Replayed(function, lambda: self.noise, self.device, self) for function in (loss, self._bound)
+        )
 
     def begin_epoch(self, epoch):
         """Set the factor on the divergence."""
@@ -73,7 +75,7 @@ class ProgramObjective(Objective):
     def loss(self, *batch):
         if self.prepare is not None and self.training:
             batch = self.prepare(*batch, generator=self.noise)
-        return self._replay(self._loss_of_pyro if isinstance(self.elbo, ELBO) else self._loss, batch)
+        return self.replayed_loss(*batch)
 
     def validation_score(self, batches):
         """The bound itself, whatever beta and the free bits are."""
@@ -81,32 +83,9 @@ class ProgramObjective(Objective):
         for batch in batches:
             if self.prepare is not None:
                 batch = self.prepare(*batch, generator=self.noise)
-            total += len(batch[0]) * float(self._replay(self._bound, batch))
+            total += len(batch[0]) * float(self.replayed_bound(*batch))
             n_rows += len(batch[0])
         return total / n_rows
-
-    def _replay(self, function, batch):
-        """The function of a batch, recorded if it can be."""
-        key = (function.__name__, self.training, torch.is_autocast_enabled(torch.device(self.device).type))
-        key += tuple((tensor.shape, tensor.dtype) for tensor in batch)
-        if key not in self.recordings:
-            self.recordings[key] = self._record(function, batch)
-        recording = self.recordings[key]
-        if recording is not None:
-            return recording(*batch)
-        with isolated(self.device, draw_seed(self.noise)):
-            return function(*batch)
-
-    def _record(self, function, batch):
-        buffers = [(buffer, buffer.clone()) for buffer in self.buffers()]
-        try:
-            return record(function, batch, lambda: self.noise, self.device)
-        except RuntimeError:  # of torch, for a branch on values
-            return None
-        finally:
-            with torch.no_grad():
-                for buffer, before in buffers:  # running means have seen the batch that was run to record it
-                    buffer.copy_(before)
 
     def _loss(self, *batch):
         terms = run_terms(self.model, self.guide, batch, n_particles=self.n_particles)

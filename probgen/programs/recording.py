@@ -77,6 +77,59 @@ class Recording:
             return self.operations(*inputs)
 
 
+class Replayed:
+    """A function that is recorded for each shape of its inputs, and run as it is where that cannot be.
+
+    Parameters
+    ----------
+    function : callable
+        As for `record`.
+    noise : callable
+    device : str
+    networks : torch.nn.Module, default=None
+        What the function uses, if there is more of it than parameters: whether it trains, and running means.
+
+    Attributes
+    ----------
+    recordings : dict
+        By shapes and kinds of inputs; None for what cannot be recorded.
+    """
+
+    def __init__(self, function, noise, device, networks=None):
+        self.function, self.noise, self.device, self.networks = function, noise, device, networks
+        self.recordings: dict = {}
+
+    def __call__(self, *inputs):
+        inputs = [tensor.contiguous() for tensor in inputs]  # recorded views hold for one layout
+        key: tuple = (
+            self.networks is not None and self.networks.training,
+            torch.is_autocast_enabled(_kind(self.device)),
+        )
+        key += tuple((tensor.shape, tensor.dtype) for tensor in inputs)
+        if key not in self.recordings:
+            self.recordings[key] = self._record(inputs)
+        recording = self.recordings[key]
+        if recording is not None:
+            return recording(*inputs)
+        with isolated(self.device, draw_seed(self.noise())):
+            return self.function(*inputs)
+
+    def _record(self, inputs):
+        buffers = [] if self.networks is None else [(buffer, buffer.clone()) for buffer in self.networks.buffers()]
+        try:
+            return record(self.function, inputs, self.noise, self.device)
+        except RuntimeError:  # of torch, for a branch on values
+            return None
+        finally:
+            with torch.no_grad():
+                for buffer, before in buffers:  # running means have seen the batch that was run to record it
+                    buffer.copy_(before)
+
+
+def _kind(device):
+    return torch.device(device).type
+
+
 def draw_seed(noise):
     """A seed for another generator, drawn from noise."""
     return int(torch.randint(2**62, (), generator=noise, device=noise.device))
