@@ -15,9 +15,9 @@ from probgen._validation import check_choice, check_count, check_generator, chec
 from probgen.base import DecoderMixin, Likelihood
 from probgen.estimators._completion import CompletionMixin
 from probgen.importance import normal_noise
+from probgen.latents import LatentModel
 from probgen.likelihoods import LIKELIHOODS, make_observation
 from probgen.networks import MLP, ConvDecoder, ConvEncoder, activation, check_network
-from probgen.latents import LatentModel
 from probgen.networks.latents import FLOWS, GaussianPosterior, MixturePrior, NormalPrior, VampPrior
 from probgen.programs import ProgramObjective, isolated, log_weights
 from probgen.programs.objective import ELBOS

@@ -126,10 +126,6 @@ class Replayed:
                     buffer.copy_(before)
 
 
-def _kind(device):
-    return torch.device(device).type
-
-
 def draw_seed(noise):
     """A seed for another generator, drawn from noise."""
     return int(torch.randint(2**62, (), generator=noise, device=noise.device))
