@@ -101,10 +101,8 @@ class Replayed:
 
     def __call__(self, *inputs):
         inputs = [tensor.contiguous() for tensor in inputs]  # recorded views hold for one layout
-        key: tuple = (
-            self.networks is not None and self.networks.training,
-            torch.is_autocast_enabled(_kind(self.device)),
-        )
+        trains = self.networks is not None and self.networks.training
+        key: tuple = (trains, torch.is_autocast_enabled(torch.device(self.device).type))
         key += tuple((tensor.shape, tensor.dtype) for tensor in inputs)
         if key not in self.recordings:
             self.recordings[key] = self._record(inputs)
