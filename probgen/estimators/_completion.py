@@ -10,7 +10,7 @@ from probgen._validation import check_choice, check_generator
 from probgen.conditions import Conditions
 from probgen.programs.completion import complete
 
-FEW = 10.0  # effective sample size below which a draw is called rough
+FEW = 10.0  # effective sample size below which a row is warned of
 
 
 class CompletionMixin:
@@ -60,18 +60,18 @@ class CompletionMixin:
         ends = np.full(X.shape, np.inf)
         conditions = Conditions(X.astype(np.float64), -ends, ends)
         if method == "mean":
-            filled = self._complete(conditions, np.random.default_rng(0), average=True, argument="X")
+            generator = np.random.default_rng(0)
         else:
             generator = self._stream if random_state is None else check_generator(random_state)
-            filled = self._complete(conditions, generator, argument="X")
+        filled = self._complete(conditions, generator, "X", stacklevel=3, average=method == "mean")
         filled = np.where(np.isnan(X), filled, X)
         return self._in_container(filled.astype(X.dtype, copy=False))
 
     def _sample_given(self, conditions, generator):
-        return self._complete(conditions, generator)
+        return self._complete(conditions, generator, "given", stacklevel=5)
 
-    def _complete(self, conditions, generator, *, average=False, argument="given"):
-        """Rows (n, d), draws or means under conditions; a warning where they are rough."""
+    def _complete(self, conditions, generator, argument, *, stacklevel, average=False):
+        """Rows (n, d), draws or means under conditions; a warning where weights are uneven."""
         low, high = _representable(conditions, self._dtype, argument)
         width = max(self.n_features_in_ * self.observation_.n_answers, *self.hidden_layer_sizes, 1)
         completed = complete(
@@ -84,14 +84,14 @@ class CompletionMixin:
             average=average,
             argument=argument,
         )
-        rough = completed.sizes < FEW
-        if rough.any():
+        uneven = completed.sizes < FEW
+        if uneven.any():
             warnings.warn(
-                f"{argument} is hard to meet: the effective sample size is {completed.sizes.min():.1f} at least and "
-                f"below {FEW:g} for {rough.sum()} of {len(rough)} rows, which follow their condition roughly; train "
-                "longer, or ask for less.",
+                f"{argument} is hard to meet: the effective sample size of the proposed codes is below {FEW:g} for "
+                f"{uneven.sum()} of {len(uneven)} rows (least {completed.sizes.min():.1f}), which a short Markov chain "
+                "takes to their condition roughly; train longer, or fix less.",
                 UserWarning,
-                stacklevel=5,
+                stacklevel=stacklevel,
             )
         rows = np.clip(completed.rows, low, high)
         return np.where(np.isnan(conditions.values), rows, conditions.values)

@@ -3,7 +3,7 @@
 Pseudo-Gibbs chains [1]_ draw codes from the guide and the unknown features from the model, in turn. The guide at
 the ends of several chains, the guide that sees only what is known, and the prior make a mixture that proposes codes;
 their importance weights [2]_ make up for what the chains leave wrong. Rows whose weights are uneven propose again, from
-the codes that weighed most.
+the codes that weighed most, and where that does not help either, Hamiltonian Monte Carlo moves what was chosen.
 
 References
 ----------
@@ -22,13 +22,20 @@ from pyro import poutine
 from pyro.poutine.util import site_is_subsample
 
 from probgen.programs.evidence import Evidence, elements, means
+from probgen.programs.hamiltonian import hamiltonian_move
 from probgen.programs.isolation import isolated
 
 N_CHAINS, N_STEPS = 15, 10
 N_ENCODED, N_PRIOR = 12, 64  # draws of the guide at each chain and at what is known, and of the prior
 N_PROPOSALS = N_ENCODED * (N_CHAINS + 1) + N_PRIOR
 PRIOR_SHARE = N_PRIOR / N_PROPOSALS
-ENOUGH, MAX_ROUNDS = 64.0, 8  # effective sample size of a row that ends its proposals, and how often it may propose
+ENOUGH, MAX_ROUNDS = 64.0, 4  # effective sample size of a row that ends its proposals, and how often it may propose
+N_MOVES, FIRST_STEP, STEP_GROWTH, ACCEPTANCE = (
+    30,
+    0.1,
+    0.5,
+    0.8,
+)  # of Hamiltonian Monte Carlo; steps adapt for half of it
 WORK_BYTES = 2**24  # what fits in caches
 MAX_ROWS = 1024  # completed at a time
 
@@ -84,7 +91,7 @@ def complete(model, guide, conditions, generator, fill, labels=(), *, width, ave
     """
     parts = []
     seed, noise = int(generator.integers(2**62)), np.random.default_rng(generator.integers(2**62))
-    with torch.inference_mode(), isolated(str(fill.device), seed):
+    with torch.no_grad(), isolated(str(fill.device), seed):
         seen = torch.ones_like(fill[None], dtype=torch.bool)
         trace = poutine.trace(model).get_trace(fill[None], *[label[:1] for label in labels], seen)
         evidence = Evidence(conditions, elements(trace.nodes["x"]["fn"]), argument)
@@ -109,23 +116,34 @@ def complete(model, guide, conditions, generator, fill, labels=(), *, width, ave
 
 def _complete_block(rows, width, average):
     """Rows, log-masses and effective sample sizes, as arrays."""
-    pool, part, active, ends = _Pool(rows, average), rows, np.arange(rows.n), None
+    pool, part, active, ends = None, rows, np.arange(rows.n), rows.run_chains()
     for _ in range(MAX_ROUNDS):
-        ends = part.run_chains() if ends is None else ends
         codes, log_near = part.propose(ends)
         n_draws = max(1, WORK_BYTES // (part.start.element_size() * width * part.n))
-        log_weights = []
+        fresh, log_weights = None, []
         for some in torch.arange(N_PROPOSALS).split(n_draws):
             chosen = {name: code[some] for name, code in codes.items()}
             weights, features = part.weigh(chosen, log_near[some])
-            pool.add(active, chosen, weights, means(features) if average else None)
             log_weights.append(weights)
+            picked = _Pool.pick(chosen, weights, means(features) if average else None)
+            fresh = picked if fresh is None else fresh.merged(picked)
+        if pool is None:
+            pool = fresh
+        else:  # a proposal that was far off would haunt its row for ever
+            merged = pool.take(active).merged(fresh)
+            pool.put(active, merged.where(fresh.sizes > merged.sizes, fresh))
         short = (pool.sizes[active] < ENOUGH).cpu().numpy()
-        if not short.any():
-            break
         part, active = part.take(short), active[short]
+        if not len(active):
+            break
         ends = part.decode_best(codes, torch.cat(log_weights), short)
-    return pool.finish()
+    if len(active):
+        pool.settle(active, part)
+    if average:
+        X = torch.where(rows.known, rows.start, pool.numbers["means"].to(rows.start.dtype))
+    else:
+        X = rows.draw({name: code.transpose(0, 1) for name, code in pool.codes.items()})
+    return tuple(part.cpu().numpy() for part in (X, pool.log_mass, pool.sizes))
 
 
 class _Rows:
@@ -174,6 +192,10 @@ class _Rows:
         log_near = _log_prob(self._run(self.guide, X, seen, repeated), codes).unflatten(1, (-1, self.n))
         return codes, torch.logsumexp(log_near, 1) - math.log(N_CHAINS + 1)
 
+    def features(self, codes):
+        """The distribution of features (n_draws, n, d) that codes decode to."""
+        return elements(self._run(self.model, self.start, self.known, codes).nodes["x"]["fn"])
+
     def weigh(self, codes, log_near):
         """Log-weights (n_draws, n) of codes, and the distribution of the features that they decode to."""
         trace = self._run(self.model, self.start, self.known, codes)
@@ -190,6 +212,33 @@ class _Rows:
         columns = torch.arange(self.n, device=self.start.device)
         return self.draw({name: code[:, mask][picks, columns].flatten(0, 1)[None] for name, code in codes.items()})
 
+    def move(self, codes):
+        """Codes (m, n, ...) moved by Hamiltonian Monte Carlo under what is known; discrete ones stay."""
+        sites = self._run(self.model, self.start, self.known, codes).nodes
+        if any(sites[name]["fn"].support.is_discrete for name in codes):
+            return codes
+        shape = next(iter(codes.values())).shape[:2]
+        widths = [code[0, 0].numel() for code in codes.values()]
+
+        def unpack(vectors):
+            parts = zip(codes.items(), vectors.split(widths, 1))
+            return {name: part.reshape(1, -1, *code.shape[2:]) for (name, code), part in parts}
+
+        def log_density(vectors):
+            return _log_prob(self._run(self.model, X, seen, unpack(vectors)), [*codes, "x"])[0]
+
+        X, seen = _copies(self.start, shape[0]), _copies(self.known, shape[0])
+        seen[:, self.evidence.bounded] = True  # these are drawn anew before every move
+        vectors = torch.cat([code.flatten(0, 1).flatten(1) for code in codes.values()], 1)
+        step = vectors.new_full((len(vectors),), FIRST_STEP)
+        for k in range(N_MOVES):
+            if len(self.evidence.bounded):
+                X = self.draw(unpack(vectors))
+            vectors, acceptance = hamiltonian_move(log_density, vectors, step)
+            if k < N_MOVES // 2:
+                step = step * torch.exp(STEP_GROWTH * (acceptance.to(step.dtype) - ACCEPTANCE))
+        return {name: code.reshape(*shape, *code.shape[2:]) for name, code in unpack(vectors).items()}
+
     def _run(self, program, X, seen, codes=None, n_draws=None):
         """Trace of a program on rows (m * n, d), of which codes (n_draws, m * n, ...) may be given."""
         labels = [_copies(label, len(X) // self.n) for label in self.labels]
@@ -201,50 +250,82 @@ class _Rows:
 
 
 class _Pool:
-    """One code of each row, drawn from all proposals so far by their weights."""
+    """What proposals come to: weights, means, and codes picked by weight, one for a draw and several for a mean.
 
-    def __init__(self, rows, average):
-        self.rows = rows
-        device = rows.start.device
-        self.log_total = torch.full((rows.n,), -math.inf, dtype=torch.float64, device=device)
-        self.log_squares = self.log_total.clone()
-        self.count = torch.zeros_like(self.log_total)
-        self.means = torch.zeros_like(rows.start, dtype=torch.float64) if average else None
-        self.codes = None
+    Attributes
+    ----------
+    numbers : dict of Tensor of shape (n, ...)
+    codes : dict of Tensor of shape (n, n_picked, ...)
+    """
+
+    def __init__(self, numbers, codes):
+        self.numbers, self.codes = numbers, codes
+
+    @classmethod
+    def pick(cls, codes, log_weights, features):
+        """A pool of codes (n_draws, n, ...) with log-weights (n_draws, n), and features (n_draws, n, d) to average."""
+        log_total = torch.logsumexp(log_weights, 0)
+        numbers = {
+            "log_total": log_total,
+            "log_squares": torch.logsumexp(2.0 * log_weights, 0),
+            "count": torch.full_like(log_total, len(log_weights)),
+        }
+        if features is not None:
+            weights = torch.exp(log_weights - log_total).nan_to_num(nan=0.0)
+            numbers["means"] = torch.einsum("sn,snd->nd", weights, features.double())
+        picks = _pick(log_weights, 1 if features is None else N_CHAINS).T
+        rows = torch.arange(len(picks), device=picks.device)[:, None]
+        return cls(numbers, {name: code[picks, rows] for name, code in codes.items()})
 
     @property
     def sizes(self):
         """Effective sample sizes (n,)."""
-        return torch.exp(2.0 * self.log_total - self.log_squares).nan_to_num(nan=0.0)
+        return torch.exp(2.0 * self.numbers["log_total"] - self.numbers["log_squares"]).nan_to_num(nan=0.0)
 
-    def add(self, active, codes, log_weights, features):
-        """Take in proposals (n_draws, n_active, ...) of some rows."""
-        if self.codes is None:
-            self.codes = {name: code[0].clone() for name, code in codes.items()}
-        active = torch.as_tensor(active, device=self.log_total.device)
-        log_total = torch.logsumexp(log_weights, 0)
-        self.log_total[active] = torch.logaddexp(self.log_total[active], log_total)
-        self.log_squares[active] = torch.logaddexp(self.log_squares[active], torch.logsumexp(2.0 * log_weights, 0))
-        self.count[active] += len(log_weights)
-        share = torch.exp(log_total - self.log_total[active]).nan_to_num(nan=0.0)
-        moves = torch.rand_like(share) < share
-        picks = _pick(log_weights, 1)[0]
-        for name, code in codes.items():
-            picked = code[picks, torch.arange(code.shape[1], device=code.device)]
-            self.codes[name][active[moves]] = picked[moves]
-        if features is not None:
-            weights = torch.exp(log_weights - self.log_total[active]).nan_to_num(nan=0.0)
-            mine = torch.einsum("sn,snd->nd", weights, features.double())
-            self.means[active] = self.means[active] * (1.0 - share)[:, None] + mine
+    @property
+    def log_mass(self):
+        """Logarithms (n,) of the mean weights."""
+        return self.numbers["log_total"] - torch.log(self.numbers["count"])
 
-    def finish(self):
-        """Rows, log-masses and effective sample sizes, as arrays."""
-        if self.means is None:
-            rows = self.rows.draw({name: code[None] for name, code in self.codes.items()})
-        else:
-            rows = torch.where(self.rows.known, self.rows.start, self.means.to(self.rows.start.dtype))
-        log_mass = self.log_total - torch.log(self.count)
-        return rows.cpu().numpy(), log_mass.cpu().numpy(), self.sizes.cpu().numpy()
+    def merged(self, other):
+        """The pool of the proposals of both, of the same rows."""
+        mine, its = self.numbers, other.numbers
+        log_total, log_squares = (torch.logaddexp(mine[name], its[name]) for name in ("log_total", "log_squares"))
+        share = torch.exp(its["log_total"] - log_total).nan_to_num(nan=0.0)
+        numbers = {"log_total": log_total, "log_squares": log_squares, "count": mine["count"] + its["count"]}
+        if "means" in mine:
+            numbers["means"] = torch.lerp(mine["means"], its["means"], share[:, None])
+        n_picked = next(iter(self.codes.values())).shape[1]
+        moves = torch.rand(len(share), n_picked, dtype=share.dtype, device=share.device) < share[:, None]
+        return _Pool(numbers, {name: _where(moves, other.codes[name], code) for name, code in self.codes.items()})
+
+    def where(self, mask, other):
+        """The rows of the other where a mask (n,) is true."""
+        pairs = ((self.numbers, other.numbers), (self.codes, other.codes))
+        return _Pool(*({name: _where(mask, its[name], mine[name]) for name in mine} for mine, its in pairs))
+
+    def take(self, rows):
+        """The pool of some rows."""
+        return _Pool(*({name: value[rows] for name, value in part.items()} for part in (self.numbers, self.codes)))
+
+    def put(self, rows, other):
+        """Replace some rows."""
+        for mine, its in ((self.numbers, other.numbers), (self.codes, other.codes)):
+            for name, value in its.items():
+                mine[name][rows] = value
+
+    def settle(self, active, part):
+        """Move the codes of some rows, whose weights are too uneven."""
+        moved = part.move({name: code[active].transpose(0, 1) for name, code in self.codes.items()})
+        for name, code in moved.items():
+            self.codes[name][active] = code.transpose(0, 1)
+        if "means" in self.numbers:
+            self.numbers["means"][active] = means(part.features(moved)).double().mean(0)
+
+
+def _where(mask, first, second):
+    """torch.where, with a mask of fewer dimensions, the leading ones."""
+    return torch.where(mask.reshape(*mask.shape, *[1] * (first.ndim - mask.ndim)), first, second)
 
 
 def _copies(tensor, n, dim=0):
