@@ -20,7 +20,7 @@ from probgen.training.history import History
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((300, 2)) @ RNG.standard_normal((2, 5)) + 0.3 * RNG.standard_normal((300, 5))
-COLUMNS = {"active_units", "elbo_reconstruction", "elbo_kl"}
+COLUMNS = {"active_units", "elbo_reconstruction", "elbo_kl", "kl_per_dimension"}
 
 
 def fit(doctor, rows=X, kind=VAE, **parameters):
@@ -107,7 +107,9 @@ def test_a_divergence_that_is_known():
     model = Learner(means=[[3.0, 0.0], [-3.0, 0.0]], callbacks=[doctor], max_iter=1).fit(X)
     rest = 0.25 / 2.0 - 0.5 + np.log(2.0)
     np.testing.assert_allclose(doctor.kl_per_dimension_, [[4.5 + rest, rest]])
-    assert model.history_[-1] == {"epoch": 1, "active_units": 1, "elbo_reconstruction": 1.0, "elbo_kl": 1.0}
+    numbers = {"epoch": 1, "active_units": 1, "elbo_reconstruction": 1.0, "elbo_kl": 1.0}
+    assert model.history_[-1] == numbers | {"kl_per_dimension": doctor.kl_per_dimension_[0].tolist()}
+    assert model.history_.loss_names == []
 
 
 @pytest.mark.parametrize("posterior", ["iaf", "spline"])
@@ -206,7 +208,8 @@ def test_its_columns_pass_through_the_other_readers_of_a_history(tmp_path):
 
     callbacks = [LatentDoctor(every=2), TensorBoard(tmp_path / "runs", every=9), ProgressBar()]
     model = fit(None, max_iter=3, trainer=Trainer(callbacks=callbacks))
-    assert set(model.history_.loss_names) >= COLUMNS
+    assert set(model.history_.columns) >= COLUMNS
+    assert COLUMNS.isdisjoint(model.history_.loss_names)
     TrainingCurveDisplay.from_estimator(model, ax=Figure().subplots())
     assert pickle.loads(pickle.dumps(model)).history_ == model.history_
     model.set_params(trainer__callbacks=callbacks[:1])

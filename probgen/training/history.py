@@ -1,6 +1,7 @@
 """What a fit reports of its epochs."""
 
 LEADING = ("epoch",)
+MEASURES = ("active_units", "elbo_reconstruction", "elbo_kl", "kl_per_dimension")  # of a LatentDoctor
 TRAILING = ("validation_score", "learning_rate", "seconds")
 
 
@@ -19,7 +20,8 @@ class History:
     ----------
     records : list of dict
         One for each epoch: `epoch` (from 1), the mean loss per row of each phase by its name, `validation_score` where
-        rows were held out (higher is better), `learning_rate` and `seconds`.
+        rows were held out (higher is better), `learning_rate` and `seconds`; and what callbacks add, such as the
+        measures of a LatentDoctor, of which `kl_per_dimension` is a list.
 
     Examples
     --------
@@ -50,17 +52,14 @@ class History:
 
     @property
     def columns(self):
-        """Names of the columns, as a list: epoch, the losses, validation_score, learning_rate, seconds."""
-        return [
-            *[name for name in LEADING if name in self._names],
-            *self.loss_names,
-            *[name for name in TRAILING if name in self._names],
-        ]
+        """Names of the columns, as a list: epoch, the losses, measures, validation_score, learning_rate, seconds."""
+        others = [name for name in (*MEASURES, *TRAILING) if name in self._names]
+        return [*[name for name in LEADING if name in self._names], *self.loss_names, *others]
 
     @property
     def loss_names(self):
         """Names of the losses, as a list in the order in which they were first reported."""
-        return [name for name in self._names if name not in (*LEADING, *TRAILING)]
+        return [name for name in self._names if name not in (*LEADING, *MEASURES, *TRAILING)]
 
     @property
     def _names(self):

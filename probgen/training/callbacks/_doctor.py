@@ -27,7 +27,8 @@ class LatentDoctor(Callback):
 
     - "active_units": the dimensions of the code whose posterior mean varies over the rows, by more than 0.01 [1]_;
     - "elbo_reconstruction" and "elbo_kl": means over the rows of the two parts of `elbo_samples`, in nats. Those of the
-      training, "reconstruction" and "kl", are means over an epoch in which the weights move.
+      training, "reconstruction" and "kl", are means over an epoch in which the weights move;
+    - "kl_per_dimension": the latter by dimension of the code, a list.
 
     From the middle of a fit on, and at its end, it warns of each of these once: posterior collapse (a tenth of the
     dimensions is active, or less), unused dimensions (fewer than half are active), a negative divergence, a learned
@@ -134,7 +135,10 @@ class LatentDoctor(Callback):
         case.looks.append(look)
         case.symptoms = _symptoms(look, model)
         last_record(estimator).update(
-            active_units=look.n_active, elbo_reconstruction=look.reconstruction, elbo_kl=look.kl
+            active_units=look.n_active,
+            elbo_reconstruction=look.reconstruction,
+            elbo_kl=look.kl,
+            kl_per_dimension=look.kl_per_dimension.tolist(),
         )
 
     def _last_case(self):

@@ -33,7 +33,8 @@ class ProgressBar(Callback):
         bar = self._kept(context)
         if bar is not None and is_epoch(context):
             record = last_record(estimator)
-            shown = {name: value for name, value in record.items() if name not in {"epoch", "learning_rate", "seconds"}}
+            hidden = {"epoch", "learning_rate", "seconds", "kl_per_dimension"}
+            shown = {name: value for name, value in record.items() if name not in hidden}
             bar.set_postfix(shown, refresh=False)
             bar.update()
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from probgen._validation import check_count, check_image_shape
 from probgen.training.callbacks._base import Callback, check_folder, epoch_number, is_epoch, last_record
-from probgen.training.history import TRAILING
+from probgen.training.history import MEASURES, TRAILING
 
 MAX_COLUMNS = 16  # features with a histogram each
 
@@ -77,8 +77,10 @@ class TensorBoard(Callback):
             return
         epoch = epoch_number(estimator, context)
         for name, value in last_record(estimator).items():
-            if name != "epoch":
-                writer.add_scalar(name if name in TRAILING else f"loss/{name}", value, epoch)
+            if isinstance(value, list):
+                writer.add_histogram(name, np.asarray(value), epoch)
+            elif name != "epoch":
+                writer.add_scalar(name if name in (*MEASURES, *TRAILING) else f"loss/{name}", value, epoch)
         if fitted_estimator is not None and self.is_due(estimator, context):
             self._write_model(writer, fitted_estimator, X, epoch)
         writer.flush()
