@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Autoencoder": "probgen.estimators",
     "BayesClassifier": "probgen.estimators",
+    "ConditionalVAE": "probgen.estimators",
     "Dequantizer": "probgen.preprocessing",
     "FileFormatError": "probgen.exceptions",
     "GaussianBayes": "probgen.estimators",
@@ -19,6 +20,7 @@ _HOMES = {
     "Likelihood": "probgen.base",
     "LogitTransformer": "probgen.preprocessing",
     "RowBlocks": "probgen.row_blocks",
+    "SemiSupervisedVAE": "probgen.estimators",
     "Trainer": "probgen.training",
     "VAE": "probgen.estimators",
     "get_likelihood": "probgen.base",

@@ -11,8 +11,10 @@ from importlib import import_module
 _HOMES = {
     "Autoencoder": "autoencoder",
     "BayesClassifier": "bayes_classifier",
+    "ConditionalVAE": "conditional_vae",
     "GaussianBayes": "gaussian_bayes",
     "GaussianMixture": "gaussian_mixture",
+    "SemiSupervisedVAE": "semi_supervised_vae",
     "VAE": "vae",
 }
 

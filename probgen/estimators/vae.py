@@ -18,7 +18,7 @@ from probgen.importance import normal_noise
 from probgen.latents import LatentModel
 from probgen.likelihoods import LIKELIHOODS, make_observation
 from probgen.networks import MLP, ConvDecoder, ConvEncoder, activation, check_network
-from probgen.networks.latents import FLOWS, GaussianPosterior, MixturePrior, NormalPrior, VampPrior
+from probgen.networks.latents import FLOWS, GaussianPosterior, MixturePrior, NormalPrior, VampPrior, beside
 from probgen.programs import ProgramObjective, isolated, log_weights
 from probgen.programs.objective import ELBOS
 from probgen.programs.recording import Replayed
@@ -158,8 +158,7 @@ class VAE(CompletionMixin, DecoderMixin, NeuralGenerator):
     ('bernoulli', (1797, 4), (3, 64))
     """
 
-    _networks = ("encoder_", "prior_", "decoder_", "observation_")
-    _n_extra = 0  # numbers that the networks see beside a row or a code, such as its class
+    _networks: tuple[str, ...] = ("encoder_", "prior_", "decoder_", "observation_")
     prior_: torch.nn.Module
 
     def __init__(
@@ -285,7 +284,7 @@ class VAE(CompletionMixin, DecoderMixin, NeuralGenerator):
         codes = self._draw_sites(n_samples, generator)["z"]
         return self._in_container(self._decode(codes).astype(self._dtype, copy=False))
 
-    def transform(self, X, return_std=False):
+    def transform(self, X, *, return_std=False):
         """Return the posterior means of the codes.
 
         Parameters
@@ -379,6 +378,11 @@ class VAE(CompletionMixin, DecoderMixin, NeuralGenerator):
     @property
     def _n_features_out(self):
         return self.n_components
+
+    @property
+    def _n_extra(self):
+        """Numbers that the networks see beside a row or a code, such as its class."""
+        return 0
 
     def _default_trainer(self):
         return Trainer(schedule="cosine")
@@ -548,8 +552,8 @@ class VAE(CompletionMixin, DecoderMixin, NeuralGenerator):
     def _transform(self, X):
         return self._posterior_moments(X)[0]
 
-    def _decoded_mean(self, codes):
-        return self.observation_.mean(self.decoder_(codes))
+    def _decoded_mean(self, codes, *labels):
+        return self.observation_.mean(self.decoder_(beside(codes, *labels)))
 
     def _decode(self, Z, *labels):
         return self._in_blocks(Z, lambda codes: self._decoded_mean(codes, *labels))

@@ -160,6 +160,14 @@ class VampPrior(nn.Module):
         return _mixture(self.logits, parts.loc, parts.scale)
 
 
+def beside(rows, *labels):
+    """Rows (..., d) and labels (..., k) side by side, their other dimensions broadcast; rows alone without labels."""
+    if not labels:
+        return rows
+    shape = torch.broadcast_shapes(*[part.shape[:-1] for part in (rows, *labels)])
+    return torch.cat([part.expand(*shape, -1) for part in (rows, *labels)], dim=-1)
+
+
 def _mixture(logits, means, scales):
     return dist.MixtureSameFamily(dist.Categorical(logits=logits), dist.Normal(means, scales).to_event(1))
 

@@ -1,0 +1,543 @@
+"""Variational autoencoders of rows and their classes."""
+
+import inspect
+import math
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import torch
+from sklearn.utils import Bunch, assert_all_finite, check_consistent_length, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
+
+from probgen._validation import check_count, check_generator, check_priors
+from probgen.base import ClassGeneratorMixin, class_indices
+from probgen.estimators.vae import VAE
+from probgen.networks import ConvEncoder
+from probgen.networks.latents import beside
+from probgen.programs.weights import log_mean_exp
+
+
+def with_parameters_of(parent):
+    """Decorator of an `__init__` that hands **parameters on to the parent's: its signature names those too."""
+
+    def decorate(function):
+        own = inspect.signature(function).parameters
+        theirs = inspect.signature(parent.__init__).parameters
+        kept = [parameter for parameter in own.values() if parameter.kind is not parameter.VAR_KEYWORD]
+        kept += [parameter for name, parameter in theirs.items() if name not in own]
+        function.__signature__ = inspect.Signature(kept)
+        return function
+
+    return decorate
+
+
+class ConditionalVAE(ClassGeneratorMixin, VAE):
+    """Variational autoencoder that is told the class of a row.
+
+    A row x of class y has a code z from a prior that is the same for all classes, and comes from p(x given z, y); the
+    encoder computes q(z given x, y), and the lower bound on log p(x given y) is raised [1]_ [2]_. Both networks see the
+    class as one number for each class, 1 for the right one and 0 for the others. With the shares p(y) of the classes
+    that makes a joint density, which classifies by Bayes' rule.
+
+    `model` and `guide` are Pyro programs of those names; a subclass may replace either.
+
+    Parameters
+    ----------
+    n_components : int, default=16
+        Size of the code, at least 1.
+    priors : array-like of shape (n_classes,), default=None
+        p(y) in the order of the sorted classes, adding up to one; by default the shares of the classes.
+    **parameters
+        Those of `VAE`, all by name. An encoder of your own maps (n, n_features + n_classes) to (n, 2 n_components), a
+        decoder (n, n_components + n_classes) to (n, n_features times the numbers of the likelihood): the class stands
+        last.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels, sorted.
+    class_count_ : ndarray of shape (n_classes,)
+        Rows of each class.
+    class_prior_ : ndarray of shape (n_classes,)
+        p(y); 0 for a class that `partial_fit` has not met yet.
+    label_prior_ : torch.nn.Module
+        The same as Pyro's distribution.
+    encoder_, prior_, decoder_, observation_, likelihood_, history_, n_iter_, device_
+        As in `VAE`; "reconstruction" is of rows and classes, E_q[log p(x given z, y)] + log p(y).
+
+    Notes
+    -----
+    `score_samples` sums over the classes, by as many decoded draws as all of them need. `transform` gives codes and not
+    p(y given x): the posterior means for the classes in y, or without y the mean over the classes as `predict_proba`
+    weighs them. `inverse_transform` gives the means of rows for the classes in y, or without y over `class_prior_`.
+
+    References
+    ----------
+    .. [1] K. Sohn, H. Lee, X. Yan, Learning structured output representation using deep conditional generative models,
+       2015.
+    .. [2] D. P. Kingma, D. J. Rezende, S. Mohamed, M. Welling, Semi-supervised learning with deep generative models,
+       2014.
+
+    Examples
+    --------
+    >>> from probgen import ConditionalVAE
+    >>> from sklearn.datasets import load_digits
+    >>> X, y = load_digits(return_X_y=True)
+    >>> X = (X > 7).astype("float32")
+    >>> model = ConditionalVAE(n_components=4, hidden_layer_sizes=(64,), max_iter=30, random_state=0).fit(X, y)
+    >>> bool((model.predict(X) == y).mean() > 0.9)
+    True
+    >>> model.sample(2, y=[3, 8]).shape
+    (2, 64)
+    """
+
+    _networks = (*VAE._networks, "label_prior_")
+    _takes_conditions = False
+    classes_: np.ndarray
+    class_count_: np.ndarray
+
+    @with_parameters_of(VAE)
+    def __init__(self, n_components=16, *, priors=None, **parameters):
+        super().__init__(n_components, **parameters)
+        self.priors = priors
+
+    def model(self, X=None, y=None, seen=None, n_rows=1):  # type: ignore[override]
+        """Pyro program of rows: the sites "y", a class, "z", a code, and "x", a row given both.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n, n_features), default=None
+            Rows that are observed; None draws them.
+        y : Tensor of shape (n, n_classes), default=None
+            Their classes, 1 for the right one and 0 for the others; None draws them.
+        seen : boolean Tensor of shape (n, n_features), default=None
+            Which of the values are there; None stands for all.
+        n_rows : int, default=1
+            Rows to draw, without X.
+
+        Returns
+        -------
+        x : Tensor of shape (n, n_features)
+        """
+        with pyro.plate("rows", n_rows if X is None else len(X), dim=-1):
+            y = pyro.sample("y", self.label_prior_(), obs=y)
+            z = pyro.sample("z", self.prior_())
+            values = self.observation_.distribution(self.decoder_(beside(z, y)))
+            if seen is not None:
+                values = values.mask(seen)
+            return pyro.sample("x", values.to_event(1), obs=X)
+
+    def guide(self, X, y, seen=None):  # type: ignore[override]
+        """Pyro program of the approximate posterior of codes: the site "z".
+
+        Parameters
+        ----------
+        X, y, seen
+            As in `model`.
+
+        Returns
+        -------
+        z : Tensor of shape (n, n_components)
+        """
+        with pyro.plate("rows", len(X), dim=-1):
+            return pyro.sample("z", self.encoder_(beside(X, y)))
+
+    def fit(self, X, y=None):
+        """Train the networks on rows and their classes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows; memory maps that exceed the trainer's memory_budget are streamed. The networks are of the precision
+            of X: double for float64, else single.
+        y : array-like of shape (n,)
+            Their classes, numbers or strings; at least 2 of them.
+
+        Returns
+        -------
+        self : ConditionalVAE
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, a network does not fit, X is not made of finite numbers, or y does not hold
+            a class for each row; in a fit that goes on (warm_start), if it holds a new one.
+        """
+        return super().fit(X, y)
+
+    def partial_fit(self, X, y=None, classes=None):
+        """Train for one pass over the rows of X, going on from where earlier calls ended.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows; the first call fixes their width.
+        y : array-like of shape (n,)
+            Their classes.
+        classes : array-like of shape (n_classes,), default=None
+            Every class that will ever come; needed at the first call.
+
+        Returns
+        -------
+        self : ConditionalVAE
+
+        Raises
+        ------
+        ValueError
+            As in `fit`; if the first call does not say the classes.
+        """
+        goes_on = hasattr(self, "_training_state")
+        if classes is not None:
+            classes = np.unique(classes)
+            if goes_on and not np.array_equal(classes, self.classes_):
+                raise ValueError(
+                    f"classes must be those of the first partial_fit, {self.classes_.tolist()}, or be left out; "
+                    f"got {classes.tolist()}."
+                )
+        elif not goes_on:
+            raise ValueError("classes must be passed to the first partial_fit; list every class that will come.")
+        return self._train(X, y, goes_on=goes_on, partial=True, classes=classes, adds_up=True)
+
+    def sample_mean(self, n_samples=1, *, y=None, random_state=None):
+        """Draw codes from the prior and return the means that they decode to.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows, at least 1.
+        y : label or array-like of shape (n_samples,), default=None
+            Classes to draw from; otherwise drawn from `class_prior_`.
+        random_state : int, RandomState, Generator or None, default=None
+            As in `sample`; the codes and classes are those of `sample` with the same seed.
+
+        Returns
+        -------
+        X : ndarray or frame of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        check_count("n_samples", n_samples, low=1)
+        generator = self._stream if random_state is None else check_generator(random_state)
+        indices = self._draw_classes(n_samples, generator, None) if y is None else self._class_indices(y, n_samples)
+        codes = self._draw_sites(n_samples, generator, y=self._one_hot(indices))["z"]
+        X = self._by_class(self._decode, codes, self.classes_[indices])
+        return self._in_container(X.astype(self._dtype, copy=False))
+
+    def transform(self, X, y=None, *, return_std=False):
+        """Return the posterior means of the codes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows.
+        y : label or array-like of shape (n,), default=None
+            Their classes; without them the posterior is the mixture over the classes that `predict_proba` weighs.
+        return_std : bool, default=False
+            Whether to return the posterior standard deviations too.
+
+        Returns
+        -------
+        means : ndarray or frame of shape (n, n_components)
+        std : ndarray of shape (n, n_components)
+            With return_std=True.
+        """
+        check_is_fitted(self)
+        X = self._validate(X)
+        means, std = (part.astype(X.dtype, copy=False) for part in self._posterior_moments(X, y))
+        return (means, std) if return_std else means
+
+    def inverse_transform(self, Z, y=None):
+        """Return the means of the rows that codes stand for.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n, n_components)
+            Codes.
+        y : label or array-like of shape (n,), default=None
+            Classes of the rows; without them the mean over the classes is taken, as `class_prior_` weighs them.
+
+        Returns
+        -------
+        X : ndarray or frame of shape (n, n_features)
+            A frame after `set_output`.
+        """
+        check_is_fitted(self)
+        Z = self._validate_codes(Z)
+        if y is None:
+            X = self._averaged(self._decode, Z, np.broadcast_to(self.class_prior_, (len(Z), len(self.classes_))))
+        else:
+            X = self._by_class(self._decode, Z, y)
+        return self._in_container(X.astype(Z.dtype, copy=False))
+
+    def reconstruct(self, X, y=None):
+        """Return the means of the posterior predictive, rows that share the codes and the classes of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows; what is missing is filled in.
+        y : label or array-like of shape (n,), default=None
+            Their classes; without them the mean over the classes is taken, as `predict_proba` weighs them.
+
+        Returns
+        -------
+        X : ndarray or frame of shape (n, n_features)
+            Decoded means, averaged over draws from the posterior.
+        """
+        check_is_fitted(self)
+        X = self._validate(X)
+        if y is None:
+            means = self._averaged(self._reconstruct, X, np.exp(self._log_posterior(X)))
+        else:
+            means = self._by_class(self._reconstruct, X, y)
+        return self._in_container(means.astype(X.dtype, copy=False))
+
+    def score_samples(self, X, y=None, *, return_std=False):
+        """Return the importance weighted bound on the log-likelihood of each row, in nats.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows to score; what is missing is integrated out.
+        y : label or array-like of shape (n,), default=None
+            Classes of the rows.
+        return_std : bool, default=False
+            Whether to return standard errors too.
+
+        Returns
+        -------
+        log_likelihood : ndarray of shape (n,)
+            log p(x), summed over the classes, or log p(x, y) if y is given.
+        std : ndarray of shape (n,)
+            With return_std=True.
+        """
+        check_is_fitted(self)
+        X = self._validate(X)
+        if y is None:
+            answers = self._joint_bounds(X)[:, -2:]
+        else:
+            answers = self._by_class(lambda rows, label: self._bounds(rows, label).T, X, y)
+        values, errors = answers.astype(X.dtype, copy=False).T
+        return (values, errors) if return_std else values
+
+    def elbo_samples(self, X, y=None):
+        """Return the evidence lower bound of each row and its two parts, in nats.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows.
+        y : label or array-like of shape (n,), default=None
+            Their classes, for the bound on log p(x, y); without them, that on log p(x), where q(y given x) is
+            `predict_proba`.
+
+        Returns
+        -------
+        bounds : Bunch
+            With `elbo` = `reconstruction` - `kl`, ndarrays of shape (n,): means over n_importance_samples draws. The
+            divergence is that of codes and classes.
+        """
+        check_is_fitted(self)
+        X = self._validate(X)
+        log_prior = np.log(np.maximum(self.class_prior_, np.finfo(np.float64).tiny))
+        if y is None:
+            log_posterior = self._log_posterior(X)
+            posterior = np.exp(log_posterior)
+            parts = self._averaged(self._elbo_parts, X, posterior)
+            divergence = np.sum(posterior * np.where(posterior > 0.0, log_posterior - log_prior, 0.0), axis=1)
+            expected = posterior @ log_prior
+        else:
+            parts = self._by_class(self._elbo_parts, X, y)
+            expected = log_prior[self._class_indices(y, len(X))]
+            divergence = -expected
+        reconstruction, kl = parts[:, 0] - expected, parts[:, 1] + divergence  # p(y) stands among the observed
+        answers = {"elbo": reconstruction - kl, "reconstruction": reconstruction, "kl": kl}
+        return Bunch(**{name: part.astype(X.dtype, copy=False) for name, part in answers.items()})
+
+    @property
+    def _n_features_out(self):
+        return self.n_components
+
+    @property
+    def _n_extra(self):
+        return len(self.classes_)
+
+    def _read(self, X, y, *, reset, ensure_min_samples, classes=None, adds_up=False):
+        """Checked rows, and the indices of their classes (n,), -1 where there is none; classes are counted too."""
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None; give the class of each row."
+            )
+        (X,) = super()._read(X, y, reset=reset, ensure_min_samples=ensure_min_samples)
+        if not isinstance(X, np.ndarray):
+            raise ValueError(f"X must be an array, as classes stand beside its rows in y; got {type(X).__name__}.")
+        y = column_or_1d(y, warn=True)
+        check_consistent_length(X, y)
+        has_label = self._has_label(y)
+        labels = y[has_label]
+        if len(labels):
+            assert_all_finite(labels, input_name="y")
+            check_classification_targets(labels)
+        elif reset or not adds_up:
+            raise ValueError(f"y must tell the class of some rows; all {len(y)} are -1, which stands for none.")
+        if not reset:
+            classes = self.classes_
+        elif classes is None:
+            classes = np.unique(labels)
+        if len(classes) < 2:
+            raise ValueError(f"y must hold at least 2 classes; got {len(classes)} class, {classes.tolist()}; use VAE.")
+        indices = np.full(len(X), -1)
+        indices[has_label] = class_indices(labels, classes, len(labels))
+        count = np.bincount(indices[has_label], minlength=len(classes)).astype(np.float64)
+        if adds_up and not reset:
+            count += self.class_count_
+        prior = check_priors(self.priors, count)
+        self.classes_, self.class_count_, self.class_prior_ = classes, count, prior
+        return X, indices
+
+    def _has_label(self, y):
+        """Which rows (n,) have a class."""
+        return np.ones(len(y), dtype=bool)
+
+    def _build(self, rows):
+        self.label_prior_ = LabelPrior(len(self.classes_))
+        super()._build(rows)
+
+    def _begin(self, rows):
+        self.label_prior_.set(self.class_prior_)
+
+    def _make_conv_encoder(self, shape, channels, n_outputs):
+        return LabelledConvEncoder(shape, self._n_extra, channels, n_outputs, self.activation)
+
+    def _some_rows(self, rows, n_rows):
+        pseudo_inputs = super()._some_rows(rows, n_rows)
+        labels = self._one_hot(np.arange(n_rows) % len(self.classes_)).cpu()
+        return torch.cat([pseudo_inputs, labels.to(pseudo_inputs.dtype)], dim=1)
+
+    def _prepare_training(self, X, *labels, generator):
+        return super()._prepare_training(
+            X, *[one_hot(label, self._n_extra, X.dtype) for label in labels], generator=generator
+        )
+
+    def _arguments(self, X, *labels):
+        return super()._arguments(X, *[label.expand(len(X), -1) for label in labels])
+
+    def _one_hot(self, indices):
+        """Classes (n,) as tensors (n, n_classes) beside the networks."""
+        indices = torch.tensor(np.asarray(indices), device=getattr(self, "device_", "cpu"))
+        return one_hot(indices, self._n_extra, torch.float64 if self._dtype == np.float64 else torch.float32)
+
+    def _by_class(self, function, X, y):
+        """What function(rows, label) makes of rows (n, d) and their classes y, an array (n, ...)."""
+        indices = self._class_indices(y, len(X))
+        labels = self._one_hot(np.arange(len(self.classes_)))
+        parts = {k: function(X[indices == k], labels[k]) for k in np.unique(indices)}
+        first = next(iter(parts.values()))
+        answers = np.empty((len(X), *first.shape[1:]), dtype=first.dtype)
+        for k, part in parts.items():
+            answers[indices == k] = part
+        return answers
+
+    def _averaged(self, function, X, weights):
+        """The mean of function(rows, label), of shape (n, ...), over the classes, under weights (n, n_classes)."""
+        labels = self._one_hot(np.arange(len(self.classes_)))
+        return sum(weights[:, [k]] * function(X, label) for k, label in enumerate(labels))
+
+    def _posterior_moments(self, X, y=None):
+        """Means and deviations (n, k) of the codes of checked rows, under their classes or over all of them."""
+        deviation_only = y is not None
+
+        def moments(rows, label):
+            mean, std = super(ConditionalVAE, self)._posterior_moments(rows, label)
+            return np.hstack([mean, std if deviation_only else std**2 + mean**2])
+
+        if y is not None:
+            return np.split(self._by_class(moments, X, y), 2, axis=1)
+        mean, square = np.split(self._averaged(moments, X, np.exp(self._log_posterior(X))), 2, axis=1)
+        return mean, np.sqrt(np.maximum(square - mean**2, 0.0))
+
+    def _joint_bounds(self, X):
+        """Bounds on log p(x, y) for each class, then that on log p(x) and its standard error: (n, n_classes + 2)."""
+        labels = self._one_hot(np.arange(len(self.classes_)))
+
+        def bounds(block):
+            joint, total = [], torch.tensor(-math.inf, device=block.device)
+            for label, probability in zip(labels, self.class_prior_):
+                weights = self._weigh(block, label).log_weights
+                weights = weights if probability > 0.0 else torch.full_like(weights, -math.inf)
+                joint.append(torch.logsumexp(weights, 0) - math.log(len(weights)))
+                total = torch.logaddexp(total, weights)
+            return torch.stack([*joint, *log_mean_exp(total)], dim=1)
+
+        return self._in_blocks(X, bounds)
+
+    def _joint_log_likelihood(self, X):
+        return self._joint_bounds(X)[:, :-2]
+
+    def _sample_classes(self, indices, generator, conditions):
+        return self._draw_sites(len(indices), generator, y=self._one_hot(indices))["x"]
+
+
+class LabelPrior(torch.nn.Module):
+    """p(y) of classes that stand as rows of zeros with a single 1.
+
+    Parameters
+    ----------
+    n_classes : int
+
+    Examples
+    --------
+    >>> LabelPrior(3)().probs
+    tensor([0.3333, 0.3333, 0.3333])
+    """
+
+    probabilities: torch.Tensor
+
+    def __init__(self, n_classes):
+        super().__init__()
+        self.register_buffer("probabilities", torch.full((n_classes,), 1.0 / n_classes), persistent=False)
+
+    def set(self, probabilities):
+        """Take probabilities (n_classes,)."""
+        self.probabilities.copy_(torch.as_tensor(probabilities))
+
+    def forward(self):
+        """The distribution of a class."""
+        return dist.OneHotCategorical(probs=self.probabilities)
+
+
+class LabelledConvEncoder(ConvEncoder):
+    """Convolutional encoder that sees the numbers after the pixels of a row as constant channels.
+
+    Parameters
+    ----------
+    image_shape : tuple of int
+        (height, width, channels).
+    n_extra : int
+        Numbers after the pixels.
+    channels, n_outputs, activation
+        As in `ConvEncoder`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> LabelledConvEncoder((8, 8, 1), 3, (4,), 2)(torch.zeros(5, 67)).shape
+    torch.Size([5, 2])
+    """
+
+    def __init__(self, image_shape, n_extra, channels, n_outputs, activation="relu"):
+        height, width, depth = image_shape
+        super().__init__((height, width, depth + n_extra), channels, n_outputs, activation)
+        self.n_extra = n_extra
+
+    def forward(self, rows):
+        height, width, depth = self.image_shape
+        images = rows[..., : -self.n_extra].unflatten(-1, (height, width, depth - self.n_extra))
+        extra = rows[..., None, None, -self.n_extra :].expand(*images.shape[:-1], self.n_extra)
+        return super().forward(torch.cat([images, extra], dim=-1).flatten(-3))
+
+
+def one_hot(indices, n_classes, dtype):
+    """Tensor (n, n_classes) with a 1 for the class of each row, and only zeros for index -1."""
+    return (indices[:, None] == torch.arange(n_classes, device=indices.device)).to(dtype)
