@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.multiclass import type_of_target
 
 from probgen import (
+    VAE,
     Autoencoder,
     GaussianBayes,
     GaussianMixture,
@@ -39,7 +40,7 @@ REG_COVAR = 1e-4  # on columns of the unit interval or of unit variance; less le
 
 SMALLEST_IMAGE = 8  # sides of an image that convolutions halve twice
 IMPORTANCE_SAMPLES = 32  # for each value of the noise of the Dequantizer, which makes them many
-ESTIMATED_VALUES, ESTIMATED_ROWS = 2**15, 256  # values scored, and least number of rows, where a score is an estimate
+ESTIMATED_VALUES, ESTIMATED_ROWS = 2**15, 256  # values scored, and least number of rows, where a score takes many draws
 SEEN_ROWS = 500_000  # in all epochs, about
 
 
@@ -69,6 +70,26 @@ def _convolutional(n, d, shape):
     )
 
 
+def _vae(n, d, **params):
+    """A VAE for n rows of d features of about unit range."""
+    defaults = {
+        "n_components": int(np.clip(-(-d // 4), 1, 32)),
+        "hidden_layer_sizes": (256,),
+        "likelihood": "gaussian",
+        "max_iter": int(np.clip(SEEN_ROWS // n, 10, 100)),
+        "n_importance_samples": IMPORTANCE_SAMPLES,
+    }
+    return VAE(**defaults | params)
+
+
+def _convolutional_vae(n, d, shape):
+    """A convolutional VAE for n images of d values, or None where rows are no images, or too small."""
+    if shape is None or min(shape[:2]) < SMALLEST_IMAGE:
+        return None
+    settings = {"architecture": "conv", "hidden_layer_sizes": (16, 32), "image_shape": shape}
+    return _vae(n, d, max_iter=int(np.clip(SEEN_ROWS // n, 10, 50)), **settings)
+
+
 # What the report compares: a name, and a generator for n rows of d features, images of a shape or None; a maker returns
 # None for rows that are not for it. A new family adds its row here.
 MODELS: dict[str, Callable] = {
@@ -93,6 +114,8 @@ MODELS: dict[str, Callable] = {
     "Contractive autoencoder": lambda n, d, shape: _autoencoder(n, d, penalty="contractive"),
     "Absolute-error autoencoder": lambda n, d, shape: _autoencoder(n, d, loss="absolute_error"),
     "Convolutional autoencoder": lambda n, d, shape: _convolutional(n, d, shape),
+    "VAE": lambda n, d, shape: _vae(n, d),
+    "Convolutional VAE": lambda n, d, shape: _convolutional_vae(n, d, shape),
 }
 
 
@@ -240,7 +263,7 @@ def evaluate(name, model, data, random_state=0):
             return Result(name, parameters, notes=[f"Failed: {first_line(error)}."])
     notes = list(dict.fromkeys(first_line(warning.message) + "." for warning in caught))
     if _n_scored(model, data) < len(data.X_test):
-        notes.append(f"Scored on {_n_scored(model, data)} of the held-out rows alone, for estimates take long.")
+        notes.append(f"Scored on {_n_scored(model, data)} of the held-out rows alone, for each takes many draws.")
     return Result(name, parameters, model, notes=notes, **measured)
 
 
@@ -266,7 +289,7 @@ def _measure(model, data, random_state):
 
 def _n_scored(model, data):
     """Number of held-out rows to score a fitted model on: all, unless each costs many draws."""
-    if get_likelihood(model.steps[-1][1]).kind != "estimate":
+    if get_likelihood(model.steps[-1][1]).kind == "exact":
         return len(data.X_test)
     return min(len(data.X_test), max(ESTIMATED_ROWS, ESTIMATED_VALUES // data.n_features))
 

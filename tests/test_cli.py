@@ -507,7 +507,7 @@ def test_estimates_are_scored_on_fewer_rows_and_say_so(monkeypatch):
     monkeypatch.setattr(_compare, "ESTIMATED_VALUES", 64 * 12)
     data = _compare.load_data("digits", max_rows=100)
     results = {name: _compare.evaluate(name, model, data) for name, model in _compare.generators(data).items()}
-    assert results["Estimate"].notes == ["Scored on 12 of the held-out rows alone, for estimates take long."]
+    assert results["Estimate"].notes == ["Scored on 12 of the held-out rows alone, for each takes many draws."]
     assert results["Bound"].notes == []
     scores = results["Estimate"].model.score_samples(data.X_test[:12])
     assert results["Estimate"].nats == pytest.approx(scores.mean())
