@@ -10,6 +10,10 @@ from probgen._validation import check_choice, check_generator
 from probgen.conditions import Conditions
 from probgen.programs.completion import complete
 
+CHAINS_WITH_FLOWS, FLOW_NUMBERS = (
+    3,
+    256,
+)  # flows take long to tell the density of a code; numbers that they compute for it
 FEW = 10.0  # effective sample size below which a row is warned of
 
 
@@ -70,20 +74,26 @@ class CompletionMixin:
     def _sample_given(self, conditions, generator):
         return self._complete(conditions, generator, "given", stacklevel=5)
 
-    def _complete(self, conditions, generator, argument, *, stacklevel, average=False):
-        """Rows (n, d), draws or means under conditions; a warning where weights are uneven."""
-        low, high = _representable(conditions, self._dtype, argument)
+    def _propose(self, conditions, generator, argument, labels=(), average=False):
+        """What is Completed of rows, of which the programs are told the labels too."""
         width = max(self.n_features_in_ * self.observation_.n_answers, *self.hidden_layer_sizes, 1)
-        completed = complete(
+        return complete(
             self.model,
             self.guide,
             conditions,
             generator,
             self._fill.to(self.device_),
+            labels,
             width=width,
+            **({"n_chains": CHAINS_WITH_FLOWS, "code_width": FLOW_NUMBERS} if len(self.encoder_.flows) else {}),
             average=average,
             argument=argument,
         )
+
+    def _complete(self, conditions, generator, argument, *, stacklevel, labels=(), average=False):
+        """Rows (n, d), draws or means under conditions; a warning where weights are uneven."""
+        low, high = _representable(conditions, self._dtype, argument)
+        completed = self._propose(conditions, generator, argument, labels, average)
         uneven = completed.sizes < FEW
         if uneven.any():
             warnings.warn(

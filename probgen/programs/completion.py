@@ -26,9 +26,12 @@ from probgen.programs.hamiltonian import hamiltonian_move
 from probgen.programs.isolation import isolated
 
 N_CHAINS, N_STEPS = 15, 10
-N_ENCODED, N_PRIOR = 12, 64  # draws of the guide at each chain and at what is known, and of the prior
-N_PROPOSALS = N_ENCODED * (N_CHAINS + 1) + N_PRIOR
+N_PRIOR, N_PROPOSALS = (
+    64,
+    256,
+)  # codes of the prior, and of all; the others are of the guide, at chains and at the start
 PRIOR_SHARE = N_PRIOR / N_PROPOSALS
+N_AVERAGED = 16  # codes behind a mean where weights are too uneven
 ENOUGH, MAX_ROUNDS = 64.0, 4  # effective sample size of a row that ends its proposals, and how often it may propose
 N_MOVES, FIRST_STEP, STEP_GROWTH, ACCEPTANCE = (
     30,
@@ -59,7 +62,20 @@ class Completed:
     sizes: np.ndarray
 
 
-def complete(model, guide, conditions, generator, fill, labels=(), *, width, average=False, argument="given"):
+def complete(
+    model,
+    guide,
+    conditions,
+    generator,
+    fill,
+    labels=(),
+    *,
+    width,
+    code_width=1,
+    n_chains=N_CHAINS,
+    average=False,
+    argument="given",
+):
     """Draw rows under conditions, or average them.
 
     Parameters
@@ -75,6 +91,10 @@ def complete(model, guide, conditions, generator, fill, labels=(), *, width, ave
         What else the programs are told of each row.
     width : int
         Numbers that the programs compute for a row, at the widest.
+    code_width : int, default=1
+        Numbers that the guide computes for the density of a code, if more than the code has.
+    n_chains : int, default=15
+        Chains for each row; fewer are quicker where the density of a code is dear. One less than a divisor of 192.
     average : bool, default=False
         Whether to return conditional means in place of draws; for known values alone.
     argument : str, default="given"
@@ -98,11 +118,11 @@ def complete(model, guide, conditions, generator, fill, labels=(), *, width, ave
         n_codes = sum(code.numel() for code in _codes(trace).values())
         if evidence.allowed is not None:
             width = max(width, int(np.prod(evidence.allowed.shape[1:])))
-        numbers = max(width * N_PRIOR, n_codes * N_PROPOSALS * (N_CHAINS + 1))
+        numbers = max(width * N_PRIOR, max(n_codes, code_width) * N_PROPOSALS * (n_chains + 1))
         n_rows = min(MAX_ROWS, max(1, WORK_BYTES // (fill.element_size() * numbers)))
         for start in range(0, len(evidence), n_rows):
             block = slice(start, start + n_rows)
-            rows = _Rows(model, guide, evidence.take(block), fill, [label[block] for label in labels], noise)
+            rows = _Rows(model, guide, evidence.take(block), fill, [label[block] for label in labels], noise, n_chains)
             parts.append(_complete_block(rows, width, average))
     completed = Completed(*(np.concatenate(part) for part in zip(*parts)))
     impossible = ~np.isfinite(completed.log_mass)
@@ -149,9 +169,9 @@ def _complete_block(rows, width, average):
 class _Rows:
     """Some rows, and what the programs do with them."""
 
-    def __init__(self, model, guide, evidence, fill, labels, noise):
+    def __init__(self, model, guide, evidence, fill, labels, noise, n_chains):
         self.model, self.guide, self.evidence, self.labels, self.noise = model, guide, evidence, labels, noise
-        self.fill, self.n = fill, len(evidence)
+        self.fill, self.n, self.n_chains = fill, len(evidence), n_chains
         filled = np.clip(fill.double().cpu().numpy(), evidence.low, evidence.high)
         filled = np.where(evidence.known, evidence.values, filled)
         self.start = torch.as_tensor(filled, dtype=fill.dtype, device=fill.device)
@@ -161,11 +181,11 @@ class _Rows:
         """Those of a mask (n,)."""
         mask = torch.as_tensor(kept, device=self.start.device)
         labels = [label[mask] for label in self.labels]
-        return _Rows(self.model, self.guide, self.evidence.take(kept), self.fill, labels, self.noise)
+        return _Rows(self.model, self.guide, self.evidence.take(kept), self.fill, labels, self.noise, self.n_chains)
 
     def run_chains(self):
-        """Completed rows (N_CHAINS * n, d) at the ends of pseudo-Gibbs chains."""
-        X, seen = _copies(self.start, N_CHAINS), _copies(self.known, N_CHAINS)
+        """Completed rows (n_chains * n, d) at the ends of pseudo-Gibbs chains."""
+        X, seen = _copies(self.start, self.n_chains), _copies(self.known, self.n_chains)
         for _ in range(N_STEPS):
             codes = _codes(self._run(self.guide, X, seen))
             X, seen = self.draw(codes), torch.ones_like(seen)
@@ -182,15 +202,16 @@ class _Rows:
         """Codes (N_PROPOSALS, n, ...), and their log-density (N_PROPOSALS, n) under the mixture of the guides."""
         X = torch.cat([self.start, ends])
         seen = torch.cat([self.known, torch.ones_like(ends, dtype=torch.bool)])
-        near = _codes(self._run(self.guide, X, seen, n_draws=N_ENCODED))
+        n_encoded = (N_PROPOSALS - N_PRIOR) // (self.n_chains + 1)
+        near = _codes(self._run(self.guide, X, seen, n_draws=n_encoded))
         far = self._run(self.model, self.start, self.known, n_draws=N_PRIOR).nodes
         codes = {
             name: torch.cat([code.unflatten(1, (-1, self.n)).flatten(0, 1), far[name]["value"]])
             for name, code in near.items()
         }
-        repeated = {name: _copies(code, N_CHAINS + 1, dim=1) for name, code in codes.items()}
+        repeated = {name: _copies(code, self.n_chains + 1, dim=1) for name, code in codes.items()}
         log_near = _log_prob(self._run(self.guide, X, seen, repeated), codes).unflatten(1, (-1, self.n))
-        return codes, torch.logsumexp(log_near, 1) - math.log(N_CHAINS + 1)
+        return codes, torch.logsumexp(log_near, 1) - math.log(self.n_chains + 1)
 
     def features(self, codes):
         """The distribution of features (n_draws, n, d) that codes decode to."""
@@ -206,9 +227,9 @@ class _Rows:
         return (log_known + log_prior - log_q).nan_to_num(nan=-math.inf, posinf=-math.inf), features
 
     def decode_best(self, codes, log_weights, kept):
-        """Completed rows (N_CHAINS * n, d) from resampled codes of more rows, these among them by a mask."""
+        """Completed rows (n_chains * n, d) from resampled codes of more rows, these among them by a mask."""
         mask = torch.as_tensor(kept, device=self.start.device)
-        picks = _pick(log_weights[:, mask], N_CHAINS)
+        picks = _pick(log_weights[:, mask], self.n_chains)
         columns = torch.arange(self.n, device=self.start.device)
         return self.draw({name: code[:, mask][picks, columns].flatten(0, 1)[None] for name, code in codes.items()})
 
@@ -273,7 +294,7 @@ class _Pool:
         if features is not None:
             weights = torch.exp(log_weights - log_total).nan_to_num(nan=0.0)
             numbers["means"] = torch.einsum("sn,snd->nd", weights, features.double())
-        picks = _pick(log_weights, 1 if features is None else N_CHAINS).T
+        picks = _pick(log_weights, 1 if features is None else N_AVERAGED).T
         rows = torch.arange(len(picks), device=picks.device)[:, None]
         return cls(numbers, {name: code[picks, rows] for name, code in codes.items()})
 

@@ -11,7 +11,6 @@ import torch
 from pyro.distributions import (
     Bernoulli,
     Categorical,
-    ContinuousBernoulli,
     ExpandedDistribution,
     Independent,
     Laplace,
@@ -20,7 +19,7 @@ from pyro.distributions import (
 )
 from scipy.special import log_softmax, logsumexp
 
-from probgen._distributions import DiscretizedLogisticMixture
+from probgen._distributions import ContinuousBernoulli, DiscretizedLogisticMixture
 from probgen.gaussians.truncated import log_interval_probability, sample_truncated_standard_normal
 
 FLAT = 1e-6  # log-odds times width below which an exponential density is taken as flat
