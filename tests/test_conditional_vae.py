@@ -12,6 +12,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from probgen import ConditionalVAE, RowBlocks, get_likelihood, load, save
+from probgen.metrics import ais_log_likelihood
 
 RNG = np.random.default_rng(0)
 LABELS = np.array(["ash", "birch", "cedar"])
@@ -205,6 +206,59 @@ class TestCodes:
             assert np.mean((filled[:, 1] - X[:, 1]) ** 2) < 0.5 * X[:, 1].var()
 
 
+class TestConditions:
+    """Draws where some features are known, against Gaussians that are conditioned in closed form."""
+
+    KNOWN, FREE = [0, 3], [1, 2, 4]
+
+    def conditionals_given(self, model, values):
+        """Of each class log p(values, y), and mean and covariance of the other features."""
+        parts, _ = conditionals(model)
+        cut = np.ix_(self.KNOWN, self.KNOWN)
+        slopes = np.linalg.solve(parts[0].cov[cut], parts[0].cov[np.ix_(self.KNOWN, self.FREE)]).T
+        left = parts[0].cov[np.ix_(self.FREE, self.FREE)] - slopes @ parts[0].cov[np.ix_(self.KNOWN, self.FREE)]
+        log_joint = [
+            multivariate_normal(part.mean[self.KNOWN], part.cov[cut]).logpdf(values) + np.log(prior)
+            for part, prior in zip(parts, model.class_prior_)
+        ]
+        means = [part.mean[self.FREE] + slopes @ (values - part.mean[self.KNOWN]) for part in parts]
+        return np.array(log_joint), means, left
+
+    def test_draws_of_a_class(self, linear_model):
+        values = X[5, self.KNOWN]
+        _, means, left = self.conditionals_given(linear_model, values)
+        draws = linear_model.sample(4000, y="birch", given=dict(zip(self.KNOWN, values)), random_state=0)
+        np.testing.assert_array_equal(draws[:, self.KNOWN], np.tile(values, (4000, 1)))
+        errors = np.sqrt(np.diag(left) / 4000)
+        assert (np.abs(draws[:, self.FREE].mean(axis=0) - means[1]) < 5.0 * errors).all()
+        np.testing.assert_allclose(np.cov(draws[:, self.FREE], rowvar=False), left, atol=0.15)
+
+    def test_classes_follow_bayes_rule(self, linear_model):
+        values = X[:, self.KNOWN].mean(axis=0)
+        log_joint, _, _ = self.conditionals_given(linear_model, values)
+        given = dict(zip(self.KNOWN, values))
+        _, y = linear_model.sample(4000, given=given, return_y=True, random_state=0)
+        shares = [np.mean(y == label) for label in LABELS]
+        np.testing.assert_allclose(shares, np.exp(log_joint - logsumexp(log_joint)), atol=0.04)
+
+    @pytest.mark.parametrize("method", ["mean", "draw"])
+    def test_imputation_averages_over_the_classes(self, linear_model, method):
+        row = np.full((1, 5), np.nan)
+        row[0, self.KNOWN] = X[:, self.KNOWN].mean(axis=0)
+        log_joint, means, _ = self.conditionals_given(linear_model, row[0, self.KNOWN])
+        truth = np.exp(log_joint - logsumexp(log_joint)) @ np.array(means)
+        filled = linear_model.impute(np.repeat(row, 1 if method == "mean" else 3000, axis=0), method=method)
+        np.testing.assert_allclose(filled[:, self.FREE].mean(axis=0), truth, atol=0.15)
+
+    def test_annealing_agrees_with_the_closed_form(self, linear_model):
+        log_prior = np.log(linear_model.class_prior_)[INDICES[:10]]
+        truth = joint(linear_model, X[:10])[np.arange(10), INDICES[:10]] - log_prior
+        values, std = ais_log_likelihood(linear_model, X[:10], Y[:10], random_state=0, return_std=True)
+        assert abs(np.mean(values - truth)) < 4.0 * np.sqrt(np.sum(std**2)) / 10.0
+        with pytest.raises(ValueError, match=r"y must hold the classes of the rows, on which the codes .* depend"):
+            ais_log_likelihood(linear_model, X[:10])
+
+
 class TestTraining:
     def test_convolutions_see_the_class(self):
         settings = {"architecture": "conv", "hidden_layer_sizes": (8, 16), "max_iter": 10, "learning_rate_init": 3e-3}
@@ -272,7 +326,6 @@ def test_bad_arguments_of_a_fit(call, message):
         ("score_samples", {"X": X, "y": "oak"}, r"y must hold the classes of the fit, .*; got 'oak'"),
         ("transform", {"X": X, "y": Y[:5]}, r"y must be one class, or one for each of the 400 rows .*got shape \(5,\)"),
         ("inverse_transform", {"Z": np.zeros((2, 3))}, r"Z must have shape \(n, 2\)"),
-        ("sample", {"given": {0: 1.0}}, "given is not known to ConditionalVAE"),
         ("sample_mean", {"n_samples": 0}, "n_samples must be an integer >= 1; got 0"),
     ],
 )

@@ -259,7 +259,7 @@ class TestTraining:
         ({"classifier": "mlp"}, "classifier must be a torch.nn.Module, or None; got 'mlp'"),
         ({"classifier": torch.nn.Linear(6, 2)}, r"classifier must map rows of shape \(n, 6\) to \(n, 3\)"),
     ],
-    ids=str,
+    ids=lambda value: value.split(";")[0] if isinstance(value, str) else "",
 )
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):

@@ -1,27 +1,37 @@
 """Queries of variational autoencoders for rows of which a part is known."""
 
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import torch
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import check_choice, check_generator
 from probgen.conditions import Conditions
 from probgen.programs.completion import complete
+from probgen.training.neural_generator import NeuralGenerator
 
-CHAINS_WITH_FLOWS, FLOW_NUMBERS = (
-    3,
-    256,
-)  # flows take long to tell the density of a code; numbers that they compute for it
+CHAINS_WITH_FLOWS = 3  # flows take long to tell the density of a code
+FLOW_NUMBERS = 256  # that they compute for it
 FEW = 10.0  # effective sample size below which a row is warned of
 
 
-class CompletionMixin:
+class CompletionMixin(NeuralGenerator):
     """Draws under conditions, and imputation, for a model and a guide of rows.
 
-    The host has the programs `model` and `guide`, an `observation_` and `_fill`, the means of the features.
+    The host has the programs `model` and `guide`, an `encoder_`, an `observation_` and `_fill`, the means of the
+    features.
     """
+
+    model: Callable
+    guide: Callable
+    hidden_layer_sizes: Any
+    encoder_: Any
+    observation_: Any
+    _fill: torch.Tensor
 
     @available_if(lambda self: self._takes_conditions)
     def impute(self, X, *, method="mean", random_state=None):

@@ -1,5 +1,6 @@
 """Variational autoencoders of rows and their classes."""
 
+import functools
 import inspect
 import math
 
@@ -94,7 +95,6 @@ class ConditionalVAE(ClassGeneratorMixin, VAE):
     """
 
     _networks = (*VAE._networks, "label_prior_")
-    _takes_conditions = False
     classes_: np.ndarray
     class_count_: np.ndarray
 
@@ -476,7 +476,46 @@ class ConditionalVAE(ClassGeneratorMixin, VAE):
         return self._joint_bounds(X)[:, :-2]
 
     def _sample_classes(self, indices, generator, conditions):
-        return self._draw_sites(len(indices), generator, y=self._one_hot(indices))["x"]
+        labels = self._one_hot(indices)
+        if conditions is None:
+            return self._draw_sites(len(indices), generator, y=labels)["x"]
+        return super()._complete(conditions, generator, "given", stacklevel=5, labels=[labels])
+
+    def _log_joint_of_conditions(self, conditions, argument="given"):
+        """Log-probabilities (n, n_classes) of conditions and classes; the same at every call."""
+        n_rows, log_joint = len(conditions.values), []
+        for label, probability in zip(self._one_hot(np.arange(len(self.classes_))), self.class_prior_):
+            if probability == 0.0:
+                log_joint.append(np.full(n_rows, -np.inf))
+                continue
+            labels = [label.expand(n_rows, -1)]
+            completed = self._propose(conditions, np.random.default_rng(0), argument, labels)
+            log_joint.append(completed.log_mass + np.log(probability))
+        return np.stack(log_joint, axis=1)
+
+    def _complete(self, conditions, generator, argument, *, stacklevel, labels=(), average=False):
+        """Rows (n, d) of classes that are not known, draws or means under conditions."""
+        complete = functools.partial(super()._complete, stacklevel=stacklevel + 1, average=average)
+        log_joint = self._log_joint_of_conditions(conditions, argument)
+        posterior = np.exp(log_joint - np.logaddexp.reduce(log_joint, axis=1, keepdims=True))
+        if not average:
+            steps = np.cumsum(posterior, axis=1)
+            indices = np.sum(steps <= generator.random((len(steps), 1)) * steps[:, -1:], axis=1)
+            indices = np.minimum(indices, len(self.classes_) - 1)
+            return complete(conditions, generator, argument, labels=[self._one_hot(indices)])
+        n_rows, total = len(conditions.values), 0.0
+        for label, share in zip(self._one_hot(np.arange(len(self.classes_))), posterior.T):
+            if share.any():
+                rows = complete(conditions, generator, argument, labels=[label.expand(n_rows, -1)])
+                total = total + share[:, np.newaxis] * rows
+        return total
+
+    def _latent_rows(self, X, y):
+        if y is None:
+            raise ValueError(
+                f"y must hold the classes of the rows, on which the codes of {type(self).__name__} depend; got None."
+            )
+        return self._arguments(X, self._one_hot(self._class_indices(y, len(X))))
 
 
 class LabelPrior(torch.nn.Module):

@@ -24,7 +24,6 @@ from probgen.programs.objective import ELBOS
 from probgen.programs.recording import Replayed
 from probgen.programs.terms import Terms
 from probgen.programs.weights import CommonNoise, log_mean_exp
-from probgen.training.neural_generator import NeuralGenerator
 from probgen.training.statistics import take_statistics
 from probgen.training.trainer import Trainer
 
@@ -37,7 +36,7 @@ FILLING_ROUNDS = 8  # of encoding and decoding rows with gaps, before they are a
 N_POSTERIOR_DRAWS = 32  # behind the mean of a posterior with flows, and behind a reconstruction
 
 
-class VAE(CompletionMixin, DecoderMixin, NeuralGenerator):
+class VAE(CompletionMixin, DecoderMixin):
     """Variational autoencoder.
 
     A row x has a code z of n_components numbers, z from a prior, x from p(x given z), whose parameters a decoder

@@ -14,6 +14,7 @@ References
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyro
@@ -26,19 +27,13 @@ from probgen.programs.hamiltonian import hamiltonian_move
 from probgen.programs.isolation import isolated
 
 N_CHAINS, N_STEPS = 15, 10
-N_PRIOR, N_PROPOSALS = (
-    64,
-    256,
-)  # codes of the prior, and of all; the others are of the guide, at chains and at the start
+N_PROPOSALS = 256  # codes of a round
+N_PRIOR = 64  # of them from the prior; the others are of the guide, at the ends of chains and at the start
 PRIOR_SHARE = N_PRIOR / N_PROPOSALS
 N_AVERAGED = 16  # codes behind a mean where weights are too uneven
 ENOUGH, MAX_ROUNDS = 64.0, 4  # effective sample size of a row that ends its proposals, and how often it may propose
-N_MOVES, FIRST_STEP, STEP_GROWTH, ACCEPTANCE = (
-    30,
-    0.1,
-    0.5,
-    0.8,
-)  # of Hamiltonian Monte Carlo; steps adapt for half of it
+N_MOVES = 30  # of Hamiltonian Monte Carlo; for half of them the steps adapt to the acceptance
+FIRST_STEP, STEP_GROWTH, ACCEPTANCE = 0.1, 0.5, 0.8
 WORK_BYTES = 2**24  # what fits in caches
 MAX_ROWS = 1024  # completed at a time
 
@@ -136,11 +131,13 @@ def complete(
 
 def _complete_block(rows, width, average):
     """Rows, log-masses and effective sample sizes, as arrays."""
-    pool, part, active, ends = None, rows, np.arange(rows.n), rows.run_chains()
+    pool: Any = None  # there after the first round
+    part, active, ends = rows, np.arange(rows.n), rows.run_chains()
     for _ in range(MAX_ROUNDS):
         codes, log_near = part.propose(ends)
         n_draws = max(1, WORK_BYTES // (part.start.element_size() * width * part.n))
-        fresh, log_weights = None, []
+        fresh: Any = None
+        log_weights = []
         for some in torch.arange(N_PROPOSALS).split(n_draws):
             chosen = {name: code[some] for name, code in codes.items()}
             weights, features = part.weigh(chosen, log_near[some])

@@ -284,10 +284,11 @@ def _categorical_table(distribution, features, n_rows):
 
 
 def _logistic_table(distribution, features, n_rows):
-    parts = (distribution.logits, distribution.locations, distribution.log_scales)
-    parts = (part[..., features, None, :] for part in parts)
+    logits, locations, log_scales = (
+        part[..., features, None, :] for part in (distribution.logits, distribution.locations, distribution.log_scales)
+    )
     levels = torch.arange(distribution.n_levels, device=distribution.logits.device).to(distribution.logits.dtype)
-    table = DiscretizedLogisticMixture(*parts, distribution.n_levels).log_prob(levels)
+    table = DiscretizedLogisticMixture(logits, locations, log_scales, distribution.n_levels).log_prob(levels)
     return [log_softmax(_array(table, n_rows, 2), axis=-1)]
 
 
