@@ -10,7 +10,15 @@ from sklearn.base import clone, is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import has_fit_parameter
 
-from probgen import VAE, Autoencoder, BayesClassifier, GaussianBayes, GaussianMixture
+from probgen import (
+    VAE,
+    Autoencoder,
+    BayesClassifier,
+    ConditionalVAE,
+    GaussianBayes,
+    GaussianMixture,
+    SemiSupervisedVAE,
+)
 
 GENERATORS = [
     GaussianMixture(n_components=2, random_state=0),
@@ -19,6 +27,8 @@ GENERATORS = [
     BayesClassifier(GaussianMixture(), random_state=0),
     Autoencoder(1, hidden_layer_sizes=(8,), max_iter=200, learning_rate_init=0.02, device="cpu", random_state=0),
     VAE(1, hidden_layer_sizes=(8,), max_iter=400, learning_rate_init=0.02, device="cpu", random_state=0),
+    ConditionalVAE(1, hidden_layer_sizes=(8,), max_iter=400, learning_rate_init=0.02, device="cpu", random_state=0),
+    SemiSupervisedVAE(1, hidden_layer_sizes=(8,), max_iter=400, learning_rate_init=0.02, device="cpu", random_state=0),
 ]
 CONDITIONAL = [generator for generator in GENERATORS if generator._takes_conditions]
 WEIGHTED = [generator for generator in GENERATORS if has_fit_parameter(generator, "sample_weight")]

@@ -19,7 +19,18 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_info
 
-from probgen import VAE, Autoencoder, BayesClassifier, GaussianBayes, GaussianMixture, get_likelihood, load, save
+from probgen import (
+    VAE,
+    Autoencoder,
+    BayesClassifier,
+    ConditionalVAE,
+    GaussianBayes,
+    GaussianMixture,
+    SemiSupervisedVAE,
+    get_likelihood,
+    load,
+    save,
+)
 
 ESTIMATORS = [  # every public generator, made small and quick
     GaussianMixture(n_components=2, covariance_type="full", random_state=0),
@@ -40,6 +51,8 @@ ESTIMATORS = [  # every public generator, made small and quick
         random_state=0,
     ),
     VAE(1, hidden_layer_sizes=(8,), max_iter=30, learning_rate_init=0.02, device="cpu", random_state=0),
+    ConditionalVAE(1, hidden_layer_sizes=(8,), max_iter=30, learning_rate_init=0.02, device="cpu", random_state=0),
+    SemiSupervisedVAE(1, hidden_layer_sizes=(8,), max_iter=30, learning_rate_init=0.02, device="cpu", random_state=0),
 ]
 GENERATORS = [  # settings that need more rows in each class than scikit-learn's checks have
     *ESTIMATORS,
@@ -72,7 +85,14 @@ def fit(estimator, X=X, y=Y, **parameters):
     return clone(estimator).set_params(**parameters).fit(X, y)
 
 
-@parametrize_with_checks(ESTIMATORS)
+def excused(estimator):
+    """Checks that a generator cannot pass, and why."""
+    if isinstance(estimator, SemiSupervisedVAE):
+        return {"check_classifiers_classes": "its labels are -1 and 1, of which -1 marks rows without a class"}
+    return {}
+
+
+@parametrize_with_checks(ESTIMATORS, expected_failed_checks=excused)
 def test_scikit_learn_contract(estimator, check):
     check(estimator)
 
@@ -113,7 +133,7 @@ class TestQueries:
         assert model.score(X, np.roll(Y, 1)) == model.score(X)
 
     @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-    @pytest.mark.parametrize("n_features", [3, 60])
+    @pytest.mark.parametrize("n_features", [3, 13, 60])
     @pytest.mark.parametrize("method", ["score_samples", "transform"])
     def test_batches_and_order_do_not_matter(self, estimator, method, n_features, dtype):
         rows, y = make_rows(3000, n_features, seed=1)
@@ -177,7 +197,8 @@ class TestRandomness:
     @pytest.mark.parametrize("n_features", [3, 60])
     def test_fits_in_threads_equal_fits_in_a_row(self, estimator, n_features):
         rows, y = make_rows(200, n_features)
-        seeds = range(40 if n_features == 3 else 8)
+        is_quick = n_features == 3 and not hasattr(estimator, "learning_rate_init")
+        seeds = range(40 if is_quick else 8)
         before = threadpool_info()
         alone = [fit(estimator, rows, y, random_state=seed) for seed in seeds]
         with ThreadPoolExecutor(4) as pool:
@@ -276,14 +297,17 @@ def test_integer_weights_equal_repeated_rows(estimator, n_features):
     np.testing.assert_allclose(weighted.score_samples(rows), repeated.score_samples(rows), rtol=1e-7)
 
 
-N_DRAWS = 20_000
 PLANE = X[:, :2]
 WIDE = [np.linspace(x.mean() - 9.0 * x.std(), x.mean() + 9.0 * x.std(), 41) for x in PLANE.T]  # edges of 40 cells
 
 
+def is_exact(estimator):
+    return get_likelihood(estimator).kind == "exact"
+
+
 def cell_masses(model, edges, y=None):
     """Integral of the density over cells by the mid-point rule; an axis of one edge is a known value."""
-    n_inner, axes, steps = 8, [], []
+    n_inner, axes, steps = 8 if is_exact(model) else 3, [], []
     for e in edges:
         steps.append((e[1] - e[0]) / n_inner if len(e) > 1 else 1.0)
         axes.append(e[0] + steps[-1] * (np.arange(n_inner * (len(e) - 1)) + 0.5) if len(e) > 1 else e)
@@ -306,7 +330,17 @@ def assert_follow(draws, edges, probabilities):
 
 def tolerance(estimator, exact):
     """How far an integral may be from one: rounding and the grid for exact densities, sampling noise for estimates."""
-    return exact if get_likelihood(estimator).kind == "exact" else 0.03
+    return exact if is_exact(estimator) else 0.03
+
+
+def n_draws(estimator):
+    """Draws that bring an error to light; fewer where what they are held against is an estimate."""
+    return 20_000 if is_exact(estimator) else 4_000
+
+
+def sharp(estimator):
+    """Settings under which an estimated likelihood errs less than draws do."""
+    return {"n_importance_samples": 256} if hasattr(estimator, "n_importance_samples") else {}
 
 
 class TestDensity:
@@ -323,27 +357,26 @@ class TestDensity:
 
     @each(GENERATORS)
     def test_draws_follow_the_density_over_the_plane(self, estimator):
-        sharp = {"n_importance_samples": 1024} if hasattr(estimator, "n_importance_samples") else {}
-        model = fit(estimator, PLANE, **sharp)
+        model = fit(estimator, PLANE, **sharp(estimator))
         masses = cell_masses(model, WIDE)
         assert masses.sum() == pytest.approx(1.0, abs=tolerance(estimator, 1e-6))
-        assert_follow(model.sample(N_DRAWS, random_state=12), WIDE, masses)
+        assert_follow(model.sample(n_draws(model), random_state=12), WIDE, masses)
 
     @each(CLASSIFIERS)
     def test_draws_follow_the_joint_density(self, estimator):
-        model = fit(estimator, PLANE)
+        model = fit(estimator, PLANE, **sharp(estimator))
         masses = np.stack([cell_masses(model, WIDE, label) for label in model.classes_])
-        assert masses.sum() == pytest.approx(1.0, abs=1e-6)
-        np.testing.assert_allclose(masses.sum(axis=(1, 2)), model.class_prior_, atol=1e-6)
-        draws, y = model.sample(N_DRAWS, return_y=True, random_state=13)
+        assert masses.sum() == pytest.approx(1.0, abs=tolerance(estimator, 1e-6))
+        np.testing.assert_allclose(masses.sum(axis=(1, 2)), model.class_prior_, atol=tolerance(estimator, 1e-6))
+        draws, y = model.sample(n_draws(model), return_y=True, random_state=13)
         labelled = np.column_stack([np.searchsorted(model.classes_, y), draws])
         assert_follow(labelled, [np.arange(4), *WIDE], masses)
 
     @each(CLASSIFIERS)
     def test_draws_of_a_class_follow_its_density(self, estimator):
         model = fit(estimator, PLANE)
-        labels = np.resize(model.classes_, N_DRAWS)
-        draws, y = model.sample(N_DRAWS, y=labels, return_y=True, random_state=14)
+        labels = np.resize(model.classes_, n_draws(model))
+        draws, y = model.sample(n_draws(model), y=labels, return_y=True, random_state=14)
         np.testing.assert_array_equal(y, labels)
         for label, prior in zip(model.classes_, model.class_prior_):
             assert_follow(draws[labels == label], WIDE, cell_masses(model, WIDE, label) / prior)
@@ -353,7 +386,7 @@ class TestDensity:
     def test_draws_given_a_value_follow_the_conditional_density(self, estimator, known):
         model = fit(estimator, PLANE)
         value, free = PLANE[:, known].mean(), 1 - known
-        draws = model.sample(N_DRAWS, given={known: value}, random_state=15)
+        draws = model.sample(n_draws(model), given={known: value}, random_state=15)
         np.testing.assert_array_equal(draws[:, known], value)
         edges = [WIDE[0], np.array([value])] if known else [np.array([value]), WIDE[1]]
         masses = cell_masses(model, edges).ravel()
@@ -363,7 +396,7 @@ class TestDensity:
     def test_draws_given_an_interval_follow_the_truncated_density(self, estimator):
         model = fit(estimator, PLANE)
         low, high = PLANE[:, 0].mean(), PLANE[:, 0].mean() + 1.0
-        draws = model.sample(N_DRAWS, given={0: (low, high)}, random_state=16)
+        draws = model.sample(n_draws(model), given={0: (low, high)}, random_state=16)
         assert ((draws[:, 0] >= low) & (draws[:, 0] <= high)).all()
         edges = [np.linspace(low, high, 9), WIDE[1]]
         masses = cell_masses(model, edges)
@@ -373,7 +406,7 @@ class TestDensity:
     @pytest.mark.parametrize("condition", [0.5, (0.5, 1.5), (None, 0.0)])
     def test_classes_given_a_condition_follow_bayes_rule(self, estimator, condition):
         model = fit(estimator, PLANE)
-        _, y = model.sample(N_DRAWS, given={0: condition}, return_y=True, random_state=17)
+        _, y = model.sample(n_draws(model), given={0: condition}, return_y=True, random_state=17)
         if isinstance(condition, tuple):
             low, high = WIDE[0][0] if condition[0] is None else condition[0], condition[1]
             edges = [np.linspace(low, high, 41), WIDE[1]]
@@ -381,7 +414,7 @@ class TestDensity:
             edges = [np.array([condition]), WIDE[1]]
         masses = np.array([cell_masses(model, edges, label).sum() for label in model.classes_])
         counts = [np.sum(y == label) for label in model.classes_]
-        assert chisquare(counts, N_DRAWS * masses / masses.sum()).pvalue > 1e-3
+        assert chisquare(counts, len(y) * masses / masses.sum()).pvalue > 1e-3
 
     @each(CONDITIONAL)
     def test_each_row_has_its_own_condition(self, estimator):
@@ -397,6 +430,5 @@ class TestDensity:
         values = np.quantile(PLANE[:, 0], [0.02, 0.5, 0.9])
         scores = model.score_samples(np.column_stack([values, np.full(3, np.nan)]))
         truth = [np.log(cell_masses(model, [np.array([value]), WIDE[1]]).sum()) for value in values]
-        is_exact = get_likelihood(model).kind == "exact"
-        np.testing.assert_allclose(scores, truth, atol=1e-6 if is_exact else 0.1)
-        assert model.score_samples([[np.nan, np.nan]]) == pytest.approx(0.0, abs=1e-12 if is_exact else 0.1)
+        np.testing.assert_allclose(scores, truth, atol=1e-6 if is_exact(model) else 0.1)
+        assert model.score_samples([[np.nan, np.nan]]) == pytest.approx(0.0, abs=1e-12 if is_exact(model) else 0.1)

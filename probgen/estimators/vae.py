@@ -100,10 +100,10 @@ class VAE(CompletionMixin, DecoderMixin):
         Nats of each code dimension's mean divergence that cost nothing, at least 0.
     n_importance_samples : int, default=100
         Draws for each row in `score_samples`, at least 2: more tighten the bound.
-    max_iter : int, default=50
+    max_iter : int, default=60
         Epochs.
     batch_size : int or "auto", default="auto"
-        Rows of a batch; "auto" takes 32 to 256, a hundredth of the rows.
+        Rows of a batch; "auto" takes 32 to 128, a hundredth of the rows.
     learning_rate_init : float, default=2e-3
         Learning rate at the start.
     trainer : Trainer, default=None
@@ -158,6 +158,7 @@ class VAE(CompletionMixin, DecoderMixin):
     """
 
     _networks: tuple[str, ...] = ("encoder_", "prior_", "decoder_", "observation_")
+    _largest_batch = 128  # bounds of twice as many rows took more epochs to tighten
     prior_: torch.nn.Module
 
     def __init__(
@@ -185,7 +186,7 @@ class VAE(CompletionMixin, DecoderMixin):
         kl_warmup=0,
         free_bits=0.0,
         n_importance_samples=100,
-        max_iter=50,
+        max_iter=60,
         batch_size="auto",
         learning_rate_init=2e-3,
         trainer=None,

@@ -3,6 +3,7 @@
 from torch import nn
 
 from probgen.networks.activations import activation as make_activation
+from probgen.networks.dense import Linear
 
 KERNEL, STRIDE, PADDING = 3, 2, 1
 SMALLEST = 2  # pixels of a side before the last layer that halves it
@@ -41,7 +42,7 @@ class ConvEncoder(nn.Module):
             layers += [nn.Conv2d(before, after, KERNEL, STRIDE, PADDING), make_activation(activation)]
             before = after
         self.layers = nn.Sequential(*layers)
-        self.head = nn.Linear(channels[-1] * height * width, n_outputs)
+        self.head = Linear(channels[-1] * height * width, n_outputs)
 
     def forward(self, rows):
         images = rows.unflatten(-1, self.image_shape).reshape(-1, *self.image_shape).movedim(-1, -3)
@@ -77,7 +78,7 @@ class ConvDecoder(nn.Module):
         self.image_shape = _with_channels(image_shape)
         sizes = _sizes(self.image_shape, channels)[::-1]
         self.start = (channels[0], *sizes[0])
-        self.head = nn.Linear(n_inputs, channels[0] * sizes[0][0] * sizes[0][1])
+        self.head = Linear(n_inputs, channels[0] * sizes[0][0] * sizes[0][1])
         layers = [make_activation(activation)]
         for k, (before, after) in enumerate(zip(channels, [*channels[1:], self.image_shape[2]])):
             # A side of 2 n and one of 2 n - 1 pixels both halve to n: what is left over tells them apart.

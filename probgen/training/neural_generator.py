@@ -21,7 +21,7 @@ from probgen.training.rows import float_dtype, open_rows
 from probgen.training.trainer import Trainer
 
 QUERY_ROWS = 256  # rows of a block of queries: products of one shape give a row the same digits in any company
-SMALLEST_BATCH, LARGEST_BATCH, BATCHES_AN_EPOCH = 32, 256, 100
+SMALLEST_BATCH, BATCHES_AN_EPOCH = 32, 100
 
 
 class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
@@ -41,6 +41,7 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
 
     _dtypes = (np.float32, np.float64)  # integers are read in single precision
     _networks: tuple[str, ...] = ()
+    _largest_batch = 256  # rows of batch_size="auto", however many there are
     trainer: Trainer | None
     n_features_in_: int
 
@@ -231,7 +232,7 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
         """batch_size for these rows, in each process."""
         if self.batch_size == "auto":
             wanted = rows.n_rows // (BATCHES_AN_EPOCH * ranks.world_size)
-            return min(max(wanted, SMALLEST_BATCH), LARGEST_BATCH, rows.n_rows)
+            return min(max(wanted, SMALLEST_BATCH), self._largest_batch, rows.n_rows)
         if self.batch_size > rows.n_rows and not quiet:
             warnings.warn(
                 f"batch_size is {self.batch_size}, but there are only {rows.n_rows} rows; they make one batch.",
