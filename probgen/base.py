@@ -263,7 +263,8 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
             return None
         if not self._takes_conditions:
             raise ValueError(
-                f"given is not known to {type(self).__name__}; GaussianMixture and GaussianBayes draw under conditions."
+                f"given is not known to {type(self).__name__}; "
+                "GaussianMixture, GaussianBayes and VAE draw under conditions."
             )
         names = getattr(self, "feature_names_in_", None)
         conditions = parse_given(given, n_samples=n_samples, n_features=self.n_features_in_, feature_names=names)

@@ -15,13 +15,12 @@ from probgen._validation import check_choice, check_count, check_generator, chec
 from probgen.base import DecoderMixin, Likelihood
 from probgen.estimators._completion import CompletionMixin
 from probgen.importance import normal_noise
-from probgen.latents import LatentModel
 from probgen.likelihoods import LIKELIHOODS, make_observation
 from probgen.networks import MLP, ConvDecoder, ConvEncoder, activation, check_network
 from probgen.networks.latents import FLOWS, GaussianPosterior, MixturePrior, NormalPrior, VampPrior, beside
 from probgen.programs import ProgramObjective, isolated, log_weights
+from probgen.programs.latents import latent_model
 from probgen.programs.objective import ELBOS
-from probgen.programs.recording import Replayed
 from probgen.programs.terms import Terms
 from probgen.programs.weights import CommonNoise, log_mean_exp
 from probgen.training.statistics import take_statistics
@@ -597,26 +596,7 @@ class VAE(CompletionMixin, DecoderMixin):
         """The joint density of checked rows and their codes."""
         with torch.no_grad():
             rows = self._latent_rows(torch.as_tensor(X.astype(self._dtype, copy=False), device=self.device_), y)
-
-        def run(n_chains, rows, **given):
-            with pyro.plate("chains", n_chains, dim=-2):
-                trace = poutine.trace(poutine.condition(self.model, given)).get_trace(*rows)
-            trace.compute_log_prob()
-            return trace.nodes
-
-        def sample_prior(n_chains, generator, *rows):
-            with torch.no_grad(), isolated(self.device_, int(generator.integers(2**62))):
-                return run(n_chains, rows)["z"]["value"]
-
-        def log_prior(codes, *rows):
-            return run(len(codes), rows, z=codes)["z"]["log_prob"]
-
-        def log_likelihood(codes, *rows):
-            return run(len(codes), rows, z=codes)["x"]["log_prob"]
-
-        noise = torch.Generator(self.device_)
-        prior, likelihood = (Replayed(term, lambda: noise, self.device_) for term in (log_prior, log_likelihood))
-        return LatentModel(rows, self.n_components, rows[0].dtype, sample_prior, prior, likelihood)
+        return latent_model(self.model, rows, self.n_components, self.device_)
 
     def _latent_rows(self, X, y):
         """What the model is told of rows, as tensors of which the first dimension runs over them."""

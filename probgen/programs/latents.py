@@ -1,0 +1,48 @@
+"""The joint density of rows and codes that a Pyro program stands for."""
+
+import pyro
+import torch
+from pyro import poutine
+
+from probgen.latents import LatentModel
+from probgen.programs.isolation import isolated
+from probgen.programs.recording import Replayed
+
+
+def latent_model(model, rows, n_components, device):
+    """Return the joint density of a model, run once for each number of chains and replayed from then on.
+
+    Parameters
+    ----------
+    model : callable
+        Pyro program of rows, with the latent site "z" and the observed site "x".
+    rows : tuple of Tensor, each of shape (n, ...)
+        What the model is told.
+    n_components : int
+        Size of a code.
+    device : str
+
+    Returns
+    -------
+    density : LatentModel
+    """
+
+    def run(n_chains, rows, **given):
+        with pyro.plate("chains", n_chains, dim=-2):
+            trace = poutine.trace(poutine.condition(model, given)).get_trace(*rows)
+        trace.compute_log_prob()
+        return trace.nodes
+
+    def sample_prior(n_chains, generator, *rows):
+        with torch.no_grad(), isolated(device, int(generator.integers(2**62))):
+            return run(n_chains, rows)["z"]["value"]
+
+    def log_prior(codes, *rows):
+        return run(len(codes), rows, z=codes)["z"]["log_prob"]
+
+    def log_likelihood(codes, *rows):
+        return run(len(codes), rows, z=codes)["x"]["log_prob"]
+
+    noise = torch.Generator(device)
+    prior, likelihood = (Replayed(term, lambda: noise, device) for term in (log_prior, log_likelihood))
+    return LatentModel(rows, n_components, rows[0].dtype, sample_prior, prior, likelihood)
