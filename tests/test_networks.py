@@ -42,9 +42,19 @@ class TestDense:
         truth = np.tanh(np.tanh(X @ W1.T + b1) @ W2.T + b2) @ W3.T + b3
         np.testing.assert_allclose(network(torch.from_numpy(X)).detach(), truth, atol=1e-6)
 
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    @pytest.mark.parametrize("n_inputs", [5, 13, 63])
+    def test_rows_get_the_same_digits_wherever_they_stand(self, n_inputs, dtype):
+        network = MLP(n_inputs, (7,), 3).to(dtype)
+        rows = torch.randn(1, n_inputs, dtype=dtype, generator=torch.Generator().manual_seed(0)).expand(4, 64, -1)
+        with torch.inference_mode():
+            answers = network(rows)
+        assert (answers == answers[0, 0]).all()
+        torch.testing.assert_close(answers, network(rows).detach())
+
     def test_without_hidden_layers_it_is_linear(self):
         network = MLP(5, (), 2)
-        assert [type(layer) for layer in network] == [nn.Linear]
+        assert [isinstance(layer, nn.Linear) for layer in network] == [True]
 
     def test_a_tied_one_uses_the_transposed_weights(self):
         encoder = MLP(5, (4,), 2, "tanh")
@@ -278,7 +288,8 @@ def test_activations_are_those_of_torch(name):
 
 def test_activations_of_ones_own():
     given = nn.PReLU()
-    assert [type(layer) for layer in MLP(3, (2, 2), 1, given)] == [nn.Linear, nn.PReLU] * 2 + [nn.Linear]
+    layers = MLP(3, (2, 2), 1, given)
+    assert [isinstance(layer, nn.PReLU) for layer in layers] == [False, True, False, True, False]
     with pytest.raises(
         ValueError, match=r"activation must be a module where its class needs arguments; got .*Threshold"
     ):
