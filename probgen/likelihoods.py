@@ -273,9 +273,44 @@ class DiscretizedLogistic(_Levels):
         return DiscretizedLogisticMixture(logits, locations, log_scales, self.n_levels)
 
 
+class GaussianMixture(ObservationModel):
+    """Real values: a mixture of Gaussians.
+
+    Answers are the weights of the Gaussians, as logits, then their locations and what softplus makes their standard
+    deviations of, in standard deviations of the feature about its mean. Locations are counted from quantiles of a
+    Gaussian, so that a mixture begins spread out.
+    """
+
+    name, measure = "gaussian_mixture", "lebesgue"
+    center: torch.Tensor
+    deviation: torch.Tensor
+    offsets: torch.Tensor
+
+    def __init__(self, statistics, n_gaussians):
+        super().__init__()
+        self.n_answers = 3 * n_gaussians
+        self.register_buffer("center", torch.as_tensor(statistics.mean)[:, None])
+        self.register_buffer("deviation", torch.as_tensor(statistics.deviation)[:, None])
+        levels = (torch.arange(n_gaussians, dtype=torch.float64) + 0.5) / n_gaussians
+        self.register_buffer("offsets", torch.special.ndtri(levels))
+
+    def distribution(self, answers):
+        """See ObservationModel."""
+        from pyro.distributions import Categorical, MixtureSameFamily, Normal
+
+        logits, locations, scales = self._by_feature(answers).chunk(3, -1)
+        locations = self.center + self.deviation * (locations + self.offsets)
+        scales = self.deviation * (functional.softplus(scales) + NOISE_FLOOR)
+        return MixtureSameFamily(
+            Categorical(logits=logits, validate_args=False),
+            Normal(locations, scales, validate_args=False),
+            validate_args=False,
+        )
+
+
 FAMILIES: dict[str, Any] = {
     family.name: family
-    for family in (Bernoulli, ContinuousBernoulli, Gaussian, Laplace, Categorical, DiscretizedLogistic)
+    for family in (Bernoulli, ContinuousBernoulli, Gaussian, Laplace, GaussianMixture, Categorical, DiscretizedLogistic)
 }
 LIKELIHOODS = tuple(FAMILIES)
 
@@ -292,7 +327,7 @@ def make_observation(name, statistics, *, noise_scale="learned", n_logistics=1, 
     noise_scale : {"learned", "per_feature"} or float, default="learned"
         Of "gaussian" and "laplace": one learned scale for all features [1]_, one for each, or a number in units of X.
     n_logistics : int, default=1
-        Logistics mixed in "discretized_logistic" [2]_, at least 1.
+        Logistics mixed in "discretized_logistic" [2]_, or Gaussians in "gaussian_mixture"; at least 1.
     n_levels : int, default=256
         Values 0 to n_levels - 1 of "categorical" and "discretized_logistic", at least 2.
 
@@ -331,6 +366,8 @@ def make_observation(name, statistics, *, noise_scale="learned", n_logistics=1, 
         return family(statistics, noise_scale)
     if family is Categorical:
         return family(n_levels)
+    if family is GaussianMixture:
+        return family(statistics, n_logistics)
     return family(n_levels, n_logistics) if family is DiscretizedLogistic else family()
 
 

@@ -1,5 +1,6 @@
 """Bad input gets one sentence that names the argument, what was expected, what came and what to do."""
 
+import functools
 import re
 import warnings
 
@@ -43,6 +44,12 @@ def each(generators):
     return pytest.mark.parametrize("generator", generators, ids=str)
 
 
+@functools.cache
+def fitted(generator):
+    """One fit for all queries; none of them changes what the others see."""
+    return clone(generator).fit(X, Y)
+
+
 def says(message, error=ValueError):
     return pytest.raises(error, match=re.escape(message))
 
@@ -71,7 +78,7 @@ class TestRows:
     def test_in_fit_and_in_queries(self, generator, rows, message):
         with says(message):
             clone(generator).fit(rows, Y[: len(rows)])
-        model = clone(generator).fit(X, Y)
+        model = fitted(generator)
         for query in [model.score_samples, model.transform, model.score]:
             with says(message):
                 query(rows)
@@ -82,7 +89,7 @@ class TestRows:
 
     @pytest.mark.parametrize("query", ["score_samples", "score", "transform"])
     def test_wrong_number_of_features(self, generator, query):
-        model = clone(generator).fit(X, Y)
+        model = fitted(generator)
         with says(f"X has 2 features, but {type(generator).__name__} is expecting 3 features"):
             getattr(model, query)(X[:, :2])
 
@@ -110,13 +117,13 @@ class TestRows:
 class TestDraws:
     @pytest.mark.parametrize("n_samples", [0, -1, 1.5, "3", None, True])
     def test_number(self, generator, n_samples):
-        model = clone(generator).fit(X, Y)
+        model = fitted(generator)
         with says(f"n_samples must be an integer >= 1; got {n_samples!r}"):
             model.sample(n_samples)
 
     @pytest.mark.parametrize("random_state", [-1, "0", 0.5, np.random])
     def test_seed(self, generator, random_state):
-        model = clone(generator).fit(X, Y)
+        model = fitted(generator)
         with says("random_state must be None, an integer >= 0, a RandomState or a Generator; got"):
             model.sample(random_state=random_state)
         with says("random_state must be None, an integer >= 0, a RandomState or a Generator; got"):
@@ -139,7 +146,7 @@ class TestConditions:
         ],
     )
     def test_in_draws(self, generator, given, message):
-        model = clone(generator).fit(X, Y)
+        model = fitted(generator)
         with says(message):
             model.sample(5, given=given)
 
@@ -165,7 +172,7 @@ class TestWeights:
 class TestClasses:
     @pytest.mark.parametrize("unknown", ["cedar", 0, None, 1.5])
     def test_unknown(self, generator, unknown):
-        model = clone(generator).fit(X, Y)
+        model = fitted(generator)
         labels = np.array(["ash", unknown] * 20, dtype=object)
         message = f"y must hold the classes of the fit, ['ash', 'birch']; got {unknown!r}"
         with says(message):
@@ -174,7 +181,7 @@ class TestClasses:
             model.score_samples(X, labels)
 
     def test_a_wrong_number(self, generator):
-        model = clone(generator).fit(X, Y)
+        model = fitted(generator)
         with says("y must be one class, or one for each of the 3 rows (in sample: n_samples=3); got shape (2,)"):
             model.sample(3, y=["ash", "birch"])
 

@@ -18,6 +18,8 @@ class RowStatistics:
         Of the numbers that are there; 0 for a feature without any.
     scale : float
         Root of the mean variance of the features; 1.0 where they are all constant.
+    deviation : ndarray of shape (n_features,)
+        Standard deviation of each feature; `scale` for a constant one.
     low, high : float
         Smallest and largest value.
     is_binary, is_integer, has_missing : bool
@@ -26,6 +28,7 @@ class RowStatistics:
 
     mean: np.ndarray
     scale: float
+    deviation: np.ndarray
     low: float
     high: float
     is_binary: bool
@@ -62,7 +65,8 @@ def take_statistics(rows):
         is_integer = is_integer and bool((values == values.round()).all())
         has_missing = has_missing or not bool(seen.all())
     shift = total / np.maximum(count, 1.0)
-    variance = np.maximum(squares / np.maximum(count, 1.0) - shift**2, 0.0).mean()
-    return RowStatistics(
-        origin.cpu().numpy() + shift, float(np.sqrt(variance)) or 1.0, low, high, is_binary, is_integer, has_missing
-    )
+    variance = np.maximum(squares / np.maximum(count, 1.0) - shift**2, 0.0)
+    scale = float(np.sqrt(variance.mean())) or 1.0
+    deviation = np.where(variance > 0.0, np.sqrt(variance), scale)
+    mean = origin.cpu().numpy() + shift
+    return RowStatistics(mean, scale, deviation, low, high, is_binary, is_integer, has_missing)
