@@ -1,0 +1,262 @@
+"""Drawing pixel by pixel, at a cost of each that does not depend on the size of the image.
+
+A network is copied with every layer that looks at other pixels replaced by one that sees a single pixel, or a single
+row, and remembers what it saw before; all else of the network is used as it is. Attention looks at all pixels before.
+"""
+
+import functools
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from probgen.networks.causal import CausalAttention, CausalConv2d, ClassBias, PositionMap, color_groups
+
+
+class Drawing:
+    """Rows that a PixelNetwork is asked about one number at a time, in order.
+
+    Parameters
+    ----------
+    network : PixelNetwork
+    n_rows : int
+    labels : Tensor of shape (n_rows, n_classes), default=None
+        Where the network knows classes.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from probgen.networks.pixel import PixelNetwork
+    >>> network = PixelNetwork((2, 2, 1), 1, n_filters=4, n_layers=1)
+    >>> with torch.inference_mode():
+    ...     drawing = Drawing(network, 3)
+    ...     for _ in range(4):
+    ...         answers = drawing.answers()
+    ...         drawing.put((answers[:, 0] > 0.0).float())
+    >>> answers.shape
+    torch.Size([3, 1])
+    """
+
+    def __init__(self, network, n_rows, labels=None):
+        like = next(network.parameters())
+        self.n_rows, self.labels = n_rows, labels
+        self.height, self.width, self.n_colors = network.image_shape
+        self.pixel = self.color = 0
+        self.colors = like.new_zeros(n_rows, self.n_colors)  # of this pixel, or of the last before any is put
+        self.above = like.new_zeros(n_rows, self.n_colors, 1, self.width)
+        self.network = stepwise(network, self)
+        self.layers = [layer for layer in self.network.modules() if isinstance(layer, PixelStep)]
+        self.contexts: list = [[[None] * self.width] * self.n_colors] * (len(network.blocks) + 1)
+
+    @property
+    def row(self):
+        """Of the present pixel."""
+        return self.pixel // self.width
+
+    @property
+    def column(self):
+        """Of the present pixel."""
+        return self.pixel % self.width
+
+    def answers(self):
+        """What the network says (n_rows, n_answers) of the present colour, given what was put."""
+        if self.column == self.color == 0:
+            self._begin_row()
+        contexts = [context[self.color][self.column] for context in self.contexts]
+        return self.network.answers(self.network.hidden(self.colors, contexts, None))
+
+    def put(self, values):
+        """Say what the present colour is (n_rows,), and go on to the next."""
+        scaled = self.network.scaled(values)
+        self.colors[:, self.color] = scaled
+        self.above[:, self.color, 0, self.column] = scaled
+        for layer in self.layers:
+            if layer.first:
+                layer.write(scaled[:, None])
+        self.color += 1
+        if self.color == self.n_colors:
+            self.pixel, self.color = self.pixel + 1, 0
+
+    def _begin_row(self):
+        """Compute, for all pixels of a row, what the rows above say of them."""
+        for layer in self.layers:
+            layer.begin_row()
+        if self.network.vertical is not None:
+            groups = color_groups(2 * self.network.n_channels, self.n_colors, 2).to(self.colors.device)
+            rows = [row[:, :, 0].permute(2, 0, 1).contiguous() for row in self.network.vertical(self.above)]
+            self.contexts = [by_color(row, groups, self.n_colors) for row in rows]
+
+
+@functools.singledispatch
+def stepwise(layer, drawing):
+    """The layer for one pixel at a time, (n, channels) of one colour; a layer not known here keeps its own code."""
+    twin = object.__new__(type(layer))
+    twin.__dict__.update(layer.__dict__)
+    twin._modules = {
+        name: None if child is None else stepwise(child, drawing) for name, child in layer._modules.items()
+    }
+    return twin
+
+
+@stepwise.register
+def _(layer: CausalConv2d, drawing):
+    if layer.stack == "vertical":
+        return RowStep(layer, drawing)
+    return PixelStep(layer, drawing)
+
+
+@stepwise.register
+def _(layer: PositionMap, drawing):
+    return PositionStep(layer, drawing)
+
+
+@stepwise.register
+def _(layer: ClassBias, drawing):
+    return ClassStep(layer, drawing)
+
+
+@stepwise.register
+def _(layer: CausalAttention, drawing):
+    return AttentionStep(layer, drawing)
+
+
+class PixelStep(nn.Module):
+    """A CausalConv2d at one pixel: what it makes of the rows above is computed once a row, for all of its pixels."""
+
+    def __init__(self, layer, drawing):
+        super().__init__()
+        self.drawing, self.first, self.half = drawing, layer.first, layer.half
+        n_colors, (n_out, n_in) = layer.n_colors, layer.weight.shape[:2]
+        self.groups = color_groups(n_out, n_colors, layer.n_parts).to(layer.weight.device)
+        weight = layer.weight.detach()
+        seen = weight[:, :, -1, : self.half + 1].transpose(1, 2).flatten(1)
+        self.weights = [seen[self.groups == color].T.contiguous() for color in range(n_colors)]
+        bias = weight.new_zeros(n_out) if layer.bias is None else layer.bias.detach()
+        self.biases = [bias[self.groups == color] for color in range(n_colors)]
+        self.above = RowsAbove(weight[:, :, :-1], bias, drawing) if weight.shape[2] > 1 else None
+        self.is_direct = self.half == 0 and n_colors == 1
+        if not self.is_direct:
+            wide = drawing.width + self.half
+            self.row = weight.new_zeros(drawing.n_rows, wide, n_in)
+            self.slots = self.row.view(drawing.n_rows, wide * n_colors, n_in // n_colors).unbind(1)
+            flat, size = self.row.flatten(1), (self.half + 1) * n_in
+            self.windows = [flat[:, j * n_in : j * n_in + size] for j in range(drawing.width)]
+
+    def begin_row(self):
+        """Take what was remembered of a row, if there was one, as the row above."""
+        if self.above is not None:
+            self.starts = by_color(self.above(self.row[:, self.half :]), self.groups, self.drawing.n_colors)
+
+    def write(self, values):
+        """Remember values (n, channels) of the present colour."""
+        drawing = self.drawing
+        self.slots[(drawing.column + self.half) * drawing.n_colors + drawing.color].copy_(values)
+
+    def forward(self, values):
+        drawing = self.drawing
+        color, column = drawing.color, drawing.column
+        if not self.is_direct:
+            if not self.first:
+                self.write(values)
+            values = self.windows[column]
+        start = self.biases[color] if self.above is None else self.starts[color][column]
+        return torch.addmm(start, values, self.weights[color])
+
+
+class RowsAbove(nn.Module):
+    """What a convolution makes of the last rows (n, width, channels), given one at a time: (width, n, outputs)."""
+
+    def __init__(self, weight, bias, drawing):
+        super().__init__()
+        n_out, n_in, height, kernel_size = weight.shape
+        self.half, self.bias = kernel_size // 2, bias
+        self.weight = weight.permute(2, 3, 1, 0).reshape(-1, n_out).contiguous()
+        wide = drawing.width + 2 * self.half
+        self.rows = weight.new_zeros(drawing.n_rows, height, wide, n_in)
+        size, strides = (drawing.width, drawing.n_rows, height, kernel_size * n_in), self.rows.stride()
+        self.windows = self.rows.as_strided(size, (strides[2], strides[0], strides[1], 1))
+
+    def forward(self, row):
+        self.rows.copy_(self.rows.roll(-1, dims=1))
+        self.rows[:, -1, self.half : -self.half] = row
+        size = self.windows.shape
+        return torch.addmm(self.bias, self.windows.reshape(size[0] * size[1], -1), self.weight).view(*size[:2], -1)
+
+
+class RowStep(nn.Module):
+    """A CausalConv2d of a vertical stack, for rows (n, channels, 1, width) that are given one at a time."""
+
+    def __init__(self, layer, drawing):
+        super().__init__()
+        self.weight, self.bias, self.half = layer.weight.detach(), layer.bias.detach(), layer.half
+        n_in, height = layer.weight.shape[1:3]
+        self.before = self.weight.new_zeros(drawing.n_rows, n_in, height - 1, drawing.width)
+
+    def forward(self, row):
+        rows = torch.cat([self.before, row], dim=2)
+        self.before = rows[:, :, 1:]
+        return functional.conv2d(rows, self.weight, self.bias, padding=(0, self.half))
+
+
+def by_color(row, groups, n_colors):
+    """Numbers (width, n, channels) as a list of those of a group, one for each colour."""
+    return [row if n_colors == 1 else row[:, :, groups == color] for color in range(n_colors)]
+
+
+class PositionStep(nn.Module):
+    """A PositionMap at one pixel."""
+
+    def __init__(self, layer, drawing):
+        super().__init__()
+        self.drawing = drawing
+        table = layer.map.detach().flatten(1).T.contiguous()
+        self.table = table.view(-1, table.shape[1] // drawing.n_colors).unbind(0)
+
+    def forward(self, values):
+        drawing = self.drawing
+        return values + self.table[drawing.pixel * drawing.n_colors + drawing.color]
+
+
+class ClassStep(nn.Module):
+    """A ClassBias of one pixel."""
+
+    def __init__(self, layer, drawing):
+        super().__init__()
+        self.drawing = drawing
+        biases = drawing.labels @ layer.weight.detach()
+        groups = color_groups(biases.shape[1], drawing.n_colors, layer.n_parts).to(biases.device)
+        self.biases = [biases[:, groups == color].contiguous() for color in range(drawing.n_colors)]
+
+    def forward(self, values, labels):
+        return values + self.biases[self.drawing.color]
+
+
+class AttentionStep(nn.Module):
+    """A CausalAttention of one pixel, on keys and values that are remembered."""
+
+    def __init__(self, layer, drawing):
+        super().__init__()
+        self.drawing, self.layer = drawing, layer
+        self.queries, self.out = stepwise(layer.queries, drawing), stepwise(layer.out, drawing)
+        n_rows, n_channels = drawing.n_rows, layer.queries.weight.shape[1]
+        self.here = layer.start.new_zeros(n_rows, n_channels)
+        self.slots = self.here.view(n_rows, drawing.n_colors, -1).unbind(1)
+        size = (2, n_rows, layer.n_heads, drawing.height * drawing.width, layer.size)
+        self.pairs = layer.start.new_zeros(size)
+
+    def forward(self, values, images):
+        drawing, layer = self.drawing, self.layer
+        if drawing.color == 0:
+            if drawing.pixel == 0:
+                pairs = layer.start.expand(drawing.n_rows, -1)
+            else:
+                past = torch.cat([self.here, drawing.colors], dim=1)
+                pairs = functional.linear(past, layer.keys.weight[:, :, 0, 0], layer.keys.bias)
+            self.pairs[:, :, :, drawing.pixel] = pairs.view(-1, 2, layer.n_heads, layer.size).transpose(0, 1)
+        self.slots[drawing.color].copy_(values)
+        queries = self.queries(values).view(drawing.n_rows, -1, 1, layer.size)
+        n_heads = queries.shape[1]
+        own = slice(drawing.color * n_heads, (drawing.color + 1) * n_heads)
+        keys, pasts = self.pairs[:, :, own, : drawing.pixel + 1]
+        seen = functional.scaled_dot_product_attention(queries, keys, pasts)
+        return values + self.out(seen.flatten(1))

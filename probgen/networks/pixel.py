@@ -1,0 +1,232 @@
+"""Networks that tell of every pixel how it scatters given those before it."""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from probgen.networks.causal import CausalAttention, CausalConv2d, ClassBias, PositionMap
+
+FIRST_KERNEL, KERNEL = 7, 3
+ATTENTION_EVERY = 4  # blocks between two layers of attention
+
+
+class ResidualBlock(nn.Module):
+    """Block of the PixelCNN [1]_: to half the channels, a masked convolution, back to all, and added.
+
+    Parameters
+    ----------
+    n_filters : int
+        Channels of the convolution; twice as many come in and go out.
+    n_colors, n_classes : int
+
+    References
+    ----------
+    .. [1] A. van den Oord, N. Kalchbrenner, K. Kavukcuoglu, Pixel recurrent neural networks, 2016.
+
+    Examples
+    --------
+    >>> ResidualBlock(4)(torch.zeros(2, 8, 5, 5)).shape
+    torch.Size([2, 8, 5, 5])
+    """
+
+    def __init__(self, n_filters, n_colors=1, n_classes=0):
+        super().__init__()
+        self.narrow = CausalConv2d(2 * n_filters, n_filters, n_colors=n_colors)
+        self.conv = CausalConv2d(n_filters, n_filters, KERNEL, n_colors=n_colors)
+        self.label = ClassBias(n_classes, n_filters) if n_classes else None
+        self.widen = CausalConv2d(n_filters, 2 * n_filters, n_colors=n_colors)
+
+    def forward(self, images, context=None, labels=None):
+        hidden = self.conv(functional.relu(self.narrow(functional.relu(images)), inplace=True))
+        if self.label is not None:
+            hidden = self.label(hidden, labels)
+        return images + self.widen(functional.relu(hidden, inplace=True))
+
+
+class GatedBlock(nn.Module):
+    """Layer of the horizontal stack of the gated PixelCNN [1]_, which sees what the vertical one says of the pixel.
+
+    Parameters
+    ----------
+    n_filters : int
+        Channels; they come in, and go out.
+    n_colors, n_classes : int
+    kernel_size : int, default=3
+    n_in : int, default=None
+        Channels of the image where it is the first layer, which has nothing to add to.
+
+    References
+    ----------
+    .. [1] A. van den Oord et al., Conditional image generation with PixelCNN decoders, 2016.
+
+    Examples
+    --------
+    >>> GatedBlock(4)(torch.zeros(2, 4, 5, 5), torch.zeros(2, 8, 5, 5)).shape
+    torch.Size([2, 4, 5, 5])
+    """
+
+    def __init__(self, n_filters, n_colors=1, n_classes=0, kernel_size=KERNEL, n_in=None):
+        super().__init__()
+        self.first = n_in is not None
+        settings = {"stack": "horizontal", "first": self.first, "n_colors": n_colors, "n_parts": 2}
+        self.conv = CausalConv2d(n_in or n_filters, 2 * n_filters, kernel_size, **settings)
+        self.label = ClassBias(n_classes, 2 * n_filters, n_parts=2) if n_classes else None
+        self.out = CausalConv2d(n_filters, n_filters, n_colors=n_colors)
+
+    def forward(self, images, context, labels=None):
+        hidden = self.conv(images) + context
+        if self.label is not None:
+            hidden = self.label(hidden, labels)
+        answers = self.out(_gate(hidden))
+        return answers if self.first else images + answers
+
+
+class VerticalStack(nn.Module):
+    """Vertical stack of the gated PixelCNN: what each layer of the horizontal one is told of the rows above.
+
+    Parameters
+    ----------
+    n_filters : int
+    n_layers : int
+        After the first.
+    n_in : int
+        Channels of the image.
+
+    Examples
+    --------
+    >>> len(VerticalStack(4, 2, 1)(torch.zeros(2, 1, 5, 5)))
+    3
+    """
+
+    def __init__(self, n_filters, n_layers, n_in):
+        super().__init__()
+        convs = [CausalConv2d(n_in, 2 * n_filters, FIRST_KERNEL, stack="vertical", first=True)]
+        convs += [CausalConv2d(n_filters, 2 * n_filters, KERNEL, stack="vertical") for _ in range(n_layers)]
+        self.convs = nn.ModuleList(convs)
+        self.across = nn.ModuleList(nn.Conv2d(2 * n_filters, 2 * n_filters, 1) for _ in convs)
+
+    def forward(self, images):
+        contexts = []
+        for k, (conv, across) in enumerate(zip(self.convs, self.across)):
+            hidden = conv(images)
+            contexts.append(across(hidden))
+            images = images + _gate(hidden) if k else _gate(hidden)
+        return contexts
+
+
+class PixelNetwork(nn.Module):
+    """Network of the PixelCNN, from rows to what an observation model is told of each pixel and colour.
+
+    Parameters
+    ----------
+    image_shape : tuple of int
+        (height, width, colours).
+    n_answers : int
+        Numbers for each colour of a pixel.
+    n_filters, n_layers : int
+        Channels of the convolutions, a multiple of the colours or rounded up to one, and number of blocks.
+    gated, attention, shortcuts, position_map : bool
+        Gated stacks in place of residual blocks; attention after every fourth block and the last; whether blocks of
+        the second half see what those of the first half made, the last that of the first; a position map.
+    n_classes : int, default=0
+        Numbers after the pixels of a row, one for each class.
+    n_levels : int, default=2
+        Of pixels; 0 to n_levels - 1 are brought to [-1, 1].
+
+    Examples
+    --------
+    >>> network = PixelNetwork((4, 4, 1), 3, n_filters=4, n_layers=2)
+    >>> network(torch.zeros(2, 16)).shape, network.features(torch.zeros(2, 16)).shape
+    (torch.Size([2, 48]), torch.Size([2, 8]))
+    """
+
+    def __init__(
+        self,
+        image_shape,
+        n_answers,
+        *,
+        n_filters,
+        n_layers,
+        gated=False,
+        attention=False,
+        shortcuts=False,
+        position_map=True,
+        n_classes=0,
+        n_levels=2,
+    ):
+        super().__init__()
+        height, width, n_colors = self.image_shape = tuple(image_shape)
+        self.n_answers, self.n_classes, self.n_levels = n_answers, n_classes, n_levels
+        n_filters = -(-n_filters // n_colors) * n_colors
+        self.n_channels = n_filters if gated else 2 * n_filters
+        settings = {"n_colors": n_colors, "n_classes": n_classes}
+        self.vertical = VerticalStack(n_filters, n_layers, n_colors) if gated else None
+        if gated:
+            self.first = GatedBlock(n_filters, **settings, kernel_size=FIRST_KERNEL, n_in=n_colors)
+        else:
+            self.first = CausalConv2d(n_colors, self.n_channels, FIRST_KERNEL, first=True, n_colors=n_colors)
+        self.position = PositionMap(self.n_channels, height, width) if position_map else None
+        block = GatedBlock if gated else ResidualBlock
+        self.blocks = nn.ModuleList(block(n_filters, **settings) for _ in range(n_layers))
+        attending = [k for k in range(n_layers) if k == n_layers - 1 or (k + 1) % ATTENTION_EVERY == 0]
+        self.attention = nn.ModuleDict(
+            {str(k): CausalAttention(self.n_channels, n_colors) for k in (attending if attention else [])}
+        )
+        self.shortcuts = nn.ModuleDict(
+            {
+                str(k): CausalConv2d(self.n_channels, self.n_channels, n_colors=n_colors)
+                for k in (range(-(-n_layers // 2), n_layers) if shortcuts else [])
+            }
+        )
+        self.last = CausalConv2d(self.n_channels, self.n_channels, n_colors=n_colors)
+        self.head = CausalConv2d(self.n_channels, n_colors * n_answers, n_colors=n_colors)
+
+    def forward(self, rows):
+        images, labels = self.split(rows)
+        answers = self.answers(self.hidden(images, self.contexts(images), labels))
+        return answers.movedim(1, -1).flatten(1)
+
+    def features(self, rows):
+        """Channels (n, n_channels) of the last hidden layer, averaged over the pixels."""
+        images, labels = self.split(rows)
+        hidden = self.last(functional.relu(self.hidden(images, self.contexts(images), labels)))
+        return functional.relu(hidden).mean(dim=(2, 3))
+
+    def split(self, rows):
+        """Images (n, colours, height, width) in [-1, 1], and classes (n, n_classes), of rows."""
+        n_pixels = rows.shape[1] - self.n_classes
+        images = rows[:, :n_pixels].unflatten(1, self.image_shape).movedim(-1, 1)
+        return self.scaled(images), rows[:, n_pixels:]
+
+    def scaled(self, values):
+        """Values from 0 to n_levels - 1, brought to [-1, 1]."""
+        return values * (2.0 / (self.n_levels - 1)) - 1.0
+
+    def contexts(self, images):
+        """What the vertical stack says, for the first layer and each block."""
+        return [None] * (len(self.blocks) + 1) if self.vertical is None else self.vertical(images)
+
+    def hidden(self, images, contexts, labels):
+        """What the blocks make of images."""
+        hidden = self.first(images) if self.vertical is None else self.first(images, contexts[0], labels)
+        if self.position is not None:
+            hidden = self.position(hidden)
+        made = [hidden]
+        for k, block in enumerate(self.blocks):
+            if str(k) in self.shortcuts:
+                hidden = hidden + self.shortcuts[str(k)](made[len(self.blocks) - 1 - k])
+            hidden = block(hidden, contexts[k + 1], labels)
+            if str(k) in self.attention:
+                hidden = self.attention[str(k)](hidden, images)
+            made.append(hidden)
+        return hidden
+
+    def answers(self, hidden):
+        """Numbers (n, colours * n_answers, height, width) for the observation model."""
+        return self.head(functional.relu(self.last(functional.relu(hidden)), inplace=True))
+
+
+def _gate(hidden):
+    """tanh of one half of the channels, times the logistic function of the other."""
+    one, other = hidden.chunk(2, dim=1)
+    return torch.tanh(one) * torch.sigmoid(other)
