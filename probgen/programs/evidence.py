@@ -15,12 +15,14 @@ from pyro.distributions import (
     Independent,
     Laplace,
     MaskedDistribution,
+    MixtureSameFamily,
     Normal,
 )
 from scipy.special import log_softmax, logsumexp
 
 from probgen._distributions import ContinuousBernoulli, DiscretizedLogisticMixture
 from probgen.gaussians.truncated import log_interval_probability, sample_truncated_standard_normal
+from probgen.inversion import normal_mixture_log_mass, normal_mixture_quantile
 
 FLAT = 1e-6  # log-odds times width below which an exponential density is taken as flat
 
@@ -269,6 +271,16 @@ def _continuous_bernoulli_draw(generator, low, high, logits):
     return np.clip(np.where(logits > 0.0, high - from_likeliest, low + from_likeliest), low, high)
 
 
+def _mixture_parameters(distribution, features, n_rows):
+    normal = distribution.component_distribution
+    parts = (distribution.mixture_distribution.logits, normal.loc, normal.scale)
+    return [_array(part[..., features, :], n_rows, 2) for part in parts]
+
+
+def _mixture_draw(generator, low, high, logits, loc, scale):
+    return normal_mixture_quantile(_uniforms(generator, logits.shape[:-1]), low, high, logits, loc, scale)
+
+
 def _uniforms(generator, shape):
     """Numbers in the open unit interval."""
     return generator.random(shape).clip(2.0**-60, 1.0 - 2.0**-53)
@@ -303,6 +315,7 @@ def _levels_draw(generator, allowed, table):
 _LAWS = {
     Normal: _Law(_pick("loc", "scale"), _normal_mass, _normal_draw),
     Laplace: _Law(_pick("loc", "scale"), _laplace_mass, _laplace_draw),
+    MixtureSameFamily: _Law(_mixture_parameters, normal_mixture_log_mass, _mixture_draw),
     ContinuousBernoulli: _Law(_pick("logits"), _continuous_bernoulli_mass, _continuous_bernoulli_draw),
     Bernoulli: _Law(_binary_table, _levels_mass, _levels_draw, is_discrete=True),
     Categorical: _Law(_categorical_table, _levels_mass, _levels_draw, is_discrete=True),

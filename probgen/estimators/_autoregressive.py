@@ -1,0 +1,574 @@
+"""What generators share that draw one feature after another: log p(x) is the sum of log p(x_j given those before)."""
+
+import dataclasses
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import logsumexp
+from scipy.stats import qmc
+from sklearn.utils.validation import check_is_fitted
+
+from probgen._validation import check_choice, check_count, check_generator
+from probgen.base import Likelihood
+from probgen.conditions import Conditions
+from probgen.estimators._completion import _representable
+from probgen.inversion import Chooser
+from probgen.likelihoods import FAMILIES, make_observation
+from probgen.programs.evidence import Evidence
+from probgen.training.neural_generator import QUERY_ROWS, NeuralGenerator
+from probgen.training.objective import Objective
+from probgen.training.statistics import take_statistics
+from probgen.training.trainer import Trainer
+
+REPRESENTATIONS = ("features", "log_prob")
+MOST_LEVELS = 65_536
+WORK_BYTES = 2**27  # of the answers for the rows that are drawn at a time
+DRAWN_ROWS = 4096  # of a block of draws, where there are so many; of QUERY_ROWS where not
+FEW = 10.0  # effective sample size below which a row is warned of
+
+
+class AutoregressiveGenerator(NeuralGenerator):
+    """Promises of a generator by the chain rule, whose likelihood is exact.
+
+    A subclass takes the parameters of this `__init__` in its constructor and writes:
+
+    - `_make_network(found)`, a module from rows (n, d), and labels (n, n_extra), to answers (n, d * n_answers), which
+      for a feature depend on features before it alone; with `features(rows, *labels)`, (n, `n_pooled`);
+    - optionally `_conditionals(order)`, the function of the network in a query, its masks folded into its weights;
+    - optionally `_orders`, `_draw_rows(choose, order, *labels)` and `_choose_likelihood(found)`.
+
+    Attributes
+    ----------
+    network_, observation_ : torch.nn.Module
+        From rows to numbers, and from those to the law of each feature given those before.
+    likelihood_ : str
+        The likelihood that was chosen.
+    n_levels_ : int or None
+        Levels of a discrete likelihood.
+    """
+
+    _networks: tuple[str, ...] = ("network_", "observation_")
+    _likelihoods: tuple[str, ...] = ("bernoulli", "categorical", "discretized_logistic")
+    _unsure = "counting"  # measure of likelihood="auto" before a fit
+    network_: Any
+    observation_: Any
+
+    def __init__(
+        self,
+        *,
+        likelihood="auto",
+        n_levels=None,
+        n_components=10,
+        dynamic_binarization=False,
+        representation="features",
+        n_importance_samples=100,
+        max_iter=100,
+        batch_size="auto",
+        learning_rate_init=1e-3,
+        trainer=None,
+        warm_start=False,
+        device="auto",
+        random_state=None,
+        verbose=0,
+    ):
+        self.likelihood = likelihood
+        self.n_levels = n_levels
+        self.n_components = n_components
+        self.dynamic_binarization = dynamic_binarization
+        self.representation = representation
+        self.n_importance_samples = n_importance_samples
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.trainer = trainer
+        self.warm_start = warm_start
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def conditional_log_prob(self, X):
+        """Return the log-probability of every feature given those before it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows.
+
+        Returns
+        -------
+        log_prob : ndarray of shape (n, n_features)
+            In nats; a row adds up to its `score_samples`. Where several orderings are averaged, the mean over them,
+            which adds up to less.
+        """
+        check_is_fitted(self)
+        X = self._validate(X)
+        return self._log_conditionals(X).astype(X.dtype, copy=False)
+
+    def impute(self, X, *, method="mean", random_state=None):
+        """Return X with its missing values filled in.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows with NaN where values are missing.
+        method : {"mean", "draw"}, default="mean"
+            The mean of what is missing given what is there, or a draw from that law; both as in `sample` with `given`.
+        random_state : int, RandomState, Generator or None, default=None
+            Seeds the draw; None continues the model's stream. The mean is the same at every call.
+
+        Returns
+        -------
+        X : ndarray or frame of shape (n, n_features)
+            A frame after `set_output`.
+
+        Warns
+        -----
+        UserWarning
+            If the effective sample size is below 10 for some row.
+        """
+        check_is_fitted(self)
+        check_choice("method", method, ("mean", "draw"))
+        X = self._validate(X)
+        if method == "mean":
+            generator = None
+        else:
+            generator = self._stream if random_state is None else check_generator(random_state)
+        filled, gaps = X.copy(), np.isnan(X).any(axis=1)
+        if gaps.any():
+            average = method == "mean"
+            filled[gaps] = self._complete(_observed(X[gaps]), generator, "X", stacklevel=3, average=average)
+        return self._in_container(filled.astype(X.dtype, copy=False))
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of the columns of `transform`, such as made0, or log_prob_x0.
+
+        Parameters
+        ----------
+        input_features : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        names : ndarray of str
+        """
+        if self.representation != "log_prob":
+            return super().get_feature_names_out(input_features)
+        check_is_fitted(self, "n_features_in_")
+        names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(self.n_features_in_)])
+        return np.asarray([f"log_prob_{name}" for name in names], dtype=object)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        is_discrete = self._likelihood.measure == "counting"
+        tags.input_tags.categorical = tags.input_tags.positive_only = is_discrete
+        tags.input_tags.allow_nan = hasattr(self, "observation_")  # queries take missing values, fits do not
+        return tags
+
+    @property
+    def _likelihood(self):
+        if hasattr(self, "observation_"):
+            return Likelihood("exact", self.observation_.measure)
+        return Likelihood("exact", self._unsure if self.likelihood == "auto" else _measure(self.likelihood))
+
+    @property
+    def _n_features_out(self):
+        return self.network_.n_pooled if self.representation == "features" else self.n_features_in_
+
+    @property
+    def _orders(self):
+        """Features in their orders of drawing (n_orders, d), all of which are as likely."""
+        return np.arange(self.n_features_in_)[np.newaxis]
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        check_choice("likelihood", self.likelihood, ("auto", *self._likelihoods))
+        check_choice("representation", self.representation, REPRESENTATIONS)
+        check_count("n_components", self.n_components)
+        check_count("n_importance_samples", self.n_importance_samples, low=2)
+        if self.n_levels is not None:
+            check_count("n_levels", self.n_levels, low=2, hint="Or None, to take it from X.")
+            _check_n_levels(self.n_levels)
+        if self.dynamic_binarization and self.likelihood not in ("auto", "bernoulli"):
+            raise ValueError(
+                f"dynamic_binarization=True draws rows of 0 and 1, which likelihood={self.likelihood!r} is not for; "
+                "take 'bernoulli'."
+            )
+
+    def _choose_likelihood(self, found):
+        """What likelihood="auto" is for rows of these RowStatistics."""
+        return "bernoulli" if found.is_binary else self._likelihoods[-1]
+
+    def _read(self, X, y, *, reset, ensure_min_samples):
+        arrays = super()._read(X, y, reset=reset, ensure_min_samples=ensure_min_samples)
+        if isinstance(arrays[0], np.ndarray) and arrays[0].dtype.kind == "f" and np.isnan(arrays[0]).any():
+            raise ValueError(
+                f"X contains NaN, which {type(self).__name__} cannot learn from, though once fitted it scores and "
+                "completes such rows; fill them first, such as with GaussianMixture.impute."
+            )
+        return arrays
+
+    def _open(self, arrays, trainer, device):
+        rows = super()._open(arrays, trainer, device)
+        found = take_statistics(rows)  # before rows are held out, whose levels count too
+        self._found = _binarized(found) if self.dynamic_binarization else found
+        return rows
+
+    def _build(self, rows):
+        found = self._found
+        name = self._choose_likelihood(found) if self.likelihood == "auto" else self.likelihood
+        self.n_levels_ = None
+        if _measure(name) == "counting":
+            inferred = int(max(found.high, 1.0)) + 1 if found.is_integer else 2
+            self.n_levels_ = 2 if name == "bernoulli" else int(self.n_levels or inferred)
+            _check_range(name, self.n_levels_, found.low, found.high, found.is_integer)
+            _check_n_levels(self.n_levels_)
+        levels = {} if self.n_levels_ is None else {"n_levels": self.n_levels_}
+        self.observation_ = make_observation(name, found, n_logistics=self.n_components, **levels)
+        self.likelihood_ = name
+        self.network_ = self._make_network(found)
+        for network in self._networks:
+            getattr(self, network).to(rows.dtype)
+
+    def _make_network(self, found):
+        raise NotImplementedError
+
+    def _begin(self, rows):
+        found = self.__dict__.pop("_found")
+        if self.n_levels_ is not None:
+            _check_range(self.likelihood_, self.n_levels_, found.low, found.high, found.is_integer)
+
+    def _make_objective(self):
+        return LikelihoodObjective(self.network_, self.observation_, self._prepare_training)
+
+    def _prepare_training(self, X, *labels, generator):
+        """What the network sees of a batch in training."""
+        if self.dynamic_binarization:
+            X = (torch.empty_like(X).uniform_(generator=generator) < X).to(X.dtype)
+        return X, *labels
+
+    def _default_trainer(self):
+        return Trainer(schedule="cosine")
+
+    def _conditionals(self, order):
+        """The function from rows and labels to answers, in one of the orders."""
+        return self.network_
+
+    def _pooled(self):
+        """The function from rows and labels to pooled features."""
+        return self.network_.features
+
+    def _transform(self, X, *labels):
+        if self.representation == "log_prob":
+            return self._log_conditionals(X, *labels)
+        self._check_queries(X, "transform")
+        return self._over_blocks(self._pooled(), X, *labels)
+
+    def _score_samples(self, X):
+        return self._log_likelihood(X)
+
+    def _log_likelihood(self, X, *labels):
+        """Log-likelihoods (n,) of rows, in double precision; what is missing is integrated out."""
+        self._check_queries(X)
+        has_gaps = np.isnan(X).any(axis=1)
+        scores = np.empty(len(X))
+        for rows, score in ((~has_gaps, self._log_likelihood_of_whole), (has_gaps, self._log_likelihood_of_seen)):
+            if rows.any():
+                scores[rows] = score(X[rows], *[label[rows] for label in labels])
+        return scores
+
+    def _log_likelihood_of_whole(self, X, *labels):
+        n_orders = len(self._orders)
+        each = [self._over_blocks(self._log_prob_in(order, total=True), X, *labels) for order in range(n_orders)]
+        return logsumexp(each, axis=0) - np.log(n_orders)
+
+    def _log_likelihood_of_seen(self, X, *labels):
+        return self._log_mass(_observed(X), "X", *labels)
+
+    def _log_conditionals(self, X, *labels):
+        """Log-probabilities (n, d) of features given those before, averaged over the orders."""
+        self._check_queries(X, "conditional_log_prob")
+        n_orders = len(self._orders)
+        return sum(self._over_blocks(self._log_prob_in(order), X, *labels) for order in range(n_orders)) / n_orders
+
+    def _log_prob_in(self, order, total=False):
+        """The function from rows and labels to log-probabilities (n, d) of features given those before, or totals."""
+        answer = self._conditionals(order)
+
+        def log_prob(X, *labels):
+            each = self.observation_.distribution(answer(X, *labels)).log_prob(X)
+            return each.double().sum(1) if total else each
+
+        return log_prob
+
+    def _check_queries(self, X, without_gaps=None):
+        """Raise unless rows are in the support; without_gaps names a query that takes no missing values."""
+        seen = X[~np.isnan(X)] if np.isnan(X).any() else X
+        if without_gaps and seen is not X:
+            raise ValueError(f"X contains NaN, which {without_gaps} cannot take; impute it first.")
+        if self.n_levels_ is not None and seen.size:
+            is_integer = bool((seen == np.rint(seen)).all())
+            _check_range(self.likelihood_, self.n_levels_, seen.min(), seen.max(), is_integer)
+
+    def _over_blocks(self, function, X, *labels):
+        """What function makes of rows and labels, as an array; it maps tensors to tensors."""
+        widths = [array.shape[1] for array in (X, *labels)]
+        rows = np.hstack([X, *labels]) if labels else X
+        return self._in_blocks(rows, lambda block: function(*block.split(widths, dim=1)))
+
+    # Draws
+
+    def _sample(self, n_samples, generator):
+        return self._draw_labelled(n_samples, generator)
+
+    def _draw_labelled(self, n_samples, generator, *labels):
+        """Rows (n_samples, d), of which the network is told labels (n_samples, ...) too."""
+        n_orders, d = len(self._orders), self.n_features_in_
+        X = np.empty((n_samples, d), dtype=self._dtype)
+        for start in range(0, n_samples, self._rows_at_once):
+            block = np.arange(start, min(start + self._rows_at_once, n_samples))
+            uniforms = generator.random((len(block), d))
+            orders = generator.integers(n_orders, size=len(block)) if n_orders > 1 else np.zeros(len(block), dtype=int)
+            for order in np.unique(orders):
+                chosen = orders == order
+                drawn = self._draw_with(uniforms[chosen], order, [label[block[chosen]] for label in labels])
+                X[block[chosen]] = drawn[1].cpu().numpy()
+        return X
+
+    @property
+    def _rows_at_once(self):
+        """Rows whose draws fit in memory."""
+        width = self.n_features_in_ * max(self.observation_.n_answers, self.n_levels_ or 1)
+        return max(QUERY_ROWS, WORK_BYTES // (8 * width))
+
+    def _draw_with(self, uniforms, order, labels, evidence=None, rows=None):
+        """The Chooser of uniforms (n, d), the rows that it chose and their labels as tensors."""
+        with torch.inference_mode():
+            dtype = torch.float64 if self._dtype == np.float64 else torch.float32
+            uniforms = torch.as_tensor(np.ascontiguousarray(uniforms), device=self.device_)
+            tensors = [torch.as_tensor(label, dtype=dtype, device=self.device_) for label in labels]
+            choose = Chooser(self.observation_, uniforms, evidence, rows)
+            return choose, self._draw_rows(choose, order, *tensors), tensors
+
+    def _draw_rows(self, choose, order, *labels):
+        """Rows (n, d), a Tensor, that a Chooser chooses in one of the orders.
+
+        By default by fixed-point iteration: all features are chosen at once given the rows of the last pass, until
+        nothing changes. After k passes the first k features are those that drawing in turn would give, and so are the
+        rows where a pass leaves them as they were.
+        """
+        answer, d = self._conditionals(order), self.n_features_in_
+        X = torch.zeros(len(choose), d, dtype=labels[0].dtype if labels else self._tensor_dtype, device=self.device_)
+        active = torch.arange(len(choose), device=self.device_)
+        size = _block_size(len(choose))
+        for _ in range(d):
+            moved = []
+            for index, n_rows in _blocks(active, size):
+                drawn = choose.take(index)(answer(X[index], *[label[index] for label in labels]))
+                drawn, index = drawn[:n_rows], index[:n_rows]
+                moved.append(index[(drawn != X[index]).any(1)])
+                X[index] = drawn
+            active = torch.cat(moved)
+            if not len(active):
+                break
+        return X
+
+    @property
+    def _tensor_dtype(self):
+        return torch.float64 if self._dtype == np.float64 else torch.float32
+
+    # Draws under conditions
+
+    def _sample_given(self, conditions, generator):
+        return self._complete(conditions, generator, "given", stacklevel=5)
+
+    def _complete(self, conditions, generator, argument, *labels, stacklevel, average=False):
+        """Rows (n, d), draws by a generator or means under conditions; a warning where weights are uneven."""
+        low, high = _representable(conditions, self._dtype, argument)
+        X, sizes = np.empty(conditions.values.shape), np.full(len(conditions.values), np.inf)
+
+        def settle(block, rows, log_weights, is_exact):
+            weights = np.exp(log_weights - log_weights.max(axis=0))
+            if not is_exact:
+                sizes[block] = weights.sum(axis=0) ** 2 / np.square(weights).sum(axis=0)
+            if average:
+                X[block] = np.einsum("sn,snd->nd", weights / weights.sum(axis=0), rows)
+            else:
+                steps = np.cumsum(weights, axis=0)
+                picks = (steps <= generator.random(len(block)) * steps[-1]).sum(axis=0)
+                X[block] = rows[np.minimum(picks, len(rows) - 1), np.arange(len(block))]
+
+        self._propose(conditions, generator, argument, labels, settle, always_many=average)
+        uneven = sizes < FEW
+        if uneven.any():
+            warnings.warn(
+                f"{argument} is hard to meet: the effective sample size of the proposed rows is below {FEW:g} for "
+                f"{uneven.sum()} of {len(uneven)} rows (least {sizes.min():.1f}); raise n_importance_samples, or fix "
+                "features that stand first in the order of the model.",
+                UserWarning,
+                stacklevel=stacklevel,
+            )
+        return np.where(np.isnan(conditions.values), np.clip(X, low, high), conditions.values)
+
+    def _log_mass(self, conditions, argument, *labels):
+        """Log-probabilities or densities (n,) of conditions; the same at every call."""
+        masses = np.empty(len(conditions.values))
+
+        def settle(block, rows, log_weights, is_exact):
+            masses[block] = logsumexp(log_weights, axis=0)
+
+        self._propose(conditions, None, argument, labels, settle)
+        return masses
+
+    def _propose(self, conditions, generator, argument, labels, settle, always_many=False):
+        """Call settle(indices, rows (s, m, d), log-weights (s, m), whether all weights are alike) for blocks of rows.
+
+        Every feature is drawn given those before it, within its interval; the weights are the probabilities of what is
+        known, and their mean over the proposals is that of the conditions. Without a generator the uniform numbers
+        are quasi-random and the same for every row.
+        """
+        d = self.n_features_in_
+        trial = torch.zeros(1, d * self.observation_.n_answers, dtype=self._tensor_dtype, device=self.device_)
+        evidence = Evidence(conditions, self.observation_.distribution(trial), argument)
+        is_exact = self._is_exact(evidence)
+        n_orders = len(self._orders)
+        for group, exact in ((np.flatnonzero(is_exact), True), (np.flatnonzero(~is_exact), False)):
+            n_draws = 1 if exact and not always_many else -(-self.n_importance_samples // n_orders)
+            step = max(1, self._rows_at_once // (n_draws * n_orders))
+            for start in range(0, len(group), step):
+                block = group[start : start + step]
+                part, told = evidence.take(block), [label[block] for label in labels]
+                proposals = [self._proposals(part, n_draws, generator, order, told) for order in range(n_orders)]
+                rows, log_weights = (np.concatenate(arrays) for arrays in zip(*proposals))
+                log_weights -= np.log(n_draws * n_orders)
+                impossible = ~np.isfinite(log_weights.max(axis=0))
+                if impossible.any():
+                    raise ValueError(
+                        f"{argument} asks for rows that the fitted model holds impossible (row "
+                        f"{block[impossible][0]} has probability zero); widen its intervals or move its values nearer "
+                        "to the data."
+                    )
+                settle(block, rows, log_weights, exact and n_orders == 1)
+
+    def _proposals(self, evidence, n_draws, generator, order, labels):
+        """Rows (n_draws, m, d) in one order, and log-probabilities (n_draws, m) of what is known, as arrays."""
+        m, d = len(evidence), self.n_features_in_
+        rows = np.tile(np.arange(m), n_draws)
+        uniforms = (
+            _common_noise(d, n_draws).repeat(m, axis=0) if generator is None else generator.random((len(rows), d))
+        )
+        choose, X, tensors = self._draw_with(uniforms, order, [label[rows] for label in labels], evidence, rows)
+        answer, parts = self._conditionals(order), []
+        with torch.inference_mode():
+            for index, n_rows in _blocks(torch.arange(len(X), device=X.device), _block_size(len(X))):
+                answers = answer(X[index], *[tensor[index] for tensor in tensors])
+                parts.append(choose.take(index).log_weights(answers, X[index])[:n_rows])
+        log_weights = torch.cat(parts).reshape(n_draws, m).cpu().numpy()
+        return X.reshape(n_draws, m, d).double().cpu().numpy(), log_weights
+
+    def _is_exact(self, evidence):
+        """Whether in every order (n,) no condition stands behind a feature that is drawn."""
+        is_free = ~evidence.known
+        is_held = evidence.known.copy()
+        is_held[:, evidence.bounded] = True
+        d, answers = is_free.shape[1], []
+        for order in self._orders:
+            first_free = np.where(is_free.any(axis=1), is_free[:, order].argmax(axis=1), d)
+            last_held = np.where(is_held.any(axis=1), d - 1 - is_held[:, order[::-1]].argmax(axis=1), -1)
+            answers.append(last_held <= first_free)
+        return np.all(answers, axis=0)
+
+
+class LikelihoodObjective(Objective):
+    """Minus the mean log-likelihood of rows, in nats.
+
+    Parameters
+    ----------
+    network, observation : torch.nn.Module
+        From rows to answers, and from those to distributions.
+    prepare : callable
+        From a batch, and `generator` by name, to what the network sees of it.
+    """
+
+    def __init__(self, network, observation, prepare):
+        super().__init__()
+        self.network, self.observation, self.prepare = network, observation, prepare
+
+    def loss(self, *batch):
+        """See Objective."""
+        X, *labels = self.prepare(*batch, generator=self.noise)
+        return -self.log_likelihood(self.network(X, *labels), X).mean()
+
+    def log_likelihood(self, answers, X):
+        """Log-likelihoods (n,) of rows."""
+        return self.observation.distribution(answers.to(X.dtype)).log_prob(X).sum(1)
+
+
+def _block_size(n_rows):
+    """Rows of a block of draws, which stays the same while fewer and fewer of n_rows are drawn again."""
+    return DRAWN_ROWS if n_rows >= DRAWN_ROWS else QUERY_ROWS
+
+
+def _blocks(index, size):
+    """Yield parts of an index Tensor (n,), filled up to the size with what is there, and how many count."""
+    for part in index.split(size):
+        yield torch.cat([part, part[:1].expand(size - len(part))]), len(part)
+
+
+def _common_noise(d, n_draws):
+    """Quasi-random uniform numbers (n_draws, d), always the same."""
+    generator = np.random.default_rng(0)
+    if n_draws == 1 or d > qmc.Sobol.MAXDIM:
+        return generator.random((n_draws, d))
+    exponent = int(np.ceil(np.log2(n_draws)))
+    return qmc.Sobol(d, rng=generator).random_base2(exponent)[:n_draws]
+
+
+def _observed(X):
+    """The Conditions that rows (n, d) hold what is not NaN in them."""
+    ends = np.full(X.shape, np.inf)
+    return Conditions(X.astype(np.float64), -ends, ends)
+
+
+def _measure(likelihood):
+    """The measure of a likelihood of that name; one that there is not counts as discrete."""
+    return FAMILIES[likelihood].measure if likelihood in FAMILIES else "counting"
+
+
+def _binarized(found):
+    """Statistics of rows of 0 and 1 whose probabilities have those that were found."""
+    if not (found.low >= 0.0 and found.high <= 1.0):
+        raise ValueError(
+            f"dynamic_binarization=True needs probabilities, values in [0, 1]; X holds {found.low:g} to "
+            f"{found.high:g}; scale it first."
+        )
+    return dataclasses.replace(found, low=0.0, high=1.0, is_binary=True, is_integer=True)
+
+
+def _check_n_levels(n_levels):
+    if n_levels > MOST_LEVELS:
+        raise ValueError(
+            f"n_levels must be at most {MOST_LEVELS:,}; got {n_levels:,}; put the numbers into fewer bins, such as "
+            "with KBinsDiscretizer(encode='ordinal')."
+        )
+
+
+def _check_range(likelihood, n_levels, low, high, is_integer):
+    """Raise unless values from low to high are levels of a discrete likelihood."""
+    if is_integer and low >= 0.0 and high <= n_levels - 1:
+        return
+    found = f"X holds {low:g} to {high:g}{'' if is_integer else ', not all of them whole'}"
+    if not is_integer:
+        remedy = "quantise it first, such as with np.rint(X * (n_levels - 1)) for values in [0, 1]"
+        if likelihood == "bernoulli" and low >= 0.0 and high <= 1.0:
+            remedy = "take X > 0.5, or dynamic_binarization=True to draw bits with these probabilities in training"
+    elif low < 0.0:
+        remedy = "count them from 0"
+    elif likelihood == "bernoulli":
+        remedy = "take likelihood='categorical'"
+    else:
+        remedy = f"fit with n_levels={high + 1:.0f}"
+    raise ValueError(
+        f"likelihood={likelihood!r} needs whole numbers from 0 to n_levels - 1 = {n_levels - 1}; {found}; {remedy}."
+    )

@@ -1,0 +1,271 @@
+"""Draws by inversion of distribution functions: a uniform number for each feature makes its value.
+
+The same numbers make the same rows in whatever order, and however often, features are computed. Features may be known,
+or held to intervals and sets.
+"""
+
+import numpy as np
+import torch
+from pyro.distributions import Bernoulli, Categorical, MixtureSameFamily
+from scipy.special import log_softmax, logsumexp
+
+from probgen._distributions import DiscretizedLogisticMixture
+from probgen.gaussians.truncated import _quantile as truncated_quantile
+from probgen.gaussians.truncated import log_interval_probability
+
+LEAST, MOST = 2.0**-60, 1.0 - 2.0**-53  # of the open unit interval
+
+
+class Chooser:
+    """Values of the features of rows, from uniform numbers and within what is known.
+
+    Parameters
+    ----------
+    observation : ObservationModel
+        What answers of a network say of features.
+    uniforms : double Tensor of shape (n, d)
+        In [0, 1).
+    evidence : Evidence, default=None
+        What is known of rows; None is nothing.
+    rows : int64 ndarray of shape (n,), default=None
+        Which of the rows of the evidence those of the uniforms are; None takes them in order.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from probgen.likelihoods import make_observation
+    >>> from probgen.training.rows import open_rows
+    >>> from probgen.training.statistics import take_statistics
+    >>> observation = make_observation("bernoulli", take_statistics(open_rows(np.eye(2))))
+    >>> choose = Chooser(observation, torch.tensor([[0.2, 0.7], [0.6, 0.4]], dtype=torch.float64))
+    >>> choose(torch.zeros(2, 2))
+    tensor([[0., 1.],
+            [1., 0.]])
+    """
+
+    def __init__(self, observation, uniforms, evidence=None, rows=None):
+        self.observation, self.uniforms = observation, uniforms
+        self.has_evidence = evidence is not None
+        if evidence is None:
+            return
+        device = uniforms.device
+        self.rows = torch.arange(len(uniforms)) if rows is None else torch.as_tensor(rows)
+        self.rows = self.rows.to(device)
+        self.known, self.low, self.high = (
+            torch.as_tensor(array, device=device) for array in (evidence.values, evidence.low, evidence.high)
+        )
+        self.allowed = None if evidence.allowed is None else torch.as_tensor(evidence.allowed, device=device)
+        self.bounded = torch.as_tensor(evidence.bounded)
+        self.slots = torch.full((uniforms.shape[1],), -1)  # of features among those that are bounded
+        self.slots[self.bounded] = torch.arange(len(self.bounded))
+
+    def __len__(self):
+        return len(self.uniforms)
+
+    def take(self, index):
+        """Return the chooser of some rows, an int64 Tensor."""
+        twin = object.__new__(Chooser)
+        twin.__dict__.update(vars(self))
+        twin.uniforms = self.uniforms[index]
+        if self.has_evidence:
+            twin.rows = self.rows[index]
+        return twin
+
+    def __call__(self, answers, features=slice(None)):
+        """Return values of features.
+
+        Parameters
+        ----------
+        answers : Tensor of shape (n, m * n_answers)
+            What the network says of these features.
+        features : slice or int64 Tensor of shape (m,), default=slice(None)
+            Which they are.
+
+        Returns
+        -------
+        values : Tensor of shape (n, m)
+            Of the dtype of the answers; those that are known as they are.
+        """
+        values = quantile(self.observation.distribution(answers), self.uniforms[:, features])
+        if self.has_evidence:
+            if len(self.bounded):
+                self._bound(values, answers, features)
+            known = self.known[:, features][self.rows]
+            values = torch.where(known.isnan(), values, known)
+        return values.to(answers.dtype)
+
+    def log_weights(self, answers, X):
+        """Return the log-probability of what is known, each feature given those before it.
+
+        Parameters
+        ----------
+        answers : Tensor of shape (n, d * n_answers)
+        X : Tensor of shape (n, d)
+            Rows that were chosen.
+
+        Returns
+        -------
+        log_weights : double Tensor of shape (n,)
+            Log-densities of values, log-probabilities of intervals and sets, added up.
+        """
+        is_known = ~self.known[self.rows].isnan()
+        log_prob = self.observation.distribution(answers).log_prob(X).double()
+        total = torch.where(is_known, log_prob, 0.0).sum(1)
+        if len(self.bounded):
+            masses = self._log_masses(answers)
+            total += torch.where(is_known[:, self.bounded.to(X.device)], 0.0, masses).sum(1)
+        return total
+
+    def _bound(self, values, answers, features):
+        """Put values within their intervals and sets in place."""
+        slots = self.slots[features if isinstance(features, slice) else features.cpu()]
+        inside = torch.nonzero(slots >= 0)[:, 0]
+        if not len(inside):
+            return
+        slots = slots[inside]
+        inside = inside.to(values.device)
+        uniforms = self.uniforms[:, features][:, inside]
+        if self.allowed is not None:
+            table = self._table(answers, inside)
+            allowed = self.allowed[:, slots.to(values.device)][self.rows]
+            values[:, inside] = level_quantile(table, allowed, uniforms)
+        else:
+            low, high = self._ends(slots)
+            mixture = _mixture_arrays(self.observation.distribution(answers), inside)
+            drawn = normal_mixture_quantile(uniforms.cpu().numpy(), low, high, *mixture)
+            values[:, inside] = torch.as_tensor(drawn, device=values.device)
+
+    def _log_masses(self, answers):
+        """Log-probabilities (n, n_bounded) of intervals and sets."""
+        bounded = self.bounded.to(answers.device)
+        if self.allowed is not None:
+            table = self._table(answers, bounded)
+            return torch.where(self.allowed[self.rows], table, -torch.inf).logsumexp(-1)
+        mixture = _mixture_arrays(self.observation.distribution(answers), bounded)
+        masses = normal_mixture_log_mass(*self._ends(torch.arange(len(bounded))), *mixture)
+        return torch.as_tensor(masses, device=answers.device)
+
+    def _ends(self, slots):
+        """Lower and upper ends (n, k) of bounded features, as arrays."""
+        chosen = self.bounded[slots].to(self.low.device)
+        return (ends[:, chosen][self.rows].cpu().numpy() for ends in (self.low, self.high))
+
+    def _table(self, answers, inside):
+        """Log-probabilities (n, k, n_levels) of all levels of features among those that were answered."""
+        answers = answers.unflatten(-1, (-1, self.observation.n_answers))[:, inside].flatten(-2)
+        levels = torch.arange(self.allowed.shape[-1], device=answers.device, dtype=answers.dtype)
+        table = self.observation.distribution(answers).log_prob(levels[:, None, None]).movedim(0, -1)
+        return table.double().log_softmax(-1)
+
+
+def quantile(distribution, uniforms):
+    """Return values of features by inversion.
+
+    Parameters
+    ----------
+    distribution : torch.distributions.Distribution
+        Of single features, of batch shape (n, m).
+    uniforms : double Tensor of shape (n, m)
+
+    Returns
+    -------
+    values : double Tensor of shape (n, m)
+
+    Examples
+    --------
+    >>> import torch
+    >>> uniforms = torch.tensor([[0.1, 0.6]], dtype=torch.float64)
+    >>> quantile(Categorical(logits=torch.zeros(1, 2, 4)), uniforms)
+    tensor([[0., 2.]], dtype=torch.float64)
+    """
+    if isinstance(distribution, Bernoulli):
+        return (uniforms >= torch.sigmoid(-distribution.logits.double())).double()
+    if isinstance(distribution, Categorical):
+        return _level(distribution.logits.double().softmax(-1), uniforms)[0].double()
+    if isinstance(distribution, DiscretizedLogisticMixture):
+        chosen, rest = _component(distribution.logits, uniforms)
+        location, log_scale = (
+            part.gather(-1, chosen[..., None])[..., 0].double()
+            for part in (distribution.locations, distribution.log_scales)
+        )
+        drawn = location + torch.exp(log_scale) * torch.logit(rest)
+        top = distribution.n_levels - 1
+        return torch.round(0.5 * (drawn + 1.0) * top).clamp(0.0, top)
+    if isinstance(distribution, MixtureSameFamily):  # of Gaussians
+        chosen, rest = _component(distribution.mixture_distribution.logits, uniforms)
+        normal = distribution.component_distribution
+        location, scale = (part.gather(-1, chosen[..., None])[..., 0].double() for part in (normal.loc, normal.scale))
+        return location + scale * torch.special.ndtri(rest)
+    return distribution.icdf(uniforms)
+
+
+def level_quantile(table, allowed, uniforms):
+    """Levels (n, m) that are allowed (n, m, n_levels), of log-probabilities of that shape."""
+    table = torch.where(allowed, table, -torch.inf)
+    weights = torch.exp(table - table.amax(-1, keepdim=True))
+    levels = torch.arange(table.shape[-1], device=table.device)
+    last = torch.where(weights > 0.0, levels, 0).amax(-1)  # rounding may reach beyond it
+    return torch.minimum(_level(weights, uniforms)[0], last).double()
+
+
+def normal_mixture_log_mass(low, high, logits, loc, scale):
+    """Log-probability of intervals under mixtures of Gaussians.
+
+    Parameters
+    ----------
+    low, high : ndarray of shape (...)
+    logits, loc, scale : ndarray of shape (..., n_components)
+
+    Returns
+    -------
+    log_mass : ndarray of shape (...)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> one = np.ones((1, 2))
+    >>> np.exp(normal_mixture_log_mass(np.array([-np.inf]), np.array([0.0]), one, 0.0 * one, one))
+    array([0.5])
+    """
+    return logsumexp(_component_masses(low, high, logits, loc, scale), axis=-1)
+
+
+def normal_mixture_quantile(uniforms, low, high, logits, loc, scale):
+    """Values of mixtures of Gaussians within intervals; arguments as in `normal_mixture_log_mass`, uniforms (...)."""
+    masses = _component_masses(low, high, logits, loc, scale)
+    weights = np.exp(masses - masses.max(axis=-1, keepdims=True))
+    chosen, rest = _level(torch.from_numpy(weights), torch.from_numpy(np.ascontiguousarray(uniforms)))
+    chosen = chosen.numpy()[..., None]
+    loc, scale = (np.take_along_axis(part, chosen, axis=-1)[..., 0] for part in (loc, scale))
+    z = truncated_quantile(np.clip(rest.numpy(), LEAST, MOST), (low - loc) / scale, (high - loc) / scale)
+    return np.clip(loc + scale * z, low, high)
+
+
+def _component_masses(low, high, logits, loc, scale):
+    low, high = (low[..., None] - loc) / scale, (high[..., None] - loc) / scale
+    return log_softmax(logits, axis=-1) + log_interval_probability(low, high)
+
+
+def _mixture_arrays(distribution, features):
+    """Parameters (n, m, n_components) of some features under mixtures of Gaussians."""
+    normal = distribution.component_distribution
+    parts = (distribution.mixture_distribution.logits, normal.loc, normal.scale)
+    return [part[:, features].double().cpu().numpy() for part in parts]
+
+
+def _component(logits, uniforms):
+    """Indices (n, m) of components of weights (n, m, k) as logits, and what is left of the uniforms."""
+    weights = logits.double().softmax(-1)
+    chosen, rest = _level(weights, uniforms)
+    return chosen, rest.clamp(LEAST, MOST)
+
+
+def _level(weights, uniforms):
+    """Indices (n, m) by weights (n, m, k) >= 0, and the uniform numbers that are left within them."""
+    steps = weights.cumsum(-1)
+    position = uniforms * steps[..., -1]
+    index = (position[..., None] >= steps).sum(-1).clamp_max(weights.shape[-1] - 1)
+    width = weights.gather(-1, index[..., None])[..., 0]
+    start = steps.gather(-1, index[..., None])[..., 0] - width
+    return index, (position - start) / width.clamp_min(torch.finfo(weights.dtype).tiny)
