@@ -8,7 +8,7 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from scipy import stats
 from scipy.integrate import quad
-from scipy.special import expit, log_softmax, softmax
+from scipy.special import expit, log_softmax, logsumexp, softmax
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from probgen.likelihoods import LIKELIHOODS, NOISE_FLOOR, bernoulli_log_prob, gaussian_log_prob, make_observation
@@ -22,6 +22,7 @@ ROWS = {
     "continuous_bernoulli": RNG.random((50, 4)),
     "gaussian": 3.0 * RNG.standard_normal((50, 4)) + np.arange(4.0),
     "laplace": 3.0 * RNG.standard_normal((50, 4)) + np.arange(4.0),
+    "gaussian_mixture": (3.0 * np.random.default_rng(1).standard_normal((50, 4)) + np.arange(4.0)) * [1, 10, 1e-3, 1],
     "categorical": RNG.integers(N_LEVELS, size=(50, 4)).astype(np.float64),
     "discretized_logistic": RNG.integers(N_LEVELS, size=(50, 4)).astype(np.float64),
 }
@@ -86,6 +87,19 @@ class TestDensity:
         rows, mean, variance = ROWS["gaussian"], RNG.standard_normal((50, 4)), np.array([0.5, 1.0, 2.0, 3.0])
         truth = stats.norm(mean, np.sqrt(variance)).logpdf(rows).sum(1)
         np.testing.assert_allclose(gaussian_log_prob(*map(torch.from_numpy, (rows, mean, variance))), truth)
+
+    @pytest.mark.parametrize("n_gaussians", [1, 3])
+    def test_gaussian_mixture(self, n_gaussians):
+        observation, rows = make("gaussian_mixture", n_logistics=n_gaussians), ROWS["gaussian_mixture"]
+        answers = draw_answers(observation, scale=2.0)
+        logits, locations, scales = np.split(answers.numpy().reshape(50, 4, -1), 3, axis=-1)
+        start = stats.norm.ppf((np.arange(n_gaussians) + 0.5) / n_gaussians)
+        center, deviation = (moment[:, None] for moment in (rows.mean(axis=0), rows.std(axis=0)))
+        laws = stats.norm(
+            center + deviation * (locations + start), deviation * (np.log1p(np.exp(scales)) + NOISE_FLOOR)
+        )
+        truth = logsumexp(log_softmax(logits, -1) + laws.logpdf(rows[..., None]), axis=-1)
+        np.testing.assert_allclose(observation.distribution(answers).log_prob(torch.from_numpy(rows)), truth)
 
     @pytest.mark.parametrize("dtype, rtol", [(torch.float64, 1e-11), (torch.float32, 2e-6)])
     def test_continuous_bernoulli(self, dtype, rtol):

@@ -17,6 +17,7 @@ def test_mean_and_scale_are_those_of_numpy(rows):
     found = take_statistics(open_rows(rows, dtype=torch.float64))
     np.testing.assert_allclose(found.mean, X.mean(axis=0), rtol=1e-12)
     assert found.scale == pytest.approx(np.sqrt(X.var(axis=0).mean()), rel=1e-9)
+    np.testing.assert_allclose(found.deviation, X.std(axis=0), rtol=1e-7)
     assert (found.low, found.high) == (X.min(), X.max())
     assert (found.is_binary, found.is_integer, found.has_missing) == (False, False, False)
 
@@ -36,6 +37,12 @@ def test_missing_values_are_left_out():
 def test_kinds_of_values(values, is_binary, is_integer):
     found = take_statistics(open_rows(np.array(values)[:, np.newaxis], dtype=torch.float64))
     assert (found.is_binary, found.is_integer) == (is_binary, is_integer)
+
+
+def test_a_constant_feature_deviates_by_the_scale():
+    rows = np.column_stack([X[:, 0], np.full(len(X), 7.0)])
+    found = take_statistics(open_rows(rows, dtype=torch.float64))
+    assert found.deviation[1] == found.scale
 
 
 def test_constant_rows_have_scale_one():
