@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Autoencoder": "probgen.estimators",
     "BayesClassifier": "probgen.estimators",
+    "ConditionalPixelCNN": "probgen.estimators",
     "ConditionalVAE": "probgen.estimators",
     "Dequantizer": "probgen.preprocessing",
     "FileFormatError": "probgen.exceptions",
@@ -19,6 +20,7 @@ _HOMES = {
     "GenerativePipeline": "probgen.pipeline",
     "Likelihood": "probgen.base",
     "LogitTransformer": "probgen.preprocessing",
+    "PixelCNN": "probgen.estimators",
     "RowBlocks": "probgen.row_blocks",
     "SemiSupervisedVAE": "probgen.estimators",
     "Trainer": "probgen.training",

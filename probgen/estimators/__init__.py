@@ -11,9 +11,11 @@ from importlib import import_module
 _HOMES = {
     "Autoencoder": "autoencoder",
     "BayesClassifier": "bayes_classifier",
+    "ConditionalPixelCNN": "pixelcnn",
     "ConditionalVAE": "conditional_vae",
     "GaussianBayes": "gaussian_bayes",
     "GaussianMixture": "gaussian_mixture",
+    "PixelCNN": "pixelcnn",
     "SemiSupervisedVAE": "semi_supervised_vae",
     "VAE": "vae",
 }

@@ -129,7 +129,7 @@ class PixelNetwork(nn.Module):
         Gated stacks in place of residual blocks; attention after every fourth block and the last; whether blocks of
         the second half see what those of the first half made, the last that of the first; a position map.
     n_classes : int, default=0
-        Numbers after the pixels of a row, one for each class.
+        Classes that the network is told, as rows (n, n_classes) of zeros with a single 1.
     n_levels : int, default=2
         Of pixels; 0 to n_levels - 1 are brought to [-1, 1].
 
@@ -181,22 +181,25 @@ class PixelNetwork(nn.Module):
         self.last = CausalConv2d(self.n_channels, self.n_channels, n_colors=n_colors)
         self.head = CausalConv2d(self.n_channels, n_colors * n_answers, n_colors=n_colors)
 
-    def forward(self, rows):
-        images, labels = self.split(rows)
+    def forward(self, rows, labels=None):
+        images = self.images(rows)
         answers = self.answers(self.hidden(images, self.contexts(images), labels))
         return answers.movedim(1, -1).flatten(1)
 
-    def features(self, rows):
-        """Channels (n, n_channels) of the last hidden layer, averaged over the pixels."""
-        images, labels = self.split(rows)
+    def features(self, rows, labels=None):
+        """Channels (n, n_pooled) of the last hidden layer, averaged over the pixels."""
+        images = self.images(rows)
         hidden = self.last(functional.relu(self.hidden(images, self.contexts(images), labels)))
         return functional.relu(hidden).mean(dim=(2, 3))
 
-    def split(self, rows):
-        """Images (n, colours, height, width) in [-1, 1], and classes (n, n_classes), of rows."""
-        n_pixels = rows.shape[1] - self.n_classes
-        images = rows[:, :n_pixels].unflatten(1, self.image_shape).movedim(-1, 1)
-        return self.scaled(images), rows[:, n_pixels:]
+    @property
+    def n_pooled(self):
+        """Numbers that `features` gives."""
+        return self.n_channels
+
+    def images(self, rows):
+        """Images (n, colours, height, width) in [-1, 1] of rows."""
+        return self.scaled(rows.unflatten(1, self.image_shape).movedim(-1, 1))
 
     def scaled(self, values):
         """Values from 0 to n_levels - 1, brought to [-1, 1]."""
