@@ -18,6 +18,7 @@ from sklearn.utils.multiclass import type_of_target
 from probgen import (
     VAE,
     Autoencoder,
+    ConditionalVAE,
     GaussianBayes,
     GaussianMixture,
     Trainer,
@@ -70,7 +71,7 @@ def _convolutional(n, d, shape):
     )
 
 
-def _vae(n, d, **params):
+def _vae(n, d, kind=VAE, **params):
     """A VAE for n rows of d features of about unit range."""
     defaults = {
         "n_components": int(np.clip(-(-d // 4), 1, 32)),
@@ -79,7 +80,7 @@ def _vae(n, d, **params):
         "max_iter": int(np.clip(SEEN_ROWS // n, 10, 100)),
         "n_importance_samples": IMPORTANCE_SAMPLES,
     }
-    return VAE(**defaults | params)
+    return kind(**defaults | params)
 
 
 def _convolutional_vae(n, d, shape):
@@ -116,6 +117,8 @@ MODELS: dict[str, Callable] = {
     "Convolutional autoencoder": lambda n, d, shape: _convolutional(n, d, shape),
     "VAE": lambda n, d, shape: _vae(n, d),
     "Convolutional VAE": lambda n, d, shape: _convolutional_vae(n, d, shape),
+    "VAE of two dimensions": lambda n, d, shape: None if shape is None else _vae(n, d, n_components=2),
+    "VAE told the class": lambda n, d, shape: _vae(n, d, kind=ConditionalVAE),
 }
 
 

@@ -5,6 +5,7 @@ import html
 import io
 import math
 import platform
+import warnings
 from importlib.metadata import PackageNotFoundError, version
 from string import Template
 
@@ -18,11 +19,12 @@ except ImportError as error:
     raise ImportError("the report needs matplotlib; install it with `pip install 'probgen[plot]'`.") from error
 
 from probgen._compare import N_DRAWS, TEST_SIZE
-from probgen.plots import ReconstructionDisplay, SampleGridDisplay
+from probgen.plots import LatentDisplay, ManifoldDisplay, ReconstructionDisplay, SampleGridDisplay
 
 PACKAGES = ("probgen", "numpy", "scipy", "scikit-learn", "torch", "matplotlib")
 N_COLS = 12
 MAX_LABELS = 10
+MEAN_ROWS, N_COMPLETIONS, MAX_CODES = 3, 3, 1000
 INK = "#808080"  # readable on white and on black
 
 MEANINGS = {
@@ -144,22 +146,35 @@ def _meanings(data, results):
 
 def _card(result, data, random_state):
     notes = "".join(f'<p class="note">{html.escape(note)}</p>' for note in result.notes)
-    pictures = ""
-    if result.model is not None:
-        by_class = "; each row is a class" if is_classifier(result.model) and data.classes else ""
-        pictures = _figure(
-            _model_picture(result.model, data, random_state), "", f"Rows drawn from {result.name}{by_class}."
-        )
-        if hasattr(result.model.steps[-1][1], "reconstruct"):
-            pictures += _figure(
-                _reconstruction_picture(result.model, data),
-                "Held-out rows, and below each what its code decodes to.",
-                f"Held-out rows and their reconstructions by {result.name}.",
-            )
+    pictures = "" if result.model is None else _pictures(result, data, random_state)
     return (
         f"<article><h3>{html.escape(result.name)}</h3><p><code>{html.escape(result.parameters)}</code></p>{notes}"
         f"{pictures}</article>"
     )
+
+
+def _pictures(result, data, random_state):
+    """The figures of a fitted model: those that it can make."""
+    name, model = result.name, result.model
+    generator, is_image = model.steps[-1][1], data.image_shape is not None
+    by_class = "; each row is a class" if is_classifier(model) and data.classes else ""
+    figures = [_figure(_model_picture(model, data, random_state), "", f"Rows drawn from {name}{by_class}.")]
+    if hasattr(generator, "sample_mean") and not is_classifier(model):
+        caption = "The means that draws scatter about."
+        figures.append(_figure(_mean_picture(model, data, random_state), caption, f"Decoded means of {name}."))
+    if hasattr(generator, "reconstruct"):
+        caption = "Held-out rows, and below each what its code decodes to."
+        alt = f"Held-out rows and their reconstructions by {name}."
+        figures.append(_figure(_reconstruction_picture(model, data), caption, alt))
+    if is_image and generator._takes_conditions:
+        caption = "Held-out images, what is left of them, and below each three draws of the rest."
+        figures.append(_figure(_completion_picture(model, data, random_state), caption, f"Halves drawn by {name}."))
+    if hasattr(generator, "reconstruct") and data.classes:
+        figures.append(_figure(_code_picture(model, data), "Codes of held-out rows.", f"Codes of {name} by class."))
+        if is_image and generator.n_components == 2:
+            caption = "The plane of codes, decoded."
+            figures.append(_figure(_manifold_picture(model, data), caption, f"Images over the codes of {name}."))
+    return "".join(figures)
 
 
 def _real_picture(data):
@@ -188,6 +203,38 @@ def _reconstruction_picture(model, data):
     return _png(
         lambda ax: ReconstructionDisplay.from_estimator(model, data.X_test, n_rows=N_COLS, **layout, ax=ax),
     )
+
+
+def _mean_picture(model, data, random_state):
+    """PNG of decoded codes of the prior."""
+    means = model.steps[-1][1].sample_mean(N_COLS * MEAN_ROWS, random_state=random_state)
+    display = SampleGridDisplay(model[:-1].inverse_transform(means), **_grid(data), feature_names=data.feature_names)
+    return _png(display.plot)
+
+
+def _completion_picture(model, data, random_state):
+    """PNG of held-out images, their upper halves, and draws of their lower ones."""
+    steps, generator, half = model[:-1], model.steps[-1][1], data.n_features // 2
+    X = np.asarray(data.X_test[:N_COLS], dtype=np.float64)
+    known, left = np.asarray(steps.transform(X)).copy(), X.copy()
+    known[:, half:], left[:, half:] = np.nan, (data.levels - 1) / 2
+    with warnings.catch_warnings(category=UserWarning, action="ignore"):  # a picture shows what it is worth
+        draws = [generator.sample(len(X), given=known, random_state=random_state + k) for k in range(N_COMPLETIONS)]
+    rows = [X, left, *(steps.inverse_transform(draw) for draw in draws)]
+    return _png(SampleGridDisplay(np.concatenate(rows), **_grid(data)).plot)
+
+
+def _code_picture(model, data):
+    """PNG of codes, of more than two numbers in the plane where they vary most."""
+    components = "pca" if model.steps[-1][1].n_components > 2 else (0, 1)
+    X, y = data.X_test[:MAX_CODES], data.y_test[:MAX_CODES]
+    return _png(lambda ax: LatentDisplay.from_estimator(model, X, y, components=components, ax=ax))
+
+
+def _manifold_picture(model, data):
+    """PNG of images over a grid of codes."""
+    layout = {name: value for name, value in _grid(data).items() if name != "n_cols"}
+    return _png(lambda ax: ManifoldDisplay.from_estimator(model, X=data.X_test[:MAX_CODES], **layout, ax=ax))
 
 
 def _grid(data):

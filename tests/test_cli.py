@@ -17,7 +17,7 @@ from scipy.stats import multivariate_normal
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from probgen import Autoencoder, GaussianBayes, GaussianMixture, _compare, _files, load, save
+from probgen import VAE, Autoencoder, GaussianBayes, GaussianMixture, _compare, _files, load, save
 from probgen._commands import program
 from probgen.datasets import load_digits
 
@@ -470,14 +470,14 @@ def test_compare_writes_a_page_that_needs_nothing_else(tmp_path):
     assert "Per class" in text
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     images = [attributes for tag, attributes in page.tags if tag == "img"]
-    assert len(images) == 3  # the data, and each model's draws
+    assert len(images) == 5  # the data, and each model's draws and completions
     for image in images:
         header, content = image["src"].split(",")
         assert header == "data:image/png;base64"
         assert imread(io.BytesIO(base64.b64decode(content))).min() < 0.1  # there is something on it
         assert len(image["alt"]) > 10
     links = [value for _, attributes in page.tags for name, value in attributes.items() if name in {"src", "href"}]
-    assert len(links) == 3
+    assert len(links) == 5
     assert not {"script", "link", "iframe"} & {tag for tag, _ in page.tags}
     assert "@import" not in "".join(page.words)
     assert "url(" not in "".join(page.words)
@@ -494,9 +494,28 @@ def test_generators_that_reconstruct_show_it(tmp_path, monkeypatch):
     succeed("compare", "--max-rows", 60, "-o", tmp_path / "report.html")
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     alts = [attributes["alt"] for tag, attributes in page.tags if tag == "img"]
-    assert sum(alt.endswith("reconstructions by Decodes.") for alt in alts) == 1
-    assert len(alts) == 4
+    ends = ["reconstructions by Decodes.", "codes of Decodes by class.", "drawn by Does not."]
+    assert [sum(alt.lower().endswith(end.lower()) for alt in alts) for end in ends] == [1, 1, 1]
+    assert len(alts) == 7
     assert "estimate" in page.words
+
+
+def test_codes_of_two_numbers_are_shown_as_a_plane_beside_what_the_model_draws(tmp_path, monkeypatch):
+    quick = {"hidden_layer_sizes": (16,), "likelihood": "gaussian", "max_iter": 2, "n_importance_samples": 4}
+    monkeypatch.setattr(_compare, "MODELS", {"Plane": lambda n, d, shape: VAE(2, **quick)})
+    succeed("compare", "--max-rows", 60, "-o", tmp_path / "report.html")
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    alts = [attributes["alt"] for tag, attributes in page.tags if tag == "img"]
+    assert len(alts) == 7
+    for said in [
+        "Rows drawn from",
+        "Decoded means of",
+        "reconstructions by",
+        "Halves drawn by",
+        "Codes of",
+        "over the codes",
+    ]:
+        assert sum(said in alt for alt in alts) == 1
 
 
 def test_estimates_are_scored_on_fewer_rows_and_say_so(monkeypatch):
