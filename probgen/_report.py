@@ -253,6 +253,11 @@ def _png(plot):
     ax = figure.subplots()
     plot(ax=ax)
     ax.tick_params(colors=INK, labelsize=13)
+    legend = ax.get_legend()
+    for text in (ax.xaxis.label, ax.yaxis.label, *(legend.get_texts() if legend else ())):
+        text.set_color(INK)
+    for spine in ax.spines.values():
+        spine.set_edgecolor(INK)
     ax.set_facecolor("none")
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=110, transparent=True, bbox_inches="tight", pad_inches=0.02)
