@@ -21,7 +21,7 @@ DRAWN_ROWS = {"cpu": 256, "cuda": 2048}  # at a time
 class PixelCNN(AutoregressiveGenerator):
     """PixelCNN: a convolutional network that tells how each pixel scatters given those before it.
 
-    log p(x) is the sum over the pixels, row by row from the top left, and over the colours of each, red, green, blue, of
+    log p(x) is the sum over the pixels, row by row from the top left, and over their colours, red, green, blue, of
     log p(x_j given all before); masked convolutions see to it that the network does not look ahead [1]_. So
     `score_samples` is exact, at the cost of one pass of the network for a whole row of X, and draws are made pixel by
     pixel, from layers that remember what they have seen.
@@ -217,7 +217,7 @@ class PixelCNN(AutoregressiveGenerator):
 class ConditionalPixelCNN(ClassGeneratorMixin, LabelledRows, PixelCNN):
     """PixelCNN that is told the class of a row.
 
-    Every block adds learned numbers of the class to its channels, which makes p(x given y) [1]_; with the shares p(y) of
+    Every block adds learned numbers of the class to its channels, which makes p(x given y) [1]_; with shares p(y) of
     the classes that is a joint density, which classifies by Bayes' rule.
 
     Parameters

@@ -5,6 +5,7 @@ row, and remembers what it saw before; all else of the network is used as it is.
 """
 
 import functools
+from typing import Any
 
 import torch
 from torch import nn
@@ -41,22 +42,12 @@ class Drawing:
         like = next(network.parameters())
         self.n_rows, self.labels = n_rows, labels
         self.height, self.width, self.n_colors = network.image_shape
-        self.pixel = self.color = 0
+        self.pixel = self.column = self.color = 0
         self.colors = like.new_zeros(n_rows, self.n_colors)  # of this pixel, or of the last before any is put
         self.above = like.new_zeros(n_rows, self.n_colors, 1, self.width)
-        self.network = stepwise(network, self)
-        self.layers = [layer for layer in self.network.modules() if isinstance(layer, PixelStep)]
+        self.layers: list = []  # that have rows to begin
+        self.network: Any = stepwise(network, self)
         self.contexts: list = [[[None] * self.width] * self.n_colors] * (len(network.blocks) + 1)
-
-    @property
-    def row(self):
-        """Of the present pixel."""
-        return self.pixel // self.width
-
-    @property
-    def column(self):
-        """Of the present pixel."""
-        return self.pixel % self.width
 
     def answers(self):
         """What the network says (n_rows, n_answers) of the present colour, given what was put."""
@@ -76,6 +67,7 @@ class Drawing:
         self.color += 1
         if self.color == self.n_colors:
             self.pixel, self.color = self.pixel + 1, 0
+            self.column = self.pixel % self.width
 
     def _begin_row(self):
         """Compute, for all pixels of a row, what the rows above say of them."""
@@ -90,12 +82,17 @@ class Drawing:
 @functools.singledispatch
 def stepwise(layer, drawing):
     """The layer for one pixel at a time, (n, channels) of one colour; a layer not known here keeps its own code."""
-    twin = object.__new__(type(layer))
-    twin.__dict__.update(layer.__dict__)
-    twin._modules = {
-        name: None if child is None else stepwise(child, drawing) for name, child in layer._modules.items()
-    }
-    return twin
+    return Stepwise(layer, drawing) if next(layer.children(), None) is not None else layer
+
+
+@stepwise.register
+def _(layers: nn.ModuleList, drawing):
+    return [stepwise(layer, drawing) for layer in layers]
+
+
+@stepwise.register
+def _(layers: nn.ModuleDict, drawing):
+    return {name: stepwise(layer, drawing) for name, layer in layers.items()}
 
 
 @stepwise.register
@@ -120,11 +117,26 @@ def _(layer: CausalAttention, drawing):
     return AttentionStep(layer, drawing)
 
 
-class PixelStep(nn.Module):
+class Stepwise:
+    """A module's own code, run on layers for one pixel at a time."""
+
+    def __init__(self, module, drawing):
+        own = {name: value for name, value in vars(module).items() if not name.startswith("_")}
+        layers = {name: stepwise(layer, drawing) for name, layer in module.named_children()}
+        self.__dict__.update(own | layers)
+        self.kind = type(module)
+
+    def __getattr__(self, name):
+        return functools.partial(getattr(self.kind, name), self)
+
+    def __call__(self, *inputs):
+        return self.kind.forward(self, *inputs)
+
+
+class PixelStep:
     """A CausalConv2d at one pixel: what it makes of the rows above is computed once a row, for all of its pixels."""
 
     def __init__(self, layer, drawing):
-        super().__init__()
         self.drawing, self.first, self.half = drawing, layer.first, layer.half
         n_colors, (n_out, n_in) = layer.n_colors, layer.weight.shape[:2]
         self.groups = color_groups(n_out, n_colors, layer.n_parts).to(layer.weight.device)
@@ -140,6 +152,7 @@ class PixelStep(nn.Module):
             self.row = weight.new_zeros(drawing.n_rows, wide, n_in)
             self.slots = self.row.view(drawing.n_rows, wide * n_colors, n_in // n_colors).unbind(1)
             flat, size = self.row.flatten(1), (self.half + 1) * n_in
+            drawing.layers.append(self)
             self.windows = [flat[:, j * n_in : j * n_in + size] for j in range(drawing.width)]
 
     def begin_row(self):
@@ -152,7 +165,7 @@ class PixelStep(nn.Module):
         drawing = self.drawing
         self.slots[(drawing.column + self.half) * drawing.n_colors + drawing.color].copy_(values)
 
-    def forward(self, values):
+    def __call__(self, values):
         drawing = self.drawing
         color, column = drawing.color, drawing.column
         if not self.is_direct:
@@ -163,11 +176,10 @@ class PixelStep(nn.Module):
         return torch.addmm(start, values, self.weights[color])
 
 
-class RowsAbove(nn.Module):
+class RowsAbove:
     """What a convolution makes of the last rows (n, width, channels), given one at a time: (width, n, outputs)."""
 
     def __init__(self, weight, bias, drawing):
-        super().__init__()
         n_out, n_in, height, kernel_size = weight.shape
         self.half, self.bias = kernel_size // 2, bias
         self.weight = weight.permute(2, 3, 1, 0).reshape(-1, n_out).contiguous()
@@ -176,23 +188,22 @@ class RowsAbove(nn.Module):
         size, strides = (drawing.width, drawing.n_rows, height, kernel_size * n_in), self.rows.stride()
         self.windows = self.rows.as_strided(size, (strides[2], strides[0], strides[1], 1))
 
-    def forward(self, row):
+    def __call__(self, row):
         self.rows.copy_(self.rows.roll(-1, dims=1))
         self.rows[:, -1, self.half : -self.half] = row
         size = self.windows.shape
         return torch.addmm(self.bias, self.windows.reshape(size[0] * size[1], -1), self.weight).view(*size[:2], -1)
 
 
-class RowStep(nn.Module):
+class RowStep:
     """A CausalConv2d of a vertical stack, for rows (n, channels, 1, width) that are given one at a time."""
 
     def __init__(self, layer, drawing):
-        super().__init__()
         self.weight, self.bias, self.half = layer.weight.detach(), layer.bias.detach(), layer.half
         n_in, height = layer.weight.shape[1:3]
         self.before = self.weight.new_zeros(drawing.n_rows, n_in, height - 1, drawing.width)
 
-    def forward(self, row):
+    def __call__(self, row):
         rows = torch.cat([self.before, row], dim=2)
         self.before = rows[:, :, 1:]
         return functional.conv2d(rows, self.weight, self.bias, padding=(0, self.half))
@@ -203,39 +214,36 @@ def by_color(row, groups, n_colors):
     return [row if n_colors == 1 else row[:, :, groups == color] for color in range(n_colors)]
 
 
-class PositionStep(nn.Module):
+class PositionStep:
     """A PositionMap at one pixel."""
 
     def __init__(self, layer, drawing):
-        super().__init__()
         self.drawing = drawing
         table = layer.map.detach().flatten(1).T.contiguous()
         self.table = table.view(-1, table.shape[1] // drawing.n_colors).unbind(0)
 
-    def forward(self, values):
+    def __call__(self, values):
         drawing = self.drawing
         return values + self.table[drawing.pixel * drawing.n_colors + drawing.color]
 
 
-class ClassStep(nn.Module):
+class ClassStep:
     """A ClassBias of one pixel."""
 
     def __init__(self, layer, drawing):
-        super().__init__()
         self.drawing = drawing
         biases = drawing.labels @ layer.weight.detach()
         groups = color_groups(biases.shape[1], drawing.n_colors, layer.n_parts).to(biases.device)
         self.biases = [biases[:, groups == color].contiguous() for color in range(drawing.n_colors)]
 
-    def forward(self, values, labels):
+    def __call__(self, values, labels):
         return values + self.biases[self.drawing.color]
 
 
-class AttentionStep(nn.Module):
+class AttentionStep:
     """A CausalAttention of one pixel, on keys and values that are remembered."""
 
     def __init__(self, layer, drawing):
-        super().__init__()
         self.drawing, self.layer = drawing, layer
         self.queries, self.out = stepwise(layer.queries, drawing), stepwise(layer.out, drawing)
         n_rows, n_channels = drawing.n_rows, layer.queries.weight.shape[1]
@@ -244,7 +252,7 @@ class AttentionStep(nn.Module):
         size = (2, n_rows, layer.n_heads, drawing.height * drawing.width, layer.size)
         self.pairs = layer.start.new_zeros(size)
 
-    def forward(self, values, images):
+    def __call__(self, values, images):
         drawing, layer = self.drawing, self.layer
         if drawing.color == 0:
             if drawing.pixel == 0:

@@ -1,0 +1,94 @@
+"""Draws of a PixelCNN from cached activations, beside one pass of the whole network for every pixel.
+
+    python benchmarks/pixelcnn_sampling.py
+    python benchmarks/pixelcnn_sampling.py --every 1     # time a pass for each pixel, and not for some of them
+
+A model of 28 x 28 pixels, 8 residual layers and 64 channels, with the weights it starts from. The slow draw asks the
+network about the whole image for each pixel in turn; as all passes cost the same, those of every --every-th pixel are
+timed and multiplied. Both kinds of draws take the same noise; how many pixels differ is printed. Both are timed several
+times in turn, and the ratio is that of the medians.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import time
+
+import numpy as np
+import torch
+
+import probgen
+from probgen import PixelCNN
+from probgen.inversion import Chooser
+
+SIDE = 28
+WANTED = {16: 200.0, 64: 100.0}
+KINDS = {
+    "plain": {},
+    "gated": {"gated": True},
+    "attention": {"attention": True},
+}
+
+
+def make_model(**settings):
+    """A model of the benchmark's size."""
+    rows = np.random.default_rng(0).integers(0, 2, size=(64, SIDE * SIDE)).astype(np.float32)
+    return PixelCNN(64, 8, max_iter=1, device="cpu", random_state=0, **settings).fit(rows)
+
+
+def seconds(function):
+    """Seconds that a call takes."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def draw_slowly(model, choose, every):
+    """Rows by a pass of the whole network for every pixel, or for some of them."""
+    X = torch.zeros(len(choose), SIDE * SIDE)
+    for j in range(0, SIDE * SIDE, every):
+        X[:, j] = choose(model.network_(X)[:, [j]], slice(j, j + 1))[:, 0]
+    return X
+
+
+def compare(kind, model, n_rows, every, n_repeats):
+    """Print the ratio for one model and number of images."""
+    uniforms = torch.as_tensor(np.random.default_rng(1).random((n_rows, SIDE * SIDE)))
+    with torch.inference_mode():
+        choose = Chooser(model.observation_, uniforms)
+        fast = [seconds(lambda: model._draw_rows(choose, 0)) for _ in range(2)][1:]
+        slow = []
+        for _ in range(n_repeats):
+            slow.append(seconds(lambda: draw_slowly(model, choose, every)) * every)
+            fast.append(seconds(lambda: model._draw_rows(choose, 0)))
+        X = model._draw_rows(choose, 0)
+        answers = model.network_(X)
+        n_different = int((choose(answers) != X).sum())  # what the whole network says of the same rows
+    ratio = statistics.median(slow) / statistics.median(fast)
+    wanted = WANTED.get(n_rows) if kind == "plain" else None
+    verdict = "" if wanted is None else f" (wanted >= {wanted:g}: {'ok' if ratio >= wanted else 'SHORT'})"
+    print(
+        f"{kind:9} {n_rows:3} images  cached {statistics.median(fast):7.3f} s  a pass for each pixel "
+        f"{statistics.median(slow):7.1f} s  ratio {ratio:5.0f}{verdict}  pixels that differ: {n_different}",
+        flush=True,
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--every", type=int, default=28, help="time the slow passes of every so many pixels")
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+    print(
+        f"probgen {probgen.__version__}, torch {torch.__version__}, {platform.processor() or platform.machine()}, "
+        f"{torch.get_num_threads()} threads of {os.cpu_count()} cores, seed 0"
+    )
+    for kind, settings in KINDS.items():
+        model = make_model(**settings)
+        for n_rows in (16, 64):
+            compare(kind, model, n_rows, arguments.every, arguments.repeats)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""Causal layers and networks: what a pixel sees, by automatic differentiation, and what they compute pixel by pixel."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from probgen.networks.causal import CausalAttention, CausalConv2d, ClassBias, PositionMap, color_groups
+from probgen.networks.drawing import Drawing
+from probgen.networks.pixel import GatedBlock, PixelNetwork, ResidualBlock, VerticalStack
+
+SIDE = 5
+ARCHITECTURES = [
+    {},
+    {"shortcuts": True},
+    {"attention": True},
+    {"gated": True},
+    {"gated": True, "attention": True, "shortcuts": True},
+    {"position_map": False},
+]
+architectures = pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
+colors = pytest.mark.parametrize("n_colors", [1, 3])
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+def sees(layer, n_in, *, side=SIDE):
+    """Whether (out channel, out pixel) depends on (in channel, in pixel), four axes, pixels in raster order."""
+    image = torch.randn(1, n_in, side, side, dtype=torch.float64)
+    found = torch.zeros(())
+    for _ in range(3):  # rectifiers hide some of what is seen at one point
+        jacobian = torch.autograd.functional.jacobian(lambda x: layer(x)[0], image + torch.randn_like(image))
+        found = found + jacobian[:, :, :, 0].abs()
+    return (found.flatten(1, 2).flatten(-2, -1) > 0.0).numpy()
+
+
+def expected(n_out, n_in, is_seen, n_colors, strict, n_parts=1):
+    """What a layer should see: is_seen(row and column of the output, of the input), and the groups of the centre."""
+    answer = np.zeros((n_out, SIDE**2, n_in, SIDE**2), dtype=bool)
+    after, before = color_groups(n_out, n_colors, n_parts).numpy(), color_groups(n_in, n_colors).numpy()
+    own = after[:, None] > before if strict else after[:, None] >= before
+    for p in range(SIDE**2):
+        for q in range(SIDE**2):
+            if is_seen(*divmod(p, SIDE), *divmod(q, SIDE)):
+                answer[:, p, :, q] = True
+        answer[:, p, :, p] = own
+    return answer
+
+
+class TestConvolutions:
+    @colors
+    @pytest.mark.parametrize("first", [True, False])
+    @pytest.mark.parametrize("kernel_size", [1, 3, 5])
+    def test_the_window_of_raster_order(self, kernel_size, first, n_colors):
+        layer = CausalConv2d(n_colors, 2 * n_colors, kernel_size, first=first, n_colors=n_colors).double()
+        half = kernel_size // 2
+
+        def is_seen(i, j, k, m):
+            return abs(j - m) <= half and (0 < i - k <= half or (i == k and 0 < j - m))
+
+        truth = expected(2 * n_colors, n_colors, is_seen, n_colors, first)
+        np.testing.assert_array_equal(sees(layer, n_colors), truth)
+
+    @pytest.mark.parametrize("first", [True, False])
+    def test_the_window_of_a_vertical_stack(self, first):
+        layer = CausalConv2d(1, 2, 3, stack="vertical", first=first).double()
+        seen = sees(layer, 1)[0, :, 0].reshape(SIDE, SIDE, SIDE, SIDE)
+        for i, j, k, m in np.ndindex(*seen.shape):
+            assert seen[i, j, k, m] == (abs(j - m) <= 1 and (0 < i - k <= 1 or (i == k and not first)))
+
+    @colors
+    @pytest.mark.parametrize("first", [True, False])
+    def test_the_window_of_a_horizontal_stack(self, first, n_colors):
+        settings = {"stack": "horizontal", "first": first, "n_colors": n_colors, "n_parts": 2}
+        layer = CausalConv2d(n_colors, 2 * n_colors, 5, **settings).double()
+        truth = expected(
+            2 * n_colors, n_colors, lambda i, j, k, m: i == k and 0 < j - m <= 2, n_colors, first, n_parts=2
+        )
+        np.testing.assert_array_equal(sees(layer, n_colors), truth)
+
+    def test_it_is_a_masked_convolution(self):
+        layer, images = CausalConv2d(3, 6, 3, n_colors=3).double(), torch.randn(2, 3, 6, 7, dtype=torch.float64)
+        kernel = torch.zeros(6, 3, 3, 3, dtype=torch.float64)
+        kernel[:, :, :2] = layer.weight * layer.mask
+        torch.testing.assert_close(layer(images), functional.conv2d(images, kernel, layer.bias, padding=1))
+
+    def test_hidden_weights_stay_at_zero_and_queries_use_them_as_they_are(self):
+        layer = CausalConv2d(2, 2, 3, first=True, n_colors=2)
+        optimizer = torch.optim.Adam(layer.parameters(), lr=0.1, weight_decay=0.1)
+        images = torch.randn(4, 2, 5, 5)
+        for _ in range(3):
+            optimizer.zero_grad()
+            layer(images).square().sum().backward()
+            optimizer.step()
+        assert (layer.weight[layer.mask == 0.0] == 0.0).all()
+        trained = layer(images)
+        with torch.no_grad():
+            torch.testing.assert_close(layer(images), trained)
+
+
+class TestOtherLayers:
+    @colors
+    def test_attention_sees_all_earlier_pixels_and_no_later_ones(self, n_colors):
+        layer = CausalAttention(2 * n_colors, n_colors).double()
+        hidden = torch.randn(1, 2 * n_colors, SIDE, SIDE, dtype=torch.float64)
+        earlier = np.tri(SIDE**2, k=-1, dtype=bool)[None, :, None]
+        of_image = sees(lambda x: layer(hidden, x), n_colors)
+        np.testing.assert_array_equal(of_image, np.broadcast_to(earlier, of_image.shape))
+        image = torch.randn(1, n_colors, SIDE, SIDE, dtype=torch.float64)
+        of_hidden = sees(lambda x: layer(x, image), 2 * n_colors)
+        truth = expected(2 * n_colors, 2 * n_colors, lambda i, j, k, m: (k, m) < (i, j), n_colors, strict=False)
+        np.testing.assert_array_equal(of_hidden | truth, truth)
+        np.testing.assert_array_equal(of_hidden[:, 1:] | ~truth[:, 1:], True)  # the first pixel has one key alone
+
+    def test_attention_is_that_of_the_definition(self):
+        layer = CausalAttention(8).double()
+        hidden, images = (torch.randn(2, n, 2, 3, dtype=torch.float64) for n in (8, 1))
+        queries = layer.queries(hidden).flatten(2).unflatten(1, (layer.n_heads, layer.size))
+        pairs = layer.keys(torch.cat([hidden, images], 1)).flatten(2)
+        pairs = torch.cat([layer.start.expand(2, -1)[:, :, None], pairs], 2)
+        keys, values = (part.unflatten(1, (layer.n_heads, layer.size)) for part in pairs.chunk(2, 1))
+        seen = torch.zeros_like(queries)
+        for p in range(6):
+            scores = torch.einsum("nhd,nhdk->nhk", queries[..., p], keys[..., : p + 1]) / layer.size**0.5
+            seen[..., p] = torch.einsum("nhk,nhdk->nhd", scores.softmax(-1), values[..., : p + 1])
+        truth = hidden + layer.out(seen.flatten(1, 2).unflatten(2, (2, 3)))
+        torch.testing.assert_close(layer(hidden, images), truth)
+
+    def test_maps_and_classes_move_channels(self):
+        images = torch.randn(2, 3, 4, 4)
+        places, classes = PositionMap(3, 4, 4), ClassBias(2, 3)
+        torch.nn.init.normal_(places.map)
+        torch.testing.assert_close(places(images) - images, places.map.expand(2, -1, -1, -1))
+        moved = classes(images, torch.eye(2)) - images
+        torch.testing.assert_close(moved, classes.weight[:, :, None, None].expand_as(moved))
+
+    @colors
+    def test_a_residual_block_sees_nothing_later(self, n_colors):
+        seen = sees(ResidualBlock(2 * n_colors, n_colors).double(), 4 * n_colors)
+        truth = expected(
+            4 * n_colors, 4 * n_colors, lambda i, j, k, m: abs(j - m) < 2 and (k, m) < (i, j), n_colors, strict=False
+        )
+        assert not (seen & ~truth).any()
+
+    @colors
+    def test_a_gated_block_sees_its_own_row_and_its_context(self, n_colors):
+        block = GatedBlock(2 * n_colors, n_colors).double()
+        context = torch.randn(1, 4 * n_colors, SIDE, SIDE, dtype=torch.float64)
+        seen = sees(lambda x: block(x, context), 2 * n_colors)
+        truth = expected(2 * n_colors, 2 * n_colors, lambda i, j, k, m: i == k and j - m == 1, n_colors, strict=False)
+        np.testing.assert_array_equal(seen, truth)
+
+    def test_a_vertical_stack_sees_all_rows_above(self):
+        stack = VerticalStack(4, 4, 1).double()
+        seen = sees(lambda x: stack(x)[-1], 1)[0, :, 0].reshape(SIDE, SIDE, SIDE, SIDE)
+        rows = np.arange(SIDE)
+        np.testing.assert_array_equal(seen, np.broadcast_to((rows[:, None] > rows)[:, None, :, None], seen.shape))
+
+
+def make_network(architecture, n_colors=1, **settings):
+    defaults = {"n_filters": 16 * n_colors, "n_layers": 3, "n_levels": 4}
+    network = PixelNetwork((SIDE, 4, n_colors), 2, **defaults | architecture | settings).double()
+    if network.position is not None:
+        torch.nn.init.normal_(network.position.map)
+    return network
+
+
+class TestNetworks:
+    @architectures
+    @colors
+    def test_answers_depend_on_all_features_before_and_on_no_others(self, architecture, n_colors):
+        network = make_network(architecture, n_colors)
+        d = SIDE * 4 * n_colors
+        X = torch.randint(0, 4, (3, d)).double()
+        jacobian = sum(torch.autograd.functional.jacobian(lambda x: network(x[None])[0], x).abs() for x in X)
+        seen = (jacobian.reshape(d, 2, d).sum(1) > 0.0).numpy()
+        assert not np.triu(seen).any()
+        if architecture.get("gated") or architecture.get("attention"):  # no blind spot
+            np.testing.assert_array_equal(seen, np.tri(d, k=-1, dtype=bool))
+
+    def test_residual_blocks_have_the_blind_spot_of_the_paper_that_gates_do_not_have(self):
+        seen = {}
+        for gated in (False, True):
+            network = PixelNetwork((2, 12, 1), 1, n_filters=16, n_layers=1, gated=gated).double()
+            X = torch.randint(0, 2, (24,)).double()
+            seen[gated] = torch.autograd.functional.jacobian(lambda x: network(x[None])[0], X).abs() > 0.0  # noqa: B023
+        # Of the row above, 3 + 1 columns to the right: the windows of the first layer and of the block.
+        assert not seen[False][12, 5:12].any()
+        assert seen[True][12, :5].all()
+
+    @architectures
+    @colors
+    @pytest.mark.parametrize("n_classes", [0, 3])
+    def test_pixel_by_pixel_it_says_the_same(self, architecture, n_colors, n_classes):
+        network = make_network(architecture, n_colors, n_classes=n_classes)
+        X = torch.randint(0, 4, (6, SIDE * 4 * n_colors)).double()
+        labels = [torch.eye(3, dtype=torch.float64)[torch.randint(0, 3, (6,))]] if n_classes else []
+        with torch.inference_mode():
+            drawing, answers = Drawing(network, 6, *labels), []
+            for column in X.T:
+                answers.append(drawing.answers())
+                drawing.put(column)
+            torch.testing.assert_close(torch.cat(answers, 1), network(X, *labels), rtol=0.0, atol=1e-12)
+
+    def test_what_is_remembered_does_not_grow_with_the_height(self):
+        def size(height):
+            drawing = Drawing(PixelNetwork((height, 6, 1), 1, n_filters=4, n_layers=2), 3)
+            return sum(layer.row.numel() for layer in drawing.layers)
+
+        assert size(6) == size(60)
