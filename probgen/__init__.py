@@ -21,6 +21,7 @@ _HOMES = {
     "Likelihood": "probgen.base",
     "LogitTransformer": "probgen.preprocessing",
     "PixelCNN": "probgen.estimators",
+    "PixelRNN": "probgen.estimators",
     "RowBlocks": "probgen.row_blocks",
     "SemiSupervisedVAE": "probgen.estimators",
     "Trainer": "probgen.training",

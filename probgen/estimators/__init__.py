@@ -16,6 +16,7 @@ _HOMES = {
     "GaussianBayes": "gaussian_bayes",
     "GaussianMixture": "gaussian_mixture",
     "PixelCNN": "pixelcnn",
+    "PixelRNN": "pixelrnn",
     "SemiSupervisedVAE": "semi_supervised_vae",
     "VAE": "vae",
 }
