@@ -136,6 +136,9 @@ class TestOtherLayers:
         places, classes = PositionMap(3, 4, 4), ClassBias(2, 3)
         torch.nn.init.normal_(places.map)
         torch.testing.assert_close(places(images) - images, places.map.expand(2, -1, -1, -1))
+        places = PositionMap(3, 4, 4, n_classes=2)
+        torch.nn.init.normal_(places.class_maps)
+        torch.testing.assert_close(places(images, torch.eye(2)) - images, places.class_maps, atol=1e-6, rtol=1e-5)
         moved = classes(images, torch.eye(2)) - images
         torch.testing.assert_close(moved, classes.weight[:, :, None, None].expand_as(moved))
 
@@ -166,7 +169,8 @@ def make_network(architecture, n_colors=1, **settings):
     defaults = {"n_filters": 16 * n_colors, "n_layers": 3, "n_levels": 4}
     network = PixelNetwork((SIDE, 4, n_colors), 2, **defaults | architecture | settings).double()
     if network.position is not None:
-        torch.nn.init.normal_(network.position.map)
+        for maps in network.position.parameters():
+            torch.nn.init.normal_(maps)
     return network
 
 

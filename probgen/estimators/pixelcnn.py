@@ -9,8 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 from probgen._validation import check_count, check_image_shape
 from probgen.base import ClassGeneratorMixin
 from probgen.estimators._autoregressive import AutoregressiveGenerator
-from probgen.estimators._labelled import LabelledRows
-from probgen.estimators.conditional_vae import one_hot, with_parameters_of
+from probgen.estimators._labelled import LabelledRows, one_hot, with_parameters_of
 from probgen.networks.drawing import Drawing
 from probgen.networks.pixel import PixelNetwork
 
@@ -40,7 +39,7 @@ class PixelCNN(AutoregressiveGenerator):
     shortcuts : bool, default=False
         Whether the blocks of the second half are told what those of the first made, as in [4]_.
     position_map : bool, default=True
-        Whether the network learns what is peculiar to a place in the image.
+        Whether the network learns what is peculiar to a place in the image, and to a class there.
     image_shape : tuple of int, default=None
         (height, width) or (height, width, channels) of the images in the rows, channels last. None reads a perfect
         square of features as a grey image, and other rows as an image of one pixel's height.
@@ -361,4 +360,4 @@ class ConditionalPixelCNN(ClassGeneratorMixin, LabelledRows, PixelCNN):
         for (label, log), share in zip(self._each_class(len(posterior)), posterior.T):
             if log is not None:
                 total = total + share[:, np.newaxis] * complete(label)
-        return total
+        return np.where(np.isnan(conditions.values), total, conditions.values)

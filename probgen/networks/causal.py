@@ -89,11 +89,12 @@ class CausalConv2d(nn.Module):
 
 
 class PositionMap(nn.Module):
-    """Learned numbers for every pixel and channel, which are added.
+    """Learned numbers for every pixel and channel, and for every class those of its own, which are added.
 
     Parameters
     ----------
     n_channels, height, width : int
+    n_classes : int, default=0
 
     Examples
     --------
@@ -101,12 +102,16 @@ class PositionMap(nn.Module):
     torch.Size([2, 3, 5, 5])
     """
 
-    def __init__(self, n_channels, height, width):
+    def __init__(self, n_channels, height, width, n_classes=0):
         super().__init__()
         self.map = nn.Parameter(torch.zeros(n_channels, height, width))
+        self.class_maps = nn.Parameter(torch.zeros(n_classes, n_channels, height, width)) if n_classes else None
 
-    def forward(self, images):
-        return images + self.map
+    def forward(self, images, labels=None):
+        images = images + self.map
+        if self.class_maps is None:
+            return images
+        return images + (labels @ self.class_maps.flatten(1)).unflatten(1, self.map.shape)
 
 
 class ClassBias(nn.Module):

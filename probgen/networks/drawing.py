@@ -219,12 +219,19 @@ class PositionStep:
 
     def __init__(self, layer, drawing):
         self.drawing = drawing
-        table = layer.map.detach().flatten(1).T.contiguous()
-        self.table = table.view(-1, table.shape[1] // drawing.n_colors).unbind(0)
+        self.maps = self._by_feature(layer.map)
+        self.class_maps = None if layer.class_maps is None else self._by_feature(layer.class_maps)
 
-    def __call__(self, values):
+    def _by_feature(self, maps):
+        """Maps (..., channels, height, width) as a list of (..., channels of a colour) in order of drawing."""
+        by_color = maps.detach().unflatten(-3, (self.drawing.n_colors, -1)).flatten(-2)
+        return by_color.movedim((-1, -3), (0, 1)).flatten(0, 1).contiguous().unbind(0)
+
+    def __call__(self, values, labels):
         drawing = self.drawing
-        return values + self.table[drawing.pixel * drawing.n_colors + drawing.color]
+        feature = drawing.pixel * drawing.n_colors + drawing.color
+        values = values + self.maps[feature]
+        return values if self.class_maps is None else values + drawing.labels @ self.class_maps[feature]
 
 
 class ClassStep:

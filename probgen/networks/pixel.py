@@ -165,7 +165,7 @@ class PixelNetwork(nn.Module):
             self.first = GatedBlock(n_filters, **settings, kernel_size=FIRST_KERNEL, n_in=n_colors)
         else:
             self.first = CausalConv2d(n_colors, self.n_channels, FIRST_KERNEL, first=True, n_colors=n_colors)
-        self.position = PositionMap(self.n_channels, height, width) if position_map else None
+        self.position = PositionMap(self.n_channels, height, width, n_classes) if position_map else None
         block = GatedBlock if gated else ResidualBlock
         self.blocks = nn.ModuleList(block(n_filters, **settings) for _ in range(n_layers))
         attending = [k for k in range(n_layers) if k == n_layers - 1 or (k + 1) % ATTENTION_EVERY == 0]
@@ -213,7 +213,7 @@ class PixelNetwork(nn.Module):
         """What the blocks make of images."""
         hidden = self.first(images) if self.vertical is None else self.first(images, contexts[0], labels)
         if self.position is not None:
-            hidden = self.position(hidden)
+            hidden = self.position(hidden, labels)
         made = [hidden]
         for k, block in enumerate(self.blocks):
             if str(k) in self.shortcuts:
