@@ -263,7 +263,9 @@ class AutoregressiveGenerator(NeuralGenerator):
         if self.representation == "log_prob":
             return self._log_conditionals(X, *labels)
         self._check_queries(X, "transform")
-        return self._over_blocks(self._pooled(), X, *labels)
+        with torch.inference_mode():
+            features = self._pooled()
+        return self._over_blocks(features, X, *labels)
 
     def _score_samples(self, X):
         return self._log_likelihood(X)

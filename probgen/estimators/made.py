@@ -1,0 +1,316 @@
+"""Autoregression in tables: masked multilayer perceptrons, and logistic autoregression."""
+
+import numpy as np
+import torch
+from scipy.special import logit, logsumexp
+
+from probgen._validation import check_count, check_real
+from probgen.estimators._autoregressive import AutoregressiveGenerator, LikelihoodObjective
+from probgen.estimators.conditional_vae import with_parameters_of
+from probgen.networks import activation
+from probgen.networks.masked import MaskedMLP
+from probgen.training.trainer import Trainer
+
+LEAST_SHARE = 1e-3  # of ones, where the answers for a feature of 0 and 1 begin
+
+
+class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
+    """Fully visible belief network: every feature depends on a linear map of those before it.
+
+    log p(x) is the sum over features of log p(x_j given x_1, ..., x_{j-1}). For rows of 0 and 1 each of these is a
+    logistic regression [1]_ [2]_; for categories a multinomial one, for real values a mixture of Gaussians of which
+    weights, locations and scales are such maps.
+
+    Parameters
+    ----------
+    likelihood : {"auto", "bernoulli", "categorical", "discretized_logistic", "gaussian_mixture"}, default="auto"
+        Law of a feature: 0 or 1; levels 0 to n_levels - 1, without or with an order; a real value. "auto" takes
+        "bernoulli" for rows of 0 and 1 and "gaussian_mixture" for others; fix it in a search.
+    n_levels : int, default=None
+        Levels of "categorical" and "discretized_logistic", at most 65,536; None counts up to the largest in X.
+    n_components : int, default=10
+        Gaussians, or logistics, mixed for each feature in "gaussian_mixture" and "discretized_logistic".
+    n_orderings : int, default=1
+        Orders of the features of which the probabilities of rows are averaged: that of the columns first, then random
+        ones. All share their weights, and each batch trains one.
+    input_dropout : float, default=0.0
+        Share of the inputs that count for nothing in a pass of the training, in [0, 1).
+    dynamic_binarization : bool, default=False
+        Whether values in [0, 1] are probabilities of a 1, from which rows are drawn afresh for each batch of the
+        training. What is scored later has to be rows of 0 and 1.
+    representation : {"features", "log_prob"}, default="features"
+        What `transform` gives: the answers for all features, or the log-probability of each given those before.
+    n_importance_samples : int, default=100
+        Proposals for each row where known features stand behind unknown ones, at least 2.
+    max_iter : int, default=100
+        Epochs.
+    batch_size : int or "auto", default="auto"
+        Rows of a batch; "auto" takes 32 to 256, a hundredth of the rows.
+    learning_rate_init : float, default=1e-2
+        Learning rate at the start.
+    trainer : Trainer, default=None
+        All else of the training; None is `Trainer(schedule="cosine", early_stopping=True, n_iter_no_change=20)`.
+    warm_start : bool, default=False
+        Whether a further fit goes on from the last one.
+    device : {"auto", "cpu", "cuda"} or str such as "cuda:1", default="auto"
+        Where to compute.
+    random_state : int, RandomState, Generator or None, default=None
+        Seeds the fit and the stream of later draws.
+    verbose : int, default=0
+        Whether to show a progress bar.
+
+    Attributes
+    ----------
+    network_, observation_ : torch.nn.Module
+        From rows to numbers, and from those to the law of each feature given those before.
+    orderings_ : ndarray of shape (n_orderings, n_features)
+        Features in their orders.
+    likelihood_ : str
+        The likelihood that was chosen.
+    n_levels_ : int or None
+        Levels of a feature; None for real values.
+    history_ : History
+        Per epoch: "loss" in nats a row, validation score, learning rate, seconds.
+    n_iter_ : int
+        Epochs that were trained.
+    device_ : str
+        Where the network is.
+
+    Notes
+    -----
+    `score_samples` is exact. Values that are missing (NaN) in its rows are integrated out: exactly where they stand
+    last in the only ordering, else by importance sampling, of which n_importance_samples tightens the estimate. So it
+    is with draws under conditions: they are exact where what is known stands first, and resampled from proposals of
+    all orderings elsewhere. Put the columns first that will be known.
+
+    References
+    ----------
+    .. [1] B. J. Frey, G. E. Hinton, P. Dayan, Does the wake-sleep algorithm produce good density estimators?, 1996.
+    .. [2] Z. Gan, R. Henao, D. Carlson, L. Carin, Learning deep sigmoid belief networks with data augmentation, 2015.
+
+    Examples
+    --------
+    >>> from probgen import FullyVisibleBeliefNetwork
+    >>> from sklearn.datasets import load_digits
+    >>> X = (load_digits().data > 7).astype("float32")
+    >>> model = FullyVisibleBeliefNetwork(max_iter=5, random_state=0).fit(X)
+    >>> model.likelihood_, model.conditional_log_prob(X).shape, model.sample(3).shape
+    ('bernoulli', (1797, 64), (3, 64))
+    """
+
+    _likelihoods = ("bernoulli", "categorical", "discretized_logistic", "gaussian_mixture")
+    _unsure = "lebesgue"
+    network_: MaskedMLP
+
+    def __init__(
+        self,
+        *,
+        likelihood="auto",
+        n_levels=None,
+        n_components=10,
+        n_orderings=1,
+        input_dropout=0.0,
+        dynamic_binarization=False,
+        representation="features",
+        n_importance_samples=100,
+        max_iter=100,
+        batch_size="auto",
+        learning_rate_init=1e-2,
+        trainer=None,
+        warm_start=False,
+        device="auto",
+        random_state=None,
+        verbose=0,
+    ):
+        super().__init__(
+            likelihood=likelihood,
+            n_levels=n_levels,
+            n_components=n_components,
+            dynamic_binarization=dynamic_binarization,
+            representation=representation,
+            n_importance_samples=n_importance_samples,
+            max_iter=max_iter,
+            batch_size=batch_size,
+            learning_rate_init=learning_rate_init,
+            trainer=trainer,
+            warm_start=warm_start,
+            device=device,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.n_orderings = n_orderings
+        self.input_dropout = input_dropout
+
+    @property
+    def _orders(self):
+        return self.orderings_
+
+    def _default_trainer(self):
+        return Trainer(schedule="cosine", early_stopping=True, n_iter_no_change=20)
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        check_count("n_orderings", self.n_orderings)
+        _check_share("input_dropout", self.input_dropout)
+
+    def _make_network(self, found, hidden_layer_sizes=(), **settings):
+        d = self.n_features_in_
+        orders = torch.stack([torch.arange(d), *(torch.randperm(d) for _ in range(self.n_orderings - 1))])
+        self.orderings_ = orders.numpy()
+        if self.likelihood_ == "categorical":
+            settings["n_levels"] = self.n_levels_
+        elif self.likelihood_ == "discretized_logistic":
+            half = torch.full((d,), 0.5 * (self.n_levels_ - 1))
+            settings |= {"center": half, "scale": half}
+        elif self.likelihood_ == "gaussian_mixture":
+            settings |= {"center": torch.as_tensor(found.mean), "scale": torch.as_tensor(found.deviation)}
+        n_answers = self.observation_.n_answers
+        network = MaskedMLP(
+            orders.argsort(dim=1), n_answers, hidden_layer_sizes, input_dropout=self.input_dropout, **settings
+        )
+        if self.likelihood_ == "bernoulli":
+            with torch.no_grad():
+                network.last.bias.copy_(torch.as_tensor(logit(found.mean.clip(LEAST_SHARE, 1.0 - LEAST_SHARE))))
+        return network
+
+    def _make_objective(self):
+        return OrderingsObjective(self.network_, self.observation_, self._prepare_training)
+
+    def _conditionals(self, order):
+        return self.network_.folded(int(order))
+
+    def _pooled(self):
+        return self.network_.folded_features()
+
+
+class MADE(FullyVisibleBeliefNetwork):
+    """Masked autoencoder for distribution estimation: autoregression by a multilayer perceptron.
+
+    log p(x) is the sum over features of log p(x_j given those before), and one pass of a network gives all of them:
+    masks on its weights let an answer depend on the features before it alone [1]_. Short cuts lead from the inputs to
+    the answers, so that hidden units are left what is not linear.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : sequence of int, default=(500,)
+        Widths of the hidden layers; () makes a `FullyVisibleBeliefNetwork`.
+    activation : str, default="relu"
+        Of the hidden layers, as in `Autoencoder`.
+    dropout : float, default=0.5
+        Share of the hidden units that count for nothing in a pass of the training, in [0, 1). 0 suits large data.
+    likelihood : {"auto", "bernoulli", "categorical", "discretized_logistic", "gaussian_mixture"}, default="auto"
+        Law of a feature: 0 or 1; levels 0 to n_levels - 1, without or with an order; a real value. "auto" takes
+        "bernoulli" for rows of 0 and 1 and "gaussian_mixture" for others; fix it in a search.
+    n_levels : int, default=None
+        Levels of "categorical" and "discretized_logistic", at most 65,536; None counts up to the largest in X.
+    n_components : int, default=10
+        Gaussians, or logistics, mixed for each feature in "gaussian_mixture" and "discretized_logistic".
+    n_orderings : int, default=1
+        Orders of the features, each with masks of its own, of which the probabilities of rows are averaged: that of
+        the columns first, then random ones. All share their weights, and each batch trains one, which also regularises.
+    input_dropout : float, default=0.0
+        Share of the inputs that count for nothing in a pass of the training, in [0, 1).
+    dynamic_binarization : bool, default=False
+        Whether values in [0, 1] are probabilities of a 1, from which rows are drawn afresh for each batch of the
+        training. What is scored later has to be rows of 0 and 1.
+    representation : {"features", "log_prob"}, default="features"
+        What `transform` gives: the last hidden layer, or the log-probability of each feature given those before.
+    n_importance_samples : int, default=100
+        Proposals for each row where known features stand behind unknown ones, at least 2.
+    max_iter : int, default=100
+        Epochs.
+    batch_size : int or "auto", default="auto"
+        Rows of a batch; "auto" takes 32 to 256, a hundredth of the rows.
+    learning_rate_init : float, default=1e-2
+        Learning rate at the start.
+    trainer : Trainer, default=None
+        All else of the training; None is `Trainer(schedule="cosine", early_stopping=True, n_iter_no_change=20)`.
+    warm_start : bool, default=False
+        Whether a further fit goes on from the last one.
+    device : {"auto", "cpu", "cuda"} or str such as "cuda:1", default="auto"
+        Where to compute.
+    random_state : int, RandomState, Generator or None, default=None
+        Seeds the fit and the stream of later draws.
+    verbose : int, default=0
+        Whether to show a progress bar.
+
+    Attributes
+    ----------
+    network_, observation_, orderings_, likelihood_, n_levels_, history_, n_iter_, device_
+        As in `FullyVisibleBeliefNetwork`.
+
+    Notes
+    -----
+    `score_samples` is exact. Values that are missing (NaN) in its rows are integrated out: exactly where they stand
+    last in the only ordering, else by importance sampling, of which n_importance_samples tightens the estimate. So it
+    is with draws under conditions: they are exact where what is known stands first, and resampled from proposals of
+    all orderings elsewhere. Put the columns first that will be known.
+
+    Probabilities of rows are averaged over orderings, and not those of features given others, whose product would be
+    no probability [1]_. Draws take an ordering at random for each row, and choose all features at once, again and
+    again, until nothing changes [2]_: the rows that drawing feature after feature would give, in fewer passes.
+
+    References
+    ----------
+    .. [1] M. Germain, K. Gregor, I. Murray, H. Larochelle, MADE: masked autoencoder for distribution estimation, 2015.
+    .. [2] Y. Song, C. Meng, R. Liao, S. Ermon, Accelerating feedforward computation via parallel nonlinear equation
+       solving, 2021.
+
+    Examples
+    --------
+    >>> from probgen import MADE
+    >>> from sklearn.datasets import load_digits
+    >>> X = (load_digits().data > 7).astype("float32")
+    >>> model = MADE(hidden_layer_sizes=(64,), max_iter=5, random_state=0).fit(X)
+    >>> model.likelihood_, model.transform(X).shape, model.sample(3).shape
+    ('bernoulli', (1797, 64), (3, 64))
+    """
+
+    @with_parameters_of(FullyVisibleBeliefNetwork)
+    def __init__(self, hidden_layer_sizes=(500,), *, activation="relu", dropout=0.5, **parameters):
+        super().__init__(**parameters)
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.dropout = dropout
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        if isinstance(self.hidden_layer_sizes, str) or not np.iterable(self.hidden_layer_sizes):
+            raise ValueError(f"hidden_layer_sizes must be a sequence of integers; got {self.hidden_layer_sizes!r}.")
+        for width in self.hidden_layer_sizes:
+            check_count("hidden_layer_sizes", width)
+        activation(self.activation)
+        _check_share("dropout", self.dropout)
+
+    def _make_network(self, found):
+        settings = {"activation": self.activation, "dropout": self.dropout}
+        return super()._make_network(found, tuple(self.hidden_layer_sizes), **settings)
+
+
+class OrderingsObjective(LikelihoodObjective):
+    """Minus the mean log-likelihood of rows in an ordering drawn for each batch; scores are those of the average."""
+
+    def loss(self, *batch):
+        """See Objective."""
+        (X,) = self.prepare(*batch, generator=self.noise)
+        order = 0
+        if self.network.n_orders > 1:
+            order = torch.randint(self.network.n_orders, (1,), generator=self.noise, device=X.device)
+        return -self.log_likelihood(self.network(X, order, self.noise), X).mean()
+
+    def validation_score(self, batches):
+        """See Objective."""
+        total, n_rows, n_orders = 0.0, 0, self.network.n_orders
+        functions = [self.network.folded(order) for order in range(n_orders)]
+        for batch in batches:
+            (X,) = self.prepare(*batch, generator=self.noise)
+            each = [self.log_likelihood(function(X), X).double().cpu().numpy() for function in functions]
+            total += float((logsumexp(each, axis=0) - np.log(n_orders)).sum())
+            n_rows += len(X)
+        return total / n_rows
+
+
+def _check_share(name, value):
+    check_real(name, value, low=0.0, high=1.0)
+    if value == 1.0:
+        raise ValueError(f"{name} must be below 1; got {value!r}; nothing would be left.")

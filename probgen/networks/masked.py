@@ -1,0 +1,184 @@
+"""Dense networks in which an answer depends on the inputs before it alone, in one of several orders.
+
+Every unit has a degree in every order: the position of the last input that it may see. Those of inputs are their
+positions, counted from 0; a hidden unit sees units of degrees up to its own, an answer those of lower degrees than the
+position of its feature [1]_.
+
+References
+----------
+.. [1] M. Germain, K. Gregor, I. Murray, H. Larochelle, MADE: masked autoencoder for distribution estimation, 2015.
+"""
+
+from functools import partial
+from itertools import pairwise
+
+import torch
+from torch import nn
+
+from probgen.networks.activations import activation as make_activation
+from probgen.networks.dense import aligned_linear
+
+REACH = 1e3  # of scaled inputs; a number beyond would overflow, and 0 times infinity leaves a mask no hold
+
+
+class MaskedLinear(nn.Linear):
+    """Linear layer of which every order sees a part of the weights.
+
+    Parameters
+    ----------
+    in_degrees, out_degrees : int64 Tensor of shape (n_orders, n_inputs) and (n_orders, n_outputs)
+        Degrees of the units before and after the layer.
+    strict : bool, default=False
+        Whether an output sees lower degrees than its own alone.
+    bias : bool, default=True
+
+    Examples
+    --------
+    >>> import torch
+    >>> layer = MaskedLinear(torch.tensor([[0, 1, 2]]), torch.tensor([[0, 1]]))
+    >>> layer.masked_weight().shape, layer.mask[0].int()
+    (torch.Size([2, 3]), tensor([[1, 0, 0],
+            [1, 1, 0]], dtype=torch.int32))
+    """
+
+    mask: torch.Tensor
+
+    def __init__(self, in_degrees, out_degrees, *, strict=False, bias=True):
+        super().__init__(in_degrees.shape[1], out_degrees.shape[1], bias=bias)
+        before, after = in_degrees[:, None, :], out_degrees[:, :, None]
+        self.register_buffer("mask", before < after if strict else before <= after, persistent=False)
+
+    def masked_weight(self, order=0):
+        """Return the weights (n_outputs, n_inputs) of an order, an int or an int64 Tensor of shape (1,)."""
+        mask = self.mask[order] if isinstance(order, int) else self.mask.index_select(0, order)[0]
+        return torch.where(mask, self.weight, 0.0)
+
+    def forward(self, rows, order=0):
+        return aligned_linear(rows, self.masked_weight(order), self.bias)
+
+
+class MaskedMLP(nn.Module):
+    """Multilayer perceptron from features to answers, with short cuts from the inputs to the answers.
+
+    Without a hidden layer it is the short cuts, a linear map.
+
+    Parameters
+    ----------
+    positions : int64 Tensor of shape (n_orders, d)
+        Of the features in each order, from 0.
+    n_answers : int
+        Numbers for each feature, which stand together.
+    hidden_layer_sizes : sequence of int, default=()
+        The degrees 0 to d - 2 are spread evenly over the units of a layer, and at random over several orders.
+    activation : str, class or torch.nn.Module, default="relu"
+    n_levels : int, default=None
+        Levels of features that the network is to see as that many numbers, a 1 for the right one and 0 for the others.
+    center, scale : Tensor of shape (d,), default=None
+        Of features that it is to see as numbers, to be brought to about unit size. None leaves them as they are.
+    dropout, input_dropout : float, default=0.0
+        Shares of hidden units and of inputs that count for nothing in a pass of the training.
+
+    Attributes
+    ----------
+    n_pooled : int
+        Numbers of `features`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> network = MaskedMLP(torch.arange(4)[None], 1, (8,))
+    >>> network(torch.zeros(3, 4)).shape, network.features(torch.zeros(3, 4)).shape
+    (torch.Size([3, 4]), torch.Size([3, 8]))
+    """
+
+    center: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(
+        self,
+        positions,
+        n_answers,
+        hidden_layer_sizes=(),
+        activation="relu",
+        *,
+        n_levels=None,
+        center=None,
+        scale=None,
+        dropout=0.0,
+        input_dropout=0.0,
+    ):
+        super().__init__()
+        self.n_orders, d = positions.shape
+        self.n_levels, self.dropout, self.input_dropout = n_levels, dropout, input_dropout
+        self.register_buffer("center", center)
+        self.register_buffer("scale", scale)
+        inputs = positions.repeat_interleave(n_levels or 1, dim=1)
+        outputs = positions.repeat_interleave(n_answers, dim=1)
+        degrees = [inputs, *(_spread(width, d, self.n_orders) for width in hidden_layer_sizes)]
+        self.hidden = nn.ModuleList(MaskedLinear(before, after) for before, after in pairwise(degrees))
+        self.last = MaskedLinear(degrees[-1], outputs, strict=True)
+        self.short_cut = MaskedLinear(inputs, outputs, strict=True, bias=False) if len(self.hidden) else None
+        nn.init.zeros_(self.last.bias)
+        nn.init.zeros_((self.short_cut or self.last).weight)
+        self.activation = make_activation(activation)
+        self.n_pooled = degrees[-1].shape[1] if len(self.hidden) else outputs.shape[1]
+
+    def forward(self, rows, order=0, noise=None):
+        """Answers (n, d * n_answers) in an order, an int or an int64 Tensor (1,); noise seeds dropout in training."""
+        return self._answer(rows, self._weights(order), noise)
+
+    def folded(self, order=0):
+        """Return the function from rows to answers in an order, its masks folded into weights once."""
+        with torch.no_grad():
+            return partial(self._answer, weights=self._weights(order))
+
+    def features(self, rows):
+        """Return the last hidden layer (n, n_pooled), or the answers without one: the mean over the orders."""
+        return self.folded_features()(rows)
+
+    def folded_features(self):
+        """Return `features` with its masks folded into weights once."""
+        weights = [self._weights(order) for order in range(self.n_orders)]
+        return lambda rows: torch.stack([self._pool(rows, each) for each in weights]).mean(0)
+
+    def _weights(self, order):
+        """Masked weights of the hidden layers, the last one and the short cuts."""
+        layers = [*self.hidden, self.last, *([] if self.short_cut is None else [self.short_cut])]
+        return [layer.masked_weight(order) for layer in layers]
+
+    def _hide(self, rows, weights, noise=None):
+        """The encoded inputs, and the last hidden layer."""
+        inputs = hidden = self._dropped(self._encode(rows), self.input_dropout, noise)
+        for layer, weight in zip(self.hidden, weights):
+            hidden = self.activation(aligned_linear(hidden, weight, layer.bias))
+            hidden = self._dropped(hidden, self.dropout, noise)
+        return inputs, hidden
+
+    def _pool(self, rows, weights):
+        return self._hide(rows, weights)[1] if len(self.hidden) else self._answer(rows, weights)
+
+    def _answer(self, rows, weights, noise=None):
+        inputs, hidden = self._hide(rows, weights, noise)
+        answers = aligned_linear(hidden, weights[len(self.hidden)], self.last.bias)
+        return answers if self.short_cut is None else answers + aligned_linear(inputs, weights[-1], None)
+
+    def _encode(self, rows):
+        """What the network sees of rows (n, d)."""
+        if self.n_levels is not None:
+            levels = torch.arange(self.n_levels, device=rows.device)
+            return (rows[..., None] == levels).to(rows.dtype).flatten(-2)
+        if self.center is None:
+            return rows
+        return ((rows - self.center) / self.scale).clamp(-REACH, REACH)
+
+    def _dropped(self, values, share, noise):
+        if not self.training or noise is None or share == 0.0:
+            return values
+        kept = torch.empty_like(values).bernoulli_(1.0 - share, generator=noise)
+        return values * kept.div_(1.0 - share)
+
+
+def _spread(width, d, n_orders):
+    """Degrees (n_orders, width) of hidden units, 0 to d - 2 alike often."""
+    degrees = torch.arange(width) * max(d - 1, 0) // width
+    return torch.stack([degrees if n_orders == 1 else degrees[torch.randperm(width)] for _ in range(n_orders)])
