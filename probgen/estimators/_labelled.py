@@ -1,6 +1,9 @@
 """What conditional generators with a network share: rows and their classes, read and counted."""
 
+import inspect
+
 import numpy as np
+import torch
 from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
@@ -78,7 +81,7 @@ class LabelledRows(NeuralGenerator):
         return self._train(X, y, goes_on=goes_on, partial=True, classes=classes, adds_up=True)
 
     def _read(self, X, y, *, reset, ensure_min_samples, classes=None, adds_up=False):
-        """Checked rows, and the indices of their classes (n,); classes are counted too."""
+        """Checked rows, and the indices of their classes (n,), -1 where there is none; classes are counted too."""
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None; give the class of each row."
@@ -88,21 +91,50 @@ class LabelledRows(NeuralGenerator):
             raise ValueError(f"X must be an array, as classes stand beside its rows in y; got {type(X).__name__}.")
         y = column_or_1d(y, warn=True)
         check_consistent_length(X, y)
-        assert_all_finite(y, input_name="y")
-        check_classification_targets(y)
+        has_label = self._has_label(y)
+        labels = y[has_label]
+        if len(labels):
+            assert_all_finite(labels, input_name="y")
+            check_classification_targets(labels)
+        elif reset or not adds_up:
+            raise ValueError(f"y must tell the class of some rows; all {len(y)} are -1, which stands for none.")
         if not reset:
             classes = self.classes_
         elif classes is None:
-            classes = np.unique(y)
+            classes = np.unique(labels)
         if len(classes) < 2:
             raise ValueError(
                 f"y must hold at least 2 classes; got {len(classes)} class, {classes.tolist()}; "
                 f"use {self._without_classes}."
             )
-        indices = class_indices(y, classes, len(y))
-        count = np.bincount(indices, minlength=len(classes)).astype(np.float64)
+        indices = np.full(len(X), -1)
+        indices[has_label] = class_indices(labels, classes, len(labels))
+        count = np.bincount(indices[has_label], minlength=len(classes)).astype(np.float64)
         if adds_up and not reset:
             count += self.class_count_
         prior = check_priors(self.priors, count)
         self.classes_, self.class_count_, self.class_prior_ = classes, count, prior
-        return X, np.array(indices)
+        return X, indices
+
+    def _has_label(self, y):
+        """Which rows (n,) have a class."""
+        return np.ones(len(y), dtype=bool)
+
+
+def one_hot(indices, n_classes, dtype):
+    """Tensor (n, n_classes) with a 1 for the class of each row, and only zeros for index -1."""
+    return (indices[:, None] == torch.arange(n_classes, device=indices.device)).to(dtype)
+
+
+def with_parameters_of(parent):
+    """Decorator of an `__init__` that hands **parameters on to the parent's: its signature names those too."""
+
+    def decorate(function):
+        own = inspect.signature(function).parameters
+        theirs = inspect.signature(parent.__init__).parameters
+        kept = [parameter for parameter in own.values() if parameter.kind is not parameter.VAR_KEYWORD]
+        kept += [parameter for name, parameter in theirs.items() if name not in own]
+        function.__signature__ = inspect.Signature(kept)
+        return function
+
+    return decorate

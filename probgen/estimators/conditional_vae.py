@@ -1,40 +1,25 @@
 """Variational autoencoders of rows and their classes."""
 
 import functools
-import inspect
 import math
 
 import numpy as np
 import pyro
 import pyro.distributions as dist
 import torch
-from sklearn.utils import Bunch, assert_all_finite, check_consistent_length, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
-from probgen._validation import check_count, check_generator, check_priors
-from probgen.base import ClassGeneratorMixin, class_indices
+from probgen._validation import check_count, check_generator
+from probgen.base import ClassGeneratorMixin
+from probgen.estimators._labelled import LabelledRows, one_hot, with_parameters_of
 from probgen.estimators.vae import VAE
 from probgen.networks import ConvEncoder
 from probgen.networks.latents import beside
 from probgen.programs.weights import log_mean_exp
 
 
-def with_parameters_of(parent):
-    """Decorator of an `__init__` that hands **parameters on to the parent's: its signature names those too."""
-
-    def decorate(function):
-        own = inspect.signature(function).parameters
-        theirs = inspect.signature(parent.__init__).parameters
-        kept = [parameter for parameter in own.values() if parameter.kind is not parameter.VAR_KEYWORD]
-        kept += [parameter for name, parameter in theirs.items() if name not in own]
-        function.__signature__ = inspect.Signature(kept)
-        return function
-
-    return decorate
-
-
-class ConditionalVAE(ClassGeneratorMixin, VAE):
+class ConditionalVAE(ClassGeneratorMixin, LabelledRows, VAE):
     """Variational autoencoder that is told the class of a row.
 
     A row x of class y has a code z from a prior that is the same for all classes, and comes from p(x given z, y); the
@@ -95,8 +80,7 @@ class ConditionalVAE(ClassGeneratorMixin, VAE):
     """
 
     _networks = (*VAE._networks, "label_prior_")
-    classes_: np.ndarray
-    class_count_: np.ndarray
+    _without_classes = "VAE"
 
     @with_parameters_of(VAE)
     def __init__(self, n_components=16, *, priors=None, **parameters):
@@ -143,62 +127,6 @@ class ConditionalVAE(ClassGeneratorMixin, VAE):
         """
         with pyro.plate("rows", len(X), dim=-1):
             return pyro.sample("z", self.encoder_(beside(X, y)))
-
-    def fit(self, X, y=None):
-        """Train the networks on rows and their classes.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, n_features)
-            Rows; memory maps that exceed the trainer's memory_budget are streamed. The networks are of the precision
-            of X: double for float64, else single.
-        y : array-like of shape (n,)
-            Their classes, numbers or strings; at least 2 of them.
-
-        Returns
-        -------
-        self : ConditionalVAE
-
-        Raises
-        ------
-        ValueError
-            If a parameter is out of range, a network does not fit, X is not made of finite numbers, or y does not hold
-            a class for each row; in a fit that goes on (warm_start), if it holds a new one.
-        """
-        return super().fit(X, y)
-
-    def partial_fit(self, X, y=None, classes=None):
-        """Train for one pass over the rows of X, going on from where earlier calls ended.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, n_features)
-            Rows; the first call fixes their width.
-        y : array-like of shape (n,)
-            Their classes.
-        classes : array-like of shape (n_classes,), default=None
-            Every class that will ever come; needed at the first call.
-
-        Returns
-        -------
-        self : ConditionalVAE
-
-        Raises
-        ------
-        ValueError
-            As in `fit`; if the first call does not say the classes.
-        """
-        goes_on = hasattr(self, "_training_state")
-        if classes is not None:
-            classes = np.unique(classes)
-            if goes_on and not np.array_equal(classes, self.classes_):
-                raise ValueError(
-                    f"classes must be those of the first partial_fit, {self.classes_.tolist()}, or be left out; "
-                    f"got {classes.tolist()}."
-                )
-        elif not goes_on:
-            raise ValueError("classes must be passed to the first partial_fit; list every class that will come.")
-        return self._train(X, y, goes_on=goes_on, partial=True, classes=classes, adds_up=True)
 
     def sample_mean(self, n_samples=1, *, y=None, random_state=None):
         """Draw codes from the prior and return the means that they decode to.
@@ -362,43 +290,6 @@ class ConditionalVAE(ClassGeneratorMixin, VAE):
     @property
     def _n_extra(self):
         return len(self.classes_)
-
-    def _read(self, X, y, *, reset, ensure_min_samples, classes=None, adds_up=False):
-        """Checked rows, and the indices of their classes (n,), -1 where there is none; classes are counted too."""
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None; give the class of each row."
-            )
-        (X,) = super()._read(X, y, reset=reset, ensure_min_samples=ensure_min_samples)
-        if not isinstance(X, np.ndarray):
-            raise ValueError(f"X must be an array, as classes stand beside its rows in y; got {type(X).__name__}.")
-        y = column_or_1d(y, warn=True)
-        check_consistent_length(X, y)
-        has_label = self._has_label(y)
-        labels = y[has_label]
-        if len(labels):
-            assert_all_finite(labels, input_name="y")
-            check_classification_targets(labels)
-        elif reset or not adds_up:
-            raise ValueError(f"y must tell the class of some rows; all {len(y)} are -1, which stands for none.")
-        if not reset:
-            classes = self.classes_
-        elif classes is None:
-            classes = np.unique(labels)
-        if len(classes) < 2:
-            raise ValueError(f"y must hold at least 2 classes; got {len(classes)} class, {classes.tolist()}; use VAE.")
-        indices = np.full(len(X), -1)
-        indices[has_label] = class_indices(labels, classes, len(labels))
-        count = np.bincount(indices[has_label], minlength=len(classes)).astype(np.float64)
-        if adds_up and not reset:
-            count += self.class_count_
-        prior = check_priors(self.priors, count)
-        self.classes_, self.class_count_, self.class_prior_ = classes, count, prior
-        return X, indices
-
-    def _has_label(self, y):
-        """Which rows (n,) have a class."""
-        return np.ones(len(y), dtype=bool)
 
     def _build(self, rows):
         self.label_prior_ = LabelPrior(len(self.classes_))
@@ -575,8 +466,3 @@ class LabelledConvEncoder(ConvEncoder):
         images = rows[..., : -self.n_extra].unflatten(-1, (height, width, depth - self.n_extra))
         extra = rows[..., None, None, -self.n_extra :].expand(*images.shape[:-1], self.n_extra)
         return super().forward(torch.cat([images, extra], dim=-1).flatten(-3))
-
-
-def one_hot(indices, n_classes, dtype):
-    """Tensor (n, n_classes) with a 1 for the class of each row, and only zeros for index -1."""
-    return (indices[:, None] == torch.arange(n_classes, device=indices.device)).to(dtype)

@@ -10,7 +10,8 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from probgen._validation import check_choice, check_image_shape, check_real
-from probgen.estimators.conditional_vae import ConditionalVAE, with_parameters_of
+from probgen.estimators._labelled import with_parameters_of
+from probgen.estimators.conditional_vae import ConditionalVAE
 from probgen.networks import MLP, ConvEncoder, check_network
 from probgen.networks.latents import beside
 from probgen.programs.objective import ProgramObjective
