@@ -197,7 +197,8 @@ class MADE(FullyVisibleBeliefNetwork):
     activation : str, default="relu"
         Of the hidden layers, as in `Autoencoder`.
     dropout : float, default=0.5
-        Share of the hidden units that count for nothing in a pass of the training, in [0, 1). 0 suits large data.
+        Share of the hidden units that count for nothing in a pass of the training, in [0, 1). Large data want less, and no dropout of
+        inputs.
     likelihood : {"auto", "bernoulli", "categorical", "discretized_logistic", "gaussian_mixture"}, default="auto"
         Law of a feature: 0 or 1; levels 0 to n_levels - 1, without or with an order; a real value. "auto" takes
         "bernoulli" for rows of 0 and 1 and "gaussian_mixture" for others; fix it in a search.
@@ -208,7 +209,7 @@ class MADE(FullyVisibleBeliefNetwork):
     n_orderings : int, default=1
         Orders of the features, each with masks of its own, of which the probabilities of rows are averaged: that of
         the columns first, then random ones. All share their weights, and each batch trains one, which also regularises.
-    input_dropout : float, default=0.0
+    input_dropout : float, default=0.02
         Share of the inputs that count for nothing in a pass of the training, in [0, 1).
     dynamic_binarization : bool, default=False
         Whether values in [0, 1] are probabilities of a 1, from which rows are drawn afresh for each batch of the
@@ -267,8 +268,8 @@ class MADE(FullyVisibleBeliefNetwork):
     """
 
     @with_parameters_of(FullyVisibleBeliefNetwork)
-    def __init__(self, hidden_layer_sizes=(500,), *, activation="relu", dropout=0.5, **parameters):
-        super().__init__(**parameters)
+    def __init__(self, hidden_layer_sizes=(500,), *, activation="relu", dropout=0.5, input_dropout=0.02, **parameters):
+        super().__init__(input_dropout=input_dropout, **parameters)
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.dropout = dropout
