@@ -203,11 +203,23 @@ class AutoregressiveGenerator(NeuralGenerator):
     def _read(self, X, y, *, reset, ensure_min_samples):
         arrays = super()._read(X, y, reset=reset, ensure_min_samples=ensure_min_samples)
         if isinstance(arrays[0], np.ndarray) and arrays[0].dtype.kind == "f" and np.isnan(arrays[0]).any():
-            raise ValueError(
-                f"X contains NaN, which {type(self).__name__} cannot learn from, though once fitted it scores and "
-                "completes such rows; fill them first, such as with GaussianMixture.impute."
-            )
+            raise ValueError(self._no_gaps)
         return arrays
+
+    def _validate(self, X, y="no_validation", **checks):
+        try:
+            return super()._validate(X, y, **checks)
+        except ValueError as error:
+            if str(error).startswith("X contains NaN"):
+                raise ValueError(self._no_gaps) from error
+            raise
+
+    @property
+    def _no_gaps(self):
+        return (
+            f"X contains NaN, which {type(self).__name__} cannot learn from, though once fitted it scores and completes "
+            "such rows; fill them first, such as with GaussianMixture.impute."
+        )
 
     def _open(self, arrays, trainer, device):
         rows = super()._open(arrays, trainer, device)
@@ -311,7 +323,7 @@ class AutoregressiveGenerator(NeuralGenerator):
             raise ValueError(f"X contains NaN, which {without_gaps} cannot take; impute it first.")
         if self.n_levels_ is not None and seen.size:
             is_integer = bool((seen == np.rint(seen)).all())
-            _check_range(self.likelihood_, self.n_levels_, seen.min(), seen.max(), is_integer)
+            _check_range(self.likelihood_, self.n_levels_, seen.min(), seen.max(), is_integer, seen is not X)
 
     def _over_blocks(self, function, X, *labels):
         """What function makes of rows and labels, as an array; it maps tensors to tensors."""
@@ -556,17 +568,20 @@ def _check_n_levels(n_levels):
         )
 
 
-def _check_range(likelihood, n_levels, low, high, is_integer):
+def _check_range(likelihood, n_levels, low, high, is_integer, has_gaps=False):
     """Raise unless values from low to high are levels of a discrete likelihood."""
     if is_integer and low >= 0.0 and high <= n_levels - 1:
         return
-    found = f"X holds {low:g} to {high:g}{'' if is_integer else ', not all of them whole'}"
+    found = f"X holds {low:g} to {high:g}{' beside NaN' if has_gaps else ''}"
+    found += "" if is_integer else ", not all of them whole"
+    if low < 0.0:  # scikit-learn's common checks look for these very words
+        raise ValueError(
+            f"Negative values in data: {found}; likelihood={likelihood!r} wants levels; count them from 0."
+        )
     if not is_integer:
         remedy = "quantise it first, such as with np.rint(X * (n_levels - 1)) for values in [0, 1]"
-        if likelihood == "bernoulli" and low >= 0.0 and high <= 1.0:
+        if likelihood == "bernoulli" and high <= 1.0:
             remedy = "take X > 0.5, or dynamic_binarization=True to draw bits with these probabilities in training"
-    elif low < 0.0:
-        remedy = "count them from 0"
     elif likelihood == "bernoulli":
         remedy = "take likelihood='categorical'"
     else:

@@ -177,7 +177,7 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
         return OrderingsObjective(self.network_, self.observation_, self._prepare_training)
 
     def _conditionals(self, order):
-        return self.network_.folded(int(order))
+        return self.network_.folded(order)
 
     def _pooled(self):
         return self.network_.folded_features()

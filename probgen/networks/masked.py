@@ -50,7 +50,7 @@ class MaskedLinear(nn.Linear):
 
     def masked_weight(self, order=0):
         """Return the weights (n_outputs, n_inputs) of an order, an int or an int64 Tensor of shape (1,)."""
-        mask = self.mask[order] if isinstance(order, int) else self.mask.index_select(0, order)[0]
+        mask = self.mask.index_select(0, order)[0] if isinstance(order, torch.Tensor) else self.mask[order]
         return torch.where(mask, self.weight, 0.0)
 
     def forward(self, rows, order=0):

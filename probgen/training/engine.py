@@ -86,6 +86,8 @@ class Training:
         """
         self.good = self.state()
         self.saved_at = time.monotonic()
+        if held_out is None:
+            self.best_weights = None  # of an earlier run, which this one goes on from
         self.objective.train()
         try:
             while self.epoch < self.n_epochs and not self.is_finished:
