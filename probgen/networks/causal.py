@@ -172,8 +172,8 @@ class CausalAttention(nn.Module):
         self.out = CausalConv2d(inner, n_channels, n_colors=n_colors)
 
     def heads(self, numbers):
-        """Numbers (n, n_heads * size, n_pixels) as (n, n_heads, n_pixels, size)."""
-        return numbers.unflatten(1, (self.n_heads, self.size)).transpose(-1, -2)
+        """Numbers (n, n_heads * size, n_pixels) as (n, n_heads, n_pixels, size), laid out as quick attention wants."""
+        return numbers.unflatten(1, (self.n_heads, self.size)).transpose(-1, -2).contiguous()
 
     def forward(self, hidden, images):
         queries = self.queries(hidden).flatten(2)
