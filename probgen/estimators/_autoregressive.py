@@ -217,8 +217,8 @@ class AutoregressiveGenerator(NeuralGenerator):
     @property
     def _no_gaps(self):
         return (
-            f"X contains NaN, which {type(self).__name__} cannot learn from, though once fitted it scores and completes "
-            "such rows; fill them first, such as with GaussianMixture.impute."
+            f"X contains NaN, which {type(self).__name__} cannot learn from, though once fitted it scores and "
+            "completes such rows; fill them first, such as with GaussianMixture.impute."
         )
 
     def _open(self, arrays, trainer, device):

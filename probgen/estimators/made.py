@@ -197,8 +197,8 @@ class MADE(FullyVisibleBeliefNetwork):
     activation : str, default="relu"
         Of the hidden layers, as in `Autoencoder`.
     dropout : float, default=0.5
-        Share of the hidden units that count for nothing in a pass of the training, in [0, 1). Large data want less, and no dropout of
-        inputs.
+        Share of the hidden units that count for nothing in a pass of the training, in [0, 1). Large
+        data want less, and no dropout of inputs.
     likelihood : {"auto", "bernoulli", "categorical", "discretized_logistic", "gaussian_mixture"}, default="auto"
         Law of a feature: 0 or 1; levels 0 to n_levels - 1, without or with an order; a real value. "auto" takes
         "bernoulli" for rows of 0 and 1 and "gaussian_mixture" for others; fix it in a search.
