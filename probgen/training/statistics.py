@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 READ_ROWS = 8192
+CONSTANT = 1e-3  # of the scale: how far a constant feature is taken to deviate
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class RowStatistics:
     scale : float
         Root of the mean variance of the features; 1.0 where they are all constant.
     deviation : ndarray of shape (n_features,)
-        Standard deviation of each feature; `scale` for a constant one.
+        Standard deviation of each feature; a thousandth of `scale` for a constant one.
     low, high : float
         Smallest and largest value.
     is_binary, is_integer, has_missing : bool
@@ -67,6 +68,6 @@ def take_statistics(rows):
     shift = total / np.maximum(count, 1.0)
     variance = np.maximum(squares / np.maximum(count, 1.0) - shift**2, 0.0)
     scale = float(np.sqrt(variance.mean())) or 1.0
-    deviation = np.where(variance > 0.0, np.sqrt(variance), scale)
+    deviation = np.where(variance > 0.0, np.sqrt(variance), CONSTANT * scale)
     mean = origin.cpu().numpy() + shift
     return RowStatistics(mean, scale, deviation, low, high, is_binary, is_integer, has_missing)
