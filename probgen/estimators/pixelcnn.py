@@ -298,7 +298,7 @@ class ConditionalPixelCNN(ClassGeneratorMixin, LabelledRows, PixelCNN):
 
     @property
     def _n_features_out(self):
-        return PixelCNN._n_features_out.fget(self)
+        return self.network_.n_pooled if self.representation == "features" else self.n_features_in_
 
     def _prepare_training(self, X, *labels, generator):
         labels = [one_hot(label, self._n_classes, X.dtype) for label in labels]

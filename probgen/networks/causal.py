@@ -10,7 +10,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from probgen.networks.dense import ALIGNMENT
+
 STACKS = ("raster", "vertical", "horizontal")
+DOUBLES = 8  # in a vector of any processor
 HEADS = 4  # of attention, at least; as many as there are colours where those are more
 
 
@@ -63,7 +66,7 @@ class CausalConv2d(nn.Module):
     def __init__(self, n_in, n_out, kernel_size=1, *, stack="raster", first=False, n_colors=1, n_parts=1, bias=True):
         super().__init__()
         half = kernel_size // 2
-        self.stack, self.half, self.first = stack, half, first
+        self.stack, self.radius, self.first = stack, half, first
         self.n_colors, self.n_parts = n_colors, n_parts
         height = {"raster": half + 1, "vertical": half if first else half + 1, "horizontal": 1}[stack]
         width = half + 1 if stack == "horizontal" else kernel_size
@@ -81,11 +84,28 @@ class CausalConv2d(nn.Module):
         self.bias = nn.Parameter(torch.empty(n_out).uniform_(-bound, bound)) if bias else None
 
     def forward(self, images):
-        height, width = images.shape[2:]
         weight = self.weight * self.mask if self.is_masked and torch.is_grad_enabled() else self.weight
-        answers = functional.conv2d(images, weight, self.bias, padding=self.padding)
-        # Padding on both sides and cutting is quicker than padding on one.
-        return answers[:, :, :height, :width]
+        return _convolve(images, weight, self.bias, self.padding)
+
+
+class Pointwise(nn.Conv2d):
+    """Linear layer of every pixel by itself, all of its colours alike.
+
+    Parameters
+    ----------
+    n_in, n_out : int
+
+    Examples
+    --------
+    >>> Pointwise(3, 4)(torch.zeros(2, 3, 5, 5)).shape
+    torch.Size([2, 4, 5, 5])
+    """
+
+    def __init__(self, n_in, n_out):
+        super().__init__(n_in, n_out, 1)
+
+    def forward(self, images):
+        return _convolve(images, self.weight, self.bias)
 
 
 class PositionMap(nn.Module):
@@ -164,10 +184,11 @@ class CausalAttention(nn.Module):
     def __init__(self, n_channels, n_colors=1):
         super().__init__()
         self.n_heads = n_colors * max(1, HEADS // n_colors)
-        self.size = max(4, n_channels // self.n_heads)
+        # Blocks of whole vectors, or a row's digits would depend on where in a batch it stands.
+        self.size = -(-n_channels // (self.n_heads * ALIGNMENT)) * ALIGNMENT
         inner = self.n_heads * self.size
         self.queries = CausalConv2d(n_channels, inner, n_colors=n_colors)
-        self.keys = nn.Conv2d(n_channels + n_colors, 2 * inner, 1)
+        self.keys = Pointwise(n_channels + n_colors, 2 * inner)
         self.start = nn.Parameter(0.1 * torch.randn(2 * inner))
         self.out = CausalConv2d(inner, n_channels, n_colors=n_colors)
 
@@ -182,3 +203,19 @@ class CausalAttention(nn.Module):
         keys, values = (self.heads(part) for part in pairs.chunk(2, dim=1))
         seen = functional.scaled_dot_product_attention(self.heads(queries), keys, values, is_causal=True)
         return hidden + self.out(seen.transpose(-1, -2).reshape(len(hidden), -1, *hidden.shape[2:]))
+
+
+def _convolve(images, weight, bias, padding=(0, 0)):
+    """The first rows and columns of a convolution, as many as there are pixels.
+
+    In double precision on the CPU images are multiplied one by one; in a query rows of zeros are added below, so that
+    each begins at a whole vector, or its digits would depend on where in a batch it stands.
+    """
+    height, width = images.shape[2:]
+    if not torch.is_grad_enabled() and images.dtype == torch.float64 and images.device.type == "cpu":
+        n_rows, n_columns = (
+            side + 2 * pad - kernel + 1 for side, pad, kernel in zip((height, width), padding, weight.shape[2:])
+        )
+        images = functional.pad(images, (0, 0, 0, -n_rows % (DOUBLES // math.gcd(DOUBLES, n_columns))))
+    # Padding on both sides and cutting is quicker than padding on one.
+    return functional.conv2d(images, weight, bias, padding=padding)[:, :, :height, :width]

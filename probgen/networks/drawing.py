@@ -137,33 +137,33 @@ class PixelStep:
     """A CausalConv2d at one pixel: what it makes of the rows above is computed once a row, for all of its pixels."""
 
     def __init__(self, layer, drawing):
-        self.drawing, self.first, self.half = drawing, layer.first, layer.half
+        self.drawing, self.first, self.radius = drawing, layer.first, layer.radius
         n_colors, (n_out, n_in) = layer.n_colors, layer.weight.shape[:2]
         self.groups = color_groups(n_out, n_colors, layer.n_parts).to(layer.weight.device)
         weight = layer.weight.detach()
-        seen = weight[:, :, -1, : self.half + 1].transpose(1, 2).flatten(1)
+        seen = weight[:, :, -1, : self.radius + 1].transpose(1, 2).flatten(1)
         self.weights = [seen[self.groups == color].T.contiguous() for color in range(n_colors)]
         bias = weight.new_zeros(n_out) if layer.bias is None else layer.bias.detach()
         self.biases = [bias[self.groups == color] for color in range(n_colors)]
         self.above = RowsAbove(weight[:, :, :-1], bias, drawing) if weight.shape[2] > 1 else None
-        self.is_direct = self.half == 0 and n_colors == 1
+        self.is_direct = self.radius == 0 and n_colors == 1
         if not self.is_direct:
-            wide = drawing.width + self.half
+            wide = drawing.width + self.radius
             self.row = weight.new_zeros(drawing.n_rows, wide, n_in)
             self.slots = self.row.view(drawing.n_rows, wide * n_colors, n_in // n_colors).unbind(1)
-            flat, size = self.row.flatten(1), (self.half + 1) * n_in
+            flat, size = self.row.flatten(1), (self.radius + 1) * n_in
             drawing.layers.append(self)
             self.windows = [flat[:, j * n_in : j * n_in + size] for j in range(drawing.width)]
 
     def begin_row(self):
         """Take what was remembered of a row, if there was one, as the row above."""
         if self.above is not None:
-            self.starts = by_color(self.above(self.row[:, self.half :]), self.groups, self.drawing.n_colors)
+            self.starts = by_color(self.above(self.row[:, self.radius :]), self.groups, self.drawing.n_colors)
 
     def write(self, values):
         """Remember values (n, channels) of the present colour."""
         drawing = self.drawing
-        self.slots[(drawing.column + self.half) * drawing.n_colors + drawing.color].copy_(values)
+        self.slots[(drawing.column + self.radius) * drawing.n_colors + drawing.color].copy_(values)
 
     def __call__(self, values):
         drawing = self.drawing
@@ -181,16 +181,16 @@ class RowsAbove:
 
     def __init__(self, weight, bias, drawing):
         n_out, n_in, height, kernel_size = weight.shape
-        self.half, self.bias = kernel_size // 2, bias
+        self.radius, self.bias = kernel_size // 2, bias
         self.weight = weight.permute(2, 3, 1, 0).reshape(-1, n_out).contiguous()
-        wide = drawing.width + 2 * self.half
+        wide = drawing.width + 2 * self.radius
         self.rows = weight.new_zeros(drawing.n_rows, height, wide, n_in)
         size, strides = (drawing.width, drawing.n_rows, height, kernel_size * n_in), self.rows.stride()
         self.windows = self.rows.as_strided(size, (strides[2], strides[0], strides[1], 1))
 
     def __call__(self, row):
         self.rows.copy_(self.rows.roll(-1, dims=1))
-        self.rows[:, -1, self.half : -self.half] = row
+        self.rows[:, -1, self.radius : -self.radius] = row
         size = self.windows.shape
         return torch.addmm(self.bias, self.windows.reshape(size[0] * size[1], -1), self.weight).view(*size[:2], -1)
 
@@ -199,14 +199,14 @@ class RowStep:
     """A CausalConv2d of a vertical stack, for rows (n, channels, 1, width) that are given one at a time."""
 
     def __init__(self, layer, drawing):
-        self.weight, self.bias, self.half = layer.weight.detach(), layer.bias.detach(), layer.half
+        self.weight, self.bias, self.radius = layer.weight.detach(), layer.bias.detach(), layer.radius
         n_in, height = layer.weight.shape[1:3]
         self.before = self.weight.new_zeros(drawing.n_rows, n_in, height - 1, drawing.width)
 
     def __call__(self, row):
         rows = torch.cat([self.before, row], dim=2)
         self.before = rows[:, :, 1:]
-        return functional.conv2d(rows, self.weight, self.bias, padding=(0, self.half))
+        return functional.conv2d(rows, self.weight, self.bias, padding=(0, self.radius))
 
 
 def by_color(row, groups, n_colors):

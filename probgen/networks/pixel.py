@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from probgen.networks.causal import CausalAttention, CausalConv2d, ClassBias, PositionMap
+from probgen.networks.causal import CausalAttention, CausalConv2d, ClassBias, Pointwise, PositionMap
 
 FIRST_KERNEL, KERNEL = 7, 3
 ATTENTION_EVERY = 4  # blocks between two layers of attention
@@ -103,7 +103,7 @@ class VerticalStack(nn.Module):
         convs = [CausalConv2d(n_in, 2 * n_filters, FIRST_KERNEL, stack="vertical", first=True)]
         convs += [CausalConv2d(n_filters, 2 * n_filters, KERNEL, stack="vertical") for _ in range(n_layers)]
         self.convs = nn.ModuleList(convs)
-        self.across = nn.ModuleList(nn.Conv2d(2 * n_filters, 2 * n_filters, 1) for _ in convs)
+        self.across = nn.ModuleList(Pointwise(2 * n_filters, 2 * n_filters) for _ in convs)
 
     def forward(self, images):
         contexts = []
@@ -161,6 +161,7 @@ class PixelNetwork(nn.Module):
         self.n_channels = n_filters if gated else 2 * n_filters
         settings = {"n_colors": n_colors, "n_classes": n_classes}
         self.vertical = VerticalStack(n_filters, n_layers, n_colors) if gated else None
+        self.first: nn.Module
         if gated:
             self.first = GatedBlock(n_filters, **settings, kernel_size=FIRST_KERNEL, n_in=n_colors)
         else:
