@@ -1,5 +1,6 @@
 """PixelCNN: probabilities that add up, draws that follow them, cached or not, and classes by Bayes' rule."""
 
+import copy
 import itertools
 import re
 
@@ -176,7 +177,7 @@ class TestDraws:
         assert_follow(draws, possible, np.exp(model.score_samples(possible)))
 
     def test_given_later_pixels_follow_the_enumerated_conditionals(self, model):
-        model.set_params(n_importance_samples=50)
+        model = copy.copy(model).set_params(n_importance_samples=50)
         draws = model.sample(300, given={8: 1.0, 4: 0.0}, random_state=5)
         possible = EVERY[(EVERY[:, 8] == 1.0) & (EVERY[:, 4] == 0.0)]
         assert_follow(draws, possible, np.exp(model.score_samples(possible)))
