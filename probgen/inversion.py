@@ -4,6 +4,8 @@ The same numbers make the same rows in whatever order, and however often, featur
 or held to intervals and sets.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from pyro.distributions import Bernoulli, Categorical, MixtureSameFamily
@@ -55,7 +57,8 @@ class Chooser:
         self.known, self.low, self.high = (
             torch.as_tensor(array, device=device) for array in (evidence.values, evidence.low, evidence.high)
         )
-        self.allowed = None if evidence.allowed is None else torch.as_tensor(evidence.allowed, device=device)
+        allowed = evidence.allowed
+        self.allowed: Any = allowed if allowed is None else torch.as_tensor(allowed, device=device)
         self.bounded = torch.as_tensor(evidence.bounded)
         self.slots = torch.full((uniforms.shape[1],), -1)  # of features among those that are bounded
         self.slots[self.bounded] = torch.arange(len(self.bounded))

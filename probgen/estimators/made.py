@@ -6,7 +6,7 @@ from scipy.special import logit, logsumexp
 
 from probgen._validation import check_count, check_real
 from probgen.estimators._autoregressive import AutoregressiveGenerator, LikelihoodObjective
-from probgen.estimators.conditional_vae import with_parameters_of
+from probgen.estimators._labelled import with_parameters_of
 from probgen.networks import activation
 from probgen.networks.masked import MaskedMLP
 from probgen.training.trainer import Trainer
@@ -153,21 +153,23 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
         check_count("n_orderings", self.n_orderings)
         _check_share("input_dropout", self.input_dropout)
 
-    def _make_network(self, found, hidden_layer_sizes=(), **settings):
-        d = self.n_features_in_
+    @property
+    def _hidden(self):
+        """Arguments of the network about its hidden layers."""
+        return {}
+
+    def _make_network(self, found):
+        d, settings = self.n_features_in_, self._hidden | {"input_dropout": self.input_dropout}
         orders = torch.stack([torch.arange(d), *(torch.randperm(d) for _ in range(self.n_orderings - 1))])
         self.orderings_ = orders.numpy()
         if self.likelihood_ == "categorical":
             settings["n_levels"] = self.n_levels_
         elif self.likelihood_ == "discretized_logistic":
-            half = torch.full((d,), 0.5 * (self.n_levels_ - 1))
+            half = torch.full((d,), 0.5 * (self.observation_.n_levels - 1))
             settings |= {"center": half, "scale": half}
         elif self.likelihood_ == "gaussian_mixture":
             settings |= {"center": torch.as_tensor(found.mean), "scale": torch.as_tensor(found.deviation)}
-        n_answers = self.observation_.n_answers
-        network = MaskedMLP(
-            orders.argsort(dim=1), n_answers, hidden_layer_sizes, input_dropout=self.input_dropout, **settings
-        )
+        network = MaskedMLP(orders.argsort(dim=1), self.observation_.n_answers, **settings)
         if self.likelihood_ == "bernoulli":
             with torch.no_grad():
                 network.last.bias.copy_(torch.as_tensor(logit(found.mean.clip(LEAST_SHARE, 1.0 - LEAST_SHARE))))
@@ -283,9 +285,10 @@ class MADE(FullyVisibleBeliefNetwork):
         activation(self.activation)
         _check_share("dropout", self.dropout)
 
-    def _make_network(self, found):
-        settings = {"activation": self.activation, "dropout": self.dropout}
-        return super()._make_network(found, tuple(self.hidden_layer_sizes), **settings)
+    @property
+    def _hidden(self):
+        sizes = tuple(self.hidden_layer_sizes)
+        return {"hidden_layer_sizes": sizes, "activation": self.activation, "dropout": self.dropout}
 
 
 class OrderingsObjective(LikelihoodObjective):
