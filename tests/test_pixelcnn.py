@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits
 from probgen import ConditionalPixelCNN, PixelCNN, Trainer, get_likelihood, load, save
 from probgen.estimators._autoregressive import AutoregressiveGenerator
 from probgen.inversion import Chooser
+from probgen.networks.multiscale import MultiScaleNetwork
 
 ARCHITECTURES = [
     {},
@@ -24,6 +25,8 @@ ARCHITECTURES = [
 ]
 architectures = pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
 SMALL = {"n_filters": 6, "n_layers": 2, "max_iter": 12, "learning_rate_init": 0.01, "device": "cpu", "random_state": 0}
+
+SCALED = [{}, {"gated": True, "attention": True}]
 
 EVERY = np.array(list(itertools.product([0.0, 1.0], repeat=9)))  # 3 x 3 images of two levels
 
@@ -50,6 +53,12 @@ def model(request):
 @pytest.fixture(scope="module", params=ARCHITECTURES, ids=str)
 def conditional(request):
     return ConditionalPixelCNN(**SMALL | request.param).fit(BITS, BIT_CLASSES)
+
+
+@pytest.fixture(scope="module", params=SCALED, ids=str)
+def scaled(request):
+    X, y = chain(300, 16, 2)
+    return ConditionalPixelCNN(**SMALL | request.param, scales=(1, 2, 4)).fit(X, y)
 
 
 def assert_follow(draws, every, probabilities):
@@ -169,6 +178,10 @@ class TestDraws:
         monkeypatch.setattr("probgen.estimators.pixelcnn.DRAWN_ROWS", {"cpu": 7})
         np.testing.assert_array_equal(model.sample(20, random_state=3), whole)
 
+    def test_show_a_bar_if_asked(self, model, capsys):
+        copy.copy(model).set_params(verbose=1).sample(2)
+        assert "PixelCNN draws: 100%" in capsys.readouterr().err
+
     def test_given_a_prefix_follow_the_enumerated_conditionals(self, model):
         known = np.array([1.0, 0.0, 0.0, 1.0])
         draws = model.sample(3000, given=np.append(known, np.full(5, np.nan)), random_state=4)
@@ -197,6 +210,56 @@ class TestDraws:
         draws = model.sample(1000, given={0: {1, 3}, 1: (2, None)}, random_state=7)
         every = np.array(list(itertools.product([1, 3], [2, 3, 4], range(5), range(5))), dtype=float)
         assert_follow(draws, every, np.exp(model.score_samples(every)))
+
+
+class TestScales:
+    """Small images first, then the pixels between theirs."""
+
+    @pytest.mark.parametrize("architecture", SCALED, ids=str)
+    def test_probabilities_of_all_images_add_up_to_one(self, architecture):
+        X, _ = chain(200, 12, 2)
+        every = np.array(list(itertools.product([0.0, 1.0], repeat=12)))
+        model = PixelCNN(**SMALL | architecture, image_shape=(2, 6), scales=(1, 2)).fit(X)
+        assert np.exp(model.score_samples(every)).sum() == pytest.approx(1.0, abs=1e-12)
+        X, _ = chain(200, 6, 3)
+        every = np.array(list(itertools.product(range(3), repeat=6)), dtype=float)
+        model = PixelCNN(**SMALL, image_shape=(2, 1, 3), scales=(2,)).fit(X)
+        assert np.exp(model.score_samples(every)).sum() == pytest.approx(1.0, abs=1e-12)
+
+    @pytest.mark.parametrize("n_colors", [1, 3])
+    def test_answers_depend_on_all_features_before_in_their_order_and_on_no_others(self, n_colors):
+        d = 16 * n_colors
+        settings = {"n_filters": 24 * n_colors, "n_layers": 2, "gated": True}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            network = MultiScaleNetwork((4, 4, n_colors), 1, (1, 2, 4), **settings).double()
+            X = torch.rand(4, d, dtype=torch.float64)
+        seen = sum(torch.autograd.functional.jacobian(lambda x: network(x[None])[0], x).abs() for x in X) > 0.0
+        order = network.order
+        np.testing.assert_array_equal(seen[order][:, order].numpy(), np.tri(d, k=-1, dtype=bool))
+
+    def test_draws_on_caches_are_those_of_whole_passes(self, scaled):
+        cached, by_passes = draw_both_ways(scaled, 200, torch.eye(3, dtype=torch.float64)[torch.arange(200) % 3])
+        assert torch.equal(cached, by_passes)
+
+    def test_draws_of_colours_on_caches_are_those_of_whole_passes(self):
+        X, _ = chain(60, 48, 5)
+        model = PixelCNN(**SMALL | {"max_iter": 1}, image_shape=(4, 4, 3), scales=(2, 4)).fit(X)
+        cached, by_passes = draw_both_ways(model, 30)
+        assert torch.equal(cached, by_passes)
+
+    def test_small_images_are_given_without_proposals(self, scaled, monkeypatch):
+        monkeypatch.setattr(scaled, "n_importance_samples", 2)  # so few would be warned of
+        known = np.full((4, 4), np.nan)
+        known[::2, ::2] = [[0.0, 1.0], [1.0, 1.0]]
+        draws = scaled.sample(5, y="ash", given=known.ravel(), random_state=0).reshape(5, 4, 4)
+        np.testing.assert_array_equal(draws[:, ::2, ::2], np.tile(known[::2, ::2], (5, 1, 1)))
+
+    @pytest.mark.parametrize("scales", [(3, 4), (2,), (4, 2), (), (2, 4, 8), (1, 3), (4, 4)])
+    def test_that_do_not_fit(self, scales):
+        X, _ = chain(20, 16, 2)
+        with pytest.raises(ValueError, match="scales must rise to the height of the image, 4, each a divisor"):
+            PixelCNN(**SMALL, scales=scales).fit(X)
 
 
 class TestClasses:

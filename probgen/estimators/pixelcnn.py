@@ -1,6 +1,7 @@
 """Generators of images that draw one pixel after another, from a convolutional network that sees those before."""
 
 import functools
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -11,7 +12,9 @@ from probgen.base import ClassGeneratorMixin
 from probgen.estimators._autoregressive import AutoregressiveGenerator
 from probgen.estimators._labelled import LabelledRows, one_hot, with_parameters_of
 from probgen.networks.drawing import Drawing
+from probgen.networks.multiscale import MultiScaleDrawing, MultiScaleNetwork
 from probgen.networks.pixel import PixelNetwork
+from probgen.training.callbacks._progress import _bar_class as progress_bar_class
 
 MOST_CATEGORIES = 64  # levels for which likelihood="auto" asks the network for each
 DRAWN_ROWS = {"cpu": 256, "cuda": 2048}  # at a time
@@ -40,6 +43,10 @@ class PixelCNN(AutoregressiveGenerator):
         Whether the blocks of the second half are told what those of the first made, as in [4]_.
     position_map : bool, default=True
         Whether the network learns what is peculiar to a place in the image, and to a class there.
+    scales : sequence of int, default=None
+        Heights of smaller images to draw first, such as (7, 14, 28), each a divisor of the next and the last that of
+        the image: every fourth pixel of every fourth row is drawn, then every second given these, then all. Each
+        scale has a network of its own. None draws all pixels in one pass.
     image_shape : tuple of int, default=None
         (height, width) or (height, width, channels) of the images in the rows, channels last. None reads a perfect
         square of features as a grey image, and other rows as an image of one pixel's height.
@@ -75,7 +82,7 @@ class PixelCNN(AutoregressiveGenerator):
     random_state : int, RandomState, Generator or None, default=None
         Seeds the fit and the stream of later draws.
     verbose : int, default=0
-        Whether to show a progress bar.
+        Whether to show progress bars, of fits and of draws.
 
     Attributes
     ----------
@@ -129,6 +136,7 @@ class PixelCNN(AutoregressiveGenerator):
         attention=False,
         shortcuts=False,
         position_map=True,
+        scales=None,
         image_shape=None,
         likelihood="auto",
         n_levels=None,
@@ -167,7 +175,12 @@ class PixelCNN(AutoregressiveGenerator):
         self.attention = attention
         self.shortcuts = shortcuts
         self.position_map = position_map
+        self.scales = scales
         self.image_shape = image_shape
+
+    @property
+    def _orders(self):
+        return super()._orders if self.scales is None else self.network_.order.cpu().numpy()[np.newaxis]
 
     @property
     def _n_classes(self):
@@ -187,30 +200,38 @@ class PixelCNN(AutoregressiveGenerator):
 
     def _make_network(self, found):
         self.image_shape_ = check_image_shape(self.image_shape, self.n_features_in_)
-        return PixelNetwork(
-            self.image_shape_,
-            self.observation_.n_answers,
-            n_filters=self.n_filters,
-            n_layers=self.n_layers,
-            gated=self.gated,
-            attention=self.attention,
-            shortcuts=self.shortcuts,
-            position_map=self.position_map,
-            n_classes=self._n_classes,
-            n_levels=self.n_levels_,
-        )
+        settings = {
+            "n_filters": self.n_filters,
+            "n_layers": self.n_layers,
+            "gated": self.gated,
+            "attention": self.attention,
+            "shortcuts": self.shortcuts,
+            "position_map": self.position_map,
+            "n_classes": self._n_classes,
+            "n_levels": self.n_levels_,
+        }
+        if self.scales is None:
+            return PixelNetwork(self.image_shape_, self.observation_.n_answers, **settings)
+        _check_scales(self.scales, self.image_shape_)
+        return MultiScaleNetwork(self.image_shape_, self.observation_.n_answers, tuple(self.scales), **settings)
 
     def _draw_rows(self, choose, order, *labels):
-        parts = []
+        parts, begin = [], Drawing if self.scales is None else MultiScaleDrawing
         for index in torch.arange(len(choose), device=self.device_).split(DRAWN_ROWS[str(self.device_).split(":")[0]]):
-            chosen, drawing = choose.take(index), Drawing(self.network_, len(index), *[part[index] for part in labels])
+            chosen, drawing = choose.take(index), begin(self.network_, len(index), *[part[index] for part in labels])
             rows = torch.empty(len(index), self.n_features_in_, dtype=self._tensor_dtype, device=self.device_)
-            for j in range(self.n_features_in_):
+            for j in self._shown(self._orders[0].tolist()):
                 values = chosen(drawing.answers(), slice(j, j + 1))[:, 0]
                 drawing.put(values)
                 rows[:, j] = values
             parts.append(rows)
         return torch.cat(parts)
+
+    def _shown(self, features):
+        """The features to draw, with a progress bar over them if asked for."""
+        if not self.verbose:
+            return features
+        return progress_bar_class()(features, desc=f"{type(self).__name__} draws", unit="number")
 
 
 class ConditionalPixelCNN(ClassGeneratorMixin, LabelledRows, PixelCNN):
@@ -361,3 +382,20 @@ class ConditionalPixelCNN(ClassGeneratorMixin, LabelledRows, PixelCNN):
             if log is not None:
                 total = total + share[:, np.newaxis] * complete(label)
         return np.where(np.isnan(conditions.values), total, conditions.values)
+
+
+def _check_scales(scales, image_shape):
+    """Raise unless scales are heights of images, each within the next."""
+    height, width, _ = image_shape
+    if isinstance(scales, str) or not np.iterable(scales):
+        raise ValueError(f"scales must be a sequence of heights such as (7, 14, 28), or None; got {scales!r}.")
+    heights = list(scales)
+    for scale in heights:
+        check_count("scales", scale)
+    steps = list(pairwise(heights))
+    nested = all(before < after and after % before == 0 for before, after in steps)
+    if not heights or heights[-1] != height or not nested or width % (height // heights[0]):
+        raise ValueError(
+            f"scales must rise to the height of the image, {height}, each a divisor of the next, and their ratios must "
+            f"divide its width, {width}; got {scales!r}."
+        )

@@ -159,6 +159,35 @@ class ClassBias(nn.Module):
         return images + (labels @ self.weight)[:, :, None, None]
 
 
+class Hints(nn.Module):
+    """What convolutions make of an image that is known beforehand, all of it, which is added.
+
+    Parameters
+    ----------
+    n_in, n_channels : int
+    kernel_sizes : sequence of int, default=(7, 3)
+
+    Examples
+    --------
+    >>> Hints(2, 4)(torch.zeros(3, 4, 5, 5), torch.zeros(3, 2, 5, 5)).shape
+    torch.Size([3, 4, 5, 5])
+    """
+
+    def __init__(self, n_in, n_channels, kernel_sizes=(7, 3)):
+        super().__init__()
+        one, other = kernel_sizes
+        self.first = nn.Conv2d(n_in, n_channels, one, padding=one // 2)
+        self.last = nn.Conv2d(n_channels, n_channels, other, padding=other // 2)
+
+    def told(self, hints):
+        """What is added (n, n_channels, height, width)."""
+        hidden = functional.relu(_convolve(hints, self.first.weight, self.first.bias, self.first.padding))
+        return _convolve(hidden, self.last.weight, self.last.bias, self.last.padding)
+
+    def forward(self, images, hints):
+        return images + self.told(hints)
+
+
 class CausalAttention(nn.Module):
     """Attention of every pixel to all pixels before it, as in PixelSNAIL [1]_, which is added to what comes in.
 

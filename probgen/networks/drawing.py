@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from probgen.networks.causal import CausalAttention, CausalConv2d, ClassBias, PositionMap, color_groups
+from probgen.networks.causal import CausalAttention, CausalConv2d, ClassBias, Hints, PositionMap, color_groups
 
 
 class Drawing:
@@ -23,6 +23,8 @@ class Drawing:
     n_rows : int
     labels : Tensor of shape (n_rows, n_classes), default=None
         Where the network knows classes.
+    hints : Tensor of shape (n_rows, n_hints, height, width), default=None
+        Where it is told of images beforehand.
 
     Examples
     --------
@@ -38,9 +40,9 @@ class Drawing:
     torch.Size([3, 1])
     """
 
-    def __init__(self, network, n_rows, labels=None):
+    def __init__(self, network, n_rows, labels=None, hints=None):
         like = next(network.parameters())
-        self.n_rows, self.labels = n_rows, labels
+        self.n_rows, self.labels, self.hints = n_rows, labels, hints
         self.height, self.width, self.n_colors = network.image_shape
         self.pixel = self.column = self.color = 0
         self.colors = like.new_zeros(n_rows, self.n_colors)  # of this pixel, or of the last before any is put
@@ -54,7 +56,7 @@ class Drawing:
         if self.column == self.color == 0:
             self._begin_row()
         contexts = [context[self.color][self.column] for context in self.contexts]
-        return self.network.answers(self.network.hidden(self.colors, contexts, None))
+        return self.network.answers(self.network.hidden(self.colors, contexts, None, None))
 
     def put(self, values):
         """Say what the present colour is (n_rows,), and go on to the next."""
@@ -110,6 +112,11 @@ def _(layer: PositionMap, drawing):
 @stepwise.register
 def _(layer: ClassBias, drawing):
     return ClassStep(layer, drawing)
+
+
+@stepwise.register
+def _(layer: Hints, drawing):
+    return HintStep(layer, drawing)
 
 
 @stepwise.register
@@ -245,6 +252,19 @@ class ClassStep:
 
     def __call__(self, values, labels):
         return values + self.biases[self.drawing.color]
+
+
+class HintStep:
+    """Hints at one pixel."""
+
+    def __init__(self, layer, drawing):
+        self.drawing = drawing
+        told = layer.told(drawing.hints).unflatten(1, (drawing.n_colors, -1)).flatten(3)
+        self.told = told.permute(3, 1, 0, 2).flatten(0, 1).contiguous().unbind(0)
+
+    def __call__(self, values, hints):
+        drawing = self.drawing
+        return values + self.told[drawing.pixel * drawing.n_colors + drawing.color]
 
 
 class AttentionStep:

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from probgen.networks.causal import CausalAttention, CausalConv2d, ClassBias, Pointwise, PositionMap
+from probgen.networks.causal import CausalAttention, CausalConv2d, ClassBias, Hints, Pointwise, PositionMap
 
 FIRST_KERNEL, KERNEL = 7, 3
 ATTENTION_EVERY = 4  # blocks between two layers of attention
@@ -132,6 +132,8 @@ class PixelNetwork(nn.Module):
         Classes that the network is told, as rows (n, n_classes) of zeros with a single 1.
     n_levels : int, default=2
         Of pixels; 0 to n_levels - 1 are brought to [-1, 1].
+    n_hints : int, default=0
+        Channels of images that are known beforehand.
 
     Examples
     --------
@@ -153,6 +155,7 @@ class PixelNetwork(nn.Module):
         position_map=True,
         n_classes=0,
         n_levels=2,
+        n_hints=0,
     ):
         super().__init__()
         height, width, n_colors = self.image_shape = tuple(image_shape)
@@ -167,6 +170,7 @@ class PixelNetwork(nn.Module):
         else:
             self.first = CausalConv2d(n_colors, self.n_channels, FIRST_KERNEL, first=True, n_colors=n_colors)
         self.position = PositionMap(self.n_channels, height, width, n_classes) if position_map else None
+        self.hints = Hints(n_hints, self.n_channels) if n_hints else None
         block = GatedBlock if gated else ResidualBlock
         self.blocks = nn.ModuleList(block(n_filters, **settings) for _ in range(n_layers))
         attending = [k for k in range(n_layers) if k == n_layers - 1 or (k + 1) % ATTENTION_EVERY == 0]
@@ -182,15 +186,15 @@ class PixelNetwork(nn.Module):
         self.last = CausalConv2d(self.n_channels, self.n_channels, n_colors=n_colors)
         self.head = CausalConv2d(self.n_channels, n_colors * n_answers, n_colors=n_colors)
 
-    def forward(self, rows, labels=None):
+    def forward(self, rows, labels=None, hints=None):
         images = self.images(rows)
-        answers = self.answers(self.hidden(images, self.contexts(images), labels))
+        answers = self.answers(self.hidden(images, self.contexts(images), labels, hints))
         return answers.movedim(1, -1).flatten(1)
 
-    def features(self, rows, labels=None):
+    def features(self, rows, labels=None, hints=None):
         """Channels (n, n_pooled) of the last hidden layer, averaged over the pixels."""
         images = self.images(rows)
-        hidden = self.last(functional.relu(self.hidden(images, self.contexts(images), labels)))
+        hidden = self.last(functional.relu(self.hidden(images, self.contexts(images), labels, hints)))
         return functional.relu(hidden).mean(dim=(2, 3))
 
     @property
@@ -210,11 +214,13 @@ class PixelNetwork(nn.Module):
         """What the vertical stack says, for the first layer and each block."""
         return [None] * (len(self.blocks) + 1) if self.vertical is None else self.vertical(images)
 
-    def hidden(self, images, contexts, labels):
+    def hidden(self, images, contexts, labels, hints):
         """What the blocks make of images."""
         hidden = self.first(images) if self.vertical is None else self.first(images, contexts[0], labels)
         if self.position is not None:
             hidden = self.position(hidden, labels)
+        if self.hints is not None:
+            hidden = self.hints(hidden, hints)
         made = [hidden]
         for k, block in enumerate(self.blocks):
             if str(k) in self.shortcuts:

@@ -1,0 +1,106 @@
+"""PixelCNN: bits of its digits beside the other generators, and its likelihood on binarized MNIST.
+
+    python benchmarks/pixelcnn.py             # both parts
+    python benchmarks/pixelcnn.py digits      # one of them: digits, mnist
+
+digits: the embedded digits, 8 x 8 pixels of 17 levels, a quarter of them held out as `probgen compare` holds them out;
+`PixelCNN()` and `ConditionalPixelCNN()` with their defaults.
+
+mnist: `mnist_model()`, a setting for CPUs, on dynamically binarized MNIST: the training rows drawn afresh for each
+batch from the grey values, the test rows once, with seed 1. --rows takes that many of the training rows, for a look at
+the speed; --max-iter sets the epochs, of which the default takes about ten minutes on two cores.
+"""
+
+import argparse
+import os
+import platform
+import time
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+import probgen
+from probgen import ConditionalPixelCNN, PixelCNN, Trainer
+from probgen.datasets import fetch_mnist
+
+BEST_OF_OTHERS = 2.576  # bits for a pixel of the digits, in the table of `probgen compare`
+WANTED_NATS, WANTED_SECONDS = 86.5, 600.0
+EPOCHS = 6
+
+
+def mnist_model(max_iter=EPOCHS):
+    """The setting for CPUs: narrow and deep, with a map of positions, in bfloat16."""
+    return PixelCNN(
+        16,
+        7,
+        dynamic_binarization=True,
+        max_iter=max_iter,
+        batch_size=64,
+        learning_rate_init=4e-3,
+        trainer=Trainer(schedule="one_cycle", precision="bf16"),
+        device="cpu",
+        random_state=0,
+    )
+
+
+def digits(_):
+    """Bits for a pixel and the share of classes recognised."""
+    X, y = load_digits(return_X_y=True)
+    X = X.astype(np.float32)
+    train, test = train_test_split(np.arange(len(X)), test_size=0.25, stratify=y, random_state=0)
+    for model in (PixelCNN(device="cpu", random_state=0), ConditionalPixelCNN(device="cpu", random_state=0)):
+        start = time.perf_counter()
+        model.fit(X[train], y[train])
+        taken = time.perf_counter() - start
+        bits = -model.score(X[test]) / (X.shape[1] * np.log(2.0))
+        accuracy = np.mean(model.predict(X[test]) == y[test]) if hasattr(model, "predict") else np.nan
+        print(
+            f"{type(model).__name__:20} {taken:5.1f} s{_verdict(60.0, taken)}  {bits:.3f} bits/dim"
+            f"{_verdict(BEST_OF_OTHERS, bits)}  recognised {accuracy:.3f}",
+            flush=True,
+        )
+
+
+def mnist(arguments):
+    """Exact log-likelihood of the test rows."""
+    X, T = (fetch_mnist(subset=subset).data.astype(np.float32) / 255.0 for subset in ("train", "test"))
+    T = (np.random.default_rng(1).random(T.shape) < T).astype(np.float32)
+    start = time.perf_counter()
+    model = mnist_model(arguments.max_iter).fit(X[: arguments.rows])
+    taken = time.perf_counter() - start
+    scores = model.score_samples(T)
+    nats = -float(np.mean(scores))
+    print(
+        f"PixelCNN(16, 7), {model.n_iter_} epochs in {taken:.0f} s{_verdict(WANTED_SECONDS, taken)}: "
+        f"{nats:.2f} +- {np.std(scores) / len(T) ** 0.5:.2f} nats{_verdict(WANTED_NATS, nats)}; "
+        f"{1e3 * taken / (len(X[: arguments.rows]) * model.n_iter_):.2f} ms for a row and epoch",
+        flush=True,
+    )
+
+
+def _verdict(wanted, value):
+    return f" (wanted <= {wanted:g}: {'ok' if value <= wanted else 'SHORT'})"
+
+
+def main():
+    parts = {"digits": digits, "mnist": mnist}
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"one of {', '.join(parts)}; all by default")
+    parser.add_argument("--rows", type=int, default=None, help="training rows of mnist; all by default")
+    parser.add_argument("--max-iter", type=int, default=EPOCHS, help="epochs of mnist")
+    arguments = parser.parse_args()
+    chosen = arguments.parts or list(parts)
+    if not set(chosen) <= set(parts):
+        parser.error(f"parts are {', '.join(parts)}; got {' '.join(chosen)}")
+    print(
+        f"probgen {probgen.__version__}, torch {torch.__version__}, {platform.processor() or platform.machine()}, "
+        f"{torch.get_num_threads()} threads of {os.cpu_count()} cores, seed 0"
+    )
+    for name in chosen:
+        parts[name](arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""PixelCNNs of one image at several sizes, each told what the smaller one drew."""
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import nn
+
+from probgen.networks.drawing import Drawing
+from probgen.networks.pixel import PixelNetwork
+
+
+class MultiScaleNetwork(nn.Module):
+    """Networks for every pixel in so many, for finer ones given these, and so on to all pixels [1]_.
+
+    The pixels of a small image are pixels of the large one, drawn first; so the probabilities of all add up to one.
+
+    Parameters
+    ----------
+    image_shape : tuple of int
+        (height, width, colours).
+    n_answers : int
+        Numbers for each colour of a pixel.
+    scales : sequence of int
+        Heights of the images, each a divisor of the next, the last that of the image; ratios divide the width too.
+    **settings
+        As in `PixelNetwork`.
+
+    Attributes
+    ----------
+    order : Tensor of shape (n_features,)
+        The features in the order in which they are drawn.
+
+    References
+    ----------
+    .. [1] A. van den Oord, N. Kalchbrenner, K. Kavukcuoglu, Pixel recurrent neural networks, 2016, section 3.6.
+
+    Examples
+    --------
+    >>> network = MultiScaleNetwork((4, 4, 1), 1, (2, 4), n_filters=4, n_layers=1)
+    >>> network(torch.zeros(3, 16)).shape, network.order[:6].tolist()
+    (torch.Size([3, 16]), [0, 2, 8, 10, 1, 3])
+    """
+
+    order: torch.Tensor
+    places: torch.Tensor
+
+    def __init__(self, image_shape, n_answers, scales, **settings):
+        super().__init__()
+        height, width, n_colors = self.image_shape = tuple(image_shape)
+        self.strides = [height // scale for scale in scales]
+        self.ratios = [before // after for before, after in pairwise(self.strides)]
+        shapes = [(height // stride, width // stride, n_colors) for stride in self.strides]
+        self.networks = nn.ModuleList(
+            PixelNetwork(shape, n_answers, n_hints=n_colors + 1 if k else 0, **settings)
+            for k, shape in enumerate(shapes)
+        )
+        pixels = torch.arange(height * width).view(height, width)
+        kept = [pixels[::stride, ::stride].flatten() for stride in self.strides]
+        self.is_new = [torch.ones(len(kept[0]), dtype=torch.bool)]
+        self.is_new += [~torch.isin(after, before) for before, after in pairwise(kept)]
+        order = torch.cat([part[new] for part, new in zip(kept, self.is_new)])
+        self.register_buffer("places", order.argsort(), persistent=False)
+        features = order[:, None] * n_colors + torch.arange(n_colors)
+        self.register_buffer("order", features.flatten(), persistent=False)
+
+    @property
+    def n_pooled(self):
+        """Numbers that `features` gives."""
+        return self.networks[-1].n_pooled
+
+    def forward(self, rows, labels=None):
+        answers = []
+        for k, (network, new) in enumerate(zip(self.networks, self.is_new)):
+            told = network(self.subsampled(rows, k), labels, self.hints(rows, k))
+            answers.append(told.unflatten(1, (len(new), -1))[:, new.to(rows.device)])
+        return torch.cat(answers, dim=1)[:, self.places].flatten(1)
+
+    def features(self, rows, labels=None):
+        """Channels (n, n_pooled) of the last hidden layer of the finest network, averaged over the pixels."""
+        finest: Any = self.networks[-1]
+        return finest.features(rows, labels, self.hints(rows, len(self.networks) - 1))
+
+    def subsampled(self, rows, k):
+        """The rows of the image at scale k."""
+        stride = self.strides[k]
+        return rows.unflatten(1, self.image_shape)[:, ::stride, ::stride].flatten(1)
+
+    def hints(self, rows, k):
+        """What is known at scale k (n, colours + 1, height, width): the smaller image in its places, and where."""
+        if k == 0:
+            return None
+        network: Any = self.networks[k]
+        ratio = self.ratios[k - 1]
+        images = network.images(self.subsampled(rows, k))
+        hints = images.new_zeros(len(rows), images.shape[1] + 1, *images.shape[2:])
+        hints[:, :-1, ::ratio, ::ratio] = images[:, :, ::ratio, ::ratio]
+        hints[:, -1, ::ratio, ::ratio] = 1.0
+        return hints
+
+
+class MultiScaleDrawing:
+    """Rows that a MultiScaleNetwork is asked about one number at a time, in its order.
+
+    Parameters
+    ----------
+    network : MultiScaleNetwork
+    n_rows : int
+    labels : Tensor of shape (n_rows, n_classes), default=None
+    """
+
+    def __init__(self, network, n_rows, labels=None):
+        self.network, self.labels, self.scale = network, labels, -1
+        self.rows = next(network.parameters()).new_zeros(n_rows, math.prod(network.image_shape))
+        self.order = network.order.tolist()
+        self.n_put = 0
+        self._begin_scale()
+
+    def answers(self):
+        """What the network says (n_rows, n_answers) of the next feature, given what was put."""
+        return self.drawing.answers()
+
+    def put(self, values):
+        """Say what the feature is (n_rows,), and go on to the next that is not known."""
+        self.rows[:, self.order[self.n_put]] = values
+        self.n_put += 1
+        self.drawing.put(values)
+        self._skip_known()
+
+    def _begin_scale(self):
+        """Go on to the next finer image."""
+        self.scale += 1
+        network, k = self.network, self.scale
+        hints = network.hints(self.rows, k)
+        self.drawing = Drawing(network.networks[k], len(self.rows), self.labels, hints)
+        self.known = network.subsampled(self.rows, k).unflatten(1, (-1, network.image_shape[2]))
+        self._skip_known()
+
+    def _skip_known(self):
+        """Put what the smaller image knows, up to the next pixel that is new or to the end."""
+        is_new, drawing = self.network.is_new[self.scale], self.drawing
+        while drawing.pixel < len(is_new) and not is_new[drawing.pixel]:
+            pixel = self.known[:, drawing.pixel]
+            for color in range(pixel.shape[1]):
+                drawing.answers()
+                drawing.put(pixel[:, color])
+        if drawing.pixel == len(is_new) and self.scale + 1 < len(self.network.networks):
+            self._begin_scale()
