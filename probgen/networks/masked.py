@@ -36,9 +36,9 @@ class MaskedLinear(nn.Linear):
     --------
     >>> import torch
     >>> layer = MaskedLinear(torch.tensor([[0, 1, 2]]), torch.tensor([[0, 1]]))
-    >>> layer.masked_weight().shape, layer.mask[0].int()
-    (torch.Size([2, 3]), tensor([[1, 0, 0],
-            [1, 1, 0]], dtype=torch.int32))
+    >>> layer.masked_weight().shape, layer.mask[0]
+    (torch.Size([2, 3]), tensor([[1., 0., 0.],
+            [1., 1., 0.]]))
     """
 
     mask: torch.Tensor
@@ -46,12 +46,13 @@ class MaskedLinear(nn.Linear):
     def __init__(self, in_degrees, out_degrees, *, strict=False, bias=True):
         super().__init__(in_degrees.shape[1], out_degrees.shape[1], bias=bias)
         before, after = in_degrees[:, None, :], out_degrees[:, :, None]
-        self.register_buffer("mask", before < after if strict else before <= after, persistent=False)
+        mask = before < after if strict else before <= after
+        self.register_buffer("mask", mask.to(self.weight.dtype), persistent=False)  # a product is quicker than a choice
 
     def masked_weight(self, order=0):
         """Return the weights (n_outputs, n_inputs) of an order, an int or an int64 Tensor of shape (1,)."""
         mask = self.mask.index_select(0, order)[0] if isinstance(order, torch.Tensor) else self.mask[order]
-        return torch.where(mask, self.weight, 0.0)
+        return self.weight * mask
 
     def forward(self, rows, order=0):
         return aligned_linear(rows, self.masked_weight(order), self.bias)
