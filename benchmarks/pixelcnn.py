@@ -37,7 +37,7 @@ def mnist_model(max_iter=EPOCHS):
         7,
         dynamic_binarization=True,
         max_iter=max_iter,
-        batch_size=64,
+        batch_size=32,
         learning_rate_init=4e-3,
         trainer=Trainer(schedule="one_cycle", precision="bf16"),
         device="cpu",
