@@ -43,7 +43,7 @@ MNIST = {
     "hidden_layer_sizes": (2000,),
     "dropout": 0.0,
     "input_dropout": 0.0,
-    "max_iter": 20,
+    "max_iter": 15,
     "batch_size": 128,
     "learning_rate_init": 2e-3,
     "trainer": Trainer(schedule="cosine"),
