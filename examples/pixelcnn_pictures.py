@@ -69,7 +69,7 @@ def show_colors(figure, X, epochs):
     """Draws, and grey images with colours drawn for them."""
     half = X.shape[1] // 2
     X, held_out = X[N_SHOWN:], X[:N_SHOWN]
-    model = PixelCNN(24, 4, image_shape=(16, 8, 3), n_levels=N_LEVELS, max_iter=epochs, random_state=0).fit(X)
+    model = PixelCNN(24, 6, image_shape=(16, 8, 3), n_levels=N_LEVELS, max_iter=epochs, random_state=0).fit(X)
     grid = {"image_shape": (8, 8, 3), "value_range": (0.0, N_LEVELS - 1.0), "n_cols": N_SHOWN}
     known = held_out.copy()
     known[:, half:] = np.nan
