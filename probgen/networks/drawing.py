@@ -151,8 +151,9 @@ class PixelStep:
         seen = weight[:, :, -1, : self.radius + 1].transpose(1, 2).flatten(1)
         self.weights = [seen[self.groups == color].T.contiguous() for color in range(n_colors)]
         bias = weight.new_zeros(n_out) if layer.bias is None else layer.bias.detach()
-        self.biases = [bias[self.groups == color] for color in range(n_colors)]
-        self.above = RowsAbove(weight[:, :, :-1], bias, drawing) if weight.shape[2] > 1 else None
+        bias = bias.expand(drawing.n_rows, -1)
+        self.biases = [bias[:, self.groups == color].contiguous() for color in range(n_colors)]
+        self.above = RowsAbove(weight[:, :, :-1], bias[0], drawing) if weight.shape[2] > 1 else None
         self.is_direct = self.radius == 0 and n_colors == 1
         if not self.is_direct:
             wide = drawing.width + self.radius
