@@ -264,7 +264,7 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
         if not self._takes_conditions:
             raise ValueError(
                 f"given is not known to {type(self).__name__}; "
-                "GaussianMixture, GaussianBayes and VAE draw under conditions."
+                "GaussianMixture, GaussianBayes, VAE, MADE and PixelCNN draw under conditions."
             )
         names = getattr(self, "feature_names_in_", None)
         conditions = parse_given(given, n_samples=n_samples, n_features=self.n_features_in_, feature_names=names)

@@ -12,13 +12,16 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import has_fit_parameter
 
 from probgen import (
+    MADE,
     VAE,
     Autoencoder,
     BayesClassifier,
     ConditionalVAE,
+    FullyVisibleBeliefNetwork,
     GaussianBayes,
     GaussianMixture,
     SemiSupervisedVAE,
+    Trainer,
 )
 
 GENERATORS = [
@@ -30,6 +33,10 @@ GENERATORS = [
     VAE(1, hidden_layer_sizes=(8,), max_iter=400, learning_rate_init=0.02, device="cpu", random_state=0),
     ConditionalVAE(1, hidden_layer_sizes=(8,), max_iter=400, learning_rate_init=0.02, device="cpu", random_state=0),
     SemiSupervisedVAE(1, hidden_layer_sizes=(8,), max_iter=400, learning_rate_init=0.02, device="cpu", random_state=0),
+    MADE((8,), n_components=2, max_iter=400, learning_rate_init=0.02, trainer=Trainer(), device="cpu", random_state=0),
+    FullyVisibleBeliefNetwork(
+        n_components=2, max_iter=400, learning_rate_init=0.02, trainer=Trainer(), device="cpu", random_state=0
+    ),
 ]
 CONDITIONAL = [generator for generator in GENERATORS if generator._takes_conditions]
 WEIGHTED = [generator for generator in GENERATORS if has_fit_parameter(generator, "sample_weight")]

@@ -21,12 +21,17 @@ from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_info
 
 from probgen import (
+    MADE,
     VAE,
     Autoencoder,
     BayesClassifier,
+    ConditionalPixelCNN,
     ConditionalVAE,
+    FullyVisibleBeliefNetwork,
     GaussianBayes,
     GaussianMixture,
+    PixelCNN,
+    PixelRNN,
     SemiSupervisedVAE,
     get_likelihood,
     load,
@@ -54,6 +59,40 @@ ESTIMATORS = [  # every public generator, made small and quick
     VAE(1, hidden_layer_sizes=(8,), max_iter=30, learning_rate_init=0.02, device="cpu", random_state=0),
     ConditionalVAE(1, hidden_layer_sizes=(8,), max_iter=30, learning_rate_init=0.02, device="cpu", random_state=0),
     SemiSupervisedVAE(1, hidden_layer_sizes=(8,), max_iter=30, learning_rate_init=0.02, device="cpu", random_state=0),
+    MADE(
+        (8,),
+        n_components=2,
+        dropout=0.0,
+        input_dropout=0.0,
+        max_iter=30,
+        learning_rate_init=0.02,
+        n_importance_samples=256,
+        device="cpu",
+        random_state=0,
+    ),
+    FullyVisibleBeliefNetwork(
+        n_components=2,
+        max_iter=30,
+        learning_rate_init=0.02,
+        n_importance_samples=256,
+        device="cpu",
+        random_state=0,
+    ),
+]
+DISCRETE = [  # generators of whole numbers, which scikit-learn's checks feed with such
+    PixelCNN(4, 1, max_iter=20, learning_rate_init=0.02, device="cpu", random_state=0),
+    ConditionalPixelCNN(4, 1, max_iter=20, learning_rate_init=0.02, device="cpu", random_state=0),
+    PixelRNN(4, 1, max_iter=20, learning_rate_init=0.02, device="cpu", random_state=0),
+    MADE(
+        (8,),
+        likelihood="categorical",
+        dropout=0.0,
+        input_dropout=0.0,
+        max_iter=20,
+        learning_rate_init=0.02,
+        device="cpu",
+        random_state=0,
+    ),
 ]
 GENERATORS = [  # settings that need more rows in each class than scikit-learn's checks have
     *ESTIMATORS,
@@ -99,7 +138,7 @@ def fitted(estimator):
     return fit(estimator)
 
 
-@parametrize_with_checks(ESTIMATORS, expected_failed_checks=excused)
+@parametrize_with_checks([*ESTIMATORS, *DISCRETE], expected_failed_checks=excused)
 def test_scikit_learn_contract(estimator, check):
     check(estimator)
 
@@ -356,6 +395,50 @@ def sharp(estimator):
 def on_plane(estimator):
     """One fit to two features, for tests of densities."""
     return fit(estimator, PLANE, **sharp(estimator))
+
+
+LEVELS = np.random.default_rng(5).binomial(2, np.where(Y == "ash", 0.2, 0.7)[:, None], size=(150, 9)).astype(float)
+
+
+@each(DISCRETE)
+class TestWholeNumbers:
+    """The same promises, of generators that learn from nothing but whole numbers."""
+
+    def test_batches_and_order_do_not_matter(self, estimator):
+        rows = np.tile(LEVELS, (4, 1))
+        model = fit(estimator, LEVELS)
+        for query in (model.score_samples, model.transform):
+            whole = query(rows)
+            shuffled = np.random.default_rng(2).permutation(len(rows))
+            np.testing.assert_array_equal(query(rows[shuffled]), whole[shuffled])
+            np.testing.assert_array_equal(
+                np.concatenate([query(rows[:1]), query(rows[1:300]), query(rows[300:])]), whole
+            )
+
+    def test_draws_are_levels_and_seeds_hold(self, estimator):
+        model, twin = fit(estimator, LEVELS), fit(estimator, LEVELS)
+        draws = [model.sample(20) for _ in range(2)]
+        for drawn in draws:
+            assert np.isin(drawn, [0.0, 1.0, 2.0]).all()
+            np.testing.assert_array_equal(drawn, twin.sample(20))
+        assert (draws[0] != draws[1]).any()
+        np.testing.assert_array_equal(model.sample(20, random_state=3), twin.sample(20, random_state=3))
+
+    @pytest.mark.parametrize("duplicate", [copy.deepcopy, through_pickle, through_file])
+    def test_a_copy_scores_and_draws_alike(self, estimator, duplicate):
+        model = fit(estimator, LEVELS)
+        model.sample(3)
+        twin = duplicate(model)
+        np.testing.assert_array_equal(twin.score_samples(LEVELS), model.score_samples(LEVELS))
+        np.testing.assert_array_equal(twin.sample(5), model.sample(5))
+
+    def test_fits_in_threads_equal_fits_in_a_row(self, estimator):
+        alone = [fit(estimator, LEVELS, random_state=seed) for seed in range(4)]
+        with ThreadPoolExecutor(4) as pool:
+            together = list(pool.map(lambda seed: fit(estimator, LEVELS, random_state=seed), range(4)))
+        for model, twin in zip(alone, together):
+            np.testing.assert_array_equal(model.score_samples(LEVELS), twin.score_samples(LEVELS))
+            np.testing.assert_array_equal(model.sample(5), twin.sample(5))
 
 
 class TestDensity:

@@ -1,6 +1,5 @@
 """What generators share that draw one feature after another: log p(x) is the sum of log p(x_j given those before)."""
 
-import dataclasses
 import warnings
 from typing import Any
 
@@ -224,7 +223,7 @@ class AutoregressiveGenerator(NeuralGenerator):
     def _open(self, arrays, trainer, device):
         rows = super()._open(arrays, trainer, device)
         found = take_statistics(rows)  # before rows are held out, whose levels count too
-        self._found = _binarized(found) if self.dynamic_binarization else found
+        self._found = found.binarized() if self.dynamic_binarization else found
         return rows
 
     def _build(self, rows):
@@ -548,16 +547,6 @@ def _observed(X):
 def _measure(likelihood):
     """The measure of a likelihood of that name; one that there is not counts as discrete."""
     return FAMILIES[likelihood].measure if likelihood in FAMILIES else "counting"
-
-
-def _binarized(found):
-    """Statistics of rows of 0 and 1 whose probabilities have those that were found."""
-    if not (found.low >= 0.0 and found.high <= 1.0):
-        raise ValueError(
-            f"dynamic_binarization=True needs probabilities, values in [0, 1]; X holds {found.low:g} to "
-            f"{found.high:g}; scale it first."
-        )
-    return dataclasses.replace(found, low=0.0, high=1.0, is_binary=True, is_integer=True)
 
 
 def _check_n_levels(n_levels):

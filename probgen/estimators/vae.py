@@ -1,6 +1,5 @@
 """Variational autoencoders, as Pyro programs that the training engine records."""
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -413,7 +412,7 @@ class VAE(CompletionMixin, DecoderMixin):
     def _build(self, rows):
         found = take_statistics(rows)
         if self.dynamic_binarization:
-            found = self._binarized(found)
+            found = found.binarized()
         self.observation_ = make_observation(
             self.likelihood, found, noise_scale=self.noise_scale, n_logistics=self.n_logistics, n_levels=self.n_levels
         )
@@ -436,15 +435,6 @@ class VAE(CompletionMixin, DecoderMixin):
             self.prior_ = NormalPrior(k)
         for name in self._networks:
             getattr(self, name).to(rows.dtype)
-
-    def _binarized(self, found):
-        """Statistics of rows of 0 and 1 whose probabilities have those that were found."""
-        if not (found.low >= 0.0 and found.high <= 1.0):
-            raise ValueError(
-                f"dynamic_binarization=True needs probabilities, values in [0, 1]; X holds {found.low:g} to "
-                f"{found.high:g}; scale it first."
-            )
-        return dataclasses.replace(found, low=0.0, high=1.0, is_binary=True, is_integer=True)
 
     def _make_networks(self, d, k, n_outputs, dtype):
         """Encoder from d features to n_outputs numbers, and decoder from k to those of the observation model."""

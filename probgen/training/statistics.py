@@ -1,5 +1,6 @@
 """What a network is told of the rows that it will see: centre, scale and range."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,21 @@ class RowStatistics:
     is_binary: bool
     is_integer: bool
     has_missing: bool
+
+    def binarized(self):
+        """Return the statistics of rows of 0 and 1 whose probabilities these are.
+
+        Raises
+        ------
+        ValueError
+            If some values are no probabilities.
+        """
+        if not (self.low >= 0.0 and self.high <= 1.0):
+            raise ValueError(
+                f"dynamic_binarization=True needs probabilities, values in [0, 1]; X holds {self.low:g} to "
+                f"{self.high:g}; scale it first."
+            )
+        return dataclasses.replace(self, low=0.0, high=1.0, is_binary=True, is_integer=True)
 
 
 def take_statistics(rows):
