@@ -16,11 +16,14 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.multiclass import type_of_target
 
 from probgen import (
+    MADE,
     VAE,
     Autoencoder,
+    ConditionalPixelCNN,
     ConditionalVAE,
     GaussianBayes,
     GaussianMixture,
+    PixelCNN,
     Trainer,
     datasets,
     get_likelihood,
@@ -43,6 +46,7 @@ SMALLEST_IMAGE = 8  # sides of an image that convolutions halve twice
 IMPORTANCE_SAMPLES = 32  # for each value of the noise of the Dequantizer, which makes them many
 ESTIMATED_VALUES, ESTIMATED_ROWS = 2**15, 256  # values scored, and least number of rows, where a score takes many draws
 SEEN_ROWS = 500_000  # in all epochs, about
+SEEN_VALUES = 2_600_000  # the same in pixels and colours, for networks that are asked about each
 
 
 def _autoencoder(n, d, **params):
@@ -91,6 +95,13 @@ def _convolutional_vae(n, d, shape):
     return _vae(n, d, max_iter=int(np.clip(SEEN_ROWS // n, 10, 50)), **settings)
 
 
+def _pixelcnn(n, d, shape, kind=PixelCNN):
+    """A PixelCNN for n images of d values, or None where rows are no images; the larger they are, the fewer epochs."""
+    if shape is None:
+        return None
+    return kind(image_shape=shape, max_iter=int(np.clip(SEEN_VALUES // (n * d), 1, 30)))
+
+
 # What the report compares: a name, and a generator for n rows of d features, images of a shape or None; a maker returns
 # None for rows that are not for it. A new family adds its row here.
 MODELS: dict[str, Callable] = {
@@ -119,6 +130,9 @@ MODELS: dict[str, Callable] = {
     "Convolutional VAE": lambda n, d, shape: _convolutional_vae(n, d, shape),
     "VAE of two dimensions": lambda n, d, shape: None if shape is None else _vae(n, d, n_components=2),
     "VAE told the class": lambda n, d, shape: _vae(n, d, kind=ConditionalVAE),
+    "MADE": lambda n, d, shape: MADE((256,), n_components=5, max_iter=int(np.clip(SEEN_ROWS // n, 5, 30))),
+    "PixelCNN": _pixelcnn,
+    "PixelCNN told the class": lambda n, d, shape: _pixelcnn(n, d, shape, kind=ConditionalPixelCNN),
 }
 
 
@@ -245,14 +259,22 @@ def load_data(source, *, key=None, target=None, image_shape=None, max_rows=None,
 def generators(data, random_state=0):
     """The generators of MODELS that fit the data, by name, each behind the step that makes it compare.
 
-    Integers are dequantised, so that all are scored by the probability of the very values; real values are
-    standardised. Generators of classes are left out where there are none, those of images where rows are no images.
+    Integers are dequantised for generators of densities, so that all are scored by the probability of the very values;
+    real values are standardised. Generators of classes are left out where there are none, those of images where rows
+    are no images.
     """
     step = StandardScaler() if data.levels is None else Dequantizer(levels=data.levels)
     models = {name: make(*data.X_train.shape, data.image_shape) for name, make in MODELS.items()}
     fitting = {name: model for name, model in models.items() if model is not None}
     chosen = {name: model for name, model in fitting.items() if data.classes or not is_classifier(model)}
-    return {name: _seed(make_generative_pipeline(clone(step), model), random_state) for name, model in chosen.items()}
+    pipelines = {}
+    for name, model in chosen.items():
+        is_discrete = get_likelihood(model).measure == "counting"
+        if is_discrete:
+            model.set_params(n_levels=int(np.max(data.levels)))  # of which the training rows may not show the highest
+        pipeline = make_generative_pipeline("passthrough" if is_discrete else clone(step), model)
+        pipelines[name] = _seed(pipeline, random_state)
+    return pipelines
 
 
 def evaluate(name, model, data, random_state=0):

@@ -17,7 +17,18 @@ from scipy.stats import multivariate_normal
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from probgen import VAE, Autoencoder, GaussianBayes, GaussianMixture, _compare, _files, load, save
+from probgen import (
+    VAE,
+    Autoencoder,
+    GaussianBayes,
+    GaussianMixture,
+    PixelCNN,
+    _compare,
+    _files,
+    get_likelihood,
+    load,
+    save,
+)
 from probgen._commands import program
 from probgen.datasets import load_digits
 
@@ -516,6 +527,22 @@ def test_codes_of_two_numbers_are_shown_as_a_plane_beside_what_the_model_draws(t
         "over the codes",
     ]:
         assert sum(said in alt for alt in alts) == 1
+
+
+def test_models_of_whole_numbers_take_them_as_they_are(monkeypatch):
+    pixels = PixelCNN(4, 1, max_iter=1, random_state=0)
+    models = {"Pixels": lambda n, d, shape: pixels, "Density": lambda n, d, shape: GaussianMixture()}
+        "Pixels": lambda n, d, shape: PixelCNN(4, 1, max_iter=1),
+        "Density": lambda n, d, shape: GaussianMixture(),
+    }
+    monkeypatch.setattr(_compare, "MODELS", models)
+    data = _compare.load_data("digits", max_rows=100)
+    pipelines = _compare.generators(data)
+    result = _compare.evaluate("Pixels", pipelines["Pixels"], data)
+    assert result.notes == []
+    assert pipelines["Pixels"][-1].n_levels_ == 17
+    assert result.nats == pytest.approx(float(pipelines["Pixels"][-1].score(data.X_test)))
+    assert [get_likelihood(model).measure for model in pipelines.values()] == ["counting", "counting"]
 
 
 def test_estimates_are_scored_on_fewer_rows_and_say_so(monkeypatch):
