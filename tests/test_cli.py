@@ -532,9 +532,6 @@ def test_codes_of_two_numbers_are_shown_as_a_plane_beside_what_the_model_draws(t
 def test_models_of_whole_numbers_take_them_as_they_are(monkeypatch):
     pixels = PixelCNN(4, 1, max_iter=1, random_state=0)
     models = {"Pixels": lambda n, d, shape: pixels, "Density": lambda n, d, shape: GaussianMixture()}
-        "Pixels": lambda n, d, shape: PixelCNN(4, 1, max_iter=1),
-        "Density": lambda n, d, shape: GaussianMixture(),
-    }
     monkeypatch.setattr(_compare, "MODELS", models)
     data = _compare.load_data("digits", max_rows=100)
     pipelines = _compare.generators(data)
