@@ -11,8 +11,8 @@ batch from the grey values, the test rows once, with seed 1. --rows takes that m
 the speed; --max-iter sets the epochs, of which the default takes about ten minutes on two cores.
 
 strange: how well scores tell MNIST from Fashion-MNIST, both shrunken to 14 x 14 pixels of 0 and 1, after a short fit to
-one of them: area under the ROC curve by the likelihood, and by its ratio to that under a model of the same rows of which
-a fifth of the pixels are drawn anew (Ren et al., Likelihood ratios for out-of-distribution detection, 2019).
+one of them: area under the ROC curve by the likelihood, and by its ratio to that under a model of the same rows with a
+fifth of their pixels drawn anew (Ren et al., Likelihood ratios for out-of-distribution detection, 2019).
 """
 
 import argparse
