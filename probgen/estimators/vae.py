@@ -62,14 +62,14 @@ class VAE(CompletionMixin, DecoderMixin):
         to (n, 2 n_components), means and what softplus makes deviations of; flows want 32 numbers more. The decoder
         maps (n, n_components) to (n, n_features times the numbers of the likelihood).
     likelihood : str, default="auto"
-        p(x given z): "bernoulli", "continuous_bernoulli", "gaussian", "laplace", "categorical" or
+        p(x given z): "bernoulli", "continuous_bernoulli", "gaussian", "laplace", "gaussian_mixture", "categorical" or
         "discretized_logistic". "auto" takes "bernoulli" for rows of 0 and 1 and "gaussian" for others; fix it in a
         search, for likelihoods of different measures do not compare.
     noise_scale : {"per_feature", "learned"} or float, default="per_feature"
         Scale of "gaussian" and "laplace" noise: learned, one for each feature or one for all, which suits images; or
         given, in units of X.
     n_logistics : int, default=1
-        Logistics mixed for each feature, in "discretized_logistic".
+        Logistics mixed for each feature in "discretized_logistic", or Gaussians in "gaussian_mixture".
     n_levels : int, default=256
         Values 0 to n_levels - 1 of "categorical" and "discretized_logistic".
     dynamic_binarization : bool, default=False
