@@ -5,7 +5,7 @@
     python examples/pixelcnn_pictures.py --data cifar10 -o cifar10.png  # colours given to small grey photographs
 
 Of digits: draws by class; lower halves drawn; which pixels of held-out digits, and of digits turned upside down, the
-model finds surprising. Of photographs of 8 x 8 pixels: draws, and colours drawn for grey ones; there a row holds the
+model finds surprising. Of photographs of 4 x 4 pixels: draws, and colours drawn for grey ones; there a row holds the
 grey image above the coloured one, so that what is known stands first in the order of drawing.
 """
 
@@ -58,8 +58,8 @@ def show_digits(figure, X, y, epochs):
 
 
 def small_photographs():
-    """Rows of images in grey, and below them the same in colours; 8 x 8 pixels each, in whole levels."""
-    X = fetch_cifar10(subset="train").data.reshape(-1, 8, 4, 8, 4, 3).mean(axis=(2, 4))
+    """Rows of images in grey, and below them the same in colours; 4 x 4 pixels each, in whole levels."""
+    X = fetch_cifar10(subset="train").data.reshape(-1, 4, 8, 4, 8, 3).mean(axis=(2, 4))
     colors = np.rint((X / 256.0 * N_LEVELS - 0.5).clip(0, N_LEVELS - 1))
     grey = np.rint(colors.mean(axis=3, keepdims=True)).repeat(3, axis=3)
     return np.concatenate([grey, colors], axis=1).reshape(len(X), -1).astype(np.float32)
@@ -69,8 +69,8 @@ def show_colors(figure, X, epochs):
     """Draws, and grey images with colours drawn for them."""
     half = X.shape[1] // 2
     X, held_out = X[N_SHOWN:], X[:N_SHOWN]
-    model = PixelCNN(24, 6, image_shape=(16, 8, 3), n_levels=N_LEVELS, max_iter=epochs, random_state=0).fit(X)
-    grid = {"image_shape": (8, 8, 3), "value_range": (0.0, N_LEVELS - 1.0), "n_cols": N_SHOWN}
+    model = PixelCNN(24, 3, image_shape=(8, 4, 3), n_levels=N_LEVELS, max_iter=epochs, random_state=0).fit(X)
+    grid = {"image_shape": (4, 4, 3), "value_range": (0.0, N_LEVELS - 1.0), "n_cols": N_SHOWN}
     known = held_out.copy()
     known[:, half:] = np.nan
     colored = [model.sample(N_SHOWN, given=known, random_state=k)[:, half:] for k in range(4)]
