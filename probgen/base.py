@@ -407,13 +407,18 @@ class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
         highest = log_weights.max(axis=1, keepdims=True)
         if np.isneginf(highest).any():
             raise ValueError("given is impossible under every class; widen it.")
-        steps = np.cumsum(np.exp(log_weights - highest), axis=1)
-        indices = np.sum(steps <= generator.random((n_samples, 1)) * steps[:, -1:], axis=1)
-        return np.minimum(indices, len(self.classes_) - 1)  # rounding may reach the last step
+        return draw_columns(np.exp(log_weights - highest), generator)
 
     def _class_indices(self, y, n_rows):
         """Indices into classes_ of a label, or of one label for each row."""
         return class_indices(y, self.classes_, n_rows)
+
+
+def draw_columns(weights, generator):
+    """A column (n,) for each row of weights (n, k), drawn in proportion to them."""
+    steps = np.cumsum(weights, axis=1)
+    indices = np.sum(steps <= generator.random((len(steps), 1)) * steps[:, -1:], axis=1)
+    return np.minimum(indices, weights.shape[1] - 1)  # rounding may reach the last step
 
 
 class DecoderMixin(GeneratorMixin):

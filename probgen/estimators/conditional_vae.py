@@ -11,7 +11,7 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import check_count, check_generator
-from probgen.base import ClassGeneratorMixin
+from probgen.base import ClassGeneratorMixin, draw_columns
 from probgen.estimators._labelled import LabelledRows, one_hot, with_parameters_of
 from probgen.estimators.vae import VAE
 from probgen.networks import ConvEncoder
@@ -390,9 +390,7 @@ class ConditionalVAE(ClassGeneratorMixin, LabelledRows, VAE):
         log_joint = self._log_joint_of_conditions(conditions, argument)
         posterior = np.exp(log_joint - np.logaddexp.reduce(log_joint, axis=1, keepdims=True))
         if not average:
-            steps = np.cumsum(posterior, axis=1)
-            indices = np.sum(steps <= generator.random((len(steps), 1)) * steps[:, -1:], axis=1)
-            indices = np.minimum(indices, len(self.classes_) - 1)
+            indices = draw_columns(posterior, generator)
             return complete(conditions, generator, argument, labels=[self._one_hot(indices)])
         n_rows, total = len(conditions.values), 0.0
         for label, share in zip(self._one_hot(np.arange(len(self.classes_))), posterior.T):

@@ -8,7 +8,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import check_count, check_image_shape
-from probgen.base import ClassGeneratorMixin
+from probgen.base import ClassGeneratorMixin, draw_columns
 from probgen.estimators._autoregressive import AutoregressiveGenerator
 from probgen.estimators._labelled import LabelledRows, one_hot, with_parameters_of
 from probgen.networks.drawing import Drawing
@@ -374,9 +374,7 @@ class ConditionalPixelCNN(ClassGeneratorMixin, LabelledRows, PixelCNN):
         joint = self._log_joint_of_conditions(conditions, argument)
         posterior = np.exp(joint - np.logaddexp.reduce(joint, axis=1, keepdims=True))
         if not average:
-            steps = np.cumsum(posterior, axis=1)
-            indices = np.sum(steps <= generator.random((len(steps), 1)) * steps[:, -1:], axis=1)
-            return complete(np.eye(self._n_classes)[np.minimum(indices, self._n_classes - 1)])
+            return complete(np.eye(self._n_classes)[draw_columns(posterior, generator)])
         total = 0.0
         for (label, log), share in zip(self._each_class(len(posterior)), posterior.T):
             if log is not None:
