@@ -1,8 +1,13 @@
-"""Measures of fitted generators beside the score that each has of itself."""
+"""Measures of fitted generators and of their draws, beside the score that each has of itself."""
 
 from importlib import import_module
 
-_HOMES = {"ais_log_likelihood": "ais"}
+_HOMES = {
+    "ais_log_likelihood": "ais",
+    "frechet_distance": "frechet",
+    "kernel_mmd": "mmd",
+    "make_sample_quality_scorer": "scorers",
+}
 
 __all__ = sorted(_HOMES)
 

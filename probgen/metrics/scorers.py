@@ -1,0 +1,78 @@
+"""Scorers for scikit-learn's model selection."""
+
+from probgen._validation import check_choice, check_count, check_generator
+from probgen.metrics.frechet import frechet_distance
+from probgen.metrics.mmd import kernel_mmd
+
+DISTANCES = {"frechet": frechet_distance, "mmd": kernel_mmd}
+
+
+def make_sample_quality_scorer(distance="mmd", *, n_samples=None, random_state=0, **settings):
+    """Return a scorer that compares draws of a generator with the rows at hand.
+
+    It goes wherever scikit-learn takes `scoring`, and serves models whose likelihood is only estimated, such as GANs.
+
+    Parameters
+    ----------
+    distance : {"mmd", "frechet"} or callable, default="mmd"
+        `kernel_mmd`, `frechet_distance`, or a function of rows and draws that is lower the more alike they are.
+    n_samples : int, default=None
+        Number of draws, at least 2; None draws as many as there are rows.
+    random_state : int, RandomState, Generator or None, default=0
+        Seeds the draws. With an integer the score of a fitted model is always the same.
+    **settings : dict
+        Further arguments of the distance, such as `features`.
+
+    Returns
+    -------
+    scorer : callable
+        scorer(estimator, X, y=None) is minus the distance, so that higher is better; y is ignored.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from probgen import GaussianMixture
+    >>> from probgen.metrics import make_sample_quality_scorer
+    >>> scorer = make_sample_quality_scorer("frechet")
+    >>> search = GridSearchCV(GaussianMixture(random_state=0), {"n_components": [1, 3]}, scoring=scorer)
+    >>> bool(search.fit(load_iris().data).best_score_ < 0.0)
+    True
+    """
+    if not callable(distance):
+        check_choice("distance", distance, DISTANCES, hint="Or give a function of two samples.")
+    if n_samples is not None:
+        check_count("n_samples", n_samples, low=2)
+    check_generator(random_state)
+    return _SampleQualityScorer(distance, n_samples, random_state, settings)
+
+
+class _SampleQualityScorer:
+    """Minus a distance between rows and draws; a class, for it travels to worker processes."""
+
+    def __init__(self, distance, n_samples, random_state, settings):
+        self.distance, self.n_samples, self.random_state = distance, n_samples, random_state
+        self.settings = settings
+
+    def __call__(self, estimator, X, y=None):
+        if not hasattr(estimator, "sample"):
+            raise TypeError(
+                f"The scorer needs an estimator that can sample; got {estimator!r}; make_generative_pipeline makes "
+                "pipelines that can."
+            )
+        n_samples = X.shape[0] if self.n_samples is None else self.n_samples
+        draws = estimator.sample(n_samples, random_state=self.random_state)
+        distance = DISTANCES.get(self.distance, self.distance) if isinstance(self.distance, str) else self.distance
+        return -float(distance(X, draws, **self.settings))
+
+    def __repr__(self):
+        settings = "".join(f", {name}={value!r}" for name, value in self.settings.items())
+        return (
+            f"make_sample_quality_scorer({self.distance!r}, n_samples={self.n_samples!r}, "
+            f"random_state={self.random_state!r}{settings})"
+        )
