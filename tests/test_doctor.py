@@ -319,7 +319,7 @@ def test_of_streams_it_says_that_it_sees_nothing():
         model = fit(doctor, RowBlocks([X[:100], X[100:]]), max_iter=4)
     assert len(caught) == 1
     assert COLUMNS.isdisjoint(model.history_.columns)
-    with pytest.raises(AttributeError, match="has seen no code yet"):
+    with pytest.raises(AttributeError, match="has seen no model yet"):
         doctor.epochs_  # noqa: B018
 
 

@@ -1,16 +1,11 @@
 """What the code of a model learns, measured after epochs, and what to do where it learns nothing."""
 
-import copy
-import inspect
 import math
-import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-from sklearn.utils import _safe_indexing
 
-from probgen._validation import check_count
-from probgen.training.callbacks._base import Callback, epoch_number, is_epoch, last_record
+from probgen.training.callbacks._looks import Doctor, ask, now, takes, without_names
 
 ACTIVE = 0.01  # variance of a posterior mean from which on its dimension is active
 COLLAPSED, UNUSED = 0.1, 0.5  # shares of active dimensions
@@ -19,7 +14,7 @@ NEAR_FLOOR = 10.0  # times the floor: the steps of the training hold the noise s
 GAP = 0.5  # in standard deviations of the bounds of the rows, or in nats where these hardly differ
 
 
-class LatentDoctor(Callback):
+class LatentDoctor(Doctor):
     """Watch the code of a model with latent variables, and say which parameter to move where something is wrong.
 
     After every k-th epoch it asks the model of that epoch for the codes and the bounds of the same rows of X, evenly
@@ -84,72 +79,37 @@ class LatentDoctor(Callback):
         self.n_rows = n_rows
 
     @property
-    def epochs_(self):
-        return np.array([look.epoch for look in self._last_case().looks])
-
-    @property
     def kl_per_dimension_(self):
-        return np.array([look.kl_per_dimension for look in self._last_case().looks])
+        return np.array([look.kl_per_dimension for look in self._looks()])
 
-    def setup(self, estimator, context):
-        """Check the parameters and the estimator."""
-        check_count("every", self.every)
-        check_count("n_rows", self.n_rows, low=2)
-        if not (_takes(estimator, "transform", "return_std") and hasattr(estimator, "elbo_samples")):
+    def _check_estimator(self, estimator):
+        if not (takes(estimator, "transform", "return_std") and hasattr(estimator, "elbo_samples")):
             raise TypeError(
                 "LatentDoctor needs an estimator with transform(X, return_std=True) and elbo_samples(X), such as VAE; "
                 f"got {estimator!r}."
             )
 
-    def is_due(self, estimator, context):
-        """Whether the task is an epoch after which to look at the code."""
-        return is_epoch(context) and epoch_number(estimator, context) % self.every == 0
-
-    def on_fit_task_end(self, estimator, context, *, X=None, y=None, fitted_estimator=None):
-        """Look at the code if it is due, and warn if it is time to."""
-        if fitted_estimator is not None and self.is_due(estimator, context):
-            self._look(estimator, context, fitted_estimator, X, y)
-        case = self._kept(context)
-        if case is not None and (not is_epoch(context) or _is_late(context)):
-            case.warn()
-
-    def teardown(self, estimator, context):
-        """Forget the fit, not what was found."""
-        self._drop(context)
-
-    def _look(self, estimator, context, model, X, y):
-        epoch = epoch_number(estimator, context)
-        case = self._kept(context.parent)
-        if case is None:
-            former = vars(self).get("_case")
-            case = former if former is not None and former.goes_on_at(epoch) else _Case()
-            self._keep(context.parent, case)
-            self._case = case
-        if not (isinstance(X, list | tuple) or hasattr(X, "shape")):
-            case.symptoms = {
-                "stream": f"LatentDoctor looks at rows of an array, and saw none: X is {type(X).__name__}."
-            }
-            return
-        rows, labels = _spaced_rows(X, y, self.n_rows)
-        look = _examine(model, rows, labels, epoch, last_record(estimator))
-        case.looks.append(look)
-        case.symptoms = _symptoms(look, model)
-        last_record(estimator).update(
-            active_units=look.n_active,
-            elbo_reconstruction=look.reconstruction,
-            elbo_kl=look.kl,
-            kl_per_dimension=look.kl_per_dimension.tolist(),
+    def _look(self, model, X, y, epoch, record):
+        """A _Look at rows."""
+        if getattr(model, "dynamic_binarization", False):
+            model, X = without_names(model), np.asarray(X, dtype=np.float64)
+            X = np.ceil(X - np.random.default_rng(0).random(X.shape))  # rows of 0 and 1, as the training sees them
+        means, std = (np.asarray(part, dtype=np.float64) for part in ask(model, "transform", X, y, return_std=True))
+        bounds = ask(model, "elbo_samples", X, y)
+        elbo, reconstruction, kl = (np.asarray(bounds[name], float) for name in ("elbo", "reconstruction", "kl"))
+        return _Look(
+            epoch=epoch,
+            n_active=int(np.sum(means.var(axis=0) > ACTIVE)),
+            kl_per_dimension=_divergence(means, std, getattr(model, "prior", "normal")),
+            kl=float(kl.mean()),
+            reconstruction=float(reconstruction.mean()),
+            spread=float(elbo.std()),
+            gap=float(elbo.mean()) - record.get("validation_score", math.nan),
+            training_kl=record.get("kl", math.nan),
         )
 
-    def _last_case(self):
-        """What was found in the last fit."""
-        case = vars(self).get("_case")
-        if case is None or not case.looks:
-            raise AttributeError(
-                "LatentDoctor has seen no code yet; set it on an estimator, fit that to an array, and look at this "
-                "object."
-            )
-        return case
+    def _symptoms(self, looks, model):
+        return _symptoms(looks[-1], model)
 
 
 @dataclass(frozen=True)
@@ -168,52 +128,14 @@ class _Look:
     gap: float
     training_kl: float
 
-
-@dataclass
-class _Case:
-    """The looks of a fit, what was wrong in the last one, and what was warned of."""
-
-    looks: list = field(default_factory=list)
-    symptoms: dict = field(default_factory=dict)
-    known: set = field(default_factory=set)
-
-    def goes_on_at(self, epoch):
-        """Whether a fit whose first look comes after this epoch goes on from the one of this case."""
-        return bool(self.looks) and self.looks[-1].epoch < epoch
-
-    def warn(self):
-        """Warn of what is wrong, unless it was warned of."""
-        for name, sentence in self.symptoms.items():
-            if name not in self.known:
-                self.known.add(name)
-                warnings.warn(sentence, UserWarning, stacklevel=3)
-
-
-def _examine(model, X, y, epoch, record):
-    """A _Look at rows."""
-    if getattr(model, "dynamic_binarization", False):
-        model, X = _without_names(model), np.asarray(X, dtype=np.float64)
-        X = np.ceil(X - np.random.default_rng(0).random(X.shape))  # rows of 0 and 1, as the training sees them
-    means, std = (np.asarray(part, dtype=np.float64) for part in _ask(model, "transform", X, y, return_std=True))
-    bounds = _ask(model, "elbo_samples", X, y)
-    elbo, reconstruction, kl = (np.asarray(bounds[name], float) for name in ("elbo", "reconstruction", "kl"))
-    return _Look(
-        epoch=epoch,
-        n_active=int(np.sum(means.var(axis=0) > ACTIVE)),
-        kl_per_dimension=_divergence(means, std, getattr(model, "prior", "normal")),
-        kl=float(kl.mean()),
-        reconstruction=float(reconstruction.mean()),
-        spread=float(elbo.std()),
-        gap=float(elbo.mean()) - record.get("validation_score", math.nan),
-        training_kl=record.get("kl", math.nan),
-    )
-
-
-def _without_names(model):
-    """A shallow copy of a model that expects arrays."""
-    twin = copy.copy(model)
-    vars(twin).pop("feature_names_in_", None)
-    return twin
+    def columns(self):
+        """What goes into the record of the epoch."""
+        return {
+            "active_units": self.n_active,
+            "elbo_reconstruction": self.reconstruction,
+            "elbo_kl": self.kl,
+            "kl_per_dimension": self.kl_per_dimension.tolist(),
+        }
 
 
 def _divergence(means, std, prior):
@@ -232,7 +154,7 @@ def _symptoms(look, model):
     if look.n_active <= COLLAPSED * k:
         found["collapse"] = (
             f"{active}: the posterior has collapsed onto the prior, or has not left it yet; raise kl_warmup or "
-            f"free_bits, lower beta{_now(model, 'beta')}, or make the decoder weaker with smaller hidden_layer_sizes."
+            f"free_bits, lower beta{now(model, 'beta')}, or make the decoder weaker with smaller hidden_layer_sizes."
         )
     elif look.n_active < UNUSED * k:
         found["unused"] = f"{active}: the others cost time and are not used; lower n_components to about that."
@@ -243,7 +165,7 @@ def _symptoms(look, model):
         found["negative"] = (
             f"After epoch {look.epoch} the divergence of the posterior from the prior is {where}estimated as "
             f"{value:.3g} nats, but none is negative: it is a Monte Carlo mean of too few draws; raise "
-            f"{parameter}{_now(model, parameter)}."
+            f"{parameter}{now(model, parameter)}."
         )
     if n_at_floor:
         found["floor"] = (
@@ -269,35 +191,3 @@ def _noise_at_floor(model):
 
     relative = np.exp(log_scale.detach().cpu().double().numpy())
     return int(np.sum(relative < NEAR_FLOOR * NOISE_FLOOR)), relative.size
-
-
-def _now(model, parameter):
-    """The value of a parameter, to be added to its name."""
-    return f" (now {getattr(model, parameter)!r})" if hasattr(model, parameter) else ""
-
-
-def _is_late(context):
-    """Whether the epoch is in the second half of the fit."""
-    n_epochs = context.parent.max_subtasks
-    return n_epochs is not None and 2 * (context.task_id + 1) >= n_epochs
-
-
-def _spaced_rows(X, y, n_rows):
-    """Rows of X, evenly spaced, and what is known of them: labels, or None where some have none."""
-    X = X.detach().cpu().numpy() if hasattr(X, "detach") else X
-    n = len(X)
-    index = np.unique(np.linspace(0, n - 1, min(n, n_rows)).astype(np.int64))
-    y = None if y is None else np.asarray(y)[index]
-    return _safe_indexing(X, index), None if y is None or np.any(y == -1) else y
-
-
-def _ask(model, method, X, y, **options):
-    """What a method says of rows, and of their labels if it takes these."""
-    options |= {"y": y} if y is not None and _takes(model, method, "y") else {}
-    return getattr(model, method)(X, **options)
-
-
-def _takes(estimator, method, name):
-    """Whether the estimator has a method with this argument."""
-    function = getattr(estimator, method, None)
-    return callable(function) and name in inspect.signature(function).parameters
