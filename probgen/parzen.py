@@ -5,7 +5,8 @@ import numpy as np
 from probgen._validation import check_real
 
 LOG_2PI = np.log(2.0 * np.pi)
-BLOCK_NUMBERS = 2**20  # distances of a block
+BLOCK_NUMBERS = 2**20  # distances of a block, about
+TILE, MOST_TILES = 64, 16  # rows: the kernels of a product treat the last few of an odd number otherwise
 GRID_POINTS, N_GRIDS = 12, 3  # each grid spans the two steps about the best point of the one before
 FLOOR = 1e-3  # least bandwidth, as a share of the largest
 
@@ -114,12 +115,17 @@ def _log_mean(squares, bandwidth):
 
 
 def _squared_distances(X, draws):
-    """Yield squared distances (rows of a block, m) of rows from draws, in double precision."""
+    """Yield squared distances (rows of a block, m) of rows from draws, in double precision.
+
+    Blocks are filled up to one shape of whole tiles, so that the digits of a row do not depend on the others.
+    """
     centre = draws.mean(axis=0, dtype=np.float64)  # far from zero the squared distances would lose digits
     draws = draws - centre
     squares = np.sum(draws**2, axis=1)
-    n_rows = max(1, BLOCK_NUMBERS // len(draws))
+    n_rows = TILE * min(max(1, BLOCK_NUMBERS // (TILE * len(draws))), MOST_TILES)
+    block = np.zeros((n_rows, X.shape[1]))
     for start in range(0, len(X), n_rows):
-        block = X[start : start + n_rows] - centre
+        n_real = min(n_rows, len(X) - start)
+        np.subtract(X[start : start + n_real], centre, out=block[:n_real])
         distances = np.sum(block**2, axis=1)[:, np.newaxis] + squares - 2.0 * (block @ draws.T)
-        yield np.maximum(distances, 0.0, out=distances)
+        yield np.maximum(distances, 0.0, out=distances)[:n_real]

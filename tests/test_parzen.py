@@ -44,6 +44,17 @@ def test_far_from_zero_and_in_single_precision_no_digits_are_lost():
     np.testing.assert_allclose(parzen_log_density(rows, draws, 0.5), exact, rtol=1e-12)
 
 
+@pytest.mark.parametrize("n_features", [1, 3, 61])
+@pytest.mark.parametrize("n_draws", [7, 1000, 5001])
+def test_digits_of_a_row_do_not_depend_on_the_others(n_features, n_draws):
+    rows, draws = RNG.standard_normal((1200, n_features)), RNG.standard_normal((n_draws, n_features))
+    whole, order = parzen_log_density(rows, draws, 0.4), RNG.permutation(1200)
+    np.testing.assert_array_equal(parzen_log_density(rows[order], draws, 0.4), whole[order])
+    np.testing.assert_array_equal(parzen_log_density(np.asfortranarray(rows), draws, 0.4), whole)
+    parts = [parzen_log_density(rows[part], draws, 0.4) for part in (slice(1), slice(1, 731), slice(731, None))]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
 def test_standard_error_is_that_of_repetitions():
     means, errors = [], []
     for _ in range(200):
