@@ -16,6 +16,7 @@ _HOMES = {
     "Dequantizer": "probgen.preprocessing",
     "FileFormatError": "probgen.exceptions",
     "FullyVisibleBeliefNetwork": "probgen.estimators",
+    "GAN": "probgen.estimators",
     "GaussianBayes": "probgen.estimators",
     "GaussianMixture": "probgen.estimators",
     "GenerativePipeline": "probgen.pipeline",

@@ -441,11 +441,17 @@ class DecoderMixin(GeneratorMixin):
         Z = self._validate_codes(Z)
         return self._in_container(self._inverse_transform(Z).astype(Z.dtype, copy=False))
 
+    @property
+    def _n_codes(self):
+        """Numbers of a code."""
+        return self._n_features_out
+
     def _validate_codes(self, Z):
-        """Z as a float64 or float32 array of the width of representations."""
+        """Z as a float64 or float32 array of the width of codes."""
         Z = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
-        if Z.shape[1] != self._n_features_out:
-            raise ValueError(f"Z must have shape (n, {self._n_features_out}), as transform returns; got {Z.shape}.")
+        if Z.shape[1] != self._n_codes:
+            origin = ", as transform returns" if self._n_codes == self._n_features_out else ""
+            raise ValueError(f"Z must have shape (n, {self._n_codes}){origin}; got {Z.shape}.")
         return Z
 
 

@@ -14,6 +14,7 @@ _HOMES = {
     "ConditionalPixelCNN": "pixelcnn",
     "ConditionalVAE": "conditional_vae",
     "FullyVisibleBeliefNetwork": "made",
+    "GAN": "gan",
     "GaussianBayes": "gaussian_bayes",
     "GaussianMixture": "gaussian_mixture",
     "MADE": "made",

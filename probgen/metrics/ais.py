@@ -125,6 +125,26 @@ def ais_log_likelihood(
     return (values, errors) if return_std else values
 
 
+def annealed_log_weights(model, *, n_chains, n_temperatures, n_leapfrog):
+    """Return log weights of chains for the rows of a LatentModel, all under the same noise.
+
+    What a row gets then depends on no other, if the model's functions see to that.
+
+    Parameters
+    ----------
+    model : LatentModel
+    n_chains, n_temperatures, n_leapfrog : int
+        As in `ais_log_likelihood`.
+
+    Returns
+    -------
+    log_weights : Tensor of shape (n_chains, n)
+        In double precision; the mean over the chains of their exponentials estimates p(x).
+    """
+    annealing = _Annealing(model, _temperatures(n_temperatures), n_chains, n_leapfrog, None)
+    return annealing.run(model.rows, [np.random.default_rng(0) for _ in model.rows[0]])
+
+
 def _temperatures(n_temperatures):
     """Powers (n_temperatures + 1,) of the likelihood, from 0 to 1, along a sigmoid."""
     sigmoid = 1.0 / (1.0 + np.exp(-STEEPNESS * np.linspace(-1.0, 1.0, n_temperatures + 1)))

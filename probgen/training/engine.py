@@ -270,7 +270,7 @@ class Training:
         for name, value in losses.items():
             if not math.isfinite(value):
                 raise _DivergenceError(f"{name} became {value}")
-        record = {"epoch": self.epoch + 1, **losses}
+        record = {"epoch": self.epoch + 1, **losses, **self.objective.end_epoch()}
         if held_out is not None:
             record["validation_score"] = self._validate(held_out)
         record["learning_rate"] = float(self.updates[0].optimizer.param_groups[0]["lr"])

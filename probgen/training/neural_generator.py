@@ -97,8 +97,13 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
             raise AttributeError(f"{type(self).__name__} is not fitted yet, so it has no n_iter_.")
         return len(self.history_)
 
+    @property
+    def _n_epochs(self):
+        """Epochs of a fit."""
+        return self.max_iter
+
     def _check_parameters(self):
-        check_count("max_iter", self.max_iter)
+        check_count("max_iter", self._n_epochs)
         if self.batch_size != "auto":
             check_count("batch_size", self.batch_size, hint="Or 'auto'.")
         check_real("learning_rate_init", self.learning_rate_init, low=0.0)
@@ -148,7 +153,7 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
             training = Training(self._make_objective(), trainer, **settings, device=device, ranks=ranks)
             if goes_on:
                 training.load_state(before)
-            n_epochs, schedule = (1, None) if partial else (self.max_iter, trainer.schedule)
+            n_epochs, schedule = (1, None) if partial else (self._n_epochs, trainer.schedule)
             training.begin(n_epochs, rows.n_batches(batch_size, ranks.world_size), schedule=schedule)
             if saved is not None:
                 training.load_state(saved)

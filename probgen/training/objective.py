@@ -23,6 +23,9 @@ class Phase:
         The phase runs on every so many batches.
     optimizer : dict
         Arguments of the optimiser in place of the trainer's, such as betas; "lr" is a factor on the learning rate.
+    skip : callable, optional
+        Of the loss of a batch, detached; returns a scalar tensor of torch.float32 on its device, 1.0 where the update
+        is to be left out, else 0.0. For optimisers that torch fuses.
     """
 
     name: str
@@ -30,6 +33,7 @@ class Phase:
     parameters: Sequence[torch.nn.Parameter]
     every: int = 1
     optimizer: dict = field(default_factory=dict)
+    skip: Callable | None = None
 
 
 class Objective(torch.nn.Module):
@@ -73,6 +77,10 @@ class Objective(torch.nn.Module):
 
     def begin_epoch(self, epoch):
         """Called before the batches of an epoch, numbered from 0; does nothing by default."""
+
+    def end_epoch(self):
+        """Called after them; returns a dict of numbers for the record of the epoch, an empty one by default."""
+        return {}
 
     def validation_score(self, batches):
         """Return a number that is higher the better the networks are.

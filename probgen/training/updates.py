@@ -69,6 +69,8 @@ class Update:
             loss, terms = self._accumulate(batch, share)
         if self.trainer.max_grad_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.trainer.max_grad_norm)
+        if self.phase.skip is not None:
+            self.optimizer.found_inf = self.phase.skip(loss)  # fused optimisers then leave all as it is
         self.optimizer.step()
         if self.averages:
             torch._foreach_lerp_(self.averages, self.parameters, 1.0 - self.trainer.ema_decay)

@@ -1,0 +1,528 @@
+"""Generative adversarial networks, for tables and for images."""
+
+import functools
+import warnings
+
+import numpy as np
+import torch
+from scipy.special import ndtr, ndtri
+from sklearn.utils.validation import check_is_fitted
+
+from probgen._validation import check_choice, check_count, check_image_shape, check_real
+from probgen.adversarial import (
+    BALANCED,
+    LOSSES,
+    NOISES,
+    PENALTIES,
+    SMOOTHED,
+    AdversarialObjective,
+    refresh_batch_norm,
+)
+from probgen.base import DecoderMixin, Likelihood
+from probgen.importance import normal_noise
+from probgen.latents import LOG_2PI, LatentModel
+from probgen.likelihoods import gaussian_log_prob
+from probgen.metrics import frechet_distance, kernel_mmd
+from probgen.networks import MLP, ConvEncoder
+from probgen.networks.adversarial import (
+    ConvDiscriminator,
+    ConvGenerator,
+    DenseDiscriminator,
+    DenseGenerator,
+    batch_norms,
+)
+from probgen.networks.augmentation import AUGMENTATIONS
+from probgen.parzen import parzen_bandwidth, parzen_log_density
+from probgen.training.neural_generator import NeuralGenerator
+from probgen.training.statistics import CONSTANT, take_statistics
+from probgen.training.trainer import Trainer
+
+ARCHITECTURES = ("dense", "conv")
+DENSITIES = ("auto", "ais", "parzen")
+METRICS = {"mmd": kernel_mmd, "frechet": frechet_distance}  # of early stopping
+HIDDEN = {"dense": (64, 64, 64), "conv": (64, 128)}
+EPOCHS = {"dense": 240, "conv": 15}
+BETAS = {"dense": (0.0, 0.99), "conv": (0.5, 0.999)}  # of Adam
+PENALTY_WEIGHTS = {None: 0.0, "r1": 0.1, "wgan_gp": 10.0}
+DROPOUT = 0.25  # in a convolutional discriminator
+FEW_FEATURES, MANY_COMPONENTS = 4, 64  # of which density="auto" takes a Parzen window
+N_LEAPFROG = 5
+CHAINS = 16  # rows of codes that are decoded side by side are filled up to a multiple
+NOISE_ROWS, NOISE_DRAWS = 500, 4096  # that the noise of the observation model is fitted to
+STATISTICS_BATCHES, STATISTICS_ROWS = 20, 256  # of draws, for the statistics of batch norm
+
+
+class GAN(DecoderMixin, NeuralGenerator):
+    """Generative adversarial network.
+
+    A generator g maps codes z of random noise to rows; a discriminator learns to tell rows of the data from those, and
+    the generator to deceive it [1]_. Both take a step on every batch. By default slopes of the discriminator at the
+    data are penalised (R1 [2]_), the learning rate falls to zero, and the fitted model is an average of the weights
+    over the last batches, which together make the two converge where plain alternation goes round in circles.
+
+    Parameters
+    ----------
+    n_components : int, default=8
+        Numbers of a code, at least 1. With fewer of them the modes of scattered data are told apart more sharply.
+    hidden_layer_sizes : sequence of int, default=None
+        Widths of the hidden layers of both networks. With architecture="conv" the channels of the discriminator's
+        layers, each of which halves the height and the width, and of the generator's in reverse. None takes
+        (64, 64, 64), or (64, 128) with "conv".
+    architecture : {"dense", "conv"}, default="dense"
+        Dense networks, or convolutional ones for images [3]_: transposed convolutions with batch norm in the generator;
+        strided ones with leaky ReLUs and dropout in the discriminator; Adam with beta_1 = 0.5.
+    image_shape : tuple of int, default=None
+        (height, width) or (height, width, channels) of the images in the rows, channels last. None reads a perfect
+        square of features as a grey image, for convolutions and augmentation.
+    loss : str, default="non_saturating"
+        "minimax" or "non_saturating" [1]_, "least_squares", "hinge" or "wasserstein", as in
+        `probgen.adversarial.discriminator_loss`.
+    penalty : {"r1", "wgan_gp"}, default="r1"
+        On slopes of the discriminator: at the data towards 0 [2]_; between data and draws towards 1 [4]_, which goes
+        with loss="wasserstein". None leaves it out, and takes spectral_norm or noise to be stable.
+    penalty_weight : float, default=None
+        Factor on the penalty, at least 0; of scaled rows. None takes 0.1 for "r1", 10 for "wgan_gp".
+    spectral_norm : bool, default=False
+        Whether the weights of the discriminator are divided by their largest singular value.
+    label_smoothing : float, default=0.0
+        The discriminator's target for data is 1 minus this, in [0, 0.5]; for losses with a target.
+    instance_noise : float, default=0.0
+        Standard deviation of Gaussian noise added to all that the discriminator is shown, in units of scaled rows, at
+        least 0; it falls to 0 over the epochs.
+    augmentation : sequence of str, default=None
+        Random changes to the images that the discriminator is shown, of "brightness", "translation" and "cutout"
+        [5]_; for few images.
+    noise : {"normal", "uniform"}, default="normal"
+        Codes are standard Gaussian, or uniform in [-1, 1].
+    truncation : float, default=None
+        `sample` draws the numbers of a code from within [-truncation, truncation] alone, above 0: more typical rows,
+        less diverse. The density is that of all codes.
+    balance_ratio : float, default=None
+        A network's update is left out while its loss, times this, is below the other's; at least 1, such as 2. For
+        losses above 0, "non_saturating" and "least_squares".
+    n_discriminator_steps : int, default=1
+        Updates of the discriminator for one of the generator.
+    encoder : bool, default=False
+        Whether to train an encoder beside both, which maps draws back to their codes and rows to codes that the
+        generator maps near to them. `transform` then gives codes.
+    density : {"auto", "ais", "parzen"}, default="auto"
+        What `score_samples` is an estimate by: annealed importance sampling, or a Parzen window on draws. "auto"
+        takes a window for rows of up to 4 features and for codes of more than 64 numbers.
+    n_chains, n_temperatures : int, default=16 and 50
+        Of annealed importance sampling, at least 2 and 1: more tighten the estimate.
+    n_density_draws : int, default=10_000
+        Draws in the Parzen window.
+    validation_metric : {"mmd", "frechet"}, default="mmd"
+        What early stopping holds rows held out and draws apart by: `kernel_mmd` or `frechet_distance`.
+    max_iter : int, default=None
+        Epochs. None takes 240, or 15 with architecture="conv".
+    batch_size : int or "auto", default="auto"
+        Rows of a batch; "auto" takes 32 to 256, a hundredth of the rows.
+    learning_rate_init : float, default=1e-3
+        Learning rate at the start.
+    trainer : Trainer, default=None
+        All else of the training; None is `Trainer(schedule="cosine", ema_decay=0.999)`.
+    warm_start : bool, default=False
+        Whether a further fit goes on from the last one.
+    device : {"auto", "cpu", "cuda"} or str such as "cuda:1", default="auto"
+        Where to compute.
+    random_state : int, RandomState, Generator or None, default=None
+        Seeds the fit and the stream of later draws.
+    verbose : int, default=0
+        Whether to show a progress bar.
+
+    Attributes
+    ----------
+    generator_, discriminator_, encoder_ : torch.nn.Module
+        The trained networks, on scaled rows; `encoder_` with encoder=True.
+    image_shape_ : tuple of int
+        (height, width, channels), where rows are images.
+    noise_variance_ : ndarray of shape (n_features,)
+        Of the Gaussian observation model of `score_samples`, in squared units of X.
+    density_ : {"ais", "parzen"}
+        The estimate that was chosen.
+    history_ : History
+        Per epoch: "discriminator" and "generator", the losses; "real_score" and "fake_score", mean scores; "penalty";
+        with balance_ratio the updates that were left out, "discriminator_skips" and "generator_skips"; "encoder";
+        validation score, learning rate, seconds.
+    n_iter_ : int
+        Epochs that were trained.
+    device_ : str
+        Where the networks are.
+
+    Notes
+    -----
+    Columns are centred and divided by their deviations inside; where rows are images, by one overall range.
+
+    A GAN has no density of its own: its draws lie on a surface. `score_samples` estimates log p(x) of draws that are
+    blurred by Gaussian noise, p(x) = E_z N(x; g(z), noise_variance_), whose variance is the one under which rows have
+    the highest Parzen density; `sample` adds no such noise. It is worth what it says about blurred draws, which is
+    little about pictures: k-means centres score better on Parzen windows than the data themselves [6]_. To choose
+    among models take `kernel_mmd` or `frechet_distance` of held-out rows and draws.
+
+    References
+    ----------
+    .. [1] I. Goodfellow et al., Generative adversarial nets, 2014.
+    .. [2] L. Mescheder, A. Geiger, S. Nowozin, Which training methods for GANs do actually converge?, 2018.
+    .. [3] A. Radford, L. Metz, S. Chintala, Unsupervised representation learning with deep convolutional generative
+       adversarial networks, 2016.
+    .. [4] I. Gulrajani et al., Improved training of Wasserstein GANs, 2017.
+    .. [5] S. Zhao et al., Differentiable augmentation for data-efficient GAN training, 2020.
+    .. [6] L. Theis, A. van den Oord, M. Bethge, A note on the evaluation of generative models, 2016.
+
+    Examples
+    --------
+    >>> from probgen import GAN
+    >>> from sklearn.datasets import load_iris
+    >>> X = load_iris().data
+    >>> model = GAN(max_iter=20, random_state=0).fit(X)
+    >>> model.sample(3).shape, model.transform(X).shape
+    ((3, 4), (150, 64))
+    """
+
+    generator_: torch.nn.Module
+    discriminator_: torch.nn.Module
+    encoder_: torch.nn.Module
+    _kept: np.ndarray
+
+    def __init__(
+        self,
+        n_components=8,
+        *,
+        hidden_layer_sizes=None,
+        architecture="dense",
+        image_shape=None,
+        loss="non_saturating",
+        penalty="r1",
+        penalty_weight=None,
+        spectral_norm=False,
+        label_smoothing=0.0,
+        instance_noise=0.0,
+        augmentation=None,
+        noise="normal",
+        truncation=None,
+        balance_ratio=None,
+        n_discriminator_steps=1,
+        encoder=False,
+        density="auto",
+        n_chains=16,
+        n_temperatures=50,
+        n_density_draws=10_000,
+        validation_metric="mmd",
+        max_iter=None,
+        batch_size="auto",
+        learning_rate_init=1e-3,
+        trainer=None,
+        warm_start=False,
+        device="auto",
+        random_state=None,
+        verbose=0,
+    ):
+        self.n_components = n_components
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.architecture = architecture
+        self.image_shape = image_shape
+        self.loss = loss
+        self.penalty = penalty
+        self.penalty_weight = penalty_weight
+        self.spectral_norm = spectral_norm
+        self.label_smoothing = label_smoothing
+        self.instance_noise = instance_noise
+        self.augmentation = augmentation
+        self.noise = noise
+        self.truncation = truncation
+        self.balance_ratio = balance_ratio
+        self.n_discriminator_steps = n_discriminator_steps
+        self.encoder = encoder
+        self.density = density
+        self.n_chains = n_chains
+        self.n_temperatures = n_temperatures
+        self.n_density_draws = n_density_draws
+        self.validation_metric = validation_metric
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.trainer = trainer
+        self.warm_start = warm_start
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def score_samples(self, X, y=None, *, return_std=False):
+        """Return an estimate of the log-likelihood of each row under blurred draws, in nats.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows to score.
+        y : object, default=None
+            Ignored.
+        return_std : bool, default=False
+            Whether to return the standard errors of the estimates too. A value near 1 or above says that the estimate
+            is too low: few of the draws or chains are anywhere near the row.
+
+        Returns
+        -------
+        log_likelihood : ndarray of shape (n,)
+        std : ndarray of shape (n,)
+            With return_std=True.
+        """
+        check_is_fitted(self)
+        X = self._validate(X)
+        values, errors = (part.astype(X.dtype, copy=False) for part in self._estimate(X))
+        return (values, errors) if return_std else values
+
+    @property
+    def _networks(self):
+        return ("generator_", "discriminator_", "encoder_") if self.encoder else ("generator_", "discriminator_")
+
+    @property
+    def _likelihood(self):
+        return Likelihood("estimate")
+
+    @property
+    def _n_features_out(self):
+        return self.n_components if self.encoder else self.discriminator_.n_features
+
+    @property
+    def _n_codes(self):
+        return self.n_components
+
+    @property
+    def _n_epochs(self):
+        return EPOCHS[self.architecture] if self.max_iter is None else self.max_iter
+
+    @property
+    def _hidden(self):
+        sizes = HIDDEN[self.architecture] if self.hidden_layer_sizes is None else self.hidden_layer_sizes
+        return tuple(sizes)
+
+    @property
+    def _penalty_weight(self):
+        return PENALTY_WEIGHTS[self.penalty] if self.penalty_weight is None else self.penalty_weight
+
+    @property
+    def _betas(self):
+        return BETAS[self.architecture]
+
+    @property
+    def _n_classes(self):
+        """Classes that the networks are told."""
+        return 0
+
+    def _default_trainer(self):
+        return Trainer(schedule="cosine", ema_decay=0.999)
+
+    def _check_parameters(self):
+        check_choice("architecture", self.architecture, ARCHITECTURES)
+        super()._check_parameters()
+        check_count("n_components", self.n_components)
+        sizes = self.hidden_layer_sizes
+        if sizes is not None and (isinstance(sizes, str) or not np.iterable(sizes)):
+            raise ValueError(f"hidden_layer_sizes must be a sequence of integers, or None; got {sizes!r}.")
+        for width in self._hidden:
+            check_count("hidden_layer_sizes", width)
+        check_choice("loss", self.loss, LOSSES)
+        if self.penalty is not None:
+            check_choice("penalty", self.penalty, PENALTIES, hint="Or None.")
+        if self.penalty_weight is not None:
+            check_real("penalty_weight", self.penalty_weight, low=0.0)
+        check_real("label_smoothing", self.label_smoothing, low=0.0, high=0.5)
+        if self.label_smoothing and self.loss not in SMOOTHED:
+            raise ValueError(f"label_smoothing needs a loss with a target, {_either(SMOOTHED)}; got {self.loss!r}.")
+        check_real("instance_noise", self.instance_noise, low=0.0)
+        if isinstance(self.augmentation, str):
+            raise ValueError(f"augmentation must be a sequence, such as [{self.augmentation!r}]; got a string.")
+        for kind in self.augmentation or ():
+            check_choice("augmentation", kind, AUGMENTATIONS)
+        check_choice("noise", self.noise, NOISES)
+        if self.truncation is not None:
+            check_real("truncation", self.truncation, low=1e-3)
+        if self.balance_ratio is not None:
+            check_real("balance_ratio", self.balance_ratio, low=1.0)
+            if self.loss not in BALANCED:
+                raise ValueError(
+                    f"balance_ratio needs losses above 0, those of {_either(BALANCED)}; got {self.loss!r}."
+                )
+        check_count("n_discriminator_steps", self.n_discriminator_steps)
+        check_choice("density", self.density, DENSITIES)
+        check_count("n_chains", self.n_chains, low=2)
+        check_count("n_temperatures", self.n_temperatures)
+        check_count("n_density_draws", self.n_density_draws)
+        check_choice("validation_metric", self.validation_metric, METRICS)
+        if self.architecture == "conv" and self.batch_size == 1:
+            raise ValueError(
+                "batch_size must be at least 2 with architecture='conv', whose generator normalises over it; got 1."
+            )
+
+    def _build(self, rows):
+        d, found = rows.n_features, take_statistics(rows)
+        if np.all(found.deviation <= CONSTANT * found.scale) and found.scale == 1.0:
+            warnings.warn(
+                "X holds one row over and over, so that draws can be nothing but that row; give it rows that differ.",
+                UserWarning,
+                stacklevel=5,
+            )
+        is_image = self.architecture == "conv" or self.image_shape is not None or bool(self.augmentation)
+        self.__dict__.pop("image_shape_", None)
+        if is_image:
+            self.image_shape_ = check_image_shape(self.image_shape, d)
+            half = 0.5 * (found.high - found.low) or 1.0
+            self._center, self._scale = np.full(d, 0.5 * (found.high + found.low)), np.full(d, half)
+        else:
+            self._center, self._scale = found.mean, found.deviation
+        self._make_networks(d)
+        for name in self._networks:
+            getattr(self, name).to(rows.dtype)
+
+    def _make_networks(self, d):
+        """Set the networks for rows of d features."""
+        k, hidden = self.n_components, self._hidden
+        told = {"n_classes": self._n_classes}
+        if self.architecture == "conv":
+            shape, settings = self.image_shape_, {"spectral_norm": self.spectral_norm, "dropout": DROPOUT}
+            self.generator_ = ConvGenerator(k, hidden[::-1], shape, **told)
+            self.discriminator_ = ConvDiscriminator(shape, hidden, **settings, **told)
+        else:
+            self.generator_ = DenseGenerator(k, hidden, d, **told)
+            self.discriminator_ = DenseDiscriminator(d, hidden, spectral_norm=self.spectral_norm, **told)
+        if self.encoder:
+            is_conv = self.architecture == "conv"
+            self.encoder_ = ConvEncoder(self.image_shape_, hidden, k) if is_conv else MLP(d, hidden, k)
+
+    def _make_objective(self, kind=AdversarialObjective):
+        return kind(self, score=functools.partial(_likeness, self.validation_metric))
+
+    def _finish(self, rows, held_out, generator, partial):
+        """Take the statistics of batch norm for these weights, and fit the noise of the observation model."""
+        if batch_norms(self.generator_):
+            refresh_batch_norm(self.generator_, self._statistics_inputs(generator))
+        few_features = self.n_features_in_ <= FEW_FEATURES
+        simple = "parzen" if few_features or self.n_components > MANY_COMPONENTS else "ais"
+        self.density_ = simple if self.density == "auto" else self.density
+        seen = self._some_rows(rows if held_out is None else held_out, generator, partial)
+        draws = self._window(min(NOISE_DRAWS, self.n_density_draws))
+        self._bandwidth = parzen_bandwidth((seen - self._center) / self._scale, draws)
+        self.noise_variance_ = (self._bandwidth * self._scale) ** 2
+
+    def _statistics_inputs(self, generator):
+        """Yield batches of codes, and labels if there are any, for the statistics of batch norm."""
+        for _ in range(STATISTICS_BATCHES):
+            yield (self._beside_networks(self._draw_codes(STATISTICS_ROWS, generator)),)
+
+    def _some_rows(self, rows, generator, partial):
+        """Rows (n, d) to fit the noise to, in double precision; after partial_fit those of earlier passes too."""
+        block, *_ = next(iter(rows.batches(generator, min(NOISE_ROWS, rows.n_rows))))
+        seen = block.double().cpu().numpy()
+        if partial:
+            self._kept = seen = np.concatenate([*([self._kept] if hasattr(self, "_kept") else []), seen])[-NOISE_ROWS:]
+        return seen
+
+    def _draw_codes(self, n_samples, generator):
+        if self.noise == "uniform":
+            return generator.uniform(-1.0, 1.0, (n_samples, self.n_components))
+        return generator.standard_normal((n_samples, self.n_components))
+
+    def _truncated_codes(self, n_samples, generator):
+        if self.truncation is None:
+            return self._draw_codes(n_samples, generator)
+        if self.noise == "uniform":
+            return min(self.truncation, 1.0) * self._draw_codes(n_samples, generator)
+        end = ndtr(self.truncation)
+        return ndtri(generator.uniform(1.0 - end, end, (n_samples, self.n_components)))
+
+    def _window(self, n_draws):
+        """Scaled draws (n_draws, d) in double precision, always of the same codes."""
+        codes = normal_noise(self.n_components, n_draws)
+        return self._in_blocks(codes if self.noise == "normal" else 2.0 * ndtr(codes) - 1.0, self.generator_).astype(
+            float
+        )
+
+    def _sample(self, n_samples, generator):
+        return self._inverse_transform(self._truncated_codes(n_samples, generator))
+
+    def _inverse_transform(self, Z):
+        return self._in_blocks(Z, lambda codes: self._unscale(self.generator_(codes)))
+
+    def _transform(self, X):
+        answer = self.encoder_ if self.encoder else self.discriminator_.features
+        center, scale = self._beside_networks(self._center), self._beside_networks(self._scale)
+        return self._in_blocks(X, lambda block: answer((block - center) / scale))
+
+    def _score_samples(self, X):
+        return self._estimate(X)[0]
+
+    def _estimate(self, X):
+        """Log-likelihoods and standard errors (n,) of checked rows."""
+        if self.density_ == "ais":
+            return self._annealed(X)
+        draws = self._window(self.n_density_draws)
+        rows = (X - self._center) / self._scale
+        values, errors = parzen_log_density(rows, draws, self._bandwidth, return_std=True)
+        return values - np.log(self._scale).sum(), errors
+
+    def _annealed(self, X):
+        from probgen.metrics.ais import annealed_log_weights
+        from probgen.programs.weights import log_mean_exp
+
+        settings = {"n_chains": self.n_chains, "n_temperatures": self.n_temperatures, "n_leapfrog": N_LEAPFROG}
+
+        def estimate(block):
+            with torch.inference_mode(False):
+                weights = annealed_log_weights(self._latent_model(block.clone()), **settings)
+                return torch.stack(log_mean_exp(weights), dim=1)
+
+        return tuple(self._in_blocks(X, estimate).T)
+
+    def _latent_model(self, X, y=None):
+        """The joint density of checked rows and their codes."""
+        rows = self._beside_networks(X)
+        variance = self._beside_networks(self.noise_variance_)
+
+        def sample_prior(n_chains, generator, rows):
+            return self._beside_networks(self._draw_codes(n_chains * len(rows), generator)).unflatten(
+                0, (n_chains, len(rows))
+            )
+
+        def log_prior(codes, rows):
+            if self.noise == "normal":
+                return -0.5 * (codes.square().sum(-1) + self.n_components * LOG_2PI)
+            is_in = (codes.abs() <= 1.0).all(-1)
+            return 0.0 * codes.sum(-1) + torch.where(is_in, -self.n_components * np.log(2.0), -torch.inf)
+
+        def log_likelihood(codes, rows):
+            return gaussian_log_prob(rows, self._decode_side_by_side(codes), variance)
+
+        return LatentModel((rows,), self.n_components, rows.dtype, sample_prior, log_prior, log_likelihood)
+
+    def _decode_side_by_side(self, codes):
+        """Rows (s, n, d) of codes (s, n, k) of s chains for each of n rows.
+
+        The chains of a row stand together and are filled up, so that a row gets the same digits wherever it stands.
+        """
+        n_chains, n_rows, k = codes.shape
+        codes = torch.nn.functional.pad(codes.transpose(0, 1), (0, 0, 0, -n_chains % CHAINS))
+        return (
+            self._unscale(self.generator_(codes.reshape(-1, k)))
+            .unflatten(0, (n_rows, -1))[:, :n_chains]
+            .transpose(0, 1)
+        )
+
+    def _unscale(self, rows):
+        return rows * self._beside_networks(self._scale) + self._beside_networks(self._center)
+
+    def _beside_networks(self, array):
+        """An array as a tensor of the precision and on the device of the networks."""
+        parameter = next(self.generator_.parameters())
+        return torch.as_tensor(array, dtype=parameter.dtype, device=parameter.device)
+
+
+def _likeness(metric, rows, draws):
+    """How like draws are to rows by a distance between samples; 0 at most, but for chance."""
+    if len(rows) < 2:
+        raise ValueError(f"early_stopping needs at least 2 rows held out; got {len(rows)}; raise validation_fraction.")
+    return -METRICS[metric](rows, draws)
+
+
+def _either(names):
+    return " or ".join([", ".join(map(repr, names[:-1])), repr(names[-1])])

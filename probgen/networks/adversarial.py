@@ -1,0 +1,308 @@
+"""Generators and discriminators of generative adversarial networks; images are rows with channels last."""
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import nn
+
+from probgen.networks.activations import activation as make_activation
+from probgen.networks.dense import MLP, Linear, aligned_linear
+
+KERNEL, STRIDE, PADDING = 4, 2, 1
+LEAST_SIDE = 2  # pixels of a side after the last layer that halves it
+SLOPE = 0.2  # of leaky ReLUs below 0
+FIRST_ITERATIONS = 15  # of the power method
+
+
+class DenseGenerator(nn.Module):
+    """Multilayer perceptron from codes to rows.
+
+    Parameters
+    ----------
+    n_inputs : int
+        Numbers of a code.
+    hidden_layer_sizes : sequence of int
+    n_outputs : int
+    n_classes : int, default=0
+        Numbers of a label, which stands beside the code.
+    activation : str, class or torch.nn.Module, default="relu"
+
+    Examples
+    --------
+    >>> import torch
+    >>> DenseGenerator(4, (8,), 2)(torch.zeros(3, 4)).shape
+    torch.Size([3, 2])
+    """
+
+    def __init__(self, n_inputs, hidden_layer_sizes, n_outputs, *, n_classes=0, activation="relu"):
+        super().__init__()
+        self.layers = MLP(n_inputs + n_classes, hidden_layer_sizes, n_outputs, activation)
+
+    def forward(self, codes, *labels):
+        """Rows (n, n_outputs) of codes (n, n_inputs) and labels (n, n_classes)."""
+        return self.layers(torch.cat([codes, *labels], dim=1) if labels else codes)
+
+
+class ConvGenerator(nn.Module):
+    """A linear layer and transposed convolutions with batch norm, each of which doubles the sides, to images [1]_.
+
+    Parameters
+    ----------
+    n_inputs : int
+        Numbers of a code.
+    channels : sequence of int
+        Of the layers, from the smallest images to the largest: those of a ConvDiscriminator in reverse.
+    image_shape : tuple of int
+        (height, width, channels).
+    n_classes : int, default=0
+        Numbers of a label, which stands beside the code.
+    activation : str, class or torch.nn.Module, default="relu"
+
+    Raises
+    ------
+    ValueError
+        If there is no layer, or the images are too small for so many.
+
+    References
+    ----------
+    .. [1] A. Radford, L. Metz, S. Chintala, Unsupervised representation learning with deep convolutional generative
+       adversarial networks, 2016.
+
+    Examples
+    --------
+    >>> import torch
+    >>> ConvGenerator(2, (16, 8), (28, 20, 3))(torch.zeros(5, 2)).shape
+    torch.Size([5, 1680])
+    """
+
+    def __init__(self, n_inputs, channels, image_shape, *, n_classes=0, activation="relu"):
+        super().__init__()
+        sizes = _sizes(image_shape, channels)[::-1]
+        self.start = (channels[0], *sizes[0])
+        self.head = Linear(n_inputs + n_classes, math.prod(self.start))
+        layers = []
+        for k, (before, after) in enumerate(pairwise([*channels, image_shape[2]])):
+            odd = tuple(side % 2 for side in sizes[k + 1])  # as many pixels as halving left over
+            layers += [nn.BatchNorm2d(before), make_activation(activation)]
+            layers.append(nn.ConvTranspose2d(before, after, KERNEL, STRIDE, PADDING, odd))
+        self.layers = nn.Sequential(*layers, nn.Tanh())
+
+    def forward(self, codes, *labels):
+        """Rows (n, height * width * channels) in [-1, 1] of codes (n, n_inputs) and labels (n, n_classes)."""
+        start = self.head(torch.cat([codes, *labels], dim=1) if labels else codes)
+        return self.layers(start.reshape(-1, *self.start)).movedim(-3, -1).flatten(1)
+
+
+class Discriminator(nn.Module):
+    """What tells rows of data from generated ones: features, and scores that are linear in them.
+
+    A label adds its own weights to those of the score [1]_, so that features do not depend on it. A subclass sets
+    `n_features` and writes `features(rows, generator=None)`.
+
+    References
+    ----------
+    .. [1] T. Miyato and M. Koyama, cGANs with projection discriminator, 2018.
+    """
+
+    n_features: int
+
+    def _make_head(self, n_classes, spectral_norm):
+        kind = SpectralLinear if spectral_norm else Linear
+        self.head = kind(self.n_features, 1)
+        self.by_class = kind(n_classes, self.n_features) if n_classes else None
+
+    def forward(self, rows, *labels, generator=None):
+        """Scores (n,) of rows (n, d) and labels (n, n_classes), high for data; in training drops out by generator."""
+        return self.score(self.features(rows, generator), *labels)
+
+    def score(self, features, *labels):
+        """Scores (n,) of features (n, n_features) and labels (n, n_classes)."""
+        scores = self.head(features)[:, 0]
+        return scores + (features * self.by_class(labels[0])).sum(1) if labels else scores
+
+
+class DenseDiscriminator(Discriminator):
+    """Multilayer perceptron from rows to features, the last hidden layer, and to scores.
+
+    Parameters
+    ----------
+    n_inputs : int
+    hidden_layer_sizes : sequence of int
+        () makes scores that are linear in the rows.
+    n_classes : int, default=0
+        Numbers of a label.
+    spectral_norm : bool, default=False
+        Whether weights are divided by their largest singular value.
+
+    Examples
+    --------
+    >>> import torch
+    >>> network = DenseDiscriminator(4, (8, 5))
+    >>> network(torch.zeros(3, 4)).shape, network.features(torch.zeros(3, 4)).shape
+    (torch.Size([3]), torch.Size([3, 5]))
+    """
+
+    def __init__(self, n_inputs, hidden_layer_sizes, *, n_classes=0, spectral_norm=False):
+        super().__init__()
+        sizes, layers = [n_inputs, *hidden_layer_sizes], []
+        for before, after in pairwise(sizes):
+            layers += [(SpectralLinear if spectral_norm else Linear)(before, after), nn.LeakyReLU(SLOPE)]
+        self.layers = nn.Sequential(*layers)
+        self.n_features = sizes[-1]
+        self._make_head(n_classes, spectral_norm)
+
+    def features(self, rows, generator=None):
+        """The last hidden layer (n, n_features) of rows (n, n_inputs)."""
+        return self.layers(rows)
+
+
+class ConvDiscriminator(Discriminator):
+    """Strided convolutions, each of which halves the sides, with leaky ReLUs and dropout [1]_.
+
+    Parameters
+    ----------
+    image_shape : tuple of int
+        (height, width, channels).
+    channels : sequence of int
+        Of the layers, at least one.
+    n_classes : int, default=0
+        Numbers of a label.
+    spectral_norm : bool, default=False
+        Whether weights are divided by their largest singular value.
+    dropout : float, default=0.0
+        Share of the numbers after each layer that are left out in training, drawn by the generator that `forward` is
+        given; without one none are.
+
+    Raises
+    ------
+    ValueError
+        If there is no layer, or the images are too small for so many.
+
+    References
+    ----------
+    .. [1] A. Radford, L. Metz, S. Chintala, Unsupervised representation learning with deep convolutional generative
+       adversarial networks, 2016.
+
+    Examples
+    --------
+    >>> import torch
+    >>> network = ConvDiscriminator((28, 28, 1), (4, 8))
+    >>> network(torch.zeros(3, 784)).shape, network.features(torch.zeros(3, 784)).shape
+    (torch.Size([3]), torch.Size([3, 392]))
+    """
+
+    def __init__(self, image_shape, channels, *, n_classes=0, spectral_norm=False, dropout=0.0):
+        super().__init__()
+        self.image_shape, self.dropout = tuple(image_shape), dropout
+        height, width = _sizes(image_shape, channels)[-1]
+        kind = SpectralConv2d if spectral_norm else nn.Conv2d
+        widths = pairwise([image_shape[2], *channels])
+        self.layers = nn.ModuleList(kind(before, after, KERNEL, STRIDE, PADDING) for before, after in widths)
+        self.n_features = channels[-1] * height * width
+        self._make_head(n_classes, spectral_norm)
+
+    def features(self, rows, generator=None):
+        """The last layer (n, n_features) of rows (n, height * width * channels)."""
+        images = rows.unflatten(1, self.image_shape).movedim(-1, -3)
+        for layer in self.layers:
+            images = nn.functional.leaky_relu(layer(images), SLOPE)
+            if self.training and self.dropout and generator is not None:
+                kept = torch.empty_like(images).bernoulli_(1.0 - self.dropout, generator=generator)
+                images = images * kept / (1.0 - self.dropout)
+        return images.flatten(1)
+
+
+class SpectralLinear(Linear):
+    """Linear layer whose weight is divided by its largest singular value [1]_, found by the power method.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+    **parameters
+        As in `torch.nn.Linear`.
+
+    References
+    ----------
+    .. [1] T. Miyato et al., Spectral normalization for generative adversarial networks, 2018.
+
+    Examples
+    --------
+    >>> import torch
+    >>> SpectralLinear(5, 3)(torch.zeros(2, 5)).shape
+    torch.Size([2, 3])
+    """
+
+    def __init__(self, in_features, out_features, **parameters):
+        super().__init__(in_features, out_features, **parameters)
+        self.register_buffer("direction", _first_direction(self.weight))
+
+    def forward(self, rows):
+        return aligned_linear(rows, _normalize(self.weight, self.direction, self.training), self.bias)
+
+
+class SpectralConv2d(nn.Conv2d):
+    """Convolution whose weight, as a matrix from patches to channels, is divided by its largest singular value.
+
+    Parameters
+    ----------
+    *sizes, **parameters
+        As in `torch.nn.Conv2d`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> SpectralConv2d(3, 4, 4, 2, 1)(torch.zeros(2, 3, 8, 8)).shape
+    torch.Size([2, 4, 4, 4])
+    """
+
+    def __init__(self, *sizes, **parameters):
+        super().__init__(*sizes, **parameters)
+        self.register_buffer("direction", _first_direction(self.weight))
+
+    def forward(self, images):
+        weight = _normalize(self.weight, self.direction, self.training)
+        return nn.functional.conv2d(images, weight, self.bias, self.stride, self.padding)
+
+
+def batch_norms(network):
+    """The layers of a network that normalise over the batch, as a list."""
+    return [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+
+def _first_direction(weight):
+    """Left singular vector of the largest singular value of a new weight, nearly."""
+    matrix = weight.detach().flatten(1)
+    direction = nn.functional.normalize(torch.randn(len(matrix), dtype=matrix.dtype), dim=0)
+    for _ in range(FIRST_ITERATIONS):
+        direction = _next_direction(matrix, direction)
+    return direction
+
+
+def _next_direction(matrix, direction):
+    return nn.functional.normalize(matrix @ nn.functional.normalize(matrix.mT @ direction, dim=0), dim=0)
+
+
+def _normalize(weight, direction, training):
+    """A weight over its largest singular value; in training the direction of that follows the weight."""
+    matrix = weight.flatten(1)
+    with torch.no_grad():
+        if training:
+            direction.copy_(_next_direction(matrix, direction))
+        left = direction.clone()  # a later call moves the buffer, which the gradient of this one still needs
+        right = nn.functional.normalize(matrix.mT @ left, dim=0)
+    return weight / (left @ matrix @ right)
+
+
+def _sizes(image_shape, channels):
+    """Height and width before each layer, and after the last."""
+    if not len(channels):
+        raise ValueError("hidden_layer_sizes must hold the channels of at least one layer for architecture='conv'.")
+    height, width = image_shape[:2]
+    least = LEAST_SIDE * STRIDE ** len(channels)
+    if min(height, width) < least:
+        raise ValueError(
+            f"architecture='conv' with {len(channels)} layers needs images of at least {least} x {least} pixels; got "
+            f"{height} x {width}; name fewer layers in hidden_layer_sizes, or take 'dense'."
+        )
+    return [(height // STRIDE**k, width // STRIDE**k) for k in range(len(channels) + 1)]
