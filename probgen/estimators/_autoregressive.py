@@ -24,6 +24,7 @@ from probgen.training.trainer import Trainer
 REPRESENTATIONS = ("features", "log_prob")
 MOST_LEVELS = 65_536
 WORK_BYTES = 2**27  # of the answers for the rows that are drawn at a time
+AVERAGED = 100  # draws of a mean where n_importance_samples=None
 DRAWN_ROWS = 4096  # of a block of draws, where there are so many; of QUERY_ROWS where not
 FEW = 10.0  # effective sample size below which a row is warned of
 
@@ -36,7 +37,8 @@ class AutoregressiveGenerator(NeuralGenerator):
     - `_make_network(found)`, a module from rows (n, d), and labels (n, n_extra), to answers (n, d * n_answers), which
       for a feature depend on features before it alone; with `features(rows, *labels)`, (n, `n_pooled`);
     - optionally `_conditionals(order)`, the function of the network in a query, its masks folded into its weights;
-    - optionally `_orders`, `_draw_rows(choose, order, *labels)` and `_choose_likelihood(found)`.
+    - optionally `_orders`, `_orders_under(evidence)`, `_draw_rows(choose, order, *labels)` and
+      `_choose_likelihood(found)`.
 
     Attributes
     ----------
@@ -115,7 +117,8 @@ class AutoregressiveGenerator(NeuralGenerator):
         method : {"mean", "draw"}, default="mean"
             The mean of what is missing given what is there, or a draw from that law; both as in `sample` with `given`.
         random_state : int, RandomState, Generator or None, default=None
-            Seeds the draw; None continues the model's stream. The mean is the same at every call.
+            Seeds the draw; None continues the model's stream. The mean is the same at every call, and taken over
+            n_importance_samples draws, 100 where that is None.
 
         Returns
         -------
@@ -126,6 +129,11 @@ class AutoregressiveGenerator(NeuralGenerator):
         -----
         UserWarning
             If the effective sample size is below 10 for some row.
+
+        Raises
+        ------
+        ValueError
+            If n_importance_samples is None, and a value is missing that stands before one that is not.
         """
         check_is_fitted(self)
         check_choice("method", method, ("mean", "draw"))
@@ -185,7 +193,8 @@ class AutoregressiveGenerator(NeuralGenerator):
         check_choice("likelihood", self.likelihood, ("auto", *self._likelihoods))
         check_choice("representation", self.representation, REPRESENTATIONS)
         check_count("n_components", self.n_components)
-        check_count("n_importance_samples", self.n_importance_samples, low=2)
+        if self.n_importance_samples is not None:
+            check_count("n_importance_samples", self.n_importance_samples, low=2, hint="Or None, for what is exact.")
         if self.n_levels is not None:
             check_count("n_levels", self.n_levels, low=2, hint="Or None, to take it from X.")
             _check_n_levels(self.n_levels)
@@ -355,14 +364,19 @@ class AutoregressiveGenerator(NeuralGenerator):
         width = self.n_features_in_ * max(self.observation_.n_answers, self.n_levels_ or 1)
         return max(QUERY_ROWS, WORK_BYTES // (8 * width))
 
-    def _draw_with(self, uniforms, order, labels, evidence=None, rows=None):
-        """The Chooser of uniforms (n, d), the rows that it chose and their labels as tensors."""
+    def _draw_with(self, uniforms, order, labels, evidence=None, rows=None, is_drawn=True):
+        """The Chooser of uniforms (n, d), the rows that it chose, or what they hold and 0, and labels as tensors."""
         with torch.inference_mode():
             dtype = torch.float64 if self._dtype == np.float64 else torch.float32
             uniforms = torch.as_tensor(np.ascontiguousarray(uniforms), device=self.device_)
             tensors = [torch.as_tensor(label, dtype=dtype, device=self.device_) for label in labels]
             choose = Chooser(self.observation_, uniforms, evidence, rows)
-            return choose, self._draw_rows(choose, order, *tensors), tensors
+            X = (
+                self._draw_rows(choose, order, *tensors)
+                if is_drawn
+                else choose.known[choose.rows].nan_to_num().to(dtype)
+            )
+            return choose, X, tensors
 
     def _draw_rows(self, choose, order, *labels):
         """Rows (n, d), a Tensor, that a Chooser chooses in one of the orders.
@@ -431,30 +445,29 @@ class AutoregressiveGenerator(NeuralGenerator):
         def settle(block, rows, log_weights, is_exact):
             masses[block] = logsumexp(log_weights, axis=0)
 
-        self._propose(conditions, None, argument, labels, settle)
+        self._propose(conditions, None, argument, labels, settle, masses_only=True)
         return masses
 
-    def _propose(self, conditions, generator, argument, labels, settle, always_many=False):
-        """Call settle(indices, rows (s, m, d), log-weights (s, m), whether all weights are alike) for blocks of rows.
+    def _propose(self, conditions, generator, argument, labels, settle, always_many=False, masses_only=False):
+        """Call settle(indices, rows (s, m, d), log-weights (s, m), whether those are exact) for blocks of rows.
 
         Every feature is drawn given those before it, within its interval; the weights are the probabilities of what is
         known, and their mean over the proposals is that of the conditions. Without a generator the uniform numbers
-        are quasi-random and the same for every row.
+        are quasi-random and the same for every row. For masses_only, rows are not drawn where those do not need it.
         """
         d = self.n_features_in_
         trial = torch.zeros(1, d * self.observation_.n_answers, dtype=self._tensor_dtype, device=self.device_)
         evidence = Evidence(conditions, self.observation_.distribution(trial), argument)
-        is_exact = self._is_exact(evidence)
-        n_orders = len(self._orders)
-        for group, exact in ((np.flatnonzero(is_exact), True), (np.flatnonzero(~is_exact), False)):
-            n_draws = 1 if exact and not always_many else -(-self.n_importance_samples // n_orders)
-            step = max(1, self._rows_at_once // (n_draws * n_orders))
+        for group, orders, exact in self._groups(evidence, argument):
+            n_draws = 1 if exact and not always_many else -(-(self.n_importance_samples or AVERAGED) // len(orders))
+            step = max(1, self._rows_at_once // (n_draws * len(orders)))
             for start in range(0, len(group), step):
                 block = group[start : start + step]
                 part, told = evidence.take(block), [label[block] for label in labels]
-                proposals = [self._proposals(part, n_draws, generator, order, told) for order in range(n_orders)]
+                is_drawn = not (exact and masses_only)
+                proposals = [self._proposals(part, n_draws, generator, order, told, is_drawn) for order in orders]
                 rows, log_weights = (np.concatenate(arrays) for arrays in zip(*proposals))
-                log_weights -= np.log(n_draws * n_orders)
+                log_weights -= np.log(n_draws * len(orders))
                 impossible = ~np.isfinite(log_weights.max(axis=0))
                 if impossible.any():
                     raise ValueError(
@@ -462,16 +475,38 @@ class AutoregressiveGenerator(NeuralGenerator):
                         f"{block[impossible][0]} has probability zero); widen its intervals or move its values nearer "
                         "to the data."
                     )
-                settle(block, rows, log_weights, exact and n_orders == 1)
+                settle(block, rows, log_weights, exact)
 
-    def _proposals(self, evidence, n_draws, generator, order, labels):
+    def _groups(self, evidence, argument):
+        """Indices (m,) of rows, their orders, and whether no condition stands behind a feature that is drawn."""
+        groups = []
+        for rows, orders, features in self._orders_under(evidence):
+            spans = [_span(evidence.take(rows), order) for order in features]
+            is_exact = np.all([last_held <= first_free for first_free, last_held in spans], axis=0)
+            if self.n_importance_samples is None and not is_exact.all():
+                i = is_exact.argmin()
+                order, free, held = next((o, f[i], h[i]) for o, (f, h) in zip(features, spans) if h[i] > f[i])
+                raise ValueError(
+                    f"{argument} must fix what stands first in the order of the model, where n_importance_samples="
+                    f"None asks for what is exact; row {rows[i]} holds feature {order[held]}, but not feature "
+                    f"{order[free]}, which stands before it; fix that too, or take n_importance_samples=100."
+                )
+            groups += [(rows[is_exact], orders, True), (rows[~is_exact], orders, False)]
+        return groups
+
+    def _orders_under(self, evidence):
+        """Yield indices (m,) of rows, their orders as `_conditionals` knows them, and the features in each (n, d)."""
+        yield np.arange(len(evidence)), range(len(self._orders)), self._orders
+
+    def _proposals(self, evidence, n_draws, generator, order, labels, is_drawn):
         """Rows (n_draws, m, d) in one order, and log-probabilities (n_draws, m) of what is known, as arrays."""
         m, d = len(evidence), self.n_features_in_
         rows = np.tile(np.arange(m), n_draws)
         uniforms = (
             _common_noise(d, n_draws).repeat(m, axis=0) if generator is None else generator.random((len(rows), d))
         )
-        choose, X, tensors = self._draw_with(uniforms, order, [label[rows] for label in labels], evidence, rows)
+        told = [label[rows] for label in labels]
+        choose, X, tensors = self._draw_with(uniforms, order, told, evidence, rows, is_drawn)
         answer, parts = self._conditionals(order), []
         with torch.inference_mode():
             for index, n_rows in _blocks(torch.arange(len(X), device=X.device), _block_size(len(X))):
@@ -479,18 +514,6 @@ class AutoregressiveGenerator(NeuralGenerator):
                 parts.append(choose.take(index).log_weights(answers, X[index])[:n_rows])
         log_weights = torch.cat(parts).reshape(n_draws, m).cpu().numpy()
         return X.reshape(n_draws, m, d).double().cpu().numpy(), log_weights
-
-    def _is_exact(self, evidence):
-        """Whether in every order (n,) no condition stands behind a feature that is drawn."""
-        is_free = ~evidence.known
-        is_held = evidence.known.copy()
-        is_held[:, evidence.bounded] = True
-        d, answers = is_free.shape[1], []
-        for order in self._orders:
-            first_free = np.where(is_free.any(axis=1), is_free[:, order].argmax(axis=1), d)
-            last_held = np.where(is_held.any(axis=1), d - 1 - is_held[:, order[::-1]].argmax(axis=1), -1)
-            answers.append(last_held <= first_free)
-        return np.all(answers, axis=0)
 
 
 class LikelihoodObjective(Objective):
@@ -527,6 +550,15 @@ def _blocks(index, size):
     """Yield parts of an index Tensor (n,), filled up to the size with what is there, and how many count."""
     for part in index.split(size):
         yield torch.cat([part, part[:1].expand(size - len(part))]), len(part)
+
+
+def _span(evidence, order):
+    """Where in an order (n,) the first feature stands that is drawn, and the last that is held or known."""
+    is_free, is_held, d = ~evidence.known, evidence.known.copy(), len(order)
+    is_held[:, evidence.bounded] = True
+    first_free = np.where(is_free.any(axis=1), is_free[:, order].argmax(axis=1), d)
+    last_held = np.where(is_held.any(axis=1), d - 1 - is_held[:, order[::-1]].argmax(axis=1), -1)
+    return first_free, last_held
 
 
 def _common_noise(d, n_draws):

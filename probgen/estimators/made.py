@@ -33,6 +33,9 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
     n_orderings : int, default=1
         Orders of the features of which the probabilities of rows are averaged: that of the columns first, then random
         ones. All share their weights, and each batch trains one.
+    order_agnostic : bool, default=False
+        Whether each batch trains an order of its own, drawn at random [3]_, so that the network can be asked in any.
+        What is known then moves to the front of the orders, and is an exact condition; likelihoods are lower.
     input_dropout : float, default=0.0
         Share of the inputs that count for nothing in a pass of the training, in [0, 1).
     dynamic_binarization : bool, default=False
@@ -40,8 +43,9 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
         training. What is scored later has to be rows of 0 and 1.
     representation : {"features", "log_prob"}, default="features"
         What `transform` gives: the answers for all features, or the log-probability of each given those before.
-    n_importance_samples : int, default=100
-        Proposals for each row where known features stand behind unknown ones, at least 2.
+    n_importance_samples : int or None, default=100
+        Proposals for each row where known features stand behind unknown ones, at least 2. None asks for what is exact,
+        and raises elsewhere.
     max_iter : int, default=100
         Epochs.
     batch_size : int or "auto", default="auto"
@@ -79,14 +83,20 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
     Notes
     -----
     `score_samples` is exact. Values that are missing (NaN) in its rows are integrated out: exactly where they stand
-    last in the only ordering, else by importance sampling, of which n_importance_samples tightens the estimate. So it
-    is with draws under conditions: they are exact where what is known stands first, and resampled from proposals of
-    all orderings elsewhere. Put the columns first that will be known.
+    last in all orderings, else by importance sampling, of which n_importance_samples tightens the estimate. So it is
+    with draws under conditions: they are exact where what is known stands first, and resampled from proposals of all
+    orderings elsewhere. Put the columns first that will be known.
+
+    With order_agnostic=True any known values are exact conditions, of the orderings with what is known moved to their
+    front: of laws that share their weights, but are not those of one joint law. The network, trained for all d! orders,
+    knows each less well: a row of the mushrooms of `fetch_binary`, 112 bits, took 12.4 nats and not 9.8 by default, and
+    11.5 and not 9.5 where the probabilities of 8 orderings were averaged.
 
     References
     ----------
     .. [1] B. J. Frey, G. E. Hinton, P. Dayan, Does the wake-sleep algorithm produce good density estimators?, 1996.
     .. [2] Z. Gan, R. Henao, D. Carlson, L. Carin, Learning deep sigmoid belief networks with data augmentation, 2015.
+    .. [3] B. Uria, I. Murray, H. Larochelle, A deep and tractable density estimator, 2014.
 
     Examples
     --------
@@ -109,6 +119,7 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
         n_levels=None,
         n_components=10,
         n_orderings=1,
+        order_agnostic=False,
         input_dropout=0.0,
         dynamic_binarization=False,
         representation="features",
@@ -139,6 +150,7 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
             verbose=verbose,
         )
         self.n_orderings = n_orderings
+        self.order_agnostic = order_agnostic
         self.input_dropout = input_dropout
 
     @property
@@ -159,7 +171,8 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
         return {}
 
     def _make_network(self, found):
-        d, settings = self.n_features_in_, self._hidden | {"input_dropout": self.input_dropout}
+        d = self.n_features_in_
+        settings = self._hidden | {"input_dropout": self.input_dropout, "any_order": self.order_agnostic}
         orders = torch.stack([torch.arange(d), *(torch.randperm(d) for _ in range(self.n_orderings - 1))])
         self.orderings_ = orders.numpy()
         if self.likelihood_ == "categorical":
@@ -178,7 +191,20 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
     def _make_objective(self):
         return OrderingsObjective(self.network_, self.observation_, self._prepare_training)
 
+    def _orders_under(self, evidence):
+        if not self.network_.any_order:
+            yield from super()._orders_under(evidence)
+            return
+        ranks = np.where(evidence.known, 0, 2)
+        ranks[:, evidence.bounded] = np.minimum(ranks[:, evidence.bounded], 1)
+        patterns, which = np.unique(ranks, axis=0, return_inverse=True)
+        for k, rank in enumerate(patterns):
+            orders = np.stack([order[rank[order].argsort(kind="stable")] for order in self.orderings_])
+            yield np.flatnonzero(which == k), orders, orders
+
     def _conditionals(self, order):
+        if isinstance(order, np.ndarray):
+            order = torch.from_numpy(order.argsort()).to(self.device_)
         return self.network_.folded(order)
 
     def _pooled(self):
@@ -211,6 +237,9 @@ class MADE(FullyVisibleBeliefNetwork):
     n_orderings : int, default=1
         Orders of the features, each with masks of its own, of which the probabilities of rows are averaged: that of
         the columns first, then random ones. All share their weights, and each batch trains one, which also regularises.
+    order_agnostic : bool, default=False
+        Whether each batch trains an order of its own, drawn at random [3]_, so that the network can be asked in any.
+        What is known then moves to the front of the orders, and is an exact condition; likelihoods are lower.
     input_dropout : float, default=0.02
         Share of the inputs that count for nothing in a pass of the training, in [0, 1).
     dynamic_binarization : bool, default=False
@@ -218,8 +247,9 @@ class MADE(FullyVisibleBeliefNetwork):
         training. What is scored later has to be rows of 0 and 1.
     representation : {"features", "log_prob"}, default="features"
         What `transform` gives: the last hidden layer, or the log-probability of each feature given those before.
-    n_importance_samples : int, default=100
-        Proposals for each row where known features stand behind unknown ones, at least 2.
+    n_importance_samples : int or None, default=100
+        Proposals for each row where known features stand behind unknown ones, at least 2. None asks for what is exact,
+        and raises elsewhere.
     max_iter : int, default=100
         Epochs.
     batch_size : int or "auto", default="auto"
@@ -245,9 +275,14 @@ class MADE(FullyVisibleBeliefNetwork):
     Notes
     -----
     `score_samples` is exact. Values that are missing (NaN) in its rows are integrated out: exactly where they stand
-    last in the only ordering, else by importance sampling, of which n_importance_samples tightens the estimate. So it
-    is with draws under conditions: they are exact where what is known stands first, and resampled from proposals of
-    all orderings elsewhere. Put the columns first that will be known.
+    last in all orderings, else by importance sampling, of which n_importance_samples tightens the estimate. So it is
+    with draws under conditions: they are exact where what is known stands first, and resampled from proposals of all
+    orderings elsewhere. Put the columns first that will be known.
+
+    With order_agnostic=True any known values are exact conditions, of the orderings with what is known moved to their
+    front: of laws that share their weights, but are not those of one joint law. The network, trained for all d! orders,
+    knows each less well: a row of the mushrooms of `fetch_binary`, 112 bits, took 12.4 nats and not 9.8 by default, and
+    11.5 and not 9.5 where the probabilities of 8 orderings were averaged.
 
     Probabilities of rows are averaged over orderings, and not those of features given others, whose product would be
     no probability [1]_. Draws take an ordering at random for each row, and choose all features at once, again and
@@ -258,6 +293,7 @@ class MADE(FullyVisibleBeliefNetwork):
     .. [1] M. Germain, K. Gregor, I. Murray, H. Larochelle, MADE: masked autoencoder for distribution estimation, 2015.
     .. [2] Y. Song, C. Meng, R. Liao, S. Ermon, Accelerating feedforward computation via parallel nonlinear equation
        solving, 2021.
+    .. [3] B. Uria, I. Murray, H. Larochelle, A deep and tractable density estimator, 2014.
 
     Examples
     --------
@@ -292,13 +328,15 @@ class MADE(FullyVisibleBeliefNetwork):
 
 
 class OrderingsObjective(LikelihoodObjective):
-    """Minus the mean log-likelihood of rows in an ordering drawn for each batch; scores are those of the average."""
+    """Minus the mean log-likelihood of rows in an order drawn for each batch; scores are those of the average."""
 
     def loss(self, *batch):
         """See Objective."""
         (X,) = self.prepare(*batch, generator=self.noise)
         order = 0
-        if self.network.n_orders > 1:
+        if self.network.any_order:
+            order = torch.rand(X.shape[1], generator=self.noise, device=X.device).argsort()
+        elif self.network.n_orders > 1:
             order = torch.randint(self.network.n_orders, (1,), generator=self.noise, device=X.device)
         return -self.log_likelihood(self.network(X, order, self.noise), X).mean()
 

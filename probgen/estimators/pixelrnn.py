@@ -39,9 +39,9 @@ class PixelRNN(AutoregressiveGenerator):
     representation : {"features", "log_prob"}, default="features"
         What `transform` gives: the channels of the last hidden layer, averaged over the pixels, or the
         log-probability of every pixel given those before.
-    n_importance_samples : int, default=100
+    n_importance_samples : int or None, default=100
         Proposals for each row under conditions that do not stand first in the order of drawing, and for each row that
-        has missing values.
+        lacks values before others. None asks for what is exact, and raises elsewhere.
     max_iter : int, default=30
         Epochs.
     batch_size : int or "auto", default="auto"

@@ -45,9 +45,14 @@ class MaskedLinear(nn.Linear):
 
     def __init__(self, in_degrees, out_degrees, *, strict=False, bias=True):
         super().__init__(in_degrees.shape[1], out_degrees.shape[1], bias=bias)
+        self.strict = strict
+        self.register_buffer("mask", self.mask_of(in_degrees, out_degrees), persistent=False)
+
+    def mask_of(self, in_degrees, out_degrees):
+        """Return masks (n_orders, n_outputs, n_inputs) of degrees as in the constructor."""
         before, after = in_degrees[:, None, :], out_degrees[:, :, None]
-        mask = before < after if strict else before <= after
-        self.register_buffer("mask", mask.to(self.weight.dtype), persistent=False)  # a product is quicker than a choice
+        mask = before < after if self.strict else before <= after
+        return mask.to(self.weight.dtype)  # a product is quicker than a choice
 
     def masked_weight(self, order=0):
         """Return the weights (n_outputs, n_inputs) of an order, an int or an int64 Tensor of shape (1,)."""
@@ -78,6 +83,9 @@ class MaskedMLP(nn.Module):
         Of features that it is to see as numbers, to be brought to about unit size. None leaves them as they are.
     dropout, input_dropout : float, default=0.0
         Shares of hidden units and of inputs that count for nothing in a pass of the training.
+    any_order : bool, default=False
+        Whether the network is asked in orders that are not known beforehand too. Hidden units then have the same
+        degrees in all orders, and beside each number stands a 1, so that a unit can tell what it does not see from 0.
 
     Attributes
     ----------
@@ -107,29 +115,32 @@ class MaskedMLP(nn.Module):
         scale=None,
         dropout=0.0,
         input_dropout=0.0,
+        any_order=False,
     ):
         super().__init__()
-        self.n_orders, d = positions.shape
+        self.n_orders, self.n_answers, self.any_order = len(positions), n_answers, any_order
         self.n_levels, self.dropout, self.input_dropout = n_levels, dropout, input_dropout
+        self.hidden_layer_sizes = tuple(hidden_layer_sizes)
         self.register_buffer("center", center)
         self.register_buffer("scale", scale)
-        inputs = positions.repeat_interleave(n_levels or 1, dim=1)
-        outputs = positions.repeat_interleave(n_answers, dim=1)
-        degrees = [inputs, *(_spread(width, d, self.n_orders) for width in hidden_layer_sizes)]
+        *degrees, outputs = self._degrees(positions)
         self.hidden = nn.ModuleList(MaskedLinear(before, after) for before, after in pairwise(degrees))
         self.last = MaskedLinear(degrees[-1], outputs, strict=True)
-        self.short_cut = MaskedLinear(inputs, outputs, strict=True, bias=False) if len(self.hidden) else None
+        self.short_cut = MaskedLinear(degrees[0], outputs, strict=True, bias=False) if len(self.hidden) else None
         nn.init.zeros_(self.last.bias)
         nn.init.zeros_((self.short_cut or self.last).weight)
         self.activation = make_activation(activation)
         self.n_pooled = degrees[-1].shape[1] if len(self.hidden) else outputs.shape[1]
 
     def forward(self, rows, order=0, noise=None):
-        """Answers (n, d * n_answers) in an order, an int or an int64 Tensor (1,); noise seeds dropout in training."""
+        """Answers (n, d * n_answers) in an order, an int or an int64 Tensor (1,); noise seeds dropout in training.
+
+        With any_order a Tensor (d,) holds the positions of the features in one.
+        """
         return self._answer(rows, self._weights(order), noise)
 
     def folded(self, order=0):
-        """Return the function from rows to answers in an order, its masks folded into weights once."""
+        """Return the function from rows to answers in an order as above, its masks folded into weights once."""
         with torch.no_grad():
             return partial(self._answer, weights=self._weights(order))
 
@@ -145,7 +156,21 @@ class MaskedMLP(nn.Module):
     def _weights(self, order):
         """Masked weights of the hidden layers, the last one and the short cuts."""
         layers = [*self.hidden, self.last, *([] if self.short_cut is None else [self.short_cut])]
-        return [layer.masked_weight(order) for layer in layers]
+        if not self.any_order or not isinstance(order, torch.Tensor):
+            return [layer.masked_weight(order) for layer in layers]
+        *degrees, outputs = self._degrees(order[None])
+        ends = [*pairwise(degrees), (degrees[-1], outputs), (degrees[0], outputs)]
+        return [layer.weight * layer.mask_of(*pair)[0] for layer, pair in zip(layers, ends)]
+
+    def _degrees(self, positions):
+        """Degrees (n_orders, n_units) of the inputs, the hidden layers and the answers."""
+        n_orders, d = positions.shape
+        n_inputs = self.n_levels or (2 if self.any_order else 1)
+        hidden = [_spread(width, d, positions.device).expand(n_orders, -1) for width in self.hidden_layer_sizes]
+        if n_orders > 1 and not self.any_order:
+            hidden = [torch.stack([row[torch.randperm(len(row))] for row in degrees]) for degrees in hidden]
+        inputs, outputs = (positions.repeat_interleave(n, dim=1) for n in (n_inputs, self.n_answers))
+        return [inputs, *hidden, outputs]
 
     def _hide(self, rows, weights, noise=None):
         """The encoded inputs, and the last hidden layer."""
@@ -168,9 +193,9 @@ class MaskedMLP(nn.Module):
         if self.n_levels is not None:
             levels = torch.arange(self.n_levels, device=rows.device)
             return (rows[..., None] == levels).to(rows.dtype).flatten(-2)
-        if self.center is None:
-            return rows
-        return ((rows - self.center) / self.scale).clamp(-REACH, REACH)
+        if self.center is not None:
+            rows = ((rows - self.center) / self.scale).clamp(-REACH, REACH)
+        return torch.stack([rows, torch.ones_like(rows)], dim=-1).flatten(-2) if self.any_order else rows
 
     def _dropped(self, values, share, noise):
         if not self.training or noise is None or share == 0.0:
@@ -179,7 +204,6 @@ class MaskedMLP(nn.Module):
         return values * kept.div_(1.0 - share)
 
 
-def _spread(width, d, n_orders):
-    """Degrees (n_orders, width) of hidden units, 0 to d - 2 alike often."""
-    degrees = torch.arange(width) * max(d - 1, 0) // width
-    return torch.stack([degrees if n_orders == 1 else degrees[torch.randperm(width)] for _ in range(n_orders)])
+def _spread(width, d, device):
+    """Degrees (width,) of hidden units, 0 to d - 2 alike often."""
+    return torch.arange(width, device=device) * max(d - 1, 0) // width
