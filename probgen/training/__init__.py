@@ -3,6 +3,7 @@
 from importlib import import_module
 
 _HOMES = {
+    "AdversarialDoctor": "callbacks",
     "Callback": "callbacks",
     "Checkpoint": "callbacks",
     "History": "history",

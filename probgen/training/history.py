@@ -1,7 +1,10 @@
 """What a fit reports of its epochs."""
 
 LEADING = ("epoch",)
-MEASURES = ("active_units", "elbo_reconstruction", "elbo_kl", "kl_per_dimension")  # of a LatentDoctor
+MEASURES = (  # of a LatentDoctor and an AdversarialDoctor
+    *("active_units", "elbo_reconstruction", "elbo_kl", "kl_per_dimension"),
+    *("discriminator_auc", "diversity", "clusters_hit", "generator_gradient"),
+)
 TRAILING = ("validation_score", "learning_rate", "seconds")
 
 
@@ -21,7 +24,7 @@ class History:
     records : list of dict
         One for each epoch: `epoch` (from 1), the mean loss per row of each phase by its name, `validation_score` where
         rows were held out (higher is better), `learning_rate` and `seconds`; and what callbacks add, such as the
-        measures of a LatentDoctor, of which `kl_per_dimension` is a list.
+        measures of a doctor, of which `kl_per_dimension` is a list.
 
     Examples
     --------

@@ -1,5 +1,6 @@
 """Callbacks, in the protocol of scikit-learn 1.9, and the events that fits tell them."""
 
+from probgen.training.callbacks._adversarial_doctor import AdversarialDoctor
 from probgen.training.callbacks._base import Callback
 from probgen.training.callbacks._checkpoint import Checkpoint
 from probgen.training.callbacks._doctor import LatentDoctor
@@ -9,6 +10,7 @@ from probgen.training.callbacks._sample_history import SampleHistory
 from probgen.training.callbacks._tensorboard import TensorBoard
 
 __all__ = [
+    "AdversarialDoctor",
     "Callback",
     "CallbackSupport",
     "Checkpoint",

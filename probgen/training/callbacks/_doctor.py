@@ -89,7 +89,7 @@ class LatentDoctor(Doctor):
                 f"got {estimator!r}."
             )
 
-    def _look(self, model, X, y, epoch, record):
+    def _look(self, model, X, y, epoch, record, looks):
         """A _Look at rows."""
         if getattr(model, "dynamic_binarization", False):
             model, X = without_names(model), np.asarray(X, dtype=np.float64)

@@ -16,9 +16,9 @@ class Doctor(Callback):
     """Base class of callbacks that look at a model after every k-th epoch, on rows of X that are always the same.
 
     A subclass has the parameters `every` and `n_rows`, and writes `_check_estimator(estimator)`, which raises;
-    `_look(model, X, y, epoch, record)`, a frozen object with the number `epoch` and a method `columns()`, a dict for
-    the record of the epoch; and `_symptoms(looks, model)`, sentences by the name of what is wrong in the last look.
-    From the middle of a fit on, and at its end, it warns of each symptom once.
+    `_look(model, X, y, epoch, record, looks)`, a frozen object with the number `epoch` and a method `columns()`, a dict
+    for the record of the epoch, where `looks` are the former ones; and `_symptoms(looks, model)`, sentences by the name
+    of what is wrong in the last look. From the middle of a fit on, and at its end, it warns of each symptom once.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ class Doctor(Callback):
             name = type(self).__name__
             case.symptoms = {"stream": f"{name} looks at rows of an array, and saw none: X is {type(X).__name__}."}
             return
-        look = self._look(model, *_spaced_rows(X, y, self.n_rows), epoch, last_record(estimator))
+        look = self._look(model, *_spaced_rows(X, y, self.n_rows), epoch, last_record(estimator), case.looks)
         case.looks.append(look)
         case.symptoms = self._symptoms(case.looks, model)
         last_record(estimator).update(look.columns())
@@ -86,7 +86,7 @@ class Doctor(Callback):
     def _check_estimator(self, estimator):
         raise NotImplementedError
 
-    def _look(self, model, X, y, epoch, record):
+    def _look(self, model, X, y, epoch, record, looks):
         raise NotImplementedError
 
     def _symptoms(self, looks, model):

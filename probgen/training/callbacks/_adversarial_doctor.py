@@ -1,0 +1,249 @@
+"""How the two networks of a GAN get along, measured after epochs, and what to do where one of them fails."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from scipy.stats import rankdata
+from sklearn.cluster import KMeans
+from sklearn.metrics import pairwise_distances, pairwise_distances_argmin
+
+from probgen._validation import check_count
+from probgen.training.callbacks._looks import Doctor, ask, now, without_names
+
+SURE = 0.99  # share of pairs of a row and a draw that the discriminator tells apart: it is nearly always right
+UNSURE = 0.9  # below it, generators have little left to learn from a discriminator
+NARROW = 0.5  # share of the distances between rows, or of the clusters, from which on draws lack variety
+SEEN = 0.1  # share of a cluster's due draws with which it counts as hit
+FAINT = 1e-3  # share of the strongest gradient that a generator got
+RESTLESS, LEAST_MOVES = 0.4, 3  # share of the draws that changes clusters from look to look, and looks that say so
+PAIRED_ROWS = 500  # for distances
+SEED = 0  # of draws and clusters
+
+
+class AdversarialDoctor(Doctor):
+    """Watch the two networks of a GAN, and say which parameter to move where one of them fails.
+
+    After every k-th epoch it compares rows of X, evenly spaced, with as many draws of the model of that epoch, always
+    from the same seed, and adds to the record of the epoch in `history_`:
+
+    - "discriminator_auc": share of the pairs of a row and a draw in which the discriminator takes the row for the more
+      real one; 0.5 if it cannot tell them apart, 1 if it always can;
+    - "diversity": mean distance between two draws over that between two rows;
+    - "clusters_hit": number of the k-means clusters of the rows into which draws fall, a tenth of their due at least;
+    - "generator_gradient": mean length of the gradient of the generator's loss by a draw, which is what the generator
+      learns from; in the units of the networks. NaN where an estimator does not tell.
+
+    From the middle of a fit on, and at its end, it warns of each of these once: a saturated discriminator (it tells at
+    least 99 % of the pairs apart, unless loss="wasserstein", whose critic is meant to), mode collapse (draws hit at
+    most half of the clusters, or are half as far apart as rows), a vanishing gradient (a thousandth of the strongest
+    one, though the discriminator tells draws from rows), and oscillation (two fifths of the draws change clusters from
+    look to look, on average over the last three).
+
+    It serves every generator with `discriminate(X)`, such as GAN, and moves none of the fit's random numbers. X has to
+    be an array, a frame or a list of rows: of blocks and data sets nothing is measured.
+
+    Parameters
+    ----------
+    every : int, default=1
+        Epochs from one measurement to the next, at least 1.
+    n_rows : int, default=1000
+        Rows of X to look at, and draws, at least 2.
+    n_clusters : int, default=20
+        Clusters of the rows, at least 1; no more than there are different rows.
+
+    Attributes
+    ----------
+    epochs_ : ndarray of shape (n_looks,)
+        Numbers of the epochs after which the model was looked at, from 1, in the last fit; one that goes on from an
+        earlier one, such as `partial_fit`, adds to them.
+    cluster_shares_ : ndarray of shape (n_looks, n_clusters)
+        Shares of the draws that fall into each cluster of the rows.
+
+    Raises
+    ------
+    TypeError
+        At the beginning of a fit, if the estimator has no discriminator.
+    ValueError
+        At the beginning of a fit, if a parameter is out of range.
+
+    Examples
+    --------
+    >>> from probgen.training import AdversarialDoctor
+    >>> AdversarialDoctor(every=5, n_clusters=10)
+    AdversarialDoctor(every=5, n_clusters=10)
+    """
+
+    def __init__(self, every=1, n_rows=1000, n_clusters=20):
+        self.every = every
+        self.n_rows = n_rows
+        self.n_clusters = n_clusters
+
+    @property
+    def cluster_shares_(self):
+        return np.array([look.shares for look in self._looks()])
+
+    def setup(self, estimator, context):
+        """Check the parameters and the estimator."""
+        check_count("n_clusters", self.n_clusters)
+        super().setup(estimator, context)
+
+    def _check_estimator(self, estimator):
+        if not (hasattr(estimator, "sample") and hasattr(estimator, "discriminate")):
+            raise TypeError(
+                f"AdversarialDoctor needs an estimator with sample and discriminate(X), such as GAN; got {estimator!r}."
+            )
+
+    def _look(self, model, X, y, epoch, record, looks):
+        """A _Look at rows and draws."""
+        model, rows = without_names(model), np.asarray(X)
+        draws, drawn_y = _draw(model, self.n_rows)
+        scores = [ask(model, "discriminate", *pair) for pair in ((rows, y), (draws, drawn_y))]
+        rows, draws = _in_model_units(model, rows, draws)
+        centres = looks[-1].centres if looks else _find_centres(rows, self.n_clusters)
+        shares, due = (_shares(part, centres) for part in (draws, rows))
+        return _Look(
+            epoch=epoch,
+            auc=_share_of_pairs(*scores),
+            diversity=_mean_distance(draws) / _mean_distance(rows) if len(centres) > 1 else math.nan,
+            n_hit=int(np.sum(shares > SEEN * due)),
+            gradient=_gradient(model, self.n_rows, drawn_y),
+            shares=shares,
+            centres=centres,
+        )
+
+    def _symptoms(self, looks, model):
+        found = {}
+        for name, judge in _JUDGES.items():
+            sentence = judge(looks, model)
+            if sentence is not None:
+                found[name] = f"After epoch {looks[-1].epoch} {sentence}"
+        return found
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What is found after an epoch."""
+
+    epoch: int
+    auc: float
+    diversity: float
+    n_hit: int
+    gradient: float
+    shares: np.ndarray
+    centres: np.ndarray
+    names: ClassVar = {
+        "discriminator_auc": "auc",
+        "diversity": "diversity",
+        "clusters_hit": "n_hit",
+        "generator_gradient": "gradient",
+    }
+
+    def columns(self):
+        """What goes into the record of the epoch."""
+        return {column: getattr(self, name) for column, name in self.names.items()}
+
+
+def _judge_saturation(looks, model):
+    last = looks[-1]
+    if not last.auc >= SURE or getattr(model, "loss", None) == "wasserstein":
+        return None
+    return (
+        f"the discriminator tells {100.0 * last.auc:.4g} % of pairs of a row and a draw apart: it is saturated; lower "
+        f"its learning with balance_ratio{now(model, 'balance_ratio')} or a larger penalty_weight"
+        f"{now(model, 'penalty_weight')}, or raise instance_noise{now(model, 'instance_noise')}."
+    )
+
+
+def _judge_collapse(looks, model):
+    last, k = looks[-1], len(looks[-1].shares)
+    if last.n_hit > NARROW * k and not last.diversity <= NARROW:
+        return None
+    return (
+        f"draws hit {last.n_hit} of {k} clusters of the rows, and are {last.diversity:.2g} times as far apart as rows: "
+        "the generator has collapsed to few modes, or has not found the others yet; set a penalty such as 'r1'"
+        f"{now(model, 'penalty')}, lower learning_rate_init{now(model, 'learning_rate_init')}, or raise "
+        f"n_discriminator_steps{now(model, 'n_discriminator_steps')} or n_components."
+    )
+
+
+def _judge_gradient(looks, model):
+    last, strongest = looks[-1], max(look.gradient for look in looks)
+    if not (last.gradient <= FAINT * strongest and last.auc > UNSURE):
+        return None
+    return (
+        f"the gradient that the generator learns from is {last.gradient:.2g}, once {strongest:.2g}, though the "
+        "discriminator tells draws from rows: it has vanished; set loss='non_saturating' or 'wasserstein'"
+        f"{now(model, 'loss')}, or raise instance_noise{now(model, 'instance_noise')}."
+    )
+
+
+def _judge_oscillation(looks, model):
+    shares = np.array([look.shares for look in looks[-LEAST_MOVES - 1 :]])
+    if len(shares) <= LEAST_MOVES:
+        return None
+    moved = float(np.mean(0.5 * np.abs(np.diff(shares, axis=0)).sum(axis=1)))
+    if moved < RESTLESS:
+        return None
+    return (
+        f"{100.0 * moved:.3g} % of the draws change clusters from look to look: the networks chase each other; lower "
+        f"learning_rate_init{now(model, 'learning_rate_init')}, set a penalty such as 'r1'{now(model, 'penalty')}, or "
+        "average the weights with ema_decay in the trainer."
+    )
+
+
+_JUDGES = {
+    "saturation": _judge_saturation,
+    "collapse": _judge_collapse,
+    "gradient": _judge_gradient,
+    "oscillation": _judge_oscillation,
+}
+
+
+def _draw(model, n_samples):
+    """Draws (n, d), and their labels where the model has classes, else None."""
+    if hasattr(model, "classes_"):
+        return model.sample(n_samples, return_y=True, random_state=SEED)
+    return model.sample(n_samples, random_state=SEED), None
+
+
+def _gradient(model, n_samples, y):
+    """Mean length of the gradient of the generator's loss by a draw."""
+    if not hasattr(model, "_generator_gradients"):
+        return math.nan
+    lengths = ask(model, "_generator_gradients", n_samples, y, generator=np.random.default_rng(SEED))
+    return float(np.mean(lengths, dtype=np.float64))
+
+
+def _in_model_units(model, rows, draws):
+    """Both as the networks see them, or with standardised columns where a model does not tell."""
+    if hasattr(model, "_scaled"):
+        return tuple(np.asarray(model._scaled(part), dtype=np.float64) for part in (rows, draws))
+    centre, scale = rows.mean(axis=0), rows.std(axis=0)
+    scale = np.where(scale > 0.0, scale, 1.0)
+    return (rows - centre) / scale, (draws - centre) / scale
+
+
+def _share_of_pairs(real, drawn):
+    """Share of the pairs in which the score of a row is the higher one; equal ones count half."""
+    ranks = rankdata(np.concatenate([real, drawn]))[: len(real)]
+    n, m = len(real), len(drawn)
+    return float((ranks.sum() - n * (n + 1) / 2.0) / (n * m))
+
+
+def _mean_distance(rows):
+    """Mean distance between two of the first rows."""
+    rows = rows[:PAIRED_ROWS]
+    return float(pairwise_distances(rows).sum() / (len(rows) * (len(rows) - 1)))
+
+
+def _find_centres(rows, n_clusters):
+    """Centres (k, d) of clusters of rows, no more than there are different rows."""
+    n_clusters = min(n_clusters, len(np.unique(rows, axis=0)))
+    return KMeans(n_clusters, n_init=1, random_state=SEED).fit(rows).cluster_centers_
+
+
+def _shares(rows, centres):
+    """Shares (k,) of the rows that are nearest to each centre."""
+    return np.bincount(pairwise_distances_argmin(rows, centres), minlength=len(centres)) / len(rows)

@@ -1,0 +1,249 @@
+"""The doctor of GANs measures what is known, names symptoms that were made on purpose, and is silent elsewhere."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from scipy.stats import norm
+from sklearn.base import BaseEstimator
+
+from probgen import GaussianMixture, RowBlocks
+from probgen.base import GeneratorMixin
+from probgen.training import AdversarialDoctor
+from probgen.training.callbacks import CallbackSupport, FitEvents
+from probgen.training.history import History
+
+RNG = np.random.default_rng(7)
+CORNERS = np.array([[x, y] for x in (-1.0, 0.0, 1.0, 2.0) for y in (0.0, 1.0)])
+X = np.tile(CORNERS, (50, 1)) + 0.01 * RNG.standard_normal((400, 2))  # 8 modes
+COLUMNS = {"discriminator_auc", "diversity", "clusters_hit", "generator_gradient"}
+
+
+class Player(CallbackSupport, GeneratorMixin, BaseEstimator):
+    """Model whose draws, scores and gradients are given by functions of the epoch."""
+
+    def __init__(self, modes=None, margin=None, gradient=None, callbacks=(), max_iter=4, loss="non_saturating"):
+        self.modes = modes  # of draws
+        self.margin = margin  # of the scores of rows over those of draws, in their standard deviations
+        self.gradient = gradient
+        self.callbacks = callbacks
+        self.max_iter = max_iter
+        self.loss = loss
+
+    def fit(self, X, y=None):
+        self._validate(X, reset=True)
+        self.history_ = History()
+        return self._train(X, self.max_iter)
+
+    def partial_fit(self, X, y=None):
+        if not hasattr(self, "history_"):
+            self._validate(X, reset=True)
+            self.history_ = History()
+        return self._train(X, 1)
+
+    def _train(self, X, n_epochs):
+        start = len(self.history_)
+        settings = {"max_iter": start + n_epochs, "X": X, "y": None, "fitted_attributes": dict}
+        with FitEvents(self, self.callbacks, **settings) as events:
+            for k in range(start, start + n_epochs):
+                events.epoch_begin(k)
+                self.history_.append({"epoch": k + 1})
+                self.epoch_ = k + 1
+                events.epoch_end(k)
+        return self
+
+    def _sample(self, n_samples, generator):
+        modes = CORNERS if self.modes is None else self.modes(self.epoch_)
+        return modes[np.arange(n_samples) % len(modes)] + 0.01 * generator.standard_normal((n_samples, 2))
+
+    def discriminate(self, X):
+        """Scores (n,), the first half of those of rows alone being known as rows by their feature sums."""
+        X = self._validate(X)
+        is_row = np.isin(X[:, 0], DATA[:, 0])
+        margin = 1.0 if self.margin is None else self.margin(self.epoch_)
+        noise = np.random.default_rng(1 + is_row[0]).standard_normal(len(X))
+        return noise + margin * is_row
+
+
+class Feeler(Player):
+    """The same, and it tells gradients."""
+
+    def _generator_gradients(self, n_samples, generator):
+        return np.full(n_samples, 1.0 if self.gradient is None else self.gradient(self.epoch_))
+
+
+DATA = X
+
+
+def told(model, rows=X, **parameters):
+    """Sentences of the warnings of a fit."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.set_params(**parameters).fit(rows)
+    assert all(warning.category is UserWarning for warning in caught)
+    return [str(warning.message) for warning in caught]
+
+
+def doctor(**parameters):
+    return AdversarialDoctor(**{"n_rows": 400, "n_clusters": 8} | parameters)
+
+
+# What is measured
+
+
+def test_numbers_of_an_epoch_are_those_that_are_known():
+    watcher = doctor(every=2)
+    model = Feeler(callbacks=[watcher], gradient=lambda epoch: 0.5 * epoch).fit(X)
+    record = model.history_[-1]
+    assert COLUMNS.isdisjoint(model.history_[0])
+    assert record["clusters_hit"] == 8
+    assert record["diversity"] == pytest.approx(1.0, abs=0.01)
+    assert record["generator_gradient"] == 2.0
+    assert record["discriminator_auc"] == pytest.approx(norm.cdf(1.0 / np.sqrt(2.0)), abs=0.03)
+    np.testing.assert_array_equal(watcher.epochs_, [2, 4])
+    np.testing.assert_allclose(watcher.cluster_shares_, np.full((2, 8), 0.125))
+    assert model.history_.loss_names == []
+
+
+def test_of_pairs_that_are_equal_half_count():
+    model = Player(callbacks=[doctor()], max_iter=1)
+    model.discriminate = lambda X: np.zeros(len(X))
+    assert model.fit(X).history_[-1]["discriminator_auc"] == 0.5
+
+
+def test_gradients_that_are_not_told_are_nan():
+    assert np.isnan(Player(callbacks=[doctor()], max_iter=1).fit(X).history_[-1]["generator_gradient"])
+
+
+def test_diversity_is_that_of_standardised_columns_or_of_the_units_of_the_networks():
+    half = 0.5 * (CORNERS - CORNERS.mean(axis=0)) + CORNERS.mean(axis=0)
+    model = Player(modes=lambda epoch: half, callbacks=[doctor()], max_iter=1)
+    with pytest.warns(UserWarning, match="times as far apart as rows"):
+        model.fit(X * [1.0, 1.0])
+    assert model.history_[-1]["diversity"] == pytest.approx(0.5, abs=0.01)
+    model.modes = lambda epoch: CORNERS * [1.0, 0.0]
+    model._scaled = lambda rows: rows * [1.0, 0.0]
+    model.fit(X)
+    assert model.history_[-1]["diversity"] == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "make", [pd.DataFrame, pl.DataFrame, lambda rows: rows.tolist()], ids=["pandas", "polars", "list"]
+)
+def test_rows_of_every_container(make):
+    rows = make(pd.DataFrame(X, columns=["a", "b"]) if make is pd.DataFrame else X)
+    model = Player(callbacks=[doctor()], max_iter=2).fit(rows)
+    assert model.history_[-1]["clusters_hit"] == 8
+    if make is pd.DataFrame:
+        assert told(model.set_output(transform="pandas"), rows) == []
+
+
+def test_rows_that_are_all_the_same_have_no_diversity():
+    model = Player(modes=lambda epoch: np.ones((1, 2)), callbacks=[doctor()], max_iter=1)
+    assert told(model, np.ones((30, 2))) == []
+    assert model.history_[-1]["clusters_hit"] == 1
+    assert np.isnan(model.history_[-1]["diversity"])
+
+
+def test_a_fit_that_goes_on_adds_to_what_was_found_and_keeps_its_clusters():
+    watcher = doctor()
+    model = Player(callbacks=[watcher], max_iter=2).fit(X)
+    model.partial_fit(X[::-1])
+    np.testing.assert_array_equal(watcher.epochs_, [1, 2, 3])
+    np.testing.assert_allclose(watcher.cluster_shares_, np.full((3, 8), 0.125))
+    model.fit(X)
+    np.testing.assert_array_equal(watcher.epochs_, [1, 2])
+
+
+def test_what_was_found_survives_a_pickle():
+    watcher = doctor()
+    model = pickle.loads(pickle.dumps(Player(callbacks=[watcher]).fit(X)))
+    np.testing.assert_array_equal(model.callbacks[0].epochs_, watcher.epochs_)
+
+
+# What it warns of
+
+
+def test_a_healthy_model_gets_no_warning():
+    assert told(Feeler(callbacks=[doctor()], max_iter=10)) == []
+
+
+def test_a_saturated_discriminator():
+    model = Player(margin=lambda epoch: 10.0, callbacks=[doctor()])
+    (sentence,) = told(model)
+    assert sentence.startswith("After epoch 2 the discriminator tells 100 % of pairs of a row and a draw apart")
+    assert "raise instance_noise" in sentence
+    assert told(model, loss="wasserstein") == []
+    assert told(model, loss="hinge", margin=lambda epoch: 2.0) == []
+
+
+def test_draws_of_few_modes():
+    model = Player(modes=lambda epoch: CORNERS[[0, 2, 5, 7]], callbacks=[doctor()])
+    (sentence,) = told(model)
+    assert "draws hit 4 of 8 clusters of the rows" in sentence
+    assert "collapsed to few modes" in sentence
+    assert told(model, modes=lambda epoch: CORNERS[[0, 1, 3, 5, 7]]) == []
+
+
+def test_a_mode_with_less_than_a_tenth_of_its_due_is_not_hit():
+    few = np.concatenate([np.tile(CORNERS[:7], (57, 1)), CORNERS[7:]])  # 1 of 400, due are 50
+    watcher = doctor()
+    model = Player(modes=lambda epoch: few, callbacks=[watcher], max_iter=1).fit(X)
+    assert model.history_[-1]["clusters_hit"] == 7
+    assert watcher.cluster_shares_.min() == 1 / 400
+
+
+def test_a_gradient_that_vanishes():
+    model = Feeler(gradient=lambda epoch: 10.0 ** (-epoch), margin=lambda epoch: 3.0, callbacks=[doctor()], max_iter=8)
+    (sentence,) = told(model)
+    assert sentence.startswith("After epoch 5 the gradient that the generator learns from is 1e-05, once 0.1")
+    assert "set loss='non_saturating' or 'wasserstein' (now 'non_saturating')" in sentence
+    assert told(model, margin=lambda epoch: 0.5) == []  # nothing is left to learn
+    assert told(model, margin=lambda epoch: 3.0, gradient=lambda epoch: 0.3**epoch, max_iter=5) == []
+
+
+def test_draws_that_hop_between_modes():
+    hop = lambda epoch: CORNERS[epoch % 2 :: 2]  # noqa: E731
+    sentences = told(Player(modes=hop, callbacks=[doctor()], max_iter=8))
+    assert len(sentences) == 2  # half of the modes at a time is a collapse too
+    assert any("100 % of the draws change clusters from look to look" in sentence for sentence in sentences)
+    turn = lambda epoch: np.delete(CORNERS, epoch % 8, axis=0)  # noqa: E731
+    assert told(Player(modes=turn, callbacks=[doctor()], max_iter=8)) == []
+    assert len(told(Player(modes=hop, callbacks=[doctor()], max_iter=3))) == 1
+
+
+def test_warnings_wait_for_the_middle_of_a_fit():
+    model = Player(modes=lambda epoch: CORNERS[:1] if epoch < 5 else CORNERS, callbacks=[doctor()], max_iter=10)
+    assert told(model) == []
+    assert "After epoch 4 draws hit 1 of 8" in told(model, max_iter=8)[0]
+
+
+def test_of_streams_it_says_that_it_sees_nothing():
+    model = Player(callbacks=[doctor()])
+    model._validate = lambda rows, **settings: None
+    with pytest.warns(UserWarning, match="AdversarialDoctor looks at rows of an array, and saw none: X is RowBlocks"):
+        model.fit(RowBlocks([X]))
+    with pytest.raises(AttributeError, match="AdversarialDoctor has seen no model yet"):
+        model.callbacks[0].cluster_shares_  # noqa: B018
+
+
+# What it refuses
+
+
+@pytest.mark.parametrize("name, low", [("every", 1), ("n_rows", 2), ("n_clusters", 1)])
+def test_parameters_are_checked_before_the_fit(name, low):
+    model = Player(callbacks=[AdversarialDoctor(**{name: low - 1})])
+    with pytest.raises(ValueError, match=f"{name} must be an integer >= {low}; got {low - 1}"):
+        model.fit(X)
+
+
+def test_an_estimator_without_discriminator_is_refused():
+    from probgen import VAE, Trainer
+
+    model = VAE(2, trainer=Trainer(callbacks=[AdversarialDoctor()]))
+    with pytest.raises(TypeError, match=r"needs an estimator with sample and discriminate\(X\), such as GAN; got VAE"):
+        model.fit(X)
+    assert not hasattr(GaussianMixture(), "discriminate")
