@@ -99,11 +99,12 @@ class TestSteps:
         network, average = Linear().network, None
         optimizer = torch.optim.Adam(network.parameters(), lr=0.05, fused=True)
         average = [p.detach().clone() for p in network.parameters()]
-        for batch in batches_of(training, 3):
+        for t, batch in enumerate(batches_of(training, 3)):
             optimizer.zero_grad()
             (network(batch) - batch).square().sum(1).mean().backward()
             optimizer.step()
-            average = [0.9 * a + 0.1 * p.detach() for a, p in zip(average, network.parameters())]
+            decay = min(0.9, (1 + t) / (10 + t))
+            average = [decay * a + (1.0 - decay) * p.detach() for a, p in zip(average, network.parameters())]
         training.finish()
         for mine, truth in zip(weights(training), average):
             np.testing.assert_allclose(mine, truth.numpy(), rtol=1e-5, atol=1e-7)

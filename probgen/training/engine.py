@@ -58,6 +58,7 @@ class Training:
         objective.noise = self.noise
         averaged = trainer.ema_decay is not None
         self.averages = {p: p.detach().clone() for p in objective.parameters()} if averaged else {}
+        self.share_of_new = torch.zeros((), device=device, dtype=torch.float64)
         self.updates = self._make_updates()
         self.good = None
 
@@ -174,10 +175,8 @@ class Training:
         graphs = graphs and is_capturable(self.trainer.optimizer) and not self.objective.draws_globally
         maker, extra = (GraphedUpdate, {"noise": self.noise}) if graphs else (Update, {})
         only = len(phases) == 1 or self.ranks.world_size > 1  # DistributedDataParallel waits for every gradient
-        return [
-            maker(phase, loss, self.trainer, self.learning_rate, self.device, self.averages, only=only, **extra)
-            for phase, loss in zip(phases, losses)
-        ]
+        settings = self.trainer, self.learning_rate, self.device, self.averages, self.share_of_new
+        return [maker(phase, loss, *settings, only=only, **extra) for phase, loss in zip(phases, losses)]
 
     def _make_schedulers(self, n_steps, schedule):
         optimizers, lr = [update.optimizer for update in self.updates], torch.optim.lr_scheduler
@@ -239,6 +238,8 @@ class Training:
 
     def _step(self, batch, share):
         n_rows = len(batch[0]) if share else 0
+        if self.averages:
+            self.share_of_new.fill_(max(1.0 - self.trainer.ema_decay, 9.0 / (10.0 + self.n_steps)))
         for update in self.updates:
             if update.phase.every == 1 or self.n_steps % update.phase.every == 0:
                 loss, terms = update(batch, share)

@@ -40,7 +40,7 @@ class Trainer(BaseEstimator):
         Longest gradient of a phase; a longer one is scaled down.
     ema_decay : float, default=None
         Decay in [0, 1) of an exponential moving average of the weights over the batches, such as 0.999; the fitted
-        model is the average.
+        model is the average. After t batches it is at most (1 + t) / (10 + t), so that the start is soon forgotten.
     precision : {"full", "bf16"}, default="full"
         "bf16" computes products in bfloat16 under torch's autocast, and keeps the weights in full.
     early_stopping : bool, default=False

@@ -25,16 +25,19 @@ class Update:
     device : str
     averages : dict
         Moving averages of parameters, which an update keeps; empty without them.
+    share_of_new : Tensor
+        Weight of the parameters in their averages, a scalar on the device, which the training sets.
     only : bool
         Whether there is no other phase; else a gradient is taken for the phase's own parameters alone.
     """
 
-    def __init__(self, phase, loss, trainer, learning_rate, device, averages, *, only):
+    def __init__(self, phase, loss, trainer, learning_rate, device, averages, share_of_new, *, only):
         self.phase, self.loss, self.trainer = phase, loss, trainer
         self.parameters = [parameter for parameter in phase.parameters if parameter.requires_grad]
         self.kind = torch.device(device).type
         self.optimizer = make_optimizer(phase, self.parameters, trainer, learning_rate, self.kind)
         self.averages = [averages[parameter] for parameter in self.parameters] if averages else []
+        self.share_of_new = share_of_new
         self.inputs = None if only else self.parameters
         self.n_parts = 1
         self.graph = None
@@ -73,7 +76,10 @@ class Update:
             self.optimizer.found_inf = self.phase.skip(loss)  # fused optimisers then leave all as it is
         self.optimizer.step()
         if self.averages:
-            torch._foreach_lerp_(self.averages, self.parameters, 1.0 - self.trainer.ema_decay)
+            with torch.no_grad():
+                steps = torch._foreach_sub(self.parameters, self.averages)
+                torch._foreach_mul_(steps, self.share_of_new)
+                torch._foreach_add_(self.averages, steps)
         return loss, terms
 
     def _backward(self, batch, share):
