@@ -125,6 +125,7 @@ class PixelCNN(AutoregressiveGenerator):
     ('categorical', 17, (3, 64))
     """
 
+    _query_rows = 64
     _largest_batch = 64  # twice as many rows took longer to learn as much
 
     def __init__(

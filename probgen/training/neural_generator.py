@@ -41,6 +41,7 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
 
     _dtypes = (np.float32, np.float64)  # integers are read in single precision
     _networks: tuple[str, ...] = ()
+    _query_rows = QUERY_ROWS  # fewer where the hidden layers of so many rows outgrow a processor's cache
     _largest_batch = 256  # rows of batch_size="auto", however many there are
     trainer: Trainer | None
     n_features_in_: int
@@ -251,11 +252,11 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
         check_is_fitted(self)
         answers = []
         with torch.inference_mode():
-            for start in range(0, len(X), QUERY_ROWS):
-                block = X[start : start + QUERY_ROWS]
+            for start in range(0, len(X), self._query_rows):
+                block = X[start : start + self._query_rows]
                 n_rows = len(block)
-                if n_rows < QUERY_ROWS:
-                    block = np.concatenate([block, np.zeros((QUERY_ROWS - n_rows, X.shape[1]), dtype=X.dtype)])
+                if n_rows < self._query_rows:
+                    block = np.concatenate([block, np.zeros((self._query_rows - n_rows, X.shape[1]), dtype=X.dtype)])
                 block = torch.from_numpy(np.ascontiguousarray(block, dtype=self._dtype)).to(self.device_)
                 answers.append(function(block)[:n_rows].cpu().numpy())
         return np.concatenate(answers)
