@@ -214,11 +214,15 @@ class AdversarialObjective(Objective):
             return codes.normal_(generator=self.noise)
         return codes.uniform_(-1.0, 1.0, generator=self.noise)
 
+    def codes_for(self, X):
+        """Codes (n, n_components) of the generated rows that stand against a batch X (n, d)."""
+        return self.draw_codes(len(X))
+
     def discriminator_loss(self, X, *labels):
         """Loss of telling rows of a batch from as many generated ones, and its terms."""
         n_rows, labels = len(X), self.one_hot(*labels)
         with torch.no_grad():
-            fake = self._show(self.generator(self.draw_codes(n_rows), *labels))
+            fake = self._show(self.generator(self.codes_for(X), *labels))
         real = self._show((X - self.center) / self.scale)
         if self.penalty == "r1":
             real.requires_grad_()
@@ -234,7 +238,7 @@ class AdversarialObjective(Objective):
     def generator_loss(self, X, *labels):
         """Loss of the scores of as many generated rows as a batch has."""
         labels = self.one_hot(*labels)
-        fake = self._show(self.generator(self.draw_codes(len(X)), *labels))
+        fake = self._show(self.generator(self.codes_for(X), *labels))
         return generator_loss(self.kind, self.discriminator(fake, *labels, generator=self.noise))
 
     def encoder_loss(self, X, *labels):

@@ -16,6 +16,7 @@ from probgen.adversarial import (
     PENALTIES,
     SMOOTHED,
     AdversarialObjective,
+    generator_loss,
     refresh_batch_norm,
 )
 from probgen.base import DecoderMixin, Likelihood
@@ -272,6 +273,26 @@ class GAN(DecoderMixin, NeuralGenerator):
         values, errors = (part.astype(X.dtype, copy=False) for part in self._estimate(X))
         return (values, errors) if return_std else values
 
+    def discriminate(self, X):
+        """Return the discriminator's scores of rows, high for those that it takes for data.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows to judge, such as draws.
+
+        Returns
+        -------
+        scores : ndarray of shape (n,)
+            Log-odds of being a row of the data and not a draw, with loss="minimax" and "non_saturating"; with others as
+            in `probgen.adversarial.discriminator_loss`.
+        """
+        check_is_fitted(self)
+        X = self._validate(X)
+        center, scale = self._beside_networks(self._center), self._beside_networks(self._scale)
+        scores = self._in_blocks(X, lambda block: self.discriminator_((block - center) / scale))
+        return scores.astype(X.dtype, copy=False)
+
     @property
     def _networks(self):
         return ("generator_", "discriminator_", "encoder_") if self.encoder else ("generator_", "discriminator_")
@@ -402,7 +423,7 @@ class GAN(DecoderMixin, NeuralGenerator):
         self.density_ = simple if self.density == "auto" else self.density
         seen = self._some_rows(rows if held_out is None else held_out, generator, partial)
         draws = self._window(min(NOISE_DRAWS, self.n_density_draws))
-        self._bandwidth = parzen_bandwidth((seen - self._center) / self._scale, draws)
+        self._bandwidth = parzen_bandwidth(self._scaled(seen), draws)
         self.noise_variance_ = (self._bandwidth * self._scale) ** 2
 
     def _statistics_inputs(self, generator):
@@ -433,10 +454,12 @@ class GAN(DecoderMixin, NeuralGenerator):
 
     def _window(self, n_draws):
         """Scaled draws (n_draws, d) in double precision, always of the same codes."""
+        return self._in_blocks(self._window_codes(n_draws), self.generator_).astype(float)
+
+    def _window_codes(self, n_draws):
+        """Codes (n_draws, n_components), always the same."""
         codes = normal_noise(self.n_components, n_draws)
-        return self._in_blocks(codes if self.noise == "normal" else 2.0 * ndtr(codes) - 1.0, self.generator_).astype(
-            float
-        )
+        return codes if self.noise == "normal" else 2.0 * ndtr(codes) - 1.0
 
     def _sample(self, n_samples, generator):
         return self._inverse_transform(self._truncated_codes(n_samples, generator))
@@ -457,8 +480,7 @@ class GAN(DecoderMixin, NeuralGenerator):
         if self.density_ == "ais":
             return self._annealed(X)
         draws = self._window(self.n_density_draws)
-        rows = (X - self._center) / self._scale
-        values, errors = parzen_log_density(rows, draws, self._bandwidth, return_std=True)
+        values, errors = parzen_log_density(self._scaled(X), draws, self._bandwidth, return_std=True)
         return values - np.log(self._scale).sum(), errors
 
     def _annealed(self, X):
@@ -484,16 +506,26 @@ class GAN(DecoderMixin, NeuralGenerator):
                 0, (n_chains, len(rows))
             )
 
+        log_density = self._log_code_density()
+
         def log_prior(codes, rows):
-            if self.noise == "normal":
-                return -0.5 * (codes.square().sum(-1) + self.n_components * LOG_2PI)
-            is_in = (codes.abs() <= 1.0).all(-1)
-            return 0.0 * codes.sum(-1) + torch.where(is_in, -self.n_components * np.log(2.0), -torch.inf)
+            return log_density(codes)
 
         def log_likelihood(codes, rows):
             return gaussian_log_prob(rows, self._decode_side_by_side(codes), variance)
 
         return LatentModel((rows,), self.n_components, rows.dtype, sample_prior, log_prior, log_likelihood)
+
+    def _log_code_density(self):
+        """log p(z) as a function of codes (..., n_components) that can be differentiated."""
+        if self.noise == "normal":
+            return lambda codes: -0.5 * (codes.square().sum(-1) + self.n_components * LOG_2PI)
+
+        def log_uniform(codes):
+            is_in = (codes.abs() <= 1.0).all(-1)
+            return 0.0 * codes.sum(-1) + torch.where(is_in, -self.n_components * np.log(2.0), -torch.inf)
+
+        return log_uniform
 
     def _decode_side_by_side(self, codes):
         """Rows (s, n, d) of codes (s, n, k) of s chains for each of n rows.
@@ -507,6 +539,21 @@ class GAN(DecoderMixin, NeuralGenerator):
             .unflatten(0, (n_rows, -1))[:, :n_chains]
             .transpose(0, 1)
         )
+
+    def _generator_gradients(self, n_samples, generator):
+        """Lengths (n_samples,) of the gradient of the generator's loss by each of new draws, in scaled units."""
+
+        def lengths(codes):
+            with torch.inference_mode(False), torch.enable_grad():
+                draws = self.generator_(codes.clone()).detach().requires_grad_()
+                loss = len(draws) * generator_loss(self.loss, self.discriminator_(draws))
+                return torch.linalg.vector_norm(torch.autograd.grad(loss, draws)[0], dim=1)
+
+        return self._in_blocks(self._draw_codes(n_samples, generator), lengths)
+
+    def _scaled(self, X):
+        """Rows as the networks see them."""
+        return (X - self._center) / self._scale
 
     def _unscale(self, rows):
         return rows * self._beside_networks(self._scale) + self._beside_networks(self._center)
