@@ -2,14 +2,13 @@
 
 import numpy as np
 import torch
-from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import check_choice, check_count, check_generator, check_image_shape, check_real
 from probgen.base import DecoderMixin, Likelihood
-from probgen.estimators.gaussian_mixture import GaussianMixture
+from probgen.estimators._codes import check_code_density, fit_code_density, log_code_density
 from probgen.importance import log_likelihood
-from probgen.latents import LatentModel, NumpyLogDensity, mixture_log_density
+from probgen.latents import LatentModel
 from probgen.likelihoods import bernoulli_log_prob, gaussian_log_prob
 from probgen.networks import (
     MLP,
@@ -33,8 +32,6 @@ READ_ROWS = 8192  # rows of a block while statistics of the data are taken
 CODED_ROWS = 50_000  # rows whose codes the latent density is fitted to, at most
 KEPT_ROWS = 2048  # of partial_fit, which sees few at a time
 LEAST_HELD_OUT = 10  # rows on which a noise can be fitted
-MAX_COMPONENTS = 10
-ROWS_A_COMPONENT, ROWS_A_CODE = 25, 4  # of the default density: a component needs so many, and so many a code number
 NOISE_FLOOR = 1e-6  # of the overall variance: a column that is decoded exactly still has a density
 SHRINKAGES = (0.0, *np.logspace(-5.0, 0.0, 11))  # of noise variances towards their mean
 
@@ -313,8 +310,7 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
         for name in ("encoder", "decoder"):
             if not (getattr(self, name) is None or isinstance(getattr(self, name), torch.nn.Module)):
                 raise ValueError(f"{name} must be a torch.nn.Module, or None; got {getattr(self, name)!r}.")
-        if self.latent_density is not None and not hasattr(self.latent_density, "score_samples"):
-            raise ValueError(f"latent_density must be a generator, or None; got {self.latent_density!r}.")
+        check_code_density(self.latent_density)
         dense = self.architecture == "mlp" and self.encoder is None and self.decoder is None
         if self.tied_weights and not dense:
             raise ValueError("tied_weights=True needs architecture='mlp' and no networks of your own; leave it out.")
@@ -369,15 +365,7 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
         if partial:
             rows = self._latest(rows)
         codes = self._some_codes(rows)
-        if self.latent_density is None:
-            enough = max(ROWS_A_COMPONENT, ROWS_A_CODE * codes.shape[1])
-            n_components = max(1, min(MAX_COMPONENTS, len(codes) // enough))
-            density = GaussianMixture(n_components, reg_covar=1e-6 * max(float(codes.var()), 1e-12))
-        else:
-            density = clone(self.latent_density)
-        if "random_state" in density.get_params() and density.get_params()["random_state"] is None:
-            density.set_params(random_state=int(generator.integers(2**31)))
-        self.latent_density_ = density.fit(codes)
+        self.latent_density_ = fit_code_density(self.latent_density, codes, generator)
         self._code_mean = codes.mean(axis=0)
         covariance = np.cov(codes, rowvar=False).reshape(2 * [codes.shape[1]]) if len(codes) > 1 else np.zeros((1, 1))
         ridge = 1e-6 * max(np.trace(covariance) / len(covariance), 1e-12)
@@ -501,16 +489,8 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
 
     def _log_code_density(self):
         """log p(z) as a function of codes (..., n_components) that can be differentiated."""
-        density = self.latent_density_
-        if isinstance(density, GaussianMixture):  # any other works too, but at the cost of n_components + 1 queries
-            parts = density._components()
-            covariances = np.stack([parts.covariance(c) for c in range(len(parts))])
-            device = self._center().device
-            return mixture_log_density(
-                *(torch.as_tensor(part, device=device) for part in (parts.weights, parts.means, covariances))
-            )
-        center, deviations = self._code_mean, 1.0 / np.sqrt(np.diag(self._code_precision))
-        return lambda codes: NumpyLogDensity.apply(codes, density.score_samples, center, deviations)
+        deviations = 1.0 / np.sqrt(np.diag(self._code_precision))
+        return log_code_density(self.latent_density_, self._code_mean, deviations, self._center().device)
 
     def _beside_networks(self, array):
         """An array as a tensor of the precision and on the device of the networks."""
