@@ -43,6 +43,7 @@ DENSITIES = ("auto", "ais", "parzen")
 METRICS = {"mmd": kernel_mmd, "frechet": frechet_distance}  # of early stopping
 HIDDEN = {"dense": (64, 64, 64), "conv": (64, 128)}
 EPOCHS = {"dense": 240, "conv": 15}
+LEARNING_RATES = {"dense": 2e-3, "conv": 2e-4}
 BETAS = {"dense": (0.0, 0.99), "conv": (0.5, 0.999)}  # of Adam
 PENALTY_WEIGHTS = {None: 0.0, "r1": 0.1, "wgan_gp": 10.0}
 DROPOUT = 0.25  # in a convolutional discriminator
@@ -119,8 +120,8 @@ class GAN(DecoderMixin, NeuralGenerator):
         Epochs. None takes 240, or 15 with architecture="conv".
     batch_size : int or "auto", default="auto"
         Rows of a batch; "auto" takes 32 to 256, a hundredth of the rows.
-    learning_rate_init : float, default=1e-3
-        Learning rate at the start.
+    learning_rate_init : float, default=None
+        Learning rate at the start. None takes 2e-3, or 2e-4 with architecture="conv".
     trainer : Trainer, default=None
         All else of the training; None is `Trainer(schedule="cosine", ema_decay=0.999)`.
     warm_start : bool, default=False
@@ -212,7 +213,7 @@ class GAN(DecoderMixin, NeuralGenerator):
         validation_metric="mmd",
         max_iter=None,
         batch_size="auto",
-        learning_rate_init=1e-3,
+        learning_rate_init=None,
         trainer=None,
         warm_start=False,
         device="auto",
@@ -312,6 +313,10 @@ class GAN(DecoderMixin, NeuralGenerator):
     @property
     def _n_epochs(self):
         return EPOCHS[self.architecture] if self.max_iter is None else self.max_iter
+
+    @property
+    def _learning_rate(self):
+        return LEARNING_RATES[self.architecture] if self.learning_rate_init is None else self.learning_rate_init
 
     @property
     def _hidden(self):

@@ -103,11 +103,16 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
         """Epochs of a fit."""
         return self.max_iter
 
+    @property
+    def _learning_rate(self):
+        """Learning rate at the start of a fit."""
+        return self.learning_rate_init
+
     def _check_parameters(self):
         check_count("max_iter", self._n_epochs)
         if self.batch_size != "auto":
             check_count("batch_size", self.batch_size, hint="Or 'auto'.")
-        check_real("learning_rate_init", self.learning_rate_init, low=0.0)
+        check_real("learning_rate_init", self._learning_rate, low=0.0)
         check_count("verbose", int(self.verbose) if isinstance(self.verbose, bool) else self.verbose, low=0)
         if self.trainer is not None and not isinstance(self.trainer, Trainer):
             raise ValueError(f"trainer must be a Trainer, or None; got {self.trainer!r}.")
@@ -150,7 +155,7 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
             self._begin(rows)
             self._place(device)
             batch_size = self._rows_of_a_batch(rows, ranks, quiet=partial)
-            settings = {"learning_rate": self.learning_rate_init, "batch_size": batch_size, "seeds": seeds}
+            settings = {"learning_rate": self._learning_rate, "batch_size": batch_size, "seeds": seeds}
             training = Training(self._make_objective(), trainer, **settings, device=device, ranks=ranks)
             if goes_on:
                 training.load_state(before)
