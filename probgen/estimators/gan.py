@@ -8,7 +8,14 @@ import torch
 from scipy.special import ndtr, ndtri
 from sklearn.utils.validation import check_is_fitted
 
-from probgen._validation import check_choice, check_count, check_image_shape, check_real
+from probgen._validation import (
+    check_choice,
+    check_count,
+    check_generator,
+    check_image_shape,
+    check_real,
+    spawn_generator,
+)
 from probgen.adversarial import (
     BALANCED,
     LOSSES,
@@ -111,7 +118,8 @@ class GAN(DecoderMixin, NeuralGenerator):
         What `score_samples` is an estimate by: annealed importance sampling, or a Parzen window on draws. "auto"
         takes a window for rows of up to 4 features and for codes of more than 64 numbers.
     n_chains, n_temperatures : int, default=16 and 50
-        Of annealed importance sampling, at least 2 and 1: more tighten the estimate.
+        Of annealed importance sampling, at least 2 and 1: more tighten the estimate. `likelihood_bounds` tells whether
+        they are enough.
     n_density_draws : int, default=10_000
         Draws in the Parzen window.
     validation_metric : {"mmd", "frechet"}, default="mmd"
@@ -294,6 +302,43 @@ class GAN(DecoderMixin, NeuralGenerator):
         scores = self._in_blocks(X, lambda block: self.discriminator_((block - center) / scale))
         return scores.astype(X.dtype, copy=False)
 
+    def likelihood_bounds(self, n_samples=16, *, random_state=None):
+        """Return bounds on the log-likelihood of blurred draws by bidirectional annealed importance sampling.
+
+        Of rows that the model itself draws, exact draws from the posterior of the codes are known. Chains from the
+        prior up to the posterior give lower bounds, chains from those draws down to the prior upper ones [1]_; what
+        lies between tells how far `score_samples` with density="ais" can be trusted.
+
+        Parameters
+        ----------
+        n_samples : int, default=16
+            Rows to draw, at least 1.
+        random_state : int, RandomState, Generator or None, default=None
+            Seeds the draws and the chains; None continues the model's stream.
+
+        Returns
+        -------
+        lower, upper : ndarray of shape (n_samples,)
+            In nats. Each holds on average; for one row chance may turn them round.
+
+        References
+        ----------
+        .. [1] R. B. Grosse, Z. Ghahramani, R. P. Adams, Sandwiching the marginal likelihood using bidirectional Monte
+           Carlo, 2015.
+        """
+        from probgen.metrics.ais import bidirectional_log_weights
+        from probgen.programs.weights import log_mean_exp
+
+        check_is_fitted(self)
+        check_count("n_samples", n_samples, low=1)
+        generator = self._stream if random_state is None else check_generator(random_state)
+        codes = self._draw_codes(n_samples, generator)
+        noise = np.sqrt(self.noise_variance_) * generator.standard_normal((n_samples, self.n_features_in_))
+        model = self._latent_model(self._inverse_transform(codes) + noise)
+        generators = [spawn_generator(generator) for _ in codes]
+        up, down = bidirectional_log_weights(model, self._beside_networks(codes), generators, **self._annealing)
+        return tuple(bound.cpu().numpy() for bound in (log_mean_exp(up)[0], -log_mean_exp(-down)[0]))
+
     @property
     def _networks(self):
         return ("generator_", "discriminator_", "encoder_") if self.encoder else ("generator_", "discriminator_")
@@ -330,6 +375,11 @@ class GAN(DecoderMixin, NeuralGenerator):
     @property
     def _betas(self):
         return BETAS[self.architecture]
+
+    @property
+    def _annealing(self):
+        """Settings of annealed importance sampling."""
+        return {"n_chains": self.n_chains, "n_temperatures": self.n_temperatures, "n_leapfrog": N_LEAPFROG}
 
     @property
     def _n_classes(self):
@@ -413,8 +463,13 @@ class GAN(DecoderMixin, NeuralGenerator):
             self.generator_ = DenseGenerator(k, hidden, d, **told)
             self.discriminator_ = DenseDiscriminator(d, hidden, spectral_norm=self.spectral_norm, **told)
         if self.encoder:
-            is_conv = self.architecture == "conv"
-            self.encoder_ = ConvEncoder(self.image_shape_, hidden, k) if is_conv else MLP(d, hidden, k)
+            self.encoder_ = self._make_encoder(d, k)
+
+    def _make_encoder(self, d, n_outputs):
+        """A network of n_outputs numbers for rows of d features."""
+        if self.architecture == "conv":
+            return ConvEncoder(self.image_shape_, self._hidden, n_outputs)
+        return MLP(d, self._hidden, n_outputs)
 
     def _make_objective(self, kind=AdversarialObjective):
         return kind(self, score=functools.partial(_likeness, self.validation_metric))
@@ -426,9 +481,12 @@ class GAN(DecoderMixin, NeuralGenerator):
         few_features = self.n_features_in_ <= FEW_FEATURES
         simple = "parzen" if few_features or self.n_components > MANY_COMPONENTS else "ais"
         self.density_ = simple if self.density == "auto" else self.density
-        seen = self._some_rows(rows if held_out is None else held_out, generator, partial)
+        self._fit_noise(self._some_rows(rows if held_out is None else held_out, generator, partial))
+
+    def _fit_noise(self, rows):
+        """Set the noise of the observation model to that under which rows (n, d) have the highest density."""
         draws = self._window(min(NOISE_DRAWS, self.n_density_draws))
-        self._bandwidth = parzen_bandwidth(self._scaled(seen), draws)
+        self._bandwidth = parzen_bandwidth(self._scaled(rows), draws)
         self.noise_variance_ = (self._bandwidth * self._scale) ** 2
 
     def _statistics_inputs(self, generator):
@@ -492,11 +550,9 @@ class GAN(DecoderMixin, NeuralGenerator):
         from probgen.metrics.ais import annealed_log_weights
         from probgen.programs.weights import log_mean_exp
 
-        settings = {"n_chains": self.n_chains, "n_temperatures": self.n_temperatures, "n_leapfrog": N_LEAPFROG}
-
         def estimate(block):
             with torch.inference_mode(False):
-                weights = annealed_log_weights(self._latent_model(block.clone()), **settings)
+                weights = annealed_log_weights(self._latent_model(block.clone()), **self._annealing)
                 return torch.stack(log_mean_exp(weights), dim=1)
 
         return tuple(self._in_blocks(X, estimate).T)

@@ -145,6 +145,36 @@ def annealed_log_weights(model, *, n_chains, n_temperatures, n_leapfrog):
     return annealing.run(model.rows, [np.random.default_rng(0) for _ in model.rows[0]])
 
 
+def bidirectional_log_weights(model, codes, generators, *, n_chains, n_temperatures, n_leapfrog):
+    """Return log weights of chains up from the prior, and of chains down from draws of the posterior [1]_.
+
+    Of rows that the model itself made, the codes that they were made of are draws from the posterior. The mean of the
+    weights of chains up is on average p(x), that of the reciprocals of chains down 1 / p(x).
+
+    Parameters
+    ----------
+    model : LatentModel
+    codes : Tensor of shape (n, k)
+        Of the rows of the model.
+    generators : list of numpy Generator
+        One for each row.
+    n_chains, n_temperatures, n_leapfrog : int
+        As in `ais_log_likelihood`.
+
+    Returns
+    -------
+    up, down : Tensor of shape (n_chains, n)
+        In double precision.
+
+    References
+    ----------
+    .. [1] R. B. Grosse, Z. Ghahramani, R. P. Adams, Sandwiching the marginal likelihood using bidirectional Monte
+       Carlo, 2015.
+    """
+    annealing = _Annealing(model, _temperatures(n_temperatures), n_chains, n_leapfrog, None)
+    return annealing.run(model.rows, generators), annealing.run_down(codes, model.rows, generators)
+
+
 def _temperatures(n_temperatures):
     """Powers (n_temperatures + 1,) of the likelihood, from 0 to 1, along a sigmoid."""
     sigmoid = 1.0 / (1.0 + np.exp(-STEEPNESS * np.linspace(-1.0, 1.0, n_temperatures + 1)))
@@ -177,12 +207,7 @@ class _Annealing:
 
     def run(self, rows, generators):
         """Log weights (n_chains, n) of rows, of which each has a generator of its own, in double precision."""
-        draws = self._draw_prior(SCALE_DRAWS, rows, generators)
-        scale = draws.std(0)
-        if self.step_size is None:
-            steps = self._find_steps(draws[:TRIAL_CHAINS], rows, generators, scale)
-        else:
-            steps = scale.new_full((len(self.temperatures), len(scale)), self.step_size)
+        scale, steps = self._choose_steps(rows, generators)
         state = self._evaluate(self._draw_prior(self.n_chains, rows, generators), rows)
         log_weights = self.temperatures[1] * state.log_likelihood.double()
         later = zip(self.temperatures[1:], self.temperatures[2:], steps, self._noise(self.n_chains, generators))
@@ -190,6 +215,28 @@ class _Annealing:
             state, _ = self._move(state, rows, temperature, step, scale, noise)
             log_weights += (next_temperature - temperature) * state.log_likelihood.double()
         return log_weights
+
+    def run_down(self, codes, rows, generators):
+        """The same of chains that go from codes (n, k), draws from the posterior, down to the prior."""
+        scale, steps = self._choose_steps(rows, generators)
+        state = self._evaluate(codes.expand(self.n_chains, *codes.shape).contiguous(), rows)
+        sizes = np.diff(self.temperatures)
+        log_weights = sizes[-1] * state.log_likelihood.double()
+        n_moves = len(self.temperatures) - 2
+        noises = self._noise(self.n_chains, generators)
+        below = zip(self.temperatures[-2:0:-1], sizes[-2::-1], steps[:n_moves].flip(0), noises)
+        for temperature, size, step, noise in below:
+            state, _ = self._move(state, rows, temperature, step, scale, noise)
+            log_weights += size * state.log_likelihood.double()
+        return log_weights
+
+    def _choose_steps(self, rows, generators):
+        """Scales (n, k) of the codes, and step sizes of the moves up (n_temperatures - 1 or more, n)."""
+        draws = self._draw_prior(SCALE_DRAWS, rows, generators)
+        scale = draws.std(0)
+        if self.step_size is None:
+            return scale, self._find_steps(draws[:TRIAL_CHAINS], rows, generators, scale)
+        return scale, scale.new_full((len(self.temperatures), len(scale)), self.step_size)
 
     def _find_steps(self, codes, rows, generators, scale):
         """Step sizes (n_temperatures - 1, n) from chains of their own.

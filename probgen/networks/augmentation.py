@@ -25,7 +25,7 @@ def augment(rows, kinds, image_shape, generator):
         Images, channels last, of values about [-1, 1].
     kinds : sequence of {"brightness", "translation", "cutout"}
         In this order: a number in [-0.5, 0.5] is added; the image is moved by up to an eighth of its sides, zeros
-        coming in; a rectangle of half the sides, about a random pixel, is set to 0.
+        coming in; a rectangle of nearly half the sides, about a random pixel, is set to 0.
     image_shape : tuple of int
         (height, width, channels).
     generator : torch.Generator

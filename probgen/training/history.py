@@ -1,7 +1,8 @@
 """What a fit reports of its epochs."""
 
 LEADING = ("epoch",)
-MEASURES = (  # of a LatentDoctor and an AdversarialDoctor
+MEASURES = (  # of adversarial networks, of a LatentDoctor and of an AdversarialDoctor
+    *("real_score", "fake_score", "discriminator_skips", "generator_skips"),
     *("active_units", "elbo_reconstruction", "elbo_kl", "kl_per_dimension"),
     *("discriminator_auc", "diversity", "clusters_hit", "generator_gradient"),
 )

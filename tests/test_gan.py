@@ -1,0 +1,362 @@
+"""Generative adversarial networks: what they learn, draw, score and refuse."""
+
+import pickle
+import re
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import multivariate_normal
+from sklearn.datasets import load_digits
+
+from probgen import GAN, Trainer, get_likelihood, load, save
+from probgen.metrics import kernel_mmd
+from probgen.networks.adversarial import batch_norms
+from probgen.training import Callback
+
+QUICK = {"hidden_layer_sizes": (16,), "max_iter": 3, "n_density_draws": 256, "device": "cpu", "random_state": 0}
+X = np.random.default_rng(0).standard_normal((200, 3)) @ np.array([[1.0, 0.5, 0.0], [0.0, 2.0, 0.5], [0.0, 0.0, 3.0]])
+IMAGES = load_digits().data[:200].astype(np.float32)
+
+
+def weights(model):
+    return [parameter.detach().numpy() for name in model._networks for parameter in getattr(model, name).parameters()]
+
+
+def assert_same(mine, its):
+    for one, other in zip(weights(mine), weights(its), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+class TestToys:
+    def test_all_modes_are_found_and_hardly_anything_lies_between(self):
+        angles = 2.0 * np.pi * np.arange(4) / 4
+        centers = 2.0 * np.column_stack([np.cos(angles), np.sin(angles)])
+        rng = np.random.default_rng(0)
+        rows = (centers[rng.integers(4, size=3200)] + 0.1 * rng.standard_normal((3200, 2))).astype(np.float32)
+        model = GAN(2, hidden_layer_sizes=(32, 32), max_iter=40, density="parzen", random_state=0).fit(rows)
+        draws = model.sample(4000)
+        distances = np.linalg.norm(draws[:, np.newaxis] - centers, axis=2)
+        is_near = distances.min(axis=1) < 0.3
+        assert is_near.mean() > 0.85  # 98.9 % of the data
+        assert np.bincount(distances.argmin(axis=1)[is_near], minlength=4).min() > 500
+        assert kernel_mmd(rows[:1000], draws[:1000]) < 0.01
+
+    @pytest.mark.parametrize(
+        "parameters",
+        [
+            {"loss": "minimax"},
+            {"loss": "least_squares"},
+            {"loss": "hinge", "spectral_norm": True, "penalty": None},
+            {"loss": "wasserstein", "n_discriminator_steps": 2},
+            {"noise": "uniform", "label_smoothing": 0.1, "instance_noise": 0.2},
+            {"balance_ratio": 2.0},
+        ],
+        ids=lambda parameters: next(iter(parameters.values())),
+    )
+    def test_every_loss_learns_a_gaussian(self, parameters):
+        model = GAN(4, **QUICK | {"max_iter": 100} | parameters).fit(X)
+        start = GAN(4, **QUICK | {"max_iter": 1} | parameters).fit(X)
+        after, before = (kernel_mmd(X, fitted.sample(500, random_state=1)) for fitted in (model, start))
+        assert after < 0.5 * before
+        assert np.isfinite(model.history_["discriminator"]).all()
+
+
+class Breaker(Callback):
+    """Raises at the end of an epoch."""
+
+    def on_fit_task_end(self, estimator, context):
+        if context.task_name == "epoch":
+            raise RuntimeError("the machine went down")
+
+
+def linear_gan(n_components=2, **parameters):
+    """A GAN whose generator is linear, so that blurred draws are Gaussian, and the law of those."""
+    settings = {"hidden_layer_sizes": (), "max_iter": 30, "density": "ais", "random_state": 0, "device": "cpu"}
+    model = GAN(n_components, **settings | parameters).fit(X)
+    with torch.no_grad():
+        center = model.inverse_transform(np.zeros((1, n_components)))[0]
+        slopes = model.inverse_transform(np.eye(n_components)) - center
+    return model, multivariate_normal(center, slopes.T @ slopes + np.diag(model.noise_variance_))
+
+
+class TestDensity:
+    def test_annealing_finds_the_likelihood(self):
+        model, truth = linear_gan(n_chains=32, n_temperatures=200)
+        values, std = model.score_samples(X[:100], return_std=True)
+        error = values - truth.logpdf(X[:100])
+        assert std.max() < 1.0
+        assert np.abs(error).mean() < 2.0 * std.mean() + 0.01
+        assert abs(error.mean()) < 0.1
+        np.testing.assert_array_equal(model.score_samples(X[:100]), values)
+
+    def test_a_window_on_many_draws_finds_the_likelihood(self):
+        model, truth = linear_gan(density="parzen", n_density_draws=2**15)
+        draws = model.sample(100, random_state=1)
+        rows = draws + np.sqrt(model.noise_variance_) * np.random.default_rng(2).standard_normal(draws.shape)
+        values, std = model.score_samples(rows, return_std=True)
+        error = values - truth.logpdf(rows)
+        assert np.abs(error).mean() < 0.05
+        assert np.abs(error).max() < 6.0 * std.max()
+
+    def test_bounds_enclose_the_likelihood(self):
+        model, truth = linear_gan(n_chains=16, n_temperatures=60)
+        lower, upper = model.likelihood_bounds(50, random_state=3)
+        generator = np.random.default_rng(3)
+        codes = generator.standard_normal((50, 2))
+        noise = np.sqrt(model.noise_variance_) * generator.standard_normal((50, 3))
+        exact = truth.logpdf(model.inverse_transform(codes) + noise)
+        assert lower.mean() <= exact.mean() + 0.03
+        assert upper.mean() >= exact.mean() - 0.03
+        assert (upper - lower).mean() < 0.5
+        loose = model.set_params(n_temperatures=2).likelihood_bounds(50, random_state=3)
+        assert (loose[1] - loose[0]).mean() > 2.0 * (upper - lower).mean()
+
+    def test_uniform_codes_have_their_own_prior(self):
+        model, _ = linear_gan(1, noise="uniform", n_chains=64, n_temperatures=100)
+        codes = np.linspace(-1.0, 1.0, 20_001)[:, np.newaxis]
+        means, rows = model.inverse_transform(codes), X[:20]
+        squares = ((rows[:, np.newaxis] - means) ** 2 / model.noise_variance_).sum(axis=2)
+        log_prob = -0.5 * (squares + np.log(2.0 * np.pi * model.noise_variance_).sum())
+        truth = np.logaddexp.reduce(log_prob, axis=1) - np.log(len(codes))
+        np.testing.assert_allclose(model.score_samples(rows), truth, atol=0.3)
+        model.density_ = "parzen"
+        np.testing.assert_allclose(model.set_params(n_density_draws=2**14).score_samples(rows), truth, atol=0.05)
+
+    @pytest.mark.parametrize("n_chains", [16, 5])
+    def test_a_row_gets_the_same_digits_in_any_company(self, n_chains):
+        settings = {"density": "ais", "n_chains": n_chains, "n_temperatures": 5, "n_components": 3}
+        for rows in (X.astype(np.float32), np.hstack([X] * 5)):
+            model = GAN(**QUICK | settings).fit(rows)
+            shuffled = np.random.default_rng(1).permutation(len(rows))
+            whole = model.score_samples(rows)
+            np.testing.assert_array_equal(model.score_samples(rows[shuffled]), whole[shuffled])
+            np.testing.assert_array_equal(model.score_samples(rows[7:8]), whole[7:8])
+
+    def test_auto_takes_a_window_where_it_can_be_filled(self):
+        assert GAN(**QUICK).fit(X).density_ == "parzen"
+        assert GAN(**QUICK).fit(np.hstack([X, X])).density_ == "ais"
+        assert GAN(65, **QUICK).fit(np.hstack([X, X])).density_ == "parzen"
+
+    def test_the_noise_is_that_of_rows_about_draws(self):
+        rng = np.random.default_rng(0)
+        rows = np.column_stack([rng.standard_normal(500), np.zeros(500)]) + 0.2 * rng.standard_normal((500, 2))
+        model = GAN(1, **QUICK | {"hidden_layer_sizes": (), "n_density_draws": 4096}).fit(rows)
+        layer = model.generator_.layers[0]
+        with torch.no_grad():  # draws on a line, of the right law
+            layer.weight.copy_(torch.tensor([[1.0], [0.0]]))
+            layer.bias.zero_()
+        model._center, model._scale = np.zeros(2), np.ones(2)
+        model._fit_noise(rows)
+        assert np.sqrt(model.noise_variance_) == pytest.approx([0.2, 0.2], rel=0.1)
+
+    def test_it_says_that_it_is_an_estimate(self):
+        assert get_likelihood(GAN()).kind == "estimate"
+
+
+class TestDraws:
+    def test_they_are_what_codes_stand_for(self):
+        model = GAN(3, **QUICK).fit(X)
+        codes = np.random.default_rng(5).standard_normal((7, 3))
+        np.testing.assert_array_equal(model.sample(7, random_state=5), model.inverse_transform(codes))
+
+    @pytest.mark.parametrize("noise", ["normal", "uniform"])
+    def test_truncation_keeps_codes_near_zero(self, noise):
+        model, _ = linear_gan(noise=noise, density="parzen")
+        whole = model.sample(20_000, random_state=0).std(axis=0)
+        cut = model.set_params(truncation=0.5).sample(20_000, random_state=0)
+        # The deviation of a Gaussian within half a deviation of its mean, and of half a uniform range.
+        phi, mass = np.exp(-0.125) / np.sqrt(2.0 * np.pi), 0.3829249225480262
+        share = np.sqrt(1.0 - phi / mass) if noise == "normal" else 0.5
+        np.testing.assert_allclose(cut.std(axis=0), share * whole, rtol=0.03)
+
+    def test_units_of_the_rows_do_not_matter(self):
+        moved = X * np.array([1e-3, 1.0, 1e3]) + np.array([0.0, 50.0, -1e4])
+        draws = GAN(3, **QUICK).fit(X).sample(50, random_state=1)
+        again = GAN(3, **QUICK).fit(moved).sample(50, random_state=1)
+        np.testing.assert_allclose(again, draws * np.array([1e-3, 1.0, 1e3]) + np.array([0.0, 50.0, -1e4]), rtol=1e-6)
+
+
+class TestTraining:
+    def test_history_tells_of_both_networks(self):
+        model = GAN(3, **QUICK, encoder=True, balance_ratio=1.5).fit(X)
+        assert model.history_.loss_names == ["discriminator", "penalty", "generator", "encoder"]
+        assert {"real_score", "fake_score", "discriminator_skips", "generator_skips"} <= set(model.history_.columns)
+        assert model.n_iter_ == 3
+
+    def test_passes_of_partial_fit_are_epochs(self):
+        trainer = Trainer(ema_decay=0.99)
+        model = GAN(3, **QUICK, trainer=trainer)
+        for _ in range(3):
+            model.partial_fit(X)
+        assert_same(model, GAN(3, **QUICK, trainer=trainer).fit(X))
+
+    def test_warm_start_goes_on(self):
+        settings = {"trainer": Trainer(ema_decay=0.99), "warm_start": True}
+        twice = GAN(3, **QUICK, **settings).fit(X).fit(X)
+        assert_same(twice, GAN(3, **QUICK | {"max_iter": 6}, **settings).fit(X))
+
+    def test_the_model_is_the_average(self):
+        settings = {"schedule": "constant"}
+        last, average = (GAN(3, **QUICK, trainer=Trainer(**settings, ema_decay=d)).fit(X) for d in (None, 0.9))
+        state = average._training_state["weights"]
+        for name, value in last.generator_.state_dict().items():
+            np.testing.assert_array_equal(state[f"generator.{name}"], value)
+        assert any((a != b).any() for a, b in zip(weights(last), weights(average)))
+
+    @pytest.mark.parametrize("metric", ["mmd", "frechet"])
+    def test_the_best_epoch_of_early_stopping_is_kept(self, metric):
+        settings = {"validation_metric": metric, "batch_size": 20, "learning_rate_init": 0.01}
+
+        def fit(n_epochs):
+            trainer = Trainer(early_stopping=True, n_iter_no_change=30, ema_decay=0.9, tol=0.0)
+            return GAN(3, **QUICK | {"max_iter": n_epochs}, **settings, trainer=trainer).fit(X)
+
+        model = fit(25)
+        scores = model.history_["validation_score"]
+        best = int(np.argmax(scores))
+        assert best < 24
+        assert_same(model, fit(best + 1))
+
+    def test_a_fit_that_broke_off_goes_on(self, tmp_path):
+        def make(**trainer):
+            return GAN(3, **QUICK, balance_ratio=1.2, encoder=True, trainer=Trainer(ema_decay=0.99, **trainer))
+
+        checkpoint = {"checkpoint": tmp_path, "checkpoint_interval": 0.0}
+        broken = make(**checkpoint, callbacks=[Breaker()])
+        with pytest.raises(RuntimeError, match="went down"):
+            broken.fit(X)
+        again, whole = make(**checkpoint).fit(X), make().fit(X)
+        assert_same(again, whole)
+        assert again.history_["generator_skips"] == whole.history_["generator_skips"]
+
+    def test_one_row_over_and_over_is_warned_of(self):
+        with pytest.warns(UserWarning, match="X holds one row over and over, so that draws can be nothing but"):
+            model = GAN(**QUICK).fit(np.tile([[1.0, -2.0, 5.0]], (50, 1)))
+        np.testing.assert_allclose(model.sample(20), np.tile([[1.0, -2.0, 5.0]], (20, 1)), atol=0.01)
+        assert np.isfinite(model.score(X))
+
+
+class TestEncoder:
+    def test_codes_come_back(self):
+        model = GAN(2, **QUICK | {"hidden_layer_sizes": (32,), "max_iter": 150}, encoder=True).fit(X)
+        codes = np.random.default_rng(1).standard_normal((300, 2))
+        found = model.transform(model.inverse_transform(codes))
+        assert np.mean((found - codes) ** 2) < 0.2  # 1 for codes that tell nothing
+        missed = X - model.inverse_transform(model.transform(X))
+        assert np.mean(missed**2 / X.var(axis=0)) < 0.6
+
+    def test_without_one_features_stand_in(self):
+        model = GAN(2, **QUICK).fit(X)
+        scaled = torch.from_numpy((X - model._center) / model._scale)
+        truth = model.discriminator_.features(scaled).detach().numpy()
+        np.testing.assert_allclose(model.transform(X), truth, rtol=1e-6)
+        assert model.inverse_transform(np.zeros((1, 2))).shape == (1, 3)
+        with pytest.raises(ValueError, match=re.escape("Z must have shape (n, 2); got (1, 3).")):
+            model.inverse_transform(np.zeros((1, 3)))
+
+
+CONV = {"architecture": "conv", "hidden_layer_sizes": (4, 8), "max_iter": 2, "device": "cpu", "random_state": 0}
+
+
+class TestImages:
+    def test_digits(self):
+        model = GAN(4, **CONV, augmentation=["translation", "cutout"], density="parzen").fit(IMAGES)
+        draws = model.sample(100)
+        assert draws.shape == (100, 64)
+        assert draws.min() >= 0.0
+        assert draws.max() <= 16.0
+        assert model.image_shape_ == (8, 8, 1)
+        assert model.transform(IMAGES).shape == (200, 32)
+        assert np.isfinite(model.score_samples(IMAGES)).all()
+
+    def test_batch_norm_has_the_statistics_of_the_average(self):
+        model = GAN(4, **CONV, density="parzen").fit(IMAGES)
+        generator = model.generator_
+        with torch.no_grad():
+            codes = torch.randn(5000, 4, generator=torch.Generator().manual_seed(0))
+            start = generator.head(codes).reshape(-1, *generator.start)
+            norm = batch_norms(generator)[0]
+        np.testing.assert_allclose(norm.running_mean, start.mean((0, 2, 3)), atol=0.02)
+        np.testing.assert_allclose(norm.running_var, start.var((0, 2, 3)), rtol=0.1)
+
+    @pytest.mark.parametrize("through", ["pickle", "file"])
+    def test_copies_draw_alike(self, through, tmp_path):
+        model = GAN(4, **CONV, spectral_norm=True, encoder=True, density="parzen", n_density_draws=256).fit(IMAGES)
+        if through == "pickle":
+            twin = pickle.loads(pickle.dumps(model))
+        else:
+            save(model, tmp_path / "model.probgen")
+            twin = load(tmp_path / "model.probgen")
+        np.testing.assert_array_equal(twin.sample(5), model.sample(5))
+        np.testing.assert_array_equal(twin.transform(IMAGES), model.transform(IMAGES))
+        assert_same(twin.partial_fit(IMAGES), model.partial_fit(IMAGES))
+
+    def test_early_stopping_judges_with_statistics_of_the_average(self):
+        trainer = Trainer(early_stopping=True, ema_decay=0.9)
+        model = GAN(4, **CONV, trainer=trainer, density="parzen").fit(IMAGES)
+        assert np.isfinite(model.history_["validation_score"]).all()
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        "parameters, message",
+        [
+            (
+                {"loss": "bce"},
+                "loss must be one of 'minimax', 'non_saturating', 'least_squares', 'hinge', 'wasserstein'",
+            ),
+            ({"penalty": "r2"}, "penalty must be one of 'r1', 'wgan_gp'; got 'r2'. Or None."),
+            ({"penalty_weight": -1.0}, "penalty_weight must be a finite number >= 0; got -1.0."),
+            ({"label_smoothing": 0.6}, "label_smoothing must be a finite number in [0, 0.5]; got 0.6."),
+            (
+                {"label_smoothing": 0.1, "loss": "hinge"},
+                "label_smoothing needs a loss with a target, 'minimax', 'non_saturating' or 'least_squares'; got ",
+            ),
+            (
+                {"balance_ratio": 2.0, "loss": "wasserstein"},
+                "balance_ratio needs losses above 0, those of 'non_saturating' or 'least_squares'; got 'wasserstein'.",
+            ),
+            ({"balance_ratio": 0.5}, "balance_ratio must be a finite number >= 1; got 0.5."),
+            ({"instance_noise": -0.1}, "instance_noise must be a finite number >= 0; got -0.1."),
+            ({"augmentation": "cutout"}, "augmentation must be a sequence, such as ['cutout']; got a string."),
+            (
+                {"augmentation": ["flip"]},
+                "augmentation must be one of 'brightness', 'translation', 'cutout'; got 'flip'.",
+            ),
+            ({"noise": "cauchy"}, "noise must be one of 'normal', 'uniform'; got 'cauchy'."),
+            ({"truncation": 0.0}, "truncation must be a finite number >= 0.001; got 0.0."),
+            ({"architecture": "mlp"}, "architecture must be one of 'dense', 'conv'; got 'mlp'."),
+            ({"hidden_layer_sizes": 64}, "hidden_layer_sizes must be a sequence of integers, or None; got 64."),
+            ({"hidden_layer_sizes": (8, 0)}, "hidden_layer_sizes must be an integer >= 1; got 0."),
+            ({"density": "kde"}, "density must be one of 'auto', 'ais', 'parzen'; got 'kde'."),
+            ({"validation_metric": "fid"}, "validation_metric must be one of 'mmd', 'frechet'; got 'fid'."),
+            ({"n_discriminator_steps": 0}, "n_discriminator_steps must be an integer >= 1; got 0."),
+            ({"max_iter": 0}, "max_iter must be an integer >= 1; got 0."),
+            (
+                {"architecture": "conv", "batch_size": 1},
+                "batch_size must be at least 2 with architecture='conv', whose generator normalises over it; got 1.",
+            ),
+        ],
+        ids=lambda value: ", ".join(value) if isinstance(value, dict) else None,
+    )
+    def test_parameters(self, parameters, message):
+        model = GAN(**parameters)
+        with pytest.raises(ValueError, match=re.escape(message)):
+            model.fit(IMAGES)
+
+    def test_images_that_are_too_small(self):
+        model = GAN(architecture="conv", image_shape=(7, 9))
+        with pytest.raises(
+            ValueError,
+            match=re.escape(
+                "architecture='conv' with 2 layers needs images of at least 8 x 8 pixels; got 7 x 9; name fewer layers "
+                "in hidden_layer_sizes, or take 'dense'."
+            ),
+        ):
+            model.fit(IMAGES[:, :63])
+
+    def test_too_few_rows_to_hold_out(self):
+        model = GAN(**QUICK, trainer=Trainer(early_stopping=True))
+        with pytest.raises(ValueError, match="early_stopping needs at least 2 rows held out; got 1; raise"):
+            model.fit(X[:5])
