@@ -29,6 +29,7 @@ _HOMES = {
     "SemiSupervisedVAE": "probgen.estimators",
     "Trainer": "probgen.training",
     "VAE": "probgen.estimators",
+    "VAEGAN": "probgen.estimators",
     "get_likelihood": "probgen.base",
     "load": "probgen.persistence",
     "log_abs_det_jacobian": "probgen.pipeline",

@@ -15,6 +15,7 @@ from probgen import (
     GAN,
     MADE,
     VAE,
+    VAEGAN,
     Autoencoder,
     BayesClassifier,
     ConditionalVAE,
@@ -39,6 +40,9 @@ GENERATORS = [
         n_components=2, max_iter=400, learning_rate_init=0.02, trainer=Trainer(), device="cpu", random_state=0
     ),
     GAN(2, hidden_layer_sizes=(16,), density="parzen", n_density_draws=512, max_iter=30, device="cpu", random_state=0),
+    VAEGAN(
+        2, hidden_layer_sizes=(16,), density="parzen", n_density_draws=512, max_iter=30, device="cpu", random_state=0
+    ),
 ]
 CONDITIONAL = [generator for generator in GENERATORS if generator._takes_conditions]
 WEIGHTED = [generator for generator in GENERATORS if has_fit_parameter(generator, "sample_weight")]

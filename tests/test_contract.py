@@ -24,6 +24,7 @@ from probgen import (
     GAN,
     MADE,
     VAE,
+    VAEGAN,
     Autoencoder,
     BayesClassifier,
     ConditionalPixelCNN,
@@ -80,6 +81,9 @@ ESTIMATORS = [  # every public generator, made small and quick
         random_state=0,
     ),
     GAN(2, hidden_layer_sizes=(16,), density="parzen", n_density_draws=2048, max_iter=30, device="cpu", random_state=0),
+    VAEGAN(
+        2, hidden_layer_sizes=(16,), density="parzen", n_density_draws=2048, max_iter=30, device="cpu", random_state=0
+    ),
 ]
 DISCRETE = [  # generators of whole numbers, which scikit-learn's checks feed with such
     PixelCNN(4, 1, max_iter=20, learning_rate_init=0.02, device="cpu", random_state=0),

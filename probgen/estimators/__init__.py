@@ -22,6 +22,7 @@ _HOMES = {
     "PixelRNN": "pixelrnn",
     "SemiSupervisedVAE": "semi_supervised_vae",
     "VAE": "vae",
+    "VAEGAN": "vaegan",
 }
 
 __all__ = sorted(_HOMES)

@@ -67,7 +67,7 @@ class _SampleQualityScorer:
             )
         n_samples = X.shape[0] if self.n_samples is None else self.n_samples
         draws = estimator.sample(n_samples, random_state=self.random_state)
-        distance = DISTANCES.get(self.distance, self.distance) if isinstance(self.distance, str) else self.distance
+        distance = self.distance if callable(self.distance) else DISTANCES[self.distance]
         return -float(distance(X, draws, **self.settings))
 
     def __repr__(self):

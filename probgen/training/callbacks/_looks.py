@@ -68,7 +68,8 @@ class Doctor(Callback):
             name = type(self).__name__
             case.symptoms = {"stream": f"{name} looks at rows of an array, and saw none: X is {type(X).__name__}."}
             return
-        look = self._look(model, *_spaced_rows(X, y, self.n_rows), epoch, last_record(estimator), case.looks)
+        rows, labels = _spaced_rows(X, y, self.n_rows)
+        look = self._look(model, rows, labels, epoch, last_record(estimator), case.looks)
         case.looks.append(look)
         case.symptoms = self._symptoms(case.looks, model)
         last_record(estimator).update(look.columns())

@@ -1,0 +1,194 @@
+"""Variational autoencoders whose decoder is the generator of a GAN."""
+
+import numpy as np
+import torch
+
+from probgen._validation import check_real
+from probgen.adversarial import AdversarialObjective
+from probgen.estimators._codes import check_code_density, fit_code_density, log_code_density
+from probgen.estimators._labelled import with_parameters_of
+from probgen.estimators.gan import GAN
+from probgen.networks.latents import GaussianPosterior
+from probgen.training.objective import Phase
+
+CODED_ROWS, KEPT_ROWS = 8192, 2048  # that the density of codes is fitted to; of partial_fit, which sees few at a time
+RIDGE = 0.01  # of the mean square of features, for batches in which they do not vary
+OWN = ("encoder", "noise", "truncation", "augmentation", "balance_ratio")  # parameters of GAN that are not open
+
+
+class VAEGAN(GAN):
+    """Variational autoencoder with a discriminator that judges its rows, and tells how like two of them are [1]_.
+
+    An encoder maps a row x to a Gaussian q(z given x) of codes, a generator g maps codes to rows, and a discriminator
+    learns to tell rows of the data from generated ones. The generator is the decoder of the autoencoder: it has to
+    deceive the discriminator with g(z), and to make g(z) of a code z of x like x. How like they are is measured on the
+    features of the discriminator, its last hidden layer, and not column by column, which would ask for blurred
+    pictures. After that `latent_density` is fitted to codes of rows, and draws are g(z) of codes from it.
+
+    Parameters
+    ----------
+    n_components : int, default=8
+        Numbers of a code, at least 1.
+    beta : float, default=0.01
+        Factor on the divergence of q(z given x) from a standard Gaussian, in nats, at least 0. It stands beside the
+        reconstruction loss, which is near 1 for codes that say nothing.
+    reconstruction_weight : float, default=1.0
+        Factor on the reconstruction loss of the generator, at least 0, beside its loss with the discriminator. More of
+        it makes reconstructions more like their rows, less makes draws more real.
+    latent_density : generator, default=None
+        Density of the codes, cloned; None is a GaussianMixture of at most 10 components.
+    **parameters
+        Those of `GAN`, all by name, apart from encoder, noise, truncation, augmentation and balance_ratio.
+
+    Attributes
+    ----------
+    encoder_ : torch.nn.Module
+        From scaled rows to the distribution q(z given x).
+    generator_, discriminator_ : torch.nn.Module
+        The other trained networks, on scaled rows.
+    latent_density_ : estimator object
+        The fitted density of codes.
+    noise_variance_, density_, image_shape_, n_iter_, device_ :
+        As in `GAN`.
+    history_ : History
+        That of `GAN`, and per epoch: "encoder", the loss of the encoder, and its parts "reconstruction" and "kl".
+
+    Notes
+    -----
+    The reconstruction loss is the mean squared difference of features, over their variance in the batch. Half of the
+    rows that the discriminator tells from data are of codes from a standard Gaussian, half of codes of the data.
+    `transform` gives the means of q(z given x), `inverse_transform` the rows of codes. `score_samples` is an estimate,
+    as in `GAN`, where codes come from `latent_density_`.
+
+    References
+    ----------
+    .. [1] A. B. L. Larsen, S. K. Sonderby, H. Larochelle, O. Winther, Autoencoding beyond pixels using a learned
+       similarity metric, 2016.
+
+    Examples
+    --------
+    >>> from probgen import VAEGAN
+    >>> from sklearn.datasets import load_iris
+    >>> X = load_iris().data
+    >>> model = VAEGAN(2, max_iter=20, random_state=0).fit(X)
+    >>> model.sample(3).shape, model.transform(X).shape, model.inverse_transform([[0.0, 0.0]]).shape
+    ((3, 4), (150, 2), (1, 4))
+    """
+
+    encoder_: GaussianPosterior
+    _kept_rows: np.ndarray
+
+    @with_parameters_of(GAN, without=OWN)
+    def __init__(self, n_components=8, *, beta=0.01, reconstruction_weight=1.0, latent_density=None, **parameters):
+        super().__init__(n_components, encoder=True, **parameters)
+        self.beta = beta
+        self.reconstruction_weight = reconstruction_weight
+        self.latent_density = latent_density
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        check_real("beta", self.beta, low=0.0)
+        check_real("reconstruction_weight", self.reconstruction_weight, low=0.0)
+        check_code_density(self.latent_density)
+        if self.architecture == "dense" and not self._hidden:
+            raise ValueError("hidden_layer_sizes must hold at least one width, whose features VAEGAN compares; got ().")
+
+    def _make_encoder(self, d, n_outputs):
+        return GaussianPosterior(super()._make_encoder(d, GaussianPosterior.n_outputs(n_outputs)), n_outputs)
+
+    def _make_objective(self, kind=None):
+        return super()._make_objective(_VAEGANObjective if kind is None else kind)
+
+    def _finish(self, rows, held_out, generator, partial):
+        """Fit the density of the codes, of all rows or after partial_fit of the latest, and what a GAN needs."""
+        block, *_ = next(iter(rows.batches(generator, min(CODED_ROWS, rows.n_rows))))
+        seen = block.cpu().numpy()
+        if partial:
+            former = [self._kept_rows] if hasattr(self, "_kept_rows") else []
+            self._kept_rows = seen = np.concatenate([*former, seen])[-KEPT_ROWS:]
+        means, deviations = np.split(self._encode(seen, lambda q: torch.cat([q.mean, q.stddev], 1)).astype(float), 2, 1)
+        codes = means + deviations * generator.standard_normal(means.shape)
+        self.latent_density_ = fit_code_density(self.latent_density, codes, generator)
+        self._code_moments = codes.mean(axis=0), np.maximum(codes.std(axis=0), np.finfo(np.float32).tiny)
+        super()._finish(rows, held_out, generator, partial)
+
+    def _encode(self, X, answer):
+        """What answer makes of q(z given x) for rows (n, d), as an array."""
+        center, scale = self._beside_networks(self._center), self._beside_networks(self._scale)
+        return self._in_blocks(X, lambda block: answer(self.encoder_((block - center) / scale)))
+
+    def _transform(self, X):
+        return self._encode(X, lambda posterior: posterior.mean)
+
+    def _draw_codes(self, n_samples, generator):
+        return np.asarray(self.latent_density_.sample(n_samples, random_state=generator))
+
+    def _window_codes(self, n_draws):
+        return self._draw_codes(n_draws, np.random.default_rng(0))
+
+    def _log_code_density(self):
+        device = next(self.generator_.parameters()).device
+        return log_code_density(self.latent_density_, *self._code_moments, device)
+
+
+class _VAEGANObjective(AdversarialObjective):
+    """What the three networks are trained for; a phase for each."""
+
+    encoder: GaussianPosterior
+    center: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, model, score=None):
+        super().__init__(model, score)
+        self.beta, self.reconstruction_weight = model.beta, model.reconstruction_weight
+
+    def phases(self):
+        """Updates of the discriminator, of the generator, which is the decoder, and of the encoder."""
+        discriminator, generator, _ = super().phases()
+        betas = {"betas": self.betas}
+        encoder = Phase("encoder", self.encoder_loss, list(self.encoder.parameters()), optimizer=betas)
+        return [discriminator, generator, encoder]
+
+    def codes_for(self, X):
+        """Codes (n, n_components) of the first half of a batch X (n, d), and for the other from the prior."""
+        with torch.no_grad():
+            codes = self.draw_codes(len(X))
+            half = len(X) // 2
+            if half:
+                posterior = self.encoder((X[:half] - self.center) / self.scale)
+                codes[:half] = posterior.mean + posterior.stddev * codes[:half]
+        return codes
+
+    def generator_loss(self, X):
+        """Loss of the scores of generated rows, and of decoded codes of a batch."""
+        with torch.no_grad():
+            codes, _ = self._draw_posterior(X)
+        return super().generator_loss(X) + self.reconstruction_weight * self._missed(X, codes)
+
+    def encoder_loss(self, X):
+        """Loss of decoded codes of a batch, and divergence from the prior; and its terms."""
+        codes, kl = self._draw_posterior(X)
+        missed = self._missed(X, codes)
+        return missed + self.beta * kl, {"reconstruction": missed.detach(), "kl": kl.detach()}
+
+    def _draw_posterior(self, X):
+        """A code of each row (n, n_components), and the mean divergence of their posteriors from the prior."""
+        posterior = self.encoder((X - self.center) / self.scale)
+        mean, scale = posterior.mean, posterior.stddev
+        kl = (0.5 * (mean.square() + scale.square() - 1.0) - scale.log()).sum(1).mean()
+        return mean + scale * self.draw_codes(len(X)), kl
+
+    def _missed(self, X, codes):
+        """Mean squared difference of the features of rows and of decoded codes, over the variance of the former."""
+        with torch.no_grad():
+            features = self.discriminator.features((X - self.center) / self.scale)
+            variance = (features - features.mean(0)).square().mean() + RIDGE * features.square().mean()
+        decoded = self.discriminator.features(self.generator(codes))
+        return (features - decoded).square().mean() / variance.clamp_min(torch.finfo(variance.dtype).tiny)
+
+    def _draw_inputs(self, batches):
+        """Codes for the generator, from a Gaussian that has the moments of the codes of these rows."""
+        codes = torch.cat([self._draw_posterior(X)[0] for X, *_ in batches])
+        mean, spread = codes.mean(0), (codes - codes.mean(0)) / len(codes) ** 0.5
+        weights = [codes.new_empty(len(X), len(codes)).normal_(generator=self.noise) for X, *_ in batches]
+        return [(mean + part @ spread,) for part in weights]
