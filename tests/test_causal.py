@@ -5,9 +5,17 @@ import pytest
 import torch
 from torch.nn import functional
 
-from probgen.networks.causal import CausalAttention, CausalConv2d, ClassBias, PositionMap, color_groups
+from probgen.networks.causal import CausalAttention, CausalConv2d, ClassBias, PositionMap, color_groups, doubled
 from probgen.networks.drawing import Drawing
-from probgen.networks.pixel import GatedBlock, PixelNetwork, ResidualBlock, VerticalStack
+from probgen.networks.pixel import (
+    BlockStack,
+    GatedBlock,
+    Middle,
+    PixelNetwork,
+    ResidualBlock,
+    VerticalMiddle,
+    VerticalStack,
+)
 
 SIDE = 5
 ARCHITECTURES = [
@@ -17,6 +25,8 @@ ARCHITECTURES = [
     {"gated": True},
     {"gated": True, "attention": True, "shortcuts": True},
     {"position_map": False},
+    {"n_downsamplings": 1, "n_layers": 4, "shortcuts": True},
+    {"n_downsamplings": 2, "n_layers": 5, "gated": True, "attention": True},
 ]
 architectures = pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
 colors = pytest.mark.parametrize("n_colors", [1, 3])
@@ -88,6 +98,16 @@ class TestConvolutions:
         kernel = torch.zeros(6, 3, 3, 3, dtype=torch.float64)
         kernel[:, :, :2] = layer.weight * layer.mask
         torch.testing.assert_close(layer(images), functional.conv2d(images, kernel, layer.bias, padding=1))
+
+    @pytest.mark.parametrize("stack", ["raster", "vertical", "horizontal"])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+    def test_with_stride_two_it_answers_every_second_pixel_of_every_second_row(self, dtype, stack):
+        layer, images = CausalConv2d(4, 6, 3, stack=stack).to(dtype), torch.randn(3, 4, 7, 6).to(dtype)
+        whole = layer(images)[:, :, ::2, ::2]
+        layer.stride = 2
+        torch.testing.assert_close(layer(images), whole)
+        with torch.inference_mode():
+            torch.testing.assert_close(layer(images), whole)
 
     def test_hidden_weights_stay_at_zero_and_queries_use_them_as_they_are(self):
         layer = CausalConv2d(2, 2, 3, first=True, n_colors=2)
@@ -163,6 +183,56 @@ class TestOtherLayers:
         seen = sees(lambda x: stack(x)[-1], 1)[0, :, 0].reshape(SIDE, SIDE, SIDE, SIDE)
         rows = np.arange(SIDE)
         np.testing.assert_array_equal(seen, np.broadcast_to((rows[:, None] > rows)[:, None, :, None], seen.shape))
+
+
+class TestHalfSize:
+    """Layers that halve an image and double it again; its sides are odd."""
+
+    @colors
+    @pytest.mark.parametrize("gated", [False, True])
+    def test_the_middle_sees_nothing_later_and_all_that_its_squares_saw(self, gated, n_colors):
+        n = 4 * n_colors
+        inner = BlockStack(n // 2, 0, n, n_colors=n_colors)
+        layer = Middle(n, inner, gated, n_colors).double()
+        image = torch.zeros(1, n_colors, SIDE, SIDE, dtype=torch.float64)
+        seen = sees(lambda x: layer(x, image, [], None), n)
+
+        def is_seen(i, j, k, m):
+            i, j = i // 2 * 2, j // 2 * 2  # what the first pixel of its square sees
+            return (abs(j - m) <= 1 and i - k == 1 and not gated) or (i == k and j - m == 1)
+
+        truth = expected(n, n, is_seen, n_colors, strict=False)
+        groups = color_groups(n, n_colors).numpy()
+        for p in range(SIDE**2):
+            first = p // SIDE // 2 * 2 * SIDE + p % SIDE // 2 * 2
+            truth[:, p, :, p] = np.eye(n, dtype=bool)
+            truth[:, p, :, first] |= groups[:, None] >= groups
+        np.testing.assert_array_equal(seen, truth)
+
+    def test_the_middle_of_a_vertical_stack_sees_nothing_below(self):
+        layer = VerticalMiddle(4, VerticalStack(4, 2, None)).double()
+        for look in (lambda x: layer(x)[0], lambda x: doubled(torch.cat([layer(x)[1][-1]] * 4, 1), SIDE, SIDE)):
+            seen = sees(look, 4).any(axis=(0, 2)).reshape(SIDE, SIDE, SIDE, SIDE).any(axis=(1, 3))
+            rows = np.arange(SIDE)
+            np.testing.assert_array_equal(seen | (rows[:, None] == rows), np.tri(SIDE, dtype=bool))
+
+    @pytest.mark.parametrize("n_layers, n_downsamplings", [(3, 1), (4, 1), (5, 2), (6, 2), (12, 2), (7, 3)])
+    def test_each_size_has_about_as_many_blocks(self, n_layers, n_downsamplings):
+        stack, counts = BlockStack(2, n_layers, 4, n_downsamplings=n_downsamplings), []
+        while stack is not None:
+            counts.append(len(stack.layers))
+            stack = None if stack.middle is None else stack.middle.inner
+        assert sum(counts) == n_layers
+        assert len(counts) == n_downsamplings + 1
+        assert min(counts) >= 1
+        assert max(counts) - min(counts) <= 2
+
+    def test_doubling_deals_parts_to_squares(self):
+        parts = torch.arange(4 * 3 * 2 * 2).reshape(1, 12, 2, 2)
+        image = doubled(parts, 4, 3)
+        for i, j in np.ndindex(4, 3):
+            part = 2 * (i % 2) + j % 2
+            torch.testing.assert_close(image[0, :, i, j], parts[0, 3 * part : 3 * part + 3, i // 2, j // 2])
 
 
 def make_network(architecture, n_colors=1, **settings):

@@ -21,12 +21,12 @@ ARCHITECTURES = [
     {"shortcuts": True, "position_map": False},
     {"attention": True},
     {"gated": True},
-    {"gated": True, "attention": True, "shortcuts": True},
+    {"gated": True, "attention": True, "shortcuts": True, "n_downsamplings": 1, "n_layers": 3},
 ]
 architectures = pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
 SMALL = {"n_filters": 6, "n_layers": 2, "max_iter": 12, "learning_rate_init": 0.01, "device": "cpu", "random_state": 0}
 
-SCALED = [{}, {"gated": True, "attention": True}]
+SCALED = [{}, {"gated": True, "attention": True}, {"n_layers": 3, "n_downsamplings": 1}]
 
 EVERY = np.array(list(itertools.product([0.0, 1.0], repeat=9)))  # 3 x 3 images of two levels
 
@@ -262,6 +262,20 @@ class TestScales:
             PixelCNN(**SMALL, scales=scales).fit(X)
 
 
+class TestDownsampling:
+    """Of residual blocks; that of gates stands among the architectures above."""
+
+    @pytest.mark.parametrize("image_shape", [(3, 4), (1, 12), (12, 1), (2, 2, 3)], ids=str)
+    def test_probabilities_of_all_images_add_up_to_one_and_draws_are_those_of_whole_passes(self, image_shape):
+        X, _ = chain(200, 12, 2)
+        settings = SMALL | {"n_layers": 5, "n_downsamplings": 2, "shortcuts": True, "max_iter": 3}
+        model = PixelCNN(**settings, image_shape=image_shape).fit(X)
+        every = np.array(list(itertools.product([0.0, 1.0], repeat=12)))
+        assert np.exp(model.score_samples(every)).sum() == pytest.approx(1.0, abs=1e-12)
+        cached, by_passes = draw_both_ways(model, 300)
+        assert torch.equal(cached, by_passes)
+
+
 class TestClasses:
     def test_follow_bayes_rule(self, conditional):
         joint = np.stack([conditional.score_samples(EVERY, label) for label in conditional.classes_], axis=1)
@@ -366,6 +380,8 @@ class TestBadInput:
             ({"likelihood": "gaussian"}, BITS, "likelihood must be one of 'auto', 'bernoulli', 'categorical'"),
             ({"n_filters": 0}, BITS, "n_filters must be an integer >= 1; got 0"),
             ({"n_layers": 1.5}, BITS, "n_layers must be an integer >= 1; got 1.5"),
+            ({"n_downsamplings": -1}, BITS, "n_downsamplings must be an integer >= 0; got -1"),
+            ({"n_downsamplings": 1}, BITS, "n_layers must be at least 2 * n_downsamplings + 1 = 3, a block for every"),
         ],
         ids=str,
     )

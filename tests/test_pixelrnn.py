@@ -147,7 +147,14 @@ def test_rows_that_are_no_square_are_images_of_one_row():
 def test_settings_are_those_of_the_pixelcnn():
     theirs, mine = PixelCNN().get_params(), PixelRNN().get_params()
     assert set(mine) - set(theirs) == {"layer"}
-    assert set(theirs) - set(mine) == {"gated", "attention", "shortcuts", "position_map", "scales"}
+    assert set(theirs) - set(mine) == {
+        "gated",
+        "attention",
+        "shortcuts",
+        "n_downsamplings",
+        "position_map",
+        "scales",
+    }
 
 
 @pytest.mark.parametrize(

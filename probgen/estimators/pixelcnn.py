@@ -41,6 +41,10 @@ class PixelCNN(AutoregressiveGenerator):
         Whether pixels attend to all pixels before [3]_, after every fourth block and the last.
     shortcuts : bool, default=False
         Whether the blocks of the second half are told what those of the first made, as in [4]_.
+    n_downsamplings : int, default=0
+        How often the image is halved between the first block and the middle one, which sees further so and costs less,
+        and doubled again up to the last [4]_; each size has about as many blocks. n_layers is at least
+        2 * n_downsamplings + 1.
     position_map : bool, default=True
         Whether the network learns what is peculiar to a place in the image, and to a class there.
     scales : sequence of int, default=None
@@ -136,6 +140,7 @@ class PixelCNN(AutoregressiveGenerator):
         gated=False,
         attention=False,
         shortcuts=False,
+        n_downsamplings=0,
         position_map=True,
         scales=None,
         image_shape=None,
@@ -175,6 +180,7 @@ class PixelCNN(AutoregressiveGenerator):
         self.gated = gated
         self.attention = attention
         self.shortcuts = shortcuts
+        self.n_downsamplings = n_downsamplings
         self.position_map = position_map
         self.scales = scales
         self.image_shape = image_shape
@@ -192,6 +198,13 @@ class PixelCNN(AutoregressiveGenerator):
         super()._check_parameters()
         check_count("n_filters", self.n_filters)
         check_count("n_layers", self.n_layers)
+        check_count("n_downsamplings", self.n_downsamplings, low=0)
+        least = 2 * self.n_downsamplings + 1
+        if self.n_layers < least:
+            raise ValueError(
+                f"n_layers must be at least 2 * n_downsamplings + 1 = {least}, a block for every size on the way down "
+                f"and up; got {self.n_layers}; add blocks, or halve the image less often."
+            )
 
     def _choose_likelihood(self, found):
         if found.is_binary:
@@ -207,6 +220,7 @@ class PixelCNN(AutoregressiveGenerator):
             "gated": self.gated,
             "attention": self.attention,
             "shortcuts": self.shortcuts,
+            "n_downsamplings": self.n_downsamplings,
             "position_map": self.position_map,
             "n_classes": self._n_classes,
             "n_levels": self.n_levels_,

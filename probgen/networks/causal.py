@@ -48,6 +48,8 @@ class CausalConv2d(nn.Module):
     n_parts : int, default=1
         Parts of the outputs, each of which has groups of all colours.
     bias : bool, default=True
+    stride : int, default=1
+        Every so many pixels of every so many rows are answered, from the first on.
 
     References
     ----------
@@ -63,11 +65,23 @@ class CausalConv2d(nn.Module):
 
     mask: torch.Tensor
 
-    def __init__(self, n_in, n_out, kernel_size=1, *, stack="raster", first=False, n_colors=1, n_parts=1, bias=True):
+    def __init__(
+        self,
+        n_in,
+        n_out,
+        kernel_size=1,
+        *,
+        stack="raster",
+        first=False,
+        n_colors=1,
+        n_parts=1,
+        bias=True,
+        stride=1,
+    ):
         super().__init__()
         half = kernel_size // 2
         self.stack, self.radius, self.first = stack, half, first
-        self.n_colors, self.n_parts = n_colors, n_parts
+        self.n_colors, self.n_parts, self.stride = n_colors, n_parts, stride
         height = {"raster": half + 1, "vertical": half if first else half + 1, "horizontal": 1}[stack]
         width = half + 1 if stack == "horizontal" else kernel_size
         self.padding = (0 if stack == "horizontal" else half, half)
@@ -85,7 +99,7 @@ class CausalConv2d(nn.Module):
 
     def forward(self, images):
         weight = self.weight * self.mask if self.is_masked and torch.is_grad_enabled() else self.weight
-        return _convolve(images, weight, self.bias, self.padding)
+        return _convolve(images, weight, self.bias, self.padding, self.stride)
 
 
 class Pointwise(nn.Conv2d):
@@ -234,7 +248,25 @@ class CausalAttention(nn.Module):
         return hidden + self.out(seen.transpose(-1, -2).reshape(len(hidden), -1, *hidden.shape[2:]))
 
 
-def _convolve(images, weight, bias, padding=(0, 0)):
+def halved(size):
+    """Pixels of a side, of which every second is left."""
+    return -(-size // 2)
+
+
+def doubled(images, height, width):
+    """Images (n, c, height, width) of four parts of the channels, those of the pixels in squares of two by two.
+
+    Examples
+    --------
+    >>> doubled(torch.tensor([1.0, 2.0, 3.0, 4.0]).reshape(1, 4, 1, 1), 2, 2)
+    tensor([[[[1., 2.],
+              [3., 4.]]]])
+    """
+    parts = images.unflatten(1, (2, 2, -1)).permute(0, 3, 4, 1, 5, 2)
+    return parts.flatten(4).flatten(2, 3)[:, :, :height, :width]
+
+
+def _convolve(images, weight, bias, padding=(0, 0), stride=1):
     """The first rows and columns of a convolution, as many as there are pixels.
 
     In double precision on the CPU images are multiplied one by one; in a query rows of zeros are added below, so that
@@ -243,8 +275,10 @@ def _convolve(images, weight, bias, padding=(0, 0)):
     height, width = images.shape[2:]
     if not torch.is_grad_enabled() and images.dtype == torch.float64 and images.device.type == "cpu":
         n_rows, n_columns = (
-            side + 2 * pad - kernel + 1 for side, pad, kernel in zip((height, width), padding, weight.shape[2:])
+            (side + 2 * pad - kernel) // stride + 1
+            for side, pad, kernel in zip((height, width), padding, weight.shape[2:])
         )
-        images = functional.pad(images, (0, 0, 0, -n_rows % (DOUBLES // math.gcd(DOUBLES, n_columns))))
+        images = functional.pad(images, (0, 0, 0, stride * (-n_rows % (DOUBLES // math.gcd(DOUBLES, n_columns)))))
     # Padding on both sides and cutting is quicker than padding on one.
-    return functional.conv2d(images, weight, bias, padding=padding)[:, :, :height, :width]
+    answers = functional.conv2d(images, weight, bias, padding=padding, stride=stride)
+    return answers[:, :, : -(-height // stride), : -(-width // stride)]

@@ -11,7 +11,17 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from probgen.networks.causal import CausalAttention, CausalConv2d, ClassBias, Hints, PositionMap, color_groups
+from probgen.networks.causal import (
+    CausalAttention,
+    CausalConv2d,
+    ClassBias,
+    Hints,
+    PositionMap,
+    color_groups,
+    doubled,
+    halved,
+)
+from probgen.networks.pixel import Middle, VerticalMiddle
 
 
 class Drawing:
@@ -122,6 +132,16 @@ def _(layer: Hints, drawing):
 @stepwise.register
 def _(layer: CausalAttention, drawing):
     return AttentionStep(layer, drawing)
+
+
+@stepwise.register
+def _(layer: Middle, drawing):
+    return MiddleStep(layer, drawing)
+
+
+@stepwise.register
+def _(layer: VerticalMiddle, drawing):
+    return VerticalMiddleStep(layer, drawing)
 
 
 class Stepwise:
@@ -296,3 +316,88 @@ class AttentionStep:
         keys, pasts = self.pairs[:, :, own, : drawing.pixel + 1]
         seen = functional.scaled_dot_product_attention(queries, keys, pasts)
         return values + self.out(seen.flatten(1))
+
+
+class HalfDrawing:
+    """What layers at half the size are told of a drawing: of every square of two by two it is at the first pixel."""
+
+    first = True  # it is told what is put
+
+    def __init__(self, drawing):
+        self.whole, self.layers = drawing, []
+        self.n_rows, self.n_colors, self.labels = drawing.n_rows, drawing.n_colors, drawing.labels
+        self.height, self.width = halved(drawing.height), halved(drawing.width)
+        self.colors = torch.zeros_like(drawing.colors)
+
+    @property
+    def color(self):
+        return self.whole.color
+
+    @property
+    def column(self):
+        return self.whole.column // 2
+
+    @property
+    def pixel(self):
+        return self.whole.pixel // self.whole.width // 2 * self.width + self.column
+
+    @property
+    def place(self):
+        """Row and column of the pixel in its square."""
+        return self.whole.pixel // self.whole.width % 2, self.whole.column % 2
+
+    def begin_row(self):
+        if self.place[0] == 0:
+            for layer in self.layers:
+                layer.begin_row()
+
+    def write(self, values):
+        if self.place == (0, 0):
+            self.colors[:, self.color] = values[:, 0]
+            for layer in self.layers:
+                if layer.first:
+                    layer.write(values)
+
+
+class MiddleStep:
+    """A Middle at one pixel: its blocks are asked at the first pixel of a square, for all four."""
+
+    def __init__(self, layer, drawing):
+        self.half = HalfDrawing(drawing)
+        drawing.layers.append(self.half)
+        self.down = stepwise(layer.down, drawing)
+        self.inner, self.up = stepwise(layer.inner, self.half), stepwise(layer.up, self.half)
+        self.made: list = [[None] * self.half.width for _ in range(drawing.n_colors)]
+
+    def __call__(self, values, images, contexts, labels):
+        row, column = self.half.place
+        made = self.made[self.half.color]
+        if row == column == 0:
+            hidden = self.inner(self.down(values), images, contexts, labels)
+            made[self.half.column] = self.up(hidden).chunk(4, dim=1)
+        else:
+            self.down.write(values)
+        return values + made[self.half.column][2 * row + column]
+
+
+class VerticalMiddleStep:
+    """A VerticalMiddle, for rows that are given one at a time: its stack is asked at every second, for both."""
+
+    def __init__(self, layer, drawing):
+        self.down, self.inner = stepwise(layer.down, drawing), stepwise(layer.inner, HalfDrawing(drawing))
+        self.up = layer.up
+        self.is_second = True  # of the row that is given last
+        self.rows: Any = None
+        self.contexts: list = []
+
+    def __call__(self, row):
+        width = row.shape[3]
+        down = self.down(row)[:, :, :, ::2]
+        self.is_second = not self.is_second
+        if not self.is_second:
+            hidden, contexts = self.inner.walk(down)
+            self.rows = doubled(self.up(hidden), 2, width)
+            # Blocks at half the size are asked at every second pixel.
+            self.contexts = [context.repeat_interleave(2, dim=3)[:, :, :, :width] for context in contexts]
+        second = int(self.is_second)
+        return row + self.rows[:, :, second : second + 1], self.contexts

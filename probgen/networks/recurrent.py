@@ -112,7 +112,7 @@ class RecurrentNetwork(PixelNetwork):
         super().__init__(image_shape, n_answers, n_filters=n_filters, n_layers=0, n_levels=n_levels)
         n_colors = self.image_shape[2]
         layers = [LAYERS[layer](self.n_channels // 2, n_colors) for _ in range(n_layers)]
-        self.blocks = nn.ModuleList(layers)
+        self.blocks.layers = nn.ModuleList(layers)
 
 
 LAYERS = {"row_lstm": RowLSTM, "diagonal_bilstm": DiagonalLSTM}
