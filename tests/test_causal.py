@@ -275,15 +275,24 @@ class TestNetworks:
         X = torch.randint(0, 4, (6, SIDE * 4 * n_colors)).double()
         labels = [torch.eye(3, dtype=torch.float64)[torch.randint(0, 3, (6,))]] if n_classes else []
         with torch.inference_mode():
-            drawing, answers = Drawing(network, 6, *labels), []
-            for column in X.T:
-                answers.append(drawing.answers())
-                drawing.put(column)
-            torch.testing.assert_close(torch.cat(answers, 1), network(X, *labels), rtol=0.0, atol=1e-12)
+            drawing, answers = Drawing(network, 6, *labels), torch.full((6, X.shape[1], 2), torch.nan).double()
+            turns = []
+            for features in drawing.turns():
+                turns.append(features)
+                answers[:, features] = drawing.answers().unflatten(1, (-1, 2))
+                drawing.put(X[:, features])
+            torch.testing.assert_close(answers.flatten(1), network(X, *labels), rtol=0.0, atol=1e-12)
+        assert len(turns) == len(drawing)
+        assert torch.cat(turns).sort().values.tolist() == list(range(X.shape[1]))
+
+    def test_rows_of_residual_blocks_are_drawn_at_once(self):
+        network = PixelNetwork((28, 28, 1), 1, n_filters=4, n_layers=8)
+        assert len(Drawing(network, 1)) == 28 + 4 * 27  # each four pixels behind the one above
+        assert len(Drawing(PixelNetwork((28, 28, 1), 1, n_filters=4, n_layers=8, gated=True), 1)) == 28 * 28
 
     def test_what_is_remembered_does_not_grow_with_the_height(self):
         def size(height):
             drawing = Drawing(PixelNetwork((height, 6, 1), 1, n_filters=4, n_layers=2), 3)
-            return sum(layer.row.numel() for layer in drawing.layers)
+            return [drawing.network.first.memory.numel(), drawing.network.blocks.layers[0].conv.memory.numel()]
 
         assert size(6) == size(60)

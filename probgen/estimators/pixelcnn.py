@@ -235,18 +235,17 @@ class PixelCNN(AutoregressiveGenerator):
         for index in torch.arange(len(choose), device=self.device_).split(DRAWN_ROWS[str(self.device_).split(":")[0]]):
             chosen, drawing = choose.take(index), begin(self.network_, len(index), *[part[index] for part in labels])
             rows = torch.empty(len(index), self.n_features_in_, dtype=self._tensor_dtype, device=self.device_)
-            for j in self._shown(self._orders[0].tolist()):
-                values = chosen(drawing.answers(), slice(j, j + 1))[:, 0]
-                drawing.put(values)
-                rows[:, j] = values
+            for features in self._shown(drawing):
+                rows[:, features] = drawing.put(chosen(drawing.answers(), features))
             parts.append(rows)
         return torch.cat(parts)
 
-    def _shown(self, features):
-        """The features to draw, with a progress bar over them if asked for."""
+    def _shown(self, drawing):
+        """The turns of a drawing, with a progress bar over them if asked for."""
         if not self.verbose:
-            return features
-        return progress_bar_class()(features, desc=f"{type(self).__name__} draws", unit="number")
+            return drawing.turns()
+        bar = progress_bar_class()
+        return bar(drawing.turns(), desc=f"{type(self).__name__} draws", total=len(drawing), unit="turn")
 
 
 class ConditionalPixelCNN(ClassGeneratorMixin, LabelledRows, PixelCNN):

@@ -1,7 +1,7 @@
 """Drawing pixel by pixel, at a cost of each that does not depend on the size of the image.
 
-A network is copied with every layer that looks at other pixels replaced by one that sees a single pixel, or a single
-row, and remembers what it saw before; all else of the network is used as it is. Attention looks at all pixels before.
+A network is copied with every layer that looks at other pixels replaced by one that sees some pixels, or a single row,
+and remembers what it saw before; all else of the network is used as it is. Attention looks at all pixels before.
 """
 
 import functools
@@ -25,7 +25,11 @@ from probgen.networks.pixel import Middle, VerticalMiddle
 
 
 class Drawing:
-    """Rows that a PixelNetwork is asked about one number at a time, in order.
+    """Rows that a PixelNetwork is asked about pixel by pixel, in turns.
+
+    In a turn come all pixels that do not wait for each other: residual blocks see few pixels to the right in the row
+    above, so that each row of an image can follow the one above it, some pixels behind. Where a network sees all of the
+    rows above (gates, attention, downsampling), the pixels have a turn each. Colours have their turns one by one.
 
     Parameters
     ----------
@@ -40,55 +44,83 @@ class Drawing:
     --------
     >>> import torch
     >>> from probgen.networks.pixel import PixelNetwork
-    >>> network = PixelNetwork((2, 2, 1), 1, n_filters=4, n_layers=1)
+    >>> network = PixelNetwork((2, 5, 1), 1, n_filters=4, n_layers=1)
     >>> with torch.inference_mode():
     ...     drawing = Drawing(network, 3)
-    ...     for _ in range(4):
-    ...         answers = drawing.answers()
-    ...         drawing.put((answers[:, 0] > 0.0).float())
-    >>> answers.shape
-    torch.Size([3, 1])
+    ...     for features in drawing.turns():
+    ...         values = drawing.put((drawing.answers() > 0.0).float())
+    ...     len(drawing), features, values.shape
+    (9, tensor([9]), torch.Size([3, 1]))
     """
 
     def __init__(self, network, n_rows, labels=None, hints=None):
         like = next(network.parameters())
         self.n_rows, self.labels, self.hints = n_rows, labels, hints
         self.height, self.width, self.n_colors = network.image_shape
-        self.pixel = self.column = self.color = 0
+        lag = _lag(network)
+        times = (torch.arange(self.width) + lag * torch.arange(self.height)[:, None]).flatten()
+        order, counts = times.argsort(stable=True), times.bincount().tolist()
+        self.at_once = max(counts)
+        self.of_turns = order.to(like.device).split(counts)
+        self.of_firsts = [int(pixels[0]) for pixels in order.split(counts)]
+        self.pixel = self.color = 0  # pixel is the first of the turn
         self.colors = like.new_zeros(n_rows, self.n_colors)  # of this pixel, or of the last before any is put
         self.above = like.new_zeros(n_rows, self.n_colors, 1, self.width)
-        self.layers: list = []  # that have rows to begin
+        self.windows: dict = {}
+        self.layers: list = []  # that are told what is put
         self.network: Any = stepwise(network, self)
         self.contexts: list = [[[None] * self.width] * self.n_colors] * (len(network.blocks) + 1)
 
+    def __len__(self):
+        return len(self.of_turns) * self.n_colors
+
+    @property
+    def column(self):
+        """Of the first pixel of the turn."""
+        return self.pixel % self.width
+
+    def turns(self):
+        """Yield the features (m,) of each turn, before which the network can be asked, and after which they are put."""
+        for first, pixels in zip(self.of_firsts, self.of_turns):
+            self.pixel, self.pixels = first, pixels
+            if self.column == 0 and self.network.vertical is not None:
+                self._begin_row()
+            for color in range(self.n_colors):
+                self.color = color
+                yield pixels * self.n_colors + color
+
     def answers(self):
-        """What the network says (n_rows, n_answers) of the present colour, given what was put."""
-        if self.column == self.color == 0:
-            self._begin_row()
+        """What the network says (n_rows, m * n_answers) of the features of the turn, given what was put."""
         contexts = [context[self.color][self.column] for context in self.contexts]
-        return self.network.answers(self.network.hidden(self.colors, contexts, None, None))
+        told = self.network.answers(self.network.hidden(self.colors, contexts, None, None))
+        return told.unflatten(0, (-1, self.n_rows)).transpose(0, 1).flatten(1)
 
     def put(self, values):
-        """Say what the present colour is (n_rows,), and go on to the next."""
+        """Say what the features of the turn are (n_rows, m), and return it."""
         scaled = self.network.scaled(values)
-        self.colors[:, self.color] = scaled
-        self.above[:, self.color, 0, self.column] = scaled
+        self.colors[:, self.color] = scaled[:, 0]
+        self.above[:, self.color, 0, self.column] = scaled[:, 0]
         for layer in self.layers:
-            if layer.first:
-                layer.write(scaled[:, None])
-        self.color += 1
-        if self.color == self.n_colors:
-            self.pixel, self.color = self.pixel + 1, 0
-            self.column = self.pixel % self.width
+            layer.write(scaled.T.reshape(-1, 1))
+        return values
 
     def _begin_row(self):
         """Compute, for all pixels of a row, what the rows above say of them."""
-        for layer in self.layers:
-            layer.begin_row()
-        if self.network.vertical is not None:
-            groups = color_groups(2 * self.network.n_channels, self.n_colors, 2).to(self.colors.device)
-            rows = [row[:, :, 0].permute(2, 0, 1).contiguous() for row in self.network.vertical(self.above)]
-            self.contexts = [by_color(row, groups, self.n_colors) for row in rows]
+        groups = color_groups(2 * self.network.n_channels, self.n_colors, 2).to(self.colors.device)
+        rows = [row[:, :, 0].permute(2, 0, 1).contiguous() for row in self.network.vertical(self.above)]
+        self.contexts = [by_color(row, groups, self.n_colors) for row in rows]
+
+
+def n_turns(network):
+    """Turns that it takes to draw with a network."""
+    height, width, n_colors = network.image_shape
+    return (width + _lag(network) * (height - 1)) * n_colors
+
+
+def _lag(network):
+    """Pixels by which a row has to stay behind the one above it."""
+    sees_all = network.vertical is not None or any(isinstance(m, CausalAttention | Middle) for m in network.modules())
+    return network.image_shape[1] if sees_all else min(network.first.radius + 1, network.image_shape[1])
 
 
 @functools.singledispatch
@@ -161,66 +193,93 @@ class Stepwise:
 
 
 class PixelStep:
-    """A CausalConv2d at one pixel: what it makes of the rows above is computed once a row, for all of its pixels."""
+    """A CausalConv2d at the pixels of a turn, on what it remembers of those before."""
 
     def __init__(self, layer, drawing):
-        self.drawing, self.first, self.radius = drawing, layer.first, layer.radius
-        n_colors, (n_out, n_in) = layer.n_colors, layer.weight.shape[:2]
-        self.groups = color_groups(n_out, n_colors, layer.n_parts).to(layer.weight.device)
+        self.drawing, self.n_colors = drawing, layer.n_colors
+        n_out, n_in, n_up, _ = layer.weight.shape
         weight = layer.weight.detach()
-        seen = weight[:, :, -1, : self.radius + 1].transpose(1, 2).flatten(1)
-        self.weights = [seen[self.groups == color].T.contiguous() for color in range(n_colors)]
+        groups = color_groups(n_out, layer.n_colors, layer.n_parts).to(weight.device)
+        seen = [weight[:, :, i, j].T for i, j in _taps(n_up, layer.radius)]
         bias = weight.new_zeros(n_out) if layer.bias is None else layer.bias.detach()
-        bias = bias.expand(drawing.n_rows, -1)
-        self.biases = [bias[:, self.groups == color].contiguous() for color in range(n_colors)]
-        self.above = RowsAbove(weight[:, :, :-1], bias[0], drawing) if weight.shape[2] > 1 else None
-        self.is_direct = self.radius == 0 and n_colors == 1
-        if not self.is_direct:
-            wide = drawing.width + self.radius
-            self.row = weight.new_zeros(drawing.n_rows, wide, n_in)
-            self.slots = self.row.view(drawing.n_rows, wide * n_colors, n_in // n_colors).unbind(1)
-            flat, size = self.row.flatten(1), (self.radius + 1) * n_in
+        self.weights, self.biases = [], []
+        for color in range(layer.n_colors):
+            self.weights.append(torch.cat(seen)[:, groups == color].contiguous())
+            self.biases.append(bias[groups == color])
+        self.first, self.is_direct = layer.first, len(seen) == self.n_colors == 1
+        if self.is_direct:
+            return
+        key = n_up, layer.radius
+        if key not in drawing.windows:
+            drawing.windows[key] = Windows(drawing, *key)
+        self.windows = drawing.windows[key]
+        self.memory = weight.new_zeros(self.windows.n_cells * drawing.n_rows, n_in)
+        self.slots = self.memory.view(len(self.memory), self.n_colors, -1).unbind(1)
+        if self.first:
             drawing.layers.append(self)
-            self.windows = [flat[:, j * n_in : j * n_in + size] for j in range(drawing.width)]
-
-    def begin_row(self):
-        """Take what was remembered of a row, if there was one, as the row above."""
-        if self.above is not None:
-            self.starts = by_color(self.above(self.row[:, self.radius :]), self.groups, self.drawing.n_colors)
 
     def write(self, values):
-        """Remember values (n, channels) of the present colour."""
-        drawing = self.drawing
-        self.slots[(drawing.column + self.radius) * drawing.n_colors + drawing.color].copy_(values)
+        """Remember values (m * n_rows, channels) of the present colour."""
+        self.slots[self.drawing.color].index_copy_(0, self.windows.own(), values)
 
     def __call__(self, values):
-        drawing = self.drawing
-        color, column = drawing.color, drawing.column
+        color = self.drawing.color
         if not self.is_direct:
             if not self.first:
                 self.write(values)
-            values = self.windows[column]
-        start = self.biases[color] if self.above is None else self.starts[color][column]
-        return torch.addmm(start, values, self.weights[color])
+            values = self.memory.index_select(0, self.windows.seen()).view(-1, len(self.weights[color]))
+        return torch.addmm(self.biases[color], values, self.weights[color])
 
 
-class RowsAbove:
-    """What a convolution makes of the last rows (n, width, channels), given one at a time: (width, n, outputs)."""
+class Windows:
+    """Where the pixels of a turn, and what a kernel sees from there, are in a memory of the last rows of images.
 
-    def __init__(self, weight, bias, drawing):
-        n_out, n_in, height, kernel_size = weight.shape
-        self.radius, self.bias = kernel_size // 2, bias
-        self.weight = weight.permute(2, 3, 1, 0).reshape(-1, n_out).contiguous()
-        wide = drawing.width + 2 * self.radius
-        self.rows = weight.new_zeros(drawing.n_rows, height, wide, n_in)
-        size, strides = (drawing.width, drawing.n_rows, height, kernel_size * n_in), self.rows.stride()
-        self.windows = self.rows.as_strided(size, (strides[2], strides[0], strides[1], 1))
+    A cell has the pixels of one place in all images; the last cell, of zeros, is the place of what is outside.
 
-    def __call__(self, row):
-        self.rows.copy_(self.rows.roll(-1, dims=1))
-        self.rows[:, -1, self.radius : -self.radius] = row
-        size = self.windows.shape
-        return torch.addmm(self.bias, self.windows.reshape(size[0] * size[1], -1), self.weight).view(*size[:2], -1)
+    Parameters
+    ----------
+    drawing : Drawing
+    n_up : int
+        Rows that a kernel sees, its own among them.
+    radius : int
+    """
+
+    def __init__(self, drawing, n_up, radius):
+        self.drawing, height, width = drawing, drawing.height, drawing.width
+        n_kept = n_up - 1 + drawing.at_once
+        self.n_cells = n_kept * width + 1
+        device = drawing.colors.device
+        up, right = torch.tensor(_taps(n_up, radius), device=device).T
+        up, right = up - (n_up - 1), right - radius
+        pixels = torch.arange(height * width, device=device)
+        rows, columns = pixels[:, None] // width + up, pixels[:, None] % width + right
+        is_inside = (rows >= 0) & (columns >= 0) & (columns < width)
+        self.cells = torch.where(is_inside, rows % n_kept * width + columns, n_kept * width) * drawing.n_rows
+        self.images = torch.arange(drawing.n_rows, device=device)
+        self.pixel = None
+
+    def own(self):
+        """Places (m * n_rows,) of the pixels of the turn."""
+        self._look()
+        return self.places[0]
+
+    def seen(self):
+        """Places (m * n_rows * n_taps,) of what is seen from there, row by row of the images."""
+        self._look()
+        return self.places[1]
+
+    def _look(self):
+        if self.pixel == self.drawing.pixel:
+            return
+        self.pixel = self.drawing.pixel
+        cells = self.cells[self.drawing.pixels]
+        own = (cells[:, -1:] + self.images).flatten()
+        self.places = own, (cells[:, None] + self.images[:, None]).flatten()
+
+
+def _taps(n_up, radius):
+    """Rows and columns of the numbers of a causal kernel, its own pixel last."""
+    return [(i, j) for i in range(n_up) for j in range(2 * radius + 1 if i < n_up - 1 else radius + 1)]
 
 
 class RowStep:
@@ -251,15 +310,17 @@ class PositionStep:
         self.class_maps = None if layer.class_maps is None else self._by_feature(layer.class_maps)
 
     def _by_feature(self, maps):
-        """Maps (..., channels, height, width) as a list of (..., channels of a colour) in order of drawing."""
+        """Maps (..., channels, height, width) as (n_features, ..., channels of a colour)."""
         by_color = maps.detach().unflatten(-3, (self.drawing.n_colors, -1)).flatten(-2)
-        return by_color.movedim((-1, -3), (0, 1)).flatten(0, 1).contiguous().unbind(0)
+        return by_color.movedim((-1, -3), (0, 1)).flatten(0, 1).contiguous()
 
     def __call__(self, values, labels):
         drawing = self.drawing
-        feature = drawing.pixel * drawing.n_colors + drawing.color
-        values = values + self.maps[feature]
-        return values if self.class_maps is None else values + drawing.labels @ self.class_maps[feature]
+        features = drawing.pixels * drawing.n_colors + drawing.color
+        values = values.unflatten(0, (-1, drawing.n_rows)) + self.maps[features][:, None]
+        if self.class_maps is not None:
+            values += drawing.labels @ self.class_maps[features]
+        return values.flatten(0, 1)
 
 
 class ClassStep:
@@ -272,7 +333,7 @@ class ClassStep:
         self.biases = [biases[:, groups == color].contiguous() for color in range(drawing.n_colors)]
 
     def __call__(self, values, labels):
-        return values + self.biases[self.drawing.color]
+        return (values.unflatten(0, (-1, self.drawing.n_rows)) + self.biases[self.drawing.color]).flatten(0, 1)
 
 
 class HintStep:
@@ -281,11 +342,11 @@ class HintStep:
     def __init__(self, layer, drawing):
         self.drawing = drawing
         told = layer.told(drawing.hints).unflatten(1, (drawing.n_colors, -1)).flatten(3)
-        self.told = told.permute(3, 1, 0, 2).flatten(0, 1).contiguous().unbind(0)
+        self.told = told.permute(3, 1, 0, 2).flatten(0, 1).contiguous()
 
     def __call__(self, values, hints):
         drawing = self.drawing
-        return values + self.told[drawing.pixel * drawing.n_colors + drawing.color]
+        return values + self.told[drawing.pixels * drawing.n_colors + drawing.color].flatten(0, 1)
 
 
 class AttentionStep:
@@ -321,10 +382,10 @@ class AttentionStep:
 class HalfDrawing:
     """What layers at half the size are told of a drawing: of every square of two by two it is at the first pixel."""
 
-    first = True  # it is told what is put
+    at_once = 1
 
     def __init__(self, drawing):
-        self.whole, self.layers = drawing, []
+        self.whole, self.layers, self.windows = drawing, [], {}
         self.n_rows, self.n_colors, self.labels = drawing.n_rows, drawing.n_colors, drawing.labels
         self.height, self.width = halved(drawing.height), halved(drawing.width)
         self.colors = torch.zeros_like(drawing.colors)
@@ -342,21 +403,20 @@ class HalfDrawing:
         return self.whole.pixel // self.whole.width // 2 * self.width + self.column
 
     @property
+    def pixels(self):
+        return torch.tensor([self.pixel], device=self.colors.device)
+
+    @property
     def place(self):
         """Row and column of the pixel in its square."""
         return self.whole.pixel // self.whole.width % 2, self.whole.column % 2
 
-    def begin_row(self):
-        if self.place[0] == 0:
-            for layer in self.layers:
-                layer.begin_row()
-
     def write(self, values):
+        """Take note of values (n_rows, 1) of the present colour, if they are of the first pixel of a square."""
         if self.place == (0, 0):
             self.colors[:, self.color] = values[:, 0]
             for layer in self.layers:
-                if layer.first:
-                    layer.write(values)
+                layer.write(values)
 
 
 class MiddleStep:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from probgen.networks.drawing import Drawing
+from probgen.networks.drawing import Drawing, n_turns
 from probgen.networks.pixel import PixelNetwork
 
 
@@ -57,10 +57,10 @@ class MultiScaleNetwork(nn.Module):
             for k, shape in enumerate(shapes)
         )
         pixels = torch.arange(height * width).view(height, width)
-        kept = [pixels[::stride, ::stride].flatten() for stride in self.strides]
-        self.is_new = [torch.ones(len(kept[0]), dtype=torch.bool)]
-        self.is_new += [~torch.isin(after, before) for before, after in pairwise(kept)]
-        order = torch.cat([part[new] for part, new in zip(kept, self.is_new)])
+        self.pixels = [pixels[::stride, ::stride].flatten() for stride in self.strides]
+        self.is_new = [torch.ones(len(self.pixels[0]), dtype=torch.bool)]
+        self.is_new += [~torch.isin(after, before) for before, after in pairwise(self.pixels)]
+        order = torch.cat([part[new] for part, new in zip(self.pixels, self.is_new)])
         self.register_buffer("places", order.argsort(), persistent=False)
         features = order[:, None] * n_colors + torch.arange(n_colors)
         self.register_buffer("order", features.flatten(), persistent=False)
@@ -101,7 +101,7 @@ class MultiScaleNetwork(nn.Module):
 
 
 class MultiScaleDrawing:
-    """Rows that a MultiScaleNetwork is asked about one number at a time, in its order.
+    """Rows that a MultiScaleNetwork is asked about in turns, as `Drawing` is, image after image.
 
     Parameters
     ----------
@@ -111,39 +111,29 @@ class MultiScaleDrawing:
     """
 
     def __init__(self, network, n_rows, labels=None):
-        self.network, self.labels, self.scale = network, labels, -1
+        self.network, self.labels = network, labels
         self.rows = next(network.parameters()).new_zeros(n_rows, math.prod(network.image_shape))
-        self.order = network.order.tolist()
-        self.n_put = 0
-        self._begin_scale()
+
+    def __len__(self):
+        return sum(n_turns(network) for network in self.network.networks)
+
+    def turns(self):
+        """Yield the features (m,) of each turn, those of a smaller image among them, which are known."""
+        for k in range(len(self.network.networks)):
+            network: Any = self.network.networks[k]
+            hints = self.network.hints(self.rows, k)
+            self.drawing = Drawing(network, len(self.rows), self.labels, hints)
+            places, is_new = (part[k].to(self.rows.device) for part in (self.network.pixels, self.network.is_new))
+            for features in self.drawing.turns():
+                pixels, colors = features // network.image_shape[2], features % network.image_shape[2]
+                self.features, self.is_new = places[pixels] * network.image_shape[2] + colors, is_new[pixels]
+                yield self.features
 
     def answers(self):
-        """What the network says (n_rows, n_answers) of the next feature, given what was put."""
+        """What the network says (n_rows, m * n_answers) of the features of the turn, given what was put."""
         return self.drawing.answers()
 
     def put(self, values):
-        """Say what the feature is (n_rows,), and go on to the next that is not known."""
-        self.rows[:, self.order[self.n_put]] = values
-        self.n_put += 1
-        self.drawing.put(values)
-        self._skip_known()
-
-    def _begin_scale(self):
-        """Go on to the next finer image."""
-        self.scale += 1
-        network, k = self.network, self.scale
-        hints = network.hints(self.rows, k)
-        self.drawing = Drawing(network.networks[k], len(self.rows), self.labels, hints)
-        self.known = network.subsampled(self.rows, k).unflatten(1, (-1, network.image_shape[2]))
-        self._skip_known()
-
-    def _skip_known(self):
-        """Put what the smaller image knows, up to the next pixel that is new or to the end."""
-        is_new, drawing = self.network.is_new[self.scale], self.drawing
-        while drawing.pixel < len(is_new) and not is_new[drawing.pixel]:
-            pixel = self.known[:, drawing.pixel]
-            for color in range(pixel.shape[1]):
-                drawing.answers()
-                drawing.put(pixel[:, color])
-        if drawing.pixel == len(is_new) and self.scale + 1 < len(self.network.networks):
-            self._begin_scale()
+        """Say what the features of the turn are (n_rows, m); return it, with what was known."""
+        self.rows[:, self.features] = torch.where(self.is_new, values, self.rows[:, self.features])
+        return self.drawing.put(self.rows[:, self.features])
