@@ -76,11 +76,17 @@ class Update:
             self.optimizer.found_inf = self.phase.skip(loss)  # fused optimisers then leave all as it is
         self.optimizer.step()
         if self.averages:
-            with torch.no_grad():
-                steps = torch._foreach_sub(self.parameters, self.averages)
-                torch._foreach_mul_(steps, self.share_of_new)
-                torch._foreach_add_(self.averages, steps)
+            self._move_averages()
         return loss, terms
+
+    @torch.no_grad()
+    def _move_averages(self):
+        if self.kind == "cpu":
+            torch._foreach_lerp_(self.averages, self.parameters, self.share_of_new.item())
+            return
+        steps = torch._foreach_sub(self.parameters, self.averages)
+        torch._foreach_mul_(steps, self.share_of_new)  # a graph looks the value up at each replay
+        torch._foreach_add_(self.averages, steps)
 
     def _backward(self, batch, share):
         """Add the gradient of a batch; return its loss and terms."""
