@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import nn
@@ -106,6 +107,8 @@ class Discriminator(nn.Module):
     """
 
     n_features: int
+    features: Any
+    by_class: Any
 
     def _make_head(self, n_classes, spectral_norm):
         kind = SpectralLinear if spectral_norm else Linear
