@@ -25,13 +25,27 @@ COLUMNS = {"discriminator_auc", "diversity", "clusters_hit", "generator_gradient
 class Player(CallbackSupport, GeneratorMixin, BaseEstimator):
     """Model whose draws, scores and gradients are given by functions of the epoch."""
 
-    def __init__(self, modes=None, margin=None, gradient=None, callbacks=(), max_iter=4, loss="non_saturating"):
+    def __init__(
+        self,
+        modes=None,
+        margin=None,
+        gradient=None,
+        callbacks=(),
+        max_iter=4,
+        loss="non_saturating",
+        penalty=None,
+        instance_noise=0.0,
+        learning_rate_init=None,
+    ):
         self.modes = modes  # of draws
         self.margin = margin  # of the scores of rows over those of draws, in their standard deviations
         self.gradient = gradient
         self.callbacks = callbacks
         self.max_iter = max_iter
         self.loss = loss
+        self.penalty = penalty
+        self.instance_noise = instance_noise
+        self.learning_rate_init = learning_rate_init
 
     def fit(self, X, y=None):
         self._validate(X, reset=True)
@@ -175,16 +189,19 @@ def test_a_saturated_discriminator():
     model = Player(margin=lambda epoch: 10.0, callbacks=[doctor()])
     (sentence,) = told(model)
     assert sentence.startswith("After epoch 2 the discriminator tells 100 % of pairs of a row and a draw apart")
-    assert "raise instance_noise" in sentence
+    assert sentence.endswith("it is saturated; set penalty='r1' or raise instance_noise (now 0.0).")
+    assert told(model, penalty="r1")[0].endswith("it is saturated; raise instance_noise (now 0.0).")
     assert told(model, loss="wasserstein") == []
     assert told(model, loss="hinge", margin=lambda epoch: 2.0) == []
+    assert told(model, loss="hinge", margin=lambda epoch: 10.0 * (epoch == 2)) == []  # once is nothing
 
 
 def test_draws_of_few_modes():
     model = Player(modes=lambda epoch: CORNERS[[0, 2, 5, 7]], callbacks=[doctor()])
     (sentence,) = told(model)
     assert "draws hit 4 of 8 clusters of the rows" in sentence
-    assert "collapsed to few modes" in sentence
+    advice = "set penalty='r1', lower learning_rate_init or raise max_iter (now 4)."
+    assert sentence.endswith(f"collapsed to few modes, or has not found the others yet; {advice}")
     assert told(model, modes=lambda epoch: CORNERS[[0, 1, 3, 5, 7]]) == []
 
 
@@ -199,10 +216,14 @@ def test_a_mode_with_less_than_a_tenth_of_its_due_is_not_hit():
 def test_a_gradient_that_vanishes():
     model = Feeler(gradient=lambda epoch: 10.0 ** (-epoch), margin=lambda epoch: 3.0, callbacks=[doctor()], max_iter=8)
     (sentence,) = told(model)
-    assert sentence.startswith("After epoch 5 the gradient that the generator learns from is 1e-05, once 0.1")
-    assert "set loss='non_saturating' or 'wasserstein' (now 'non_saturating')" in sentence
+    assert sentence.startswith(
+        "After epoch 4 the gradient that the generator learns from is 0.0001, at most 0.1 before"
+    )
+    assert "set penalty='r1'" in sentence
+    assert "set loss='non_saturating'" in told(model, loss="minimax")[0]
     assert told(model, margin=lambda epoch: 0.5) == []  # nothing is left to learn
-    assert told(model, margin=lambda epoch: 3.0, gradient=lambda epoch: 0.3**epoch, max_iter=5) == []
+    assert told(model, margin=lambda epoch: 3.0, gradient=lambda epoch: 0.4**epoch, max_iter=5) == []
+    assert "is 1, at most 200 before" in told(model, gradient=lambda epoch: 200.0 if epoch == 1 else 1.0)[0]
 
 
 def test_draws_that_hop_between_modes():
@@ -210,9 +231,17 @@ def test_draws_that_hop_between_modes():
     sentences = told(Player(modes=hop, callbacks=[doctor()], max_iter=8))
     assert len(sentences) == 2  # half of the modes at a time is a collapse too
     assert any("100 % of the draws change clusters from look to look" in sentence for sentence in sentences)
+    spread = lambda epoch: CORNERS[min(epoch - 1, 3) :: max(1, 5 - epoch)]  # noqa: E731
+    assert told(Player(modes=spread, callbacks=[doctor()], max_iter=8)) == []  # on their way to where they should be
     turn = lambda epoch: np.delete(CORNERS, epoch % 8, axis=0)  # noqa: E731
     assert told(Player(modes=turn, callbacks=[doctor()], max_iter=8)) == []
     assert len(told(Player(modes=hop, callbacks=[doctor()], max_iter=3))) == 1
+
+
+def test_rows_in_the_order_of_their_modes_do_not_look_narrow():
+    order = np.lexsort(X.round().T)
+    model = Player(callbacks=[doctor()], max_iter=1).fit(np.repeat(X[order], 2, axis=0) + 0.001)
+    assert model.history_[-1]["diversity"] == pytest.approx(1.0, abs=0.02)
 
 
 def test_warnings_wait_for_the_middle_of_a_fit():

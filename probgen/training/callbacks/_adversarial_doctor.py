@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -10,14 +11,15 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import pairwise_distances, pairwise_distances_argmin
 
 from probgen._validation import check_count
-from probgen.training.callbacks._looks import Doctor, ask, now, without_names
+from probgen.training.callbacks._looks import Doctor, ask, without_names
 
 SURE = 0.99  # share of pairs of a row and a draw that the discriminator tells apart: it is nearly always right
 UNSURE = 0.9  # below it, generators have little left to learn from a discriminator
 NARROW = 0.5  # share of the distances between rows, or of the clusters, from which on draws lack variety
 SEEN = 0.1  # share of a cluster's due draws with which it counts as hit
-FAINT = 1e-3  # share of the strongest gradient that a generator got
+FAINT = 0.01  # share of the strongest gradient that a generator got, or of one unit of loss a unit of the networks
 RESTLESS, LEAST_MOVES = 0.4, 3  # share of the draws that changes clusters from look to look, and looks that say so
+PROGRESS = 0.1  # share of the draws that has come to where it should be meanwhile
 PAIRED_ROWS = 500  # for distances
 SEED = 0  # of draws and clusters
 
@@ -35,11 +37,11 @@ class AdversarialDoctor(Doctor):
     - "generator_gradient": mean length of the gradient of the generator's loss by a draw, which is what the generator
       learns from; in the units of the networks. NaN where an estimator does not tell.
 
-    From the middle of a fit on, and at its end, it warns of each of these once: a saturated discriminator (it tells at
-    least 99 % of the pairs apart, unless loss="wasserstein", whose critic is meant to), mode collapse (draws hit at
-    most half of the clusters, or are half as far apart as rows), a vanishing gradient (a thousandth of the strongest
-    one, though the discriminator tells draws from rows), and oscillation (two fifths of the draws change clusters from
-    look to look, on average over the last three).
+    From the middle of a fit on, and at its end, it warns of each of these once: a saturated discriminator (in two looks
+    it tells at least 99 % of the pairs apart, unless loss="wasserstein", whose critic is meant to), mode collapse
+    (draws hit at most half of the clusters, or are half as far apart as rows), a vanishing gradient (a hundredth of the
+    strongest one, or of 1, though the discriminator tells draws from rows), and oscillation (over the last four looks
+    two fifths of the draws change clusters each time, and do not come nearer to the shares of the rows).
 
     It serves every generator with `discriminate(X)`, such as GAN, and moves none of the fit's random numbers. X has to
     be an array, a frame or a list of rows: of blocks and data sets nothing is measured.
@@ -110,6 +112,7 @@ class AdversarialDoctor(Doctor):
             n_hit=int(np.sum(shares > SEEN * due)),
             gradient=_gradient(model, self.n_rows, drawn_y),
             shares=shares,
+            due=due,
             centres=centres,
         )
 
@@ -124,7 +127,7 @@ class AdversarialDoctor(Doctor):
 
 @dataclass(frozen=True)
 class _Look:
-    """What is found after an epoch."""
+    """What is found after an epoch; shares (k,) of draws and rows by the clusters of the rows, and their centres."""
 
     epoch: int
     auc: float
@@ -132,6 +135,7 @@ class _Look:
     n_hit: int
     gradient: float
     shares: np.ndarray
+    due: np.ndarray
     centres: np.ndarray
     names: ClassVar = {
         "discriminator_auc": "auc",
@@ -146,13 +150,12 @@ class _Look:
 
 
 def _judge_saturation(looks, model):
-    last = looks[-1]
-    if not last.auc >= SURE or getattr(model, "loss", None) == "wasserstein":
+    sure = min(look.auc for look in looks[-2:])
+    if not sure >= SURE or getattr(model, "loss", None) == "wasserstein":
         return None
+    advice = _advise(model, balance_ratio=2.0, penalty="r1", instance_noise="raise", n_discriminator_steps="lower")
     return (
-        f"the discriminator tells {100.0 * last.auc:.4g} % of pairs of a row and a draw apart: it is saturated; lower "
-        f"its learning with balance_ratio{now(model, 'balance_ratio')} or a larger penalty_weight"
-        f"{now(model, 'penalty_weight')}, or raise instance_noise{now(model, 'instance_noise')}."
+        f"the discriminator tells {100.0 * sure:.4g} % of pairs of a row and a draw apart: it is saturated; {advice}."
     )
 
 
@@ -160,37 +163,54 @@ def _judge_collapse(looks, model):
     last, k = looks[-1], len(looks[-1].shares)
     if last.n_hit > NARROW * k and not last.diversity <= NARROW:
         return None
+    advice = _advise(model, penalty="r1", loss="non_saturating", learning_rate_init="lower", max_iter="raise")
     return (
         f"draws hit {last.n_hit} of {k} clusters of the rows, and are {last.diversity:.2g} times as far apart as rows: "
-        "the generator has collapsed to few modes, or has not found the others yet; set a penalty such as 'r1'"
-        f"{now(model, 'penalty')}, lower learning_rate_init{now(model, 'learning_rate_init')}, or raise "
-        f"n_discriminator_steps{now(model, 'n_discriminator_steps')} or n_components."
+        f"the generator has collapsed to few modes, or has not found the others yet; {advice}."
     )
 
 
 def _judge_gradient(looks, model):
     last, strongest = looks[-1], max(look.gradient for look in looks)
-    if not (last.gradient <= FAINT * strongest and last.auc > UNSURE):
+    if not (last.gradient <= FAINT * max(strongest, 1.0) and last.auc > UNSURE):
         return None
+    advice = _advise(model, loss="non_saturating", penalty="r1", instance_noise="raise", n_discriminator_steps="lower")
     return (
-        f"the gradient that the generator learns from is {last.gradient:.2g}, once {strongest:.2g}, though the "
-        "discriminator tells draws from rows: it has vanished; set loss='non_saturating' or 'wasserstein'"
-        f"{now(model, 'loss')}, or raise instance_noise{now(model, 'instance_noise')}."
+        f"the gradient that the generator learns from is {last.gradient:.3g}, at most {strongest:.3g} before, though "
+        f"the discriminator tells draws from rows: it has vanished; {advice}."
     )
 
 
 def _judge_oscillation(looks, model):
-    shares = np.array([look.shares for look in looks[-LEAST_MOVES - 1 :]])
-    if len(shares) <= LEAST_MOVES:
+    recent = looks[-LEAST_MOVES - 1 :]
+    if len(recent) <= LEAST_MOVES:
         return None
-    moved = float(np.mean(0.5 * np.abs(np.diff(shares, axis=0)).sum(axis=1)))
-    if moved < RESTLESS:
+    moved = float(np.mean([_difference(a.shares, b.shares) for a, b in pairwise(recent)]))
+    missed = [_difference(look.shares, look.due) for look in recent]
+    if moved < RESTLESS or missed[-1] < missed[0] - PROGRESS:
         return None
+    advice = _advise(model, learning_rate_init="lower", penalty="r1", trainer__ema_decay=0.999)
     return (
-        f"{100.0 * moved:.3g} % of the draws change clusters from look to look: the networks chase each other; lower "
-        f"learning_rate_init{now(model, 'learning_rate_init')}, set a penalty such as 'r1'{now(model, 'penalty')}, or "
-        "average the weights with ema_decay in the trainer."
+        f"{100.0 * moved:.3g} % of the draws change clusters from look to look, and do not come nearer to the rows: "
+        f"the networks chase each other; {advice}."
     )
+
+
+def _difference(shares, others):
+    """Share of the rows that is in other clusters."""
+    return 0.5 * float(np.abs(shares - others).sum())
+
+
+def _advise(model, **changes):
+    """Changes of the model's parameters as a phrase: "raise" and "lower", or values to set where nothing is."""
+    values, kept = model.get_params(), []
+    for name, change in changes.items():
+        now = values.get(name, change)
+        if change in ("raise", "lower") and name in values:
+            kept.append(f"{change} {name}" if now is None else f"{change} {name} (now {now!r})")
+        elif now is None or now == "minimax":
+            kept.append(f"set {name}={change!r}")
+    return " or ".join([", ".join(kept[:-1]), kept[-1]] if len(kept) > 1 else kept)
 
 
 _JUDGES = {
@@ -233,8 +253,8 @@ def _share_of_pairs(real, drawn):
 
 
 def _mean_distance(rows):
-    """Mean distance between two of the first rows."""
-    rows = rows[:PAIRED_ROWS]
+    """Mean distance between two rows, of evenly spaced ones where there are many."""
+    rows = rows[:: -(-len(rows) // PAIRED_ROWS)]
     return float(pairwise_distances(rows).sum() / (len(rows) * (len(rows) - 1)))
 
 
