@@ -6,6 +6,7 @@ data; the generator g makes rows of codes z, and learns to raise s(g(z)).
 
 import math
 from functools import partial
+from typing import Any
 
 import torch
 from torch.nn.functional import softplus
@@ -168,6 +169,15 @@ class AdversarialObjective(Objective):
         Of held-out rows and as many draws, arrays; higher is better. It is what early stopping goes by.
     """
 
+    generator: Any  # modules and buffers, whose types torch does not tell
+    discriminator: Any
+    encoder: Any
+    center: torch.Tensor
+    scale: torch.Tensor
+    noise_level: torch.Tensor
+    last_losses: torch.Tensor
+    skips: torch.Tensor
+
     def __init__(self, model, score=None):
         super().__init__()
         self.generator, self.discriminator = model.generator_, model.discriminator_
@@ -227,19 +237,28 @@ class AdversarialObjective(Objective):
         if self.penalty == "r1":
             real.requires_grad_()
         both = torch.cat([real, fake])
-        scores = self.discriminator(both, *[torch.cat([label, label]) for label in labels], generator=self.noise)
-        loss = discriminator_loss(self.kind, scores[:n_rows], scores[n_rows:], self.smoothing)
-        terms = {"real_score": scores[:n_rows].detach().mean(), "fake_score": scores[n_rows:].detach().mean()}
+        features = self.discriminator.features(both, self.noise)
+        scores = self.discriminator.score(features, *[torch.cat([label, label]) for label in labels])
+        of_real, of_fake = scores[:n_rows], scores[n_rows:]
+        loss = discriminator_loss(self.kind, of_real, of_fake, self.smoothing)
+        terms = {"real_score": of_real.detach().mean(), "fake_score": of_fake.detach().mean()}
         if self.penalty is not None:
-            terms["penalty"] = self._penalize(real, fake, scores[:n_rows], labels)
+            terms["penalty"] = self._penalize(real, fake, of_real, labels)
             loss = loss + self.penalty_weight * terms["penalty"]
-        return loss, {name: term.detach() for name, term in terms.items()}
+        more, more_terms = self.class_loss(features[:n_rows], *labels)
+        return loss + more, {name: term.detach() for name, term in (terms | more_terms).items()}
 
     def generator_loss(self, X, *labels):
         """Loss of the scores of as many generated rows as a batch has."""
         labels = self.one_hot(*labels)
         fake = self._show(self.generator(self.codes_for(X), *labels))
-        return generator_loss(self.kind, self.discriminator(fake, *labels, generator=self.noise))
+        features = self.discriminator.features(fake, self.noise)
+        loss = generator_loss(self.kind, self.discriminator.score(features, *labels))
+        return loss + self.class_loss(features, *labels)[0]
+
+    def class_loss(self, features, *labels):
+        """What guesses of the classes add to both losses, from features (n, n_features), and its terms; 0 here."""
+        return 0.0, {}
 
     def encoder_loss(self, X, *labels):
         """Mean square by which codes of generated rows, and rows of data by way of their codes, are missed."""

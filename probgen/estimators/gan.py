@@ -2,6 +2,7 @@
 
 import functools
 import warnings
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,7 +53,7 @@ HIDDEN = {"dense": (64, 64, 64), "conv": (64, 128)}
 EPOCHS = {"dense": 240, "conv": 15}
 LEARNING_RATES = {"dense": 2e-3, "conv": 2e-4}
 BETAS = {"dense": (0.0, 0.99), "conv": (0.5, 0.999)}  # of Adam
-PENALTY_WEIGHTS = {None: 0.0, "r1": 0.1, "wgan_gp": 10.0}
+PENALTY_WEIGHTS = {"dense": {"r1": 0.1, "wgan_gp": 0.1}, "conv": {"r1": 0.1, "wgan_gp": 10.0}}
 DROPOUT = 0.25  # in a convolutional discriminator
 FEW_FEATURES, MANY_COMPONENTS = 4, 64  # of which density="auto" takes a Parzen window
 N_LEAPFROG = 5
@@ -90,7 +91,8 @@ class GAN(DecoderMixin, NeuralGenerator):
         On slopes of the discriminator: at the data towards 0 [2]_; between data and draws towards 1 [4]_, which goes
         with loss="wasserstein". None leaves it out, and takes spectral_norm or noise to be stable.
     penalty_weight : float, default=None
-        Factor on the penalty, at least 0; of scaled rows. None takes 0.1 for "r1", 10 for "wgan_gp".
+        Factor on the penalty, at least 0; of scaled rows. None takes 0.1, or 10 for "wgan_gp" with
+        architecture="conv".
     spectral_norm : bool, default=False
         Whether the weights of the discriminator are divided by their largest singular value.
     label_smoothing : float, default=0.0
@@ -191,7 +193,7 @@ class GAN(DecoderMixin, NeuralGenerator):
     """
 
     generator_: torch.nn.Module
-    discriminator_: torch.nn.Module
+    discriminator_: Any
     encoder_: torch.nn.Module
     _kept: np.ndarray
 
@@ -340,7 +342,7 @@ class GAN(DecoderMixin, NeuralGenerator):
         return tuple(bound.cpu().numpy() for bound in (log_mean_exp(up)[0], -log_mean_exp(-down)[0]))
 
     @property
-    def _networks(self):
+    def _networks(self):  # type: ignore[override]
         return ("generator_", "discriminator_", "encoder_") if self.encoder else ("generator_", "discriminator_")
 
     @property
@@ -370,7 +372,8 @@ class GAN(DecoderMixin, NeuralGenerator):
 
     @property
     def _penalty_weight(self):
-        return PENALTY_WEIGHTS[self.penalty] if self.penalty_weight is None else self.penalty_weight
+        weights = PENALTY_WEIGHTS[self.architecture]
+        return weights.get(self.penalty, 0.0) if self.penalty_weight is None else self.penalty_weight
 
     @property
     def _betas(self):
@@ -440,7 +443,8 @@ class GAN(DecoderMixin, NeuralGenerator):
                 stacklevel=5,
             )
         is_image = self.architecture == "conv" or self.image_shape is not None or bool(self.augmentation)
-        self.__dict__.pop("image_shape_", None)
+        for name in ("image_shape_", "encoder_"):  # of an earlier fit
+            self.__dict__.pop(name, None)
         if is_image:
             self.image_shape_ = check_image_shape(self.image_shape, d)
             half = 0.5 * (found.high - found.low) or 1.0
@@ -453,17 +457,21 @@ class GAN(DecoderMixin, NeuralGenerator):
 
     def _make_networks(self, d):
         """Set the networks for rows of d features."""
-        k, hidden = self.n_components, self._hidden
-        told = {"n_classes": self._n_classes}
+        k, hidden, told = self.n_components, self._hidden, {"n_classes": self._n_classes}
         if self.architecture == "conv":
-            shape, settings = self.image_shape_, {"spectral_norm": self.spectral_norm, "dropout": DROPOUT}
-            self.generator_ = ConvGenerator(k, hidden[::-1], shape, **told)
-            self.discriminator_ = ConvDiscriminator(shape, hidden, **settings, **told)
+            self.generator_ = ConvGenerator(k, hidden[::-1], self.image_shape_, **told)
         else:
             self.generator_ = DenseGenerator(k, hidden, d, **told)
-            self.discriminator_ = DenseDiscriminator(d, hidden, spectral_norm=self.spectral_norm, **told)
+        self.discriminator_ = self._make_discriminator(d, **told)
         if self.encoder:
             self.encoder_ = self._make_encoder(d, k)
+
+    def _make_discriminator(self, d, *, n_classes):
+        """A network of scores for rows of d features, told their classes if there are any."""
+        settings = {"n_classes": n_classes, "spectral_norm": self.spectral_norm}
+        if self.architecture == "conv":
+            return ConvDiscriminator(self.image_shape_, self._hidden, dropout=DROPOUT, **settings)
+        return DenseDiscriminator(d, self._hidden, **settings)
 
     def _make_encoder(self, d, n_outputs):
         """A network of n_outputs numbers for rows of d features."""
