@@ -10,7 +10,9 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Autoencoder": "probgen.estimators",
+    "AuxiliaryClassifierGAN": "probgen.estimators",
     "BayesClassifier": "probgen.estimators",
+    "ConditionalGAN": "probgen.estimators",
     "ConditionalPixelCNN": "probgen.estimators",
     "ConditionalVAE": "probgen.estimators",
     "Dequantizer": "probgen.preprocessing",

@@ -10,7 +10,9 @@ from importlib import import_module
 
 _HOMES = {
     "Autoencoder": "autoencoder",
+    "AuxiliaryClassifierGAN": "conditional_gan",
     "BayesClassifier": "bayes_classifier",
+    "ConditionalGAN": "conditional_gan",
     "ConditionalPixelCNN": "pixelcnn",
     "ConditionalVAE": "conditional_vae",
     "FullyVisibleBeliefNetwork": "made",

@@ -1,0 +1,438 @@
+"""Generative adversarial networks of rows and their classes."""
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+
+from probgen._validation import check_choice, check_count, check_generator, check_real
+from probgen.adversarial import AdversarialObjective
+from probgen.base import ClassGeneratorMixin
+from probgen.estimators._labelled import LabelledRows, one_hot, with_parameters_of
+from probgen.estimators.gan import GAN, STATISTICS_BATCHES, STATISTICS_ROWS
+from probgen.networks.adversarial import Discriminator
+from probgen.networks.dense import Linear
+
+HEADS = ("auxiliary", "joint")
+
+
+class ConditionalGAN(ClassGeneratorMixin, LabelledRows, GAN):
+    """Generative adversarial network that is told the class of a row.
+
+    The generator maps codes and a class to rows of that class, and the discriminator judges rows beside their class
+    [1]_: its score is linear in its features, with weights of the class added to those of all classes [2]_. A row that
+    looks real but belongs to another class is thus told from the data too.
+
+    Parameters
+    ----------
+    n_components : int, default=8
+        Numbers of a code, at least 1.
+    priors : array-like of shape (n_classes,), default=None
+        p(y) in the order of the sorted classes, adding up to one; by default the shares of the classes.
+    **parameters
+        Those of `GAN`, all by name. density="auto" takes a Parzen window, for every row is scored under each class;
+        `n_density_draws` is the number of draws in the windows of all classes together.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels, sorted.
+    class_count_ : ndarray of shape (n_classes,)
+        Rows of each class.
+    class_prior_ : ndarray of shape (n_classes,)
+        p(y); 0 for a class that `partial_fit` has not met yet.
+    generator_, discriminator_, encoder_, image_shape_, noise_variance_, density_, history_, n_iter_, device_
+        As in `GAN`; the networks take rows of zeros with a 1 for the class beside codes and rows.
+
+    Notes
+    -----
+    `score_samples` estimates log p(x given y) of blurred draws of each class, as in `GAN`, and weighs the classes by
+    `class_prior_`; `predict` follows from that by Bayes' rule, so that a row gets the class whose draws are most like
+    it. A discriminator at its best tells no class from another: what it knows of classes, the generator does too.
+    `transform` gives features of the discriminator, which depend on the row alone, or codes with encoder=True.
+    `inverse_transform` gives rows of the classes in y, or without y the mean over `class_prior_`.
+
+    References
+    ----------
+    .. [1] M. Mirza and S. Osindero, Conditional generative adversarial nets, 2014.
+    .. [2] T. Miyato and M. Koyama, cGANs with projection discriminator, 2018.
+
+    Examples
+    --------
+    >>> from probgen import ConditionalGAN
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = ConditionalGAN(2, max_iter=60, random_state=0).fit(X, y)
+    >>> bool((model.predict(X) == y).mean() > 0.8)
+    True
+    >>> model.sample(2, y=[0, 2]).shape
+    (2, 4)
+    """
+
+    _without_classes = "GAN"
+
+    @with_parameters_of(GAN)
+    def __init__(self, n_components=8, *, priors=None, **parameters):
+        super().__init__(n_components, **parameters)
+        self.priors = priors
+
+    def score_samples(self, X, y=None, *, return_std=False):
+        """Return an estimate of the log-likelihood of each row under blurred draws, in nats.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows to score.
+        y : label or array-like of shape (n,), default=None
+            Classes of the rows.
+        return_std : bool, default=False
+            Whether to return the standard errors of the estimates too.
+
+        Returns
+        -------
+        log_likelihood : ndarray of shape (n,)
+            log p(x), summed over the classes, or log p(x, y) if y is given.
+        std : ndarray of shape (n,)
+            With return_std=True.
+        """
+        check_is_fitted(self)
+        X = self._validate(X)
+        if y is None:
+            joint, errors = self._joint_estimates(X)
+            values = np.logaddexp.reduce(joint, axis=1)
+            errors = np.sqrt(np.sum((np.exp(joint - values[:, np.newaxis]) * errors) ** 2, axis=1))
+        else:
+            values, errors = np.empty((2, len(X)))
+            indices = self._class_indices(y, len(X))
+            for k in np.unique(indices):
+                is_here = indices == k
+                values[is_here], errors[is_here] = self._joint_estimate(X[is_here], k)
+        values, errors = values.astype(X.dtype, copy=False), errors.astype(X.dtype, copy=False)
+        return (values, errors) if return_std else values
+
+    def discriminate(self, X, y=None):
+        """Return the discriminator's scores of rows and classes, high for those that it takes for data.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows to judge, such as draws.
+        y : label or array-like of shape (n,), default=None
+            Their classes; without them the mean over the classes is taken, as `class_prior_` weighs them.
+
+        Returns
+        -------
+        scores : ndarray of shape (n,)
+            As in `GAN`.
+        """
+        check_is_fitted(self)
+        X = self._validate(X)
+        labels = np.broadcast_to(self.class_prior_, (len(X), self._n_classes)) if y is None else self._labels(y, len(X))
+        scores = self._ask(self._scaled(X), labels, self.discriminator_)
+        return scores.astype(X.dtype, copy=False)
+
+    def inverse_transform(self, Z, y=None):
+        """Return the rows that codes stand for.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n, n_components)
+            Codes.
+        y : label or array-like of shape (n,), default=None
+            Classes of the rows; without them the mean over the classes is taken, as `class_prior_` weighs them.
+
+        Returns
+        -------
+        X : ndarray or frame of shape (n, n_features)
+            A frame after `set_output`.
+        """
+        check_is_fitted(self)
+        Z = self._validate_codes(Z)
+        if y is None:
+            shares = zip(self.classes_, self.class_prior_)
+            X = sum(share * self._decode(Z, self._labels(label, len(Z))) for label, share in shares)
+        else:
+            X = self._decode(Z, self._labels(y, len(Z)))
+        return self._in_container(X.astype(Z.dtype, copy=False))
+
+    def likelihood_bounds(self, n_samples=16, *, y=None, random_state=None):
+        """Return bounds on log p(x given y) of blurred draws by bidirectional annealed importance sampling.
+
+        Parameters
+        ----------
+        n_samples : int, default=16
+            Rows to draw, at least 1.
+        y : label or array-like of shape (n_samples,), default=None
+            Classes to draw from; otherwise drawn from `class_prior_`.
+        random_state : int, RandomState, Generator or None, default=None
+            As in `GAN.likelihood_bounds`.
+
+        Returns
+        -------
+        lower, upper : ndarray of shape (n_samples,)
+            In nats, in the order of the classes. As in `GAN.likelihood_bounds`.
+        """
+        check_is_fitted(self)
+        check_count("n_samples", n_samples, low=1)
+        generator = self._stream if random_state is None else check_generator(random_state)
+        indices = self._draw_classes(n_samples, generator, None) if y is None else self._class_indices(y, n_samples)
+        counts = enumerate(np.bincount(indices))
+        bounds = [self._told(k).likelihood_bounds(count, random_state=generator) for k, count in counts if count]
+        return tuple(np.concatenate(parts) for parts in zip(*bounds))
+
+    @property
+    def _n_classes(self):
+        return len(self.classes_)
+
+    @property
+    def _n_features_out(self):
+        return self.n_components if self.encoder else self.discriminator_.n_features
+
+    def _make_objective(self, kind=None):
+        return super()._make_objective(_LabelledObjective if kind is None else kind)
+
+    def _finish(self, rows, held_out, generator, partial):
+        super()._finish(rows, held_out, generator, partial)
+        if self.density == "auto":
+            self.density_ = "parzen"
+
+    def _statistics_inputs(self, generator):
+        shares = self.class_count_ / self.class_count_.sum()
+        for _ in range(STATISTICS_BATCHES):
+            labels = np.eye(self._n_classes)[generator.choice(self._n_classes, size=STATISTICS_ROWS, p=shares)]
+            codes = self._draw_codes(STATISTICS_ROWS, generator)
+            yield self._beside_networks(codes), self._beside_networks(labels)
+
+    def _window(self, n_draws):
+        indices = np.searchsorted(np.cumsum(self.class_prior_), (np.arange(n_draws) + 0.5) / n_draws)
+        labels = np.eye(self._n_classes)[np.minimum(indices, self._n_classes - 1)]
+        return self._ask(self._window_codes(n_draws), labels, self.generator_).astype(float)
+
+    def _transform(self, X):
+        return GAN._transform(self, X)
+
+    def _sample_classes(self, indices, generator, conditions):
+        codes = self._truncated_codes(len(indices), generator)
+        return self._decode(codes, np.eye(self._n_classes)[indices])
+
+    def _joint_log_likelihood(self, X):
+        return self._joint_estimates(X)[0]
+
+    def _joint_estimates(self, X):
+        """Estimates of log p(x, y) for checked rows, and their standard errors, both (n, n_classes)."""
+        found = [self._joint_estimate(X, k) for k in range(self._n_classes)]
+        return tuple(np.stack(parts, axis=1) for parts in zip(*found))
+
+    def _joint_estimate(self, X, k):
+        """The same (n,) for class k."""
+        if self.class_prior_[k] == 0.0:
+            return np.full(len(X), -np.inf), np.zeros(len(X))
+        values, errors = self._told(k)._estimate(X)
+        return values + np.log(self.class_prior_[k]), errors
+
+    def _told(self, k):
+        """The GAN of class k: one whose networks are these, told that class."""
+        twin = GAN.__new__(GAN)
+        twin.__dict__.update(self.__dict__)
+        for name in ("generator_", "discriminator_"):
+            setattr(twin, name, _Told(getattr(self, name), k, self._n_classes))
+        twin.n_density_draws = max(1, self.n_density_draws // self._n_classes)
+        return twin
+
+    def _decode(self, codes, labels):
+        """Rows (n, d), in units of X, of codes (n, n_components) and labels (n, n_classes)."""
+        return self._ask(codes, labels, lambda codes, labels: self._unscale(self.generator_(codes, labels)))
+
+    def _ask(self, rows, labels, function):
+        """What function makes of rows (n, d) and labels (n, n_classes), block by block, as an array."""
+        width = rows.shape[1]
+        return self._in_blocks(np.hstack([rows, labels]), lambda block: function(block[:, :width], block[:, width:]))
+
+    def _labels(self, y, n_rows):
+        """Labels (n_rows, n_classes) of a class, or of one class for each row."""
+        return np.eye(self._n_classes)[self._class_indices(y, n_rows)]
+
+    def _generator_gradients(self, n_samples, generator, y=None):
+        """As in `GAN`, of draws of the classes y (n_samples,), in the order of the classes."""
+        indices = self._draw_classes(n_samples, generator, None) if y is None else self._class_indices(y, n_samples)
+        counts = enumerate(np.bincount(indices))
+        return np.concatenate([self._told(k)._generator_gradients(count, generator) for k, count in counts if count])
+
+
+class AuxiliaryClassifierGAN(ConditionalGAN):
+    """Generative adversarial network of rows and classes whose discriminator guesses the class too.
+
+    The generator is told the class, the discriminator is not. From the same features the discriminator gives a score
+    and a guess of the class, log q(y given x); it learns the guess from the data, by the cross-entropy, and the
+    generator learns to make rows whose class is guessed as it was told [1]_.
+
+    With heads="joint" the discriminator tells n_classes + 1 kinds of rows apart, those of each class and draws [2]_:
+    a row is real by the sum of the probabilities of the classes, so that what tells classes apart is at once what tells
+    data from draws, and the labels of the data sharpen the draws.
+
+    Parameters
+    ----------
+    n_components : int, default=8
+        Numbers of a code, at least 1.
+    heads : {"auxiliary", "joint"}, default="auxiliary"
+        Whether the guess of the class stands beside the score, or is part of it.
+    classification_weight : float, default=1.0
+        Factor on the cross-entropies of the classes in the losses of both networks, at least 0.
+    **parameters
+        Those of `ConditionalGAN`, all by name.
+
+    Attributes
+    ----------
+    history_ : History
+        That of `GAN`, and per epoch: "classification", the cross-entropy of rows of the data.
+    classes_, class_count_, class_prior_, generator_, discriminator_, encoder_, image_shape_, noise_variance_ :
+        As in `ConditionalGAN`; the discriminator is told no class.
+    density_, n_iter_, device_ :
+        As in `GAN`.
+
+    Notes
+    -----
+    `predict` and `predict_proba` ask the discriminator for its guess, whatever `priors` say; `score_samples` goes by
+    the draws, as in `ConditionalGAN`. The generator is paid for rows whose class is plain, so that draws are clearer
+    and less diverse than the data where classes overlap.
+
+    References
+    ----------
+    .. [1] A. Odena, C. Olah, J. Shlens, Conditional image synthesis with auxiliary classifier GANs, 2017; where the
+       discriminator learns the guess from draws too.
+    .. [2] T. Salimans et al., Improved techniques for training GANs, 2016.
+
+    Examples
+    --------
+    >>> from probgen import AuxiliaryClassifierGAN
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = AuxiliaryClassifierGAN(2, max_iter=60, random_state=0).fit(X, y)
+    >>> bool((model.predict(X) == y).mean() > 0.9)
+    True
+    """
+
+    discriminator_: "ClassifyingDiscriminator"
+
+    @with_parameters_of(ConditionalGAN)
+    def __init__(self, n_components=8, *, heads="auxiliary", classification_weight=1.0, **parameters):
+        super().__init__(n_components, **parameters)
+        self.heads = heads
+        self.classification_weight = classification_weight
+
+    def discriminate(self, X, y=None):
+        """Return the discriminator's scores of rows, high for those that it takes for data.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows to judge, such as draws.
+        y : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        scores : ndarray of shape (n,)
+            As in `GAN`.
+        """
+        return super().discriminate(X)
+
+    def predict(self, X):
+        """Return the class of each row that the discriminator finds most probable, of shape (n,)."""
+        check_is_fitted(self)
+        return self.classes_[np.argmax(self._log_posterior(self._validate(X)), axis=1)]
+
+    def _log_posterior(self, X):
+        return self._in_blocks(self._scaled(X), lambda block: self.discriminator_.log_proba(block).double())
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        check_choice("heads", self.heads, HEADS)
+        check_real("classification_weight", self.classification_weight, low=0.0)
+
+    def _make_discriminator(self, d, *, n_classes):
+        network = super()._make_discriminator(d, n_classes=0)
+        return ClassifyingDiscriminator(network, n_classes, is_joint=self.heads == "joint")
+
+    def _make_objective(self, kind=None):
+        return super()._make_objective(_ClassifyingObjective if kind is None else kind)
+
+
+class ClassifyingDiscriminator(Discriminator):
+    """Discriminator that guesses the class of a row from the features of its score.
+
+    Parameters
+    ----------
+    network : Discriminator
+        Told no classes.
+    n_classes : int
+    is_joint : bool, default=False
+        Whether scores are log-odds of all classes together against draws, where the network's own score is minus the
+        logit of draws; else they are the network's own.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from probgen.networks.adversarial import DenseDiscriminator
+    >>> network = ClassifyingDiscriminator(DenseDiscriminator(4, (8, 5)), 3)
+    >>> network(torch.zeros(2, 4)).shape, network.log_proba(torch.zeros(2, 4)).shape
+    (torch.Size([2]), torch.Size([2, 3]))
+    """
+
+    def __init__(self, network, n_classes, *, is_joint=False):
+        super().__init__()
+        self.network, self.is_joint, self.n_features = network, is_joint, network.n_features
+        self.classes = Linear(self.n_features, n_classes)
+
+    def features(self, rows, generator=None):
+        """Those of the network (n, n_features)."""
+        return self.network.features(rows, generator)
+
+    def score(self, features, *labels):
+        """Scores (n,) of features (n, n_features); labels are ignored."""
+        scores = self.network.score(features)
+        return scores + torch.logsumexp(self.classes(features), dim=1) if self.is_joint else scores
+
+    def log_proba(self, rows):
+        """log q(y given x) (n, n_classes) of rows (n, d)."""
+        return torch.log_softmax(self.classes(self.features(rows)), dim=1)
+
+
+class _Told(torch.nn.Module):
+    """A network of codes or rows and labels, told class k of n_classes once and for all."""
+
+    def __init__(self, network, k, n_classes):
+        super().__init__()
+        self.network, self.k, self.n_classes = network, k, n_classes
+
+    def forward(self, inputs):
+        """What the network makes of inputs (n, d) of that class."""
+        labels = inputs.new_zeros(len(inputs), self.n_classes)
+        labels[:, self.k] = 1.0
+        return self.network(inputs, labels)
+
+
+class _LabelledObjective(AdversarialObjective):
+    """What a ConditionalGAN is trained for, on batches of rows and indices of their classes."""
+
+    def __init__(self, model, score=None):
+        super().__init__(model, score)
+        self.n_classes = model._n_classes
+
+    def one_hot(self, *labels):
+        """Labels (n, n_classes) of indices (n,)."""
+        return [one_hot(indices, self.n_classes, self.center.dtype) for indices in labels]
+
+
+class _ClassifyingObjective(_LabelledObjective):
+    """The same, with the cross-entropy of the classes that the discriminator guesses."""
+
+    discriminator: ClassifyingDiscriminator
+
+    def __init__(self, model, score=None):
+        super().__init__(model, score)
+        self.classification_weight = model.classification_weight
+
+    def class_loss(self, features, *labels):
+        """Cross-entropy of guesses, weighted; and it alone."""
+        loss = torch.nn.functional.cross_entropy(self.discriminator.classes(features), labels[0])
+        return self.classification_weight * loss, {"classification": loss}
