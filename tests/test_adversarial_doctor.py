@@ -7,10 +7,12 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import torch
 from scipy.stats import norm
 from sklearn.base import BaseEstimator
+from sklearn.datasets import load_digits
 
-from probgen import GaussianMixture, RowBlocks
+from probgen import GAN, VAE, GaussianMixture, RowBlocks, Trainer
 from probgen.base import GeneratorMixin
 from probgen.training import AdversarialDoctor
 from probgen.training.callbacks import CallbackSupport, FitEvents
@@ -244,6 +246,45 @@ def test_rows_in_the_order_of_their_modes_do_not_look_narrow():
     assert model.history_[-1]["diversity"] == pytest.approx(1.0, abs=0.02)
 
 
+def test_a_gan_that_was_made_to_collapse_is_told_what_to_move():
+    settings = {"loss": "minimax", "penalty": None, "n_discriminator_steps": 5, "learning_rate_init": 2e-3}
+    settings |= {"max_iter": 16, "n_density_draws": 256, "device": "cpu", "random_state": 0}
+    watcher = AdversarialDoctor(every=4, n_rows=200, n_clusters=10)
+    model = GAN(4, trainer=Trainer(callbacks=[watcher]), **settings)
+    sentences = told(model, load_digits().data[:400].astype(np.float32))
+    for symptom in ("it is saturated", "the generator has collapsed to few modes", "it has vanished"):
+        (sentence,) = [sentence for sentence in sentences if symptom in sentence]
+        assert "set penalty='r1'" in sentence
+    record = model.history_[-1]
+    assert record["discriminator_auc"] > 0.99
+    assert record["diversity"] < 0.3
+    assert record["clusters_hit"] <= 2
+    assert np.nanmin(model.history_["generator_gradient"]) < 0.01
+
+
+def test_a_gan_in_good_health_is_told_nothing_and_trained_as_without_the_doctor():
+    watcher = AdversarialDoctor(every=5, n_rows=400, n_clusters=8)
+    settings = {"max_iter": 20, "n_density_draws": 256, "device": "cpu", "random_state": 0}
+    watched = GAN(2, trainer=Trainer(ema_decay=0.99, callbacks=[watcher]), **settings)
+    assert told(watched) == []
+    assert watched.history_[-1]["clusters_hit"] == 8
+    alone = GAN(2, trainer=Trainer(ema_decay=0.99), **settings).fit(X)
+    np.testing.assert_array_equal(watched.sample(5), alone.sample(5))
+
+
+def test_scores_and_gradients_of_a_gan_are_those_of_its_networks():
+    model = GAN(2, max_iter=2, loss="least_squares", device="cpu", random_state=0).fit(X)
+    draws = model.sample(50, random_state=3)
+    codes = torch.from_numpy(np.random.default_rng(3).standard_normal((50, 2)))
+    scaled = model.generator_(codes).detach().requires_grad_()
+    np.testing.assert_allclose(model._scaled(draws), scaled.detach(), rtol=1e-9)
+    scores = model.discriminator_(scaled)
+    np.testing.assert_allclose(model.discriminate(draws), scores.detach(), rtol=1e-7)
+    (slopes,) = torch.autograd.grad(scores.sum(), scaled)
+    truth = (scores - 1.0).abs().detach() * slopes.norm(dim=1)  # of (s - 1)^2 / 2
+    np.testing.assert_allclose(model._generator_gradients(50, np.random.default_rng(3)), truth, rtol=1e-7)
+
+
 def test_warnings_wait_for_the_middle_of_a_fit():
     model = Player(modes=lambda epoch: CORNERS[:1] if epoch < 5 else CORNERS, callbacks=[doctor()], max_iter=10)
     assert told(model) == []
@@ -270,8 +311,6 @@ def test_parameters_are_checked_before_the_fit(name, low):
 
 
 def test_an_estimator_without_discriminator_is_refused():
-    from probgen import VAE, Trainer
-
     model = VAE(2, trainer=Trainer(callbacks=[AdversarialDoctor()]))
     with pytest.raises(TypeError, match=r"needs an estimator with sample and discriminate\(X\), such as GAN; got VAE"):
         model.fit(X)

@@ -153,7 +153,7 @@ def _judge_saturation(looks, model):
     sure = min(look.auc for look in looks[-2:])
     if not sure >= SURE or getattr(model, "loss", None) == "wasserstein":
         return None
-    advice = _advise(model, balance_ratio=2.0, penalty="r1", instance_noise="raise", n_discriminator_steps="lower")
+    advice = _advise(model, penalty="r1", instance_noise="raise", n_discriminator_steps="lower")
     return (
         f"the discriminator tells {100.0 * sure:.4g} % of pairs of a row and a draw apart: it is saturated; {advice}."
     )
