@@ -291,6 +291,8 @@ class AdversarialObjective(Objective):
                 break
         refresh_batch_norm(self.generator, self._draw_inputs(kept))
         draws = torch.cat([self.generator(*inputs) for inputs in self._draw_inputs(kept)])
+        if not torch.isfinite(draws).all():
+            return math.nan
         rows = (torch.cat([X for X, *_ in kept]) - self.center) / self.scale
         return self.judge(*(part.double().cpu().numpy() for part in (rows, draws)))
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
 
 from probgen import GAN, Trainer, get_likelihood, load, save
 from probgen.metrics import kernel_mmd
@@ -125,9 +126,9 @@ class TestDensity:
 
     @pytest.mark.parametrize("n_chains", [16, 5])
     def test_a_row_gets_the_same_digits_in_any_company(self, n_chains):
-        settings = {"density": "ais", "n_chains": n_chains, "n_temperatures": 5, "n_components": 3}
+        settings = {"density": "ais", "n_chains": n_chains, "n_temperatures": 4, "hidden_layer_sizes": (13, 7)}
         for rows in (X.astype(np.float32), np.hstack([X] * 5)):
-            model = GAN(**QUICK | settings).fit(rows)
+            model = GAN(1, **QUICK | settings).fit(rows)
             shuffled = np.random.default_rng(1).permutation(len(rows))
             whole = model.score_samples(rows)
             np.testing.assert_array_equal(model.score_samples(rows[shuffled]), whole[shuffled])
@@ -298,6 +299,28 @@ class TestImages:
         assert np.isfinite(model.history_["validation_score"]).all()
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"balance_ratio": 1.1, "encoder": True, "hidden_layer_sizes": (16,)},
+        {"penalty": "wgan_gp", "loss": "wasserstein", "n_discriminator_steps": 2, "instance_noise": 0.1},
+        {"architecture": "conv", "hidden_layer_sizes": (4, 8), "spectral_norm": True, "augmentation": ["cutout"]},
+    ],
+    ids=["balance", "wgan_gp", "conv"],
+)
+def test_graphs_train_as_the_eager_loop_does(parameters):
+    settings = {"max_iter": 4, "batch_size": 20, "density": "parzen", "n_density_draws": 256, "random_state": 0}
+    eager, graphed = (
+        GAN(4, **settings, **parameters, device="cuda", trainer=Trainer(ema_decay=0.9, cuda_graph=graph)).fit(IMAGES)
+        for graph in (False, True)
+    )
+    assert eager.history_.columns == graphed.history_.columns
+    for name in eager.history_.loss_names:
+        np.testing.assert_allclose(graphed.history_[name], eager.history_[name], rtol=1e-3)
+    np.testing.assert_allclose(graphed.sample(20), eager.sample(20), rtol=1e-2, atol=0.05)
+
+
 class TestBadInput:
     @pytest.mark.parametrize(
         "parameters, message",
@@ -334,6 +357,10 @@ class TestBadInput:
             ({"n_discriminator_steps": 0}, "n_discriminator_steps must be an integer >= 1; got 0."),
             ({"max_iter": 0}, "max_iter must be an integer >= 1; got 0."),
             (
+                {"trainer": Trainer(compile=True)},
+                "penalty='r1' needs second derivatives, which trainer.compile=True cannot take; leave out one of them.",
+            ),
+            (
                 {"architecture": "conv", "batch_size": 1},
                 "batch_size must be at least 2 with architecture='conv', whose generator normalises over it; got 1.",
             ),
@@ -355,6 +382,12 @@ class TestBadInput:
             ),
         ):
             model.fit(IMAGES[:, :63])
+
+    def test_draws_that_are_no_numbers_end_the_training(self):
+        model = GAN(**QUICK, learning_rate_init=1e4, trainer=Trainer(optimizer="sgd", early_stopping=True))
+        with pytest.warns(ConvergenceWarning, match="were put back"):
+            model.fit(X)
+        assert np.isfinite(model.sample(5)).all()
 
     def test_too_few_rows_to_hold_out(self):
         model = GAN(**QUICK, trainer=Trainer(early_stopping=True))

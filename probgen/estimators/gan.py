@@ -429,6 +429,11 @@ class GAN(DecoderMixin, NeuralGenerator):
         check_count("n_temperatures", self.n_temperatures)
         check_count("n_density_draws", self.n_density_draws)
         check_choice("validation_metric", self.validation_metric, METRICS)
+        if self.penalty is not None and self.trainer is not None and self.trainer.compile:
+            raise ValueError(
+                f"penalty={self.penalty!r} needs second derivatives, which trainer.compile="
+                f"{self.trainer.compile!r} cannot take; leave out one of them."
+            )
         if self.architecture == "conv" and self.batch_size == 1:
             raise ValueError(
                 "batch_size must be at least 2 with architecture='conv', whose generator normalises over it; got 1."
