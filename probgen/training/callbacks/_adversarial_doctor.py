@@ -13,7 +13,7 @@ from sklearn.metrics import pairwise_distances, pairwise_distances_argmin
 from probgen._validation import check_count
 from probgen.training.callbacks._looks import Doctor, ask, without_names
 
-SURE = 0.99  # share of pairs of a row and a draw that the discriminator tells apart: it is nearly always right
+SURE = 0.999  # share of pairs of a row and a draw that the discriminator tells apart; that of good ones reaches 0.99
 UNSURE = 0.9  # below it, generators have little left to learn from a discriminator
 NARROW = 0.5  # share of the distances between rows, or of the clusters, from which on draws lack variety
 SEEN = 0.1  # share of a cluster's due draws with which it counts as hit
@@ -38,7 +38,7 @@ class AdversarialDoctor(Doctor):
       learns from; in the units of the networks. NaN where an estimator does not tell.
 
     From the middle of a fit on, and at its end, it warns of each of these once: a saturated discriminator (in two looks
-    it tells at least 99 % of the pairs apart, unless loss="wasserstein", whose critic is meant to), mode collapse
+    it tells at least 99.9 % of the pairs apart, unless loss="wasserstein", whose critic is meant to), mode collapse
     (draws hit at most half of the clusters, or are half as far apart as rows), a vanishing gradient (a hundredth of the
     strongest one, or of 1, though the discriminator tells draws from rows), and oscillation (over the last four looks
     two fifths of the draws change clusters each time, and do not come nearer to the shares of the rows).
