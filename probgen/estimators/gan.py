@@ -12,10 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 from probgen._validation import (
     check_choice,
     check_count,
-    check_generator,
     check_image_shape,
     check_real,
-    spawn_generator,
 )
 from probgen.adversarial import (
     BALANCED,
@@ -27,10 +25,8 @@ from probgen.adversarial import (
     generator_loss,
     refresh_batch_norm,
 )
-from probgen.base import DecoderMixin, Likelihood
-from probgen.importance import normal_noise
-from probgen.latents import LOG_2PI, LatentModel
-from probgen.likelihoods import gaussian_log_prob
+from probgen.base import DecoderMixin
+from probgen.estimators._blurred import BlurredDraws
 from probgen.metrics import frechet_distance, kernel_mmd
 from probgen.networks import MLP, ConvEncoder
 from probgen.networks.adversarial import (
@@ -41,13 +37,10 @@ from probgen.networks.adversarial import (
     batch_norms,
 )
 from probgen.networks.augmentation import AUGMENTATIONS
-from probgen.parzen import parzen_bandwidth, parzen_log_density
-from probgen.training.neural_generator import NeuralGenerator
 from probgen.training.statistics import CONSTANT, take_statistics
 from probgen.training.trainer import Trainer
 
 ARCHITECTURES = ("dense", "conv")
-DENSITIES = ("auto", "ais", "parzen")
 METRICS = {"mmd": kernel_mmd, "frechet": frechet_distance}  # of early stopping
 HIDDEN = {"dense": (64, 64, 64), "conv": (64, 128)}
 EPOCHS = {"dense": 240, "conv": 15}
@@ -55,14 +48,11 @@ LEARNING_RATES = {"dense": 2e-3, "conv": 2e-4}
 BETAS = {"dense": (0.0, 0.99), "conv": (0.5, 0.999)}  # of Adam
 PENALTY_WEIGHTS = {"dense": {"r1": 0.1, "wgan_gp": 0.1}, "conv": {"r1": 0.1, "wgan_gp": 10.0}}
 DROPOUT = 0.25  # in a convolutional discriminator
-FEW_FEATURES, MANY_COMPONENTS = 4, 64  # of which density="auto" takes a Parzen window
-N_LEAPFROG = 5
-CHAINS = 16  # rows of codes that are decoded side by side are filled up to a multiple
-NOISE_ROWS, NOISE_DRAWS = 500, 4096  # that the noise of the observation model is fitted to
+NOISE_ROWS = 500  # that the noise of the observation model is fitted to
 STATISTICS_BATCHES, STATISTICS_ROWS = 20, 256  # of draws, for the statistics of batch norm
 
 
-class GAN(DecoderMixin, NeuralGenerator):
+class GAN(DecoderMixin, BlurredDraws):
     """Generative adversarial network.
 
     A generator g maps codes z of random noise to rows; a discriminator learns to tell rows of the data from those, and
@@ -260,30 +250,6 @@ class GAN(DecoderMixin, NeuralGenerator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def score_samples(self, X, y=None, *, return_std=False):
-        """Return an estimate of the log-likelihood of each row under blurred draws, in nats.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, n_features)
-            Rows to score.
-        y : object, default=None
-            Ignored.
-        return_std : bool, default=False
-            Whether to return the standard errors of the estimates too. A value near 1 or above says that the estimate
-            is too low: few of the draws or chains are anywhere near the row.
-
-        Returns
-        -------
-        log_likelihood : ndarray of shape (n,)
-        std : ndarray of shape (n,)
-            With return_std=True.
-        """
-        check_is_fitted(self)
-        X = self._validate(X)
-        values, errors = (part.astype(X.dtype, copy=False) for part in self._estimate(X))
-        return (values, errors) if return_std else values
-
     def discriminate(self, X):
         """Return the discriminator's scores of rows, high for those that it takes for data.
 
@@ -304,50 +270,9 @@ class GAN(DecoderMixin, NeuralGenerator):
         scores = self._in_blocks(X, lambda block: self.discriminator_((block - center) / scale))
         return scores.astype(X.dtype, copy=False)
 
-    def likelihood_bounds(self, n_samples=16, *, random_state=None):
-        """Return bounds on the log-likelihood of blurred draws by bidirectional annealed importance sampling.
-
-        Of rows that the model itself draws, exact draws from the posterior of the codes are known. Chains from the
-        prior up to the posterior give lower bounds, chains from those draws down to the prior upper ones [1]_; what
-        lies between tells how far `score_samples` with density="ais" can be trusted.
-
-        Parameters
-        ----------
-        n_samples : int, default=16
-            Rows to draw, at least 1.
-        random_state : int, RandomState, Generator or None, default=None
-            Seeds the draws and the chains; None continues the model's stream.
-
-        Returns
-        -------
-        lower, upper : ndarray of shape (n_samples,)
-            In nats. Each holds on average; for one row chance may turn them round.
-
-        References
-        ----------
-        .. [1] R. B. Grosse, Z. Ghahramani, R. P. Adams, Sandwiching the marginal likelihood using bidirectional Monte
-           Carlo, 2015.
-        """
-        from probgen.metrics.ais import bidirectional_log_weights
-        from probgen.programs.weights import log_mean_exp
-
-        check_is_fitted(self)
-        check_count("n_samples", n_samples, low=1)
-        generator = self._stream if random_state is None else check_generator(random_state)
-        codes = self._draw_codes(n_samples, generator)
-        noise = np.sqrt(self.noise_variance_) * generator.standard_normal((n_samples, self.n_features_in_))
-        model = self._latent_model(self._inverse_transform(codes) + noise)
-        generators = [spawn_generator(generator) for _ in codes]
-        up, down = bidirectional_log_weights(model, self._beside_networks(codes), generators, **self._annealing)
-        return tuple(bound.cpu().numpy() for bound in (log_mean_exp(up)[0], -log_mean_exp(-down)[0]))
-
     @property
     def _networks(self):  # type: ignore[override]
         return ("generator_", "discriminator_", "encoder_") if self.encoder else ("generator_", "discriminator_")
-
-    @property
-    def _likelihood(self):
-        return Likelihood("estimate")
 
     @property
     def _n_features_out(self):
@@ -378,11 +303,6 @@ class GAN(DecoderMixin, NeuralGenerator):
     @property
     def _betas(self):
         return BETAS[self.architecture]
-
-    @property
-    def _annealing(self):
-        """Settings of annealed importance sampling."""
-        return {"n_chains": self.n_chains, "n_temperatures": self.n_temperatures, "n_leapfrog": N_LEAPFROG}
 
     @property
     def _n_classes(self):
@@ -424,10 +344,6 @@ class GAN(DecoderMixin, NeuralGenerator):
                     f"balance_ratio needs losses above 0, those of {_either(BALANCED)}; got {self.loss!r}."
                 )
         check_count("n_discriminator_steps", self.n_discriminator_steps)
-        check_choice("density", self.density, DENSITIES)
-        check_count("n_chains", self.n_chains, low=2)
-        check_count("n_temperatures", self.n_temperatures)
-        check_count("n_density_draws", self.n_density_draws)
         check_choice("validation_metric", self.validation_metric, METRICS)
         if self.penalty is not None and self.trainer is not None and self.trainer.compile:
             raise ValueError(
@@ -438,6 +354,12 @@ class GAN(DecoderMixin, NeuralGenerator):
             raise ValueError(
                 "batch_size must be at least 2 with architecture='conv', whose generator normalises over it; got 1."
             )
+
+    def _hold_out(self, rows, trainer, rng):
+        rows, held_out = super()._hold_out(rows, trainer, rng)
+        if held_out is not None and held_out.n_rows < 2:
+            raise ValueError("early_stopping needs at least 2 rows held out; got 1; raise validation_fraction.")
+        return rows, held_out
 
     def _build(self, rows):
         d, found = rows.n_features, take_statistics(rows)
@@ -491,16 +413,7 @@ class GAN(DecoderMixin, NeuralGenerator):
         """Take the statistics of batch norm for these weights, and fit the noise of the observation model."""
         if batch_norms(self.generator_):
             refresh_batch_norm(self.generator_, self._statistics_inputs(generator))
-        few_features = self.n_features_in_ <= FEW_FEATURES
-        simple = "parzen" if few_features or self.n_components > MANY_COMPONENTS else "ais"
-        self.density_ = simple if self.density == "auto" else self.density
         self._fit_noise(self._some_rows(rows if held_out is None else held_out, generator, partial))
-
-    def _fit_noise(self, rows):
-        """Set the noise of the observation model to that under which rows (n, d) have the highest density."""
-        draws = self._window(min(NOISE_DRAWS, self.n_density_draws))
-        self._bandwidth = parzen_bandwidth(self._scaled(rows), draws)
-        self.noise_variance_ = (self._bandwidth * self._scale) ** 2
 
     def _statistics_inputs(self, generator):
         """Yield batches of codes, and labels if there are any, for the statistics of batch norm."""
@@ -528,15 +441,6 @@ class GAN(DecoderMixin, NeuralGenerator):
         end = ndtr(self.truncation)
         return ndtri(generator.uniform(1.0 - end, end, (n_samples, self.n_components)))
 
-    def _window(self, n_draws):
-        """Scaled draws (n_draws, d) in double precision, always of the same codes."""
-        return self._in_blocks(self._window_codes(n_draws), self.generator_).astype(float)
-
-    def _window_codes(self, n_draws):
-        """Codes (n_draws, n_components), always the same."""
-        codes = normal_noise(self.n_components, n_draws)
-        return codes if self.noise == "normal" else 2.0 * ndtr(codes) - 1.0
-
     def _sample(self, n_samples, generator):
         return self._inverse_transform(self._truncated_codes(n_samples, generator))
 
@@ -547,72 +451,6 @@ class GAN(DecoderMixin, NeuralGenerator):
         answer = self.encoder_ if self.encoder else self.discriminator_.features
         center, scale = self._beside_networks(self._center), self._beside_networks(self._scale)
         return self._in_blocks(X, lambda block: answer((block - center) / scale))
-
-    def _score_samples(self, X):
-        return self._estimate(X)[0]
-
-    def _estimate(self, X):
-        """Log-likelihoods and standard errors (n,) of checked rows."""
-        if self.density_ == "ais":
-            return self._annealed(X)
-        draws = self._window(self.n_density_draws)
-        values, errors = parzen_log_density(self._scaled(X), draws, self._bandwidth, return_std=True)
-        return values - np.log(self._scale).sum(), errors
-
-    def _annealed(self, X):
-        from probgen.metrics.ais import annealed_log_weights
-        from probgen.programs.weights import log_mean_exp
-
-        def estimate(block):
-            with torch.inference_mode(False):
-                weights = annealed_log_weights(self._latent_model(block.clone()), **self._annealing)
-                return torch.stack(log_mean_exp(weights), dim=1)
-
-        return tuple(self._in_blocks(X, estimate).T)
-
-    def _latent_model(self, X, y=None):
-        """The joint density of checked rows and their codes."""
-        rows = self._beside_networks(X)
-        variance = self._beside_networks(self.noise_variance_)
-
-        def sample_prior(n_chains, generator, rows):
-            return self._beside_networks(self._draw_codes(n_chains * len(rows), generator)).unflatten(
-                0, (n_chains, len(rows))
-            )
-
-        log_density = self._log_code_density()
-
-        def log_prior(codes, rows):
-            return log_density(codes)
-
-        def log_likelihood(codes, rows):
-            return gaussian_log_prob(rows, self._decode_side_by_side(codes), variance)
-
-        return LatentModel((rows,), self.n_components, rows.dtype, sample_prior, log_prior, log_likelihood)
-
-    def _log_code_density(self):
-        """log p(z) as a function of codes (..., n_components) that can be differentiated."""
-        if self.noise == "normal":
-            return lambda codes: -0.5 * (codes.square().sum(-1) + self.n_components * LOG_2PI)
-
-        def log_uniform(codes):
-            is_in = (codes.abs() <= 1.0).all(-1)
-            return 0.0 * codes.sum(-1) + torch.where(is_in, -self.n_components * np.log(2.0), -torch.inf)
-
-        return log_uniform
-
-    def _decode_side_by_side(self, codes):
-        """Rows (s, n, d) of codes (s, n, k) of s chains for each of n rows.
-
-        The chains of a row stand together and are filled up, so that a row gets the same digits wherever it stands.
-        """
-        n_chains, n_rows, k = codes.shape
-        codes = torch.nn.functional.pad(codes.transpose(0, 1), (0, 0, 0, -n_chains % CHAINS))
-        return (
-            self._unscale(self.generator_(codes.reshape(-1, k)))
-            .unflatten(0, (n_rows, -1))[:, :n_chains]
-            .transpose(0, 1)
-        )
 
     def _generator_gradients(self, n_samples, generator):
         """Lengths (n_samples,) of the gradient of the generator's loss by each of new draws, in scaled units."""
@@ -625,23 +463,9 @@ class GAN(DecoderMixin, NeuralGenerator):
 
         return self._in_blocks(self._draw_codes(n_samples, generator), lengths)
 
-    def _scaled(self, X):
-        """Rows as the networks see them."""
-        return (X - self._center) / self._scale
-
-    def _unscale(self, rows):
-        return rows * self._beside_networks(self._scale) + self._beside_networks(self._center)
-
-    def _beside_networks(self, array):
-        """An array as a tensor of the precision and on the device of the networks."""
-        parameter = next(self.generator_.parameters())
-        return torch.as_tensor(array, dtype=parameter.dtype, device=parameter.device)
-
 
 def _likeness(metric, rows, draws):
     """How like draws are to rows by a distance between samples; 0 at most, but for chance."""
-    if len(rows) < 2:
-        raise ValueError(f"early_stopping needs at least 2 rows held out; got {len(rows)}; raise validation_fraction.")
     return -METRICS[metric](rows, draws)
 
 
