@@ -1,0 +1,109 @@
+"""What a GAN and a VAEGAN have learned of images, or of a grid of points, in one picture.
+
+    python examples/gan_pictures.py                                # small digits, which come with scikit-learn
+    python examples/gan_pictures.py --data grid -o grid.png        # 25 narrow Gaussians on a grid
+    python examples/gan_pictures.py --data mnist -o mnist.png      # downloaded where it is not at hand
+    python examples/gan_pictures.py --data olivetti -o faces.png   # 400 faces of 40 people
+    python examples/gan_pictures.py --data frey -o frey.png        # 1,965 frames of one face
+    python examples/gan_pictures.py --data cifar10 -o cifar10.png  # small colour photographs
+
+The panels of images: data, draws of both models, the same draws as the training of the GAN goes on, rows and what the
+VAEGAN makes of their codes, and the losses of the GAN. With --gif the draws are written as an animation too.
+"""
+
+import argparse
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from probgen import GAN, VAEGAN, Trainer
+from probgen.datasets import fetch_cifar10, fetch_frey_faces, fetch_mnist, fetch_olivetti_faces, load_digits
+from probgen.plots import ReconstructionDisplay, SampleGridDisplay, TrainingCurveDisplay
+from probgen.training import SampleHistory
+
+N_SHOWN, N_SETS = 60, 6
+EPOCHS = {"grid": 60, "digits": 60, "mnist": 15, "olivetti": 600, "frey": 200, "cifar10": 40}
+
+
+def load(name):
+    """Rows of single precision, the shape of their images, and parameters of models for them."""
+    if name == "grid":
+        rng = np.random.default_rng(0)
+        centers = 2.0 * rng.integers(-2, 3, size=(5000, 2))
+        return (centers + 0.05 * rng.standard_normal((5000, 2))).astype(np.float32), None, {"n_components": 2}
+    fetch = {"digits": load_digits, "olivetti": fetch_olivetti_faces, "frey": fetch_frey_faces}
+    fetch |= {"mnist": lambda: fetch_mnist(subset="train"), "cifar10": lambda: fetch_cifar10(subset="train")}
+    bunch = fetch[name]()
+    X, shape = bunch.data.astype(np.float32), bunch.image_shape
+    parameters = {"architecture": "conv", "n_components": 16 if name in ("digits", "frey") else 64}
+    if name == "olivetti":  # at half of their size
+        X, shape = X.reshape(-1, 32, 2, 32, 2).mean(axis=(2, 4)).reshape(-1, 1024), (32, 32)
+    if name in ("olivetti", "cifar10"):
+        parameters["hidden_layer_sizes"] = (32, 64, 128)
+    return X, shape, parameters | {"image_shape": shape}
+
+
+def show_points(axes, X, gan, vaegan):
+    """Points of the data, of draws, and the scores of the discriminator over the plane."""
+    for ax, rows, title in zip(
+        axes.flat, (X, gan.sample(5000), vaegan.sample(5000)), ("data", "draws of the GAN", "draws of the VAEGAN")
+    ):
+        ax.plot(*rows.T, ".", markersize=1.5)
+        ax.set(title=title, xlim=(-5.5, 5.5), ylim=(-5.5, 5.5), aspect="equal")
+    line = np.linspace(-5.5, 5.5, 200, dtype=np.float32)
+    plane = np.column_stack([part.ravel() for part in np.meshgrid(line, line)])
+    scores = gan.discriminate(plane).reshape(200, 200)
+    axes[1, 0].imshow(scores, origin="lower", extent=(-5.5, 5.5, -5.5, 5.5))
+    axes[1, 0].set_title("scores of the GAN's discriminator")
+    axes[1, 1].scatter(*X.T, s=1.5, c=vaegan.transform(X)[:, 0])
+    axes[1, 1].set(title="first number of the VAEGAN's codes", aspect="equal")
+
+
+def show_images(axes, X, shape, gan, vaegan, history):
+    """Data, draws and reconstructions."""
+    grid = {"image_shape": shape, "value_range": (X.min(), X.max())}
+    panels = {"data": X[:: len(X) // N_SHOWN][:N_SHOWN]}
+    panels |= {"draws of the GAN": gan.sample(N_SHOWN, random_state=0)}
+    panels |= {"draws of the VAEGAN": vaegan.sample(N_SHOWN, random_state=0)}
+    for ax, (title, rows) in zip(axes.flat, panels.items()):
+        SampleGridDisplay(rows, **grid).plot(ax=ax)
+        ax.set_title(title)
+    history.plot(ax=axes[1, 0], **grid)
+    axes[1, 0].set_title("the same draws of the GAN over time")
+    ReconstructionDisplay.from_estimator(vaegan, X[:: len(X) // 8], n_rows=8, ax=axes[1, 1], **grid)
+    axes[1, 1].set_title("rows, and their codes decoded by the VAEGAN")
+
+
+def main():
+    """Fit the models and draw the picture."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", choices=EPOCHS, default="digits")
+    parser.add_argument("-o", "--output", default="gan_pictures.png")
+    parser.add_argument("--epochs", type=int, help="default: as many as the data need")
+    parser.add_argument("--rows", type=int, help="of the data, at most; default: all")
+    parser.add_argument("--gif", help="name of an animation of the draws, ending in .gif")
+    arguments = parser.parse_args()
+    n_epochs = EPOCHS[arguments.data] if arguments.epochs is None else arguments.epochs
+    X, shape, parameters = load(arguments.data)
+    X = X[: arguments.rows]
+    history = SampleHistory(every=max(1, n_epochs // N_SETS), n_samples=8)
+    trainer = Trainer(schedule="cosine", ema_decay=0.999, callbacks=[history])
+    settings = parameters | {"max_iter": n_epochs, "n_density_draws": 500, "random_state": 0}
+    gan = GAN(trainer=trainer, **settings).fit(X)
+    vaegan = VAEGAN(**settings).fit(X)
+
+    figure = Figure(figsize=(18, 10), layout="constrained")
+    axes = figure.subplots(2, 3)
+    if shape is None:
+        show_points(axes, X, gan, vaegan)
+    else:
+        show_images(axes, X, shape, gan, vaegan, history)
+    TrainingCurveDisplay.from_estimator(gan, ax=axes[1, 2])
+    figure.savefig(arguments.output, dpi=80)
+    if arguments.gif:
+        history.save_gif(arguments.gif, image_shape=shape)
+    print(arguments.output)
+
+
+if __name__ == "__main__":
+    main()
