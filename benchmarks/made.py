@@ -5,9 +5,9 @@
 
 tables: test nats of the mushrooms and DNA tables of bits, beside those that M. Germain et al., MADE, 2015
 (arXiv:1502.03509), report for their splits, among them FVSBN and NADE (H. Larochelle and I. Murray, 2011), EoNADE
-(B. Uria et al., 2014, arXiv:1310.1757) and DARN (K. Gregor et al., 2014, arXiv:1310.8499). Only those of EoNADE could be
-checked in a second source, the list of its results on www.wizwand.com, which has 82.31 and 9.68; look the others up in
-the paper before quoting them. Models are fitted on the training and validation rows, of which they hold out as many as
+(B. Uria et al., 2014, arXiv:1310.1757) and DARN (K. Gregor et al., 2014, arXiv:1310.8499). Only those of EoNADE could
+be checked in a second source, the list of its results on www.wizwand.com, which has 82.31 and 9.68; look the others
+up in the paper before quoting them. Models are fitted on the training and validation rows, holding out as many as
 the validation part has, drawn at random: to stop by, as in the paper, and not to learn from. MADE is once as it comes,
 once tuned, with several orderings and more epochs, and once order-agnostic, with 8 orderings.
 

@@ -89,8 +89,8 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
 
     With order_agnostic=True any known values are exact conditions, of the orderings with what is known moved to their
     front: of laws that share their weights, but are not those of one joint law. The network, trained for all d! orders,
-    knows each less well: of the tables of `fetch_binary` a row of mushrooms, 112 bits, took 12.4 nats by default and not
-    9.8, one of DNA, 180 bits, 84.0 and not 83.8; with the probabilities of 8 orderings averaged 11.5 and 82.0.
+    knows each less well: in the tables of `fetch_binary` a row of mushrooms, 112 bits, took 12.4 nats by default, not
+    9.8, one of DNA, 180 bits, 84.0, not 83.8; with the probabilities of 8 orderings averaged 11.5 and 82.0.
 
     References
     ----------
@@ -281,8 +281,8 @@ class MADE(FullyVisibleBeliefNetwork):
 
     With order_agnostic=True any known values are exact conditions, of the orderings with what is known moved to their
     front: of laws that share their weights, but are not those of one joint law. The network, trained for all d! orders,
-    knows each less well: of the tables of `fetch_binary` a row of mushrooms, 112 bits, took 12.4 nats by default and not
-    9.8, one of DNA, 180 bits, 84.0 and not 83.8; with the probabilities of 8 orderings averaged 11.5 and 82.0.
+    knows each less well: in the tables of `fetch_binary` a row of mushrooms, 112 bits, took 12.4 nats by default, not
+    9.8, one of DNA, 180 bits, 84.0, not 83.8; with the probabilities of 8 orderings averaged 11.5 and 82.0.
 
     Probabilities of rows are averaged over orderings, and not those of features given others, whose product would be
     no probability [1]_. Draws take an ordering at random for each row, and choose all features at once, again and
