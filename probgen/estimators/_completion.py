@@ -102,7 +102,7 @@ class CompletionMixin(NeuralGenerator):
 
     def _complete(self, conditions, generator, argument, *, stacklevel, labels=(), average=False):
         """Rows (n, d), draws or means under conditions; a warning where weights are uneven."""
-        low, high = _representable(conditions, self._dtype, argument)
+        low, high = representable(conditions, self._dtype, argument)
         completed = self._propose(conditions, generator, argument, labels, average)
         uneven = completed.sizes < FEW
         if uneven.any():
@@ -117,7 +117,7 @@ class CompletionMixin(NeuralGenerator):
         return np.where(np.isnan(conditions.values), rows, conditions.values)
 
 
-def _representable(conditions, dtype, argument):
+def representable(conditions, dtype, argument):
     """The outermost numbers of a precision that lie within the intervals."""
     low, high = conditions.low.astype(dtype), conditions.high.astype(dtype)
     low = np.where(low < conditions.low, np.nextafter(low, dtype.type(np.inf)), low)
