@@ -22,7 +22,7 @@ from probgen.plots import ReconstructionDisplay, SampleGridDisplay, TrainingCurv
 from probgen.training import SampleHistory
 
 N_SHOWN, N_SETS = 60, 6
-EPOCHS = {"grid": 60, "digits": 60, "mnist": 15, "olivetti": 600, "frey": 200, "cifar10": 40}
+EPOCHS = {"grid": 240, "digits": 60, "mnist": 15, "olivetti": 600, "frey": 200, "cifar10": 40}
 
 
 def load(name):

@@ -6,6 +6,7 @@ import torch
 from scipy.special import logsumexp
 from scipy.stats import norm
 from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 
 from probgen import VAEGAN, GaussianMixture, Trainer, load, make_generative_pipeline, save
@@ -185,6 +186,12 @@ class TestFitting:
         scores = np.array(model.history_["validation_score"])
         assert (scores < 0.0).all()
         assert scores.max() > scores[0]
+
+    def test_divergence_is_found_by_name(self):
+        trainer = Trainer(optimizer="sgd")
+        with pytest.warns(ConvergenceWarning, match="were put back"):
+            model = fit(learning_rate_init=1e12, trainer=trainer)
+        assert np.isfinite(model.sample(5)).all()
 
     def test_through_a_file(self, tmp_path):
         model = fit()

@@ -106,19 +106,19 @@ class VAEGAN(GAN):
         if partial:
             former = [self._kept_rows] if hasattr(self, "_kept_rows") else []
             self._kept_rows = seen = np.concatenate([*former, seen])[-KEPT_ROWS:]
-        means, deviations = np.split(self._encode(seen, lambda q: torch.cat([q.mean, q.stddev], 1)).astype(float), 2, 1)
+        means, deviations = np.split(self._encode(seen, lambda *moments: torch.cat(moments, 1)).astype(float), 2, 1)
         codes = means + deviations * generator.standard_normal(means.shape)
         self.latent_density_ = fit_code_density(self.latent_density, codes, generator)
         self._code_moments = codes.mean(axis=0), np.maximum(codes.std(axis=0), np.finfo(np.float32).tiny)
         super()._finish(rows, held_out, generator, partial)
 
     def _encode(self, X, answer):
-        """What answer makes of q(z given x) for rows (n, d), as an array."""
+        """What answer makes of the means and deviations of q(z given x) for rows (n, d), as an array."""
         center, scale = self._beside_networks(self._center), self._beside_networks(self._scale)
-        return self._in_blocks(X, lambda block: answer(self.encoder_((block - center) / scale)))
+        return self._in_blocks(X, lambda block: answer(*self.encoder_.moments((block - center) / scale)))
 
     def _transform(self, X):
-        return self._encode(X, lambda posterior: posterior.mean)
+        return self._encode(X, lambda means, _: means)
 
     def _draw_codes(self, n_samples, generator):
         return np.asarray(self.latent_density_.sample(n_samples, random_state=generator))
@@ -155,8 +155,8 @@ class _VAEGANObjective(AdversarialObjective):
             codes = self.draw_codes(len(X))
             half = len(X) // 2
             if half:
-                posterior = self.encoder((X[:half] - self.center) / self.scale)
-                codes[:half] = posterior.mean + posterior.stddev * codes[:half]
+                mean, scale = self.encoder.moments((X[:half] - self.center) / self.scale)
+                codes[:half] = mean + scale * codes[:half]
         return codes
 
     def generator_loss(self, X):
@@ -173,8 +173,7 @@ class _VAEGANObjective(AdversarialObjective):
 
     def _draw_posterior(self, X):
         """A code of each row (n, n_components), and the mean divergence of their posteriors from the prior."""
-        posterior = self.encoder((X - self.center) / self.scale)
-        mean, scale = posterior.mean, posterior.stddev
+        mean, scale = self.encoder.moments((X - self.center) / self.scale)
         kl = (0.5 * (mean.square() + scale.square() - 1.0) - scale.log()).sum(1).mean()
         return mean + scale * self.draw_codes(len(X)), kl
 
