@@ -1,7 +1,7 @@
-"""GANs: toy sets of many modes, and their speed beside a loop written by hand.
+"""GANs: toy sets of many modes, their speed beside a loop written by hand, and the digits of MNIST.
 
-    python benchmarks/gan.py             # all parts
-    python benchmarks/gan.py toys        # one of them: toys, speed
+    python benchmarks/gan.py                          # all parts
+    python benchmarks/gan.py mnist features           # some of them: toys, speed, mnist, features, conditional, few
 
 toys: `GAN()` with its defaults on 10,000 rows of a grid of 25 Gaussians (spacing 2, deviation 0.05) and of a ring of 8
 (radius 2, deviation 0.02), seeds 0 to 4: modes that at least 20 of 10,000 draws are near to, and the share of draws
@@ -10,10 +10,27 @@ within 3 deviations of a mode, which is 98.9 % in the data.
 speed: seconds of an epoch of the same networks with the same losses and moving averages, by the engine and by a loop
 written by hand; the median of ratios over pairs of epochs, taken in turn in one process. On a GPU the engine captures
 its updates in CUDA graphs.
+
+The other parts want MNIST (PROBGEN_DATA_HOME) and share a classifier, a small convolutional network that is trained on
+the 60,000 rows with images moved at random; parts that are named together train it once. Seed 0.
+
+mnist: `GAN(64, architecture="conv")`: Frechet distance of 10,000 draws from the 10,000 test rows, on the 128 features
+of the classifier's last hidden layer, beside that of the means of as many draws of `VAE(40)`; share of each class among
+the draws, by the classifier.
+
+features: accuracy of a logistic regression on what `transform` gives, before the training and after it, scaled by its
+deviations; fitted to 20,000 rows.
+
+conditional: `ConditionalGAN(64, architecture="conv")`, told the class: how often the classifier agrees with it, and the
+accuracy on the test rows of such a classifier that is trained on nothing but 60,000 draws.
+
+few: the same of a classifier trained on 1,000 rows, and on as many and 10,000 draws of a ConditionalGAN that was fitted
+to those very rows; each with images moved at random and without, by as many updates.
 """
 
 import argparse
 import copy
+import functools
 import os
 import platform
 import statistics
@@ -21,16 +38,30 @@ import time
 
 import numpy as np
 import torch
+from sklearn.linear_model import LogisticRegression
+from torch import nn
 from torch.nn import functional
 
 import probgen
-from probgen import GAN
+from probgen import GAN, VAE, ConditionalGAN
+from probgen.datasets import fetch_mnist
+from probgen.metrics import frechet_distance
+from probgen.networks.augmentation import augment
 from probgen.training.engine import Training, draw_seeds
 from probgen.training.rows import open_rows
 
 N_ROWS, N_DRAWS = 10_000, 10_000
 LEAST_DRAWS = 20  # near a mode that counts as found
 WANTED_SHARE, WANTED_SECONDS, WANTED_LOOP = 0.90, 60.0, 1.05
+PICTURE = {
+    "architecture": "conv",
+    "n_density_draws": 256,
+    "density": "parzen",
+    "random_state": 0,
+}
+VAE_EPOCHS = 20
+CLASSIFIER_UPDATES, CLASSIFIER_BATCH = 1900, 128
+N_FEW, FEW_EPOCHS, FEW_UPDATES = 1000, 200, 1000
 
 
 def grid():
@@ -175,13 +206,186 @@ def speed(n_pairs=9):
         print("no CUDA device: its part did not run")
 
 
+class Classifier(nn.Module):
+    """Digits in rows (n, 784) of 0 to 255, to logits (n, 10)."""
+
+    def __init__(self):
+        super().__init__()
+
+        def convolution(before, after, kernel, stride):
+            layer = nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False)
+            return [layer, nn.BatchNorm2d(after), nn.ReLU()]
+
+        layers = [*convolution(1, 32, 5, 2), *convolution(32, 64, 3, 1), *convolution(64, 64, 3, 2)]
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(64 * 49, 128), nn.ReLU())
+        self.head = nn.Linear(128, 10)
+
+    def features(self, rows):
+        return self.layers(rows.reshape(-1, 1, 28, 28) / 255.0)
+
+    def forward(self, rows):
+        return self.head(self.features(rows))
+
+
+def train_classifier(X, y, n_updates=CLASSIFIER_UPDATES, *, moved=True):
+    """A classifier of digits, trained on rows X (n, 784) of classes y."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = Classifier()
+    generator = torch.Generator().manual_seed(0)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=4e-3, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=n_updates, pct_start=0.2)
+    rows, labels = torch.from_numpy(X), torch.from_numpy(np.asarray(y, dtype=np.int64))
+    for _ in range(n_updates):
+        index = torch.randint(len(rows), (CLASSIFIER_BATCH,), generator=generator)
+        batch = augment(rows[index], ["translation"], (28, 28, 1), generator) if moved else rows[index]
+        loss = functional.cross_entropy(network(batch), labels[index])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return network.eval()
+
+
+def ask(function, X):
+    """What a network makes of rows, as an array."""
+    with torch.inference_mode():
+        parts = torch.from_numpy(np.asarray(X, dtype=np.float32)).split(1000)
+        return np.concatenate([function(part).numpy() for part in parts])
+
+
+def accuracy(classifier, X, y):
+    """Share of rows whose class a classifier finds."""
+    return float(np.mean(ask(classifier, X).argmax(axis=1) == y))
+
+
+@functools.cache
+def mnist_rows():
+    """X_train, y_train, X_test, y_test."""
+    parts = [fetch_mnist(subset=subset) for subset in ("train", "test")]
+    return [array for part in parts for array in (part.data.astype(np.float32), part.target)]
+
+
+@functools.cache
+def judge_of_digits():
+    """The classifier that judges draws."""
+    X, y, T, t = mnist_rows()
+    start = time.perf_counter()
+    classifier = train_classifier(X, y)
+    found = accuracy(classifier, T, t)
+    print(f"classifier: {found:.2%} of the test rows{_verdict(0.99, found, '>=')}, {_since(start)}", flush=True)
+    return classifier
+
+
+@functools.cache
+def gan_of_digits():
+    """A fitted GAN, and the seconds that it took."""
+    start = time.perf_counter()
+    model = GAN(64, **PICTURE).fit(mnist_rows()[0])
+    return model, time.perf_counter() - start
+
+
+def mnist():
+    """Draws of a GAN and of a VAE beside the test rows."""
+    X, _, T, _ = mnist_rows()
+    classifier = judge_of_digits()
+    features = functools.partial(ask, classifier.features)
+    model, taken = gan_of_digits()
+    draws = model.sample(N_DRAWS, random_state=0)
+    distance = frechet_distance(T, draws, features=features)
+    start = time.perf_counter()
+    decoded = 255.0 * VAE(40, max_iter=VAE_EPOCHS, random_state=0).fit(X / 255.0).sample_mean(N_DRAWS, random_state=0)
+    of_vae = frechet_distance(T, decoded, features=features)
+    of_data = frechet_distance(T, X[:N_DRAWS], features=features)
+    print(
+        f"mnist: Frechet distance {distance:.1f}, of the VAE {of_vae:.1f} ({_since(start)}), of other rows of the data "
+        f"{of_data:.1f}; ratio {of_vae / distance:.2f}{_verdict(2.5, of_vae / distance, '>=')}; "
+        f"{model.n_iter_} epochs in {taken:.0f} s{_verdict(900.0, taken, '<=')}"
+    )
+    shares = np.bincount(ask(classifier, draws).argmax(axis=1), minlength=10) / N_DRAWS
+    print(
+        f"mnist: classes {' '.join(f'{share:.1%}' for share in shares)}{_verdict(0.05, shares.min(), '>=')}"
+        f"{_verdict(0.15, shares.max(), '<=')}",
+        flush=True,
+    )
+
+
+def features(n_rows=20_000):
+    """A linear classifier on features of the discriminator, before its training and after it."""
+    X, y, T, t = mnist_rows()
+    model, _ = gan_of_digits()
+    before = GAN(64, **PICTURE | {"max_iter": 1, "learning_rate_init": 0.0}).fit(X[:512])
+    found = []
+    for network in (before, model):
+        shown, tested = network.transform(X[:n_rows]), network.transform(T)
+        scale = shown.std(axis=0) + 1e-6
+        linear = LogisticRegression(C=0.01, tol=1e-3, max_iter=200).fit(shown / scale, y[:n_rows])
+        found.append(linear.score(tested / scale, t))
+    gain = found[1] - found[0]
+    print(
+        f"features: {found[1]:.2%} of the test rows{_verdict(0.97, found[1], '>=')}, untrained {found[0]:.2%}, "
+        f"gain {gain:.2%}{_verdict(0.01, gain, '>=')}",
+        flush=True,
+    )
+
+
+def conditional():
+    """Draws of given classes, and what a classifier learns from nothing else."""
+    X, y, T, t = mnist_rows()
+    classifier = judge_of_digits()
+    start = time.perf_counter()
+    model = ConditionalGAN(64, **PICTURE).fit(X, y)
+    taken = _since(start)
+    asked = np.arange(60_000) % 10
+    draws = model.sample(len(asked), y=asked, random_state=0)
+    agreed = accuracy(classifier, draws[:N_DRAWS], asked[:N_DRAWS])
+    distance = frechet_distance(T, draws[:N_DRAWS], features=functools.partial(ask, classifier.features))
+    learned = accuracy(train_classifier(draws, asked), T, t)
+    print(
+        f"conditional: {agreed:.2%} of the draws are of the class{_verdict(0.97, agreed, '>=')}, Frechet distance "
+        f"{distance:.1f}; a classifier of 60,000 draws finds {learned:.2%} of the test rows"
+        f"{_verdict(0.95, learned, '>=')}; {model.n_iter_} epochs in {taken}",
+        flush=True,
+    )
+
+
+def few():
+    """Draws beside the few rows that the GAN was fitted to."""
+    X, y, T, t = mnist_rows()
+    X, y = X[:N_FEW], y[:N_FEW]
+    start = time.perf_counter()
+    model = ConditionalGAN(64, **PICTURE | {"augmentation": ["translation"], "max_iter": FEW_EPOCHS}).fit(X, y)
+    draws, drawn = model.sample(N_DRAWS, return_y=True, random_state=0)
+    taken = _since(start)
+    half = len(draws) // len(X)  # as many rows as draws
+    both = np.concatenate([np.tile(X, (half, 1)), draws]), np.concatenate([np.tile(y, half), drawn])
+    for moved in (False, True):
+        alone, beside = (accuracy(train_classifier(*rows, FEW_UPDATES, moved=moved), T, t) for rows in ((X, y), both))
+        print(
+            f"few: {N_FEW} rows {'moved at random' if moved else 'as they are'}: alone {alone:.2%} of the test rows, "
+            f"with draws {beside:.2%}; {model.n_iter_} epochs in {taken}",
+            flush=True,
+        )
+
+
+def _since(start):
+    return f"{time.perf_counter() - start:.0f} s"
+
+
 def _verdict(wanted, value, relation):
     is_reached = value <= wanted if relation == "<=" else value >= wanted
     return f" (wanted {relation} {wanted:g}: {'ok' if is_reached else 'SHORT'})"
 
 
 def main():
-    parts = {"toys": toys, "speed": speed}
+    parts = {
+        "toys": toys,
+        "speed": speed,
+        "mnist": mnist,
+        "features": features,
+        "conditional": conditional,
+        "few": few,
+    }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", metavar="part", help=f"one of {', '.join(parts)}; all by default")
     chosen = parser.parse_args().parts or list(parts)
