@@ -16,9 +16,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.multiclass import type_of_target
 
 from probgen import (
+    GAN,
     MADE,
     VAE,
     Autoencoder,
+    ConditionalGAN,
     ConditionalPixelCNN,
     ConditionalVAE,
     GaussianBayes,
@@ -102,6 +104,11 @@ def _pixelcnn(n, d, shape, kind=PixelCNN):
     return kind(image_shape=shape, max_iter=int(np.clip(SEEN_VALUES // (n * d), 1, 30)))
 
 
+def _gan(n, kind=GAN):
+    """A GAN for n rows of about unit range, scored by a window on its draws."""
+    return kind(density="parzen", max_iter=int(np.clip(2 * SEEN_ROWS // n, 20, 100)))
+
+
 # What the report compares: a name, and a generator for n rows of d features, images of a shape or None; a maker returns
 # None for rows that are not for it. A new family adds its row here.
 MODELS: dict[str, Callable] = {
@@ -133,6 +140,8 @@ MODELS: dict[str, Callable] = {
     "MADE": lambda n, d, shape: MADE((256,), n_components=5, max_iter=int(np.clip(SEEN_ROWS // n, 5, 30))),
     "PixelCNN": _pixelcnn,
     "PixelCNN told the class": lambda n, d, shape: _pixelcnn(n, d, shape, kind=ConditionalPixelCNN),
+    "GAN": lambda n, d, shape: _gan(n),
+    "GAN told the class": lambda n, d, shape: _gan(n, kind=ConditionalGAN),
 }
 
 
