@@ -185,6 +185,16 @@ class TestTraining:
         assert {"real_score", "fake_score", "discriminator_skips", "generator_skips"} <= set(model.history_.columns)
         assert model.n_iter_ == 3
 
+    @pytest.mark.parametrize("batch_size, n_epochs", [(20, 800), (4, 240)])  # 4000 batches at least
+    def test_few_rows_are_seen_more_often(self, batch_size, n_epochs):
+        model = GAN(3, **QUICK | {"max_iter": 1}, batch_size=batch_size).fit(X[:100])
+        assert model.set_params(max_iter=None)._n_epochs == n_epochs
+
+    def test_the_penalty_goes_with_the_features(self):
+        assert GAN(**QUICK).fit(X)._penalty_weight == pytest.approx(3 / 20)
+        assert GAN(**QUICK, penalty="wgan_gp").fit(X)._penalty_weight == 0.1
+        assert GAN(**QUICK, penalty_weight=0.0).fit(X)._penalty_weight == 0.0
+
     def test_passes_of_partial_fit_are_epochs(self):
         trainer = Trainer(ema_decay=0.99)
         model = GAN(3, **QUICK, trainer=trainer)
@@ -207,7 +217,7 @@ class TestTraining:
 
     @pytest.mark.parametrize("metric", ["mmd", "frechet"])
     def test_the_best_epoch_of_early_stopping_is_kept(self, metric):
-        settings = {"validation_metric": metric, "batch_size": 20, "learning_rate_init": 0.01}
+        settings = {"validation_metric": metric, "batch_size": 20, "penalty": None}
 
         def fit(n_epochs):
             trainer = Trainer(early_stopping=True, n_iter_no_change=30, ema_decay=0.9, tol=0.0)

@@ -42,11 +42,14 @@ from probgen.training.trainer import Trainer
 
 ARCHITECTURES = ("dense", "conv")
 METRICS = {"mmd": kernel_mmd, "frechet": frechet_distance}  # of early stopping
-HIDDEN = {"dense": (64, 64, 64), "conv": (64, 128)}
+HIDDEN = {"dense": (64, 64, 64), "conv": (32, 64)}
 EPOCHS = {"dense": 240, "conv": 15}
-LEARNING_RATES = {"dense": 2e-3, "conv": 2e-4}
+LEAST_BATCHES = {"dense": 4000, "conv": 3000}  # of a fit, where the rows are few
+LEARNING_RATES = {"dense": 2e-3, "conv": 1e-3}
+LARGEST_BATCHES = {"dense": 256, "conv": 32}  # draws of images get better with every update, hardly with its rows
 BETAS = {"dense": (0.0, 0.99), "conv": (0.5, 0.999)}  # of Adam
-PENALTY_WEIGHTS = {"dense": {"r1": 0.1, "wgan_gp": 0.1}, "conv": {"r1": 0.1, "wgan_gp": 10.0}}
+PENALTY_WEIGHTS = {"dense": {"wgan_gp": 0.1}, "conv": {"r1": 0.1, "wgan_gp": 10.0}}
+R1_OF_A_FEATURE = 0.05  # weight of "r1" in dense networks: the squared slope of a score goes with 1 / n_features
 DROPOUT = 0.25  # in a convolutional discriminator
 NOISE_ROWS = 500  # that the noise of the observation model is fitted to
 STATISTICS_BATCHES, STATISTICS_ROWS = 20, 256  # of draws, for the statistics of batch norm
@@ -67,7 +70,7 @@ class GAN(DecoderMixin, BlurredDraws):
     hidden_layer_sizes : sequence of int, default=None
         Widths of the hidden layers of both networks. With architecture="conv" the channels of the discriminator's
         layers, each of which halves the height and the width, and of the generator's in reverse. None takes
-        (64, 64, 64), or (64, 128) with "conv".
+        (64, 64, 64), or (32, 64) with "conv".
     architecture : {"dense", "conv"}, default="dense"
         Dense networks, or convolutional ones for images [3]_: transposed convolutions with batch norm in the generator;
         strided ones with leaky ReLUs and dropout in the discriminator; Adam with beta_1 = 0.5.
@@ -81,8 +84,8 @@ class GAN(DecoderMixin, BlurredDraws):
         On slopes of the discriminator: at the data towards 0 [2]_; between data and draws towards 1 [4]_, which goes
         with loss="wasserstein". None leaves it out, and takes spectral_norm or noise to be stable.
     penalty_weight : float, default=None
-        Factor on the penalty, at least 0; of scaled rows. None takes 0.1, or 10 for "wgan_gp" with
-        architecture="conv".
+        Factor on the penalty, at least 0; of scaled rows. None takes n_features / 20 for "r1" and
+        0.1 for "wgan_gp", or 0.1 and 10 with architecture="conv".
     spectral_norm : bool, default=False
         Whether the weights of the discriminator are divided by their largest singular value.
     label_smoothing : float, default=0.0
@@ -117,13 +120,14 @@ class GAN(DecoderMixin, BlurredDraws):
     validation_metric : {"mmd", "frechet"}, default="mmd"
         What early stopping holds rows held out and draws apart by: `kernel_mmd` or `frechet_distance`.
     max_iter : int, default=None
-        Epochs. None takes 240, or 15 with architecture="conv".
+        Epochs. None takes 240, or 15 with architecture="conv"; more where that makes fewer than 4000 or 3000 batches.
     batch_size : int or "auto", default="auto"
-        Rows of a batch; "auto" takes 32 to 256, a hundredth of the rows.
+        Rows of a batch; "auto" takes 32 to 256, a hundredth of the rows, or 32 with architecture="conv".
     learning_rate_init : float, default=None
-        Learning rate at the start. None takes 2e-3, or 2e-4 with architecture="conv".
+        Learning rate at the start. None takes 2e-3, or 1e-3 with architecture="conv".
     trainer : Trainer, default=None
-        All else of the training; None is `Trainer(schedule="cosine", ema_decay=0.999)`.
+        All else of the training; None is `Trainer(schedule="cosine", ema_decay=0.999)`. Adam's betas are (0, 0.99), or
+        (0.5, 0.999) with architecture="conv".
     warm_start : bool, default=False
         Whether a further fit goes on from the last one.
     device : {"auto", "cpu", "cuda"} or str such as "cuda:1", default="auto"
@@ -186,6 +190,7 @@ class GAN(DecoderMixin, BlurredDraws):
     discriminator_: Any
     encoder_: torch.nn.Module
     _kept: np.ndarray
+    _n_batches = 100  # of an epoch; the rows of a fit say how many it has
 
     def __init__(
         self,
@@ -284,7 +289,13 @@ class GAN(DecoderMixin, BlurredDraws):
 
     @property
     def _n_epochs(self):
-        return EPOCHS[self.architecture] if self.max_iter is None else self.max_iter
+        if self.max_iter is not None:
+            return self.max_iter
+        return max(EPOCHS[self.architecture], -(-LEAST_BATCHES[self.architecture] // self._n_batches))
+
+    @property
+    def _largest_batch(self):
+        return LARGEST_BATCHES[self.architecture]
 
     @property
     def _learning_rate(self):
@@ -297,8 +308,9 @@ class GAN(DecoderMixin, BlurredDraws):
 
     @property
     def _penalty_weight(self):
-        weights = PENALTY_WEIGHTS[self.architecture]
-        return weights.get(self.penalty, 0.0) if self.penalty_weight is None else self.penalty_weight
+        if self.penalty is None or self.penalty_weight is not None:
+            return self.penalty_weight
+        return PENALTY_WEIGHTS[self.architecture].get(self.penalty, R1_OF_A_FEATURE * self.n_features_in_)
 
     @property
     def _betas(self):
@@ -354,6 +366,11 @@ class GAN(DecoderMixin, BlurredDraws):
             raise ValueError(
                 "batch_size must be at least 2 with architecture='conv', whose generator normalises over it; got 1."
             )
+
+    def _rows_of_a_batch(self, rows, ranks, *, quiet):
+        batch_size = super()._rows_of_a_batch(rows, ranks, quiet=quiet)
+        self._n_batches = rows.n_batches(batch_size, ranks.world_size)
+        return batch_size
 
     def _hold_out(self, rows, trainer, rng):
         rows, held_out = super()._hold_out(rows, trainer, rng)
