@@ -12,7 +12,7 @@ from scipy.stats import norm
 from sklearn.base import BaseEstimator
 from sklearn.datasets import load_digits
 
-from probgen import GAN, VAE, GaussianMixture, RowBlocks, Trainer
+from probgen import GAN, VAE, AuxiliaryClassifierGAN, ConditionalGAN, GaussianMixture, RowBlocks, Trainer
 from probgen.base import GeneratorMixin
 from probgen.training import AdversarialDoctor
 from probgen.training.callbacks import CallbackSupport, FitEvents
@@ -270,6 +270,20 @@ def test_a_gan_in_good_health_is_told_nothing_and_trained_as_without_the_doctor(
     assert watched.history_[-1]["clusters_hit"] == 8
     alone = GAN(2, trainer=Trainer(ema_decay=0.99), **settings).fit(X)
     np.testing.assert_array_equal(watched.sample(5), alone.sample(5))
+
+
+@pytest.mark.parametrize("kind", [ConditionalGAN, AuxiliaryClassifierGAN])
+def test_gans_of_classes_are_asked_with_their_labels(kind):
+    watcher = doctor(every=4)
+    labels = np.where(X[:, 0] > 0.5, "right", "left")
+    settings = {"max_iter": 4, "n_density_draws": 256, "device": "cpu", "random_state": 0}
+    model = kind(2, trainer=Trainer(ema_decay=0.99, callbacks=[watcher]), **settings)
+    with warnings.catch_warnings(action="ignore", category=UserWarning):
+        model.fit(X, labels)
+    record = model.history_[-1]
+    assert 0.0 <= record["discriminator_auc"] <= 1.0
+    assert record["generator_gradient"] > 0.0
+    assert watcher.cluster_shares_.shape == (1, 8)
 
 
 def test_scores_and_gradients_of_a_gan_are_those_of_its_networks():
