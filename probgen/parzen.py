@@ -55,7 +55,11 @@ def parzen_log_density(X, draws, bandwidth, *, return_std=False):
     array([-0.9189])
     """
     check_real("bandwidth", bandwidth, low=np.finfo(np.float64).tiny)
-    answers = [_log_mean(squares, bandwidth) for squares in _squared_distances(X, draws)]
+    answers = []
+    for squares in _squared_distances(X, draws):
+        values, weights = _log_mean(squares, bandwidth)
+        errors = weights.std(axis=1) / (weights.mean(axis=1) * np.sqrt(len(draws))) if return_std else values
+        answers.append((values, errors))
     values, errors = np.concatenate(answers, axis=1)
     values -= X.shape[1] * (np.log(bandwidth) + 0.5 * LOG_2PI)
     return (values, errors) if return_std else values
@@ -106,12 +110,12 @@ def parzen_bandwidth(X, draws):
 
 
 def _log_mean(squares, bandwidth):
-    """Log means of exp(-squares (n, m) / (2 bandwidth^2)) over the draws, and their standard errors: (2, n)."""
-    exponents = squares * (-0.5 / bandwidth**2)
-    largest = exponents.max(axis=1)
-    weights = np.exp(exponents - largest[:, np.newaxis])
-    means = weights.mean(axis=1)
-    return np.stack([largest + np.log(means), weights.std(axis=1) / (means * np.sqrt(weights.shape[1]))])
+    """Log means (n,) of exp(-squares (n, m) / (2 bandwidth^2)) over the draws, and those numbers over their maximum."""
+    weights = squares * (-0.5 / bandwidth**2)
+    largest = weights.max(axis=1)
+    weights -= largest[:, np.newaxis]
+    np.exp(weights, out=weights)
+    return largest + np.log(weights.mean(axis=1)), weights
 
 
 def _squared_distances(X, draws):
