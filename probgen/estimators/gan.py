@@ -294,7 +294,7 @@ class GAN(DecoderMixin, BlurredDraws):
         return max(EPOCHS[self.architecture], -(-LEAST_BATCHES[self.architecture] // self._n_batches))
 
     @property
-    def _largest_batch(self):
+    def _largest_batch(self):  # type: ignore[override]
         return LARGEST_BATCHES[self.architecture]
 
     @property
