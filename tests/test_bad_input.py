@@ -17,7 +17,9 @@ from probgen import (
     VAE,
     VAEGAN,
     Autoencoder,
+    AuxiliaryClassifierGAN,
     BayesClassifier,
+    ConditionalGAN,
     ConditionalVAE,
     FullyVisibleBeliefNetwork,
     GaussianBayes,
@@ -43,6 +45,8 @@ GENERATORS = [
     VAEGAN(
         2, hidden_layer_sizes=(16,), density="parzen", n_density_draws=512, max_iter=30, device="cpu", random_state=0
     ),
+    ConditionalGAN(2, hidden_layer_sizes=(16,), n_density_draws=512, max_iter=30, device="cpu", random_state=0),
+    AuxiliaryClassifierGAN(2, hidden_layer_sizes=(16,), n_density_draws=512, max_iter=30, device="cpu", random_state=0),
 ]
 CONDITIONAL = [generator for generator in GENERATORS if generator._takes_conditions]
 WEIGHTED = [generator for generator in GENERATORS if has_fit_parameter(generator, "sample_weight")]
