@@ -31,7 +31,7 @@ class VAEGAN(GAN):
         Numbers of a code, at least 1.
     beta : float, default=0.01
         Factor on the divergence of q(z given x) from a standard Gaussian, in nats, at least 0. It stands beside the
-        reconstruction loss, which is near 1 for codes that say nothing.
+        reconstruction loss, which is log 2 where g(z) is the same for all rows.
     reconstruction_weight : float, default=1.0
         Factor on the reconstruction loss of the generator, at least 0, beside its loss with the discriminator. More of
         it makes reconstructions more like their rows, less makes draws more real.
@@ -55,8 +55,9 @@ class VAEGAN(GAN):
 
     Notes
     -----
-    The reconstruction loss is the mean squared difference of features, over their variance in the batch. Half of the
-    rows that the discriminator tells from data are of codes from a standard Gaussian, half of codes of the data.
+    The reconstruction loss is log(1 + d / v), where d is the mean squared difference of features and v their variance
+    in the batch: features that the discriminator has made large do not outweigh all else. Half of the rows that the
+    discriminator tells from data are of codes from a standard Gaussian, half of codes of the data.
     `transform` gives the means of q(z given x), `inverse_transform` the rows of codes. `score_samples` is an estimate,
     as in `GAN`, where codes come from `latent_density_`.
 
@@ -178,12 +179,13 @@ class _VAEGANObjective(AdversarialObjective):
         return mean + scale * self.draw_codes(len(X)), kl
 
     def _missed(self, X, codes):
-        """Mean squared difference of the features of rows and of decoded codes, over the variance of the former."""
+        """log(1 + d / v): the mean squared difference of the features of rows and decoded codes, and their variance."""
         with torch.no_grad():
             features = self.discriminator.features((X - self.center) / self.scale)
             variance = (features - features.mean(0)).square().mean() + RIDGE * features.square().mean()
         decoded = self.discriminator.features(self.generator(codes))
-        return (features - decoded).square().mean() / variance.clamp_min(torch.finfo(variance.dtype).tiny)
+        missed = (features - decoded).square().mean() / variance.clamp_min(torch.finfo(variance.dtype).tiny)
+        return torch.log1p(missed)
 
     def _draw_inputs(self, batches):
         """Codes for the generator, from a Gaussian that has the moments of the codes of these rows."""
