@@ -18,8 +18,8 @@ mnist: `GAN(64, architecture="conv")`: Frechet distance of 10,000 draws from the
 of the classifier's last hidden layer, beside that of the means of as many draws of `VAE(40)`; share of each class among
 the draws, by the classifier.
 
-features: accuracy of a logistic regression on what `transform` gives, before the training and after it, scaled by its
-deviations; fitted to 20,000 rows.
+features: accuracy of a logistic regression (C = 0.01) on what `transform` gives of the 60,000 rows, before the training
+and after it, divided by one deviation of all features.
 
 conditional: `ConditionalGAN(64, architecture="conv")`, told the class: how often the classifier agrees with it, and the
 accuracy on the test rows of such a classifier that is trained on nothing but 60,000 draws.
@@ -310,16 +310,16 @@ def mnist():
     )
 
 
-def features(n_rows=20_000):
+def features():
     """A linear classifier on features of the discriminator, before its training and after it."""
     X, y, T, t = mnist_rows()
     model, _ = gan_of_digits()
     before = GAN(64, **PICTURE | {"max_iter": 1, "learning_rate_init": 0.0}).fit(X[:512])
     found = []
     for network in (before, model):
-        shown, tested = network.transform(X[:n_rows]), network.transform(T)
-        scale = shown.std(axis=0) + 1e-6
-        linear = LogisticRegression(C=0.01, tol=1e-3, max_iter=200).fit(shown / scale, y[:n_rows])
+        shown, tested = network.transform(X), network.transform(T)
+        scale = shown.std()
+        linear = LogisticRegression(C=0.01, tol=1e-3, max_iter=200).fit(shown / scale, y)
         found.append(linear.score(tested / scale, t))
     gain = found[1] - found[0]
     print(
