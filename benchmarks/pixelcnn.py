@@ -126,8 +126,9 @@ def recipe(arguments):
     model = recipe_model(arguments.max_iter or RECIPE_EPOCHS)
     model.fit(X[: arguments.rows], train.target[: arguments.rows])
     taken = time.perf_counter() - start
-    joint = np.stack([model.score_samples(T, np.full(len(T), label)) for label in model.classes_], axis=1)
-    scores = logsumexp(joint.astype(np.float64), axis=1)
+    given = [model.conditional_log_prob(T, np.full(len(T), label)).sum(1, dtype=float) for label in model.classes_]
+    joint = np.stack(given, axis=1) + np.log(model.class_prior_)
+    scores = logsumexp(joint, axis=1)
     nats, accuracy = -scores.mean(), np.mean(model.classes_[joint.argmax(axis=1)] == test.target)
     print(
         f"ConditionalPixelCNN(32, 10, gated=True) on {model.device_}, {model.n_iter_} epochs in {taken:.0f} s: "
