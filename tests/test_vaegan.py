@@ -123,6 +123,8 @@ class TestWhatItLearns:
     def test_beta_empties_the_code(self):
         model = fit(beta=100.0)
         assert model.history_[-1]["kl"] < 0.1
+        assert model.transform(X).std() < 0.5  # means; codes are drawn about them, and nearly standard Gaussian
+        assert model.latent_density_.sample(4000, random_state=0).std() == pytest.approx(1.0, abs=0.15)
 
 
 class TestDensity:
