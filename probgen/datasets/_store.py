@@ -1,5 +1,6 @@
 """Where the files of data sets live: folders, reading, downloading, checking and keeping them."""
 
+import contextlib
 import hashlib
 import os
 import tarfile
@@ -209,5 +210,5 @@ def _write(path, content):
 
 def _remove_if_empty(folder):
     """Remove a folder that nothing is in."""
-    if folder.is_dir() and not any(folder.iterdir()):
+    with contextlib.suppress(OSError):  # it holds something, or another process was here before
         folder.rmdir()
