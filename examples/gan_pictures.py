@@ -22,7 +22,7 @@ from probgen.plots import ReconstructionDisplay, SampleGridDisplay, TrainingCurv
 from probgen.training import SampleHistory
 
 N_SHOWN, N_SETS = 60, 6
-EPOCHS = {"grid": 240, "digits": 60, "mnist": 15, "olivetti": 600, "frey": 200, "cifar10": 40}
+EPOCHS = {"grid": 240, "digits": 60, "mnist": 10, "olivetti": 600, "frey": 200, "cifar10": 40}
 
 
 def load(name):
@@ -38,8 +38,6 @@ def load(name):
     parameters = {"architecture": "conv", "n_components": 16 if name in ("digits", "frey") else 64}
     if name == "olivetti":  # at half of their size
         X, shape = X.reshape(-1, 32, 2, 32, 2).mean(axis=(2, 4)).reshape(-1, 1024), (32, 32)
-    if name in ("olivetti", "cifar10"):
-        parameters["hidden_layer_sizes"] = (32, 64, 128)
     return X, shape, parameters | {"image_shape": shape}
 
 

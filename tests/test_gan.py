@@ -281,6 +281,13 @@ class TestImages:
         assert model.transform(IMAGES).shape == (200, 32)
         assert np.isfinite(model.score_samples(IMAGES)).all()
 
+    @pytest.mark.parametrize("shape, n_layers", [((28, 28), 3), ((15, 20), 2), ((5, 4), 1)], ids=str)
+    def test_there_are_as_many_layers_as_an_image_can_be_halved(self, shape, n_layers):
+        rows = np.random.default_rng(0).random((20, shape[0] * shape[1]), dtype=np.float32)
+        model = GAN(4, **CONV | {"hidden_layer_sizes": None, "max_iter": 1}, image_shape=shape, n_density_draws=64)
+        assert len(model.fit(rows).discriminator_.layers) == n_layers
+        assert model.sample(2).shape == (2, shape[0] * shape[1])
+
     def test_batch_norm_has_the_statistics_of_the_average(self):
         model = GAN(4, **CONV, density="parzen").fit(IMAGES)
         generator = model.generator_
@@ -382,15 +389,26 @@ class TestBadInput:
         with pytest.raises(ValueError, match=re.escape(message)):
             model.fit(IMAGES)
 
-    def test_images_that_are_too_small(self):
-        model = GAN(architecture="conv", image_shape=(7, 9))
-        with pytest.raises(
-            ValueError,
-            match=re.escape(
+    @pytest.mark.parametrize(
+        "shape, sizes, message",
+        [
+            (
+                (7, 9),
+                (32, 64),
                 "architecture='conv' with 2 layers needs images of at least 8 x 8 pixels; got 7 x 9; name fewer layers "
-                "in hidden_layer_sizes, or take 'dense'."
+                "in hidden_layer_sizes, or take 'dense'.",
             ),
-        ):
+            (
+                (3, 21),
+                None,
+                "architecture='conv' with 1 layer needs images of at least 4 x 4 pixels; got 3 x 21; take 'dense'.",
+            ),
+        ],
+        ids=["two layers", "one layer"],
+    )
+    def test_images_that_are_too_small(self, shape, sizes, message):
+        model = GAN(architecture="conv", image_shape=shape, hidden_layer_sizes=sizes)
+        with pytest.raises(ValueError, match=re.escape(message)):
             model.fit(IMAGES[:, :63])
 
     def test_draws_that_are_no_numbers_end_the_training(self):

@@ -35,6 +35,7 @@ from probgen.networks.adversarial import (
     DenseDiscriminator,
     DenseGenerator,
     batch_norms,
+    n_halvings,
 )
 from probgen.networks.augmentation import AUGMENTATIONS
 from probgen.training.statistics import CONSTANT, take_statistics
@@ -42,8 +43,8 @@ from probgen.training.trainer import Trainer
 
 ARCHITECTURES = ("dense", "conv")
 METRICS = {"mmd": kernel_mmd, "frechet": frechet_distance}  # of early stopping
-HIDDEN = {"dense": (64, 64, 64), "conv": (32, 64)}
-EPOCHS = {"dense": 240, "conv": 15}
+HIDDEN = {"dense": (64, 64, 64), "conv": (32, 64, 128)}
+EPOCHS = {"dense": 240, "conv": 10}
 LEAST_BATCHES = {"dense": 4000, "conv": 3000}  # of a fit, where the rows are few
 LEARNING_RATES = {"dense": 2e-3, "conv": 1e-3}
 LARGEST_BATCHES = {"dense": 256, "conv": 32}  # draws of images get better with every update, hardly with its rows
@@ -70,7 +71,7 @@ class GAN(DecoderMixin, BlurredDraws):
     hidden_layer_sizes : sequence of int, default=None
         Widths of the hidden layers of both networks. With architecture="conv" the channels of the discriminator's
         layers, each of which halves the height and the width, and of the generator's in reverse. None takes
-        (64, 64, 64), or (32, 64) with "conv".
+        (64, 64, 64), or with "conv" as many of (32, 64, 128) as the image can be halved to no less than 2 pixels.
     architecture : {"dense", "conv"}, default="dense"
         Dense networks, or convolutional ones for images [3]_: transposed convolutions with batch norm in the generator;
         strided ones with leaky ReLUs and dropout in the discriminator; Adam with beta_1 = 0.5.
@@ -120,7 +121,7 @@ class GAN(DecoderMixin, BlurredDraws):
     validation_metric : {"mmd", "frechet"}, default="mmd"
         What early stopping holds rows held out and draws apart by: `kernel_mmd` or `frechet_distance`.
     max_iter : int, default=None
-        Epochs. None takes 240, or 15 with architecture="conv"; more where that makes fewer than 4000 or 3000 batches.
+        Epochs. None takes 240, or 10 with architecture="conv"; more where that makes fewer than 4000 or 3000 batches.
     batch_size : int or "auto", default="auto"
         Rows of a batch; "auto" takes 32 to 256, a hundredth of the rows, or 32 with architecture="conv".
     learning_rate_init : float, default=None
@@ -303,8 +304,10 @@ class GAN(DecoderMixin, BlurredDraws):
 
     @property
     def _hidden(self):
-        sizes = HIDDEN[self.architecture] if self.hidden_layer_sizes is None else self.hidden_layer_sizes
-        return tuple(sizes)
+        if self.hidden_layer_sizes is not None:
+            return tuple(self.hidden_layer_sizes)
+        sizes = HIDDEN[self.architecture]
+        return sizes[: max(1, n_halvings(self.image_shape_))] if self.architecture == "conv" else sizes
 
     @property
     def _penalty_weight(self):
@@ -331,7 +334,7 @@ class GAN(DecoderMixin, BlurredDraws):
         sizes = self.hidden_layer_sizes
         if sizes is not None and (isinstance(sizes, str) or not np.iterable(sizes)):
             raise ValueError(f"hidden_layer_sizes must be a sequence of integers, or None; got {sizes!r}.")
-        for width in self._hidden:
+        for width in () if sizes is None else sizes:
             check_count("hidden_layer_sizes", width)
         check_choice("loss", self.loss, LOSSES)
         if self.penalty is not None:

@@ -268,6 +268,11 @@ class SpectralConv2d(nn.Conv2d):
         return nn.functional.conv2d(images, weight, self.bias, self.stride, self.padding)
 
 
+def n_halvings(image_shape):
+    """How often the sides of an image can be halved, to no less than LEAST_SIDE pixels."""
+    return max(0, (min(image_shape[:2]) // LEAST_SIDE).bit_length() - 1)
+
+
 def batch_norms(network):
     """The layers of a network that normalise over the batch, as a list."""
     return [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
@@ -304,8 +309,10 @@ def _sizes(image_shape, channels):
     height, width = image_shape[:2]
     least = LEAST_SIDE * STRIDE ** len(channels)
     if min(height, width) < least:
+        many = len(channels) > 1
         raise ValueError(
-            f"architecture='conv' with {len(channels)} layers needs images of at least {least} x {least} pixels; got "
-            f"{height} x {width}; name fewer layers in hidden_layer_sizes, or take 'dense'."
+            f"architecture='conv' with {len(channels)} layer{'s' if many else ''} needs images of at least {least} x "
+            f"{least} pixels; got {height} x {width}; "
+            f"{'name fewer layers in hidden_layer_sizes, or ' if many else ''}take 'dense'."
         )
     return [(height // STRIDE**k, width // STRIDE**k) for k in range(len(channels) + 1)]
