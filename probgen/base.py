@@ -325,11 +325,10 @@ class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
         """
         check_is_fitted(self)
         X = self._validate(X)
-        joint = self._joint_log_likelihood(X)
         if y is None:
-            scores = np.logaddexp.reduce(joint, axis=1)
+            scores = np.logaddexp.reduce(self._joint_log_likelihood(X), axis=1)
         else:
-            scores = joint[np.arange(len(X)), self._class_indices(y, len(X))]
+            scores = self._log_likelihood_beside(X, self._class_indices(y, len(X)))
         return scores.astype(X.dtype, copy=False)
 
     def score(self, X, y=None):
@@ -371,6 +370,10 @@ class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
     @property
     def _n_features_out(self):
         return len(self.classes_)
+
+    def _log_likelihood_beside(self, X, indices):
+        """log p(x, y) (n,) of rows and indices of classes; a subclass may know a way without the other classes."""
+        return self._joint_log_likelihood(X)[np.arange(len(X)), indices]
 
     def _log_posterior(self, X):
         joint = self._joint_log_likelihood(X).astype(np.float64, copy=False)

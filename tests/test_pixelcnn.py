@@ -284,6 +284,15 @@ class TestClasses:
         np.testing.assert_array_equal(conditional.predict(EVERY), conditional.classes_[posterior.argmax(axis=1)])
         np.testing.assert_allclose(conditional.score_samples(EVERY), np.logaddexp.reduce(joint, axis=1), atol=1e-12)
 
+    def test_beside_a_row_cost_one_pass_and_are_those_of_the_sum(self, conditional, monkeypatch):
+        indices = np.arange(512) % 3
+        truth = conditional._joint_log_likelihood(EVERY)[np.arange(512), indices]
+        monkeypatch.setattr(conditional, "class_prior_", conditional.class_prior_ * [1.0, 1.0, 0.0])
+        monkeypatch.setattr(conditional, "_joint_log_likelihood", None)
+        found = conditional.score_samples(EVERY, conditional.classes_[indices])
+        np.testing.assert_allclose(found[indices < 2], truth[indices < 2], atol=1e-12)
+        assert np.isneginf(found[indices == 2]).all()
+
     def test_given_priors(self):
         model = ConditionalPixelCNN(**SMALL, priors=[0.5, 0.25, 0.25]).fit(BITS, BIT_CLASSES)
         np.testing.assert_array_equal(model.class_prior_, [0.5, 0.25, 0.25])
