@@ -84,7 +84,7 @@ def main():
     n_epochs = EPOCHS[arguments.data] if arguments.epochs is None else arguments.epochs
     X, shape, parameters = load(arguments.data)
     X = X[: arguments.rows]
-    history = SampleHistory(every=max(1, n_epochs // N_SETS), n_samples=8)
+    history = SampleHistory(every=max(1, n_epochs // N_SETS), n_samples=2000 if shape is None else 8)
     trainer = Trainer(schedule="cosine", ema_decay=0.999, callbacks=[history])
     settings = parameters | {"max_iter": n_epochs, "n_density_draws": 500, "random_state": 0}
     gan = GAN(trainer=trainer, **settings).fit(X)

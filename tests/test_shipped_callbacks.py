@@ -261,6 +261,21 @@ def test_animation_has_a_frame_for_each_epoch(tmp_path):
     np.testing.assert_allclose(brightness, (np.arange(3) + 1.05) / 4, atol=0.03)
 
 
+def test_animation_of_two_features_shows_points(tmp_path):
+    history = SampleHistory(n_samples=50)
+    Learner(callbacks=[history]).fit(X)  # after each epoch the draws are one farther, in both features
+    path = history.save_gif(tmp_path / "draws.gif", color="red", value_range=(-3, 7))
+    centres = []
+    with Image.open(path) as film:
+        for k in range(3):
+            film.seek(k)
+            red, green, _ = np.moveaxis(np.asarray(film.convert("RGB")).astype(int), 2, 0)
+            centres.append(np.mean(np.nonzero(red - green > 100), axis=1) * [-1, 1])  # up, right
+    steps = np.diff(centres, axis=0)
+    assert steps.min() > 20
+    np.testing.assert_allclose(steps, steps.mean(), atol=3)  # pixels
+
+
 def test_animation_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
     history = SampleHistory(n_samples=4)
     Learner(callbacks=[history]).fit(X)

@@ -12,6 +12,7 @@ from probgen._writing import written_whole
 from probgen.training.callbacks._base import Callback, epoch_number, is_epoch
 
 INCHES = 4.0  # of the longer side of a frame
+MARGIN = 0.03  # beside points, as a share of the plane that they take
 
 
 class SampleHistory(Callback):
@@ -124,23 +125,25 @@ class SampleHistory(Callback):
         )
         return display.plot(ax=ax, **imshow_params)
 
-    def save_gif(self, path, *, image_shape=None, duration=0.25, value_range=None, **imshow_params):
+    def save_gif(self, path, *, image_shape=None, duration=0.25, value_range=None, **params):
         """Write an animated picture with a frame for each set of draws.
 
-        The file takes its place when it is whole.
+        Draws of two features are points in the plane, others images or rows of a heat map. The file takes its place
+        when it is whole.
 
         Parameters
         ----------
         path : str or path
             Name of the file, ending in .gif, in a folder that exists.
         image_shape : tuple of int, default=None
-            Shape of an image, as in SampleGridDisplay.
+            Shape of an image, as in SampleGridDisplay; draws of two features with a shape are no points.
         duration : float, default=0.25
             Seconds that a frame is shown, at least 0.02.
         value_range : tuple (low, high), default=None
-            Values drawn black and white; None takes the extremes of all draws, so that all frames share one scale.
-        **imshow_params : dict
-            Passed to matplotlib's `imshow`.
+            Values drawn black and white, or ends of both axes of points; None takes the extremes of all draws, so that
+            all frames share one scale.
+        **params : dict
+            Passed to matplotlib's `imshow`, or to its `plot` for points.
 
         Returns
         -------
@@ -162,27 +165,28 @@ class SampleHistory(Callback):
             raise ImportError(
                 "SampleHistory.save_gif needs matplotlib; install it with `pip install 'probgen[plot]'`."
             ) from error
-        frames = [Image.fromarray(frame) for frame in self._frames(image_shape, value_range, imshow_params)]
+        frames = [Image.fromarray(frame) for frame in self._frames(image_shape, value_range, params)]
         first, *others = frames
         with written_whole(path) as beside:
             first.save(beside, save_all=True, append_images=others, duration=round(1000 * duration), loop=0)
         return path
 
-    def _frames(self, image_shape, value_range, imshow_params):
+    def _frames(self, image_shape, value_range, params):
         """Pictures of the sets in one size and scale, as uint8 arrays of shape (height, width, 3)."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        from probgen.plots import SampleGridDisplay
-
         if value_range is None:
             value_range = np.nanmin(self.samples_), np.nanmax(self.samples_)
-        n_cols = math.ceil(math.sqrt(self.samples_.shape[1]))
         for epoch, draws in self._sets():
             figure = Figure(figsize=(INCHES, INCHES), layout="constrained")
             canvas = FigureCanvasAgg(figure)
-            display = SampleGridDisplay(draws, image_shape=image_shape, n_cols=n_cols, value_range=value_range)
-            display.plot(figure.subplots(), **imshow_params).ax_.set_title(f"epoch {epoch}")
+            ax = figure.subplots()
+            if draws.shape[1] == 2 and image_shape is None:
+                _show_points(ax, draws, value_range, params)
+            else:
+                _show_images(ax, draws, image_shape, value_range, params)
+            ax.set_title(f"epoch {epoch}")
             canvas.draw()
             yield np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
 
@@ -193,3 +197,19 @@ class SampleHistory(Callback):
                 "SampleHistory has no draws yet; set it on a generator, fit that, and look at this object."
             )
         return self._drawn
+
+
+def _show_points(ax, draws, value_range, params):
+    """Draw rows (n, 2) as points in a square plane."""
+    low, high = value_range
+    margin = MARGIN * ((high - low) or 1.0)
+    ax.plot(*draws.T, **{"linestyle": "", "marker": ".", "markersize": 3.0} | params)
+    ax.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin), aspect="equal")
+
+
+def _show_images(ax, draws, image_shape, value_range, params):
+    """Draw rows (n, d) as images in a square grid, or as a heat map."""
+    from probgen.plots import SampleGridDisplay
+
+    n_cols = math.ceil(math.sqrt(len(draws)))
+    SampleGridDisplay(draws, image_shape=image_shape, n_cols=n_cols, value_range=value_range).plot(ax, **params)
