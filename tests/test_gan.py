@@ -403,8 +403,14 @@ class TestBadInput:
                 None,
                 "architecture='conv' with 1 layer needs images of at least 4 x 4 pixels; got 3 x 21; take 'dense'.",
             ),
+            (
+                None,
+                None,
+                "architecture='conv' with 1 layer needs images of at least 4 x 4 pixels; got 1 x 63; name image_shape, "
+                "or take 'dense'.",
+            ),
         ],
-        ids=["two layers", "one layer"],
+        ids=["two layers", "one layer", "no shape"],
     )
     def test_images_that_are_too_small(self, shape, sizes, message):
         model = GAN(architecture="conv", image_shape=shape, hidden_layer_sizes=sizes)

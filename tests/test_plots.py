@@ -163,6 +163,8 @@ def test_pyplot_is_not_loaded_unless_the_program_did():
         ({"image_shape": "2x2"}, "image_shape must be"),
         ({"value_range": (3, 1)}, "low <= high"),
         ({"value_range": (0, 1, 2)}, "low <= high"),
+        ({"value_range": 5}, "low <= high"),
+        ({"value_range": "dark"}, "low <= high"),
     ],
 )
 def test_bad_arguments_get_a_sentence(arguments, message):

@@ -294,6 +294,8 @@ def test_animation_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypat
         ("draws.png", {}, "must end in .gif; got 'draws.png'"),
         ("nowhere/draws.gif", {}, "folder must exist"),
         ("draws.gif", {"duration": 0}, r"duration must be a finite number >= 0\.02; got 0"),
+        ("draws.gif", {"value_range": (3, 1)}, r"value_range must be \(low, high\) with low <= high"),
+        ("draws.gif", {"value_range": "dark"}, r"value_range must be \(low, high\) with low <= high"),
         ("draws.gif", {"image_shape": (3, 3)}, r"image_shape=\(3, 3\) holds 9 numbers, but rows have 2"),
     ],
 )

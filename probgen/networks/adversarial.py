@@ -310,9 +310,13 @@ def _sizes(image_shape, channels):
     least = LEAST_SIDE * STRIDE ** len(channels)
     if min(height, width) < least:
         many = len(channels) > 1
+        remedies = ["take 'dense'"]
+        if many:
+            remedies.insert(0, "name fewer layers in hidden_layer_sizes")
+        if height == 1:  # as rows are read that are no square, where nothing is said of their shape
+            remedies.insert(0, "name image_shape")
         raise ValueError(
             f"architecture='conv' with {len(channels)} layer{'s' if many else ''} needs images of at least {least} x "
-            f"{least} pixels; got {height} x {width}; "
-            f"{'name fewer layers in hidden_layer_sizes, or ' if many else ''}take 'dense'."
+            f"{least} pixels; got {height} x {width}; {', or '.join(remedies)}."
         )
     return [(height // STRIDE**k, width // STRIDE**k) for k in range(len(channels) + 1)]

@@ -249,12 +249,16 @@ def _check_range(value_range, X, *, by_column):
     if value_range is None:
         axis = 0 if by_column else None
         return np.fmin.reduce(X, axis=axis), np.fmax.reduce(X, axis=axis)
-    ends = [np.asarray(end, dtype=np.float64) for end in value_range]
-    if len(ends) != 2 or not {end.shape for end in ends} <= {(), (X.shape[1],)} or not np.all(ends[0] <= ends[1]):
+    try:
+        low, high = (np.asarray(end, dtype=np.float64) for end in value_range)
+        is_range = {low.shape, high.shape} <= {(), (X.shape[1],)} and np.all(low <= high)
+    except (TypeError, ValueError):  # not two, or no numbers
+        is_range = False
+    if not is_range:
         raise ValueError(
             f"value_range must be (low, high) with low <= high, numbers or {X.shape[1]} of them; got {value_range!r}."
         )
-    return tuple(ends)
+    return low, high
 
 
 def _check_names(name, values, count):

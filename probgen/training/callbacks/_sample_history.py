@@ -176,16 +176,20 @@ class SampleHistory(Callback):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
+        from probgen.plots import SampleGridDisplay
+
         if value_range is None:
             value_range = np.nanmin(self.samples_), np.nanmax(self.samples_)
+        n_cols = math.ceil(math.sqrt(self.samples_.shape[1]))
         for epoch, draws in self._sets():
             figure = Figure(figsize=(INCHES, INCHES), layout="constrained")
             canvas = FigureCanvasAgg(figure)
             ax = figure.subplots()
+            display = SampleGridDisplay(draws, image_shape=image_shape, n_cols=n_cols, value_range=value_range)
             if draws.shape[1] == 2 and image_shape is None:
-                _show_points(ax, draws, value_range, params)
+                _show_points(ax, draws, display.value_range, params)
             else:
-                _show_images(ax, draws, image_shape, value_range, params)
+                display.plot(ax, **params)
             ax.set_title(f"epoch {epoch}")
             canvas.draw()
             yield np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
@@ -200,16 +204,9 @@ class SampleHistory(Callback):
 
 
 def _show_points(ax, draws, value_range, params):
-    """Draw rows (n, 2) as points in a square plane."""
-    low, high = value_range
-    margin = MARGIN * ((high - low) or 1.0)
+    """Draw rows (n, 2) as points in the plane."""
+    low, high = (np.broadcast_to(end, 2) for end in value_range)
+    margin = MARGIN * np.where(high > low, high - low, 1.0)
     ax.plot(*draws.T, **{"linestyle": "", "marker": ".", "markersize": 3.0} | params)
-    ax.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin), aspect="equal")
-
-
-def _show_images(ax, draws, image_shape, value_range, params):
-    """Draw rows (n, d) as images in a square grid, or as a heat map."""
-    from probgen.plots import SampleGridDisplay
-
-    n_cols = math.ceil(math.sqrt(len(draws)))
-    SampleGridDisplay(draws, image_shape=image_shape, n_cols=n_cols, value_range=value_range).plot(ax, **params)
+    (left, bottom), (right, top) = low - margin, high + margin
+    ax.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
