@@ -26,3 +26,18 @@ def _flush(path, flags):
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def check_output(path, formats):
+    """Raise unless path can be written: a known ending, in a folder that exists."""
+    if path.suffix.lower() not in formats:
+        raise ValueError(f"the output must end in {listed(formats)}; got {str(path)!r}.")
+    if not path.parent.is_dir():
+        raise ValueError(f"the output's folder must exist; got {str(path)!r}; make it with `mkdir -p {path.parent}`.")
+    if path.is_dir():
+        raise ValueError(f"the output must be a file; got the folder {str(path)!r}.")
+
+
+def listed(formats):
+    """The formats in words, such as ".npy, .npz or .csv"."""
+    return formats[0] if len(formats) == 1 else f"{', '.join(formats[:-1])} or {formats[-1]}"

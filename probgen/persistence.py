@@ -5,8 +5,8 @@ import types
 from pathlib import Path
 
 from probgen._archive import read_archive, write_archive
+from probgen._devices import resolve_device
 from probgen.exceptions import FileFormatError
-from probgen.training.devices import resolve_device
 
 __all__ = ["FileFormatError", "load", "save"]
 

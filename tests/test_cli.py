@@ -17,19 +17,9 @@ from scipy.stats import multivariate_normal
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from probgen import (
-    VAE,
-    Autoencoder,
-    GaussianBayes,
-    GaussianMixture,
-    PixelCNN,
-    _compare,
-    _files,
-    get_likelihood,
-    load,
-    save,
-)
-from probgen._commands import program
+from probgen import VAE, Autoencoder, GaussianBayes, GaussianMixture, PixelCNN, get_likelihood, load, save
+from probgen.cli import comparison, tables
+from probgen.cli.commands import program
 from probgen.datasets import load_digits
 
 PNG = base64.b64decode(
@@ -98,12 +88,12 @@ def bayes(tmp_path, frame):
 def test_a_file_of_any_kind_is_fitted_sampled_and_scored(tmp_path, frame, suffix):
     data, model, drawn = (tmp_path / name for name in (f"data{suffix}", "model.probgen", f"drawn{suffix}"))
     named = suffix in {".csv", ".parquet"}
-    _files.write_table(data, frame, names=NAMES)
+    tables.write_table(data, frame, names=NAMES)
     succeed("fit", data, "--model", "gaussian-mixture", "-p", "n_components=2", "--random-state", 1, "-o", model)
     expected = GaussianMixture(2, random_state=1).fit(frame if named else frame.to_numpy())
 
     succeed("sample", model, "-n", 7, "--random-state", 5, "-o", drawn)
-    rows = _files.read_table(drawn).X
+    rows = tables.read_table(drawn).X
     np.testing.assert_array_equal(np.asarray(rows), expected.sample(7, random_state=5))
     assert not named or list(rows.columns) == NAMES
 
@@ -185,30 +175,30 @@ def test_a_parameter_can_be_a_model_with_parameters(tmp_path, people):
 
 def test_empty_cells_are_missing_values(tmp_path):
     (tmp_path / "a.csv").write_text("\ufeffa, b\n1,\n?,2.5\nNA,-1e3\n", encoding="utf-8")
-    X = _files.read_table(tmp_path / "a.csv").X
+    X = tables.read_table(tmp_path / "a.csv").X
     assert list(X.columns) == ["a", "b"]
     np.testing.assert_array_equal(X, [[1, np.nan], [np.nan, 2.5], [np.nan, -1000]])
 
 
 def test_a_line_of_numbers_is_no_header(tmp_path):
     (tmp_path / "a.csv").write_text("1,2\n3,4\n")
-    np.testing.assert_array_equal(_files.read_table(tmp_path / "a.csv").X, [[1, 2], [3, 4]])
+    np.testing.assert_array_equal(tables.read_table(tmp_path / "a.csv").X, [[1, 2], [3, 4]])
 
 
 def test_the_header_of_an_unnamed_frame_is_no_row(tmp_path):
     pd.DataFrame([[5.0, 6.0], [7.0, 8.0]]).to_csv(tmp_path / "a.csv", index=False)
-    np.testing.assert_array_equal(_files.read_table(tmp_path / "a.csv").X, [[5, 6], [7, 8]])
+    np.testing.assert_array_equal(tables.read_table(tmp_path / "a.csv").X, [[5, 6], [7, 8]])
 
 
 def test_csv_reads_as_pandas_reads_it(tmp_path, frame):
     frame.to_csv(tmp_path / "a.csv", index=False)
-    pd.testing.assert_frame_equal(_files.read_table(tmp_path / "a.csv").X, pd.read_csv(tmp_path / "a.csv"))
+    pd.testing.assert_frame_equal(tables.read_table(tmp_path / "a.csv").X, pd.read_csv(tmp_path / "a.csv"))
 
 
 def test_parquet_with_missing_integers(tmp_path):
     frame = pd.DataFrame({"a": pd.array([1, None], dtype="Int64"), "b": [True, False], "c": ["x", "y"]})
     frame.to_parquet(tmp_path / "a.parquet")
-    table = _files.read_table(tmp_path / "a.parquet", target="c")
+    table = tables.read_table(tmp_path / "a.parquet", target="c")
     np.testing.assert_array_equal(table.X, [[1, 1], [np.nan, 0]])
     assert table.y.tolist() == ["x", "y"]
 
@@ -216,19 +206,19 @@ def test_parquet_with_missing_integers(tmp_path):
 def test_images_of_an_archive_become_rows(tmp_path):
     images = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
     np.savez(tmp_path / "a.npz", x_train=images, y_train=[4, 5], x_test=images + 1)
-    table = _files.read_table(tmp_path / "a.npz", key="x_test", target="y_train")
+    table = tables.read_table(tmp_path / "a.npz", key="x_test", target="y_train")
     np.testing.assert_array_equal(table.X, images.reshape(2, 12) + 1)
     assert table.y.tolist() == [4, 5]
 
 
 def test_the_only_matrix_of_an_archive_is_found(tmp_path):
     np.savez(tmp_path / "a.npz", rows=np.ones((3, 2)), y=np.arange(3))
-    assert _files.read_table(tmp_path / "a.npz").X.shape == (3, 2)
+    assert tables.read_table(tmp_path / "a.npz").X.shape == (3, 2)
 
 
 def test_a_column_is_set_apart_by_index(tmp_path):
     np.save(tmp_path / "a.npy", np.array([[1.0, 0.5], [2.0, 0.25]], dtype=np.float32))
-    table = _files.read_table(tmp_path / "a.npy", target="0")
+    table = tables.read_table(tmp_path / "a.npy", target="0")
     assert table.X.dtype == np.float32
     np.testing.assert_array_equal(table.X, [[0.5], [0.25]])
     assert table.y.tolist() == [1, 2]
@@ -236,7 +226,7 @@ def test_a_column_is_set_apart_by_index(tmp_path):
 
 
 def test_float32_is_written_in_its_own_digits(tmp_path):
-    _files.write_table(tmp_path / "a.csv", np.array([[0.1]], dtype=np.float32))
+    tables.write_table(tmp_path / "a.csv", np.array([[0.1]], dtype=np.float32))
     assert (tmp_path / "a.csv").read_text() == "x0\n0.1\n"
 
 
@@ -244,10 +234,10 @@ def test_tables_are_read_without_pandas_and_names(tmp_path, frame, monkeypatch):
     frame.to_csv(tmp_path / "a.csv", index=False)
     frame.to_parquet(tmp_path / "a.parquet")
     monkeypatch.setitem(sys.modules, "pandas", None)
-    X = _files.read_table(tmp_path / "a.csv", columns=["height", "age"]).X
+    X = tables.read_table(tmp_path / "a.csv", columns=["height", "age"]).X
     np.testing.assert_array_equal(X, frame.to_numpy()[:, [2, 0]])
     with pytest.raises(ImportError, match="needs pandas and pyarrow; install them with `pip install pandas pyarrow`"):
-        _files.read_table(tmp_path / "a.parquet")
+        tables.read_table(tmp_path / "a.parquet")
 
 
 # Bad input
@@ -426,7 +416,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside(tmp_path):
     (tmp_path / "a.csv").write_text("old")
     rows = np.array([[1.0], [2.0]])
     with pytest.raises(IndexError, match="out of bounds"):
-        _files.write_table(tmp_path / "a.csv", rows, np.array(["one label for two rows"]))
+        tables.write_table(tmp_path / "a.csv", rows, np.array(["one label for two rows"]))
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
     assert (tmp_path / "a.csv").read_text() == "old"
 
@@ -471,7 +461,7 @@ def two_models(monkeypatch):
         "Gaussian": lambda n, d, shape: GaussianMixture(reg_covar=0.0),
         "Per class": lambda n, d, shape: GaussianBayes(reg_param=0.1),
     }
-    monkeypatch.setattr(_compare, "MODELS", models)
+    monkeypatch.setattr(comparison, "MODELS", models)
 
 
 @pytest.mark.usefixtures("two_models")
@@ -501,7 +491,7 @@ def test_compare_writes_a_page_that_needs_nothing_else(tmp_path):
 def test_generators_that_reconstruct_show_it(tmp_path, monkeypatch):
     quick = {"n_components": 4, "hidden_layer_sizes": (16,), "max_iter": 2, "n_importance_samples": 4}
     models = {"Decodes": lambda n, d, shape: Autoencoder(**quick), "Does not": lambda n, d, shape: GaussianMixture()}
-    monkeypatch.setattr(_compare, "MODELS", models)
+    monkeypatch.setattr(comparison, "MODELS", models)
     succeed("compare", "--max-rows", 60, "-o", tmp_path / "report.html")
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     alts = [attributes["alt"] for tag, attributes in page.tags if tag == "img"]
@@ -513,7 +503,7 @@ def test_generators_that_reconstruct_show_it(tmp_path, monkeypatch):
 
 def test_codes_of_two_numbers_are_shown_as_a_plane_beside_what_the_model_draws(tmp_path, monkeypatch):
     quick = {"hidden_layer_sizes": (16,), "likelihood": "gaussian", "max_iter": 2, "n_importance_samples": 4}
-    monkeypatch.setattr(_compare, "MODELS", {"Plane": lambda n, d, shape: VAE(2, **quick)})
+    monkeypatch.setattr(comparison, "MODELS", {"Plane": lambda n, d, shape: VAE(2, **quick)})
     succeed("compare", "--max-rows", 60, "-o", tmp_path / "report.html")
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     alts = [attributes["alt"] for tag, attributes in page.tags if tag == "img"]
@@ -532,10 +522,10 @@ def test_codes_of_two_numbers_are_shown_as_a_plane_beside_what_the_model_draws(t
 def test_models_of_whole_numbers_take_them_as_they_are(monkeypatch):
     pixels = PixelCNN(4, 1, max_iter=1, random_state=0)
     models = {"Pixels": lambda n, d, shape: pixels, "Density": lambda n, d, shape: GaussianMixture()}
-    monkeypatch.setattr(_compare, "MODELS", models)
-    data = _compare.load_data("digits", max_rows=100)
-    pipelines = _compare.generators(data)
-    result = _compare.evaluate("Pixels", pipelines["Pixels"], data)
+    monkeypatch.setattr(comparison, "MODELS", models)
+    data = comparison.load_data("digits", max_rows=100)
+    pipelines = comparison.generators(data)
+    result = comparison.evaluate("Pixels", pipelines["Pixels"], data)
     assert result.notes == []
     assert pipelines["Pixels"][-1].n_levels_ == 17
     assert result.nats == pytest.approx(float(pipelines["Pixels"][-1].score(data.X_test)))
@@ -545,11 +535,11 @@ def test_models_of_whole_numbers_take_them_as_they_are(monkeypatch):
 def test_estimates_are_scored_on_fewer_rows_and_say_so(monkeypatch):
     quick = {"n_components": 4, "hidden_layer_sizes": (16,), "max_iter": 2, "n_importance_samples": 4}
     models = {"Estimate": lambda n, d, shape: Autoencoder(**quick), "Bound": lambda n, d, shape: GaussianMixture()}
-    monkeypatch.setattr(_compare, "MODELS", models)
-    monkeypatch.setattr(_compare, "ESTIMATED_ROWS", 10)
-    monkeypatch.setattr(_compare, "ESTIMATED_VALUES", 64 * 12)
-    data = _compare.load_data("digits", max_rows=100)
-    results = {name: _compare.evaluate(name, model, data) for name, model in _compare.generators(data).items()}
+    monkeypatch.setattr(comparison, "MODELS", models)
+    monkeypatch.setattr(comparison, "ESTIMATED_ROWS", 10)
+    monkeypatch.setattr(comparison, "ESTIMATED_VALUES", 64 * 12)
+    data = comparison.load_data("digits", max_rows=100)
+    results = {name: comparison.evaluate(name, model, data) for name, model in comparison.generators(data).items()}
     assert results["Estimate"].notes == ["Scored on 12 of the held-out rows alone, for each takes many draws."]
     assert results["Bound"].notes == []
     scores = results["Estimate"].model.score_samples(data.X_test[:12])
@@ -558,32 +548,32 @@ def test_estimates_are_scored_on_fewer_rows_and_say_so(monkeypatch):
 
 @pytest.mark.parametrize("shape, expected", [((8, 8), True), ((7, 9), False), ((16, 16, 3), True), (None, False)])
 def test_convolutions_are_for_images_of_some_size(shape, expected):
-    model = _compare.MODELS["Convolutional autoencoder"](100, 64 if shape is None else int(np.prod(shape)), shape)
+    model = comparison.MODELS["Convolutional autoencoder"](100, 64 if shape is None else int(np.prod(shape)), shape)
     assert (model is not None) == expected
 
 
 def test_every_generator_fits_few_rows_of_few_columns(tmp_path, frame):
     frame[["age"]].head(16).to_csv(tmp_path / "people.csv", index=False)
-    data = _compare.load_data(str(tmp_path / "people.csv"))
-    for name, model in _compare.generators(data).items():
-        assert np.isfinite(_compare.evaluate(name, model, data).nats), name
+    data = comparison.load_data(str(tmp_path / "people.csv"))
+    for name, model in comparison.generators(data).items():
+        assert np.isfinite(comparison.evaluate(name, model, data).nats), name
 
 
 def test_digits_score_as_published():
-    data = _compare.load_data("digits")
+    data = comparison.load_data("digits")
     X, y = load_digits(return_X_y=True)
     np.testing.assert_array_equal(data.X_test, train_test_split(X, test_size=0.25, stratify=y, random_state=0)[1])
-    model = _compare.generators(data)["Gaussian"]
-    assert _compare.evaluate("Gaussian", model, data).bits_per_dim == pytest.approx(2.966, abs=0.01)
+    model = comparison.generators(data)["Gaussian"]
+    assert comparison.evaluate("Gaussian", model, data).bits_per_dim == pytest.approx(2.966, abs=0.01)
 
 
 @pytest.mark.usefixtures("two_models")
 def test_tables_are_scored_in_their_own_units(tmp_path, frame):
     frame.to_csv(tmp_path / "people.csv", index=False)
-    data = _compare.load_data(str(tmp_path / "people.csv"))
-    models = _compare.generators(data)
+    data = comparison.load_data(str(tmp_path / "people.csv"))
+    models = comparison.generators(data)
     assert list(models) == ["Gaussian"]  # no classes to learn
-    result = _compare.evaluate("Gaussian", models["Gaussian"], data)
+    result = comparison.evaluate("Gaussian", models["Gaussian"], data)
     reference = multivariate_normal(data.X_train.mean(axis=0), np.cov(data.X_train.T, bias=True)).logpdf(data.X_test)
     assert result.nats == pytest.approx(reference.mean(), rel=1e-9)
     assert result.error == pytest.approx(reference.std(ddof=1) / np.sqrt(15), rel=1e-9)
@@ -595,9 +585,9 @@ def test_tables_are_scored_in_their_own_units(tmp_path, frame):
 def test_integers_are_scored_as_probabilities(tmp_path):
     rows = np.random.default_rng(0).integers(0, [2, 5, 9], size=(400, 3))
     np.save(tmp_path / "counts.npy", rows)
-    data = _compare.load_data(str(tmp_path / "counts.npy"))
+    data = comparison.load_data(str(tmp_path / "counts.npy"))
     assert data.levels.tolist() == [2, 5, 9]
-    result = _compare.evaluate("Gaussian", _compare.generators(data)["Gaussian"], data)
+    result = comparison.evaluate("Gaussian", comparison.generators(data)["Gaussian"], data)
     assert result.likelihood.kind == "lower_bound"
     assert result.bits_per_dim > np.log2([2, 5, 9]).mean() - 0.05  # no code is shorter than the entropy
     assert result.bits_per_dim < np.log2([2, 5, 9]).mean() + 0.5
@@ -618,7 +608,7 @@ def test_compare_takes_files_with_classes_and_images(tmp_path):
 
 def test_a_model_that_fails_is_told_of_and_the_others_stand(tmp_path, frame, monkeypatch):
     models = {"Works": lambda n, d, shape: GaussianMixture(), "Fails": lambda n, d, shape: GaussianMixture(10**6)}
-    monkeypatch.setattr(_compare, "MODELS", models)
+    monkeypatch.setattr(comparison, "MODELS", models)
     frame.to_csv(tmp_path / "people.csv", index=False)
     result = run("compare", "--data", tmp_path / "people.csv", "-o", tmp_path / "a.html")
     assert result.exit_code == 0
@@ -628,9 +618,9 @@ def test_a_model_that_fails_is_told_of_and_the_others_stand(tmp_path, frame, mon
 
 @pytest.mark.usefixtures("two_models")
 def test_compare_repeats_and_ranks_by_likelihood():
-    data = _compare.load_data("digits", max_rows=400)
+    data = comparison.load_data("digits", max_rows=400)
     first, second = (
-        [_compare.evaluate(name, model, data).nats for name, model in _compare.generators(data, 3).items()]
+        [comparison.evaluate(name, model, data).nats for name, model in comparison.generators(data, 3).items()]
         for _ in range(2)
     )
     assert first == second

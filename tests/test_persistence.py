@@ -576,8 +576,8 @@ NO_CLASS = "which is none of probgen's classes, scikit-learn's estimators or tor
         *("os:system", "builtins:eval", "builtins:exec", "subprocess:Popen", "posix:system", "this:s", "nt:system"),
         *(
             "probgen.cli:main",
-            "probgen._commands:sys",
-            "probgen._files:Path",
+            "probgen.cli.commands:sys",
+            "probgen.cli.tables:Path",
             "sklearn.utils:joblib.load",
             "torch:load",
         ),

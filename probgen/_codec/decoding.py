@@ -10,9 +10,19 @@ from typing import ClassVar
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from probgen._codec.names import BIT_GENERATORS, CONTAINERS, HOOKS, TYPES, check_keys, dtype_of, imported, ufunc_of
+from probgen._codec.names import (
+    BIT_GENERATORS,
+    CONTAINERS,
+    HOOKS,
+    TYPES,
+    check_keys,
+    current_path,
+    dtype_of,
+    imported,
+    ufunc_of,
+)
+from probgen._devices import resolve_device
 from probgen.exceptions import FileFormatError
-from probgen.training.devices import resolve_device
 
 LARGEST_SEED, LARGEST_POOL = 2**20, 1024  # of a SeedSequence, in bits and in words
 
@@ -209,6 +219,7 @@ class _Decoder:
 
     def _named(self, path, kind):
         """The class or function of a path, if a file may name it."""
+        path = current_path(path)
         found = self._trusted.get(path) or TYPES.get(path) or CONTAINERS.get(path) or imported(path)
         if found is None:
             raise FileFormatError(

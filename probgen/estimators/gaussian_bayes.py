@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 
+from probgen._devices import resolve_device
 from probgen._validation import check_choice, check_count, check_priors, check_real, spawn_generator
 from probgen.base import ClassGeneratorMixin, class_indices
 from probgen.gaussians import conditional
@@ -15,7 +16,6 @@ from probgen.gaussians.fitted import FittedComponentsMixin
 from probgen.gaussians.kernels import LOG_2PI
 from probgen.gaussians.starts import FAMILIES, INIT_PARAMS, start_components, survey
 from probgen.gaussians.statistics import merged
-from probgen.training.devices import resolve_device
 
 
 class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
+from probgen._devices import resolve_device
 from probgen._validation import check_choice, check_count, check_generator, check_real, check_weights, spawn_generator
 from probgen.base import GeneratorMixin
 from probgen.gaussians import conditional
@@ -19,7 +20,6 @@ from probgen.gaussians.given_start import GivenStart
 from probgen.gaussians.starts import FAMILIES, INIT_PARAMS, start_components, survey
 from probgen.gaussians.statistics import merged
 from probgen.row_blocks import RowBlocks
-from probgen.training.devices import resolve_device
 
 
 class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):

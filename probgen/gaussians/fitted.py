@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from probgen._devices import resolve_device
 from probgen.gaussians.low_rank import LowRankComponents
 from probgen.gaussians.starts import FAMILIES
-from probgen.training.devices import resolve_device
 
 
 class FittedComponentsMixin:

@@ -8,12 +8,12 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from probgen._devices import resolve_device
 from probgen._validation import check_count, check_real
 from probgen.base import GeneratorMixin
 from probgen.row_blocks import RowBlocks
 from probgen.training.callbacks import CallbackSupport, FitEvents, ProgressBar
 from probgen.training.checkpoints import CheckpointFile
-from probgen.training.devices import resolve_device
 from probgen.training.distributed import joined_ranks, local_device
 from probgen.training.engine import Training, draw_seeds
 from probgen.training.randomness import global_generator

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from probgen._files import check_output
 from probgen._validation import check_count, check_real
-from probgen._writing import written_whole
+from probgen._writing import check_output, written_whole
 from probgen.training.callbacks._base import Callback, epoch_number, is_epoch
 
 INCHES = 4.0  # of the longer side of a frame

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -31,9 +32,9 @@ from probgen import (
     get_likelihood,
     make_generative_pipeline,
 )
-from probgen._files import first_line, read_table
 from probgen._validation import check_count, check_image_shape
 from probgen.base import Likelihood
+from probgen.cli.tables import first_line, read_table
 from probgen.preprocessing import Dequantizer
 
 TEST_SIZE = 0.25
@@ -385,3 +386,27 @@ def _seed(model, random_state):
     """The model with every random_state in it set."""
     names = [name for name in model.get_params() if name.split("__")[-1] == "random_state"]
     return model.set_params(**dict.fromkeys(names, random_state))
+
+
+def rank(results):
+    """Results from the best held-out likelihood to the worst, failures last."""
+    return sorted(results, key=lambda result: -result.nats if np.isfinite(result.nats) else math.inf)
+
+
+def shown(value, digits):
+    """A number as text, a dash where there is none."""
+    return f"{value:,.{digits}f}" if np.isfinite(value) else "-"
+
+
+def columns(results):
+    """Headings and cells of the table of results: (heading, list of text), without columns that would be empty."""
+    table = {
+        "model": [result.name for result in results],
+        "likelihood": [result.likelihood.kind.replace("_", " ") if result.model else "-" for result in results],
+        "nats per row": [f"{shown(r.nats, 2)} ± {shown(r.error, 2)}" if r.model else "-" for r in results],
+        "bits/dim": [shown(result.bits_per_dim, 3) for result in results],
+        "accuracy": [f"{result.accuracy:.1%}" if np.isfinite(result.accuracy) else "-" for result in results],
+        "fit": [f"{shown(result.fit_seconds, 2)} s" if result.model else "-" for result in results],
+        "draw": [f"{shown(result.draw_seconds, 3)} s" if result.model else "-" for result in results],
+    }
+    return {heading: cells for heading, cells in table.items() if set(cells) != {"-"}}

@@ -3,7 +3,6 @@
 import base64
 import html
 import io
-import math
 import platform
 import warnings
 from importlib.metadata import PackageNotFoundError, version
@@ -18,7 +17,7 @@ try:
 except ImportError as error:
     raise ImportError("the report needs matplotlib; install it with `pip install 'probgen[plot]'`.") from error
 
-from probgen._compare import N_DRAWS, TEST_SIZE
+from probgen.cli.comparison import N_DRAWS, TEST_SIZE, columns, rank
 from probgen.plots import LatentDisplay, ManifoldDisplay, ReconstructionDisplay, SampleGridDisplay
 
 PACKAGES = ("probgen", "numpy", "scipy", "scikit-learn", "torch", "matplotlib")
@@ -79,30 +78,6 @@ def render_report(data, results, *, random_state):
         ),
         cards="".join(_card(result, data, random_state) for result in ranked),
     )
-
-
-def rank(results):
-    """Results from the best held-out likelihood to the worst, failures last."""
-    return sorted(results, key=lambda result: -result.nats if np.isfinite(result.nats) else math.inf)
-
-
-def shown(value, digits):
-    """A number as text, a dash where there is none."""
-    return f"{value:,.{digits}f}" if np.isfinite(value) else "-"
-
-
-def columns(results):
-    """Headings and cells of the table of results: (heading, list of text), without columns that would be empty."""
-    table = {
-        "model": [result.name for result in results],
-        "likelihood": [result.likelihood.kind.replace("_", " ") if result.model else "-" for result in results],
-        "nats per row": [f"{shown(r.nats, 2)} ± {shown(r.error, 2)}" if r.model else "-" for r in results],
-        "bits/dim": [shown(result.bits_per_dim, 3) for result in results],
-        "accuracy": [f"{result.accuracy:.1%}" if np.isfinite(result.accuracy) else "-" for result in results],
-        "fit": [f"{shown(result.fit_seconds, 2)} s" if result.model else "-" for result in results],
-        "draw": [f"{shown(result.draw_seconds, 3)} s" if result.model else "-" for result in results],
-    }
-    return {heading: cells for heading, cells in table.items() if set(cells) != {"-"}}
 
 
 def _table(results):

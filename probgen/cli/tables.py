@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from probgen import persistence
-from probgen._writing import written_whole
+from probgen._writing import check_output, listed, written_whole
 
 MODEL_FORMAT = ".probgen"
 FORMATS = (".npy", ".npz", ".csv", ".parquet")
@@ -33,14 +33,9 @@ class Table:
     y: np.ndarray | None = None
 
 
-def check_output(path, formats):
-    """Raise unless path can be written: a known ending, in a folder that exists."""
-    if path.suffix.lower() not in formats:
-        raise ValueError(f"the output must end in {_listed(formats)}; got {str(path)!r}.")
-    if not path.parent.is_dir():
-        raise ValueError(f"the output's folder must exist; got {str(path)!r}; make it with `mkdir -p {path.parent}`.")
-    if path.is_dir():
-        raise ValueError(f"the output must be a file; got the folder {str(path)!r}.")
+def check_table_output(path):
+    """Raise unless a table can be written to path."""
+    check_output(path, FORMATS)
     if path.suffix.lower() == ".parquet":
         _pandas(path)
 
@@ -71,12 +66,12 @@ def read_table(path, *, key=None, target=None, columns=None):
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"{str(path)!r} does not exist; give a {_listed(FORMATS)} file.")
+        raise FileNotFoundError(f"{str(path)!r} does not exist; give a {listed(FORMATS)} file.")
     reader = {".npy": _read_npy, ".npz": _read_npz, ".csv": _read_csv, ".parquet": _read_parquet}.get(
         path.suffix.lower()
     )
     if reader is None or not path.is_file():
-        raise ValueError(f"{str(path)!r} must be a {_listed(FORMATS)} file.")
+        raise ValueError(f"{str(path)!r} must be a {listed(FORMATS)} file.")
     if key is not None and reader is not _read_npz:
         raise ValueError(f"key={key!r} names an array of a .npz file; {str(path)!r} is none.")
     table = reader(path, key, target, columns)
@@ -324,7 +319,3 @@ def _reading(path):
     except Exception as error:  # NumPy, zipfile, zlib, csv and pyarrow each have their own
         reason = "" if "pickle" in str(error) else f": {first_line(error)}"
         raise ValueError(f"{str(path)!r} is not a readable {path.suffix.lower()} file{reason}.") from error
-
-
-def _listed(formats):
-    return formats[0] if len(formats) == 1 else f"{', '.join(formats[:-1])} or {formats[-1]}"

@@ -16,9 +16,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from probgen import __version__, _files, estimators, persistence
+from probgen import __version__, estimators, persistence
 from probgen._validation import check_count
-from probgen._writing import written_whole
+from probgen._writing import check_output, written_whole
+from probgen.cli import tables
 
 FAILURES = (ValueError, TypeError, OSError, ImportError, ArithmeticError, RuntimeError, MemoryError)
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -111,10 +112,10 @@ def compare(data, output, max_rows, key, target, image_shape, random_state):
       adult, uci:NAME, adbench:NAME, binary:NAME
                     tables, such as uci:wine_quality
     """
-    _files.check_output(output, (".html",))
+    check_output(output, (".html",))
     check_count("random_state", random_state, low=0)
-    from probgen._compare import evaluate, generators, load_data
-    from probgen._report import rank, render_report
+    from probgen.cli.comparison import evaluate, generators, load_data, rank
+    from probgen.cli.report import render_report
 
     loaded = load_data(
         data, key=key, target=target, image_shape=image_shape, max_rows=max_rows, random_state=random_state
@@ -155,11 +156,11 @@ def fit(data, model, params, output, target, key, random_state):
     """
     from sklearn.base import is_classifier
 
-    _files.check_output(output, (_files.MODEL_FORMAT,))
+    check_output(output, (tables.MODEL_FORMAT,))
     generator = _build(model, params, random_state)
     if is_classifier(generator) and target is None:
         raise ValueError(f"{model} learns classes; name the column that holds them with --target.")
-    table = _files.read_table(data, key=key, target=target)
+    table = tables.read_table(data, key=key, target=target)
     start = time.perf_counter()
     generator.fit(table.X, table.y)
     seconds = time.perf_counter() - start
@@ -185,8 +186,8 @@ def sample(model, n_samples, label, given, labels, output, random_state):
     Columns go by name, or by index counted from 0.
     """
     if output is not None:
-        _files.check_output(output, _files.FORMATS)
-    generator = _files.load_model(model)
+        tables.check_table_output(output)
+    generator = tables.load_model(model)
     conditions = _conditions(given, getattr(generator, "feature_names_in_", ()))
     drawn = generator.sample(
         n_samples,
@@ -196,7 +197,7 @@ def sample(model, n_samples, label, given, labels, output, random_state):
         random_state=random_state,
     )
     X, y = drawn if labels else (drawn, None)
-    _files.write_table(output, X, y, names=getattr(generator, "feature_names_in_", None))
+    tables.write_table(output, X, y, names=getattr(generator, "feature_names_in_", None))
 
 
 @program.command()
@@ -214,11 +215,11 @@ def score(model, data, per_row, output, target, key):
     import numpy as np
 
     if output is not None:
-        _files.check_output(output, _files.FORMATS)
-    generator = _files.load_model(model)
+        tables.check_table_output(output)
+    generator = tables.load_model(model)
     scores = np.asarray(generator.score_samples(_rows_for(generator, data, key, target)), dtype=np.float64)
     if output is not None:
-        _files.write_table(output, scores[:, None], names=["log_likelihood"])
+        tables.write_table(output, scores[:, None], names=["log_likelihood"])
     if per_row:
         click.echo("\n".join(map(str, scores)))
         return
@@ -302,16 +303,16 @@ def _rows_for(generator, path, key, target):
     import numpy as np
 
     names = getattr(generator, "feature_names_in_", None)
-    X = _files.read_table(path, key=key, target=target, columns=names).X
+    X = tables.read_table(path, key=key, target=target, columns=names).X
     if names is None:
         return np.asarray(X)
     if X.shape[1] != len(names):
         raise ValueError(f"{str(path)!r} must have the {len(names)} columns of the model's data; got {X.shape[1]}.")
-    return _files.with_names(X, names)
+    return tables.with_names(X, names)
 
 
 def _print_results(data, results):
-    from probgen._report import columns
+    from probgen.cli.comparison import columns
 
     click.echo(f"{data.name}: {len(data.X_test):,} rows held out, best model first")
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)

@@ -6,7 +6,7 @@ import sys
 def main():
     """Run the command; without click and rich, say what to install."""
     try:
-        from probgen._commands import program
+        from probgen.cli.commands import program
     except ModuleNotFoundError as error:
         package = str(error.name).partition(".")[0]
         if package not in {"click", "rich"}:

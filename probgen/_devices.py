@@ -25,7 +25,7 @@ def resolve_device(device):
 
     Examples
     --------
-    >>> from probgen.training.devices import resolve_device
+    >>> from probgen._devices import resolve_device
     >>> resolve_device("cpu")
     'cpu'
     """
