@@ -7,7 +7,12 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from probgen._steps import (
+from probgen._validation import check_count, check_generator
+from probgen.base import GeneratorMixin, GeneratorTags, Likelihood, get_likelihood
+from probgen.conditions import parse_given
+from probgen.preprocessing import Dequantizer
+from probgen.preprocessing.jacobians import log_abs_det_jacobian, register_function_jacobian, step_image
+from probgen.preprocessing.steps import (
     at_shift,
     flatten,
     integer_dtypes,
@@ -19,11 +24,6 @@ from probgen._steps import (
     measure_of,
     without_names,
 )
-from probgen._validation import check_count, check_generator
-from probgen.base import GeneratorMixin, GeneratorTags, Likelihood, get_likelihood
-from probgen.conditions import parse_given
-from probgen.jacobians import log_abs_det_jacobian, register_function_jacobian, step_image
-from probgen.preprocessing import Dequantizer
 
 __all__ = [
     "GenerativePipeline",

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-from probgen._archive import read_archive, write_archive
 from probgen.networks import (
     MLP,
     ConvDecoder,
@@ -18,6 +17,7 @@ from probgen.networks import (
     check_network,
     uses_global_generator,
 )
+from probgen.persistence.archive import read_archive, write_archive
 
 RNG = np.random.default_rng(0)
 

@@ -33,12 +33,12 @@ from probgen import (
     GaussianBayes,
     GaussianMixture,
     LogitTransformer,
-    _archive,
     load,
     make_generative_pipeline,
     save,
 )
-from probgen._archive import read_archive, write_archive
+from probgen.persistence import archive
+from probgen.persistence.archive import read_archive, write_archive
 
 GENERATORS = [
     *(
@@ -805,7 +805,7 @@ def test_an_older_file_says_what_to_do_or_is_carried_over(path, monkeypatch):
         header["value"]["state"]["n_components"] = 5
         return header, arrays
 
-    monkeypatch.setitem(_archive.MIGRATIONS, 0, rename)
+    monkeypatch.setitem(archive.MIGRATIONS, 0, rename)
     assert load(path).n_components == 5
 
 

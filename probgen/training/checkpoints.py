@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from probgen._archive import read_archive, write_archive
+from probgen.persistence.archive import read_archive, write_archive
 
 KIND = "checkpoint"
 HASHED_ROWS = 1024

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from probgen._codec.names import BIT_GENERATORS, CONTAINERS, HOOKS, UFUNCS, check_keys, dtype_name, ufunc_of
+from probgen.persistence.names import BIT_GENERATORS, CONTAINERS, HOOKS, UFUNCS, check_keys, dtype_name, ufunc_of
 
 STORED_DTYPES = {np.dtype(name) for name in "? i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 c8".split()}
 LEFT_OUT = ("_skl_callbacks",)  # of set_callbacks: they watch a fit, and are no part of what it learned

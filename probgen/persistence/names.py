@@ -34,6 +34,13 @@ MOVED = {
     "probgen._compare": "probgen.cli.comparison",
     "probgen._report": "probgen.cli.report",
     "probgen._files": "probgen.cli.tables",
+    "probgen._archive": "probgen.persistence.archive",
+    "probgen._codec.encoding": "probgen.persistence.encoding",
+    "probgen._codec.decoding": "probgen.persistence.decoding",
+    "probgen._codec.names": "probgen.persistence.names",
+    "probgen.preprocessing": "probgen.preprocessing.transformers",
+    "probgen.jacobians": "probgen.preprocessing.jacobians",
+    "probgen._steps": "probgen.preprocessing.steps",
 }  # end of the table
 RENAMED: dict = {}
 LARGEST_KEY = 10_000  # parts of a tuple to hash, which references could make endless

@@ -10,7 +10,9 @@ from typing import ClassVar
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from probgen._codec.names import (
+from probgen._devices import resolve_device
+from probgen.exceptions import FileFormatError
+from probgen.persistence.names import (
     BIT_GENERATORS,
     CONTAINERS,
     HOOKS,
@@ -21,8 +23,6 @@ from probgen._codec.names import (
     imported,
     ufunc_of,
 )
-from probgen._devices import resolve_device
-from probgen.exceptions import FileFormatError
 
 LARGEST_SEED, LARGEST_POOL = 2**20, 1024  # of a SeedSequence, in bits and in words
 

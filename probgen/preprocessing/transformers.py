@@ -11,7 +11,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from probgen._validation import check_count, check_generator, check_real
-from probgen.jacobians import log_abs_det_jacobian, sum_observed
+from probgen.preprocessing.jacobians import log_abs_det_jacobian, sum_observed
 
 FLOAT_DTYPES = (np.float64, np.float32)
 

@@ -2,6 +2,11 @@
 
 `probgen.json` tells the versions and the structure, `arrays.safetensors` the numbers; both are stored as they are, and
 the comment of the zip is the SHA-256 of the two.
+
+In the structure a plain number, text or None stands for itself. Anything else is a JSON object whose first key is its
+kind, such as {"tuple": [1, 2]}; one that is met again is marked with an "id" and stands as {"ref": id} in the other
+places. Nothing is ever called that a file names: an object is made empty, by `__new__` of a class that is allowed, and
+given its state.
 """
 
 import contextlib
@@ -16,9 +21,10 @@ from pathlib import Path
 import safetensors.numpy
 
 from probgen import __version__
-from probgen._codec import decode, encode
 from probgen._writing import written_whole
 from probgen.exceptions import FileFormatError
+from probgen.persistence.decoding import decode
+from probgen.persistence.encoding import encode
 
 FORMAT = 1
 MIGRATIONS: dict = {}  # older format: a function from its header and arrays to those of the next
@@ -34,7 +40,7 @@ def write_archive(path, value, *, kind):
     ----------
     path : str or path
     value : object
-        What `probgen._codec.encode` takes.
+        What `probgen.persistence.encoding.encode` takes.
     kind : str
         What the file is, such as "estimator"; readers ask for it.
 

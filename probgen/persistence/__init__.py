@@ -4,9 +4,9 @@ import os
 import types
 from pathlib import Path
 
-from probgen._archive import read_archive, write_archive
 from probgen._devices import resolve_device
 from probgen.exceptions import FileFormatError
+from probgen.persistence.archive import read_archive, write_archive
 
 __all__ = ["FileFormatError", "load", "save"]
 
