@@ -15,7 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from probgen._validation import check_count, check_generator, check_weights, spawn_generator
-from probgen.conditions import parse_given
+from probgen.conditions.given import parse_given
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import check_count, check_generator
 from probgen.base import GeneratorMixin, GeneratorTags, Likelihood, get_likelihood
-from probgen.conditions import parse_given
+from probgen.conditions.given import parse_given
 from probgen.preprocessing import Dequantizer
 from probgen.preprocessing.jacobians import log_abs_det_jacobian, register_function_jacobian, step_image
 from probgen.preprocessing.steps import (

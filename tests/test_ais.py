@@ -18,7 +18,8 @@ import probgen.metrics
 from probgen import Autoencoder, GaussianMixture, make_generative_pipeline
 from probgen.base import GeneratorMixin
 from probgen.estimators._codes import log_code_density
-from probgen.latents import LatentModel, NumpyLogDensity, mixture_log_density
+from probgen.marginal_likelihood import annealing
+from probgen.marginal_likelihood.latent_model import LatentModel, NumpyLogDensity, mixture_log_density
 from probgen.metrics import ais, ais_log_likelihood
 
 RNG = np.random.default_rng(0)
@@ -161,7 +162,7 @@ class TestAgainstTruth:
 
     def test_found_steps_are_accepted_as_often_as_wanted(self, monkeypatch):
         accepted = []
-        move = ais._Annealing._move
+        move = annealing.Annealing._move
 
         def watched(self, state, *arguments):
             moved, acceptance = move(self, state, *arguments)
@@ -169,7 +170,7 @@ class TestAgainstTruth:
                 accepted.append(acceptance.mean(0))
             return moved, acceptance
 
-        monkeypatch.setattr(ais._Annealing, "_move", watched)
+        monkeypatch.setattr(annealing.Annealing, "_move", watched)
         scales = np.array([1.0, 5.0])  # the likelihood of some rows is much the narrower
         model = Latent(lambda codes: codes.repeat_interleave(2, -1)[..., :1] * torch.tensor([1.0, 100.0])).fit(
             np.zeros((2, 2))

@@ -11,9 +11,9 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
 from probgen import Autoencoder, GaussianMixture, RowBlocks, Trainer, get_likelihood
+from probgen.distributions.observation import bernoulli_log_prob, gaussian_log_prob
 from probgen.estimators.autoencoder import _Reconstruction, _shrink
-from probgen.importance import log_likelihood
-from probgen.likelihoods import bernoulli_log_prob, gaussian_log_prob
+from probgen.marginal_likelihood.importance import log_likelihood
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((300, 5)) @ RNG.standard_normal((5, 5)) + np.arange(5.0)

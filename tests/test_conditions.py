@@ -7,7 +7,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from probgen.conditions import parse_given
+from probgen.conditions.given import parse_given
 
 NAMES = ["height", "width", "depth"]
 NAN, INF = np.nan, np.inf

@@ -27,6 +27,7 @@ from probgen.gaussians.kernels import (
 )
 from probgen.gaussians.low_rank import LowRankComponents
 from probgen.gaussians.missing import patterns
+from probgen.gaussians.rows import Rows
 from probgen.gaussians.starts import kmeans_plusplus, survey
 from probgen.gaussians.statistics import FactorStatistics
 
@@ -118,7 +119,7 @@ def by_hand(covariance_type, components, X, weights, centers):
 def expectation(components, X, weights=None, origin=None, has_missing=False):
     origin = np.zeros(X.shape[1]) if origin is None else origin
     with em.Engine() as engine:
-        return engine.expectation(components, em.Rows(X, weights, origin, has_missing))
+        return engine.expectation(components, Rows(X, weights, origin, has_missing))
 
 
 KERNELS = [  # family, features, spread of the means, deviation, and the kernel that such components take
@@ -232,7 +233,7 @@ class TestThreads:
     def test_change_nothing_but_the_last_digits_of_sums(self, engine, covariance_type, n_features):
         components = make(covariance_type, n_features)
         X = draw(components, 7000)
-        rows = em.Rows(X, np.random.default_rng(2).uniform(size=len(X)), np.zeros(n_features))
+        rows = Rows(X, np.random.default_rng(2).uniform(size=len(X)), np.zeros(n_features))
         total, statistics = expectation(components, X, rows.weights)
         threaded, others = engine.expectation(components, rows)
         assert threaded == pytest.approx(total, rel=1e-12)

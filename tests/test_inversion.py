@@ -7,11 +7,12 @@ from pyro.distributions import Bernoulli, Categorical, MixtureSameFamily, Normal
 from scipy import stats
 from scipy.special import expit, softmax
 
-from probgen._distributions import DiscretizedLogisticMixture
-from probgen.conditions import Conditions
-from probgen.inversion import Chooser, level_quantile, normal_mixture_log_mass, normal_mixture_quantile, quantile
-from probgen.likelihoods import make_observation
-from probgen.programs.evidence import Evidence
+from probgen.conditions.evidence import Evidence
+from probgen.conditions.given import Conditions
+from probgen.distributions.bounded import DiscretizedLogisticMixture
+from probgen.distributions.observation import make_observation
+from probgen.distributions.quantiles import level_quantile, normal_mixture_log_mass, normal_mixture_quantile, quantile
+from probgen.inversion import Chooser
 from probgen.training.rows import open_rows
 from probgen.training.statistics import take_statistics
 

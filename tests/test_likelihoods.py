@@ -11,7 +11,13 @@ from scipy.integrate import quad
 from scipy.special import expit, log_softmax, logsumexp, softmax
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from probgen.likelihoods import LIKELIHOODS, NOISE_FLOOR, bernoulli_log_prob, gaussian_log_prob, make_observation
+from probgen.distributions.observation import (
+    LIKELIHOODS,
+    NOISE_FLOOR,
+    bernoulli_log_prob,
+    gaussian_log_prob,
+    make_observation,
+)
 from probgen.training.rows import open_rows
 from probgen.training.statistics import take_statistics
 

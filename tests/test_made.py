@@ -10,7 +10,7 @@ from scipy.stats import chisquare
 from sklearn.linear_model import LogisticRegression
 
 from probgen import MADE, FullyVisibleBeliefNetwork, Trainer, get_likelihood
-from probgen.inversion import quantile
+from probgen.distributions.quantiles import quantile
 from probgen.networks.masked import MaskedMLP
 
 RNG = np.random.default_rng(0)

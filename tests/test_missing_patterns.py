@@ -9,8 +9,10 @@ from probgen import GaussianMixture
 from probgen.gaussians import masked, missing
 from probgen.gaussians.components import DiagonalComponents, FullComponents, SphericalComponents, TiedComponents
 from probgen.gaussians.conditional import conditional_mean, log_density, log_joint
-from probgen.gaussians.em import Engine, Rows, shares
+from probgen.gaussians.em import Engine
+from probgen.gaussians.log_probabilities import responsibilities
 from probgen.gaussians.low_rank import LowRankComponents
+from probgen.gaussians.rows import Rows
 
 TYPES = ["full", "tied", "diag", "spherical", "low_rank"]
 
@@ -183,7 +185,7 @@ class TestAnswers:
         for row, own, whole in zip(rows[1:], joint[1:], filled[1:], strict=True):
             wanted, means, _ = law_by_hand(components, row)
             np.testing.assert_allclose(own, wanted, rtol=1e-10)
-            np.testing.assert_allclose(whole, shares(wanted[None])[0] @ means, rtol=1e-9, atol=1e-10)
+            np.testing.assert_allclose(whole, responsibilities(wanted[None])[0] @ means, rtol=1e-9, atol=1e-10)
 
     def test_a_pattern_of_many_rows_has_the_same_density(self, covariance_type, monkeypatch):
         components = make_components(covariance_type)

@@ -8,8 +8,8 @@ from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
 from sklearn.neighbors import KernelDensity
 
-from probgen import parzen
-from probgen.parzen import parzen_bandwidth, parzen_log_density
+from probgen.marginal_likelihood import parzen
+from probgen.marginal_likelihood.parzen import parzen_bandwidth, parzen_log_density
 
 RNG = np.random.default_rng(0)
 DRAWS = RNG.standard_normal((300, 3)) * [1.0, 2.0, 0.5] + [0.0, 5.0, -3.0]

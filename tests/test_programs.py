@@ -10,10 +10,10 @@ import torch
 from pyro.infer import RenyiELBO, Trace_ELBO, TraceMeanField_ELBO
 from scipy.stats import multivariate_normal
 
-from probgen.importance import normal_noise
+from probgen.marginal_likelihood.importance import normal_noise
+from probgen.marginal_likelihood.latent_model import log_mean_exp
 from probgen.programs import ProgramObjective, isolated, log_weights, record, run_terms
 from probgen.programs.recording import draw_seed
-from probgen.programs.weights import log_mean_exp
 
 X = torch.from_numpy(np.random.default_rng(0).standard_normal((7, 3)))
 W = torch.from_numpy(np.random.default_rng(1).standard_normal((3, 2)))

@@ -5,13 +5,9 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
+from probgen.distributions.truncated_normal import log_interval_probability, sample_truncated_standard_normal
 from probgen.gaussians import truncated
-from probgen.gaussians.truncated import (
-    log_interval_probability,
-    log_rectangle_probability,
-    sample_truncated_normal,
-    sample_truncated_standard_normal,
-)
+from probgen.gaussians.truncated import log_rectangle_probability, sample_truncated_normal
 
 INF = np.inf
 INTERVALS = [

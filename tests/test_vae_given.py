@@ -15,10 +15,10 @@ from scipy.special import expit
 from sklearn.datasets import load_digits
 
 from probgen import VAE
-from probgen._distributions import ContinuousBernoulli, DiscretizedLogisticMixture
-from probgen.conditions import parse_given
+from probgen.conditions.evidence import Evidence, means
+from probgen.conditions.given import parse_given
+from probgen.distributions.bounded import ContinuousBernoulli, DiscretizedLogisticMixture
 from probgen.programs import completion
-from probgen.programs.evidence import Evidence, means
 from probgen.programs.hamiltonian import hamiltonian_move
 
 RNG = np.random.default_rng(0)

@@ -9,10 +9,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import check_choice, check_count, check_generator, spawn_generator
 from probgen.base import Likelihood
-from probgen.importance import normal_noise
-from probgen.latents import LOG_2PI, LatentModel
-from probgen.likelihoods import gaussian_log_prob
-from probgen.parzen import parzen_bandwidth, parzen_log_density
+from probgen.distributions.observation import gaussian_log_prob
+from probgen.marginal_likelihood.importance import normal_noise
+from probgen.marginal_likelihood.latent_model import LOG_2PI, LatentModel
+from probgen.marginal_likelihood.parzen import parzen_bandwidth, parzen_log_density
 from probgen.training.neural_generator import NeuralGenerator
 
 DENSITIES = ("auto", "ais", "parzen")
@@ -91,8 +91,8 @@ class BlurredDraws(NeuralGenerator):
         .. [1] R. B. Grosse, Z. Ghahramani, R. P. Adams, Sandwiching the marginal likelihood using bidirectional Monte
            Carlo, 2015.
         """
-        from probgen.metrics.ais import bidirectional_log_weights
-        from probgen.programs.weights import log_mean_exp
+        from probgen.marginal_likelihood.annealing import bidirectional_log_weights
+        from probgen.marginal_likelihood.latent_model import log_mean_exp
 
         check_is_fitted(self)
         check_count("n_samples", n_samples, low=1)
@@ -150,8 +150,8 @@ class BlurredDraws(NeuralGenerator):
         return values - np.log(self._scale).sum(), errors
 
     def _annealed(self, X):
-        from probgen.metrics.ais import annealed_log_weights
-        from probgen.programs.weights import log_mean_exp
+        from probgen.marginal_likelihood.annealing import annealed_log_weights
+        from probgen.marginal_likelihood.latent_model import log_mean_exp
 
         def estimate(block):
             with torch.inference_mode(False):

@@ -5,7 +5,7 @@ import torch
 from sklearn.base import clone
 
 from probgen.estimators.gaussian_mixture import GaussianMixture
-from probgen.latents import NumpyLogDensity, mixture_log_density
+from probgen.marginal_likelihood.latent_model import NumpyLogDensity, mixture_log_density
 
 MAX_COMPONENTS = 10
 ROWS_A_COMPONENT, ROWS_A_CODE = 25, 4  # of the default density: a component needs so many, and so many a code number

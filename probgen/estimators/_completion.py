@@ -10,7 +10,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import check_choice, check_generator
-from probgen.conditions import Conditions
+from probgen.conditions.given import Conditions
 from probgen.programs.completion import complete
 from probgen.training.neural_generator import NeuralGenerator
 

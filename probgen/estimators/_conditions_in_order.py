@@ -10,9 +10,9 @@ from scipy.stats import qmc
 from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import check_choice, check_generator
-from probgen.conditions import Conditions
+from probgen.conditions.evidence import Evidence
+from probgen.conditions.given import Conditions
 from probgen.estimators._completion import representable
-from probgen.programs.evidence import Evidence
 from probgen.training.neural_generator import QUERY_ROWS, NeuralGenerator
 
 AVERAGED = 100  # draws of a mean where n_importance_samples=None

@@ -6,10 +6,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import check_choice, check_count, check_generator, check_image_shape, check_real
 from probgen.base import DecoderMixin, Likelihood
+from probgen.distributions.observation import bernoulli_log_prob, gaussian_log_prob
 from probgen.estimators._codes import check_code_density, fit_code_density, log_code_density
-from probgen.importance import log_likelihood
-from probgen.latents import LatentModel
-from probgen.likelihoods import bernoulli_log_prob, gaussian_log_prob
+from probgen.marginal_likelihood.importance import log_likelihood
+from probgen.marginal_likelihood.latent_model import LatentModel
 from probgen.networks import (
     MLP,
     ConvDecoder,

@@ -11,9 +11,10 @@ from probgen._devices import resolve_device
 from probgen._validation import check_choice, check_count, check_priors, check_real, spawn_generator
 from probgen.base import ClassGeneratorMixin, class_indices
 from probgen.gaussians import conditional
-from probgen.gaussians.em import Engine, Rows, expectation_of_groups, run_em
+from probgen.gaussians.em import Engine, expectation_of_groups, run_em
 from probgen.gaussians.fitted import FittedComponentsMixin
 from probgen.gaussians.kernels import LOG_2PI
+from probgen.gaussians.rows import Rows
 from probgen.gaussians.starts import FAMILIES, INIT_PARAMS, start_components, survey
 from probgen.gaussians.statistics import merged
 

@@ -14,9 +14,11 @@ from probgen._devices import resolve_device
 from probgen._validation import check_choice, check_count, check_generator, check_real, check_weights, spawn_generator
 from probgen.base import GeneratorMixin
 from probgen.gaussians import conditional
-from probgen.gaussians.em import Engine, Rows, log_sum_exp, run_em, shares
+from probgen.gaussians.em import Engine, run_em
 from probgen.gaussians.fitted import FittedComponentsMixin
 from probgen.gaussians.given_start import GivenStart
+from probgen.gaussians.log_probabilities import log_sum_exp, responsibilities
+from probgen.gaussians.rows import Rows
 from probgen.gaussians.starts import FAMILIES, INIT_PARAMS, start_components, survey
 from probgen.gaussians.statistics import merged
 from probgen.row_blocks import RowBlocks
@@ -400,7 +402,7 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
             return conditional.log_density(engine, self._components(), X)
 
     def _transform(self, X):
-        return shares(self._log_joint(X))
+        return responsibilities(self._log_joint(X))
 
     @property
     def _n_features_out(self):

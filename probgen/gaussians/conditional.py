@@ -2,16 +2,12 @@
 
 import numpy as np
 
+from probgen.distributions.truncated_normal import log_interval_probability, sample_truncated_standard_normal
 from probgen.gaussians.components import conditional_law
-from probgen.gaussians.em import log_sum_exp, shares
+from probgen.gaussians.log_probabilities import log_sum_exp, responsibilities
 from probgen.gaussians.masked import FilledComponents, MaskedComponents
 from probgen.gaussians.missing import parts, patterns
-from probgen.gaussians.truncated import (
-    log_interval_probability,
-    log_rectangle_probability,
-    sample_truncated_normal,
-    sample_truncated_standard_normal,
-)
+from probgen.gaussians.truncated import log_rectangle_probability, sample_truncated_normal
 
 
 def log_joint(engine, components, X, by_size=False):
@@ -67,7 +63,9 @@ def conditional_mean(engine, components, X):
             engine.query(FilledComponents(components, density.width, density.is_by_missing), rows, write)
             filled[members] = np.where(np.isnan(rows), means, rows)
         elif len(features) < X.shape[1]:
-            filled[members] = _filled_alike(components, rows, features, shares(log_joint(engine, components, rows)))
+            filled[members] = _filled_alike(
+                components, rows, features, responsibilities(log_joint(engine, components, rows))
+            )
     return filled
 
 

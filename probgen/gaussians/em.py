@@ -2,13 +2,15 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from probgen.gaussians.arrays import arrays_on
 from probgen.gaussians.components import GaussianComponents
+from probgen.gaussians.log_probabilities import log_sum_exp
+from probgen.gaussians.missing import expectation_with_missing
 from probgen.gaussians.threads import single_threaded_blas
 
 # Below this many multiplications a pass, threads cost more than they save (measured on two cores).
@@ -17,38 +19,6 @@ SERIAL_COST = 4_000_000
 QUERY_ROWS = 1024
 # A component with less than this share of all weight is empty.
 EMPTY_SHARE = 1e-10
-
-
-@dataclass
-class Rows:
-    """Rows of a fit and their weights, read in chunks.
-
-    Attributes
-    ----------
-    data : ndarray of shape (n, d), or RowBlocks
-    weights : ndarray of shape (n,), or None for ones
-    origin : ndarray of shape (d,)
-        Subtracted from the rows before anything is squared.
-    has_missing : bool
-        Whether there may be NaN.
-    """
-
-    data: Any
-    weights: np.ndarray | None
-    origin: np.ndarray
-    has_missing: bool = False
-    on_device: list = field(default_factory=list)
-
-    def chunks(self):
-        """Pairs of rows (m, d) and their weights (m,) or None."""
-        if isinstance(self.data, np.ndarray):
-            yield self.data, self.weights
-            return
-        start = 0
-        for block in self.data:
-            weights = None if self.weights is None else self.weights[start : start + len(block)]
-            start += len(block)
-            yield block, weights
 
 
 @dataclass
@@ -95,8 +65,6 @@ class Engine:
         Raises ValueError where squares overflow.
         """
         if rows.has_missing:
-            from probgen.gaussians.missing import expectation_with_missing
-
             return expectation_with_missing(self, components, rows)
         kernel = components.kernel(self.arrays)
         workers = [kernel.worker() for _ in range(self.threads)]
@@ -181,20 +149,6 @@ class Engine:
             if keep is not None:
                 keep = [*keep, chunk] if room > 0 else None
         rows.on_device = keep or []
-
-
-def shares(log_joint):
-    """Posterior probabilities (n, K) of log joint densities (n, K); equal where all densities vanish."""
-    log_joint = np.where(np.isneginf(log_joint).all(axis=1, keepdims=True), 0.0, log_joint)
-    ratios = np.exp(log_joint - log_joint.max(axis=1, keepdims=True))
-    return ratios / ratios.sum(axis=1, keepdims=True)
-
-
-def log_sum_exp(values):
-    """Log of the sum over the first axis of exponentials (K, n); -inf where all are."""
-    peaks = np.maximum(np.max(values, axis=0), -np.finfo(np.float64).max)
-    with np.errstate(divide="ignore"):
-        return np.log(np.sum(np.exp(values - peaks), axis=0)) + peaks
 
 
 @np.errstate(over="ignore", invalid="ignore")

@@ -11,8 +11,8 @@ import numpy as np
 
 from probgen.gaussians.arrays import NumpyArrays
 from probgen.gaussians.components import MAX_CANCELLATION, GaussianComponents
-from probgen.gaussians.em import shares
 from probgen.gaussians.kernels import LOG_2PI, NaturalKernel, Worker, _NaturalWorker
+from probgen.gaussians.log_probabilities import responsibilities
 from probgen.gaussians.statistics import (
     DiagonalStatistics,
     FactorStatistics,
@@ -100,7 +100,7 @@ class _FillingWorker:
         """Rows (d, B) with the posterior means of what is missing."""
         log_joint = self.worker.log_joint(block)
         log_joint[np.isnan(log_joint)] = -np.inf
-        posterior = shares(log_joint.T).T
+        posterior = responsibilities(log_joint.T).T
         filled = self.kernel.means.T @ posterior
         if self.worker.lifts is not None:
             lifts = self.worker.lifts[:, : len(block), : block.shape[1]]

@@ -6,8 +6,8 @@ each with a pattern of its own.
 
 import numpy as np
 
-from probgen.gaussians.em import Rows
 from probgen.gaussians.masked import MaskedComponents, can_mask, widths_of
+from probgen.gaussians.rows import Rows
 
 # Rows of one pattern from which on a marginal density of their own is the faster: at most, and times the numbers in
 # the matrix that each row takes otherwise (measured on two cores).

@@ -41,6 +41,13 @@ MOVED = {
     "probgen.preprocessing": "probgen.preprocessing.transformers",
     "probgen.jacobians": "probgen.preprocessing.jacobians",
     "probgen._steps": "probgen.preprocessing.steps",
+    "probgen.conditions": "probgen.conditions.given",
+    "probgen.programs.evidence": "probgen.conditions.evidence",
+    "probgen._distributions": "probgen.distributions.bounded",
+    "probgen.likelihoods": "probgen.distributions.observation",
+    "probgen.latents": "probgen.marginal_likelihood.latent_model",
+    "probgen.importance": "probgen.marginal_likelihood.importance",
+    "probgen.parzen": "probgen.marginal_likelihood.parzen",
 }  # end of the table
 RENAMED: dict = {}
 LARGEST_KEY = 10_000  # parts of a tuple to hash, which references could make endless

@@ -16,8 +16,8 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
-from probgen.preprocessing.transformers import Dequantizer, LogitTransformer
 from probgen.preprocessing.jacobians import column_blocks, function_jacobian, step_image
+from probgen.preprocessing.transformers import Dequantizer, LogitTransformer
 
 INCREASING = (
     LogitTransformer,

@@ -22,7 +22,7 @@ import torch
 from pyro import poutine
 from pyro.poutine.util import site_is_subsample
 
-from probgen.programs.evidence import Evidence, elements, means
+from probgen.conditions.evidence import Evidence, elements, means
 from probgen.programs.hamiltonian import hamiltonian_move
 from probgen.programs.isolation import isolated
 

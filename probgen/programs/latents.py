@@ -4,7 +4,7 @@ import pyro
 import torch
 from pyro import poutine
 
-from probgen.latents import LatentModel
+from probgen.marginal_likelihood.latent_model import LatentModel
 from probgen.programs.isolation import isolated
 from probgen.programs.recording import Replayed
 

@@ -1,6 +1,5 @@
 """Importance weights of the codes that a guide proposes, under noise that is the same for all rows."""
 
-import torch
 from pyro.distributions import TransformedDistribution
 from pyro.poutine.messenger import Messenger
 from torch.distributions import Independent, Normal
@@ -77,15 +76,3 @@ def _push(distribution, noise):
     if isinstance(distribution, Independent):
         return _push(distribution.base_dist, noise)
     return distribution.loc + distribution.scale * noise
-
-
-def log_mean_exp(log_weights):
-    """Logarithm of the mean over the first dimension, and its standard error, both of the other dimensions.
-
-    The error is that of independent draws; quasi-random ones have a smaller one.
-    """
-    n_samples = len(log_weights)
-    highest = log_weights.max(0).values
-    weights = torch.exp(log_weights - highest)
-    mean = weights.mean(0)
-    return highest + torch.log(mean), weights.std(0) / (mean * n_samples**0.5)

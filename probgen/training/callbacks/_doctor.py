@@ -187,7 +187,7 @@ def _noise_at_floor(model):
     log_scale = getattr(getattr(model, "observation_", None), "log_scale", None)
     if log_scale is None:
         return 0, 0
-    from probgen.likelihoods import NOISE_FLOOR
+    from probgen.distributions.observation import NOISE_FLOOR
 
     relative = np.exp(log_scale.detach().cpu().double().numpy())
     return int(np.sum(relative < NEAR_FLOOR * NOISE_FLOOR)), relative.size

@@ -20,9 +20,9 @@ from pyro.distributions import (
 )
 from scipy.special import log_softmax, logsumexp
 
-from probgen._distributions import ContinuousBernoulli, DiscretizedLogisticMixture
-from probgen.gaussians.truncated import log_interval_probability, sample_truncated_standard_normal
-from probgen.inversion import normal_mixture_log_mass, normal_mixture_quantile
+from probgen.distributions.bounded import ContinuousBernoulli, DiscretizedLogisticMixture
+from probgen.distributions.quantiles import normal_mixture_log_mass, normal_mixture_quantile
+from probgen.distributions.truncated_normal import log_interval_probability, sample_truncated_standard_normal
 
 FLAT = 1e-6  # log-odds times width below which an exponential density is taken as flat
 

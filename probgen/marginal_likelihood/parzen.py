@@ -50,7 +50,7 @@ def parzen_log_density(X, draws, bandwidth, *, return_std=False):
     Examples
     --------
     >>> import numpy as np
-    >>> from probgen.parzen import parzen_log_density
+    >>> from probgen.marginal_likelihood.parzen import parzen_log_density
     >>> parzen_log_density(np.array([[0.0]]), np.array([[0.0], [0.0]]), 1.0).round(4)
     array([-0.9189])
     """
@@ -88,7 +88,7 @@ def parzen_bandwidth(X, draws):
     Examples
     --------
     >>> import numpy as np
-    >>> from probgen.parzen import parzen_bandwidth
+    >>> from probgen.marginal_likelihood.parzen import parzen_bandwidth
     >>> rng = np.random.default_rng(0)
     >>> round(parzen_bandwidth(rng.normal(size=(500, 1)), np.zeros((1, 1))), 1)  # the deviation from the one draw
     1.0

@@ -112,3 +112,15 @@ class NumpyLogDensity(torch.autograd.Function):
         """The gradient by the codes."""
         (slopes,) = ctx.saved_tensors
         return gradients[0][..., None] * slopes, None, None, None
+
+
+def log_mean_exp(log_weights):
+    """Logarithm of the mean over the first dimension, and its standard error, both of the other dimensions.
+
+    The error is that of independent draws; quasi-random ones have a smaller one.
+    """
+    n_samples = len(log_weights)
+    highest = log_weights.max(0).values
+    weights = torch.exp(log_weights - highest)
+    mean = weights.mean(0)
+    return highest + torch.log(mean), weights.std(0) / (mean * n_samples**0.5)

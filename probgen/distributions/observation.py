@@ -157,7 +157,7 @@ class ContinuousBernoulli(ObservationModel):
 
     def distribution(self, answers):
         """See ObservationModel."""
-        from probgen._distributions import ContinuousBernoulli
+        from probgen.distributions.bounded import ContinuousBernoulli
 
         return ContinuousBernoulli(answers)
 
@@ -265,7 +265,7 @@ class DiscretizedLogistic(_Levels):
 
     def distribution(self, answers):
         """See ObservationModel."""
-        from probgen._distributions import DiscretizedLogisticMixture
+        from probgen.distributions.bounded import DiscretizedLogisticMixture
 
         logits, locations, log_scales = self._by_feature(answers).chunk(3, -1)
         floor = math.log(LOGISTIC_FLOOR / (self.n_levels - 1))

@@ -1,0 +1,1 @@
+"""What `given` asks of draws. Nothing is imported here, for `given` needs no torch and `evidence` does."""

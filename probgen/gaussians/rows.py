@@ -1,0 +1,38 @@
+"""Rows as expectation maximisation reads them."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass
+class Rows:
+    """Rows of a fit and their weights, read in chunks.
+
+    Attributes
+    ----------
+    data : ndarray of shape (n, d), or RowBlocks
+    weights : ndarray of shape (n,), or None for ones
+    origin : ndarray of shape (d,)
+        Subtracted from the rows before anything is squared.
+    has_missing : bool
+        Whether there may be NaN.
+    """
+
+    data: Any
+    weights: np.ndarray | None
+    origin: np.ndarray
+    has_missing: bool = False
+    on_device: list = field(default_factory=list)
+
+    def chunks(self):
+        """Pairs of rows (m, d) and their weights (m,) or None."""
+        if isinstance(self.data, np.ndarray):
+            yield self.data, self.weights
+            return
+        start = 0
+        for block in self.data:
+            weights = None if self.weights is None else self.weights[start : start + len(block)]
+            start += len(block)
+            yield block, weights
