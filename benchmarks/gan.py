@@ -46,8 +46,8 @@ from torch.nn import functional
 import probgen
 from probgen import GAN, VAE, ConditionalGAN
 from probgen.datasets import fetch_mnist
+from probgen.estimators.adversarial.augmentation import augment
 from probgen.metrics import frechet_distance
-from probgen.networks.augmentation import augment
 from probgen.training.engine import Training, draw_seeds
 from probgen.training.rows import open_rows
 

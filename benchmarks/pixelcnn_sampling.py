@@ -20,7 +20,7 @@ import torch
 
 import probgen
 from probgen import PixelCNN
-from probgen.inversion import Chooser
+from probgen.estimators.autoregressive.feature_sampler import Chooser
 
 SIDE = 28
 WANTED = {16: 200.0, 64: 100.0}

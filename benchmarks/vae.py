@@ -37,7 +37,7 @@ from torch.nn import functional
 import probgen
 from probgen import VAE, ConditionalVAE, SemiSupervisedVAE, Trainer
 from probgen.datasets import fetch_mnist
-from probgen.networks.latents import GaussianPosterior
+from probgen.estimators.variational.code_distributions import GaussianPosterior
 from probgen.training.engine import Training, draw_seeds
 from probgen.training.rows import open_rows
 

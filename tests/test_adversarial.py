@@ -8,15 +8,8 @@ import torch
 from scipy.special import expit
 
 from probgen import GAN, Trainer
-from probgen.adversarial import (
-    AdversarialObjective,
-    discriminator_loss,
-    generator_loss,
-    gradient_penalty,
-    r1_penalty,
-    refresh_batch_norm,
-)
-from probgen.networks.adversarial import (
+from probgen.estimators.adversarial.augmentation import augment
+from probgen.estimators.adversarial.networks import (
     ConvDiscriminator,
     ConvGenerator,
     DenseDiscriminator,
@@ -24,7 +17,14 @@ from probgen.networks.adversarial import (
     SpectralConv2d,
     SpectralLinear,
 )
-from probgen.networks.augmentation import augment
+from probgen.estimators.adversarial.objective import (
+    AdversarialObjective,
+    discriminator_loss,
+    generator_loss,
+    gradient_penalty,
+    r1_penalty,
+    refresh_batch_norm,
+)
 from probgen.training.engine import Training, draw_seeds
 from probgen.training.objective import Objective, Phase
 from probgen.training.rows import open_rows

@@ -5,9 +5,16 @@ import pytest
 import torch
 from torch.nn import functional
 
-from probgen.networks.causal import CausalAttention, CausalConv2d, ClassBias, PositionMap, color_groups, doubled
-from probgen.networks.drawing import Drawing
-from probgen.networks.pixel import (
+from probgen.estimators.autoregressive.networks.causal import (
+    CausalAttention,
+    CausalConv2d,
+    ClassBias,
+    PositionMap,
+    color_groups,
+    doubled,
+)
+from probgen.estimators.autoregressive.networks.drawing import Drawing
+from probgen.estimators.autoregressive.networks.pixel import (
     BlockStack,
     GatedBlock,
     Middle,

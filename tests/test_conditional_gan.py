@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from probgen import AuxiliaryClassifierGAN, ConditionalGAN, RowBlocks, Trainer, get_likelihood, load, save
-from probgen.adversarial import generator_loss
+from probgen.estimators.adversarial.objective import generator_loss
 
 RNG = np.random.default_rng(0)
 LABELS = np.array(["ash", "birch", "cedar"])

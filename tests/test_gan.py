@@ -11,8 +11,8 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 
 from probgen import GAN, Trainer, get_likelihood, load, save
+from probgen.estimators.adversarial.networks import batch_norms
 from probgen.metrics import kernel_mmd
-from probgen.networks.adversarial import batch_norms
 from probgen.training import Callback
 
 QUICK = {"hidden_layer_sizes": (16,), "max_iter": 3, "n_density_draws": 256, "device": "cpu", "random_state": 0}

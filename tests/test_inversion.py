@@ -12,7 +12,7 @@ from probgen.conditions.given import Conditions
 from probgen.distributions.bounded import DiscretizedLogisticMixture
 from probgen.distributions.observation import make_observation
 from probgen.distributions.quantiles import level_quantile, normal_mixture_log_mass, normal_mixture_quantile, quantile
-from probgen.inversion import Chooser
+from probgen.estimators.autoregressive.feature_sampler import Chooser
 from probgen.training.rows import open_rows
 from probgen.training.statistics import take_statistics
 

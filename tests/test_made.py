@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from probgen import MADE, FullyVisibleBeliefNetwork, Trainer, get_likelihood
 from probgen.distributions.quantiles import quantile
-from probgen.networks.masked import MaskedMLP
+from probgen.estimators.autoregressive.networks.masked import MaskedMLP
 
 RNG = np.random.default_rng(0)
 QUICK = {"max_iter": 8, "learning_rate_init": 0.05, "device": "cpu", "random_state": 0, "trainer": Trainer()}

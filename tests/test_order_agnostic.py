@@ -9,7 +9,7 @@ from scipy.special import logsumexp
 from scipy.stats import chisquare
 
 from probgen import MADE, FullyVisibleBeliefNetwork, PixelCNN, Trainer, load, save
-from probgen.networks.masked import MaskedMLP
+from probgen.estimators.autoregressive.networks.masked import MaskedMLP
 
 QUICK = {"max_iter": 8, "learning_rate_init": 0.05, "device": "cpu", "random_state": 0, "trainer": Trainer()}
 AGNOSTIC = {**QUICK, "order_agnostic": True, "n_importance_samples": None}

@@ -12,9 +12,9 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 
 from probgen import ConditionalPixelCNN, PixelCNN, Trainer, get_likelihood, load, save
-from probgen.estimators._autoregressive import AutoregressiveGenerator
-from probgen.inversion import Chooser
-from probgen.networks.multiscale import MultiScaleNetwork
+from probgen.estimators.autoregressive.base import AutoregressiveGenerator
+from probgen.estimators.autoregressive.feature_sampler import Chooser
+from probgen.estimators.autoregressive.networks.multiscale import MultiScaleNetwork
 
 ARCHITECTURES = [
     {},
@@ -175,7 +175,7 @@ class TestDraws:
 
     def test_in_several_blocks_are_those_in_one(self, model, monkeypatch):
         whole = model.sample(20, random_state=3)
-        monkeypatch.setattr("probgen.estimators.pixelcnn.DRAWN_ROWS", {"cpu": 7})
+        monkeypatch.setattr("probgen.estimators.autoregressive.pixelcnn.DRAWN_ROWS", {"cpu": 7})
         np.testing.assert_array_equal(model.sample(20, random_state=3), whole)
 
     def test_show_a_bar_if_asked(self, model, capsys):

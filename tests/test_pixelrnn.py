@@ -10,7 +10,7 @@ from scipy.stats import chisquare
 from torch.nn import functional
 
 from probgen import PixelCNN, PixelRNN
-from probgen.networks.recurrent import DiagonalLSTM, RecurrentNetwork, RowLSTM, skewed, walk
+from probgen.estimators.autoregressive.networks.recurrent import DiagonalLSTM, RecurrentNetwork, RowLSTM, skewed, walk
 
 SIDE = 5
 EVERY = np.array(list(product([0.0, 1.0], repeat=9)))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
+from probgen.distributions import truncated_normal
 from probgen.distributions.truncated_normal import log_interval_probability, sample_truncated_standard_normal
 from probgen.gaussians import truncated
 from probgen.gaussians.truncated import log_rectangle_probability, sample_truncated_normal
@@ -108,7 +109,7 @@ def test_moments_of_an_interval_agree_with_quadrature(low, high):
         mean = powers[1] / powers[0]
         variance = powers[2] / powers[0] - mean**2
         log_probability = mpmath.log(powers[0] / mpmath.sqrt(2 * mpmath.pi)) - mpmath.mpf(near) ** 2 / 2
-    got = truncated._truncated_moments(np.array(low), np.array(high))
+    got = truncated_normal.truncated_moments(np.array(low), np.array(high))
     np.testing.assert_allclose(got, [float(log_probability), float(mean), float(variance)], rtol=1e-12)
 
 

@@ -145,3 +145,24 @@ def _column(name, value, n_samples):
             f"got shape {column.shape}."
         )
     return np.broadcast_to(column, n_samples)
+
+
+def representable(conditions, dtype, argument):
+    """The outermost numbers of a precision that lie within the intervals."""
+    low, high = conditions.low.astype(dtype), conditions.high.astype(dtype)
+    low = np.where(low < conditions.low, np.nextafter(low, dtype.type(np.inf)), low)
+    high = np.where(high > conditions.high, np.nextafter(high, dtype.type(-np.inf)), high)
+    empty = low > high
+    if empty.any():
+        i, j = np.argwhere(empty)[0]
+        raise ValueError(
+            f"{argument} must leave feature {j} a number of {dtype}, the precision of the model; got the interval "
+            f"from {conditions.low[i, j]} to {conditions.high[i, j]}."
+        )
+    return low, high
+
+
+def observed(X):
+    """The Conditions that rows (n, d) hold what is not NaN in them."""
+    ends = np.full(X.shape, np.inf)
+    return Conditions(X.astype(np.float64), -ends, ends)

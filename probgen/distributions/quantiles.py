@@ -99,7 +99,7 @@ def _component_masses(low, high, logits, loc, scale):
     return log_softmax(logits, axis=-1) + log_interval_probability(low, high)
 
 
-def _mixture_arrays(distribution, features):
+def mixture_arrays(distribution, features):
     """Parameters (n, m, n_components) of some features under mixtures of Gaussians."""
     normal = distribution.component_distribution
     parts = (distribution.mixture_distribution.logits, normal.loc, normal.scale)

@@ -1,4 +1,4 @@
-"""The generators, one file a family."""
+"""The generators: a file for each classical family, a folder with its networks for each neural one."""
 
 if __name__ != "probgen.estimators":
     raise ImportError(
@@ -10,21 +10,21 @@ from importlib import import_module
 
 _HOMES = {
     "Autoencoder": "autoencoder",
-    "AuxiliaryClassifierGAN": "conditional_gan",
+    "AuxiliaryClassifierGAN": "adversarial.conditional_gan",
     "BayesClassifier": "bayes_classifier",
-    "ConditionalGAN": "conditional_gan",
-    "ConditionalPixelCNN": "pixelcnn",
-    "ConditionalVAE": "conditional_vae",
-    "FullyVisibleBeliefNetwork": "made",
-    "GAN": "gan",
+    "ConditionalGAN": "adversarial.conditional_gan",
+    "ConditionalPixelCNN": "autoregressive.pixelcnn",
+    "ConditionalVAE": "variational.conditional_vae",
+    "FullyVisibleBeliefNetwork": "autoregressive.made",
+    "GAN": "adversarial.gan",
     "GaussianBayes": "gaussian_bayes",
     "GaussianMixture": "gaussian_mixture",
-    "MADE": "made",
-    "PixelCNN": "pixelcnn",
-    "PixelRNN": "pixelrnn",
-    "SemiSupervisedVAE": "semi_supervised_vae",
-    "VAE": "vae",
-    "VAEGAN": "vaegan",
+    "MADE": "autoregressive.made",
+    "PixelCNN": "autoregressive.pixelcnn",
+    "PixelRNN": "autoregressive.pixelrnn",
+    "SemiSupervisedVAE": "variational.semi_supervised_vae",
+    "VAE": "variational.vae",
+    "VAEGAN": "adversarial.vaegan",
 }
 
 __all__ = sorted(_HOMES)

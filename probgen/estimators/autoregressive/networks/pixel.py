@@ -4,7 +4,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from probgen.networks.causal import CausalAttention, CausalConv2d, ClassBias, Hints, Pointwise, PositionMap, doubled
+from probgen.estimators.autoregressive.networks.causal import (
+    CausalAttention,
+    CausalConv2d,
+    ClassBias,
+    Hints,
+    Pointwise,
+    PositionMap,
+    doubled,
+)
 
 FIRST_KERNEL, KERNEL = 7, 3
 ATTENTION_EVERY = 4  # blocks between two layers of attention

@@ -5,10 +5,10 @@ import torch
 from scipy.special import logit, logsumexp
 
 from probgen._validation import check_count, check_real
-from probgen.estimators._autoregressive import AutoregressiveGenerator, LikelihoodObjective
 from probgen.estimators._labelled import with_parameters_of
+from probgen.estimators.autoregressive.base import AutoregressiveGenerator, LikelihoodObjective
+from probgen.estimators.autoregressive.networks.masked import MaskedMLP
 from probgen.networks import activation
-from probgen.networks.masked import MaskedMLP
 from probgen.training.trainer import Trainer
 
 LEAST_SHARE = 1e-3  # of ones, where the answers for a feature of 0 and 1 begin

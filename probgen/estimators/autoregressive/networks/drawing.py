@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from probgen.networks.causal import (
+from probgen.estimators.autoregressive.networks.causal import (
     CausalAttention,
     CausalConv2d,
     ClassBias,
@@ -21,7 +21,7 @@ from probgen.networks.causal import (
     doubled,
     halved,
 )
-from probgen.networks.pixel import Middle, VerticalMiddle
+from probgen.estimators.autoregressive.networks.pixel import Middle, VerticalMiddle
 
 
 class Drawing:
@@ -43,7 +43,7 @@ class Drawing:
     Examples
     --------
     >>> import torch
-    >>> from probgen.networks.pixel import PixelNetwork
+    >>> from probgen.estimators.autoregressive.networks.pixel import PixelNetwork
     >>> network = PixelNetwork((2, 5, 1), 1, n_filters=4, n_layers=1)
     >>> with torch.inference_mode():
     ...     drawing = Drawing(network, 3)

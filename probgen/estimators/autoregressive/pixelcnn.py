@@ -9,11 +9,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import check_count, check_image_shape
 from probgen.base import ClassGeneratorMixin, draw_columns
-from probgen.estimators._autoregressive import AutoregressiveGenerator
 from probgen.estimators._labelled import LabelledRows, one_hot, with_parameters_of
-from probgen.networks.drawing import Drawing
-from probgen.networks.multiscale import MultiScaleDrawing, MultiScaleNetwork
-from probgen.networks.pixel import PixelNetwork
+from probgen.estimators.autoregressive.base import AutoregressiveGenerator
+from probgen.estimators.autoregressive.networks.drawing import Drawing
+from probgen.estimators.autoregressive.networks.multiscale import MultiScaleDrawing, MultiScaleNetwork
+from probgen.estimators.autoregressive.networks.pixel import PixelNetwork
 from probgen.training.callbacks._progress import _bar_class as progress_bar_class
 
 MOST_CATEGORIES = 64  # levels for which likelihood="auto" asks the network for each

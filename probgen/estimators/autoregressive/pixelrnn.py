@@ -1,9 +1,9 @@
 """Generators of images that draw one pixel after another, from a recurrent network that walks over those before."""
 
 from probgen._validation import check_choice, check_count, check_image_shape
-from probgen.estimators._autoregressive import AutoregressiveGenerator
-from probgen.estimators.pixelcnn import PixelCNN
-from probgen.networks.recurrent import LAYERS, RecurrentNetwork
+from probgen.estimators.autoregressive.base import AutoregressiveGenerator
+from probgen.estimators.autoregressive.networks.recurrent import LAYERS, RecurrentNetwork
+from probgen.estimators.autoregressive.pixelcnn import PixelCNN
 
 
 class PixelRNN(AutoregressiveGenerator):

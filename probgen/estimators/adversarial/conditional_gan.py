@@ -5,11 +5,11 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import check_choice, check_count, check_generator, check_real
-from probgen.adversarial import AdversarialObjective
 from probgen.base import ClassGeneratorMixin
 from probgen.estimators._labelled import LabelledRows, one_hot, with_parameters_of
-from probgen.estimators.gan import GAN, STATISTICS_BATCHES, STATISTICS_ROWS
-from probgen.networks.adversarial import Discriminator
+from probgen.estimators.adversarial.gan import GAN, STATISTICS_BATCHES, STATISTICS_ROWS
+from probgen.estimators.adversarial.networks import Discriminator
+from probgen.estimators.adversarial.objective import AdversarialObjective
 from probgen.networks.dense import Linear
 
 HEADS = ("auxiliary", "joint")
@@ -372,7 +372,7 @@ class ClassifyingDiscriminator(Discriminator):
     Examples
     --------
     >>> import torch
-    >>> from probgen.networks.adversarial import DenseDiscriminator
+    >>> from probgen.estimators.adversarial.networks import DenseDiscriminator
     >>> network = ClassifyingDiscriminator(DenseDiscriminator(4, (8, 5)), 3)
     >>> network(torch.zeros(2, 4)).shape, network.log_proba(torch.zeros(2, 4)).shape
     (torch.Size([2]), torch.Size([2, 3]))

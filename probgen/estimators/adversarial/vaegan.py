@@ -4,11 +4,11 @@ import numpy as np
 import torch
 
 from probgen._validation import check_real
-from probgen.adversarial import AdversarialObjective
 from probgen.estimators._codes import check_code_density, fit_code_density, log_code_density
 from probgen.estimators._labelled import with_parameters_of
-from probgen.estimators.gan import GAN
-from probgen.networks.latents import GaussianPosterior
+from probgen.estimators.adversarial.gan import GAN
+from probgen.estimators.adversarial.objective import AdversarialObjective
+from probgen.estimators.variational.code_distributions import GaussianPosterior
 from probgen.training.objective import Phase
 
 CODED_ROWS, KEPT_ROWS = 8192, 2048  # that the density of codes is fitted to; of partial_fit, which sees few at a time

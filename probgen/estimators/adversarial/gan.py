@@ -15,7 +15,18 @@ from probgen._validation import (
     check_image_shape,
     check_real,
 )
-from probgen.adversarial import (
+from probgen.base import DecoderMixin
+from probgen.estimators.adversarial.augmentation import AUGMENTATIONS
+from probgen.estimators.adversarial.blurred_draws import BlurredDraws
+from probgen.estimators.adversarial.networks import (
+    ConvDiscriminator,
+    ConvGenerator,
+    DenseDiscriminator,
+    DenseGenerator,
+    batch_norms,
+    n_halvings,
+)
+from probgen.estimators.adversarial.objective import (
     BALANCED,
     LOSSES,
     NOISES,
@@ -25,19 +36,8 @@ from probgen.adversarial import (
     generator_loss,
     refresh_batch_norm,
 )
-from probgen.base import DecoderMixin
-from probgen.estimators._blurred import BlurredDraws
 from probgen.metrics import frechet_distance, kernel_mmd
 from probgen.networks import MLP, ConvEncoder
-from probgen.networks.adversarial import (
-    ConvDiscriminator,
-    ConvGenerator,
-    DenseDiscriminator,
-    DenseGenerator,
-    batch_norms,
-    n_halvings,
-)
-from probgen.networks.augmentation import AUGMENTATIONS
 from probgen.training.statistics import CONSTANT, take_statistics
 from probgen.training.trainer import Trainer
 
@@ -80,7 +80,7 @@ class GAN(DecoderMixin, BlurredDraws):
         square of features as a grey image, for convolutions and augmentation.
     loss : str, default="non_saturating"
         "minimax" or "non_saturating" [1]_, "least_squares", "hinge" or "wasserstein", as in
-        `probgen.adversarial.discriminator_loss`.
+        `probgen.estimators.adversarial.objective.discriminator_loss`.
     penalty : {"r1", "wgan_gp"}, default="r1"
         On slopes of the discriminator: at the data towards 0 [2]_; between data and draws towards 1 [4]_, which goes
         with loss="wasserstein". None leaves it out, and takes spectral_norm or noise to be stable.
@@ -268,7 +268,7 @@ class GAN(DecoderMixin, BlurredDraws):
         -------
         scores : ndarray of shape (n,)
             Log-odds of being a row of the data and not a draw, with loss="minimax" and "non_saturating"; with others as
-            in `probgen.adversarial.discriminator_loss`.
+            in `probgen.estimators.adversarial.objective.discriminator_loss`.
         """
         check_is_fitted(self)
         X = self._validate(X)

@@ -11,9 +11,9 @@ from torch import nn
 
 from probgen._validation import check_choice, check_image_shape, check_real
 from probgen.estimators._labelled import with_parameters_of
-from probgen.estimators.conditional_vae import ConditionalVAE
+from probgen.estimators.variational.code_distributions import beside
+from probgen.estimators.variational.conditional_vae import ConditionalVAE
 from probgen.networks import MLP, ConvEncoder, check_network
-from probgen.networks.latents import beside
 from probgen.programs.objective import ProgramObjective
 from probgen.programs.terms import Terms, run_terms
 

@@ -13,10 +13,10 @@ from sklearn.utils.validation import check_is_fitted
 from probgen._validation import check_count, check_generator
 from probgen.base import ClassGeneratorMixin, draw_columns
 from probgen.estimators._labelled import LabelledRows, one_hot, with_parameters_of
-from probgen.estimators.vae import VAE
+from probgen.estimators.variational.code_distributions import beside
+from probgen.estimators.variational.vae import VAE
 from probgen.marginal_likelihood.latent_model import log_mean_exp
 from probgen.networks import ConvEncoder
-from probgen.networks.latents import beside
 
 
 class ConditionalVAE(ClassGeneratorMixin, LabelledRows, VAE):

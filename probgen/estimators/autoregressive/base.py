@@ -9,9 +9,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import check_choice, check_count
 from probgen.base import Likelihood
+from probgen.conditions.given import observed
 from probgen.distributions.observation import FAMILIES, make_observation
-from probgen.estimators._conditions_in_order import ConditionsInOrder, block_size, blocks_of, observed
-from probgen.inversion import Chooser
+from probgen.estimators.autoregressive.conditioning import ConditionsInOrder, block_size, blocks_of
+from probgen.estimators.autoregressive.feature_sampler import Chooser
 from probgen.training.neural_generator import QUERY_ROWS
 from probgen.training.objective import Objective
 from probgen.training.statistics import take_statistics

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch.nn.functional import softplus
 
-from probgen.networks.adversarial import batch_norms
-from probgen.networks.augmentation import augment
+from probgen.estimators.adversarial.augmentation import augment
+from probgen.estimators.adversarial.networks import batch_norms
 from probgen.training.objective import Objective, Phase
 
 LOSSES = ("minimax", "non_saturating", "least_squares", "hinge", "wasserstein")

@@ -4,8 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from probgen.networks.causal import CausalConv2d
-from probgen.networks.pixel import PixelNetwork
+from probgen.estimators.autoregressive.networks.causal import CausalConv2d
+from probgen.estimators.autoregressive.networks.pixel import PixelNetwork
 
 N_GATES = 4  # output, forget, input and content
 KERNEL = 3  # of the Row LSTM, along a row

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from probgen.distributions.quantiles import (
-    _mixture_arrays,
     level_quantile,
+    mixture_arrays,
     normal_mixture_log_mass,
     normal_mixture_quantile,
     quantile,
@@ -134,7 +134,7 @@ class Chooser:
             values[:, inside] = level_quantile(table, allowed, uniforms)
         else:
             low, high = self._ends(slots)
-            mixture = _mixture_arrays(self.observation.distribution(answers), inside)
+            mixture = mixture_arrays(self.observation.distribution(answers), inside)
             drawn = normal_mixture_quantile(uniforms.cpu().numpy(), low, high, *mixture)
             values[:, inside] = torch.as_tensor(drawn, device=values.device)
 
@@ -144,7 +144,7 @@ class Chooser:
         if self.allowed is not None:
             table = self._table(answers, bounded)
             return torch.where(self.allowed[self.rows], table, -torch.inf).logsumexp(-1)
-        mixture = _mixture_arrays(self.observation.distribution(answers), bounded)
+        mixture = mixture_arrays(self.observation.distribution(answers), bounded)
         masses = normal_mixture_log_mass(*self._ends(torch.arange(len(bounded))), *mixture)
         return torch.as_tensor(masses, device=answers.device)
 

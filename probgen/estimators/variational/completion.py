@@ -10,7 +10,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import check_choice, check_generator
-from probgen.conditions.given import Conditions
+from probgen.conditions.given import Conditions, representable
 from probgen.programs.completion import complete
 from probgen.training.neural_generator import NeuralGenerator
 
@@ -115,18 +115,3 @@ class CompletionMixin(NeuralGenerator):
             )
         rows = np.clip(completed.rows, low, high)
         return np.where(np.isnan(conditions.values), rows, conditions.values)
-
-
-def representable(conditions, dtype, argument):
-    """The outermost numbers of a precision that lie within the intervals."""
-    low, high = conditions.low.astype(dtype), conditions.high.astype(dtype)
-    low = np.where(low < conditions.low, np.nextafter(low, dtype.type(np.inf)), low)
-    high = np.where(high > conditions.high, np.nextafter(high, dtype.type(-np.inf)), high)
-    empty = low > high
-    if empty.any():
-        i, j = np.argwhere(empty)[0]
-        raise ValueError(
-            f"{argument} must leave feature {j} a number of {dtype}, the precision of the model; got the interval "
-            f"from {conditions.low[i, j]} to {conditions.high[i, j]}."
-        )
-    return low, high

@@ -11,8 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import check_choice, check_generator
 from probgen.conditions.evidence import Evidence
-from probgen.conditions.given import Conditions
-from probgen.estimators._completion import representable
+from probgen.conditions.given import observed, representable
 from probgen.training.neural_generator import QUERY_ROWS, NeuralGenerator
 
 AVERAGED = 100  # draws of a mean where n_importance_samples=None
@@ -208,9 +207,3 @@ def _common_noise(d, n_draws):
         return generator.random((n_draws, d))
     exponent = int(np.ceil(np.log2(n_draws)))
     return qmc.Sobol(d, rng=generator).random_base2(exponent)[:n_draws]
-
-
-def observed(X):
-    """The Conditions that rows (n, d) hold what is not NaN in them."""
-    ends = np.full(X.shape, np.inf)
-    return Conditions(X.astype(np.float64), -ends, ends)

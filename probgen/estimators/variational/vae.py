@@ -13,11 +13,18 @@ from sklearn.utils.validation import check_is_fitted
 from probgen._validation import check_choice, check_count, check_generator, check_image_shape, check_real
 from probgen.base import DecoderMixin, Likelihood
 from probgen.distributions.observation import LIKELIHOODS, make_observation
-from probgen.estimators._completion import CompletionMixin
+from probgen.estimators.variational.code_distributions import (
+    FLOWS,
+    GaussianPosterior,
+    MixturePrior,
+    NormalPrior,
+    VampPrior,
+    beside,
+)
+from probgen.estimators.variational.completion import CompletionMixin
 from probgen.marginal_likelihood.importance import normal_noise
 from probgen.marginal_likelihood.latent_model import log_mean_exp
 from probgen.networks import MLP, ConvDecoder, ConvEncoder, activation, check_network
-from probgen.networks.latents import FLOWS, GaussianPosterior, MixturePrior, NormalPrior, VampPrior, beside
 from probgen.programs import ProgramObjective, isolated, log_weights
 from probgen.programs.latents import latent_model
 from probgen.programs.objective import ELBOS

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from probgen.networks.drawing import Drawing, n_turns
-from probgen.networks.pixel import PixelNetwork
+from probgen.estimators.autoregressive.networks.drawing import Drawing, n_turns
+from probgen.estimators.autoregressive.networks.pixel import PixelNetwork
 
 
 class MultiScaleNetwork(nn.Module):

@@ -1,0 +1,1 @@
+"""Adversarial networks, with what they are made of."""

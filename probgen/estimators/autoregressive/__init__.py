@@ -1,0 +1,1 @@
+"""Models of one feature after another, with their networks."""

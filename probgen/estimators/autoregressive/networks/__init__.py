@@ -1,0 +1,1 @@
+"""Networks whose outputs for a feature see the features before it alone."""

@@ -1,0 +1,1 @@
+"""Variational autoencoders, with what they are made of."""
