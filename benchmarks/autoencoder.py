@@ -1,13 +1,15 @@
-"""What autoencoders are good for, on real data: noise taken out, codes to classify, anomalies found.
+"""What autoencoders are good for, on real data: noise taken out, codes to classify, anomalies
+found.
 
     python benchmarks/autoencoder.py             # all parts
     python benchmarks/autoencoder.py denoise     # one of them: denoise, pipeline, anomaly
 
-denoise: MNIST digits in [0, 1] with Gaussian noise of deviation 0.5, not clipped; gain in PSNR over the noisy digits,
-beside the mean digit and the Wiener filter, the best linear estimate, C (C + s^2 I)^-1 of the training covariance.
-pipeline: test accuracy of GaussianBayes on codes of 32 numbers. Its settings were chosen on the last 10,000 training
-rows. anomaly: ROC-AUC of reconstruction_error over the ADBench tables, fitted without labels on all rows, beside
-PyOD's AutoEncoder with its defaults, where that is installed.
+denoise: MNIST digits in [0, 1] with Gaussian noise of deviation 0.5, not clipped; gain in PSNR over
+the noisy digits, beside the mean digit and the Wiener filter, the best linear estimate, C (C + s^2
+I)^-1 of the training covariance. pipeline: test accuracy of GaussianBayes on codes of 32 numbers.
+Its settings were chosen on the last 10,000 training rows. anomaly: ROC-AUC of reconstruction_error
+over the ADBench tables, fitted without labels on all rows, beside PyOD's AutoEncoder with its
+defaults, where that is installed.
 """
 
 import argparse
@@ -66,7 +68,10 @@ def denoise():
     print(f"  mean digit      {psnr(np.broadcast_to(mean, T.shape), T) - before:6.2f} dB")
     print(f"  Wiener filter   {psnr(mean + (noisy - mean) @ gain, T) - before:6.2f} dB")
     gained = psnr(model.reconstruct(noisy), T) - before
-    print(f"  autoencoder     {gained:6.2f} dB  wanted >= 12: {_verdict(gained >= 12.0)}  (fit {seconds:.0f} s)")
+    print(
+        f"  autoencoder     {gained:6.2f} dB  wanted >= 12: {_verdict(gained >= 12.0)}  (fit"
+        f" {seconds:.0f} s)"
+    )
 
 
 def pipeline():
@@ -108,7 +113,12 @@ def anomaly():
         theirs = np.nan
         if AutoEncoder is not None:
             theirs = np.mean(
-                [roc_auc_score(y, AutoEncoder(random_state=seed, verbose=0).fit(X).decision_scores_) for seed in SEEDS]
+                [
+                    roc_auc_score(
+                        y, AutoEncoder(random_state=seed, verbose=0).fit(X).decision_scores_
+                    )
+                    for seed in SEEDS
+                ]
             )
         totals.append((ours, theirs))
         print(f"{name:12} {ours:8.4f} {theirs:8.4f}")
@@ -140,13 +150,16 @@ def _verdict(is_reached):
 def main():
     parts = {"denoise": denoise, "pipeline": pipeline, "anomaly": anomaly}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", metavar="part", help=f"one of {', '.join(parts)}; all by default")
+    parser.add_argument(
+        "parts", nargs="*", metavar="part", help=f"one of {', '.join(parts)}; all by default"
+    )
     chosen = parser.parse_args().parts or list(parts)
     if not set(chosen) <= set(parts):
         parser.error(f"parts are {', '.join(parts)}; got {' '.join(chosen)}")
     print(
-        f"probgen {probgen.__version__}, torch {torch.__version__}, {platform.processor() or platform.machine()}, "
-        f"{torch.get_num_threads()} threads of {os.cpu_count()} cores"
+        f"probgen {probgen.__version__}, torch {torch.__version__},"
+        f" {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads of"
+        f" {os.cpu_count()} cores"
     )
     for name in chosen:
         parts[name]()

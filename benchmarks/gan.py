@@ -1,32 +1,36 @@
 """GANs: toy sets of many modes, their speed beside a loop written by hand, and the digits of MNIST.
 
     python benchmarks/gan.py                          # all parts
-    python benchmarks/gan.py mnist features           # some of them: toys, speed, mnist, features, conditional, few
+    python benchmarks/gan.py mnist features           # some of them: toys, speed, mnist, features,
+    conditional, few
 
-toys: `GAN()` with its defaults on 10,000 rows of a grid of 25 Gaussians (spacing 2, deviation 0.05) and of a ring of 8
-(radius 2, deviation 0.02), seeds 0 to 4: modes that at least 20 of 10,000 draws are near to; the share of draws within
-3 deviations of a mode, which is 98.9 % in the data; and how wide these lie about the mean of their mode, in deviations,
-0.97 in the data.
+toys: `GAN()` with its defaults on 10,000 rows of a grid of 25 Gaussians (spacing 2, deviation 0.05)
+and of a ring of 8 (radius 2, deviation 0.02), seeds 0 to 4: modes that at least 20 of 10,000 draws
+are near to; the share of draws within 3 deviations of a mode, which is 98.9 % in the data; and how
+wide these lie about the mean of their mode, in deviations, 0.97 in the data.
 
-speed: seconds of an epoch of the same networks with the same losses and moving averages, by the engine and by a loop
-written by hand; the median of ratios over pairs of epochs, taken in turn in one process. On a GPU the engine captures
-its updates in CUDA graphs.
+speed: seconds of an epoch of the same networks with the same losses and moving averages, by the
+engine and by a loop written by hand; the median of ratios over pairs of epochs, taken in turn in
+one process. On a GPU the engine captures its updates in CUDA graphs.
 
-The other parts want MNIST (PROBGEN_DATA_HOME) and share a classifier, a small convolutional network that is trained on
-the 60,000 rows with images moved at random; parts that are named together train it once. Seed 0.
+The other parts want MNIST (PROBGEN_DATA_HOME) and share a classifier, a small convolutional network
+that is trained on the 60,000 rows with images moved at random; parts that are named together train
+it once. Seed 0.
 
-mnist: `GAN(64, architecture="conv")`: Frechet distance of 10,000 draws from the 10,000 test rows, on the 128 features
-of the classifier's last hidden layer, beside that of the means of as many draws of `VAE(40)`; share of each class among
-the draws, by the classifier.
+mnist: `GAN(64, architecture="conv")`: Frechet distance of 10,000 draws from the 10,000 test rows,
+on the 128 features of the classifier's last hidden layer, beside that of the means of as many draws
+of `VAE(40)`; share of each class among the draws, by the classifier.
 
-features: accuracy of a logistic regression (C = 0.01) on what `transform` gives of the 60,000 rows, before the training
-and after it, divided by one deviation of all features.
+features: accuracy of a logistic regression (C = 0.01) on what `transform` gives of the 60,000 rows,
+before the training and after it, divided by one deviation of all features.
 
-conditional: `ConditionalGAN(64, architecture="conv")`, told the class: how often the classifier agrees with it, and the
-accuracy on the test rows of such a classifier that is trained on nothing but 60,000 draws.
+conditional: `ConditionalGAN(64, architecture="conv")`, told the class: how often the classifier
+agrees with it, and the accuracy on the test rows of such a classifier that is trained on nothing
+but 60,000 draws.
 
-few: the same of a classifier trained on 1,000 rows, and on as many and 10,000 draws of a ConditionalGAN that was fitted
-to those very rows; each with images moved at random and without, by as many updates.
+few: the same of a classifier trained on 1,000 rows, and on as many and 10,000 draws of a
+ConditionalGAN that was fitted to those very rows; each with images moved at random and without, by
+as many updates.
 """
 
 import argparse
@@ -80,12 +84,15 @@ def ring():
 def draw_rows(centers, deviation, seed, n_rows=N_ROWS):
     """Rows (n_rows, 2) of a mixture of equal Gaussians."""
     rng = np.random.default_rng(seed)
-    rows = centers[rng.integers(len(centers), size=n_rows)] + deviation * rng.standard_normal((n_rows, 2))
+    rows = centers[rng.integers(len(centers), size=n_rows)] + deviation * rng.standard_normal(
+        (n_rows, 2)
+    )
     return rows.astype(np.float32)
 
 
 def judge(draws, centers, deviation):
-    """Modes that were found, the share of draws within 3 deviations of one, and how wide these lie in a mode."""
+    """Modes that were found, the share of draws within 3 deviations of one, and how wide these lie
+    in a mode."""
     distances = np.linalg.norm(draws[:, np.newaxis] - centers, axis=2)
     is_near, modes = distances.min(axis=1) < 3.0 * deviation, distances.argmin(axis=1)
     counts = np.bincount(modes[is_near], minlength=len(centers))
@@ -117,7 +124,11 @@ def toys(seeds=range(5)):
 def with_engine(model, X, batch_size, device):
     """A function that trains for an epoch by the engine."""
     rows = open_rows(X, device=device)
-    settings = {"learning_rate": 2e-3, "batch_size": batch_size, "seeds": draw_seeds(np.random.default_rng(0))}
+    settings = {
+        "learning_rate": 2e-3,
+        "batch_size": batch_size,
+        "seeds": draw_seeds(np.random.default_rng(0)),
+    }
     trainer = model._default_trainer().set_params(schedule="constant")
     training = Training(model._make_objective(), trainer, **settings, device=device)
 
@@ -130,13 +141,17 @@ def with_engine(model, X, batch_size, device):
 
 def by_hand(model, X, batch_size, device):
     """A function that trains for an epoch, with nothing in it that need not be there."""
-    generator, discriminator = copy.deepcopy(model.generator_).train(), copy.deepcopy(model.discriminator_).train()
+    generator, discriminator = (
+        copy.deepcopy(model.generator_).train(),
+        copy.deepcopy(model.discriminator_).train(),
+    )
     center, scale = model._beside_networks(model._center), model._beside_networks(model._scale)
     rows = (torch.from_numpy(X).to(device) - center) / scale
     networks = (generator, discriminator)
     betas, weight = model._betas, model._penalty_weight
     by_generator, by_discriminator = (
-        torch.optim.Adam(network.parameters(), lr=2e-3, betas=betas, fused=True) for network in networks
+        torch.optim.Adam(network.parameters(), lr=2e-3, betas=betas, fused=True)
+        for network in networks
     )
     parameters = [parameter for network in networks for parameter in network.parameters()]
     averages = [parameter.detach().clone() for parameter in parameters]
@@ -152,7 +167,8 @@ def by_hand(model, X, batch_size, device):
             (slopes,) = torch.autograd.grad(scores[: len(real)].sum(), real, create_graph=True)
             penalty = 0.5 * slopes.square().sum(1).mean()
             cross_entropy = (
-                functional.softplus(-scores[: len(real)]).mean() + functional.softplus(scores[len(real) :]).mean()
+                functional.softplus(-scores[: len(real)]).mean()
+                + functional.softplus(scores[len(real) :]).mean()
             )
             loss = cross_entropy + weight * penalty
             by_discriminator.zero_grad()
@@ -164,7 +180,11 @@ def by_hand(model, X, batch_size, device):
             deceived.backward(inputs=list(generator.parameters()))
             by_generator.step()
             torch._foreach_lerp_(averages, [parameter.detach() for parameter in parameters], 1e-3)
-            total += float(loss.detach() + deceived.detach()) if device == "cpu" else loss.detach() + deceived.detach()
+            total += (
+                float(loss.detach() + deceived.detach())
+                if device == "cpu"
+                else loss.detach() + deceived.detach()
+            )
         return float(total)
 
     return epoch
@@ -239,11 +259,15 @@ def train_classifier(X, y, n_updates=CLASSIFIER_UPDATES, *, moved=True):
         network = Classifier()
     generator = torch.Generator().manual_seed(0)
     optimizer = torch.optim.AdamW(network.parameters(), lr=4e-3, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=n_updates, pct_start=0.2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 4e-3, total_steps=n_updates, pct_start=0.2
+    )
     rows, labels = torch.from_numpy(X), torch.from_numpy(np.asarray(y, dtype=np.int64))
     for _ in range(n_updates):
         index = torch.randint(len(rows), (CLASSIFIER_BATCH,), generator=generator)
-        batch = augment(rows[index], ["translation"], (28, 28, 1), generator) if moved else rows[index]
+        batch = (
+            augment(rows[index], ["translation"], (28, 28, 1), generator) if moved else rows[index]
+        )
         loss = functional.cross_entropy(network(batch), labels[index])
         optimizer.zero_grad()
         loss.backward()
@@ -278,7 +302,10 @@ def judge_of_digits():
     start = time.perf_counter()
     classifier = train_classifier(X, y)
     found = accuracy(classifier, T, t)
-    print(f"classifier: {found:.2%} of the test rows{_verdict(0.99, found, '>=')}, {_since(start)}", flush=True)
+    print(
+        f"classifier: {found:.2%} of the test rows{_verdict(0.99, found, '>=')}, {_since(start)}",
+        flush=True,
+    )
     return classifier
 
 
@@ -299,17 +326,21 @@ def mnist():
     draws = model.sample(N_DRAWS, random_state=0)
     distance = frechet_distance(T, draws, features=features)
     start = time.perf_counter()
-    decoded = 255.0 * VAE(40, max_iter=VAE_EPOCHS, random_state=0).fit(X / 255.0).sample_mean(N_DRAWS, random_state=0)
+    decoded = 255.0 * VAE(40, max_iter=VAE_EPOCHS, random_state=0).fit(X / 255.0).sample_mean(
+        N_DRAWS, random_state=0
+    )
     of_vae = frechet_distance(T, decoded, features=features)
     of_data = frechet_distance(T, X[:N_DRAWS], features=features)
     print(
-        f"mnist: Frechet distance {distance:.1f}, of the VAE {of_vae:.1f} ({_since(start)}), of other rows of the data "
-        f"{of_data:.1f}; ratio {of_vae / distance:.2f}{_verdict(2.5, of_vae / distance, '>=')}; "
-        f"{model.n_iter_} epochs in {taken:.0f} s{_verdict(900.0, taken, '<=')}"
+        f"mnist: Frechet distance {distance:.1f}, of the VAE {of_vae:.1f} ({_since(start)}), of"
+        f" other rows of the data {of_data:.1f}; ratio"
+        f" {of_vae / distance:.2f}{_verdict(2.5, of_vae / distance, '>=')}; {model.n_iter_} epochs"
+        f" in {taken:.0f} s{_verdict(900.0, taken, '<=')}"
     )
     shares = np.bincount(ask(classifier, draws).argmax(axis=1), minlength=10) / N_DRAWS
     print(
-        f"mnist: classes {' '.join(f'{share:.1%}' for share in shares)}{_verdict(0.05, shares.min(), '>=')}"
+        "mnist: classes"
+        f" {' '.join(f'{share:.1%}' for share in shares)}{_verdict(0.05, shares.min(), '>=')}"
         f"{_verdict(0.15, shares.max(), '<=')}",
         flush=True,
     )
@@ -328,8 +359,8 @@ def features():
         found.append(linear.score(tested / scale, t))
     gain = found[1] - found[0]
     print(
-        f"features: {found[1]:.2%} of the test rows{_verdict(0.97, found[1], '>=')}, untrained {found[0]:.2%}, "
-        f"gain {gain:.2%}{_verdict(0.01, gain, '>=')}",
+        f"features: {found[1]:.2%} of the test rows{_verdict(0.97, found[1], '>=')}, untrained"
+        f" {found[0]:.2%}, gain {gain:.2%}{_verdict(0.01, gain, '>=')}",
         flush=True,
     )
 
@@ -344,12 +375,14 @@ def conditional():
     asked = np.arange(60_000) % 10
     draws = model.sample(len(asked), y=asked, random_state=0)
     agreed = accuracy(classifier, draws[:N_DRAWS], asked[:N_DRAWS])
-    distance = frechet_distance(T, draws[:N_DRAWS], features=functools.partial(ask, classifier.features))
+    distance = frechet_distance(
+        T, draws[:N_DRAWS], features=functools.partial(ask, classifier.features)
+    )
     learned = accuracy(train_classifier(draws, asked), T, t)
     print(
-        f"conditional: {agreed:.2%} of the draws are of the class{_verdict(0.97, agreed, '>=')}, Frechet distance "
-        f"{distance:.1f}; a classifier of 60,000 draws finds {learned:.2%} of the test rows"
-        f"{_verdict(0.95, learned, '>=')}; {model.n_iter_} epochs in {taken}",
+        f"conditional: {agreed:.2%} of the draws are of the class{_verdict(0.97, agreed, '>=')},"
+        f" Frechet distance {distance:.1f}; a classifier of 60,000 draws finds {learned:.2%} of the"
+        f" test rows{_verdict(0.95, learned, '>=')}; {model.n_iter_} epochs in {taken}",
         flush=True,
     )
 
@@ -359,16 +392,21 @@ def few():
     X, y, T, t = mnist_rows()
     X, y = X[:N_FEW], y[:N_FEW]
     start = time.perf_counter()
-    model = ConditionalGAN(64, **PICTURE | {"augmentation": ["translation"], "max_iter": FEW_EPOCHS}).fit(X, y)
+    model = ConditionalGAN(
+        64, **PICTURE | {"augmentation": ["translation"], "max_iter": FEW_EPOCHS}
+    ).fit(X, y)
     draws, drawn = model.sample(N_DRAWS, return_y=True, random_state=0)
     taken = _since(start)
     half = len(draws) // len(X)  # as many rows as draws
     both = np.concatenate([np.tile(X, (half, 1)), draws]), np.concatenate([np.tile(y, half), drawn])
     for moved in (False, True):
-        alone, beside = (accuracy(train_classifier(*rows, FEW_UPDATES, moved=moved), T, t) for rows in ((X, y), both))
+        alone, beside = (
+            accuracy(train_classifier(*rows, FEW_UPDATES, moved=moved), T, t)
+            for rows in ((X, y), both)
+        )
         print(
-            f"few: {N_FEW} rows {'moved at random' if moved else 'as they are'}: alone {alone:.2%} of the test rows, "
-            f"with draws {beside:.2%}; {model.n_iter_} epochs in {taken}",
+            f"few: {N_FEW} rows {'moved at random' if moved else 'as they are'}: alone {alone:.2%}"
+            f" of the test rows, with draws {beside:.2%}; {model.n_iter_} epochs in {taken}",
             flush=True,
         )
 
@@ -392,13 +430,16 @@ def main():
         "few": few,
     }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", metavar="part", help=f"one of {', '.join(parts)}; all by default")
+    parser.add_argument(
+        "parts", nargs="*", metavar="part", help=f"one of {', '.join(parts)}; all by default"
+    )
     chosen = parser.parse_args().parts or list(parts)
     if not set(chosen) <= set(parts):
         parser.error(f"parts are {', '.join(parts)}; got {' '.join(chosen)}")
     print(
-        f"probgen {probgen.__version__}, torch {torch.__version__}, {platform.processor() or platform.machine()}, "
-        f"{torch.get_num_threads()} threads of {os.cpu_count()} cores"
+        f"probgen {probgen.__version__}, torch {torch.__version__},"
+        f" {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads of"
+        f" {os.cpu_count()} cores"
     )
     for name in chosen:
         parts[name]()

@@ -1,10 +1,13 @@
-"""GaussianMixture beside scikit-learn's: seconds of an EM iteration, of a whole fit, and memory out of core.
+"""GaussianMixture beside scikit-learn's: seconds of an EM iteration, of a whole fit, and memory out
+of core.
 
-Both run in this process from the same start on the same rows; iterations are timed as the difference between fits of
-different `max_iter`, in turn, and the median ratio is printed. The final log-likelihoods must agree to 1e-9.
+Both run in this process from the same start on the same rows; iterations are timed as the
+difference between fits of different `max_iter`, in turn, and the median ratio is printed. The final
+log-likelihoods must agree to 1e-9.
 
     python benchmarks/gaussian_mixture.py                 # everything but MNIST and CUDA
-    python benchmarks/gaussian_mixture.py iteration fit   # parts: iteration, float32, fit, draws, memory, mnist, cuda
+    python benchmarks/gaussian_mixture.py iteration fit   # parts: iteration, float32, fit, draws,
+    memory, mnist, cuda
 """
 
 import argparse
@@ -45,7 +48,9 @@ def clusters(n_rows, n_features, n_components, *, seed=0, dtype=np.float64):
     """Rows of overlapping correlated clusters, of shape (n_rows, n_features)."""
     rng = np.random.default_rng(seed)
     centers = rng.normal(scale=1.5, size=(n_components, n_features))
-    mixings = np.eye(n_features) + 0.3 * rng.normal(size=(n_components, n_features, n_features)) / np.sqrt(n_features)
+    mixings = np.eye(n_features) + 0.3 * rng.normal(
+        size=(n_components, n_features, n_features)
+    ) / np.sqrt(n_features)
     rows = np.empty((n_rows, n_features), dtype=dtype)
     for k, part in enumerate(np.array_split(np.arange(n_rows), n_components)):
         rows[part] = centers[k] + rng.normal(size=(len(part), n_features)) @ mixings[k]
@@ -62,7 +67,9 @@ def start_of(X, n_components, covariance_type, seed=0):
         "covariance_type": covariance_type,
         "weights_init": np.full(n_components, 1.0 / n_components),
         "means_init": means,
-        "precisions_init": np.array([np.diag(precisions) if covariance_type == "full" else precisions] * n_components),
+        "precisions_init": np.array(
+            [np.diag(precisions) if covariance_type == "full" else precisions] * n_components
+        ),
         "tol": 0.0,
     }
 
@@ -75,7 +82,8 @@ def seconds_of_fit(model, X):
 
 
 def seconds_per_iteration(kind, settings, X, n_short, n_long):
-    """Seconds of one iteration, by the difference of two fits that share everything else, and the longer fit."""
+    """Seconds of one iteration, by the difference of two fits that share everything else, and the
+    longer fit."""
     short, _ = seconds_of_fit(kind(**settings, max_iter=n_short), X)
     long, model = seconds_of_fit(kind(**settings, max_iter=n_long), X)
     return (long - short) / (n_long - n_short), model
@@ -95,9 +103,10 @@ def compare_iterations(n_rows, n_features, n_components, covariance_type, wanted
     ratio = statistics.median(a / b for a, b in zip(theirs, ours, strict=True))
     shape = f"({n_rows:,} x {n_features}, K={n_components}) {covariance_type}"
     print(
-        f"{shape:38s} {np.dtype(dtype).name}: scikit-learn {1e3 * statistics.median(theirs):8.1f} ms, probgen "
-        f"{1e3 * statistics.median(ours):7.1f} ms, ratio {ratio:5.1f} (wanted {wanted:g}), log-likelihoods differ by "
-        f"{difference:.0e} {'ok' if ratio >= wanted and (difference < 1e-9 or dtype == np.float32) else 'SHORT'}",
+        f"{shape:38s} {np.dtype(dtype).name}: scikit-learn {1e3 * statistics.median(theirs):8.1f}"
+        f" ms, probgen {1e3 * statistics.median(ours):7.1f} ms, ratio {ratio:5.1f} (wanted"
+        f" {wanted:g}), log-likelihoods differ by {difference:.0e}"
+        f" {'ok' if ratio >= wanted and (difference < 1e-9 or dtype == np.float32) else 'SHORT'}",
         flush=True,
     )
 
@@ -112,17 +121,19 @@ def compare_fits(n_rows, n_features, n_components, covariance_type):
     ratio = theirs / ours
     shape = f"({n_rows:,} x {n_features}, K={n_components}) {covariance_type}"
     print(
-        f"{shape:38s} whole fit: scikit-learn {theirs:6.2f} s ({sk_model.n_iter_} iterations, "
-        f"{sk_model.lower_bound_:.4f} nats), probgen {ours:6.2f} s ({model.n_iter_}, {model.lower_bound_:.4f}), of "
-        f"which the start {start:.2f} s; ratio {ratio:5.1f} (wanted {WANTED_WHOLE_FIT:g}), an iteration "
-        f"{theirs / sk_model.n_iter_ / (ours / model.n_iter_):.1f} "
-        f"{'ok' if ratio >= WANTED_WHOLE_FIT and start <= ours / 2 else 'SHORT'}",
+        f"{shape:38s} whole fit: scikit-learn {theirs:6.2f} s ({sk_model.n_iter_} iterations,"
+        f" {sk_model.lower_bound_:.4f} nats), probgen {ours:6.2f} s ({model.n_iter_},"
+        f" {model.lower_bound_:.4f}), of which the start {start:.2f} s; ratio {ratio:5.1f} (wanted"
+        f" {WANTED_WHOLE_FIT:g}), an iteration"
+        f" {theirs / sk_model.n_iter_ / (ours / model.n_iter_):.1f}"
+        f" {'ok' if ratio >= WANTED_WHOLE_FIT and start <= ours / 2 else 'SHORT'}",
         flush=True,
     )
 
 
 class AnonymousMemory:
-    """Peak of this process's anonymous memory above its level at entry, in MB; mapped files do not count."""
+    """Peak of this process's anonymous memory above its level at entry, in MB; mapped files do not
+    count."""
 
     def __enter__(self):
         self._stop, self.peak = threading.Event(), 0.0
@@ -148,31 +159,46 @@ class AnonymousMemory:
 
 
 def measure_memory():
-    """Print the peak extra memory of fits of 1,000,000 x 16 float32 from a memory map and from RowBlocks."""
+    """Print the peak extra memory of fits of 1,000,000 x 16 float32 from a memory map and from
+    RowBlocks."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.npy"
         np.save(path, clusters(1_000_000, 16, 8, dtype=np.float32))
         settings = {"n_components": 8, "max_iter": 5, "random_state": 0}
-        GaussianMixture(**settings).fit(clusters(20_000, 16, 8))  # what is loaded once does not count
+        GaussianMixture(**settings).fit(
+            clusters(20_000, 16, 8)
+        )  # what is loaded once does not count
         mapped = np.load(path, mmap_mode="r")
         for name, rows in {
             "memory map": mapped,
-            "RowBlocks": RowBlocks(lambda: (mapped[i : i + 65_536] for i in range(0, len(mapped), 65_536))),
+            "RowBlocks": RowBlocks(
+                lambda: (mapped[i : i + 65_536] for i in range(0, len(mapped), 65_536))
+            ),
         }.items():
             with AnonymousMemory() as memory:
                 seconds, model = seconds_of_fit(GaussianMixture(**settings), rows)
             print(
-                f"1,000,000 x 16 float32 from a {name}: peak extra memory {memory.peak:.0f} MB (wanted < 64), "
-                f"{seconds:.2f} s, {model.lower_bound_:.4f} nats {'ok' if memory.peak < 64 else 'SHORT'}",
+                f"1,000,000 x 16 float32 from a {name}: peak extra memory {memory.peak:.0f} MB"
+                f" (wanted < 64), {seconds:.2f} s, {model.lower_bound_:.4f} nats"
+                f" {'ok' if memory.peak < 64 else 'SHORT'}",
                 flush=True,
             )
 
 
 def compare_draws():
     """Print the seconds of draws and of scores beside scikit-learn's."""
-    for n_rows, n_features, n_components in ((1_000_000, 8, 16), (100_000, 64, 16), (10_000, 784, 10)):
+    for n_rows, n_features, n_components in (
+        (1_000_000, 8, 16),
+        (100_000, 64, 16),
+        (10_000, 784, 10),
+    ):
         X = clusters(5_000, n_features, n_components)
-        settings = {"n_components": n_components, "max_iter": 2, "reg_covar": 0.1, "random_state": 0}
+        settings = {
+            "n_components": n_components,
+            "max_iter": 2,
+            "reg_covar": 0.1,
+            "random_state": 0,
+        }
         ours, theirs = GaussianMixture(**settings).fit(X), ScikitLearnMixture(**settings).fit(X)
         queries = {"sample": (n_rows,), "score_samples": (X,)}
         for name, arguments in queries.items():
@@ -182,8 +208,8 @@ def compare_draws():
                 ratios.append(seconds[0] / seconds[1])
             what = f"{n_rows if name == 'sample' else len(X):,} x {n_features}, K={n_components}"
             print(
-                f"{name:13s} ({what}) full: scikit-learn {seconds[0]:.3f} s, probgen {seconds[1]:.3f} s, ratio "
-                f"{statistics.median(ratios):.1f}",
+                f"{name:13s} ({what}) full: scikit-learn {seconds[0]:.3f} s, probgen"
+                f" {seconds[1]:.3f} s, ratio {statistics.median(ratios):.1f}",
                 flush=True,
             )
 
@@ -203,10 +229,13 @@ def compare_on_mnist():
     for covariance_type in ("low_rank", "diag", "tied"):
         settings = {"n_components": 10, "n_factors": 10, "reg_covar": 1e-3, "random_state": 0}
         with AnonymousMemory() as memory:
-            seconds, model = seconds_of_fit(GaussianMixture(covariance_type=covariance_type, **settings), X)
+            seconds, model = seconds_of_fit(
+                GaussianMixture(covariance_type=covariance_type, **settings), X
+            )
         print(
-            f"MNIST 60,000 x 784, K=10 {covariance_type}: {model.score(X_test):.1f} held-out nats, {seconds:.0f} s, "
-            f"{model.n_iter_} iterations, peak extra memory {memory.peak:.0f} MB beside {X.nbytes / 2**20:.0f} of rows",
+            f"MNIST 60,000 x 784, K=10 {covariance_type}: {model.score(X_test):.1f} held-out nats,"
+            f" {seconds:.0f} s, {model.n_iter_} iterations, peak extra memory {memory.peak:.0f} MB"
+            f" beside {X.nbytes / 2**20:.0f} of rows",
             flush=True,
         )
 
@@ -216,13 +245,19 @@ def compare_cuda():
     for n_rows, n_features, n_components, covariance_type, _ in SHAPES:
         X = clusters(n_rows, n_features, n_components)
         settings = start_of(X, n_components, covariance_type)
-        GaussianMixture(**settings, max_iter=2, device="cuda").fit(X)  # the first call loads the driver
-        cpu, on_cpu = seconds_per_iteration(GaussianMixture, {**settings, "device": "cpu"}, X, 1, 11)
-        gpu, on_gpu = seconds_per_iteration(GaussianMixture, {**settings, "device": "cuda"}, X, 1, 11)
+        GaussianMixture(**settings, max_iter=2, device="cuda").fit(
+            X
+        )  # the first call loads the driver
+        cpu, on_cpu = seconds_per_iteration(
+            GaussianMixture, {**settings, "device": "cpu"}, X, 1, 11
+        )
+        gpu, on_gpu = seconds_per_iteration(
+            GaussianMixture, {**settings, "device": "cuda"}, X, 1, 11
+        )
         print(
-            f"({n_rows:,} x {n_features}, K={n_components}) {covariance_type}: CPU {1e3 * cpu:.1f} ms, CUDA "
-            f"{1e3 * gpu:.1f} ms, ratio {cpu / gpu:.1f}, log-likelihoods differ by "
-            f"{abs(on_gpu.lower_bound_ / on_cpu.lower_bound_ - 1.0):.0e}",
+            f"({n_rows:,} x {n_features}, K={n_components}) {covariance_type}: CPU {1e3 * cpu:.1f}"
+            f" ms, CUDA {1e3 * gpu:.1f} ms, ratio {cpu / gpu:.1f}, log-likelihoods differ by"
+            f" {abs(on_gpu.lower_bound_ / on_cpu.lower_bound_ - 1.0):.0e}",
             flush=True,
         )
 
@@ -230,8 +265,12 @@ def compare_cuda():
 def main():
     """Run the parts named on the command line."""
     parts = ("iteration", "float32", "fit", "draws", "memory", "mnist", "cuda")
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", help=f"any of {', '.join(parts)}; all but mnist and cuda if none")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "parts", nargs="*", help=f"any of {', '.join(parts)}; all but mnist and cuda if none"
+    )
     parser.add_argument("--pairs", type=int, default=3, help="pairs of timings of an iteration")
     arguments = parser.parse_args()
     chosen = arguments.parts or parts[:-2]
@@ -239,8 +278,9 @@ def main():
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     print(
-        f"probgen {probgen.__version__}, scikit-learn {sklearn.__version__}, numpy {np.__version__}, Python "
-        f"{sys.version.split()[0]}, {platform.machine()}, {cores} cores; seed 0"
+        f"probgen {probgen.__version__}, scikit-learn {sklearn.__version__}, numpy"
+        f" {np.__version__}, Python {sys.version.split()[0]}, {platform.machine()}, {cores} cores;"
+        " seed 0"
     )
     warnings.simplefilter("ignore", ConvergenceWarning)
     for part, dtype in (("iteration", np.float64), ("float32", np.float32)):

@@ -17,7 +17,9 @@ CODE = "from time import perf_counter; start = perf_counter(); {}; print(perf_co
 def seconds(statement, folder):
     """Seconds that a statement takes in a fresh interpreter started in folder."""
     command = [sys.executable, "-c", CODE.format(statement)]
-    return float(subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout)
+    return float(
+        subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+    )
 
 
 def main(n_pairs):

@@ -1,21 +1,23 @@
-"""MADE and FVBN: likelihoods of tables of bits and of binarized MNIST, and passes of the network that draws take.
+"""MADE and FVBN: likelihoods of tables of bits and of binarized MNIST, and passes of the network
+that draws take.
 
     python benchmarks/made.py             # all parts
     python benchmarks/made.py tables      # one of them: tables, mnist, draws
 
-tables: test nats of the mushrooms and DNA tables of bits, beside those that M. Germain et al., MADE, 2015
-(arXiv:1502.03509), report for their splits, among them FVSBN and NADE (H. Larochelle and I. Murray, 2011), EoNADE
-(B. Uria et al., 2014, arXiv:1310.1757) and DARN (K. Gregor et al., 2014, arXiv:1310.8499). Only those of EoNADE could
-be checked in a second source, the list of its results on www.wizwand.com, which has 82.31 and 9.68; look the others
-up in the paper before quoting them. Models are fitted on the training and validation rows, holding out as many as
-the validation part has, drawn at random: to stop by, as in the paper, and not to learn from. MADE is once as it comes,
+tables: test nats of the mushrooms and DNA tables of bits, beside those that M. Germain et al.,
+MADE, 2015 (arXiv:1502.03509), report for their splits, among them FVSBN and NADE (H. Larochelle and
+I. Murray, 2011), EoNADE (B. Uria et al., 2014, arXiv:1310.1757) and DARN (K. Gregor et al., 2014,
+arXiv:1310.8499). Only those of EoNADE could be checked in a second source, the list of its results
+on www.wizwand.com, which has 82.31 and 9.68; look the others up in the paper before quoting them.
+Models are fitted on the training and validation rows, holding out as many as the validation part
+has, drawn at random: to stop by, as in the paper, and not to learn from. MADE is once as it comes,
 once tuned, with several orderings and more epochs, and once order-agnostic, with 8 orderings.
 
-mnist: MADE with one hidden layer on dynamically binarized MNIST, the training rows drawn afresh for each batch, the
-test rows once, with seed 1.
+mnist: MADE with one hidden layer on dynamically binarized MNIST, the training rows drawn afresh for
+each batch, the test rows once, with seed 1.
 
-draws: passes of the network by fixed-point iteration beside one for each feature, on bits like those of MNIST, and
-whether both draw the same rows from the same uniform numbers.
+draws: passes of the network by fixed-point iteration beside one for each feature, on bits like
+those of MNIST, and whether both draw the same rows from the same uniform numbers.
 """
 
 import argparse
@@ -58,7 +60,8 @@ N_DRAWS = 256  # a whole block, so that products have one shape
 def table(name):
     """Rows to fit on, the share of them that was for validation, and test rows."""
     train, valid, test = (
-        fetch_binary(name, subset=subset).data.astype(np.float32) for subset in ("train", "valid", "test")
+        fetch_binary(name, subset=subset).data.astype(np.float32)
+        for subset in ("train", "valid", "test")
     )
     return np.concatenate([train, valid]), len(valid) / (len(train) + len(valid)), test
 
@@ -75,8 +78,8 @@ def report(what, model, taken, T, wanted, wanted_seconds=None):
     scores = model.score_samples(T)
     nats, error = -float(np.mean(scores)), np.std(scores) / len(T) ** 0.5
     print(
-        f"{what}: {nats:.2f} +- {error:.2f} nats{_verdict(wanted, nats, '<=')}, {model.n_iter_} epochs in "
-        f"{taken:.0f} s{_verdict(wanted_seconds, taken, '<=')}",
+        f"{what}: {nats:.2f} +- {error:.2f} nats{_verdict(wanted, nats, '<=')}, {model.n_iter_}"
+        f" epochs in {taken:.0f} s{_verdict(wanted_seconds, taken, '<=')}",
         flush=True,
     )
 
@@ -91,7 +94,9 @@ def tables():
             "FVBN": FullyVisibleBeliefNetwork(trainer=trainer, random_state=0),
             "MADE": MADE(trainer=trainer, random_state=0),
             f"MADE {TUNED[name]}": MADE(trainer=trainer, random_state=0, **TUNED[name]),
-            "MADE, order-agnostic": MADE(trainer=trainer, random_state=0, order_agnostic=True, n_orderings=8),
+            "MADE, order-agnostic": MADE(
+                trainer=trainer, random_state=0, order_agnostic=True, n_orderings=8
+            ),
         }
         for (what, model), wanted in zip(models.items(), WANTED[name]):
             model, taken = fitted(model, X)
@@ -100,7 +105,9 @@ def tables():
 
 def binarized_mnist():
     """Grey training rows, and test rows of 0 and 1 drawn with seed 1."""
-    X, T = (fetch_mnist(subset=subset).data.astype(np.float32) / 255.0 for subset in ("train", "test"))
+    X, T = (
+        fetch_mnist(subset=subset).data.astype(np.float32) / 255.0 for subset in ("train", "test")
+    )
     return X, (np.random.default_rng(1).random(T.shape) < T).astype(np.float32)
 
 
@@ -115,7 +122,14 @@ def mnist():
 def draws():
     """Passes of fixed-point iteration, and the same rows feature after feature."""
     X, _ = binarized_mnist()
-    model = MADE((500,), dropout=0.0, input_dropout=0.0, dynamic_binarization=True, max_iter=3, random_state=0)
+    model = MADE(
+        (500,),
+        dropout=0.0,
+        input_dropout=0.0,
+        dynamic_binarization=True,
+        max_iter=3,
+        random_state=0,
+    )
     model.fit(X)
     answer, passes = model.network_.folded(), []
     model._conditionals = lambda order: lambda rows: passes.append(1) or answer(rows)
@@ -123,12 +137,15 @@ def draws():
     found = model.sample(N_DRAWS, random_state=2)
     at_once, taken = time.perf_counter() - start, len(passes)
     start = time.perf_counter()
-    in_turn = drawn_in_turn(answer, torch.from_numpy(np.random.default_rng(2).random((N_DRAWS, X.shape[1]))))
+    in_turn = drawn_in_turn(
+        answer, torch.from_numpy(np.random.default_rng(2).random((N_DRAWS, X.shape[1])))
+    )
     ratio = X.shape[1] / taken
     print(
-        f"draws of {N_DRAWS} rows: {taken} passes at once in {at_once:.2f} s, {X.shape[1]} in turn in "
-        f"{time.perf_counter() - start:.2f} s: {ratio:.1f} times fewer{_verdict(WANTED_PASSES, ratio, '>=')}; "
-        f"{'the same rows' if np.array_equal(found, in_turn) else 'OTHER ROWS'}"
+        f"draws of {N_DRAWS} rows: {taken} passes at once in {at_once:.2f} s, {X.shape[1]} in turn"
+        f" in {time.perf_counter() - start:.2f} s: {ratio:.1f} times"
+        f" fewer{_verdict(WANTED_PASSES, ratio, '>=')};"
+        f" {'the same rows' if np.array_equal(found, in_turn) else 'OTHER ROWS'}"
     )
 
 
@@ -151,13 +168,16 @@ def _verdict(wanted, value, relation):
 def main():
     parts = {"tables": tables, "mnist": mnist, "draws": draws}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", metavar="part", help=f"one of {', '.join(parts)}; all by default")
+    parser.add_argument(
+        "parts", nargs="*", metavar="part", help=f"one of {', '.join(parts)}; all by default"
+    )
     chosen = parser.parse_args().parts or list(parts)
     if not set(chosen) <= set(parts):
         parser.error(f"parts are {', '.join(parts)}; got {' '.join(chosen)}")
     print(
-        f"probgen {probgen.__version__}, torch {torch.__version__}, {platform.processor() or platform.machine()}, "
-        f"{torch.get_num_threads()} threads of {os.cpu_count()} cores, seed 0"
+        f"probgen {probgen.__version__}, torch {torch.__version__},"
+        f" {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads of"
+        f" {os.cpu_count()} cores, seed 0"
     )
     for name in chosen:
         parts[name]()

@@ -1,9 +1,11 @@
-"""Rows with missing values: seconds of an EM iteration, of scores and of filling in, and how near what is filled in is.
+"""Rows with missing values: seconds of an EM iteration, of scores and of filling in, and how near
+what is filled in is.
 
-The first part sets each beside a loop over the patterns of missing values, written out below. Both start from the same
-components on the same rows, in turn in one process, and must agree to 1e-9. The loop finds in one pass what an
-iteration, scores and filling in need, most of which all three share. The second part hides a tenth of the values of a
-real table and fills them in beside scikit-learn's imputers.
+The first part sets each beside a loop over the patterns of missing values, written out below. Both
+start from the same components on the same rows, in turn in one process, and must agree to 1e-9. The
+loop finds in one pass what an iteration, scores and filling in need, most of which all three share.
+The second part hides a tenth of the values of a real table and fills them in beside scikit-learn's
+imputers.
 
     python benchmarks/missing_values.py          # both parts
     python benchmarks/missing_values.py speed    # one of them: speed, imputation
@@ -37,12 +39,17 @@ WANTED = 5.0
 
 
 def holed_clusters(n_rows, n_features, n_components, *, seed=0):
-    """Rows of overlapping correlated clusters, of shape (n_rows, n_features), a tenth of the values missing."""
+    """Rows of overlapping correlated clusters, of shape (n_rows, n_features), a tenth of the values
+    missing."""
     rng = np.random.default_rng(seed)
     centers = rng.normal(scale=1.5, size=(n_components, n_features))
-    mixings = np.eye(n_features) + 0.3 * rng.normal(size=(n_components, n_features, n_features)) / np.sqrt(n_features)
+    mixings = np.eye(n_features) + 0.3 * rng.normal(
+        size=(n_components, n_features, n_features)
+    ) / np.sqrt(n_features)
     labels = rng.integers(n_components, size=n_rows)
-    rows = centers[labels] + np.einsum("ni,nij->nj", rng.normal(size=(n_rows, n_features)), mixings[labels])
+    rows = centers[labels] + np.einsum(
+        "ni,nij->nj", rng.normal(size=(n_rows, n_features)), mixings[labels]
+    )
     rows[rng.random(rows.shape) < SHARE_MISSING] = np.nan
     return rows
 
@@ -52,7 +59,9 @@ def dense_covariances(model):
     K, d = model.means_.shape
     if model.covariance_type == "low_rank":
         loadings = model.loadings_
-        return loadings @ loadings.transpose(0, 2, 1) + np.eye(d) * model.noise_variances_[:, None, :]
+        return (
+            loadings @ loadings.transpose(0, 2, 1) + np.eye(d) * model.noise_variances_[:, None, :]
+        )
     covariances = model.covariances_
     if model.covariance_type == "full":
         return covariances
@@ -62,9 +71,11 @@ def dense_covariances(model):
 
 
 def pattern_by_pattern(model, X):
-    """What a loop over patterns finds with dense covariances: scores (n,), X filled in, and the M-step's moments.
+    """What a loop over patterns finds with dense covariances: scores (n,), X filled in, and the
+    M-step's moments.
 
-    The moments are sums of posterior weights (K,), of expected rows (K, d) and of their squares (K, d, d).
+    The moments are sums of posterior weights (K,), of expected rows (K, d) and of their squares (K,
+    d, d).
     """
     weights, means, covariances = model.weights_, model.means_, dense_covariances(model)
     K, d = means.shape
@@ -85,10 +96,14 @@ def pattern_by_pattern(model, X):
             solved = cho_solve(factor, shift.T).T
             log_determinant = 2.0 * np.log(np.diagonal(factor[0])).sum()
             lengths = np.sum(shift * solved, axis=1)
-            joint[:, k] = np.log(weights[k]) - 0.5 * (len(seen) * np.log(2 * np.pi) + log_determinant + lengths)
+            joint[:, k] = np.log(weights[k]) - 0.5 * (
+                len(seen) * np.log(2 * np.pi) + log_determinant + lengths
+            )
             cross = covariances[k][np.ix_(lost, seen)]
             expected[k][:, seen], expected[k][:, lost] = values, means[k, lost] + solved @ cross.T
-            spread[k][np.ix_(lost, lost)] = covariances[k][np.ix_(lost, lost)] - cross @ cho_solve(factor, cross.T)
+            spread[k][np.ix_(lost, lost)] = covariances[k][np.ix_(lost, lost)] - cross @ cho_solve(
+                factor, cross.T
+            )
         scores[rows] = logsumexp(joint, axis=1)
         posterior = np.exp(joint - scores[rows, None])
         filled[np.ix_(rows, lost)] = np.einsum("nk,knd->nd", posterior, expected)[:, lost]
@@ -111,9 +126,16 @@ def seconds_of(work, n_runs):
 
 
 def compare_speed(n_rows, n_features, n_components, covariance_type, n_iterations=10):
-    """Print the seconds of an iteration, of scores and of filling in, and the loop's seconds over each."""
+    """Print the seconds of an iteration, of scores and of filling in, and the loop's seconds over
+    each."""
     X = holed_clusters(n_rows, n_features, n_components)
-    settings = {"covariance_type": covariance_type, "n_factors": 3, "reg_covar": 0.0, "tol": 0.0, "random_state": 0}
+    settings = {
+        "covariance_type": covariance_type,
+        "n_factors": 3,
+        "reg_covar": 0.0,
+        "tol": 0.0,
+        "random_state": 0,
+    }
 
     def fit(n):
         return GaussianMixture(n_components, max_iter=n, **settings).fit(X)
@@ -124,27 +146,35 @@ def compare_speed(n_rows, n_features, n_components, covariance_type, n_iteration
     iteration = (long - short) / n_iterations
     scoring, scores = seconds_of(lambda: model.score_samples(X), 3)
     filling, filled = seconds_of(lambda: model.impute(X), 3)
-    loop, (loop_scores, loop_filled, (counts, sums, _)) = seconds_of(lambda: pattern_by_pattern(model, X), 1)
+    loop, (loop_scores, loop_filled, (counts, sums, _)) = seconds_of(
+        lambda: pattern_by_pattern(model, X), 1
+    )
     following = fit(2)
     error = max(
         np.abs(scores / loop_scores - 1.0).max(),
         np.nanmax(np.abs(filled - loop_filled)),
         np.abs(following.weights_ - counts / counts.sum()).max(),
         # A factor analyser's M-step takes the means and the loadings together.
-        0.0 if covariance_type == "low_rank" else np.abs(following.means_ - sums / counts[:, None]).max(),
+        (
+            0.0
+            if covariance_type == "low_rank"
+            else np.abs(following.means_ - sums / counts[:, None]).max()
+        ),
     )
     ratio = loop / iteration
     print(
-        f"({n_rows:,} x {n_features}, K={n_components}) {covariance_type:9s}: iteration {1e3 * iteration:6.1f} ms, "
-        f"scores {1e3 * scoring:6.1f} ms, filling in {1e3 * filling:6.1f} ms; loop {1e3 * loop:7.0f} ms, ratios "
-        f"{ratio:5.0f}, {loop / scoring:5.0f}, {loop / filling:5.0f} (wanted {WANTED:g}); differ by {error:.0e}, "
-        f"{after.lower_bound_:.4f} nats {'ok' if ratio >= WANTED and error < 1e-9 else 'SHORT'}",
+        f"({n_rows:,} x {n_features}, K={n_components}) {covariance_type:9s}: iteration"
+        f" {1e3 * iteration:6.1f} ms, scores {1e3 * scoring:6.1f} ms, filling in"
+        f" {1e3 * filling:6.1f} ms; loop {1e3 * loop:7.0f} ms, ratios {ratio:5.0f},"
+        f" {loop / scoring:5.0f}, {loop / filling:5.0f} (wanted {WANTED:g}); differ by {error:.0e},"
+        f" {after.lower_bound_:.4f} nats {'ok' if ratio >= WANTED and error < 1e-9 else 'SHORT'}",
         flush=True,
     )
 
 
 def compare_imputation(table):
-    """Print the error of what is filled in, in standard deviations, and the seconds of fit and filling in."""
+    """Print the error of what is filled in, in standard deviations, and the seconds of fit and
+    filling in."""
     X = np.load(Path(os.environ["PROBGEN_DATA_HOME"]) / f"{table}.npz")["X"].astype(np.float64)
     rng = np.random.default_rng(0)
     X = np.unique(X, axis=0)
@@ -160,11 +190,15 @@ def compare_imputation(table):
     contenders = {
         "column means": lambda: SimpleImputer().fit_transform(holed),
         "KNNImputer(10)": lambda: KNNImputer(n_neighbors=10).fit_transform(holed),
-        "IterativeImputer": lambda: IterativeImputer(max_iter=30, random_state=0).fit_transform(holed),
+        "IterativeImputer": (
+            lambda: IterativeImputer(max_iter=30, random_state=0).fit_transform(holed)
+        ),
         "GaussianMixture(1)": by(GaussianMixture(1, **mixture)),
         "GaussianMixture(10)": by(GaussianMixture(10, **mixture)),
         "GaussianMixture(20)": by(GaussianMixture(20, **mixture)),
-        "GaussianMixture(20, low_rank)": by(GaussianMixture(20, covariance_type="low_rank", n_factors=4, **mixture)),
+        "GaussianMixture(20, low_rank)": by(
+            GaussianMixture(20, covariance_type="low_rank", n_factors=4, **mixture)
+        ),
     }
     for name, fill in contenders.items():
         seconds, filled = seconds_of(fill, 1)
@@ -175,16 +209,19 @@ def compare_imputation(table):
 def main():
     """Run the parts named on the command line."""
     parts = ("speed", "imputation")
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("parts", nargs="*", help=f"any of {', '.join(parts)}; both if none")
     chosen = parser.parse_args().parts or parts
     if unknown := set(chosen) - set(parts):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     print(
-        f"probgen {probgen.__version__}, scikit-learn {sklearn.__version__}, numpy {np.__version__}, Python "
-        f"{sys.version.split()[0]}, {platform.machine()}, {cores} cores, OMP_NUM_THREADS="
-        f"{os.environ.get('OMP_NUM_THREADS', '')}; seed 0, {SHARE_MISSING:.0%} missing"
+        f"probgen {probgen.__version__}, scikit-learn {sklearn.__version__}, numpy"
+        f" {np.__version__}, Python {sys.version.split()[0]}, {platform.machine()}, {cores} cores,"
+        f" OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', '')}; seed 0, {SHARE_MISSING:.0%}"
+        " missing"
     )
     warnings.simplefilter("ignore", ConvergenceWarning)
     if "speed" in chosen:

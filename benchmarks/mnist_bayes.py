@@ -1,13 +1,17 @@
-"""Measure GaussianBayes on MNIST: a Gaussian a class, low-rank mixtures on pixels, mixtures behind a PCA.
+"""Measure GaussianBayes on MNIST: a Gaussian a class, low-rank mixtures on pixels, mixtures behind
+a PCA.
 
-    PROBGEN_DATA_HOME=... OMP_NUM_THREADS=2 python benchmarks/mnist_bayes.py [full] [low-rank] [pca] [search]
+    PROBGEN_DATA_HOME=... OMP_NUM_THREADS=2 python benchmarks/mnist_bayes.py [full] [low-rank] [pca]
+    [search]
 
-Pixels are divided by 255; models are fitted on the 60,000 training images and judged on the 10,000 of the test set.
-Settings were chosen on the last 10,000 training images alone: `full` searches reg_param there while you watch, and
-`search` prints the tables behind the settings of the mixtures. Held-out nats are densities per image in the
-units of what each model saw; those behind the PCA belong to its coordinates and compare with no others.
+Pixels are divided by 255; models are fitted on the 60,000 training images and judged on the 10,000
+of the test set. Settings were chosen on the last 10,000 training images alone: `full` searches
+reg_param there while you watch, and `search` prints the tables behind the settings of the mixtures.
+Held-out nats are densities per image in the units of what each model saw; those behind the PCA
+belong to its coordinates and compare with no others.
 
-The bars: test accuracy of at least 95.7 % (full), 97.5 % (low-rank), and 98.3 % in under a minute (PCA).
+The bars: test accuracy of at least 95.7 % (full), 97.5 % (low-rank), and 98.3 % in under a minute
+(PCA).
 """
 
 import os
@@ -44,7 +48,13 @@ LOW_RANK_GRID = [
 LOW_RANK_CHOICE = {"n_components": 20, "n_factors": 30, "reg_covar": 0.04}
 PCA_GRID = [
     (n_axes, {"n_components": n_components, "reg_param": reg_param})
-    for n_axes, n_components, reg_param in [(40, 10, 0.1), (60, 10, 0.1), (60, 20, 0.03), (60, 20, 0.1), (60, 20, 0.2)]
+    for n_axes, n_components, reg_param in [
+        (40, 10, 0.1),
+        (60, 10, 0.1),
+        (60, 20, 0.03),
+        (60, 20, 0.1),
+        (60, 20, 0.2),
+    ]
 ]
 PCA_CHOICE = 60, {"n_components": 20, "reg_param": 0.1}
 N_VALIDATION = 10_000
@@ -57,10 +67,12 @@ def report(name, model, train, test):
     fitted = time.perf_counter()
     accuracy = np.mean(model.predict(test[0]) == test[1])
     predicted = time.perf_counter()
-    nats = np.mean(getattr(model, "best_estimator_", model).score_samples(test[0]))  # a search's score is accuracy
+    nats = np.mean(
+        getattr(model, "best_estimator_", model).score_samples(test[0])
+    )  # a search's score is accuracy
     print(
-        f"{name:<88} accuracy {100 * accuracy:6.2f} %   {nats:10.2f} nats   fit {fitted - start:6.1f} s   "
-        f"predict {predicted - fitted:5.1f} s",
+        f"{name:<88} accuracy {100 * accuracy:6.2f} %   {nats:10.2f} nats   fit"
+        f" {fitted - start:6.1f} s   predict {predicted - fitted:5.1f} s",
         flush=True,
     )
 
@@ -69,7 +81,9 @@ def full(train, test):
     """A Gaussian a class, its reg_param chosen by GridSearchCV on the fixed validation rows."""
     folds = np.where(np.arange(len(train[1])) < len(train[1]) - N_VALIDATION, -1, 0)
     model = GaussianBayes(random_state=SEED)
-    search = GridSearchCV(model, {"reg_param": REG_PARAMS}, scoring="accuracy", cv=PredefinedSplit(folds))
+    search = GridSearchCV(
+        model, {"reg_param": REG_PARAMS}, scoring="accuracy", cv=PredefinedSplit(folds)
+    )
     report("full, GridSearchCV over reg_param", search, train, test)
     scores = zip(REG_PARAMS, search.cv_results_["mean_test_score"], strict=True)
     print("  validation: " + ", ".join(f"{value} {100 * score:.2f} %" for value, score in scores))
@@ -88,7 +102,9 @@ def pca(train, test):
 
 def pca_pipeline(n_axes, settings):
     """PCA, then full mixtures."""
-    return make_pipeline(PCA(n_axes, random_state=SEED), GaussianBayes(random_state=SEED, **settings))
+    return make_pipeline(
+        PCA(n_axes, random_state=SEED), GaussianBayes(random_state=SEED, **settings)
+    )
 
 
 def search(train, _):
@@ -96,9 +112,19 @@ def search(train, _):
     inner = train[0][:-N_VALIDATION], train[1][:-N_VALIDATION]
     validation = train[0][-N_VALIDATION:], train[1][-N_VALIDATION:]
     for n_axes, settings in PCA_GRID:
-        report(f"validation: PCA {n_axes}, full {settings}", pca_pipeline(n_axes, settings), inner, validation)
+        report(
+            f"validation: PCA {n_axes}, full {settings}",
+            pca_pipeline(n_axes, settings),
+            inner,
+            validation,
+        )
     for settings in LOW_RANK_GRID:
-        report(f"validation: low_rank {settings}", GaussianBayes(**LOW_RANK, **settings), inner, validation)
+        report(
+            f"validation: low_rank {settings}",
+            GaussianBayes(**LOW_RANK, **settings),
+            inner,
+            validation,
+        )
 
 
 RUNS = {"full": full, "low-rank": low_rank, "pca": pca, "search": search}
@@ -109,7 +135,10 @@ def main(names):
     X, y = fetch_mnist(subset="train", return_X_y=True)
     X_test, y_test = fetch_mnist(subset="test", return_X_y=True)
     train, test = (X / 255.0, y), (X_test / 255.0, y_test)
-    print(f"{platform.machine()}, {os.cpu_count()} processors, OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS')}")
+    print(
+        f"{platform.machine()}, {os.cpu_count()} processors,"
+        f" OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS')}"
+    )
     print(f"Python {platform.python_version()}, numpy {np.__version__}, seed {SEED}", flush=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

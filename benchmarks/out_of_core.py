@@ -2,9 +2,10 @@
 
     python benchmarks/out_of_core.py [gigabytes] [budget in MiB]
 
-One epoch of batches of 256 rows of 784 float32 features from a memory-mapped sparse file, 4 GiB unless told otherwise,
-under a budget of 256 MiB. The bar: the anonymous memory that comes on top stays below the budget, whatever the file's
-size. Beside it a plain sequential copy of the file, 1 MiB at a time, which knows no order but its own.
+One epoch of batches of 256 rows of 784 float32 features from a memory-mapped sparse file, 4 GiB
+unless told otherwise, under a budget of 256 MiB. The bar: the anonymous memory that comes on top
+stays below the budget, whatever the file's size. Beside it a plain sequential copy of the file, 1
+MiB at a time, which knows no order but its own.
 """
 
 import re
@@ -23,7 +24,8 @@ MIB = 2**20
 
 
 class PeakMemory:
-    """Watches the anonymous memory of this process from a thread; `extra` is the most that came on top, in bytes."""
+    """Watches the anonymous memory of this process from a thread; `extra` is the most that came on
+    top, in bytes."""
 
     def __enter__(self):
         self.start, self.extra, self.done = anonymous_bytes(), 0, threading.Event()
@@ -74,7 +76,9 @@ def main(gigabytes, budget):
     n_rows = int(gigabytes * 2**30) // (4 * N_FEATURES)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.npy"
-        array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(n_rows, N_FEATURES))
+        array = np.lib.format.open_memmap(
+            path, mode="w+", dtype=np.float32, shape=(n_rows, N_FEATURES)
+        )
         array[-1] = 1.0
         array.flush()
         array = np.load(path, mmap_mode="r")
@@ -85,7 +89,9 @@ def main(gigabytes, budget):
         print(f"file                        {path.stat().st_size / MIB:10.0f} MiB, {n_rows} rows")
         print(f"memory budget               {budget / MIB:10.0f} MiB")
         print(f"peak extra anonymous memory {extra / MIB:10.0f} MiB")
-        print(f"shuffled batches            {n_rows / seconds:10.0f} rows/s, {seconds:.1f} s an epoch")
+        print(
+            f"shuffled batches            {n_rows / seconds:10.0f} rows/s, {seconds:.1f} s an epoch"
+        )
         print(f"sequential copy             {n_rows / copy_seconds:10.0f} rows/s")
         print(f"ratio of seconds            {seconds / copy_seconds:10.2f}")
 

@@ -3,25 +3,28 @@
     python benchmarks/pixelcnn.py             # all parts but the recipe, which takes long
     python benchmarks/pixelcnn.py digits      # one of them: digits, mnist, recipe, speed, strange
 
-digits: the embedded digits, 8 x 8 pixels of 17 levels, a quarter of them held out as `probgen compare` holds them out;
-`PixelCNN()` and `ConditionalPixelCNN()` with their defaults.
+digits: the embedded digits, 8 x 8 pixels of 17 levels, a quarter of them held out as `probgen
+compare` holds them out; `PixelCNN()` and `ConditionalPixelCNN()` with their defaults.
 
-mnist: `mnist_model()`, a setting for CPUs, on dynamically binarized MNIST: the training rows drawn afresh for each
-batch from the grey values, the test rows once, with seed 1. --rows takes that many of the training rows, for a look at
-the speed; --max-iter sets the epochs, of which the default takes about ten minutes on two cores.
+mnist: `mnist_model()`, a setting for CPUs, on dynamically binarized MNIST: the training rows drawn
+afresh for each batch from the grey values, the test rows once, with seed 1. --rows takes that many
+of the training rows, for a look at the speed; --max-iter sets the epochs, of which the default
+takes about ten minutes on two cores.
 
-recipe: `recipe_model()`, gated stacks that are told the class, with an exponential moving average of the weights, on
-the same rows: log p(x), the sum over the classes of p(y) p(x given y), and the share of test rows whose class is
-recognised. It takes well over an hour on two cores. --rows and --max-iter as above.
+recipe: `recipe_model()`, gated stacks that are told the class, with an exponential moving average
+of the weights, on the same rows: log p(x), the sum over the classes of p(y) p(x given y), and the
+share of test rows whose class is recognised. It takes well over an hour on two cores. --rows and
+--max-iter as above.
 
-speed: epochs of `mnist_model()` on binarized MNIST by the engine, by a loop by hand round the same network, and by that
-loop round the network as a tutorial writes it: whole kernels, multiplied by their masks in each pass. Batches,
-optimiser and precision are the same; the median of ratios over groups of epochs, taken in turn in one process, each
-over --rows rows, by default 6,400.
+speed: epochs of `mnist_model()` on binarized MNIST by the engine, by a loop by hand round the same
+network, and by that loop round the network as a tutorial writes it: whole kernels, multiplied by
+their masks in each pass. Batches, optimiser and precision are the same; the median of ratios over
+groups of epochs, taken in turn in one process, each over --rows rows, by default 6,400.
 
-strange: how well scores tell MNIST from Fashion-MNIST, both shrunken to 14 x 14 pixels of 0 and 1, after a short fit to
-one of them: area under the ROC curve by the likelihood, and by its ratio to that under a model of the same rows with a
-fifth of their pixels drawn anew (Ren et al., Likelihood ratios for out-of-distribution detection, 2019).
+strange: how well scores tell MNIST from Fashion-MNIST, both shrunken to 14 x 14 pixels of 0 and 1,
+after a short fit to one of them: area under the ROC curve by the likelihood, and by its ratio to
+that under a model of the same rows with a fifth of their pixels drawn anew (Ren et al., Likelihood
+ratios for out-of-distribution detection, 2019).
 """
 
 import argparse
@@ -88,12 +91,17 @@ def digits(_):
     X, y = load_digits(return_X_y=True)
     X = X.astype(np.float32)
     train, test = train_test_split(np.arange(len(X)), test_size=0.25, stratify=y, random_state=0)
-    for model in (PixelCNN(device="cpu", random_state=0), ConditionalPixelCNN(device="cpu", random_state=0)):
+    for model in (
+        PixelCNN(device="cpu", random_state=0),
+        ConditionalPixelCNN(device="cpu", random_state=0),
+    ):
         start = time.perf_counter()
         model.fit(X[train], y[train])
         taken = time.perf_counter() - start
         bits = -model.score(X[test]) / (X.shape[1] * np.log(2.0))
-        accuracy = np.mean(model.predict(X[test]) == y[test]) if hasattr(model, "predict") else np.nan
+        accuracy = (
+            np.mean(model.predict(X[test]) == y[test]) if hasattr(model, "predict") else np.nan
+        )
         print(
             f"{type(model).__name__:20} {taken:5.1f} s{_verdict(60.0, taken)}  {bits:.3f} bits/dim"
             f"{_verdict(BEST_OF_OTHERS, bits)}  recognised {accuracy:.3f}",
@@ -103,7 +111,9 @@ def digits(_):
 
 def mnist(arguments):
     """Exact log-likelihood of the test rows."""
-    X, T = (fetch_mnist(subset=subset).data.astype(np.float32) / 255.0 for subset in ("train", "test"))
+    X, T = (
+        fetch_mnist(subset=subset).data.astype(np.float32) / 255.0 for subset in ("train", "test")
+    )
     T = binarized(T)
     start = time.perf_counter()
     model = mnist_model(arguments.max_iter or EPOCHS).fit(X[: arguments.rows])
@@ -111,9 +121,10 @@ def mnist(arguments):
     scores = model.score_samples(T)
     nats = -float(np.mean(scores))
     print(
-        f"PixelCNN(16, 7), {model.n_iter_} epochs in {taken:.0f} s{_verdict(WANTED_SECONDS, taken)}: "
-        f"{nats:.2f} +- {np.std(scores) / len(T) ** 0.5:.2f} nats{_verdict(WANTED_NATS, nats)}; "
-        f"{1e3 * taken / (len(X[: arguments.rows]) * model.n_iter_):.2f} ms for a row and epoch",
+        f"PixelCNN(16, 7), {model.n_iter_} epochs in {taken:.0f}"
+        f" s{_verdict(WANTED_SECONDS, taken)}: {nats:.2f} +- {np.std(scores) / len(T) ** 0.5:.2f}"
+        f" nats{_verdict(WANTED_NATS, nats)};"
+        f" {1e3 * taken / (len(X[: arguments.rows]) * model.n_iter_):.2f} ms for a row and epoch",
         flush=True,
     )
 
@@ -126,20 +137,25 @@ def recipe(arguments):
     model = recipe_model(arguments.max_iter or RECIPE_EPOCHS)
     model.fit(X[: arguments.rows], train.target[: arguments.rows])
     taken = time.perf_counter() - start
-    given = [model.conditional_log_prob(T, np.full(len(T), label)).sum(1, dtype=float) for label in model.classes_]
+    given = [
+        model.conditional_log_prob(T, np.full(len(T), label)).sum(1, dtype=float)
+        for label in model.classes_
+    ]
     joint = np.stack(given, axis=1) + np.log(model.class_prior_)
     scores = logsumexp(joint, axis=1)
     nats, accuracy = -scores.mean(), np.mean(model.classes_[joint.argmax(axis=1)] == test.target)
     print(
-        f"ConditionalPixelCNN(32, 10, gated=True) on {model.device_}, {model.n_iter_} epochs in {taken:.0f} s: "
-        f"{nats:.2f} +- {np.std(scores) / len(T) ** 0.5:.2f} nats{_verdict(RECIPE_NATS, nats)}; recognised "
-        f"{accuracy:.4f} (wanted > {RECIPE_ACCURACY:g}: {'ok' if accuracy > RECIPE_ACCURACY else 'SHORT'})",
+        f"ConditionalPixelCNN(32, 10, gated=True) on {model.device_}, {model.n_iter_} epochs in"
+        f" {taken:.0f} s: {nats:.2f} +- {np.std(scores) / len(T) ** 0.5:.2f}"
+        f" nats{_verdict(RECIPE_NATS, nats)}; recognised {accuracy:.4f} (wanted >"
+        f" {RECIPE_ACCURACY:g}: {'ok' if accuracy > RECIPE_ACCURACY else 'SHORT'})",
         flush=True,
     )
 
 
 class MaskedConv2d(nn.Conv2d):
-    """Convolution by a whole kernel, of which a mask leaves what is before a pixel, and itself but in the first."""
+    """Convolution by a whole kernel, of which a mask leaves what is before a pixel, and itself but
+    in the first."""
 
     def __init__(self, n_in, n_out, kernel_size=1, first=False):
         super().__init__(n_in, n_out, kernel_size, padding=kernel_size // 2)
@@ -156,7 +172,10 @@ class TutorialNetwork(nn.Module):
     def __init__(self, n_filters, n_layers):
         super().__init__()
         wide = 2 * n_filters
-        self.first, self.position = MaskedConv2d(1, wide, 7, first=True), nn.Parameter(torch.zeros(wide, 28, 28))
+        self.first, self.position = (
+            MaskedConv2d(1, wide, 7, first=True),
+            nn.Parameter(torch.zeros(wide, 28, 28)),
+        )
         self.blocks = nn.ModuleList(
             nn.Sequential(
                 nn.ReLU(),
@@ -168,7 +187,9 @@ class TutorialNetwork(nn.Module):
             )
             for _ in range(n_layers)
         )
-        self.last = nn.Sequential(nn.ReLU(), MaskedConv2d(wide, wide), nn.ReLU(), MaskedConv2d(wide, 1))
+        self.last = nn.Sequential(
+            nn.ReLU(), MaskedConv2d(wide, wide), nn.ReLU(), MaskedConv2d(wide, 1)
+        )
 
     def forward(self, rows):
         hidden = self.first(2.0 * rows.view(-1, 1, 28, 28) - 1.0) + self.position
@@ -189,7 +210,9 @@ def by_hand(network, X, batch_size, learning_rate):
             batch = (torch.rand_like(grey) < grey).float()
             with torch.autocast("cpu", torch.bfloat16):
                 logits = network(batch)
-            loss = functional.binary_cross_entropy_with_logits(logits.float(), batch, reduction="sum") / len(batch)
+            loss = functional.binary_cross_entropy_with_logits(
+                logits.float(), batch, reduction="sum"
+            ) / len(batch)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -202,9 +225,15 @@ def by_hand(network, X, batch_size, learning_rate):
 def by_engine(model, X):
     """A function that trains a model, which was fitted already, for an epoch."""
     rows, batch_size = open_rows(X), model.batch_size
-    settings = {"learning_rate": model.learning_rate_init, "batch_size": batch_size, "device": "cpu"}
+    settings = {
+        "learning_rate": model.learning_rate_init,
+        "batch_size": batch_size,
+        "device": "cpu",
+    }
     trainer = Trainer(precision=model.trainer.precision)
-    training = Training(model._make_objective(), trainer, seeds=draw_seeds(np.random.default_rng(0)), **settings)
+    training = Training(
+        model._make_objective(), trainer, seeds=draw_seeds(np.random.default_rng(0)), **settings
+    )
 
     def epoch():
         training.begin(1, rows.n_batches(batch_size), schedule=None)
@@ -232,11 +261,15 @@ def speed(arguments):
             start = time.perf_counter()
             losses[name] = epochs[name]()
             taken[name].append(time.perf_counter() - start)
-    ratios = {name: statistics.median(a / b for a, b in zip(taken["engine"], taken[name])) for name in epochs}
+    ratios = {
+        name: statistics.median(a / b for a, b in zip(taken["engine"], taken[name]))
+        for name in epochs
+    }
     print(
         f"epochs of {len(X)} rows: "
         + ", ".join(f"{name} {statistics.median(taken[name]):.2f} s" for name in epochs)
-        + f"; engine/loop {ratios['loop']:.3f}{_verdict(WANTED_RATIO, ratios['loop'])}, engine/tutorial "
+        + f"; engine/loop {ratios['loop']:.3f}{_verdict(WANTED_RATIO, ratios['loop'])},"
+        " engine/tutorial "
         + f"{ratios['tutorial']:.3f}{_verdict(WANTED_RATIO, ratios['tutorial'])}  (losses "
         + ", ".join(f"{loss:.2f}" for loss in losses.values())
         + ")",
@@ -246,18 +279,33 @@ def speed(arguments):
 
 def strange(_):
     """Rows of the other kind found, either way round."""
-    rows = {"digits": (shrunken(fetch_mnist, "train")[:20_000], shrunken(fetch_mnist, "test")[:1000])}
-    rows["clothes"] = shrunken(fetch_fashion_mnist, "train")[:20_000], shrunken(fetch_fashion_mnist, "test")[:1000]
+    rows = {
+        "digits": (shrunken(fetch_mnist, "train")[:20_000], shrunken(fetch_mnist, "test")[:1000])
+    }
+    rows["clothes"] = (
+        shrunken(fetch_fashion_mnist, "train")[:20_000],
+        shrunken(fetch_fashion_mnist, "test")[:1000],
+    )
     generator = np.random.default_rng(0)
     settings = {"max_iter": 4, "learning_rate_init": 5e-3, "device": "cpu", "random_state": 0}
     for known, other in (("digits", "clothes"), ("clothes", "digits")):
         X = rows[known][0]
-        noisy = np.where(generator.random(X.shape) < 0.2, generator.integers(2, size=X.shape), X).astype(X.dtype)
+        noisy = np.where(
+            generator.random(X.shape) < 0.2, generator.integers(2, size=X.shape), X
+        ).astype(X.dtype)
         T = np.vstack([rows[known][1], rows[other][1]])
-        scores, background = (PixelCNN(16, 3, **settings).fit(part).score_samples(T) for part in (X, noisy))
+        scores, background = (
+            PixelCNN(16, 3, **settings).fit(part).score_samples(T) for part in (X, noisy)
+        )
         is_known = np.repeat([1, 0], len(T) // 2)
-        by_score, by_ratio = roc_auc_score(is_known, scores), roc_auc_score(is_known, scores - background)
-        print(f"fitted to {known}, {other} found: AUC {by_score:.3f}, by the ratio {by_ratio:.3f}", flush=True)
+        by_score, by_ratio = (
+            roc_auc_score(is_known, scores),
+            roc_auc_score(is_known, scores - background),
+        )
+        print(
+            f"fitted to {known}, {other} found: AUC {by_score:.3f}, by the ratio {by_ratio:.3f}",
+            flush=True,
+        )
 
 
 def binarized(probabilities):
@@ -279,17 +327,23 @@ def main():
     parts = {"digits": digits, "mnist": mnist, "recipe": recipe, "speed": speed, "strange": strange}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "parts", nargs="*", metavar="part", help=f"one of {', '.join(parts)}; all but recipe by default"
+        "parts",
+        nargs="*",
+        metavar="part",
+        help=f"one of {', '.join(parts)}; all but recipe by default",
     )
-    parser.add_argument("--rows", type=int, default=None, help="training rows of mnist, recipe and speed")
+    parser.add_argument(
+        "--rows", type=int, default=None, help="training rows of mnist, recipe and speed"
+    )
     parser.add_argument("--max-iter", type=int, default=None, help="epochs of mnist and recipe")
     arguments = parser.parse_args()
     chosen = arguments.parts or [name for name in parts if name != "recipe"]
     if not set(chosen) <= set(parts):
         parser.error(f"parts are {', '.join(parts)}; got {' '.join(chosen)}")
     print(
-        f"probgen {probgen.__version__}, torch {torch.__version__}, {platform.processor() or platform.machine()}, "
-        f"{torch.get_num_threads()} threads of {os.cpu_count()} cores, seed 0"
+        f"probgen {probgen.__version__}, torch {torch.__version__},"
+        f" {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads of"
+        f" {os.cpu_count()} cores, seed 0"
     )
     for name in chosen:
         parts[name](arguments)

@@ -1,12 +1,15 @@
-"""Draws of a PixelCNN from cached activations, beside one pass of the whole network for every pixel.
+"""Draws of a PixelCNN from cached activations, beside one pass of the whole network for every
+pixel.
 
     python benchmarks/pixelcnn_sampling.py
-    python benchmarks/pixelcnn_sampling.py --every 1     # time a pass for each pixel, and not for some of them
+    python benchmarks/pixelcnn_sampling.py --every 1     # time a pass for each pixel, and not for
+    some of them
 
-A model of 28 x 28 pixels, 8 residual layers and 64 channels, with the weights it starts from. The slow draw asks the
-network about the whole image for each pixel in turn; as all passes cost the same, those of every --every-th pixel are
-timed and multiplied. Both kinds of draws take the same noise; how many pixels differ is printed. Both are timed several
-times in turn, and the ratio is that of the medians. Where there is a GPU, the time of 1,000 images there comes last.
+A model of 28 x 28 pixels, 8 residual layers and 64 channels, with the weights it starts from. The
+slow draw asks the network about the whole image for each pixel in turn; as all passes cost the
+same, those of every --every-th pixel are timed and multiplied. Both kinds of draws take the same
+noise; how many pixels differ is printed. Both are timed several times in turn, and the ratio is
+that of the medians. Where there is a GPU, the time of 1,000 images there comes last.
 """
 
 import argparse
@@ -65,13 +68,18 @@ def compare(kind, model, n_rows, every, n_repeats):
             fast.append(seconds(lambda: model._draw_rows(choose, 0)))
         X = model._draw_rows(choose, 0)
         answers = model.network_(X)
-        n_different = int((choose(answers) != X).sum())  # what the whole network says of the same rows
+        n_different = int(
+            (choose(answers) != X).sum()
+        )  # what the whole network says of the same rows
     ratio = statistics.median(slow) / statistics.median(fast)
     wanted = WANTED.get(n_rows) if kind == "plain" else None
-    verdict = "" if wanted is None else f" (wanted >= {wanted:g}: {'ok' if ratio >= wanted else 'SHORT'})"
+    verdict = (
+        "" if wanted is None else f" (wanted >= {wanted:g}: {'ok' if ratio >= wanted else 'SHORT'})"
+    )
     print(
-        f"{kind:9} {n_rows:3} images  cached {statistics.median(fast):7.3f} s  a pass for each pixel "
-        f"{statistics.median(slow):7.1f} s  ratio {ratio:5.0f}{verdict}  pixels that differ: {n_different}",
+        f"{kind:9} {n_rows:3} images  cached {statistics.median(fast):7.3f} s  a pass for each"
+        f" pixel {statistics.median(slow):7.1f} s  ratio {ratio:5.0f}{verdict}  pixels that differ:"
+        f" {n_different}",
         flush=True,
     )
 
@@ -79,19 +87,27 @@ def compare(kind, model, n_rows, every, n_repeats):
 def draw_on_cuda(kind, model):
     """Print the seconds of many images on a GPU."""
     model._to_device("cuda")
-    taken = statistics.median(seconds(lambda: model.sample(CUDA_IMAGES, random_state=0)) for _ in range(4))
+    taken = statistics.median(
+        seconds(lambda: model.sample(CUDA_IMAGES, random_state=0)) for _ in range(4)
+    )
     verdict = "ok" if taken <= CUDA_SECONDS else "SHORT"
-    print(f"{kind:9} {CUDA_IMAGES} images on {torch.cuda.get_device_name()}: {taken:.2f} s (wanted <= 10: {verdict})")
+    print(
+        f"{kind:9} {CUDA_IMAGES} images on {torch.cuda.get_device_name()}: {taken:.2f} s (wanted <="
+        f" 10: {verdict})"
+    )
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--every", type=int, default=28, help="time the slow passes of every so many pixels")
+    parser.add_argument(
+        "--every", type=int, default=28, help="time the slow passes of every so many pixels"
+    )
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     print(
-        f"probgen {probgen.__version__}, torch {torch.__version__}, {platform.processor() or platform.machine()}, "
-        f"{torch.get_num_threads()} threads of {os.cpu_count()} cores, seed 0"
+        f"probgen {probgen.__version__}, torch {torch.__version__},"
+        f" {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads of"
+        f" {os.cpu_count()} cores, seed 0"
     )
     for kind, settings in KINDS.items():
         model = make_model(**settings)

@@ -1,8 +1,8 @@
 """The training engine beside a loop written by hand: seconds of an epoch, and their ratio.
 
-Both train the same network, 784-400-20-400-784 with ReLU, on MNIST with fused Adam, in turn in one process; the ratio
-is the median over pairs of epochs. skorch does the same work where it is installed. On a GPU the engine captures its
-updates in CUDA graphs, and the loop runs eagerly.
+Both train the same network, 784-400-20-400-784 with ReLU, on MNIST with fused Adam, in turn in one
+process; the ratio is the median over pairs of epochs. skorch does the same work where it is
+installed. On a GPU the engine captures its updates in CUDA graphs, and the loop runs eagerly.
 
     python benchmarks/training.py          # on the CPU, and on a GPU where there is one
 """
@@ -24,7 +24,11 @@ from probgen.training import Objective
 from probgen.training.engine import Training, draw_seeds
 from probgen.training.rows import open_rows
 
-WANTED = {("cpu", 256): 1.05, ("cpu", 64): 1.15, ("cuda", 128): 1.0 / 3.0}  # at most, engine over loop
+WANTED = {
+    ("cpu", 256): 1.05,
+    ("cpu", 64): 1.15,
+    ("cuda", 128): 1.0 / 3.0,
+}  # at most, engine over loop
 
 
 class Reconstruction(Objective):
@@ -125,21 +129,31 @@ def compare(X, batch_size, device, n_pairs):
     loop(), engine()  # buffers, graphs, caches
     pairs = []
     for k in range(n_pairs):
-        taken = {function: seconds(function, device) for function in ((engine, loop) if k % 2 else (loop, engine))}
+        taken = {
+            function: seconds(function, device)
+            for function in ((engine, loop) if k % 2 else (loop, engine))
+        }
         (ours, our_loss), (theirs, their_loss) = taken[engine], taken[loop]
         pairs.append((ours / theirs, ours, theirs))
     ratio, ours, theirs = (statistics.median(column) for column in zip(*pairs))
     wanted = WANTED.get((device, batch_size))
-    verdict = "" if wanted is None else f"  wanted <= {wanted:.2f}: {'ok' if ratio <= wanted else 'SHORT'}"
+    verdict = (
+        ""
+        if wanted is None
+        else f"  wanted <= {wanted:.2f}: {'ok' if ratio <= wanted else 'SHORT'}"
+    )
     print(
-        f"{device:5} batch {batch_size:4}  engine {ours:7.3f} s  loop {theirs:7.3f} s  ratio {ratio:.3f}{verdict}"
-        f"  (loss {our_loss:.4f} and {their_loss:.4f})"
+        f"{device:5} batch {batch_size:4}  engine {ours:7.3f} s  loop {theirs:7.3f} s  ratio"
+        f" {ratio:.3f}{verdict}  (loss {our_loss:.4f} and {their_loss:.4f})"
     )
     skorch = with_skorch(X, batch_size, device)
     if skorch is not None:
         skorch()
         its = statistics.median(seconds(skorch, device)[0] for _ in range(3))
-        print(f"{device:5} batch {batch_size:4}  skorch {its:7.3f} s  over the loop {its / theirs:.2f}")
+        print(
+            f"{device:5} batch {batch_size:4}  skorch {its:7.3f} s  over the loop"
+            f" {its / theirs:.2f}"
+        )
 
 
 def main():
@@ -149,8 +163,9 @@ def main():
     arguments = parser.parse_args()
     X = torch.from_numpy(fetch_mnist().data[: arguments.rows].astype(np.float32) / 255.0)
     print(
-        f"probgen {probgen.__version__}, torch {torch.__version__}, {platform.processor() or platform.machine()}, "
-        f"{torch.get_num_threads()} threads of {os.cpu_count()} cores, {len(X)} rows, seed 0"
+        f"probgen {probgen.__version__}, torch {torch.__version__},"
+        f" {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads of"
+        f" {os.cpu_count()} cores, {len(X)} rows, seed 0"
     )
     for batch_size in (256, 64):
         compare(X, batch_size, "cpu", arguments.pairs)

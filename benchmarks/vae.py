@@ -1,23 +1,27 @@
-"""The VAE: its speed beside loops written by hand and in plain Pyro, its likelihood and its classes on MNIST.
+"""The VAE: its speed beside loops written by hand and in plain Pyro, its likelihood and its classes
+on MNIST.
 
     python benchmarks/vae.py             # all parts but the long one, recipe
     python benchmarks/vae.py speed       # one of them: speed, quality, classes, few_labels, recipe
 
-speed: seconds of an epoch of a VAE 784-400-20 with Bernoulli pixels, on MNIST binarized once; the median of ratios over
-pairs of epochs, taken in turn in one process. The loop by hand is minimal torch with fused Adam, the plain Pyro recipe
-is SVI with Trace_ELBO and pyro.optim.Adam. On a GPU the engine captures its updates in CUDA graphs.
+speed: seconds of an epoch of a VAE 784-400-20 with Bernoulli pixels, on MNIST binarized once; the
+median of ratios over pairs of epochs, taken in turn in one process. The loop by hand is minimal
+torch with fused Adam, the plain Pyro recipe is SVI with Trace_ELBO and pyro.optim.Adam. On a GPU
+the engine captures its updates in CUDA graphs.
 
-quality: `VAE(40)` with its defaults on dynamically binarized MNIST: the training rows drawn afresh for each batch from
-the grey values, the test rows once, with seed 1. The importance weighted bound has 1,000 draws for each test row.
+quality: `VAE(40)` with its defaults on dynamically binarized MNIST: the training rows drawn afresh
+for each batch from the grey values, the test rows once, with seed 1. The importance weighted bound
+has 1,000 draws for each test row.
 
-classes: `ConditionalVAE(20)` with its defaults on the same rows and all labels; the share of test digits that `predict`
-tells right.
+classes: `ConditionalVAE(20)` with its defaults on the same rows and all labels; the share of test
+digits that `predict` tells right.
 
-few_labels: ten labels of each digit. A VAE learns codes of the grey values, and a SemiSupervisedVAE learns on the codes
-(the M1+M2 of Kingma et al., 2014).
+few_labels: ten labels of each digit. A VAE learns codes of the grey values, and a SemiSupervisedVAE
+learns on the codes (the M1+M2 of Kingma et al., 2014).
 
-recipe: residual convolutions, a posterior moved by autoregressive flows and a mixture as prior, for long. 1,000 draws
-for the first 1,000 test rows tell how much lower the bound of 100 draws for all of them lies.
+recipe: residual convolutions, a posterior moved by autoregressive flows and a mixture as prior, for
+long. 1,000 draws for the first 1,000 test rows tell how much lower the bound of 100 draws for all
+of them lies.
 """
 
 import argparse
@@ -51,12 +55,15 @@ WANTED_ACCURACY, WANTED_ERROR = 0.97, 0.07
 
 def mnist():
     """Grey training rows, and test rows of 0 and 1 drawn with seed 1."""
-    X, T = (fetch_mnist(subset=subset).data.astype(np.float32) / 255.0 for subset in ("train", "test"))
+    X, T = (
+        fetch_mnist(subset=subset).data.astype(np.float32) / 255.0 for subset in ("train", "test")
+    )
     return X, (np.random.default_rng(1).random(T.shape) < T).astype(np.float32)
 
 
 def make_networks(device):
-    """An encoder to means and deviations before softplus, and a decoder to logits, with the same weights each time."""
+    """An encoder to means and deviations before softplus, and a decoder to logits, with the same
+    weights each time."""
     torch.manual_seed(0)
     relu, linear = torch.nn.ReLU, torch.nn.Linear
     encoder = torch.nn.Sequential(linear(N_PIXELS, N_HIDDEN), relu(), linear(N_HIDDEN, 2 * N_CODES))
@@ -68,7 +75,9 @@ def by_hand(X, batch_size, device):
     """A function that trains for an epoch, with nothing in it that need not be there."""
     encoder, decoder = make_networks(device)
     rows = X.to(device)
-    optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=1e-3, fused=True)
+    optimizer = torch.optim.Adam(
+        [*encoder.parameters(), *decoder.parameters()], lr=1e-3, fused=True
+    )
 
     def epoch():
         order = torch.randperm(len(rows), device=device)
@@ -99,7 +108,9 @@ def in_plain_pyro(X, batch_size, device):
     def model(batch):
         pyro.module("decoder", decoder)
         with pyro.plate("rows", len(batch)):
-            z = pyro.sample("z", dist.Normal(batch.new_zeros(N_CODES), batch.new_ones(N_CODES)).to_event(1))
+            z = pyro.sample(
+                "z", dist.Normal(batch.new_zeros(N_CODES), batch.new_ones(N_CODES)).to_event(1)
+            )
             pyro.sample("x", dist.Bernoulli(logits=decoder(z)).to_event(1), obs=batch)
 
     def guide(batch):
@@ -113,7 +124,9 @@ def in_plain_pyro(X, batch_size, device):
     def epoch():
         order = torch.randperm(len(rows), device=device)
         starts = range(0, len(rows), batch_size)
-        return sum(svi.step(rows[order[start : start + batch_size]]) for start in starts) / len(rows)
+        return sum(svi.step(rows[order[start : start + batch_size]]) for start in starts) / len(
+            rows
+        )
 
     return epoch
 
@@ -122,7 +135,9 @@ def with_engine(X, batch_size, device):
     """A function that trains for an epoch of our VAE."""
     seeds = draw_seeds(np.random.default_rng(0))
     rows = open_rows(X.numpy(), device=device)
-    model = VAE(N_CODES, hidden_layer_sizes=(N_HIDDEN,), max_iter=1, device=device, random_state=0).fit(X[:512].numpy())
+    model = VAE(
+        N_CODES, hidden_layer_sizes=(N_HIDDEN,), max_iter=1, device=device, random_state=0
+    ).fit(X[:512].numpy())
     settings = {"learning_rate": 1e-3, "batch_size": batch_size, "seeds": seeds, "device": device}
     training = Training(model._make_objective(), Trainer(), **settings)
 
@@ -160,8 +175,10 @@ def compare(X, batch_size, device, n_pairs):
     print(
         f"{device:5} batch {batch_size:4}  "
         + "  ".join(f"{name} {statistics.median(times[name]):6.3f} s" for name in times)
-        + f"  engine/loop {to_loop:.3f}{_verdict(WANTED_LOOP.get((device, batch_size)), to_loop, '<=')}"
-        + f"  Pyro/engine {to_pyro:.2f}{_verdict(WANTED_PYRO.get((device, batch_size)), to_pyro, '>=')}"
+        + "  engine/loop"
+        f" {to_loop:.3f}{_verdict(WANTED_LOOP.get((device, batch_size)), to_loop, '<=')}"
+        + "  Pyro/engine"
+        f" {to_pyro:.2f}{_verdict(WANTED_PYRO.get((device, batch_size)), to_pyro, '>=')}"
         + "  (losses "
         + ", ".join(f"{rows[-1][1]:.2f}" for rows in taken.values())
         + ")"
@@ -184,15 +201,18 @@ def quality():
     """Bounds of the defaults on binarized MNIST."""
     X, T = mnist()
     start = time.perf_counter()
-    model = VAE(N_CODES * 2, likelihood="bernoulli", dynamic_binarization=True, random_state=0).fit(X)
+    model = VAE(N_CODES * 2, likelihood="bernoulli", dynamic_binarization=True, random_state=0).fit(
+        X
+    )
     taken = time.perf_counter() - start
     model.set_params(n_importance_samples=1000)
     scores, elbo = model.score_samples(T), model.elbo_samples(T).elbo
     nats = -float(np.mean(scores))
     print(
-        f"VAE(40), {model.n_iter_} epochs in {taken:.0f} s{_verdict(WANTED_SECONDS, taken, '<=')}: "
-        f"IS-1000 {nats:.2f} +- {np.std(scores) / len(T) ** 0.5:.2f} nats{_verdict(WANTED_NATS, nats, '<=')}, "
-        f"minus ELBO {-np.mean(elbo):.2f} +- {np.std(elbo) / len(T) ** 0.5:.2f}"
+        f"VAE(40), {model.n_iter_} epochs in {taken:.0f} s{_verdict(WANTED_SECONDS, taken, '<=')}:"
+        f" IS-1000 {nats:.2f} +- {np.std(scores) / len(T) ** 0.5:.2f}"
+        f" nats{_verdict(WANTED_NATS, nats, '<=')}, minus ELBO {-np.mean(elbo):.2f} +-"
+        f" {np.std(elbo) / len(T) ** 0.5:.2f}"
     )
 
 
@@ -201,7 +221,9 @@ def classes():
     X, T = mnist()
     y, y_test = (fetch_mnist(subset=subset).target for subset in ("train", "test"))
     start = time.perf_counter()
-    model = ConditionalVAE(N_CODES, likelihood="bernoulli", dynamic_binarization=True, random_state=0).fit(X, y)
+    model = ConditionalVAE(
+        N_CODES, likelihood="bernoulli", dynamic_binarization=True, random_state=0
+    ).fit(X, y)
     taken = time.perf_counter() - start
     right = np.mean(model.predict(T) == y_test)
     print(
@@ -212,15 +234,23 @@ def classes():
 
 def few_labels(seed=0):
     """Test errors with ten labels of each digit."""
-    X, T = (fetch_mnist(subset=subset).data.astype(np.float32) / 255.0 for subset in ("train", "test"))
+    X, T = (
+        fetch_mnist(subset=subset).data.astype(np.float32) / 255.0 for subset in ("train", "test")
+    )
     y, y_test = (fetch_mnist(subset=subset).target.astype(int) for subset in ("train", "test"))
     generator = np.random.default_rng(seed)
-    known = np.concatenate([generator.permutation(np.flatnonzero(y == digit))[:10] for digit in range(10)])
+    known = np.concatenate(
+        [generator.permutation(np.flatnonzero(y == digit))[:10] for digit in range(10)]
+    )
     few = np.full(len(y), -1)
     few[known] = y[known]
     start = time.perf_counter()
     codes = VAE(50, likelihood="bernoulli", dynamic_binarization=True, random_state=seed).fit(X)
-    settings = {"hidden_layer_sizes": (500,), "likelihood": "gaussian", "classification_weight": 10.0}
+    settings = {
+        "hidden_layer_sizes": (500,),
+        "likelihood": "gaussian",
+        "classification_weight": 10.0,
+    }
     model = SemiSupervisedVAE(50, **settings, random_state=seed).fit(codes.transform(X), few)
     taken = time.perf_counter() - start
     wrong = np.mean(model.predict(codes.transform(T)) != y_test)
@@ -257,14 +287,32 @@ def residual_encoder(n_outputs, wide=32, deep=64, n_hidden=450):
     """From 784 pixels, by way of images of 14 x 14 and 7 x 7."""
     first = [nn.Unflatten(1, (1, 28, 28)), nn.Conv2d(1, wide, 5, 2, 2), Residual(wide), nn.SiLU()]
     second = [nn.Conv2d(wide, deep, 3, 2, 1), Residual(deep), nn.SiLU(), nn.Flatten()]
-    return Flat(*first, *second, nn.Linear(49 * deep, n_hidden), nn.SiLU(), nn.Linear(n_hidden, n_outputs))
+    return Flat(
+        *first, *second, nn.Linear(49 * deep, n_hidden), nn.SiLU(), nn.Linear(n_hidden, n_outputs)
+    )
 
 
 def residual_decoder(n_codes, wide=32, deep=64, n_hidden=450, n_last=16):
     """The same backwards."""
-    first = [nn.Linear(n_codes, n_hidden), nn.SiLU(), nn.Linear(n_hidden, 49 * deep), nn.Unflatten(1, (deep, 7, 7))]
-    second = [Residual(deep), nn.SiLU(), nn.ConvTranspose2d(deep, wide, 4, 2, 1), Residual(wide), nn.SiLU()]
-    third = [nn.ConvTranspose2d(wide, n_last, 4, 2, 1), nn.SiLU(), nn.Conv2d(n_last, 1, 3, padding=1), nn.Flatten()]
+    first = [
+        nn.Linear(n_codes, n_hidden),
+        nn.SiLU(),
+        nn.Linear(n_hidden, 49 * deep),
+        nn.Unflatten(1, (deep, 7, 7)),
+    ]
+    second = [
+        Residual(deep),
+        nn.SiLU(),
+        nn.ConvTranspose2d(deep, wide, 4, 2, 1),
+        Residual(wide),
+        nn.SiLU(),
+    ]
+    third = [
+        nn.ConvTranspose2d(wide, n_last, 4, 2, 1),
+        nn.SiLU(),
+        nn.Conv2d(n_last, 1, 3, padding=1),
+        nn.Flatten(),
+    ]
     return Flat(*first, *second, *third)
 
 
@@ -294,11 +342,14 @@ def recipe(n_components=40, max_iter=70):
     few = 1000
     model.set_params(n_importance_samples=1000)
     gain = model.score_samples(T[:few]) - scores[:few]
-    nats, error = -np.mean(scores) - np.mean(gain), np.hypot(np.std(scores) / len(T) ** 0.5, np.std(gain) / few**0.5)
+    nats, error = (
+        -np.mean(scores) - np.mean(gain),
+        np.hypot(np.std(scores) / len(T) ** 0.5, np.std(gain) / few**0.5),
+    )
     print(
-        f"recipe, {model.n_iter_} epochs in {taken:.0f} s: IS-1000 {nats:.2f} +- {error:.2f} nats"
-        f"{_verdict(AIMED_NATS, nats, '<=')}, IS-100 {-np.mean(scores):.2f}, minus ELBO {-np.mean(elbo):.2f} "
-        f"+- {np.std(elbo) / len(T) ** 0.5:.2f}"
+        f"recipe, {model.n_iter_} epochs in {taken:.0f} s: IS-1000 {nats:.2f} +- {error:.2f}"
+        f" nats{_verdict(AIMED_NATS, nats, '<=')}, IS-100 {-np.mean(scores):.2f}, minus ELBO"
+        f" {-np.mean(elbo):.2f} +- {np.std(elbo) / len(T) ** 0.5:.2f}"
     )
     return model
 
@@ -311,17 +362,27 @@ def _verdict(wanted, value, relation):
 
 
 def main():
-    parts = {"speed": speed, "quality": quality, "classes": classes, "few_labels": few_labels, "recipe": recipe}
+    parts = {
+        "speed": speed,
+        "quality": quality,
+        "classes": classes,
+        "few_labels": few_labels,
+        "recipe": recipe,
+    }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "parts", nargs="*", metavar="part", help=f"one of {', '.join(parts)}; all by default but the last"
+        "parts",
+        nargs="*",
+        metavar="part",
+        help=f"one of {', '.join(parts)}; all by default but the last",
     )
     chosen = parser.parse_args().parts or list(parts)[:-1]
     if not set(chosen) <= set(parts):
         parser.error(f"parts are {', '.join(parts)}; got {' '.join(chosen)}")
     print(
-        f"probgen {probgen.__version__}, torch {torch.__version__}, {platform.processor() or platform.machine()}, "
-        f"{torch.get_num_threads()} threads of {os.cpu_count()} cores, seed 0"
+        f"probgen {probgen.__version__}, torch {torch.__version__},"
+        f" {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads of"
+        f" {os.cpu_count()} cores, seed 0"
     )
     for name in chosen:
         parts[name]()

@@ -1,14 +1,16 @@
 """What a GAN and a VAEGAN have learned of images, or of a grid of points, in one picture.
 
-    python examples/gan_pictures.py                                # small digits, which come with scikit-learn
-    python examples/gan_pictures.py --data grid -o grid.png        # 25 narrow Gaussians on a grid
-    python examples/gan_pictures.py --data mnist -o mnist.png      # downloaded where it is not at hand
-    python examples/gan_pictures.py --data olivetti -o faces.png   # 400 faces of 40 people
-    python examples/gan_pictures.py --data frey -o frey.png        # 1,965 frames of one face
-    python examples/gan_pictures.py --data cifar10 -o cifar10.png  # small colour photographs
+    python examples/gan_pictures.py                                # small digits, which come with
+    scikit-learn python examples/gan_pictures.py --data grid -o grid.png        # 25 narrow
+    Gaussians on a grid python examples/gan_pictures.py --data mnist -o mnist.png      # downloaded
+    where it is not at hand python examples/gan_pictures.py --data olivetti -o faces.png   # 400
+    faces of 40 people python examples/gan_pictures.py --data frey -o frey.png        # 1,965 frames
+    of one face python examples/gan_pictures.py --data cifar10 -o cifar10.png  # small colour
+    photographs
 
-The panels of images: data, draws of both models, the same draws as the training of the GAN goes on, rows and what the
-VAEGAN makes of their codes, and the losses of the GAN. With --gif the draws are written as an animation too.
+The panels of images: data, draws of both models, the same draws as the training of the GAN goes on,
+rows and what the VAEGAN makes of their codes, and the losses of the GAN. With --gif the draws are
+written as an animation too.
 """
 
 import argparse
@@ -17,7 +19,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from probgen import GAN, VAEGAN, Trainer
-from probgen.datasets import fetch_cifar10, fetch_frey_faces, fetch_mnist, fetch_olivetti_faces, load_digits
+from probgen.datasets import (
+    fetch_cifar10,
+    fetch_frey_faces,
+    fetch_mnist,
+    fetch_olivetti_faces,
+    load_digits,
+)
 from probgen.plots import ReconstructionDisplay, SampleGridDisplay, TrainingCurveDisplay
 from probgen.training import SampleHistory
 
@@ -30,9 +38,16 @@ def load(name):
     if name == "grid":
         rng = np.random.default_rng(0)
         centers = 2.0 * rng.integers(-2, 3, size=(5000, 2))
-        return (centers + 0.05 * rng.standard_normal((5000, 2))).astype(np.float32), None, {"n_components": 2}
+        return (
+            (centers + 0.05 * rng.standard_normal((5000, 2))).astype(np.float32),
+            None,
+            {"n_components": 2},
+        )
     fetch = {"digits": load_digits, "olivetti": fetch_olivetti_faces, "frey": fetch_frey_faces}
-    fetch |= {"mnist": lambda: fetch_mnist(subset="train"), "cifar10": lambda: fetch_cifar10(subset="train")}
+    fetch |= {
+        "mnist": lambda: fetch_mnist(subset="train"),
+        "cifar10": lambda: fetch_cifar10(subset="train"),
+    }
     bunch = fetch[name]()
     X, shape = bunch.data.astype(np.float32), bunch.image_shape
     parameters = {"architecture": "conv", "n_components": 16 if name in ("digits", "frey") else 64}
@@ -44,7 +59,9 @@ def load(name):
 def show_points(axes, X, gan, vaegan):
     """Points of the data, of draws, and the scores of the discriminator over the plane."""
     for ax, rows, title in zip(
-        axes.flat, (X, gan.sample(5000), vaegan.sample(5000)), ("data", "draws of the GAN", "draws of the VAEGAN")
+        axes.flat,
+        (X, gan.sample(5000), vaegan.sample(5000)),
+        ("data", "draws of the GAN", "draws of the VAEGAN"),
     ):
         ax.plot(*rows.T, ".", markersize=1.5)
         ax.set(title=title, xlim=(-5.5, 5.5), ylim=(-5.5, 5.5), aspect="equal")
@@ -84,7 +101,9 @@ def main():
     n_epochs = EPOCHS[arguments.data] if arguments.epochs is None else arguments.epochs
     X, shape, parameters = load(arguments.data)
     X = X[: arguments.rows]
-    history = SampleHistory(every=max(1, n_epochs // N_SETS), n_samples=2000 if shape is None else 8)
+    history = SampleHistory(
+        every=max(1, n_epochs // N_SETS), n_samples=2000 if shape is None else 8
+    )
     trainer = Trainer(schedule="cosine", ema_decay=0.999, callbacks=[history])
     settings = parameters | {"max_iter": n_epochs, "n_density_draws": 500, "random_state": 0}
     gan = GAN(trainer=trainer, **settings).fit(X)

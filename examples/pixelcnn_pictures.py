@@ -1,12 +1,14 @@
 """What a PixelCNN has learned of images, in one picture.
 
-    python examples/pixelcnn_pictures.py                                # small digits, which come with scikit-learn
-    python examples/pixelcnn_pictures.py --data mnist -o mnist.png      # MNIST, downloaded where it is not at hand
-    python examples/pixelcnn_pictures.py --data cifar10 -o cifar10.png  # colours given to small grey photographs
+    python examples/pixelcnn_pictures.py                                # small digits, which come
+    with scikit-learn python examples/pixelcnn_pictures.py --data mnist -o mnist.png      # MNIST,
+    downloaded where it is not at hand python examples/pixelcnn_pictures.py --data cifar10 -o
+    cifar10.png  # colours given to small grey photographs
 
-Of digits: draws by class; lower halves drawn; which pixels of held-out digits, and of digits turned upside down, the
-model finds surprising. Of photographs of 4 x 4 pixels: draws, and colours drawn for grey ones; there a row holds the
-grey image above the coloured one, so that what is known stands first in the order of drawing.
+Of digits: draws by class; lower halves drawn; which pixels of held-out digits, and of digits turned
+upside down, the model finds surprising. Of photographs of 4 x 4 pixels: draws, and colours drawn
+for grey ones; there a row holds the grey image above the coloured one, so that what is known stands
+first in the order of drawing.
 """
 
 import argparse
@@ -46,7 +48,9 @@ def show_digits(figure, X, y, epochs):
     surprise = -np.concatenate([model.conditional_log_prob(rows) for rows in (held_out, turned)])
     axes = figure.subplots(1, 3)
     classes = np.repeat(model.classes_, N_SHOWN)
-    SampleGridDisplay(model.sample(len(classes), y=classes, random_state=0), **grid).plot(ax=axes[0])
+    SampleGridDisplay(model.sample(len(classes), y=classes, random_state=0), **grid).plot(
+        ax=axes[0]
+    )
     axes[0].set_title("draws, a row for each class")
     SampleGridDisplay(np.concatenate([held_out, blank, *drawn]), **grid).plot(ax=axes[1])
     axes[1].set_title("lower halves drawn")
@@ -58,7 +62,8 @@ def show_digits(figure, X, y, epochs):
 
 
 def small_photographs():
-    """Rows of images in grey, and below them the same in colours; 4 x 4 pixels each, in whole levels."""
+    """Rows of images in grey, and below them the same in colours; 4 x 4 pixels each, in whole
+    levels."""
     X = fetch_cifar10(subset="train").data.reshape(-1, 4, 8, 4, 8, 3).mean(axis=(2, 4))
     colors = np.rint((X / 256.0 * N_LEVELS - 0.5).clip(0, N_LEVELS - 1))
     grey = np.rint(colors.mean(axis=3, keepdims=True)).repeat(3, axis=3)
@@ -69,7 +74,9 @@ def show_colors(figure, X, epochs):
     """Draws, and grey images with colours drawn for them."""
     half = X.shape[1] // 2
     X, held_out = X[N_SHOWN:], X[:N_SHOWN]
-    model = PixelCNN(24, 3, image_shape=(8, 4, 3), n_levels=N_LEVELS, max_iter=epochs, random_state=0).fit(X)
+    model = PixelCNN(
+        24, 3, image_shape=(8, 4, 3), n_levels=N_LEVELS, max_iter=epochs, random_state=0
+    ).fit(X)
     grid = {"image_shape": (4, 4, 3), "value_range": (0.0, N_LEVELS - 1.0), "n_cols": N_SHOWN}
     known = held_out.copy()
     known[:, half:] = np.nan
@@ -77,7 +84,9 @@ def show_colors(figure, X, epochs):
     axes = figure.subplots(1, 2)
     SampleGridDisplay(model.sample(60, random_state=0)[:, half:], **grid).plot(ax=axes[0])
     axes[0].set_title("draws")
-    SampleGridDisplay(np.concatenate([held_out[:, half:], held_out[:, :half], *colored]), **grid).plot(ax=axes[1])
+    SampleGridDisplay(
+        np.concatenate([held_out[:, half:], held_out[:, :half], *colored]), **grid
+    ).plot(ax=axes[1])
     axes[1].set_title("photographs, grey, and with colours drawn")
     return model.score(held_out)
 

@@ -1,11 +1,13 @@
 """What a VAE has learned of digits, in one picture.
 
-    python examples/vae_pictures.py                              # small digits, which come with scikit-learn
-    python examples/vae_pictures.py --data mnist -o mnist.png    # MNIST, downloaded where it is not at hand
+    python examples/vae_pictures.py                              # small digits, which come with
+    scikit-learn python examples/vae_pictures.py --data mnist -o mnist.png    # MNIST, downloaded
+    where it is not at hand
 
-Two models are fitted to binary digits: one with enough dimensions, and one with two, for what can be drawn as a plane.
-The panels: draws and their means, reconstructions, lines between digits, walks along single dimensions, halves of
-digits completed, codes by class, the plane decoded, and what the encoder says of the rows as the training goes on.
+Two models are fitted to binary digits: one with enough dimensions, and one with two, for what can
+be drawn as a plane. The panels: draws and their means, reconstructions, lines between digits, walks
+along single dimensions, halves of digits completed, codes by class, the plane decoded, and what the
+encoder says of the rows as the training goes on.
 """
 
 import argparse
@@ -58,7 +60,8 @@ def between(model, X, n_steps=N_SHOWN):
 
 
 def along(model, X, n_dimensions=4, n_steps=N_SHOWN):
-    """A row decoded with one number of its code changed, for the numbers that tell rows apart best."""
+    """A row decoded with one number of its code changed, for the numbers that tell rows apart
+    best."""
     codes = model.transform(X)
     best = np.argsort(codes.var(axis=0))[::-1][:n_dimensions]
     walks = np.repeat(codes[:1], n_dimensions * n_steps, axis=0)
@@ -103,7 +106,12 @@ def main():
     LatentDisplay.from_estimator(plane, X[:2000], y[:2000], ax=axes[1, 2])
     ManifoldDisplay.from_estimator(plane, X=X[:2000], value_range=(0.0, 1.0), ax=axes[1, 3])
     titles = ("draws", "their means", "reconstructions", "lines between digits")
-    titles += ("walks along single dimensions", "lower halves drawn", "codes by class", "the plane, decoded")
+    titles += (
+        "walks along single dimensions",
+        "lower halves drawn",
+        "codes by class",
+        "the plane, decoded",
+    )
     for ax, title in zip(axes.flat, titles):
         ax.set_title(title)
     bins = {"bins": 60, "histtype": "step", "density": True}

@@ -1,7 +1,7 @@
 """Generative models, classical and neural, with the scikit-learn API.
 
-Every generator is fitted, sampled, scored and used as a transform in the same way. Public names load on first
-use, so that `import probgen` stays light and a mixture never waits for torch.
+Every generator is fitted, sampled, scored and used as a transform in the same way. Public names
+load on first use, so that `import probgen` stays light and a mixture never waits for torch.
 """
 
 from importlib import import_module
@@ -38,7 +38,16 @@ _HOMES = {
     "make_generative_pipeline": "probgen.pipeline",
     "save": "probgen.persistence",
 }
-_SUBMODULES = ("base", "datasets", "estimators", "metrics", "pipeline", "plots", "preprocessing", "training")
+_SUBMODULES = (
+    "base",
+    "datasets",
+    "estimators",
+    "metrics",
+    "pipeline",
+    "plots",
+    "preprocessing",
+    "training",
+)
 
 __all__ = sorted([*_HOMES, *_SUBMODULES])
 

@@ -37,12 +37,16 @@ def resolve_device(device):
     if device == "auto":
         return "cuda" if cuda_is_available() else "cpu"
     if not cuda_is_available():
-        raise ValueError(f"device={device!r} asks for CUDA, which is not available here; use 'auto' or 'cpu'.")
+        raise ValueError(
+            f"device={device!r} asks for CUDA, which is not available here; use 'auto' or 'cpu'."
+        )
     import torch
 
     index = device.partition(":")[2]
     if index and not (index.isdecimal() and int(index) < torch.cuda.device_count()):
-        raise ValueError(f"device={device!r} is not here: there are {torch.cuda.device_count()} CUDA devices.")
+        raise ValueError(
+            f"device={device!r} is not here: there are {torch.cuda.device_count()} CUDA devices."
+        )
     return device
 
 

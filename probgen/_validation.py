@@ -1,4 +1,5 @@
-"""Checks of arguments, each with one sentence that names the argument, the expectation, the value and a remedy."""
+"""Checks of arguments, each with one sentence that names the argument, the expectation, the value
+and a remedy."""
 
 import math
 from numbers import Integral, Real
@@ -13,9 +14,17 @@ def check_count(name, value, *, low=1, hint=""):
 
 
 def check_real(name, value, *, low=-np.inf, high=np.inf, hint=""):
-    """Raise unless value is a finite number in [low, high] (NumPy scalars count, booleans do not)."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value) or not low <= value <= high:
-        expected = f" in [{low:g}, {high:g}]" if high < np.inf else f" >= {low:g}" if low > -np.inf else ""
+    """Raise unless value is a finite number in [low, high] (NumPy scalars count, booleans do
+    not)."""
+    if (
+        not isinstance(value, Real)
+        or isinstance(value, bool)
+        or not math.isfinite(value)
+        or not low <= value <= high
+    ):
+        expected = (
+            f" in [{low:g}, {high:g}]" if high < np.inf else f" >= {low:g}" if low > -np.inf else ""
+        )
         raise ValueError(f"{name} must be a finite number{expected}; got {value!r}.{_remedy(hint)}")
 
 
@@ -27,50 +36,68 @@ def check_choice(name, value, choices, *, hint=""):
 
 
 def check_weights(sample_weight, n_rows):
-    """Return sample_weight as a float64 array of shape (n_rows,), ones for None, a constant for a number."""
+    """Return sample_weight as a float64 array of shape (n_rows,), ones for None, a constant for a
+    number."""
     if sample_weight is None:
         return np.ones(n_rows)
     try:
         weights = np.asarray(sample_weight, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"sample_weight must hold numbers, one for each row of X; got {sample_weight!r}.") from error
+        raise ValueError(
+            f"sample_weight must hold numbers, one for each row of X; got {sample_weight!r}."
+        ) from error
     if weights.ndim == 0:
         weights = np.full(n_rows, float(weights))
     if weights.ndim != 1:
         # scikit-learn's common checks look for these very words.
         raise ValueError(f"Sample weights must be 1D array or scalar; got shape {weights.shape}.")
     if len(weights) != n_rows:
-        raise ValueError(f"sample_weight.shape == {weights.shape}, expected ({n_rows},): one weight for each row of X.")
+        raise ValueError(
+            f"sample_weight.shape == {weights.shape}, expected ({n_rows},): one weight for each row"
+            " of X."
+        )
     bad = ~np.isfinite(weights) | (weights < 0.0)
     if bad.any():
         raise ValueError(
-            f"sample_weight must be finite and >= 0; got {weights[bad][0]:g}; drop such rows or give them weight 0."
+            f"sample_weight must be finite and >= 0; got {weights[bad][0]:g}; drop such rows or"
+            " give them weight 0."
         )
     if not weights.sum() > 0.0:
-        raise ValueError("sample_weight must have a positive sum; got only zeros; leave it out to weigh rows alike.")
+        raise ValueError(
+            "sample_weight must have a positive sum; got only zeros; leave it out to weigh rows"
+            " alike."
+        )
     return weights
 
 
 def check_priors(priors, class_count):
-    """Return p(y) of shape (n_classes,), 0 where class_count is: the shares of class_count, or priors if not None."""
+    """Return p(y) of shape (n_classes,), 0 where class_count is: the shares of class_count, or
+    priors if not None."""
     if priors is None:
         return class_count / class_count.sum()
     array = np.asarray(priors, dtype=np.float64)
-    if array.shape != class_count.shape or not np.all(array >= 0.0) or not np.isclose(array.sum(), 1.0):
+    if (
+        array.shape != class_count.shape
+        or not np.all(array >= 0.0)
+        or not np.isclose(array.sum(), 1.0)
+    ):
         raise ValueError(
-            f"priors must be {len(class_count)} numbers >= 0, one for each class, that add up to 1; got {priors!r}."
+            f"priors must be {len(class_count)} numbers >= 0, one for each class, that add up to 1;"
+            f" got {priors!r}."
         )
     seen = np.where(class_count > 0.0, array, 0.0)
     if not seen.any():
-        raise ValueError(f"priors must give a class that has rows a probability above 0; got {priors!r}.")
+        raise ValueError(
+            f"priors must give a class that has rows a probability above 0; got {priors!r}."
+        )
     return seen / seen.sum()
 
 
 def check_generator(random_state, name="random_state"):
     """Return a numpy Generator for random_state, leaving NumPy's global generator alone.
 
-    None gives fresh entropy, an integer a fixed seed, a RandomState seeds a Generator from its own stream, and a
-    Generator passes through.
+    None gives fresh entropy, an integer a fixed seed, a RandomState seeds a Generator from its own
+    stream, and a Generator passes through.
     """
     if random_state is None:
         return np.random.default_rng()
@@ -78,9 +105,15 @@ def check_generator(random_state, name="random_state"):
         return random_state
     if isinstance(random_state, np.random.RandomState):
         return np.random.default_rng(random_state.randint(0, 2**32, size=4, dtype=np.uint64))
-    if isinstance(random_state, Integral) and not isinstance(random_state, bool) and int(random_state) >= 0:
+    if (
+        isinstance(random_state, Integral)
+        and not isinstance(random_state, bool)
+        and int(random_state) >= 0
+    ):
         return np.random.default_rng(int(random_state))
-    raise ValueError(f"{name} must be None, an integer >= 0, a RandomState or a Generator; got {random_state!r}.")
+    raise ValueError(
+        f"{name} must be None, an integer >= 0, a RandomState or a Generator; got {random_state!r}."
+    )
 
 
 def spawn_generator(generator):
@@ -97,13 +130,13 @@ def check_image_shape(image_shape, n_features):
     whole = all(isinstance(side, (int, np.integer)) and side >= 1 for side in shape)
     if not whole or len(shape) not in {2, 3} or shape[2:] not in {(), (1,), (3,)}:
         raise ValueError(
-            "image_shape must be (height, width) or (height, width, channels) with 1 or 3 channels; "
-            f"got {image_shape!r}."
+            "image_shape must be (height, width) or (height, width, channels) with 1 or 3"
+            f" channels; got {image_shape!r}."
         )
     if math.prod(shape) != n_features:
         raise ValueError(
-            f"image_shape={image_shape!r} holds {math.prod(shape)} numbers, but rows have {n_features}; "
-            "give the height, width and channels of one image."
+            f"image_shape={image_shape!r} holds {math.prod(shape)} numbers, but rows have"
+            f" {n_features}; give the height, width and channels of one image."
         )
     return tuple(int(side) for side in (*shape, 1)[:3])
 

@@ -7,7 +7,8 @@ import secrets
 
 @contextlib.contextmanager
 def written_whole(path):
-    """Yield the path of a file beside path that takes its place if nothing is raised, and is removed otherwise."""
+    """Yield the path of a file beside path that takes its place if nothing is raised, and is
+    removed otherwise."""
     beside = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
     try:
         yield beside
@@ -33,7 +34,10 @@ def check_output(path, formats):
     if path.suffix.lower() not in formats:
         raise ValueError(f"the output must end in {listed(formats)}; got {str(path)!r}.")
     if not path.parent.is_dir():
-        raise ValueError(f"the output's folder must exist; got {str(path)!r}; make it with `mkdir -p {path.parent}`.")
+        raise ValueError(
+            f"the output's folder must exist; got {str(path)!r}; make it with `mkdir -p"
+            f" {path.parent}`."
+        )
     if path.is_dir():
         raise ValueError(f"the output must be a file; got the folder {str(path)!r}.")
 

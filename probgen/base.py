@@ -1,7 +1,8 @@
 """The contract that every generator keeps: what can be asked of it, and what its numbers mean.
 
-A generator writes `fit` and the hooks `_sample`, `_score_samples` and `_transform` on clean arrays; the mixins here
-give the public methods, which validate once and answer in the caller's container and precision.
+A generator writes `fit` and the hooks `_sample`, `_score_samples` and `_transform` on clean arrays;
+the mixins here give the public methods, which validate once and answer in the caller's container
+and precision.
 """
 
 import dataclasses
@@ -27,11 +28,12 @@ class Likelihood:
     kind : {"exact", "lower_bound", "estimate"}
         How the value relates to the log-likelihood of the fitted model.
     measure : {"lebesgue", "counting", "mixed"}
-        "lebesgue" for a density in the units of X, "counting" for a probability of discrete rows, "mixed" for rows
-        of which some columns are discrete.
+        "lebesgue" for a density in the units of X, "counting" for a probability of discrete rows,
+        "mixed" for rows of which some columns are discrete.
     space : {"input", "transformed"}
-        "input" if the value belongs to the X that was passed, "transformed" if to the output of earlier steps, as
-        in a scikit-learn `Pipeline`, which forgets their Jacobians. Only "input" values compare between models.
+        "input" if the value belongs to the X that was passed, "transformed" if to the output of
+        earlier steps, as in a scikit-learn `Pipeline`, which forgets their Jacobians. Only "input"
+        values compare between models.
     """
 
     kind: str = "exact"
@@ -75,7 +77,9 @@ def get_likelihood(estimator):
     """
     if isinstance(estimator, type):
         name = estimator.__name__
-        raise TypeError(f"get_likelihood expects an instance; got the class {name}; write {name}().")
+        raise TypeError(
+            f"get_likelihood expects an instance; got the class {name}; write {name}()."
+        )
     if hasattr(estimator, "__sklearn_tags__"):
         likelihood = getattr(estimator.__sklearn_tags__(), "likelihood", None)
         if likelihood is not None:
@@ -87,7 +91,10 @@ def get_likelihood(estimator):
     for name in ("best_estimator_", "estimator_", "estimator"):  # searches and other wrappers
         if hasattr(estimator, name):
             return get_likelihood(getattr(estimator, name))
-    raise TypeError(f"get_likelihood expects a generator, or a pipeline or search that ends in one; got {estimator!r}.")
+    raise TypeError(
+        "get_likelihood expects a generator, or a pipeline or search that ends in one; got"
+        f" {estimator!r}."
+    )
 
 
 class GeneratorMixin(TransformerMixin, DensityMixin):
@@ -101,7 +108,8 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
     - `_transform(X)`, an array of shape (n, k), and `_n_features_out`, the k;
     - optionally `_sample_given(conditions, generator)`, one row for each row of a `Conditions`.
 
-    It states its `_likelihood` where that is not an exact density, and sets the input tags for what it eats.
+    It states its `_likelihood` where that is not an exact density, and sets the input tags for what
+    it eats.
     """
 
     _dtypes: tuple = (np.float64, np.float32)  # of rows; others become the first
@@ -112,7 +120,8 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
 
     @property
     def _takes_conditions(self):
-        """Whether `given` is open; a class-conditional subclass whose hooks obey conditions sets it to True."""
+        """Whether `given` is open; a class-conditional subclass whose hooks obey conditions sets it
+        to True."""
         return hasattr(self, "_sample_given")
 
     def __sklearn_tags__(self):
@@ -131,27 +140,31 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
         y : label or array-like of shape (n_samples,), default=None
             Classes to draw from, where the model has classes; otherwise drawn from its priors.
         given : array-like or dict, default=None
-            What is known of the rows: an array of shape (n_features,) or (n_samples, n_features) with NaN where the
-            model is to draw, or a dict by feature name or index with a value, an interval as a tuple (low, high)
-            (None for an open end) or a set of categories; values and ends may be arrays of n_samples.
+            What is known of the rows: an array of shape (n_features,) or (n_samples, n_features)
+            with NaN where the model is to draw, or a dict by feature name or index with a value, an
+            interval as a tuple (low, high) (None for an open end) or a set of categories; values
+            and ends may be arrays of n_samples.
         return_y : bool, default=False
             Whether to return the classes too, where the model has classes.
         random_state : int, RandomState, Generator or None, default=None
-            None continues the stream that `fit` started from the constructor's `random_state`, so that successive
-            draws differ; an integer gives the same rows at every call; a RandomState or Generator is drawn from, and
-            moves on. Copies of a model in worker processes share their stream: pass `random_state` to each.
+            None continues the stream that `fit` started from the constructor's `random_state`, so
+            that successive draws differ; an integer gives the same rows at every call; a
+            RandomState or Generator is drawn from, and moves on. Copies of a model in worker
+            processes share their stream: pass `random_state` to each.
 
         Returns
         -------
         X : ndarray or frame of shape (n_samples, n_features)
-            Independent rows, in the precision of the data that were fitted; a frame after `set_output`.
+            Independent rows, in the precision of the data that were fitted; a frame after
+            `set_output`.
         y : ndarray of shape (n_samples,)
             Classes of the rows, with `return_y=True`.
 
         Raises
         ------
         ValueError
-            If an argument is out of range, or asks for classes or conditions that the model does not have.
+            If an argument is out of range, or asks for classes or conditions that the model does
+            not have.
         """
         check_is_fitted(self)
         check_count("n_samples", n_samples, low=1)
@@ -169,7 +182,8 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
         X : array-like of shape (n, n_features)
             Rows to score.
         y : array-like of shape (n,), default=None
-            Classes, where the model has classes: the result is then log p(x, y). Ignored by other models.
+            Classes, where the model has classes: the result is then log p(x, y). Ignored by other
+            models.
 
         Returns
         -------
@@ -231,7 +245,8 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
         return np.asarray([f"{prefix}{k}" for k in range(self._n_features_out)], dtype=object)
 
     def _validate(self, X, y="no_validation", *, reset=False, ensure_min_samples=1):
-        """Return X as a float64 or float32 array of the right width, and y if given; remember names with reset."""
+        """Return X as a float64 or float32 array of the right width, and y if given; remember names
+        with reset."""
         allow_nan = self.__sklearn_tags__().input_tags.allow_nan
         try:
             checked = validate_data(
@@ -267,11 +282,13 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
                 "GaussianMixture, GaussianBayes, VAE, MADE and PixelCNN draw under conditions."
             )
         names = getattr(self, "feature_names_in_", None)
-        conditions = parse_given(given, n_samples=n_samples, n_features=self.n_features_in_, feature_names=names)
+        conditions = parse_given(
+            given, n_samples=n_samples, n_features=self.n_features_in_, feature_names=names
+        )
         if conditions.categories and not self.__sklearn_tags__().input_tags.categorical:
             raise ValueError(
-                f"given holds a set of categories, but the features of {type(self).__name__} are continuous; give a "
-                "value, or an interval as a tuple (low, high)."
+                f"given holds a set of categories, but the features of {type(self).__name__} are"
+                " continuous; give a value, or an interval as a tuple (low, high)."
             )
         return conditions
 
@@ -279,14 +296,18 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
         """Rows, and no classes, for checked arguments of `sample`."""
         if y is not None or return_y:
             argument = "y" if y is not None else "return_y"
-            raise ValueError(f"{argument} asks for classes, but {type(self).__name__} has none; leave it out.")
+            raise ValueError(
+                f"{argument} asks for classes, but {type(self).__name__} has none; leave it out."
+            )
         if conditions is None:
             return self._sample(n_samples, generator), None
         return self._sample_given(conditions, generator), None
 
     def _in_container(self, X):
         """X in the container that `set_output` chose, under the names of the fitted columns."""
-        chosen = getattr(self, "_sklearn_output_config", {}).get("transform", get_config()["transform_output"])
+        chosen = getattr(self, "_sklearn_output_config", {}).get(
+            "transform", get_config()["transform_output"]
+        )
         names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(X.shape[1])])
         if chosen == "pandas":
             import pandas as pd
@@ -302,10 +323,10 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
 class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
     """Promises of a generator that knows p(x given y), and so can classify by Bayes' rule.
 
-    A subclass writes `_sample_classes(indices, generator, conditions)`, rows for an array of class indices, and
-    `_joint_log_likelihood(X)`, log p(x, y) of shape (n, n_classes); where `given` is open, also
-    `_log_joint_of_conditions(conditions)`, log p(conditions, y) of that shape. It sets `classes_` and `class_prior_`
-    in fit.
+    A subclass writes `_sample_classes(indices, generator, conditions)`, rows for an array of class
+    indices, and `_joint_log_likelihood(X)`, log p(x, y) of shape (n, n_classes); where `given` is
+    open, also `_log_joint_of_conditions(conditions)`, log p(conditions, y) of that shape. It sets
+    `classes_` and `class_prior_` in fit.
     """
 
     def score_samples(self, X, y=None):
@@ -334,8 +355,8 @@ class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
     def score(self, X, y=None):
         """Return the mean of log p(x) over the rows of X, in nats; y is ignored.
 
-        This is the marginal likelihood, as for every generator, so that kinds of models compare in one search. For
-        accuracy pass `scoring="accuracy"` to the search or to `cross_val_score`.
+        This is the marginal likelihood, as for every generator, so that kinds of models compare in
+        one search. For accuracy pass `scoring="accuracy"` to the search or to `cross_val_score`.
 
         Parameters
         ----------
@@ -356,7 +377,8 @@ class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
         return self.classes_[np.argmax(self._joint_log_likelihood(self._validate(X)), axis=1)]
 
     def predict_log_proba(self, X):
-        """Return log p(y given x) of shape (n, n_classes) in float64, in the order of `classes_`."""
+        """Return log p(y given x) of shape (n, n_classes) in float64, in the order of
+        `classes_`."""
         check_is_fitted(self)
         return self._log_posterior(self._validate(X))
 
@@ -372,12 +394,15 @@ class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
         return len(self.classes_)
 
     def _log_likelihood_beside(self, X, indices):
-        """log p(x, y) (n,) of rows and indices of classes; a subclass may know a way without the other classes."""
+        """log p(x, y) (n,) of rows and indices of classes; a subclass may know a way without the
+        other classes."""
         return self._joint_log_likelihood(X)[np.arange(len(X)), indices]
 
     def _log_posterior(self, X):
         joint = self._joint_log_likelihood(X).astype(np.float64, copy=False)
-        joint = np.where(np.isneginf(joint).all(axis=1, keepdims=True), 0.0, joint)  # impossible rows: no preference
+        joint = np.where(
+            np.isneginf(joint).all(axis=1, keepdims=True), 0.0, joint
+        )  # impossible rows: no preference
         return joint - np.logaddexp.reduce(joint, axis=1, keepdims=True)
 
     def _draw(self, n_samples, generator, y, conditions, return_y):
@@ -425,7 +450,8 @@ def draw_columns(weights, generator):
 
 
 class DecoderMixin(GeneratorMixin):
-    """Promise of a generator that maps representations back to rows; it writes `_inverse_transform(Z)`."""
+    """Promise of a generator that maps representations back to rows; it writes
+    `_inverse_transform(Z)`."""
 
     def inverse_transform(self, Z):
         """Return the rows that representations stand for.
@@ -463,8 +489,8 @@ def class_indices(y, classes, n_rows):
     labels = np.asarray(y)
     if labels.shape not in {(), (n_rows,)}:
         raise ValueError(
-            f"y must be one class, or one for each of the {n_rows} rows (in sample: n_samples={n_rows}); "
-            f"got shape {labels.shape}."
+            f"y must be one class, or one for each of the {n_rows} rows (in sample:"
+            f" n_samples={n_rows}); got shape {labels.shape}."
         )
     known = {label: index for index, label in enumerate(classes.tolist())}
     labels = labels.reshape(-1).tolist()
@@ -484,14 +510,23 @@ def _explain(message, model):
     """A sentence with a remedy in place of one of scikit-learn's, or None where its own will do."""
     if "X contains NaN" in message:
         return (
-            f"X contains NaN, which {model} cannot take; GaussianMixture and GaussianBayes marginalise missing "
-            "values, and GaussianMixture.impute fills them in."
+            f"X contains NaN, which {model} cannot take; GaussianMixture and GaussianBayes"
+            " marginalise missing values, and GaussianMixture.impute fills them in."
         )
     if "X contains infinity" in message:
-        return "X must hold finite numbers; got an infinity, or more than its dtype holds; drop or clip such rows."
+        return (
+            "X must hold finite numbers; got an infinity, or more than its dtype holds; drop or"
+            " clip such rows."
+        )
     if "Found array with 1 sample(s)" in message:
-        return f"X must hold at least 2 rows, for {model} to learn how they vary; got 1 sample; give it more."
+        return (
+            f"X must hold at least 2 rows, for {model} to learn how they vary; got 1 sample; give"
+            " it more."
+        )
     if "could not convert string" in message:
         value = message.rsplit(": ", 1)[-1].removeprefix("np.str_(").removesuffix(")")
-        return f"X must hold numbers; got the string {value}; encode categories first, such as with OrdinalEncoder."
+        return (
+            f"X must hold numbers; got the string {value}; encode categories first, such as with"
+            " OrdinalEncoder."
+        )
     return None

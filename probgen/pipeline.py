@@ -11,7 +11,11 @@ from probgen._validation import check_count, check_generator
 from probgen.base import GeneratorMixin, GeneratorTags, Likelihood, get_likelihood
 from probgen.conditions.given import parse_given
 from probgen.preprocessing import Dequantizer
-from probgen.preprocessing.jacobians import log_abs_det_jacobian, register_function_jacobian, step_image
+from probgen.preprocessing.jacobians import (
+    log_abs_det_jacobian,
+    register_function_jacobian,
+    step_image,
+)
 from probgen.preprocessing.steps import (
     at_shift,
     flatten,
@@ -38,20 +42,22 @@ ROUND_SIZE = 10_000
 
 
 class GenerativePipeline(Pipeline):
-    """A scikit-learn Pipeline that ends in a generator, and that is itself a generator of its input columns.
+    """A scikit-learn Pipeline that ends in a generator, and that is itself a generator of its input
+    columns.
 
-    Parameters, attributes and methods are those of `sklearn.pipeline.Pipeline`; what differs is that `score_samples`
-    and `score` add log|det J| of every step, so that scores compare whatever the preprocessing, and that `sample`
-    takes draws backwards through the steps. Steps whose log|det J| is not known still fit, transform, predict and
-    sample.
+    Parameters, attributes and methods are those of `sklearn.pipeline.Pipeline`; what differs is
+    that `score_samples` and `score` add log|det J| of every step, so that scores compare whatever
+    the preprocessing, and that `sample` takes draws backwards through the steps. Steps whose
+    log|det J| is not known still fit, transform, predict and sample.
 
-    Where the outputs of a step fill only part of the space (PowerTransformer, QuantileTransformer), draws outside are
-    drawn again, and the density is divided by the probability of the part, which is estimated once for a fitted
-    pipeline from draws with a fixed seed; `log_normalizer` returns it with its standard error.
+    Where the outputs of a step fill only part of the space (PowerTransformer, QuantileTransformer),
+    draws outside are drawn again, and the density is divided by the probability of the part, which
+    is estimated once for a fitted pipeline from draws with a fixed seed; `log_normalizer` returns
+    it with its standard error.
 
-    A row that no draw can reach has density zero, and scores -inf: so do rows outside the range that a
-    QuantileTransformer saw in `fit`. With a Dequantizer as the first step, scores are lower bounds on the
-    log-probability of the integer rows.
+    A row that no draw can reach has density zero, and scores -inf: so do rows outside the range
+    that a QuantileTransformer saw in `fit`. With a Dequantizer as the first step, scores are lower
+    bounds on the log-probability of the integer rows.
 
     Parameters
     ----------
@@ -64,7 +70,8 @@ class GenerativePipeline(Pipeline):
     verbose : bool, default=False
         As in `sklearn.pipeline.Pipeline`.
     n_normalizer_samples : int, default=10_000
-        Number of draws for the estimate of `log_normalizer`; unused where every step fills the space.
+        Number of draws for the estimate of `log_normalizer`; unused where every step fills the
+        space.
 
     Attributes
     ----------
@@ -94,7 +101,15 @@ class GenerativePipeline(Pipeline):
 
     _normalizer_cache: tuple | None = None
 
-    def __init__(self, steps, *, transform_input=None, memory=None, verbose=False, n_normalizer_samples=10_000):
+    def __init__(
+        self,
+        steps,
+        *,
+        transform_input=None,
+        memory=None,
+        verbose=False,
+        n_normalizer_samples=10_000,
+    ):
         super().__init__(steps, transform_input=transform_input, memory=memory, verbose=verbose)
         self.n_normalizer_samples = n_normalizer_samples
 
@@ -111,8 +126,9 @@ class GenerativePipeline(Pipeline):
         Returns
         -------
         log_likelihood : ndarray of shape (n,)
-            That of the last step at the transformed rows, plus log|det J| of every step, minus the log-normaliser.
-            With a Dequantizer, a lower bound on the log-probability of the integer rows, the mean over its shifts.
+            That of the last step at the transformed rows, plus log|det J| of every step, minus the
+            log-normaliser. With a Dequantizer, a lower bound on the log-probability of the integer
+            rows, the mean over its shifts.
 
         Raises
         ------
@@ -123,13 +139,18 @@ class GenerativePipeline(Pipeline):
         """
         steps, model = self._chain("score_samples")
         measure_of(steps)
-        n_shifts = max((len(leaf.shifts_) for leaf in leaves(steps) if isinstance(leaf, Dequantizer)), default=0)
+        n_shifts = max(
+            (len(leaf.shifts_) for leaf in leaves(steps) if isinstance(leaf, Dequantizer)),
+            default=0,
+        )
         versions = [[at_shift(step, k) for step in steps] for k in range(n_shifts)] or [steps]
         total = 0.0
         for version in versions:
             Z, log_det = X, 0.0
             for step in version:
-                with np.errstate(divide="ignore", invalid="ignore"):  # log_abs_det_jacobian says it in words
+                with np.errstate(
+                    divide="ignore", invalid="ignore"
+                ):  # log_abs_det_jacobian says it in words
                     after = step.transform(Z)
                 Z, log_det = after, log_det + log_abs_det_jacobian(step, Z)
             scores = model.score_samples(Z) if y is None else model.score_samples(Z, y)
@@ -163,8 +184,9 @@ class GenerativePipeline(Pipeline):
         y : label or array-like of shape (n_samples,), default=None
             Classes to draw from, where the last step has classes.
         given : array-like or dict, default=None
-            What is known of the rows, in the units of the input columns; see `GaussianMixture.sample`. The steps must
-            map each column alone and increase, as scalers, PowerTransformer, QuantileTransformer and LogitTransformer.
+            What is known of the rows, in the units of the input columns; see
+            `GaussianMixture.sample`. The steps must map each column alone and increase, as scalers,
+            PowerTransformer, QuantileTransformer and LogitTransformer.
         return_y : bool, default=False
             Whether to return the classes too.
         random_state : int, RandomState, Generator or None, default=None
@@ -173,7 +195,8 @@ class GenerativePipeline(Pipeline):
         Returns
         -------
         X : ndarray or frame of shape (n_samples, n_features_in_)
-            Rows like those that were fitted; a frame after `set_output`. Integers come back from a Dequantizer.
+            Rows like those that were fitted; a frame after `set_output`. Integers come back from a
+            Dequantizer.
         y : ndarray of shape (n_samples,)
             Classes of the rows, with `return_y=True`.
 
@@ -194,7 +217,9 @@ class GenerativePipeline(Pipeline):
         def draw(rows):
             classes = y if y is None or np.ndim(y) == 0 else np.asarray(y)[rows]
             conditions = None if known is None else known.in_model(rows)
-            drawn = model.sample(len(rows), y=classes, given=conditions, return_y=return_y, random_state=generator)
+            drawn = model.sample(
+                len(rows), y=classes, given=conditions, return_y=return_y, random_state=generator
+            )
             return drawn if return_y else (drawn, None)
 
         X, labels = _draw_inside(draw, steps, n_samples)
@@ -204,7 +229,8 @@ class GenerativePipeline(Pipeline):
         return (X, labels) if return_y else X
 
     def log_normalizer(self):
-        """Return the log-probability that a draw of the last step can be undone, and its standard error.
+        """Return the log-probability that a draw of the last step can be undone, and its standard
+        error.
 
         Returns
         -------
@@ -220,15 +246,18 @@ class GenerativePipeline(Pipeline):
 
         Notes
         -----
-        With a Dequantizer it is zero too: scores are lower bounds then, and stay so without the term, which can only
-        raise them.
+        With a Dequantizer it is zero too: scores are lower bounds then, and stay so without the
+        term, which can only raise them.
         """
         steps, model = self._chain("log_normalizer")
         if measure_of(steps) != "lebesgue" or not is_bounded(steps):
             return 0.0, 0.0
         key, cache = (self.n_normalizer_samples, model, *steps), self._normalizer_cache
         if cache is None or cache[0] != key:
-            cache = self._normalizer_cache = key, _estimate_log_normalizer(steps, model, self.n_normalizer_samples)
+            cache = self._normalizer_cache = (
+                key,
+                _estimate_log_normalizer(steps, model, self.n_normalizer_samples),
+            )
         return cache[1]
 
     def set_output(self, *, transform=None):
@@ -275,17 +304,24 @@ class GenerativePipeline(Pipeline):
         if not hasattr(model, needed):
             name = type(model).__name__ if is_transformer(model) else repr(model)
             raise TypeError(
-                f"{method} needs a generator as the last step of the pipeline, such as GaussianMixture; got {name}, "
-                f"which has no {needed}."
+                f"{method} needs a generator as the last step of the pipeline, such as"
+                f" GaussianMixture; got {name}, which has no {needed}."
             )
         return [step for step in before if is_transformer(step)], model
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        chain = [step for step in flatten(self) if is_transformer(step)] if isinstance(self.steps, list) else []
+        chain = (
+            [step for step in flatten(self) if is_transformer(step)]
+            if isinstance(self.steps, list)
+            else []
+        )
         if chain:
             inputs = [get_tags(step).input_tags for step in chain]
-            tags.input_tags.categorical, tags.input_tags.positive_only = inputs[0].categorical, inputs[0].positive_only
+            tags.input_tags.categorical, tags.input_tags.positive_only = (
+                inputs[0].categorical,
+                inputs[0].positive_only,
+            )
             tags.input_tags.allow_nan = all(each.allow_nan for each in inputs)
         shallow = {field.name: getattr(tags, field.name) for field in dataclasses.fields(Tags)}
         return GeneratorTags(**shallow, likelihood=self._declare_likelihood())
@@ -303,16 +339,21 @@ class GenerativePipeline(Pipeline):
         return dataclasses.replace(likelihood, kind="estimate") if is_bounded(steps) else likelihood
 
     def _as_output(self, X, steps):
-        """X in the container that `set_output` chose, with the integer columns of a mixed frame as integers."""
+        """X in the container that `set_output` chose, with the integer columns of a mixed frame as
+        integers."""
         out = GeneratorMixin._in_container(self, X)
         dtypes = integer_dtypes(steps[0]) if steps else {}
         if isinstance(out, np.ndarray) or X.dtype.kind != "f" or not dtypes:
             return out
-        columns = {name: X[:, j].astype(dtypes.get(j, X.dtype)) for j, name in enumerate(out.columns)}
+        columns = {
+            name: X[:, j].astype(dtypes.get(j, X.dtype)) for j, name in enumerate(out.columns)
+        }
         return type(out)(columns)
 
 
-def make_generative_pipeline(*steps, transform_input=None, memory=None, verbose=False, n_normalizer_samples=10_000):
+def make_generative_pipeline(
+    *steps, transform_input=None, memory=None, verbose=False, n_normalizer_samples=10_000
+):
     """Return a GenerativePipeline of the steps, named by their types.
 
     Parameters
@@ -349,20 +390,32 @@ class _Known:
         for step in steps:
             if not is_increasing(step):
                 raise ValueError(
-                    f"given passes only through steps that map every column alone and increase, such as scalers; "
-                    f"{type(step).__name__} is not one of them: leave it out, or leave out given."
+                    "given passes only through steps that map every column alone and increase,"
+                    f" such as scalers; {type(step).__name__} is not one of them: leave it out, or"
+                    " leave out given."
                 )
         names = getattr(pipeline, "feature_names_in_", None)
-        asked = parse_given(given, n_samples=n_samples, n_features=pipeline.n_features_in_, feature_names=names)
+        asked = parse_given(
+            given, n_samples=n_samples, n_features=pipeline.n_features_in_, feature_names=names
+        )
         if asked.categories and steps:
-            raise ValueError("given asks for categories, which the steps would rescale; give a value or an interval.")
+            raise ValueError(
+                "given asks for categories, which the steps would rescale; give a value or an"
+                " interval."
+            )
         self.asked = asked
         self.steps = [without_names(step) for step in steps]
         self.values = self._values_in_model()
-        self.low, self.high = self._ends_in_model(asked.low, -np.inf), self._ends_in_model(asked.high, np.inf)
+        self.low, self.high = (
+            self._ends_in_model(asked.low, -np.inf),
+            self._ends_in_model(asked.high, np.inf),
+        )
         empty = ~(self.low < self.high)
         if np.any(empty):
-            raise ValueError("given has an interval without probability: the steps send both of its ends to one point.")
+            raise ValueError(
+                "given has an interval without probability: the steps send both of its ends to one"
+                " point."
+            )
 
     def in_model(self, rows):
         """What the model is given for some rows, as a dict by index."""
@@ -386,7 +439,9 @@ class _Known:
         Z = self.asked.values
         for step in self.steps:
             if np.isneginf(log_abs_det_jacobian(step, Z)).any():
-                raise ValueError(f"given has a value outside the range that {type(step).__name__} saw in fit.")
+                raise ValueError(
+                    f"given has a value outside the range that {type(step).__name__} saw in fit."
+                )
             Z = np.asarray(step.transform(Z))
         return Z
 
@@ -399,7 +454,8 @@ class _Known:
 
 
 def _draw_inside(draw, steps, n_samples):
-    """Rows before the steps and their classes, from `draw(rows)`; rows outside the steps' images are drawn again."""
+    """Rows before the steps and their classes, from `draw(rows)`; rows outside the steps' images
+    are drawn again."""
     X: np.ndarray = np.empty(0)
     labels: np.ndarray | None = None
     pending, n_draws = np.arange(n_samples), 0
@@ -411,7 +467,9 @@ def _draw_inside(draw, steps, n_samples):
         chosen = np.flatnonzero(inside)[first]
         if k == 0:
             X = np.empty((n_samples, candidates.shape[1]), dtype=candidates.dtype)
-            labels = None if classes is None else np.empty(n_samples, dtype=np.asarray(classes).dtype)
+            labels = (
+                None if classes is None else np.empty(n_samples, dtype=np.asarray(classes).dtype)
+            )
         X[found] = candidates[chosen]
         if labels is not None:
             labels[found] = np.asarray(classes)[chosen]
@@ -419,8 +477,9 @@ def _draw_inside(draw, steps, n_samples):
         if not len(pending):
             return X, labels
     raise ValueError(
-        f"sample found no place for {len(pending)} of {n_samples} rows in {n_draws} draws: the last step puts hardly "
-        "any probability where the steps can be undone; use other steps, or a model that fits better."
+        f"sample found no place for {len(pending)} of {n_samples} rows in {n_draws} draws: the last"
+        " step puts hardly any probability where the steps can be undone; use other steps, or a"
+        " model that fits better."
     )
 
 
@@ -434,7 +493,7 @@ def _estimate_log_normalizer(steps, model, n_draws):
         hits += int(invert_steps(steps, np.asarray(Z))[1].sum())
     if hits == 0:
         raise ValueError(
-            f"None of n_normalizer_samples={n_draws} draws of the last step can be undone by the steps, so the density "
-            "cannot be normalised; draw more, or use other steps."
+            f"None of n_normalizer_samples={n_draws} draws of the last step can be undone by the"
+            " steps, so the density cannot be normalised; draw more, or use other steps."
         )
     return float(np.log(hits / n_draws)), float(np.sqrt((1.0 - hits / n_draws) / hits))

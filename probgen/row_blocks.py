@@ -9,15 +9,16 @@ class RowBlocks:
     Parameters
     ----------
     blocks : iterable of array-like of shape (n_i, n_features), or callable
-        Anything that can be iterated over again and gives the same rows in the same order each time: a list, a
-        data set object, the delayed blocks of a Dask array; or a function without arguments that returns a fresh
-        iterator. A generator, which can be read once only, is refused.
+        Anything that can be iterated over again and gives the same rows in the same order each
+        time: a list, a data set object, the delayed blocks of a Dask array; or a function without
+        arguments that returns a fresh iterator. A generator, which can be read once only, is
+        refused.
 
     Raises
     ------
     ValueError
-        If blocks can be iterated over only once; while reading, if a block is not a two-dimensional array of real
-        numbers or is of another width than the first, or if there is no row.
+        If blocks can be iterated over only once; while reading, if a block is not a two-dimensional
+        array of real numbers or is of another width than the first, or if there is no row.
 
     Examples
     --------
@@ -35,12 +36,13 @@ class RowBlocks:
                 once = iter(blocks) is blocks
             except TypeError as error:
                 raise ValueError(
-                    f"blocks must be a re-iterable of arrays or a function that returns an iterator; got {blocks!r}."
+                    "blocks must be a re-iterable of arrays or a function that returns an"
+                    f" iterator; got {blocks!r}."
                 ) from error
             if once:
                 raise ValueError(
-                    f"blocks can be read only once, but a fit reads it many times; got {blocks!r}; pass a list or a "
-                    "function that returns a fresh iterator."
+                    f"blocks can be read only once, but a fit reads it many times; got {blocks!r};"
+                    " pass a list or a function that returns a fresh iterator."
                 )
         self.blocks = blocks
 
@@ -52,11 +54,19 @@ class RowBlocks:
                 try:
                     block = block.astype(np.float64, copy=False)
                 except (TypeError, ValueError) as error:
-                    raise ValueError(f"block {i} of X must hold real numbers; got dtype {block.dtype}.") from error
+                    raise ValueError(
+                        f"block {i} of X must hold real numbers; got dtype {block.dtype}."
+                    ) from error
             if block.ndim != 2:
-                raise ValueError(f"block {i} of X must be 2-dimensional, rows by features; got shape {block.shape}.")
+                raise ValueError(
+                    f"block {i} of X must be 2-dimensional, rows by features; got shape"
+                    f" {block.shape}."
+                )
             if width is not None and block.shape[1] != width:
-                raise ValueError(f"block {i} of X must have {width} features like the first; got {block.shape[1]}.")
+                raise ValueError(
+                    f"block {i} of X must have {width} features like the first; got"
+                    f" {block.shape[1]}."
+                )
             width = block.shape[1]
             n_rows += len(block)
             if len(block):

@@ -53,7 +53,15 @@ class TestLosses:
             ("hinge", 0.0, np.maximum(0.0, 1.0 - REAL).mean() + np.maximum(0.0, 1.0 + FAKE).mean()),
             ("wasserstein", 0.0, FAKE.mean() - REAL.mean()),
         ],
-        ids=["minimax", "non_saturating", "smoothed", "least_squares", "smoothed squares", "hinge", "wasserstein"],
+        ids=[
+            "minimax",
+            "non_saturating",
+            "smoothed",
+            "least_squares",
+            "smoothed squares",
+            "hinge",
+            "wasserstein",
+        ],
     )
     def test_of_the_discriminator(self, kind, smoothing, truth):
         loss = discriminator_loss(kind, torch.tensor(REAL), torch.tensor(FAKE), smoothing)
@@ -92,7 +100,9 @@ class TestPenalties:
     def test_r1_is_half_the_mean_squared_slope(self):
         rows = torch.tensor([[1.0, 2.0], [-1.0, 0.5]], requires_grad=True)
         slopes = rows.detach().numpy() @ self.MATRIX.numpy()
-        assert r1_penalty(self.scores(rows), rows).item() == pytest.approx(0.5 * (slopes**2).sum(1).mean(), rel=1e-6)
+        assert r1_penalty(self.scores(rows), rows).item() == pytest.approx(
+            0.5 * (slopes**2).sum(1).mean(), rel=1e-6
+        )
 
     def test_gradient_penalty_is_how_far_slopes_are_from_one(self):
         rows = torch.tensor([[1.0, 2.0], [-1.0, 0.5]], requires_grad=True)
@@ -102,7 +112,10 @@ class TestPenalties:
 
     @pytest.mark.parametrize("penalty", [r1_penalty, gradient_penalty])
     def test_they_move_what_made_the_scores(self, penalty):
-        weight, rows = torch.tensor([3.0, 4.0], requires_grad=True), torch.zeros(5, 2, requires_grad=True)
+        weight, rows = (
+            torch.tensor([3.0, 4.0], requires_grad=True),
+            torch.zeros(5, 2, requires_grad=True),
+        )
         penalty(rows @ weight, rows).backward()
         # d/dw of |w|^2 / 2, and of (|w| - 1)^2
         truth = [3.0, 4.0] if penalty is r1_penalty else [2.0 * 4.0 * 0.6, 2.0 * 4.0 * 0.8]
@@ -123,7 +136,8 @@ class TestNetworks:
         assert discriminator.features(rows).shape == (3, discriminator.n_features)
 
     def test_channels_stand_last(self):
-        """A discriminator sees the same of an image whose channels changed places along with its weights."""
+        """A discriminator sees the same of an image whose channels changed places along with its
+        weights."""
         network = ConvDiscriminator((8, 8, 3), (4,))
         twin = copy.deepcopy(network)
         with torch.no_grad():
@@ -145,7 +159,9 @@ class TestNetworks:
         codes = torch.randn(4, 2, generator=seeded())
         first, second = (network(codes, torch.eye(2)[[k] * 4]) for k in (0, 1))
         assert (first != second).any()
-        torch.testing.assert_close(first, network.layers(torch.cat([codes, torch.eye(2)[[0] * 4]], 1)))
+        torch.testing.assert_close(
+            first, network.layers(torch.cat([codes, torch.eye(2)[[0] * 4]], 1))
+        )
 
     def test_dropout_is_drawn_by_the_generator_in_training_alone(self):
         network = ConvDiscriminator((8, 8, 1), (4, 8), dropout=0.5)
@@ -156,7 +172,9 @@ class TestNetworks:
         network.eval()
         assert torch.equal(network(rows, generator=seeded(1)), network(rows))
 
-    @pytest.mark.parametrize("make", [lambda: SpectralLinear(6, 4), lambda: SpectralConv2d(3, 5, 4, 2, 1)])
+    @pytest.mark.parametrize(
+        "make", [lambda: SpectralLinear(6, 4), lambda: SpectralConv2d(3, 5, 4, 2, 1)]
+    )
     def test_the_largest_singular_value_is_one(self, make):
         layer = make()
         with torch.no_grad():
@@ -180,7 +198,9 @@ class TestNetworks:
         norm = network.layers[0]
         with torch.no_grad():
             seen = [network.head(batch).reshape(-1, *network.start) for batch in batches]
-        np.testing.assert_allclose(norm.running_mean, torch.stack([s.mean((0, 2, 3)) for s in seen]).mean(0), rtol=1e-4)
+        np.testing.assert_allclose(
+            norm.running_mean, torch.stack([s.mean((0, 2, 3)) for s in seen]).mean(0), rtol=1e-4
+        )
         variances = torch.stack([s.transpose(0, 1).flatten(1).var(1) for s in seen])
         np.testing.assert_allclose(norm.running_var, variances.mean(0), rtol=1e-4)
         assert not network.training
@@ -199,25 +219,38 @@ class TestAugmentation:
         torch.testing.assert_close(change, change[:, :1].expand_as(change), atol=1e-6, rtol=0.0)
         assert change.abs().max() <= 0.5 + 1e-6
         assert abs(change[:, 0].mean().item()) < 0.1
-        assert change[:, 0].std().item() == pytest.approx(1.0 / 12**0.5, rel=0.2)  # uniform in [-0.5, 0.5]
+        assert change[:, 0].std().item() == pytest.approx(
+            1.0 / 12**0.5, rel=0.2
+        )  # uniform in [-0.5, 0.5]
 
     def test_translation_moves_an_image_and_fills_with_zeros(self):
         rows = self.images()
         moved = augment(rows, ["translation"], self.SHAPE, seeded(1)).reshape(-1, *self.SHAPE)
         shifts = set()
         for before, after in zip(rows.reshape(-1, *self.SHAPE).numpy(), moved.numpy()):
-            found = [(a, b) for a in (-1, 0, 1) for b in (-2, -1, 0, 1, 2) if (shifted(before, a, b) == after).all()]
+            found = [
+                (a, b)
+                for a in (-1, 0, 1)
+                for b in (-2, -1, 0, 1, 2)
+                if (shifted(before, a, b) == after).all()
+            ]
             assert len(found) == 1
             shifts.add(found[0])
         assert len(shifts) == 15
 
     def test_cutout_covers_a_rectangle(self):
-        cut = augment(self.images(), ["cutout"], self.SHAPE, seeded(1)).reshape(-1, *self.SHAPE) == 0.0
+        cut = (
+            augment(self.images(), ["cutout"], self.SHAPE, seeded(1)).reshape(-1, *self.SHAPE)
+            == 0.0
+        )
         assert (cut.all(-1) == cut.any(-1)).all()
         covered = cut[..., 0]
         rows, columns = covered.any(2), covered.any(1)
         assert (covered == rows[:, :, None] & columns[:, None, :]).all()
-        assert (rows.sum(1).max(), columns.sum(1).max()) == (3, 5)  # of 8 and 12, on both sides of a pixel
+        assert (rows.sum(1).max(), columns.sum(1).max()) == (
+            3,
+            5,
+        )  # of 8 and 12, on both sides of a pixel
         assert (rows.sum(1).min(), columns.sum(1).min()) == (2, 3)  # in a corner
 
     @pytest.mark.parametrize("kinds", [["brightness"], ["translation"], ["cutout"]], ids=str)
@@ -246,7 +279,9 @@ class Sometimes(Objective):
         self.weight, self.bound = torch.nn.Parameter(torch.full((2,), 3.0)), bound
 
     def phases(self):
-        return [Phase("loss", self.loss, [self.weight], skip=lambda loss: (loss > self.bound).float())]
+        return [
+            Phase("loss", self.loss, [self.weight], skip=lambda loss: (loss > self.bound).float())
+        ]
 
     def loss(self, X):
         return (X - self.weight).square().sum(1).mean()
@@ -255,7 +290,9 @@ class Sometimes(Objective):
 def train(objective, X, n_epochs=1, **trainer):
     """A training of some epochs, batches of 10 rows."""
     seeds = draw_seeds(np.random.default_rng(0))
-    training = Training(objective, Trainer(**trainer), learning_rate=0.1, batch_size=10, seeds=seeds)
+    training = Training(
+        objective, Trainer(**trainer), learning_rate=0.1, batch_size=10, seeds=seeds
+    )
     rows = open_rows(X)
     training.begin(n_epochs, rows.n_batches(10), schedule=None)
     training.run(rows)
@@ -269,13 +306,18 @@ class TestSkips:
     @pytest.mark.parametrize("bound", [-1.0, 1e9])
     def test_all_or_none(self, optimizer, bound):
         training = train(Sometimes(bound), self.X, optimizer=optimizer)
-        plain = train(type("Plain", (Sometimes,), {"phases": Objective.phases})(bound), self.X, optimizer=optimizer)
+        plain = train(
+            type("Plain", (Sometimes,), {"phases": Objective.phases})(bound),
+            self.X,
+            optimizer=optimizer,
+        )
         weight = training.objective.weight.detach()
         expected = torch.full((2,), 3.0) if bound < 0.0 else plain.objective.weight.detach()
         assert torch.equal(weight, expected)
 
     def test_a_skipped_batch_leaves_no_trace(self):
-        """The weights are those of a hand-written Adam that never saw the batches that were left out."""
+        """The weights are those of a hand-written Adam that never saw the batches that were left
+        out."""
         bound = 18.5
         training = train(Sometimes(bound), self.X, n_epochs=3)
         weight = torch.full((2,), 3.0, requires_grad=True)
@@ -295,7 +337,9 @@ class TestSkips:
 
     def test_the_rule_of_balance_by_hand(self):
         """Losses of a fit tell which updates were left out, and how many."""
-        model = GAN(2, hidden_layer_sizes=(8,), balance_ratio=1.2, max_iter=1, random_state=0).fit(self.X)
+        model = GAN(2, hidden_layer_sizes=(8,), balance_ratio=1.2, max_iter=1, random_state=0).fit(
+            self.X
+        )
         objective, logged = AdversarialObjective(model), []
         skip = objective._skip
 
@@ -314,14 +358,18 @@ class TestSkips:
             last[network] = loss
         for network, name in enumerate(("discriminator_skips", "generator_skips")):
             assert sum(history[name]) == sum(entry[3] for entry in logged if entry[0] == network)
-        assert 0 < sum(history["discriminator_skips"]) + sum(history["generator_skips"]) < len(logged)
+        assert (
+            0 < sum(history["discriminator_skips"]) + sum(history["generator_skips"]) < len(logged)
+        )
 
 
 class TestObjective:
     X = np.random.default_rng(2).standard_normal((40, 3)).astype(np.float32)
 
     def objective(self, **parameters):
-        model = GAN(2, hidden_layer_sizes=(8,), max_iter=1, random_state=0, **parameters).fit(self.X)
+        model = GAN(2, hidden_layer_sizes=(8,), max_iter=1, random_state=0, **parameters).fit(
+            self.X
+        )
         objective = AdversarialObjective(model).train()
         objective.noise = seeded(3)
         return objective
@@ -333,7 +381,9 @@ class TestObjective:
         noise, X = seeded(3), torch.from_numpy(self.X)
         real = ((X - objective.center) / objective.scale).requires_grad_()
         fake = objective.generator(torch.empty(40, 2).normal_(generator=noise)).detach()
-        truth = discriminator_loss("non_saturating", objective.discriminator(real), objective.discriminator(fake))
+        truth = discriminator_loss(
+            "non_saturating", objective.discriminator(real), objective.discriminator(fake)
+        )
         if penalty == "r1":
             truth = truth + 0.7 * r1_penalty(objective.discriminator(real), real)
         if penalty == "wgan_gp":
@@ -341,7 +391,9 @@ class TestObjective:
             between = (share * real + (1.0 - share) * fake).detach().requires_grad_()
             truth = truth + 0.7 * gradient_penalty(objective.discriminator(between), between)
         assert loss.item() == pytest.approx(truth.item(), rel=1e-5)
-        assert terms["real_score"].item() == pytest.approx(objective.discriminator(real).mean().item(), rel=1e-4)
+        assert terms["real_score"].item() == pytest.approx(
+            objective.discriminator(real).mean().item(), rel=1e-4
+        )
 
     def test_a_phase_moves_its_own_network_alone(self):
         objective = self.objective(encoder=True)
@@ -352,10 +404,14 @@ class TestObjective:
                 parameter.grad = None
             loss = phase.loss(torch.from_numpy(self.X))
             (loss[0] if isinstance(loss, tuple) else loss).backward(inputs=list(phase.parameters))
-            moved = {name.split(".")[0] for name, p in objective.named_parameters() if p.grad is not None}
+            moved = {
+                name.split(".")[0] for name, p in objective.named_parameters() if p.grad is not None
+            }
             names[phase.name] = moved
         assert names == {name: {name} for name in ("discriminator", "generator", "encoder")}
-        assert all(torch.equal(value, before[name]) for name, value in objective.state_dict().items())
+        assert all(
+            torch.equal(value, before[name]) for name, value in objective.state_dict().items()
+        )
 
     def test_instance_noise_falls_to_nothing(self):
         objective = self.objective(instance_noise=0.5)
@@ -366,7 +422,9 @@ class TestObjective:
             levels.append(shown.std().item())
         np.testing.assert_allclose(levels, [0.5, 0.375, 0.25, 0.125, 0.0, 0.0, 0.0], rtol=0.02)
 
-    @pytest.mark.parametrize("noise, low, high, deviation", [("normal", -6, 6, 1.0), ("uniform", -1, 1, 3**-0.5)])
+    @pytest.mark.parametrize(
+        "noise, low, high, deviation", [("normal", -6, 6, 1.0), ("uniform", -1, 1, 3**-0.5)]
+    )
     def test_codes_are_drawn_from_the_prior(self, noise, low, high, deviation):
         codes = self.objective(noise=noise).draw_codes(20_000)
         assert codes.shape == (20_000, 2)

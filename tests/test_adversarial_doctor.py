@@ -1,4 +1,5 @@
-"""The doctor of GANs measures what is known, names symptoms that were made on purpose, and is silent elsewhere."""
+"""The doctor of GANs measures what is known, names symptoms that were made on purpose, and is
+silent elsewhere."""
 
 import pickle
 import warnings
@@ -12,7 +13,15 @@ from scipy.stats import norm
 from sklearn.base import BaseEstimator
 from sklearn.datasets import load_digits
 
-from probgen import GAN, VAE, AuxiliaryClassifierGAN, ConditionalGAN, GaussianMixture, RowBlocks, Trainer
+from probgen import (
+    GAN,
+    VAE,
+    AuxiliaryClassifierGAN,
+    ConditionalGAN,
+    GaussianMixture,
+    RowBlocks,
+    Trainer,
+)
 from probgen.base import GeneratorMixin
 from probgen.training import AdversarialDoctor
 from probgen.training.callbacks import CallbackSupport, FitEvents
@@ -40,7 +49,9 @@ class Player(CallbackSupport, GeneratorMixin, BaseEstimator):
         learning_rate_init=None,
     ):
         self.modes = modes  # of draws
-        self.margin = margin  # of the scores of rows over those of draws, in their standard deviations
+        self.margin = (
+            margin  # of the scores of rows over those of draws, in their standard deviations
+        )
         self.gradient = gradient
         self.callbacks = callbacks
         self.max_iter = max_iter
@@ -73,10 +84,13 @@ class Player(CallbackSupport, GeneratorMixin, BaseEstimator):
 
     def _sample(self, n_samples, generator):
         modes = CORNERS if self.modes is None else self.modes(self.epoch_)
-        return modes[np.arange(n_samples) % len(modes)] + 0.01 * generator.standard_normal((n_samples, 2))
+        return modes[np.arange(n_samples) % len(modes)] + 0.01 * generator.standard_normal(
+            (n_samples, 2)
+        )
 
     def discriminate(self, X):
-        """Scores (n,), the first half of those of rows alone being known as rows by their feature sums."""
+        """Scores (n,), the first half of those of rows alone being known as rows by their feature
+        sums."""
         X = self._validate(X)
         is_row = np.isin(X[:, 0], DATA[:, 0])
         margin = 1.0 if self.margin is None else self.margin(self.epoch_)
@@ -131,7 +145,9 @@ def test_of_pairs_that_are_equal_half_count():
 
 
 def test_gradients_that_are_not_told_are_nan():
-    assert np.isnan(Player(callbacks=[doctor()], max_iter=1).fit(X).history_[-1]["generator_gradient"])
+    assert np.isnan(
+        Player(callbacks=[doctor()], max_iter=1).fit(X).history_[-1]["generator_gradient"]
+    )
 
 
 def test_diversity_is_that_of_standardised_columns_or_of_the_units_of_the_networks():
@@ -147,7 +163,9 @@ def test_diversity_is_that_of_standardised_columns_or_of_the_units_of_the_networ
 
 
 @pytest.mark.parametrize(
-    "make", [pd.DataFrame, pl.DataFrame, lambda rows: rows.tolist()], ids=["pandas", "polars", "list"]
+    "make",
+    [pd.DataFrame, pl.DataFrame, lambda rows: rows.tolist()],
+    ids=["pandas", "polars", "list"],
 )
 def test_rows_of_every_container(make):
     rows = make(pd.DataFrame(X, columns=["a", "b"]) if make is pd.DataFrame else X)
@@ -190,12 +208,16 @@ def test_a_healthy_model_gets_no_warning():
 def test_a_saturated_discriminator():
     model = Player(margin=lambda epoch: 10.0, callbacks=[doctor()])
     (sentence,) = told(model)
-    assert sentence.startswith("After epoch 2 the discriminator tells 100 % of pairs of a row and a draw apart")
+    assert sentence.startswith(
+        "After epoch 2 the discriminator tells 100 % of pairs of a row and a draw apart"
+    )
     assert sentence.endswith("it is saturated; set penalty='r1' or raise instance_noise (now 0.0).")
     assert told(model, penalty="r1")[0].endswith("it is saturated; raise instance_noise (now 0.0).")
     assert told(model, loss="wasserstein") == []
     assert told(model, loss="hinge", margin=lambda epoch: 2.0) == []
-    assert told(model, loss="hinge", margin=lambda epoch: 10.0 * (epoch == 2)) == []  # once is nothing
+    assert (
+        told(model, loss="hinge", margin=lambda epoch: 10.0 * (epoch == 2)) == []
+    )  # once is nothing
 
 
 def test_draws_of_few_modes():
@@ -216,7 +238,12 @@ def test_a_mode_with_less_than_a_tenth_of_its_due_is_not_hit():
 
 
 def test_a_gradient_that_vanishes():
-    model = Feeler(gradient=lambda epoch: 10.0 ** (-epoch), margin=lambda epoch: 3.0, callbacks=[doctor()], max_iter=8)
+    model = Feeler(
+        gradient=lambda epoch: 10.0 ** (-epoch),
+        margin=lambda epoch: 3.0,
+        callbacks=[doctor()],
+        max_iter=8,
+    )
     (sentence,) = told(model)
     assert sentence.startswith(
         "After epoch 4 the gradient that the generator learns from is 0.0001, at most 0.1 before"
@@ -224,17 +251,26 @@ def test_a_gradient_that_vanishes():
     assert "set penalty='r1'" in sentence
     assert "set loss='non_saturating'" in told(model, loss="minimax")[0]
     assert told(model, margin=lambda epoch: 0.5) == []  # nothing is left to learn
-    assert told(model, margin=lambda epoch: 3.0, gradient=lambda epoch: 0.4**epoch, max_iter=5) == []
-    assert "is 1, at most 200 before" in told(model, gradient=lambda epoch: 200.0 if epoch == 1 else 1.0)[0]
+    assert (
+        told(model, margin=lambda epoch: 3.0, gradient=lambda epoch: 0.4**epoch, max_iter=5) == []
+    )
+    assert (
+        "is 1, at most 200 before"
+        in told(model, gradient=lambda epoch: 200.0 if epoch == 1 else 1.0)[0]
+    )
 
 
 def test_draws_that_hop_between_modes():
     hop = lambda epoch: CORNERS[epoch % 2 :: 2]  # noqa: E731
     sentences = told(Player(modes=hop, callbacks=[doctor()], max_iter=8))
     assert len(sentences) == 2  # half of the modes at a time is a collapse too
-    assert any("100 % of the draws change clusters from look to look" in sentence for sentence in sentences)
+    assert any(
+        "100 % of the draws change clusters from look to look" in sentence for sentence in sentences
+    )
     spread = lambda epoch: CORNERS[min(epoch - 1, 3) :: max(1, 5 - epoch)]  # noqa: E731
-    assert told(Player(modes=spread, callbacks=[doctor()], max_iter=8)) == []  # on their way to where they should be
+    assert (
+        told(Player(modes=spread, callbacks=[doctor()], max_iter=8)) == []
+    )  # on their way to where they should be
     turn = lambda epoch: np.delete(CORNERS, epoch % 8, axis=0)  # noqa: E731
     assert told(Player(modes=turn, callbacks=[doctor()], max_iter=8)) == []
     assert len(told(Player(modes=hop, callbacks=[doctor()], max_iter=3))) == 1
@@ -247,12 +283,21 @@ def test_rows_in_the_order_of_their_modes_do_not_look_narrow():
 
 
 def test_a_gan_that_was_made_to_collapse_is_told_what_to_move():
-    settings = {"loss": "minimax", "penalty": None, "n_discriminator_steps": 5, "learning_rate_init": 2e-3}
+    settings = {
+        "loss": "minimax",
+        "penalty": None,
+        "n_discriminator_steps": 5,
+        "learning_rate_init": 2e-3,
+    }
     settings |= {"max_iter": 16, "n_density_draws": 256, "device": "cpu", "random_state": 0}
     watcher = AdversarialDoctor(every=4, n_rows=200, n_clusters=10)
     model = GAN(4, trainer=Trainer(callbacks=[watcher]), **settings)
     sentences = told(model, load_digits().data[:400].astype(np.float32))
-    for symptom in ("it is saturated", "the generator has collapsed to few modes", "it has vanished"):
+    for symptom in (
+        "it is saturated",
+        "the generator has collapsed to few modes",
+        "it has vanished",
+    ):
         (sentence,) = [sentence for sentence in sentences if symptom in sentence]
         assert "set penalty='r1'" in sentence
     record = model.history_[-1]
@@ -296,11 +341,15 @@ def test_scores_and_gradients_of_a_gan_are_those_of_its_networks():
     np.testing.assert_allclose(model.discriminate(draws), scores.detach(), rtol=1e-7)
     (slopes,) = torch.autograd.grad(scores.sum(), scaled)
     truth = (scores - 1.0).abs().detach() * slopes.norm(dim=1)  # of (s - 1)^2 / 2
-    np.testing.assert_allclose(model._generator_gradients(50, np.random.default_rng(3)), truth, rtol=1e-7)
+    np.testing.assert_allclose(
+        model._generator_gradients(50, np.random.default_rng(3)), truth, rtol=1e-7
+    )
 
 
 def test_warnings_wait_for_the_middle_of_a_fit():
-    model = Player(modes=lambda epoch: CORNERS[:1] if epoch < 5 else CORNERS, callbacks=[doctor()], max_iter=10)
+    model = Player(
+        modes=lambda epoch: CORNERS[:1] if epoch < 5 else CORNERS, callbacks=[doctor()], max_iter=10
+    )
     assert told(model) == []
     assert "After epoch 4 draws hit 1 of 8" in told(model, max_iter=8)[0]
 
@@ -308,7 +357,10 @@ def test_warnings_wait_for_the_middle_of_a_fit():
 def test_of_streams_it_says_that_it_sees_nothing():
     model = Player(callbacks=[doctor()])
     model._validate = lambda rows, **settings: None
-    with pytest.warns(UserWarning, match="AdversarialDoctor looks at rows of an array, and saw none: X is RowBlocks"):
+    with pytest.warns(
+        UserWarning,
+        match="AdversarialDoctor looks at rows of an array, and saw none: X is RowBlocks",
+    ):
         model.fit(RowBlocks([X]))
     with pytest.raises(AttributeError, match="AdversarialDoctor has seen no model yet"):
         model.callbacks[0].cluster_shares_  # noqa: B018
@@ -326,6 +378,9 @@ def test_parameters_are_checked_before_the_fit(name, low):
 
 def test_an_estimator_without_discriminator_is_refused():
     model = VAE(2, trainer=Trainer(callbacks=[AdversarialDoctor()]))
-    with pytest.raises(TypeError, match=r"needs an estimator with sample and discriminate\(X\), such as GAN; got VAE"):
+    with pytest.raises(
+        TypeError,
+        match=r"needs an estimator with sample and discriminate\(X\), such as GAN; got VAE",
+    ):
         model.fit(X)
     assert not hasattr(GaussianMixture(), "discriminate")

@@ -19,7 +19,11 @@ from probgen import Autoencoder, GaussianMixture, make_generative_pipeline
 from probgen.base import GeneratorMixin
 from probgen.estimators._codes import log_code_density
 from probgen.marginal_likelihood import annealing
-from probgen.marginal_likelihood.latent_model import LatentModel, NumpyLogDensity, mixture_log_density
+from probgen.marginal_likelihood.latent_model import (
+    LatentModel,
+    NumpyLogDensity,
+    mixture_log_density,
+)
 from probgen.metrics import ais, ais_log_likelihood
 
 RNG = np.random.default_rng(0)
@@ -28,7 +32,13 @@ NOISE = np.array([0.3, 0.5, 0.7, 0.4, 0.6])
 ROWS = RNG.standard_normal((300, 2)) @ WEIGHTS.T + OFFSET + NOISE * RNG.standard_normal((300, 5))
 X = ROWS[:20]
 
-SETTINGS = {"n_chains": 32, "n_temperatures": 300, "n_leapfrog": 5, "return_std": True, "random_state": 0}
+SETTINGS = {
+    "n_chains": 32,
+    "n_temperatures": 300,
+    "n_leapfrog": 5,
+    "return_std": True,
+    "random_state": 0,
+}
 QUICK = {"n_chains": 4, "n_temperatures": 20, "n_leapfrog": 3}
 
 
@@ -62,7 +72,14 @@ class Latent(GeneratorMixin, BaseEstimator):
             return normal_log_prob(rows, self.decode(codes), noise).sum(-1)
 
         rows = torch.as_tensor(X, dtype=torch.float64)
-        return LatentModel((rows, classes), self.n_components, torch.float64, sample_prior, log_prior, log_likelihood)
+        return LatentModel(
+            (rows, classes),
+            self.n_components,
+            torch.float64,
+            sample_prior,
+            log_prior,
+            log_likelihood,
+        )
 
 
 def factor_analysis():
@@ -76,7 +93,8 @@ def truth_of_factor_analysis(shift=0.0):
 
 
 def square():
-    """Codes of x are near the two roots, far apart and of unlike mass under a prior whose mean is 1/4."""
+    """Codes of x are near the two roots, far apart and of unlike mass under a prior whose mean is
+    1/4."""
     return Latent(lambda codes: (codes + 0.25) ** 2, 0.1, n_components=1).fit(np.ones((2, 1)))
 
 
@@ -87,7 +105,8 @@ def truth_of_square(rows):
 
 
 def agree(values, errors, truth):
-    """Errors are below 3 standard errors in nearly every row, and theirs in the mean over the rows."""
+    """Errors are below 3 standard errors in nearly every row, and theirs in the mean over the
+    rows."""
     differences = values - truth
     assert np.mean(np.abs(differences) < 3.0 * errors) >= 0.95
     assert abs(differences.mean()) < 3.0 * np.sqrt(np.sum(errors**2)) / len(errors)
@@ -96,7 +115,13 @@ def agree(values, errors, truth):
 class TestAgainstTruth:
     def test_factor_analysis(self):
         values, errors = ais_log_likelihood(
-            factor_analysis(), X, n_chains=32, n_temperatures=300, n_leapfrog=5, return_std=True, random_state=0
+            factor_analysis(),
+            X,
+            n_chains=32,
+            n_temperatures=300,
+            n_leapfrog=5,
+            return_std=True,
+            random_state=0,
         )
         agree(values, errors, truth_of_factor_analysis())
         assert errors.max() < 0.1
@@ -119,7 +144,13 @@ class TestAgainstTruth:
     def test_two_far_modes(self):
         rows = np.array([[1.0], [2.0], [4.0], [0.0]])
         values, errors = ais_log_likelihood(
-            square(), rows, n_chains=256, n_temperatures=200, n_leapfrog=5, return_std=True, random_state=0
+            square(),
+            rows,
+            n_chains=256,
+            n_temperatures=200,
+            n_leapfrog=5,
+            return_std=True,
+            random_state=0,
         )
         agree(values, errors, truth_of_square(rows))
         assert errors.max() < 0.1
@@ -132,12 +163,16 @@ class TestAgainstTruth:
         codes = np.random.default_rng(1).standard_normal((1_000_000, 1))
         weights = norm.pdf(rows.T, (codes + 0.25) ** 2, 0.1)
         np.testing.assert_allclose(np.exp(values), weights.mean(axis=0), rtol=0.1)
-        np.testing.assert_allclose(errors, weights.std(axis=0) / weights.mean(axis=0) / np.sqrt(20_000), rtol=0.1)
+        np.testing.assert_allclose(
+            errors, weights.std(axis=0) / weights.mean(axis=0) / np.sqrt(20_000), rtol=0.1
+        )
 
     def test_on_average_it_lies_below_and_temperatures_raise_it(self):
         truth = truth_of_factor_analysis().mean()
         few, more = (
-            ais_log_likelihood(factor_analysis(), X, n_temperatures=n, n_chains=4, n_leapfrog=3, random_state=0).mean()
+            ais_log_likelihood(
+                factor_analysis(), X, n_temperatures=n, n_chains=4, n_leapfrog=3, random_state=0
+            ).mean()
             for n in (5, 50)
         )
         assert few < more < truth
@@ -157,7 +192,10 @@ class TestAgainstTruth:
         agree(
             values,
             errors,
-            np.select([classes == c for c in (-1, 0, 1)], [truth_of_factor_analysis(c) for c in (-1, 0, 1)]),
+            np.select(
+                [classes == c for c in (-1, 0, 1)],
+                [truth_of_factor_analysis(c) for c in (-1, 0, 1)],
+            ),
         )
 
     def test_found_steps_are_accepted_as_often_as_wanted(self, monkeypatch):
@@ -172,17 +210,25 @@ class TestAgainstTruth:
 
         monkeypatch.setattr(annealing.Annealing, "_move", watched)
         scales = np.array([1.0, 5.0])  # the likelihood of some rows is much the narrower
-        model = Latent(lambda codes: codes.repeat_interleave(2, -1)[..., :1] * torch.tensor([1.0, 100.0])).fit(
-            np.zeros((2, 2))
+        model = Latent(
+            lambda codes: codes.repeat_interleave(2, -1)[..., :1] * torch.tensor([1.0, 100.0])
+        ).fit(np.zeros((2, 2)))
+        ais_log_likelihood(
+            model, scales * np.ones((3, 2)), n_chains=64, n_temperatures=300, random_state=0
         )
-        ais_log_likelihood(model, scales * np.ones((3, 2)), n_chains=64, n_temperatures=300, random_state=0)
         shares = torch.stack(accepted)[50:].mean(0).numpy()
         np.testing.assert_allclose(shares, 0.65, atol=0.08)
 
 
 class TestAutoencoder:
     def fit(self, rows=ROWS, **parameters):
-        settings = {"n_components": 2, "hidden_layer_sizes": (), "max_iter": 100, "device": "cpu", "random_state": 0}
+        settings = {
+            "n_components": 2,
+            "hidden_layer_sizes": (),
+            "max_iter": 100,
+            "device": "cpu",
+            "random_state": 0,
+        }
         return Autoencoder(**settings | parameters).fit(rows)
 
     def truth(self, model, weights, means, covariances):
@@ -191,7 +237,9 @@ class TestAutoencoder:
         W = (model.inverse_transform(np.eye(2)) - offset).T
         parts = [
             np.log(weight)
-            + multivariate_normal(offset + W @ mean, W @ covariance @ W.T + np.diag(model.noise_variance_)).logpdf(X)
+            + multivariate_normal(
+                offset + W @ mean, W @ covariance @ W.T + np.diag(model.noise_variance_)
+            ).logpdf(X)
             for weight, mean, covariance in zip(weights, means, covariances)
         ]
         return logsumexp(parts, axis=0)
@@ -205,7 +253,9 @@ class TestAutoencoder:
         assert errors.max() < 0.2
 
     def test_the_density_of_codes_may_be_any_generator(self):
-        model = self.fit(latent_density=make_generative_pipeline(StandardScaler(), GaussianMixture()))
+        model = self.fit(
+            latent_density=make_generative_pipeline(StandardScaler(), GaussianMixture())
+        )
         scaler, prior = (step for _, step in model.latent_density_.steps)
         mean = scaler.mean_ + scaler.scale_ * prior.means_[0]
         covariance = np.outer(scaler.scale_, scaler.scale_) * prior.covariances_[0]
@@ -215,17 +265,24 @@ class TestAutoencoder:
 
     def test_probabilities_of_binary_rows_sum_to_one(self):
         rows = (RNG.random((200, 1)) + 0.3 * RNG.standard_normal((200, 4)) > 0.5).astype(np.float64)
-        model = self.fit(rows, loss="bernoulli", hidden_layer_sizes=(8,), max_iter=30, learning_rate_init=0.01)
+        model = self.fit(
+            rows, loss="bernoulli", hidden_layer_sizes=(8,), max_iter=30, learning_rate_init=0.01
+        )
         every = np.array(list(itertools.product([0.0, 1.0], repeat=4)))
-        # The codes of so few different rows are islands, between which no chain moves: it takes many.
-        values, errors = ais_log_likelihood(model, every, **SETTINGS | {"n_chains": 1024, "n_temperatures": 30})
+        # The codes of so few different rows are islands, between which no chain moves: it takes
+        # many.
+        values, errors = ais_log_likelihood(
+            model, every, **SETTINGS | {"n_chains": 1024, "n_temperatures": 30}
+        )
         masses = np.exp(values)
         assert abs(masses.sum() - 1.0) < 3.0 * np.sqrt(np.sum((masses * errors) ** 2))
         assert np.sqrt(np.sum((masses * errors) ** 2)) < 0.03
 
     def test_precision_is_that_of_the_rows(self):
         model = self.fit(ROWS.astype(np.float32))
-        values = ais_log_likelihood(model, X[:4].astype(np.float32), n_temperatures=5, random_state=0)
+        values = ais_log_likelihood(
+            model, X[:4].astype(np.float32), n_temperatures=5, random_state=0
+        )
         assert values.dtype == np.float32
         assert np.isfinite(values).all()
 
@@ -240,22 +297,30 @@ class TestAutoencoder:
 class TestRandomness:
     def test_a_seed_fixes_the_answer(self):
         model = factor_analysis()
-        first, again, other = (ais_log_likelihood(model, X, random_state=seed, **QUICK) for seed in (0, 0, 1))
+        first, again, other = (
+            ais_log_likelihood(model, X, random_state=seed, **QUICK) for seed in (0, 0, 1)
+        )
         np.testing.assert_array_equal(first, again)
         assert (first != other).all()
 
     def test_rows_have_noise_of_their_own(self):
-        values = ais_log_likelihood(factor_analysis(), np.tile(X[:1], (20, 1)), random_state=0, **QUICK)
+        values = ais_log_likelihood(
+            factor_analysis(), np.tile(X[:1], (20, 1)), random_state=0, **QUICK
+        )
         assert len(np.unique(values)) == 20
 
     def test_a_generator_moves_on(self):
         generator = np.random.default_rng(0)
-        first, second = (ais_log_likelihood(factor_analysis(), X, random_state=generator, **QUICK) for _ in "ab")
+        first, second = (
+            ais_log_likelihood(factor_analysis(), X, random_state=generator, **QUICK) for _ in "ab"
+        )
         assert (first != second).all()
 
     @pytest.mark.parametrize("numbers", [1, 500])
     def test_blocks_do_not_matter(self, numbers, monkeypatch):
-        together = ais_log_likelihood(factor_analysis(), X, random_state=0, return_std=True, **QUICK)
+        together = ais_log_likelihood(
+            factor_analysis(), X, random_state=0, return_std=True, **QUICK
+        )
         monkeypatch.setattr(ais, "WORK_NUMBERS", numbers)
         apart = ais_log_likelihood(factor_analysis(), X, random_state=0, return_std=True, **QUICK)
         np.testing.assert_allclose(apart, together, rtol=1e-9)
@@ -272,10 +337,16 @@ class TestCodeDensities:
 
     @pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical", "low_rank"])
     def test_a_mixture_has_the_density_of_the_estimator(self, covariance_type):
-        mixture = GaussianMixture(2, covariance_type=covariance_type, n_factors=1, random_state=0).fit(self.CODES)
+        mixture = GaussianMixture(
+            2, covariance_type=covariance_type, n_factors=1, random_state=0
+        ).fit(self.CODES)
         codes = torch.from_numpy(self.CODES).requires_grad_()
-        log_density = log_code_density(mixture, self.CODES.mean(axis=0), self.CODES.std(axis=0), "cpu")
-        np.testing.assert_allclose(log_density(codes).detach().numpy(), mixture.score_samples(self.CODES), rtol=1e-9)
+        log_density = log_code_density(
+            mixture, self.CODES.mean(axis=0), self.CODES.std(axis=0), "cpu"
+        )
+        np.testing.assert_allclose(
+            log_density(codes).detach().numpy(), mixture.score_samples(self.CODES), rtol=1e-9
+        )
         assert torch.autograd.gradcheck(log_density, (codes[:5],))
 
     def test_difference_quotients_are_near_the_gradient(self):
@@ -283,14 +354,20 @@ class TestCodeDensities:
         arguments = density.score_samples, self.CODES.mean(axis=0), self.CODES.std(axis=0)
         numeric, exact = (torch.from_numpy(self.CODES[None]).requires_grad_() for _ in range(2))
         values = NumpyLogDensity.apply(numeric, *arguments)
-        np.testing.assert_allclose(values[0].detach(), density.score_samples(self.CODES), rtol=1e-12)
+        np.testing.assert_allclose(
+            values[0].detach(), density.score_samples(self.CODES), rtol=1e-12
+        )
         covariances = torch.from_numpy(density.covariances_)
-        truth = mixture_log_density(torch.from_numpy(density.weights_), torch.from_numpy(density.means_), covariances)
+        truth = mixture_log_density(
+            torch.from_numpy(density.weights_), torch.from_numpy(density.means_), covariances
+        )
         factors = torch.linspace(1.0, 2.0, 60, dtype=torch.float64)
         (values * factors).sum().backward()
         (truth(exact) * factors).sum().backward()
         np.testing.assert_allclose(
-            numeric.grad.numpy() * self.CODES.std(axis=0), exact.grad.numpy() * self.CODES.std(axis=0), atol=0.01
+            numeric.grad.numpy() * self.CODES.std(axis=0),
+            exact.grad.numpy() * self.CODES.std(axis=0),
+            atol=0.01,
         )
 
     @pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
@@ -311,7 +388,10 @@ class TestBadInput:
             ({"n_temperatures": 1e3}, "n_temperatures must be an integer >= 1; got 1000.0"),
             ({"n_leapfrog": 0}, "n_leapfrog must be an integer >= 1; got 0"),
             ({"step_size": 0.0}, r"step_size must be a finite number >= 1e-06; got 0.0. Or 'auto'"),
-            ({"step_size": "tuned"}, r"step_size must be a finite number >= 1e-06; got 'tuned'. Or 'auto'"),
+            (
+                {"step_size": "tuned"},
+                r"step_size must be a finite number >= 1e-06; got 'tuned'. Or 'auto'",
+            ),
             ({"random_state": -1}, "random_state must be None, an integer >= 0"),
         ],
     )
@@ -320,7 +400,9 @@ class TestBadInput:
         with pytest.raises(ValueError, match=message):
             ais_log_likelihood(model, X, **settings)
 
-    @pytest.mark.parametrize("kind", [GaussianMixture(), make_pipeline(StandardScaler(), Autoencoder()), None])
+    @pytest.mark.parametrize(
+        "kind", [GaussianMixture(), make_pipeline(StandardScaler(), Autoencoder()), None]
+    )
     def test_no_latent_variables(self, kind):
         with pytest.raises(ValueError, match="estimator must be a generator with latent variables"):
             ais_log_likelihood(kind, X)
@@ -336,7 +418,10 @@ class TestBadInput:
 
 
 def test_the_package_opens_without_torch():
-    code = "import sys, probgen.metrics; print({'torch', 'pyro'} & set(sys.modules), *dir(probgen.metrics))"
+    code = (
+        "import sys, probgen.metrics; print({'torch', 'pyro'} & set(sys.modules),"
+        " *dir(probgen.metrics))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded, *names = done.stdout.split()
     assert loaded == "set()"

@@ -14,13 +14,17 @@ pytestmark = pytest.mark.filterwarnings("ignore:Best performing initialization")
 
 @pytest.fixture
 def torch_arrays(monkeypatch):
-    """Makes every engine work with torch; returns a function that limits what stays on the device, in bytes."""
+    """Makes every engine work with torch; returns a function that limits what stays on the device,
+    in bytes."""
 
     def limit(room):
         monkeypatch.setattr(TorchArrays, "room", lambda self: room)
 
     limit(2**30)
-    return lambda room=2**30: (limit(room), monkeypatch.setattr(em, "arrays_on", lambda device: TorchArrays("cpu")))
+    return lambda room=2**30: (
+        limit(room),
+        monkeypatch.setattr(em, "arrays_on", lambda device: TorchArrays("cpu")),
+    )
 
 
 def clusters(n_rows=3000, n_features=5, spread=4.0):
@@ -31,7 +35,14 @@ def clusters(n_rows=3000, n_features=5, spread=4.0):
 
 def both(torch_arrays, X, room=2**30, **settings):
     """The same fit with NumPy and with torch."""
-    settings = {"n_components": 3, "n_factors": 2, "max_iter": 6, "random_state": 0, "device": "cpu", **settings}
+    settings = {
+        "n_components": 3,
+        "n_factors": 2,
+        "max_iter": 6,
+        "random_state": 0,
+        "device": "cpu",
+        **settings,
+    }
     weights = settings.pop("sample_weight", None)
     numpy_model = GaussianMixture(**settings).fit(X, sample_weight=weights)
     torch_arrays(room)

@@ -1,4 +1,5 @@
-"""The autoencoder's variants against closed forms, and its density against factor analysis and enumeration."""
+"""The autoencoder's variants against closed forms, and its density against factor analysis and
+enumeration."""
 
 import itertools
 
@@ -20,7 +21,13 @@ X = RNG.standard_normal((300, 5)) @ RNG.standard_normal((5, 5)) + np.arange(5.0)
 
 
 def fit(rows=X, **parameters):
-    settings = {"n_components": 2, "hidden_layer_sizes": (8,), "max_iter": 5, "device": "cpu", "random_state": 0}
+    settings = {
+        "n_components": 2,
+        "hidden_layer_sizes": (8,),
+        "max_iter": 5,
+        "device": "cpu",
+        "random_state": 0,
+    }
     return Autoencoder(**settings | parameters).fit(rows)
 
 
@@ -83,11 +90,17 @@ class TestLoss:
         assert ((codes > 0.0) & (codes < 1.0)).all()
         active = codes.mean(axis=0)
         truth = np.sum(0.2 * np.log(0.2 / active) + 0.8 * np.log(0.8 / (1.0 - active)))
-        assert objective(model).loss(torch.from_numpy(X))[1]["penalty"].item() == pytest.approx(truth)
+        assert objective(model).loss(torch.from_numpy(X))[1]["penalty"].item() == pytest.approx(
+            truth
+        )
 
     def test_sparsity_reaches_its_target(self):
         model = fit(
-            penalty="kl_sparsity", sparsity_target=0.1, penalty_weight=10.0, max_iter=100, learning_rate_init=0.01
+            penalty="kl_sparsity",
+            sparsity_target=0.1,
+            penalty_weight=10.0,
+            max_iter=100,
+            learning_rate_init=0.01,
         )
         np.testing.assert_allclose(model.transform(X).mean(axis=0), 0.1, atol=0.03)
 
@@ -101,7 +114,9 @@ class TestLoss:
         assert many == pytest.approx(truth, rel=0.05)
 
     def test_contraction_trains_the_encoder(self):
-        slack, tight = (fit(penalty="contractive", penalty_weight=w, max_iter=60) for w in (0.0, 10.0))
+        slack, tight = (
+            fit(penalty="contractive", penalty_weight=w, max_iter=60) for w in (0.0, 10.0)
+        )
         assert np.ptp(tight.transform(X)) < 0.2 * np.ptp(slack.transform(X))
 
 
@@ -159,7 +174,8 @@ class TestNetworks:
     def test_tied_weights_stay_tied(self):
         model = fit(tied_weights=True, max_iter=3)
         for weight, mirrored in zip(
-            [layer.weight for layer in model.encoder_ if hasattr(layer, "weight")], list(model.decoder_.weights)[::-1]
+            [layer.weight for layer in model.encoder_ if hasattr(layer, "weight")],
+            list(model.decoder_.weights)[::-1],
         ):
             assert weight is mirrored
 
@@ -180,13 +196,20 @@ class TestNetworks:
 
     def test_units_do_not_matter(self):
         small, large = fit(X), fit(1000.0 * X)
-        np.testing.assert_allclose(1000.0 * small.reconstruct(X), large.reconstruct(1000.0 * X), rtol=1e-6)
+        np.testing.assert_allclose(
+            1000.0 * small.reconstruct(X), large.reconstruct(1000.0 * X), rtol=1e-6
+        )
         np.testing.assert_allclose(small.history_["loss"], large.history_["loss"], rtol=1e-6)
 
 
 class TestDensity:
     def test_a_linear_one_with_a_gaussian_prior_has_the_density_of_factor_analysis(self):
-        model = fit(hidden_layer_sizes=(), latent_density=GaussianMixture(1), n_importance_samples=512, max_iter=100)
+        model = fit(
+            hidden_layer_sizes=(),
+            latent_density=GaussianMixture(1),
+            n_importance_samples=512,
+            max_iter=100,
+        )
         offset = model.inverse_transform(np.zeros((1, 2)))[0]
         W = (model.inverse_transform(np.eye(2)) - offset).T
         prior = model.latent_density_
@@ -196,18 +219,23 @@ class TestDensity:
         values, errors = model.score_samples(X, return_std=True)
         np.testing.assert_allclose(values, truth, atol=0.05)
         assert np.mean(np.abs(values - truth) < 3.0 * errors) > 0.95
-        # The proposal is heavier than this Gaussian posterior, but no worse than plain draws: its error is known.
+        # The proposal is heavier than this Gaussian posterior, but no worse than plain draws: its
+        # error is known.
         assert errors.max() < 0.1
 
     def test_more_draws_tighten_the_estimate(self):
         model = fit(max_iter=30)
         few = model.set_params(n_importance_samples=16).score_samples(X, return_std=True)[1].mean()
-        many = model.set_params(n_importance_samples=1024).score_samples(X, return_std=True)[1].mean()
+        many = (
+            model.set_params(n_importance_samples=1024).score_samples(X, return_std=True)[1].mean()
+        )
         assert many < few / 4.0
 
     def test_binary_rows_have_probabilities_that_sum_to_one(self):
         rows = (RNG.random((200, 1)) + 0.3 * RNG.standard_normal((200, 5)) > 0.5).astype(np.float64)
-        model = fit(rows, loss="bernoulli", n_importance_samples=2**15, max_iter=40, learning_rate_init=0.01)
+        model = fit(
+            rows, loss="bernoulli", n_importance_samples=2**15, max_iter=40, learning_rate_init=0.01
+        )
         every = np.array(list(itertools.product([0.0, 1.0], repeat=5)))
         masses = np.exp(model.score_samples(every))
         assert masses.sum() == pytest.approx(1.0, abs=0.02)
@@ -232,11 +260,15 @@ class TestDensity:
     def test_a_feature_that_hardly_moves_gets_a_share_of_the_mean_noise(self):
         squares = RNG.standard_normal((400, 6)) ** 2 * np.array([1.0, 1.0, 1.0, 4.0, 4.0, 0.0])
         halves = np.array([squares[::2].sum(axis=0), squares[1::2].sum(axis=0)])
-        np.testing.assert_allclose(_shrink(halves, 400, 1e-4), squares.mean(axis=0) + 1e-4)  # still in both halves
+        np.testing.assert_allclose(
+            _shrink(halves, 400, 1e-4), squares.mean(axis=0) + 1e-4
+        )  # still in both halves
         squares[7, 5] = 1.0
         halves = np.array([squares[::2].sum(axis=0), squares[1::2].sum(axis=0)])
 
-        def misfit(share):  # minus twice the log-likelihood of each half under the other's variances
+        def misfit(
+            share,
+        ):  # minus twice the log-likelihood of each half under the other's variances
             total = 0.0
             for mine, other in [(squares[::2], squares[1::2]), (squares[1::2], squares[::2])]:
                 variances = other.mean(axis=0)
@@ -272,7 +304,8 @@ class TestEstimates:
     """The sampler alone, where the integral is known."""
 
     def test_two_far_modes(self):
-        # x = |z| + noise: z and -z explain a row alike, and a proposal about one of them misses half.
+        # x = |z| + noise: z and -z explain a row alike, and a proposal about one of them misses
+        # half.
         prior = GaussianMixture(1).fit(RNG.standard_normal((5000, 1)))
         prior.mean, prior.precision = prior.means_[0], np.linalg.inv(prior.covariances_[0])
         variance = torch.tensor([0.01], dtype=torch.float64)
@@ -288,7 +321,9 @@ class TestEstimates:
         )
         grid = np.linspace(-8.0, 8.0, 160_001)[:, np.newaxis]
         density = np.exp(prior.score_samples(grid))
-        kernel = np.exp(-0.5 * (rows.numpy().T - np.abs(grid)) ** 2 / 0.01) / np.sqrt(2.0 * np.pi * 0.01)
+        kernel = np.exp(-0.5 * (rows.numpy().T - np.abs(grid)) ** 2 / 0.01) / np.sqrt(
+            2.0 * np.pi * 0.01
+        )
         truth = np.log(np.trapezoid(density[:, np.newaxis] * kernel, grid.ravel(), axis=0))
         np.testing.assert_allclose(values, truth, atol=0.1)
 
@@ -301,13 +336,17 @@ class TestEstimates:
         binary, logits = (rows > 0.5).astype(float), means
         p = 1.0 / (1.0 + np.exp(-logits))
         truth = np.log(np.where(binary == 1.0, p, 1.0 - p)).sum(axis=1)
-        np.testing.assert_allclose(bernoulli_log_prob(*map(torch.from_numpy, (binary, logits))), truth)
+        np.testing.assert_allclose(
+            bernoulli_log_prob(*map(torch.from_numpy, (binary, logits))), truth
+        )
 
 
 def test_rows_from_blocks_teach_it_as_well():
     model = fit(RowBlocks([X[:100], X[100:]]), max_iter=30)
     whole = fit(X, max_iter=30)
-    assert model.reconstruction_error(X).mean() == pytest.approx(whole.reconstruction_error(X).mean(), rel=0.3)
+    assert model.reconstruction_error(X).mean() == pytest.approx(
+        whole.reconstruction_error(X).mean(), rel=0.3
+    )
 
 
 def test_partial_fit_learns():
@@ -327,20 +366,41 @@ def test_partial_fit_learns():
         ({"hidden_layer_sizes": 8}, "hidden_layer_sizes must be a sequence of integers; got 8"),
         ({"activation": "rely"}, "activation must be one of 'relu', .*; got 'rely'"),
         ({"architecture": "cnn"}, "architecture must be one of 'mlp', 'conv'; got 'cnn'"),
-        ({"loss": "mse"}, "loss must be one of 'squared_error', 'absolute_error', 'bernoulli'; got 'mse'"),
-        ({"corruption": "blur"}, "corruption must be one of 'gaussian', 'masking', 'salt_and_pepper'; got 'blur'"),
-        ({"corruption": "masking", "corruption_level": 2.0}, r"corruption_level must be a finite number in \[0, 1\]"),
+        (
+            {"loss": "mse"},
+            "loss must be one of 'squared_error', 'absolute_error', 'bernoulli'; got 'mse'",
+        ),
+        (
+            {"corruption": "blur"},
+            "corruption must be one of 'gaussian', 'masking', 'salt_and_pepper'; got 'blur'",
+        ),
+        (
+            {"corruption": "masking", "corruption_level": 2.0},
+            r"corruption_level must be a finite number in \[0, 1\]",
+        ),
         ({"penalty": "l2"}, "penalty must be one of 'kl_sparsity', 'l1', 'contractive'; got 'l2'"),
-        ({"noise_fraction": 1.0}, r"noise_fraction must be a finite number in \[0, 0.99\]; got 1.0"),
+        (
+            {"noise_fraction": 1.0},
+            r"noise_fraction must be a finite number in \[0, 0.99\]; got 1.0",
+        ),
         ({"n_importance_samples": 3}, "n_importance_samples must be an integer >= 4; got 3"),
         ({"encoder": "mlp"}, "encoder must be a torch.nn.Module, or None; got 'mlp'"),
-        ({"encoder": torch.nn.Linear(4, 2)}, r"encoder must map rows of shape \(n, 5\) to \(n, 2\); Linear raised"),
+        (
+            {"encoder": torch.nn.Linear(4, 2)},
+            r"encoder must map rows of shape \(n, 5\) to \(n, 2\); Linear raised",
+        ),
         (
             {"decoder": torch.nn.Linear(2, 4)},
             r"decoder must map rows of shape \(n, 2\) to \(n, 5\); got shape \(n, 4\)",
         ),
-        ({"encoder": torch.nn.ReLU()}, "encoder must have parameters to train; got ReLU, which has none"),
-        ({"tied_weights": True, "architecture": "conv"}, "tied_weights=True needs architecture='mlp'"),
+        (
+            {"encoder": torch.nn.ReLU()},
+            "encoder must have parameters to train; got ReLU, which has none",
+        ),
+        (
+            {"tied_weights": True, "architecture": "conv"},
+            "tied_weights=True needs architecture='mlp'",
+        ),
         ({"loss": "bernoulli"}, r"loss='bernoulli' needs values in \[0, 1\]; X holds"),
         ({"architecture": "conv", "image_shape": (2, 3)}, "image_shape"),
         ({"latent_density": "gmm"}, "latent_density must be a generator, or None; got 'gmm'"),

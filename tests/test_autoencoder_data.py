@@ -1,5 +1,5 @@
-"""What autoencoders are for, on real data and at the sizes people use: noise taken out, codes classified, sizes chosen,
-anomalies found."""
+"""What autoencoders are for, on real data and at the sizes people use: noise taken out, codes
+classified, sizes chosen, anomalies found."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,11 @@ def mnist(data_home):
 
 def trained(n_components, **parameters):
     """An autoencoder whose training is short, and whose density is the plainest."""
-    settings = {"batch_size": 128, "trainer": Trainer(schedule="one_cycle"), "latent_density": GaussianMixture(1)}
+    settings = {
+        "batch_size": 128,
+        "trainer": Trainer(schedule="one_cycle"),
+        "latent_density": GaussianMixture(1),
+    }
     return Autoencoder(n_components, **settings | parameters, device="cpu", random_state=0)
 
 
@@ -41,7 +45,12 @@ def test_denoising_gains_12_db_and_beats_the_best_linear_filter(mnist):
     gain = np.linalg.solve(covariance + SIGMA**2 * np.eye(784), covariance)
     wiener = psnr(mean + (noisy - mean) @ gain, T) - psnr(noisy, T)
     model = trained(
-        128, hidden_layer_sizes=(512,), corruption="gaussian", corruption_level=SIGMA, max_iter=5, noise_fraction=0.01
+        128,
+        hidden_layer_sizes=(512,),
+        corruption="gaussian",
+        corruption_level=SIGMA,
+        max_iter=5,
+        noise_fraction=0.01,
     ).fit(X)
     gained = psnr(model.reconstruct(noisy), T) - psnr(noisy, T)
     assert 10.5 < wiener < 11.5
@@ -51,7 +60,9 @@ def test_denoising_gains_12_db_and_beats_the_best_linear_filter(mnist):
 def test_gaussians_classify_97_percent_of_digits_by_32_codes(mnist):
     X, T, y, t = mnist
     model = make_pipeline(
-        trained(32, hidden_layer_sizes=(512,), corruption="masking", corruption_level=0.2, max_iter=5),
+        trained(
+            32, hidden_layer_sizes=(512,), corruption="masking", corruption_level=0.2, max_iter=5
+        ),
         GaussianBayes(n_components=10, reg_covar=1e-3, random_state=0),
     ).fit(X, y)
     assert np.mean(model.predict(T) == t) >= 0.97
@@ -68,12 +79,15 @@ def test_reconstructions_of_a_deep_code_beat_those_of_as_many_principal_componen
 def test_a_grid_search_over_the_size_of_the_code_prefers_what_the_data_have(mnist):
     X, T, *_ = mnist
     search = GridSearchCV(
-        trained(2, hidden_layer_sizes=(128,), max_iter=30, n_importance_samples=16), {"n_components": [1, 4, 16]}, cv=2
+        trained(2, hidden_layer_sizes=(128,), max_iter=30, n_importance_samples=16),
+        {"n_components": [1, 4, 16]},
+        cv=2,
     ).fit(X[:4000])
     scores = search.cv_results_["mean_test_score"]
     assert np.all(np.diff(scores) > 0.0)
     assert search.best_params_ == {"n_components": 16}
-    # Probabilistic PCA with as many numbers is the same model with a linear decoder and one noise for all pixels.
+    # Probabilistic PCA with as many numbers is the same model with a linear decoder and one noise
+    # for all pixels.
     assert search.score(T[:500]) > PCA(16, random_state=0).fit(X[:4000]).score(T[:500])
 
 
@@ -81,6 +95,11 @@ def test_a_grid_search_over_the_size_of_the_code_prefers_what_the_data_have(mnis
 def test_anomalies_are_hard_to_reconstruct(data_home, table, least):
     bunch = fetch_adbench(table)
     X = StandardScaler().fit_transform(bunch.data.astype(np.float32))
-    settings = {"corruption": "masking", "corruption_level": 0.2, "noise_fraction": 0.0, "batch_size": 32}
+    settings = {
+        "corruption": "masking",
+        "corruption_level": 0.2,
+        "noise_fraction": 0.0,
+        "batch_size": 32,
+    }
     model = trained(32, hidden_layer_sizes=(64,), max_iter=10, **settings).fit(X)
     assert roc_auc_score(bunch.target, model.reconstruction_error(X)) > least

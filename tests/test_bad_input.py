@@ -1,4 +1,5 @@
-"""Bad input gets one sentence that names the argument, what was expected, what came and what to do."""
+"""Bad input gets one sentence that names the argument, what was expected, what came and what to
+do."""
 
 import functools
 import re
@@ -33,20 +34,79 @@ GENERATORS = [
     GaussianMixture(n_components=2, covariance_type="low_rank", n_factors=1, random_state=0),
     GaussianBayes(random_state=0),
     BayesClassifier(GaussianMixture(), random_state=0),
-    Autoencoder(1, hidden_layer_sizes=(8,), max_iter=200, learning_rate_init=0.02, device="cpu", random_state=0),
-    VAE(1, hidden_layer_sizes=(8,), max_iter=400, learning_rate_init=0.02, device="cpu", random_state=0),
-    ConditionalVAE(1, hidden_layer_sizes=(8,), max_iter=400, learning_rate_init=0.02, device="cpu", random_state=0),
-    SemiSupervisedVAE(1, hidden_layer_sizes=(8,), max_iter=400, learning_rate_init=0.02, device="cpu", random_state=0),
-    MADE((8,), n_components=2, max_iter=400, learning_rate_init=0.02, trainer=Trainer(), device="cpu", random_state=0),
+    Autoencoder(
+        1,
+        hidden_layer_sizes=(8,),
+        max_iter=200,
+        learning_rate_init=0.02,
+        device="cpu",
+        random_state=0,
+    ),
+    VAE(
+        1,
+        hidden_layer_sizes=(8,),
+        max_iter=400,
+        learning_rate_init=0.02,
+        device="cpu",
+        random_state=0,
+    ),
+    ConditionalVAE(
+        1,
+        hidden_layer_sizes=(8,),
+        max_iter=400,
+        learning_rate_init=0.02,
+        device="cpu",
+        random_state=0,
+    ),
+    SemiSupervisedVAE(
+        1,
+        hidden_layer_sizes=(8,),
+        max_iter=400,
+        learning_rate_init=0.02,
+        device="cpu",
+        random_state=0,
+    ),
+    MADE(
+        (8,),
+        n_components=2,
+        max_iter=400,
+        learning_rate_init=0.02,
+        trainer=Trainer(),
+        device="cpu",
+        random_state=0,
+    ),
     FullyVisibleBeliefNetwork(
-        n_components=2, max_iter=400, learning_rate_init=0.02, trainer=Trainer(), device="cpu", random_state=0
+        n_components=2,
+        max_iter=400,
+        learning_rate_init=0.02,
+        trainer=Trainer(),
+        device="cpu",
+        random_state=0,
     ),
-    GAN(2, hidden_layer_sizes=(16,), density="parzen", n_density_draws=512, max_iter=30, device="cpu", random_state=0),
+    GAN(
+        2,
+        hidden_layer_sizes=(16,),
+        density="parzen",
+        n_density_draws=512,
+        max_iter=30,
+        device="cpu",
+        random_state=0,
+    ),
     VAEGAN(
-        2, hidden_layer_sizes=(16,), density="parzen", n_density_draws=512, max_iter=30, device="cpu", random_state=0
+        2,
+        hidden_layer_sizes=(16,),
+        density="parzen",
+        n_density_draws=512,
+        max_iter=30,
+        device="cpu",
+        random_state=0,
     ),
-    ConditionalGAN(2, hidden_layer_sizes=(16,), n_density_draws=512, max_iter=30, device="cpu", random_state=0),
-    AuxiliaryClassifierGAN(2, hidden_layer_sizes=(16,), n_density_draws=512, max_iter=30, device="cpu", random_state=0),
+    ConditionalGAN(
+        2, hidden_layer_sizes=(16,), n_density_draws=512, max_iter=30, device="cpu", random_state=0
+    ),
+    AuxiliaryClassifierGAN(
+        2, hidden_layer_sizes=(16,), n_density_draws=512, max_iter=30, device="cpu", random_state=0
+    ),
 ]
 CONDITIONAL = [generator for generator in GENERATORS if generator._takes_conditions]
 WEIGHTED = [generator for generator in GENERATORS if has_fit_parameter(generator, "sample_weight")]
@@ -91,7 +151,9 @@ BAD_ROWS = [
 
 @each(GENERATORS)
 class TestRows:
-    @pytest.mark.parametrize("rows, message", BAD_ROWS, ids=[message[:25] for _, message in BAD_ROWS])
+    @pytest.mark.parametrize(
+        "rows, message", BAD_ROWS, ids=[message[:25] for _, message in BAD_ROWS]
+    )
     def test_in_fit_and_in_queries(self, generator, rows, message):
         with says(message):
             clone(generator).fit(rows, Y[: len(rows)])
@@ -110,7 +172,9 @@ class TestRows:
         with says(f"X has 2 features, but {type(generator).__name__} is expecting 3 features"):
             getattr(model, query)(X[:, :2])
 
-    @pytest.mark.parametrize("query", ["sample", "score_samples", "score", "transform", "get_feature_names_out"])
+    @pytest.mark.parametrize(
+        "query", ["sample", "score_samples", "score", "transform", "get_feature_names_out"]
+    )
     def test_before_fit(self, generator, query):
         unfitted = clone(generator)
         arguments = [X] if query in ("score_samples", "score", "transform") else []
@@ -125,7 +189,9 @@ class TestRows:
         np.testing.assert_allclose(model.sample(100)[:, 1], 4.0, atol=0.05)
 
     def test_rows_that_are_all_alike_do_no_harm(self, generator):
-        with warnings.catch_warnings(category=UserWarning, action="ignore"):  # fewer distinct rows than components
+        with warnings.catch_warnings(
+            category=UserWarning, action="ignore"
+        ):  # fewer distinct rows than components
             model = clone(generator).fit(np.ones((40, 3)), Y)
         assert np.isfinite(model.score_samples(np.ones((2, 3)))).all()
 
@@ -153,13 +219,31 @@ class TestConditions:
         "given, message",
         [
             ({0: (2.0, 1.0)}, "given[0] must be an interval with low < high; got (2.0, 1.0)"),
-            ({0: (1.0, 2.0, 3.0)}, "given[0] must be a value, a pair (low, high) or a set; got (1.0, 2.0, 3.0)"),
+            (
+                {0: (1.0, 2.0, 3.0)},
+                "given[0] must be a value, a pair (low, high) or a set; got (1.0, 2.0, 3.0)",
+            ),
             ({7: 1.0}, "given must name features by name or by an index in [0, 2]; got 7"),
-            ({"height": 1.0}, "given names feature 'height', but the model was fitted without names; use its index"),
+            (
+                {"height": 1.0},
+                (
+                    "given names feature 'height', but the model was fitted without names; use its"
+                    " index"
+                ),
+            ),
             ({0: np.inf}, "given[0] must be finite, or NaN to draw; got inf"),
-            ({0: "tall"}, "given[0] must be a number, an interval as a tuple (low, high) or a set; got 'tall'"),
+            (
+                {0: "tall"},
+                (
+                    "given[0] must be a number, an interval as a tuple (low, high) or a set; got"
+                    " 'tall'"
+                ),
+            ),
             ({0: {1.0, 2.0}}, "given holds a set of categories, but the features of"),
-            ([1.0, np.nan], "given must have shape (3,) or (5, 3), one row for each of the n_samples=5 draws"),
+            (
+                [1.0, np.nan],
+                "given must have shape (3,) or (5, 3), one row for each of the n_samples=5 draws",
+            ),
         ],
     )
     def test_in_draws(self, generator, given, message):
@@ -199,7 +283,10 @@ class TestClasses:
 
     def test_a_wrong_number(self, generator):
         model = fitted(generator)
-        with says("y must be one class, or one for each of the 3 rows (in sample: n_samples=3); got shape (2,)"):
+        with says(
+            "y must be one class, or one for each of the 3 rows (in sample: n_samples=3); got shape"
+            " (2,)"
+        ):
             model.sample(3, y=["ash", "birch"])
 
     @pytest.mark.parametrize(
@@ -229,15 +316,24 @@ class TestParameters:
         [
             ({"n_components": 0}, "n_components must be an integer >= 1; got 0"),
             ({"n_components": 2.0}, "n_components must be an integer >= 1; got 2.0"),
-            ({"n_components": 41}, "n_components must be at most the number of rows of X, 40; got 41; ask for fewer"),
+            (
+                {"n_components": 41},
+                "n_components must be at most the number of rows of X, 40; got 41; ask for fewer",
+            ),
             ({"covariance_type": "ful"}, "covariance_type must be one of "),
             ({"reg_covar": -1e-6}, "reg_covar must be a finite number >= 0; got -1e-06"),
             ({"tol": -1.0}, "tol must be a finite number >= 0; got -1.0"),
             ({"max_iter": -1}, "max_iter must be an integer >= 0; got -1"),
             ({"n_init": 0}, "n_init must be an integer >= 1; got 0"),
             ({"init_params": "kmean"}, "init_params must be one of "),
-            ({"device": "gpu"}, "device must be 'auto', 'cpu', 'cuda' or 'cuda:<index>'; got 'gpu'"),
-            ({"covariance_type": "low_rank", "n_factors": 0}, "n_factors must be an integer >= 1; got 0"),
+            (
+                {"device": "gpu"},
+                "device must be 'auto', 'cpu', 'cuda' or 'cuda:<index>'; got 'gpu'",
+            ),
+            (
+                {"covariance_type": "low_rank", "n_factors": 0},
+                "n_factors must be an integer >= 1; got 0",
+            ),
         ],
         ids=str,
     )
@@ -262,5 +358,8 @@ class TestParameters:
 
 @pytest.mark.parametrize("covariance_type", ["full", "low_rank"])
 def test_one_row_has_no_spread(covariance_type):
-    with says("X must hold at least 2 rows, for GaussianMixture to learn how they vary; got 1 sample; give it more."):
+    with says(
+        "X must hold at least 2 rows, for GaussianMixture to learn how they vary; got 1 sample;"
+        " give it more."
+    ):
         GaussianMixture(covariance_type=covariance_type).fit(X[:1])

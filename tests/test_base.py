@@ -16,8 +16,20 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from probgen._validation import check_choice, check_count, check_generator, check_real, check_weights
-from probgen.base import ClassGeneratorMixin, DecoderMixin, GeneratorMixin, Likelihood, get_likelihood
+from probgen._validation import (
+    check_choice,
+    check_count,
+    check_generator,
+    check_real,
+    check_weights,
+)
+from probgen.base import (
+    ClassGeneratorMixin,
+    DecoderMixin,
+    GeneratorMixin,
+    Likelihood,
+    get_likelihood,
+)
 
 LOG_2PI = np.log(2.0 * np.pi)
 
@@ -34,7 +46,9 @@ class DiagonalGaussian(GeneratorMixin, BaseEstimator):
         weights = check_weights(sample_weight, len(X))
         self._start_stream()
         self.means_ = np.average(X, axis=0, weights=weights)
-        self.variances_ = np.average((X - self.means_) ** 2, axis=0, weights=weights) + self.reg_covar
+        self.variances_ = (
+            np.average((X - self.means_) ** 2, axis=0, weights=weights) + self.reg_covar
+        )
         return self
 
     def _sample(self, n_samples, generator):
@@ -42,10 +56,16 @@ class DiagonalGaussian(GeneratorMixin, BaseEstimator):
         return self.means_ + np.sqrt(self.variances_) * noise
 
     def _sample_given(self, conditions, generator):
-        return np.where(np.isnan(conditions.values), self._sample(len(conditions.values), generator), conditions.values)
+        return np.where(
+            np.isnan(conditions.values),
+            self._sample(len(conditions.values), generator),
+            conditions.values,
+        )
 
     def _score_samples(self, X):
-        return -0.5 * np.sum((X - self.means_) ** 2 / self.variances_ + np.log(self.variances_) + LOG_2PI, axis=1)
+        return -0.5 * np.sum(
+            (X - self.means_) ** 2 / self.variances_ + np.log(self.variances_) + LOG_2PI, axis=1
+        )
 
     def _transform(self, X):
         return (X - self.means_) / np.sqrt(self.variances_)
@@ -140,7 +160,10 @@ def test_scikit_learn_contract(estimator, check):
 
 
 RNG = np.random.default_rng(0)
-X = RNG.standard_normal((60, 3)) @ np.array([[2.0, 0.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.5, 0.3]]) + 5.0
+X = (
+    RNG.standard_normal((60, 3)) @ np.array([[2.0, 0.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.5, 0.3]])
+    + 5.0
+)
 Y = np.array(["a", "b", "c"])[RNG.integers(3, size=60)]
 
 
@@ -161,10 +184,16 @@ class TestQueries:
             ]
         )
         chosen = np.searchsorted(model.classes_, Y)
-        np.testing.assert_allclose(model.score_samples(X, Y), joint[chosen, np.arange(60)], rtol=1e-10)
+        np.testing.assert_allclose(
+            model.score_samples(X, Y), joint[chosen, np.arange(60)], rtol=1e-10
+        )
         np.testing.assert_allclose(model.score_samples(X, "b"), joint[1], rtol=1e-10)
-        np.testing.assert_allclose(model.score_samples(X), np.log(np.exp(joint).sum(axis=0)), rtol=1e-10)
-        np.testing.assert_allclose(model.predict_proba(X), (np.exp(joint) / np.exp(joint).sum(axis=0)).T, rtol=1e-9)
+        np.testing.assert_allclose(
+            model.score_samples(X), np.log(np.exp(joint).sum(axis=0)), rtol=1e-10
+        )
+        np.testing.assert_allclose(
+            model.predict_proba(X), (np.exp(joint) / np.exp(joint).sum(axis=0)).T, rtol=1e-9
+        )
         assert model.score(X, Y) == pytest.approx(model.score(X))  # y is ignored
         np.testing.assert_array_equal(model.predict(X), model.classes_[joint.argmax(axis=0)])
 
@@ -180,10 +209,16 @@ class TestQueries:
         np.testing.assert_allclose(model.inverse_transform(representation), X, atol=0.1)
         assert model.inverse_transform(representation.astype(np.float32)).dtype == np.float32
 
-    @pytest.mark.parametrize("container, frame", [("pandas", pd.DataFrame), ("polars", pl.DataFrame)])
+    @pytest.mark.parametrize(
+        "container, frame", [("pandas", pd.DataFrame), ("polars", pl.DataFrame)]
+    )
     def test_decoder_answers_in_frames(self, container, frame):
         names = ["height", "width", "depth"]
-        model = ProbabilisticPCA(n_components=2).set_output(transform=container).fit(frame(dict(zip(names, X.T))))
+        model = (
+            ProbabilisticPCA(n_components=2)
+            .set_output(transform=container)
+            .fit(frame(dict(zip(names, X.T))))
+        )
         decoded = model.inverse_transform(model.transform(frame(dict(zip(names, X.T)))))
         assert isinstance(decoded, frame)
         assert list(decoded.columns) == names
@@ -204,11 +239,26 @@ class TestMessages:
         [
             (lambda m: m.sample(0), "n_samples must be an integer >= 1; got 0."),
             (lambda m: m.sample(2.5), "n_samples must be an integer >= 1; got 2.5."),
-            (lambda m: m.sample(random_state="x"), "random_state must be None, an integer >= 0, .*; got 'x'"),
-            (lambda m: m.sample(y=1), "y asks for classes, but DiagonalGaussian has none; leave it out"),
-            (lambda m: m.sample(return_y=True), "return_y asks for classes, but DiagonalGaussian has none"),
-            (lambda m: m.sample(given={0: {1, 2}}), "set of categories, but the features of DiagonalGaussian are cont"),
-            (lambda m: m.score_samples(np.where(X > 5, np.nan, X)), "X contains NaN, which DiagonalGaussian cannot"),
+            (
+                lambda m: m.sample(random_state="x"),
+                "random_state must be None, an integer >= 0, .*; got 'x'",
+            ),
+            (
+                lambda m: m.sample(y=1),
+                "y asks for classes, but DiagonalGaussian has none; leave it out",
+            ),
+            (
+                lambda m: m.sample(return_y=True),
+                "return_y asks for classes, but DiagonalGaussian has none",
+            ),
+            (
+                lambda m: m.sample(given={0: {1, 2}}),
+                "set of categories, but the features of DiagonalGaussian are cont",
+            ),
+            (
+                lambda m: m.score_samples(np.where(X > 5, np.nan, X)),
+                "X contains NaN, which DiagonalGaussian cannot",
+            ),
         ],
     )
     def test_of_a_generator(self, call, message):
@@ -219,10 +269,19 @@ class TestMessages:
     @pytest.mark.parametrize(
         "call, message",
         [
-            (lambda m: m.sample(y="d"), "y must hold the classes of the fit, ['a', 'b', 'c']; got 'd'"),
+            (
+                lambda m: m.sample(y="d"),
+                "y must hold the classes of the fit, ['a', 'b', 'c']; got 'd'",
+            ),
             (lambda m: m.sample(y=1), "y must hold the classes of the fit, ['a', 'b', 'c']; got 1"),
-            (lambda m: m.sample(y=["a", "b"]), "one for each of the 1 rows (in sample: n_samples=1); got shape (2,)"),
-            (lambda m: m.sample(2, y=np.array(["a", 3], dtype=object)), "y must hold the classes of the fit"),
+            (
+                lambda m: m.sample(y=["a", "b"]),
+                "one for each of the 1 rows (in sample: n_samples=1); got shape (2,)",
+            ),
+            (
+                lambda m: m.sample(2, y=np.array(["a", 3], dtype=object)),
+                "y must hold the classes of the fit",
+            ),
             (lambda m: m.score_samples(X, Y[:3]), "one for each of the 60 rows"),
             (lambda m: m.sample(given={0: 1.0}), "given is not known to ClassGaussian"),
         ],
@@ -240,7 +299,10 @@ class TestMessages:
     @pytest.mark.parametrize(
         "rows, message",
         [
-            (np.zeros((2, 5)), "Z must have shape \\(n, 1\\), as transform returns; got \\(2, 5\\)"),
+            (
+                np.zeros((2, 5)),
+                "Z must have shape \\(n, 1\\), as transform returns; got \\(2, 5\\)",
+            ),
             (np.array([[np.nan]]), "Input Z contains NaN"),
             (np.zeros(3), "Expected 2D array"),
         ],
@@ -256,7 +318,10 @@ class TestGetLikelihood:
         assert get_likelihood(DiagonalGaussian()) == Likelihood("exact", "lebesgue", "input")
 
     def test_through_a_pipeline(self):
-        assert get_likelihood(make_pipeline(StandardScaler(), DiagonalGaussian())).space == "transformed"
+        assert (
+            get_likelihood(make_pipeline(StandardScaler(), DiagonalGaussian())).space
+            == "transformed"
+        )
         assert get_likelihood(make_pipeline("passthrough", DiagonalGaussian())).space == "input"
 
     def test_through_a_search_of_pipelines(self):
@@ -290,7 +355,9 @@ class TestChecks:
 
     @pytest.mark.parametrize("value", [0, True, 1.0, "1", None])
     def test_other_counts_do_not(self, value):
-        with pytest.raises(ValueError, match=f"n_components must be an integer >= 1; got {value!r}. Try 2."):
+        with pytest.raises(
+            ValueError, match=f"n_components must be an integer >= 1; got {value!r}. Try 2."
+        ):
             check_count("n_components", value, hint="Try 2.")
 
     @pytest.mark.parametrize("value", [-0.5, np.nan, np.inf, "1", None, True])
@@ -338,5 +405,7 @@ class TestChecks:
 
     @pytest.mark.parametrize("value", [-1, 1.5, True, "0", np.random])
     def test_other_seeds(self, value):
-        with pytest.raises(ValueError, match="random_state must be None, an integer >= 0, a RandomState or a Gen"):
+        with pytest.raises(
+            ValueError, match="random_state must be None, an integer >= 0, a RandomState or a Gen"
+        ):
             check_generator(value)

@@ -1,4 +1,5 @@
-"""A clone of a generator for each class, against scikit-learn's classifiers and against Bayes' rule by hand."""
+"""A clone of a generator for each class, against scikit-learn's classifiers and against Bayes' rule
+by hand."""
 
 import numpy as np
 import pytest
@@ -32,7 +33,9 @@ class Independent(GeneratorMixin, BaseEstimator):
         return self
 
     def _sample(self, n_samples, generator):
-        return self.means_ + self.scales_ * generator.standard_normal((n_samples, self.n_features_in_))
+        return self.means_ + self.scales_ * generator.standard_normal(
+            (n_samples, self.n_features_in_)
+        )
 
     def _score_samples(self, X):
         return norm(self.means_, self.scales_).logpdf(X).sum(axis=1)
@@ -59,7 +62,9 @@ class Running(Independent):
         return self
 
     def _standardised_ends(self, conditions):
-        return (conditions.low - self.means_) / self.scales_, (conditions.high - self.means_) / self.scales_
+        return (conditions.low - self.means_) / self.scales_, (
+            conditions.high - self.means_
+        ) / self.scales_
 
     def _sample_given(self, conditions, generator):
         low, high = self._standardised_ends(conditions)
@@ -70,7 +75,9 @@ class Running(Independent):
         low, high = self._standardised_ends(conditions)
         values = norm(self.means_, self.scales_).logpdf(conditions.values)
         with np.errstate(divide="ignore"):
-            return np.where(np.isnan(values), np.log(norm.cdf(high) - norm.cdf(low)), values).sum(axis=1)
+            return np.where(np.isnan(values), np.log(norm.cdf(high) - norm.cdf(low)), values).sum(
+                axis=1
+            )
 
 
 @pytest.fixture
@@ -81,7 +88,9 @@ def model():
 class TestBayesRule:
     def test_is_naive_bayes_over_independent_gaussians(self, model):
         reference = GaussianNB(var_smoothing=0.0).fit(X, Y)
-        np.testing.assert_allclose(model.predict_log_proba(X), reference.predict_log_proba(X), rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(
+            model.predict_log_proba(X), reference.predict_log_proba(X), rtol=1e-6, atol=1e-9
+        )
         np.testing.assert_array_equal(model.predict(X), reference.predict(X))
         np.testing.assert_allclose(model.class_prior_, reference.class_prior_)
         for k, label in enumerate(model.classes_):
@@ -92,11 +101,17 @@ class TestBayesRule:
     def test_priors_and_weights(self):
         weights = np.random.default_rng(0).uniform(0.0, 3.0, size=len(X))
         weights[::7] = 0.0
-        reference = GaussianNB(var_smoothing=0.0, priors=[0.5, 0.2, 0.3]).fit(X, Y, sample_weight=weights)
+        reference = GaussianNB(var_smoothing=0.0, priors=[0.5, 0.2, 0.3]).fit(
+            X, Y, sample_weight=weights
+        )
         model = BayesClassifier(Running(), priors=[0.5, 0.2, 0.3]).fit(X, Y, sample_weight=weights)
-        np.testing.assert_allclose(model.predict_log_proba(X), reference.predict_log_proba(X), rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(
+            model.predict_log_proba(X), reference.predict_log_proba(X), rtol=1e-6, atol=1e-9
+        )
         np.testing.assert_allclose(model.class_count_, reference.class_count_)
-        np.testing.assert_allclose(BayesClassifier(Running()).fit(X, Y, weights).class_prior_.sum(), 1.0)
+        np.testing.assert_allclose(
+            BayesClassifier(Running()).fit(X, Y, weights).class_prior_.sum(), 1.0
+        )
 
     def test_a_prior_of_zero_rules_the_class_out(self):
         model = BayesClassifier(Running(), priors=[0.5, 0.5, 0.0]).fit(X, Y)
@@ -132,15 +147,21 @@ class TestPartialFit:
         model = BayesClassifier(Running()).partial_fit(X[:100], Y[:100], classes=np.unique(Y))
         np.testing.assert_array_equal(model.class_prior_, [0.5, 0.5, 0.0])
         assert (model.predict_proba(X)[:, 2] == 0.0).all()
-        with pytest.raises(ValueError, match="y asks for class 'virginica', which partial_fit has not met yet"):
+        with pytest.raises(
+            ValueError, match="y asks for class 'virginica', which partial_fit has not met yet"
+        ):
             model.sample(y="virginica")
         model.partial_fit(X[100:], Y[100:])
-        np.testing.assert_allclose(model.score_samples(X), BayesClassifier(Running()).fit(X, Y).score_samples(X))
+        np.testing.assert_allclose(
+            model.score_samples(X), BayesClassifier(Running()).fit(X, Y).score_samples(X)
+        )
 
     def test_fit_starts_anew(self, model):
         model.partial_fit(X + 100.0, Y)
         again = model.fit(X, Y)
-        np.testing.assert_array_equal(again.score_samples(X), BayesClassifier(Running()).fit(X, Y).score_samples(X))
+        np.testing.assert_array_equal(
+            again.score_samples(X), BayesClassifier(Running()).fit(X, Y).score_samples(X)
+        )
 
     def test_is_there_only_with_the_estimator_s(self):
         assert hasattr(BayesClassifier(Running()), "partial_fit")
@@ -155,7 +176,12 @@ class TestDraws:
         assert chisquare(counts, [3600, 1800, 600]).pvalue > 1e-3
         for k, label in enumerate(model.classes_):
             rows = X[CODES == k]
-            assert kstest(draws[y == label][:, 2], norm(rows[:, 2].mean(), rows[:, 2].std()).cdf).pvalue > 1e-3
+            assert (
+                kstest(
+                    draws[y == label][:, 2], norm(rows[:, 2].mean(), rows[:, 2].std()).cdf
+                ).pvalue
+                > 1e-3
+            )
 
     def test_conditions_weigh_the_classes(self, model):
         _, y = model.sample(5000, given={2: (4.5, 5.2), 3: 1.7}, return_y=True)
@@ -169,39 +195,65 @@ class TestDraws:
         assert chisquare(counts[1:], 5000 * weights[1:] / weights[1:].sum()).pvalue > 1e-3
 
     def test_a_class_and_a_condition_together(self, model):
-        draws, y = model.sample(3, y=["setosa", "virginica", "setosa"], given={0: [1.0, 2.0, 3.0]}, return_y=True)
+        draws, y = model.sample(
+            3, y=["setosa", "virginica", "setosa"], given={0: [1.0, 2.0, 3.0]}, return_y=True
+        )
         assert y.tolist() == ["setosa", "virginica", "setosa"]
         np.testing.assert_array_equal(draws[:, 0], [1.0, 2.0, 3.0])
         assert draws[1, 2] > 4.0 > draws[0, 2]
 
     def test_each_class_has_a_seed_of_its_own(self):
-        seeds = {e.random_state for e in BayesClassifier(Running(), random_state=0).fit(X, Y).estimators_}
+        seeds = {
+            e.random_state for e in BayesClassifier(Running(), random_state=0).fit(X, Y).estimators_
+        }
         assert len(seeds) == 3
-        again = {e.random_state for e in BayesClassifier(Running(), random_state=0).fit(X, Y).estimators_}
+        again = {
+            e.random_state for e in BayesClassifier(Running(), random_state=0).fit(X, Y).estimators_
+        }
         assert again == seeds
-        kept = {e.random_state for e in BayesClassifier(Running(random_state=5)).fit(X, Y).estimators_}
+        kept = {
+            e.random_state for e in BayesClassifier(Running(random_state=5)).fit(X, Y).estimators_
+        }
         assert kept == {5}
 
 
 class TestMessages:
     @pytest.mark.parametrize(
-        "other", [LogisticRegression(), UnfitGaussianMixture(), KernelDensity(), BayesClassifier(Running()), 3]
+        "other",
+        [
+            LogisticRegression(),
+            UnfitGaussianMixture(),
+            KernelDensity(),
+            BayesClassifier(Running()),
+            3,
+        ],
     )
     def test_of_an_estimator_that_is_no_plain_generator(self, other):
-        with pytest.raises(ValueError, match="estimator must be a generator without classes of its own"):
+        with pytest.raises(
+            ValueError, match="estimator must be a generator without classes of its own"
+        ):
             BayesClassifier(other).fit(X, Y)
 
     def test_of_weights_that_the_estimator_cannot_use(self):
-        with pytest.raises(ValueError, match="sample_weight asks for an estimator that takes weights"):
+        with pytest.raises(
+            ValueError, match="sample_weight asks for an estimator that takes weights"
+        ):
             BayesClassifier(Independent()).fit(X, Y, sample_weight=np.ones(len(X)))
 
     def test_of_a_class_with_too_few_rows(self):
-        with pytest.raises(ValueError, match="class 'virginica', which has 1 row here, could not be learned: X must"):
+        with pytest.raises(
+            ValueError,
+            match="class 'virginica', which has 1 row here, could not be learned: X must",
+        ):
             BayesClassifier(Independent()).fit(X[:101], Y[:101])
 
-    @pytest.mark.parametrize("priors", [[0.5, 0.5], [0.5, 0.6, -0.1], [0.5, 0.5, 0.5], [np.nan, 0.5, 0.5]])
+    @pytest.mark.parametrize(
+        "priors", [[0.5, 0.5], [0.5, 0.6, -0.1], [0.5, 0.5, 0.5], [np.nan, 0.5, 0.5]]
+    )
     def test_of_priors(self, priors):
-        with pytest.raises(ValueError, match="priors must be 3 numbers >= 0, one for each class, that add up to 1"):
+        with pytest.raises(
+            ValueError, match="priors must be 3 numbers >= 0, one for each class, that add up to 1"
+        ):
             BayesClassifier(Running(), priors=priors).fit(X, Y)
 
     def test_of_conditions_that_no_class_allows(self, model):
@@ -218,7 +270,9 @@ class TestMessages:
 
         model = BayesClassifier(Blind()).fit(X, Y)
         assert model.sample(2, y="setosa", given={0: 1.0}).shape == (2, 4)
-        with pytest.raises(ValueError, match="given needs y too, as Blind cannot tell how probable it is"):
+        with pytest.raises(
+            ValueError, match="given needs y too, as Blind cannot tell how probable it is"
+        ):
             model.sample(2, given={0: 1.0})
 
     def test_of_a_first_partial_fit_without_classes(self):
@@ -230,5 +284,7 @@ class TestMessages:
             model.partial_fit(X, Y, classes=["setosa"])
 
     def test_of_labels_outside_the_classes(self):
-        with pytest.raises(ValueError, match=r"y must hold the classes of the fit, \['setosa'\]; got 'versicolor'"):
+        with pytest.raises(
+            ValueError, match=r"y must hold the classes of the fit, \['setosa'\]; got 'versicolor'"
+        ):
             BayesClassifier(Running()).partial_fit(X, Y, classes=["setosa"])

@@ -1,4 +1,5 @@
-"""Callbacks hear of every fit in the same way, by whatever road they came, and leave nothing behind."""
+"""Callbacks hear of every fit in the same way, by whatever road they came, and leave nothing
+behind."""
 
 import copy
 import importlib.util
@@ -37,7 +38,8 @@ X = np.arange(12.0).reshape(6, 2)
 
 
 class Learner(GeneratorMixin, BaseEstimator):
-    """Generator whose draws after epoch k are k plus noise; `trail_` counts the fitted estimators it was asked for."""
+    """Generator whose draws after epoch k are k plus noise; `trail_` counts the fitted estimators
+    it was asked for."""
 
     events = FitEvents
 
@@ -72,7 +74,10 @@ class Learner(GeneratorMixin, BaseEstimator):
         ) as events:
             for k in range(len(self.history_), len(self.history_) + n_epochs):
                 events.epoch_begin(k)
-                record = {"epoch": k + 1, "loss": 1.0 / (k + 1) if self.losses is None else self.losses[k]}
+                record = {
+                    "epoch": k + 1,
+                    "loss": 1.0 / (k + 1) if self.losses is None else self.losses[k],
+                }
                 if self.scores is not None:
                     record["validation_score"] = self.scores[k]
                 self.history_.append(record)
@@ -118,7 +123,11 @@ class Witness(Callback):
     def on_fit_task_end(self, estimator, context, *, X=None, y=None, fitted_estimator=None):
         level = None if fitted_estimator is None else fitted_estimator.level_
         parent = None if context.parent is None else context.parent.task_name
-        more = {"max_subtasks": context.max_subtasks, "parent": parent, "name": context.estimator_name}
+        more = {
+            "max_subtasks": context.max_subtasks,
+            "parent": parent,
+            "name": context.estimator_name,
+        }
         self.hear("end", context, X=X, y=y, level=level, epochs=len(estimator.history_), **more)
         return context.task_name == "epoch" and context.task_id + 1 == self.stop_after
 
@@ -137,7 +146,13 @@ class SlimWitness(Callback):
 
 
 EPOCHS = [(hook, "epoch", k) for k in range(3) for hook in ("begin", "end")]
-ALL_HOOKS = [("setup", "fit", 0), ("begin", "fit", 0), *EPOCHS, ("end", "fit", 0), ("teardown", "fit", 0)]
+ALL_HOOKS = [
+    ("setup", "fit", 0),
+    ("begin", "fit", 0),
+    *EPOCHS,
+    ("end", "fit", 0),
+    ("teardown", "fit", 0),
+]
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +171,9 @@ def old_learner():
 @pytest.fixture(params=["sklearn", "own"])
 def learner(request):
     """The class of the generator, with scikit-learn's callback support and with our own."""
-    return SupportedLearner if request.param == "sklearn" else request.getfixturevalue("old_learner")
+    return (
+        SupportedLearner if request.param == "sklearn" else request.getfixturevalue("old_learner")
+    )
 
 
 @pytest.fixture(params=["set_callbacks", "callbacks"])
@@ -172,7 +189,11 @@ def fitted_with(request, learner):
 
 
 def leftovers(model):
-    return [name for name in vars(model) if "callback" in name and name not in {"callbacks", "_skl_callbacks"}]
+    return [
+        name
+        for name in vars(model)
+        if "callback" in name and name not in {"callbacks", "_skl_callbacks"}
+    ]
 
 
 # What callbacks hear
@@ -218,7 +239,11 @@ def test_the_fitted_estimator_is_made_once_and_only_where_it_is_used(fitted_with
 def test_partial_fit_goes_on_with_the_numbers(fitted_with):
     witness = Witness()
     model = fitted_with(witness).partial_fit(X).partial_fit(X)
-    ends = [(number, extra["max_subtasks"]) for hook, task, number, extra in witness.heard if hook == "end"]
+    ends = [
+        (number, extra["max_subtasks"])
+        for hook, task, number, extra in witness.heard
+        if hook == "end"
+    ]
     assert ends == [(0, 0), (0, None), (1, 0), (0, None)]
     assert len(model.history_) == 2
 
@@ -226,7 +251,9 @@ def test_partial_fit_goes_on_with_the_numbers(fitted_with):
 def test_epochs_end_in_their_order():
     with FitEvents(SupportedLearner()) as events:
         events.epoch_begin(4)
-        with pytest.raises(ValueError, match="k must be the number of the epoch that began last, 4; got 3"):
+        with pytest.raises(
+            ValueError, match="k must be the number of the epoch that began last, 4; got 3"
+        ):
             events.epoch_end(3)
 
 
@@ -247,7 +274,10 @@ def test_a_failing_callback_surfaces_and_all_are_torn_down(fitted_with, hook):
         model.fit(X)
     assert first.hooks()[-1] == failing.hooks()[-1] == ("teardown", "fit", 0)
     was_set_up = hook != "setup"
-    assert [h for h, *_ in last.hooks() if h in {"setup", "teardown"}] == ["setup", "teardown"] * was_set_up
+    assert [h for h, *_ in last.hooks() if h in {"setup", "teardown"}] == [
+        "setup",
+        "teardown",
+    ] * was_set_up
     assert not leftovers(model)
     failing.fail_in = None
     failing.heard.clear()
@@ -303,9 +333,15 @@ def test_scikit_learn_progress_bar_reaches_the_epochs_through_search_and_pipelin
     events = []
     with pytest.MonkeyPatch.context() as patch:
         send = _progressbar.send
-        patch.setattr(_progressbar, "send", lambda handle, event: (events.append(event.copy()), send(handle, event)))
+        patch.setattr(
+            _progressbar,
+            "send",
+            lambda handle, event: (events.append(event.copy()), send(handle, event)),
+        )
         search = GridSearchCV(
-            make_pipeline(StandardScaler(), SupportedLearner()), {"supportedlearner__max_iter": [2, 4]}, cv=2
+            make_pipeline(StandardScaler(), SupportedLearner()),
+            {"supportedlearner__max_iter": [2, 4]},
+            cv=2,
         )
         search.set_callbacks(bar).fit(X)
     fits = [event for event in events if event.get("estimator_name") == "SupportedLearner"]
@@ -317,14 +353,18 @@ def test_scikit_learn_progress_bar_reaches_the_epochs_through_search_and_pipelin
 def test_our_callbacks_hear_the_fits_of_a_search():
     witness = Witness()
     GridSearchCV(SupportedLearner().set_callbacks(witness), {"max_iter": [1, 2]}, cv=2).fit(X)
-    epochs = [number for hook, task, number, _ in witness.heard if hook == "end" and task == "epoch"]
+    epochs = [
+        number for hook, task, number, _ in witness.heard if hook == "end" and task == "epoch"
+    ]
     assert epochs == [0, 0, 0, 1, 0, 1, 0, 1]
     assert [hook for hook, *_ in witness.heard].count("teardown") == 5
 
 
 def test_a_search_in_processes_writes_a_line_for_each_fit(capfd):
     # A generator of the package, for worker processes cannot import this file.
-    model = Autoencoder(1, hidden_layer_sizes=(2,), max_iter=2, device="cpu", random_state=0, verbose=1)
+    model = Autoencoder(
+        1, hidden_layer_sizes=(2,), max_iter=2, device="cpu", random_state=0, verbose=1
+    )
     GridSearchCV(model, {"n_components": [1]}, cv=2, n_jobs=2, refit=False).fit(
         np.random.default_rng(0).random((40, 3))
     )
@@ -357,13 +397,17 @@ def test_copies_in_the_middle_of_a_fit(learner, tmp_path):
 
     class Copier(Callback):
         def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
-            pickle.loads(pickle.dumps([callback for callback in estimator.callbacks if callback is not self]))
+            pickle.loads(
+                pickle.dumps([callback for callback in estimator.callbacks if callback is not self])
+            )
             copy.deepcopy(bar)
 
     bar = ProgressBar()
     shipped = [bar, TensorBoard(tmp_path / "runs"), SampleHistory()]
     learner(callbacks=[*shipped, Copier()]).fit(X)
-    assert [vars(clone(callback)) for callback in shipped] == [callback.get_params() for callback in shipped]
+    assert [vars(clone(callback)) for callback in shipped] == [
+        callback.get_params() for callback in shipped
+    ]
 
 
 def test_a_clone_does_not_hold_the_draws():
@@ -395,7 +439,9 @@ def test_no_bar_without_a_progress_bar(learner, capsys):
 def test_progress_bar_of_unknown_length_goes_on(learner, capsys):
     learner(callbacks=[ProgressBar()]).partial_fit(X).partial_fit(X)
     lines = capsys.readouterr().err.replace("\r", "\n").strip().splitlines()
-    assert lines[-1].startswith("SupportedLearner: 2epoch") or lines[-1].startswith("OldLearner: 2epoch")
+    assert lines[-1].startswith("SupportedLearner: 2epoch") or lines[-1].startswith(
+        "OldLearner: 2epoch"
+    )
 
 
 def test_one_bar_serves_fits_in_threads(learner, capsys):
@@ -435,6 +481,7 @@ def test_progress_bar_is_a_widget_in_a_notebook(monkeypatch):
 
 def test_the_callbacks_load_neither_torch_nor_matplotlib():
     code = (
-        "import sys, probgen.training.callbacks; assert not {'torch', 'matplotlib', 'tensorboard'} & set(sys.modules)"
+        "import sys, probgen.training.callbacks; assert not {'torch', 'matplotlib', 'tensorboard'}"
+        " & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

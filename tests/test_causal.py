@@ -1,4 +1,5 @@
-"""Causal layers and networks: what a pixel sees, by automatic differentiation, and what they compute pixel by pixel."""
+"""Causal layers and networks: what a pixel sees, by automatic differentiation, and what they
+compute pixel by pixel."""
 
 import numpy as np
 import pytest
@@ -47,19 +48,26 @@ def seeded():
 
 
 def sees(layer, n_in, *, side=SIDE):
-    """Whether (out channel, out pixel) depends on (in channel, in pixel), four axes, pixels in raster order."""
+    """Whether (out channel, out pixel) depends on (in channel, in pixel), four axes, pixels in
+    raster order."""
     image = torch.randn(1, n_in, side, side, dtype=torch.float64)
     found = torch.zeros(())
     for _ in range(3):  # rectifiers hide some of what is seen at one point
-        jacobian = torch.autograd.functional.jacobian(lambda x: layer(x)[0], image + torch.randn_like(image))
+        jacobian = torch.autograd.functional.jacobian(
+            lambda x: layer(x)[0], image + torch.randn_like(image)
+        )
         found = found + jacobian[:, :, :, 0].abs()
     return (found.flatten(1, 2).flatten(-2, -1) > 0.0).numpy()
 
 
 def expected(n_out, n_in, is_seen, n_colors, strict, n_parts=1):
-    """What a layer should see: is_seen(row and column of the output, of the input), and the groups of the centre."""
+    """What a layer should see: is_seen(row and column of the output, of the input), and the groups
+    of the centre."""
     answer = np.zeros((n_out, SIDE**2, n_in, SIDE**2), dtype=bool)
-    after, before = color_groups(n_out, n_colors, n_parts).numpy(), color_groups(n_in, n_colors).numpy()
+    after, before = (
+        color_groups(n_out, n_colors, n_parts).numpy(),
+        color_groups(n_in, n_colors).numpy(),
+    )
     own = after[:, None] > before if strict else after[:, None] >= before
     for p in range(SIDE**2):
         for q in range(SIDE**2):
@@ -74,7 +82,9 @@ class TestConvolutions:
     @pytest.mark.parametrize("first", [True, False])
     @pytest.mark.parametrize("kernel_size", [1, 3, 5])
     def test_the_window_of_raster_order(self, kernel_size, first, n_colors):
-        layer = CausalConv2d(n_colors, 2 * n_colors, kernel_size, first=first, n_colors=n_colors).double()
+        layer = CausalConv2d(
+            n_colors, 2 * n_colors, kernel_size, first=first, n_colors=n_colors
+        ).double()
         half = kernel_size // 2
 
         def is_seen(i, j, k, m):
@@ -88,7 +98,9 @@ class TestConvolutions:
         layer = CausalConv2d(1, 2, 3, stack="vertical", first=first).double()
         seen = sees(layer, 1)[0, :, 0].reshape(SIDE, SIDE, SIDE, SIDE)
         for i, j, k, m in np.ndindex(*seen.shape):
-            assert seen[i, j, k, m] == (abs(j - m) <= 1 and (0 < i - k <= 1 or (i == k and not first)))
+            assert seen[i, j, k, m] == (
+                abs(j - m) <= 1 and (0 < i - k <= 1 or (i == k and not first))
+            )
 
     @colors
     @pytest.mark.parametrize("first", [True, False])
@@ -96,20 +108,33 @@ class TestConvolutions:
         settings = {"stack": "horizontal", "first": first, "n_colors": n_colors, "n_parts": 2}
         layer = CausalConv2d(n_colors, 2 * n_colors, 5, **settings).double()
         truth = expected(
-            2 * n_colors, n_colors, lambda i, j, k, m: i == k and 0 < j - m <= 2, n_colors, first, n_parts=2
+            2 * n_colors,
+            n_colors,
+            lambda i, j, k, m: i == k and 0 < j - m <= 2,
+            n_colors,
+            first,
+            n_parts=2,
         )
         np.testing.assert_array_equal(sees(layer, n_colors), truth)
 
     def test_it_is_a_masked_convolution(self):
-        layer, images = CausalConv2d(3, 6, 3, n_colors=3).double(), torch.randn(2, 3, 6, 7, dtype=torch.float64)
+        layer, images = (
+            CausalConv2d(3, 6, 3, n_colors=3).double(),
+            torch.randn(2, 3, 6, 7, dtype=torch.float64),
+        )
         kernel = torch.zeros(6, 3, 3, 3, dtype=torch.float64)
         kernel[:, :, :2] = layer.weight * layer.mask
-        torch.testing.assert_close(layer(images), functional.conv2d(images, kernel, layer.bias, padding=1))
+        torch.testing.assert_close(
+            layer(images), functional.conv2d(images, kernel, layer.bias, padding=1)
+        )
 
     @pytest.mark.parametrize("stack", ["raster", "vertical", "horizontal"])
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
     def test_with_stride_two_it_answers_every_second_pixel_of_every_second_row(self, dtype, stack):
-        layer, images = CausalConv2d(4, 6, 3, stack=stack).to(dtype), torch.randn(3, 4, 7, 6).to(dtype)
+        layer, images = (
+            CausalConv2d(4, 6, 3, stack=stack).to(dtype),
+            torch.randn(3, 4, 7, 6).to(dtype),
+        )
         whole = layer(images)[:, :, ::2, ::2]
         layer.stride = 2
         torch.testing.assert_close(layer(images), whole)
@@ -140,9 +165,13 @@ class TestOtherLayers:
         np.testing.assert_array_equal(of_image, np.broadcast_to(earlier, of_image.shape))
         image = torch.randn(1, n_colors, SIDE, SIDE, dtype=torch.float64)
         of_hidden = sees(lambda x: layer(x, image), 2 * n_colors)
-        truth = expected(2 * n_colors, 2 * n_colors, lambda i, j, k, m: (k, m) < (i, j), n_colors, strict=False)
+        truth = expected(
+            2 * n_colors, 2 * n_colors, lambda i, j, k, m: (k, m) < (i, j), n_colors, strict=False
+        )
         np.testing.assert_array_equal(of_hidden | truth, truth)
-        np.testing.assert_array_equal(of_hidden[:, 1:] | ~truth[:, 1:], True)  # the first pixel has one key alone
+        np.testing.assert_array_equal(
+            of_hidden[:, 1:] | ~truth[:, 1:], True
+        )  # the first pixel has one key alone
 
     def test_attention_is_that_of_the_definition(self):
         layer = CausalAttention(8).double()
@@ -150,10 +179,14 @@ class TestOtherLayers:
         queries = layer.queries(hidden).flatten(2).unflatten(1, (layer.n_heads, layer.size))
         pairs = layer.keys(torch.cat([hidden, images], 1)).flatten(2)
         pairs = torch.cat([layer.start.expand(2, -1)[:, :, None], pairs], 2)
-        keys, values = (part.unflatten(1, (layer.n_heads, layer.size)) for part in pairs.chunk(2, 1))
+        keys, values = (
+            part.unflatten(1, (layer.n_heads, layer.size)) for part in pairs.chunk(2, 1)
+        )
         seen = torch.zeros_like(queries)
         for p in range(6):
-            scores = torch.einsum("nhd,nhdk->nhk", queries[..., p], keys[..., : p + 1]) / layer.size**0.5
+            scores = (
+                torch.einsum("nhd,nhdk->nhk", queries[..., p], keys[..., : p + 1]) / layer.size**0.5
+            )
             seen[..., p] = torch.einsum("nhk,nhdk->nhd", scores.softmax(-1), values[..., : p + 1])
         truth = hidden + layer.out(seen.flatten(1, 2).unflatten(2, (2, 3)))
         torch.testing.assert_close(layer(hidden, images), truth)
@@ -165,7 +198,9 @@ class TestOtherLayers:
         torch.testing.assert_close(places(images) - images, places.map.expand(2, -1, -1, -1))
         places = PositionMap(3, 4, 4, n_classes=2)
         torch.nn.init.normal_(places.class_maps)
-        torch.testing.assert_close(places(images, torch.eye(2)) - images, places.class_maps, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(
+            places(images, torch.eye(2)) - images, places.class_maps, atol=1e-6, rtol=1e-5
+        )
         moved = classes(images, torch.eye(2)) - images
         torch.testing.assert_close(moved, classes.weight[:, :, None, None].expand_as(moved))
 
@@ -173,7 +208,11 @@ class TestOtherLayers:
     def test_a_residual_block_sees_nothing_later(self, n_colors):
         seen = sees(ResidualBlock(2 * n_colors, n_colors).double(), 4 * n_colors)
         truth = expected(
-            4 * n_colors, 4 * n_colors, lambda i, j, k, m: abs(j - m) < 2 and (k, m) < (i, j), n_colors, strict=False
+            4 * n_colors,
+            4 * n_colors,
+            lambda i, j, k, m: abs(j - m) < 2 and (k, m) < (i, j),
+            n_colors,
+            strict=False,
         )
         assert not (seen & ~truth).any()
 
@@ -182,14 +221,22 @@ class TestOtherLayers:
         block = GatedBlock(2 * n_colors, n_colors).double()
         context = torch.randn(1, 4 * n_colors, SIDE, SIDE, dtype=torch.float64)
         seen = sees(lambda x: block(x, context), 2 * n_colors)
-        truth = expected(2 * n_colors, 2 * n_colors, lambda i, j, k, m: i == k and j - m == 1, n_colors, strict=False)
+        truth = expected(
+            2 * n_colors,
+            2 * n_colors,
+            lambda i, j, k, m: i == k and j - m == 1,
+            n_colors,
+            strict=False,
+        )
         np.testing.assert_array_equal(seen, truth)
 
     def test_a_vertical_stack_sees_all_rows_above(self):
         stack = VerticalStack(4, 4, 1).double()
         seen = sees(lambda x: stack(x)[-1], 1)[0, :, 0].reshape(SIDE, SIDE, SIDE, SIDE)
         rows = np.arange(SIDE)
-        np.testing.assert_array_equal(seen, np.broadcast_to((rows[:, None] > rows)[:, None, :, None], seen.shape))
+        np.testing.assert_array_equal(
+            seen, np.broadcast_to((rows[:, None] > rows)[:, None, :, None], seen.shape)
+        )
 
 
 class TestHalfSize:
@@ -218,12 +265,17 @@ class TestHalfSize:
 
     def test_the_middle_of_a_vertical_stack_sees_nothing_below(self):
         layer = VerticalMiddle(4, VerticalStack(4, 2, None)).double()
-        for look in (lambda x: layer(x)[0], lambda x: doubled(torch.cat([layer(x)[1][-1]] * 4, 1), SIDE, SIDE)):
+        for look in (
+            lambda x: layer(x)[0],
+            lambda x: doubled(torch.cat([layer(x)[1][-1]] * 4, 1), SIDE, SIDE),
+        ):
             seen = sees(look, 4).any(axis=(0, 2)).reshape(SIDE, SIDE, SIDE, SIDE).any(axis=(1, 3))
             rows = np.arange(SIDE)
             np.testing.assert_array_equal(seen | (rows[:, None] == rows), np.tri(SIDE, dtype=bool))
 
-    @pytest.mark.parametrize("n_layers, n_downsamplings", [(3, 1), (4, 1), (5, 2), (6, 2), (12, 2), (7, 3)])
+    @pytest.mark.parametrize(
+        "n_layers, n_downsamplings", [(3, 1), (4, 1), (5, 2), (6, 2), (12, 2), (7, 3)]
+    )
     def test_each_size_has_about_as_many_blocks(self, n_layers, n_downsamplings):
         stack, counts = BlockStack(2, n_layers, 4, n_downsamplings=n_downsamplings), []
         while stack is not None:
@@ -239,7 +291,9 @@ class TestHalfSize:
         image = doubled(parts, 4, 3)
         for i, j in np.ndindex(4, 3):
             part = 2 * (i % 2) + j % 2
-            torch.testing.assert_close(image[0, :, i, j], parts[0, 3 * part : 3 * part + 3, i // 2, j // 2])
+            torch.testing.assert_close(
+                image[0, :, i, j], parts[0, 3 * part : 3 * part + 3, i // 2, j // 2]
+            )
 
 
 def make_network(architecture, n_colors=1, **settings):
@@ -258,7 +312,9 @@ class TestNetworks:
         network = make_network(architecture, n_colors)
         d = SIDE * 4 * n_colors
         X = torch.randint(0, 4, (3, d)).double()
-        jacobian = sum(torch.autograd.functional.jacobian(lambda x: network(x[None])[0], x).abs() for x in X)
+        jacobian = sum(
+            torch.autograd.functional.jacobian(lambda x: network(x[None])[0], x).abs() for x in X
+        )
         seen = (jacobian.reshape(d, 2, d).sum(1) > 0.0).numpy()
         assert not np.triu(seen).any()
         if architecture.get("gated") or architecture.get("attention"):  # no blind spot
@@ -269,8 +325,13 @@ class TestNetworks:
         for gated in (False, True):
             network = PixelNetwork((2, 12, 1), 1, n_filters=16, n_layers=1, gated=gated).double()
             X = torch.randint(0, 2, (24,)).double()
-            seen[gated] = torch.autograd.functional.jacobian(lambda x: network(x[None])[0], X).abs() > 0.0  # noqa: B023
-        # Of the row above, 3 + 1 columns to the right: the windows of the first layer and of the block.
+            jacobian = torch.autograd.functional.jacobian(
+                lambda x: network(x[None])[0],  # noqa: B023
+                X,
+            )
+            seen[gated] = jacobian.abs() > 0.0
+        # Of the row above, 3 + 1 columns to the right: the windows of the first layer and of the
+        # block.
         assert not seen[False][12, 5:12].any()
         assert seen[True][12, :5].all()
 
@@ -282,24 +343,35 @@ class TestNetworks:
         X = torch.randint(0, 4, (6, SIDE * 4 * n_colors)).double()
         labels = [torch.eye(3, dtype=torch.float64)[torch.randint(0, 3, (6,))]] if n_classes else []
         with torch.inference_mode():
-            drawing, answers = Drawing(network, 6, *labels), torch.full((6, X.shape[1], 2), torch.nan).double()
+            drawing, answers = (
+                Drawing(network, 6, *labels),
+                torch.full((6, X.shape[1], 2), torch.nan).double(),
+            )
             turns = []
             for features in drawing.turns():
                 turns.append(features)
                 answers[:, features] = drawing.answers().unflatten(1, (-1, 2))
                 drawing.put(X[:, features])
-            torch.testing.assert_close(answers.flatten(1), network(X, *labels), rtol=0.0, atol=1e-12)
+            torch.testing.assert_close(
+                answers.flatten(1), network(X, *labels), rtol=0.0, atol=1e-12
+            )
         assert len(turns) == len(drawing)
         assert torch.cat(turns).sort().values.tolist() == list(range(X.shape[1]))
 
     def test_rows_of_residual_blocks_are_drawn_at_once(self):
         network = PixelNetwork((28, 28, 1), 1, n_filters=4, n_layers=8)
         assert len(Drawing(network, 1)) == 28 + 4 * 27  # each four pixels behind the one above
-        assert len(Drawing(PixelNetwork((28, 28, 1), 1, n_filters=4, n_layers=8, gated=True), 1)) == 28 * 28
+        assert (
+            len(Drawing(PixelNetwork((28, 28, 1), 1, n_filters=4, n_layers=8, gated=True), 1))
+            == 28 * 28
+        )
 
     def test_what_is_remembered_does_not_grow_with_the_height(self):
         def size(height):
             drawing = Drawing(PixelNetwork((height, 6, 1), 1, n_filters=4, n_layers=2), 3)
-            return [drawing.network.first.memory.numel(), drawing.network.blocks.layers[0].conv.memory.numel()]
+            return [
+                drawing.network.first.memory.numel(),
+                drawing.network.blocks.layers[0].conv.memory.numel(),
+            ]
 
         assert size(6) == size(60)

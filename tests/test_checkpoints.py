@@ -26,8 +26,16 @@ class Counter(Callback):
 
 
 def make(folder, *, callbacks=(), interval=0.0, **parameters):
-    trainer = Trainer(checkpoint=folder, checkpoint_interval=interval, schedule="cosine", callbacks=callbacks)
-    settings = {"hidden_layer_sizes": (6,), "max_iter": 4, "batch_size": 16, "device": "cpu", "random_state": 0}
+    trainer = Trainer(
+        checkpoint=folder, checkpoint_interval=interval, schedule="cosine", callbacks=callbacks
+    )
+    settings = {
+        "hidden_layer_sizes": (6,),
+        "max_iter": 4,
+        "batch_size": 16,
+        "device": "cpu",
+        "random_state": 0,
+    }
     return Autoencoder(2, **settings | parameters, trainer=trainer)
 
 
@@ -37,7 +45,11 @@ def fit_half(folder):
 
 
 def weights(model):
-    return [p.detach().numpy() for network in (model.encoder_, model.decoder_) for p in network.parameters()]
+    return [
+        p.detach().numpy()
+        for network in (model.encoder_, model.decoder_)
+        for p in network.parameters()
+    ]
 
 
 def assert_same(model, twin):
@@ -63,7 +75,9 @@ def test_a_fit_without_a_seed_goes_on_with_the_rows_it_had(tmp_path):
     with pytest.raises(RuntimeError, match="went down"):
         make(tmp_path, random_state=None, callbacks=[Counter(2)]).fit(X)
     shutil.copytree(tmp_path, tmp_path.with_name("copy"))
-    first, second = (make(folder, random_state=None).fit(X) for folder in (tmp_path, tmp_path.with_name("copy")))
+    first, second = (
+        make(folder, random_state=None).fit(X) for folder in (tmp_path, tmp_path.with_name("copy"))
+    )
     assert_same(first, second)
     np.testing.assert_array_equal(first.noise_variance_, second.noise_variance_)
 
@@ -76,7 +90,9 @@ def test_a_finished_fit_is_not_done_again(tmp_path):
     assert twin.n_iter_ == 4
 
 
-@pytest.mark.parametrize("change", [{"max_iter": 5}, {"random_state": 1}, {"trainer__schedule": "constant"}, "rows"])
+@pytest.mark.parametrize(
+    "change", [{"max_iter": 5}, {"random_state": 1}, {"trainer__schedule": "constant"}, "rows"]
+)
 def test_another_fit_has_a_file_of_its_own(tmp_path, change):
     make(tmp_path).fit(X)
     if change == "rows":
@@ -105,7 +121,10 @@ def test_the_checkpoint_of_another_model(tmp_path):
     make(tmp_path / "b", max_iter=5).fit(X)
     (mine,), (other,) = (list((tmp_path / name).iterdir()) for name in "ab")
     shutil.copy(other, mine)
-    with pytest.raises(ValueError, match="is the checkpoint of another fit, of Autoencoder; delete it or name another"):
+    with pytest.raises(
+        ValueError,
+        match="is the checkpoint of another fit, of Autoencoder; delete it or name another",
+    ):
         make(tmp_path / "a").fit(X)
 
 
@@ -128,7 +147,9 @@ def test_a_full_disk_costs_a_warning(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(checkpoints, "write_archive", write)
-    with pytest.warns(RuntimeWarning, match="could not be written .No space left on device.; training goes on"):
+    with pytest.warns(
+        RuntimeWarning, match="could not be written .No space left on device.; training goes on"
+    ):
         model = make(tmp_path).fit(X)
     assert_same(model, make(None).fit(X))
 
@@ -145,5 +166,7 @@ def test_the_fits_of_a_search_share_a_folder(tmp_path):
     grid = {"n_components": [1, 2]}
     alone = GridSearchCV(make(None), grid, cv=2).fit(X)
     together = GridSearchCV(make(tmp_path), grid, cv=2, n_jobs=2).fit(X)
-    np.testing.assert_allclose(together.cv_results_["mean_test_score"], alone.cv_results_["mean_test_score"], rtol=1e-9)
+    np.testing.assert_allclose(
+        together.cv_results_["mean_test_score"], alone.cv_results_["mean_test_score"], rtol=1e-9
+    )
     assert len(files(tmp_path)) == 5

@@ -1,4 +1,5 @@
-"""The command does at the shell what the library does in Python, and says in one line what is wrong."""
+"""The command does at the shell what the library does in Python, and says in one line what is
+wrong."""
 
 import base64
 import io
@@ -17,7 +18,16 @@ from scipy.stats import multivariate_normal
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from probgen import VAE, Autoencoder, GaussianBayes, GaussianMixture, PixelCNN, get_likelihood, load, save
+from probgen import (
+    VAE,
+    Autoencoder,
+    GaussianBayes,
+    GaussianMixture,
+    PixelCNN,
+    get_likelihood,
+    load,
+    save,
+)
 from probgen.cli import comparison, tables
 from probgen.cli.commands import program
 from probgen.datasets import load_digits
@@ -56,13 +66,17 @@ def _elsewhere(tmp_path, monkeypatch):
 @pytest.fixture
 def frame():
     rng = np.random.default_rng(0)
-    return pd.DataFrame(rng.normal(size=(60, 3)) * [10.0, 2e4, 8.0] + [40.0, 5e4, 170.0], columns=NAMES)
+    return pd.DataFrame(
+        rng.normal(size=(60, 3)) * [10.0, 2e4, 8.0] + [40.0, 5e4, 170.0], columns=NAMES
+    )
 
 
 @pytest.fixture
 def people(tmp_path, frame):
     """A CSV file of the frame with text labels beside."""
-    frame.assign(town=np.where(frame.age > 40, "Rome", "Oslo")).to_csv(tmp_path / "people.csv", index=False)
+    frame.assign(town=np.where(frame.age > 40, "Rome", "Oslo")).to_csv(
+        tmp_path / "people.csv", index=False
+    )
     return tmp_path / "people.csv"
 
 
@@ -86,10 +100,23 @@ def bayes(tmp_path, frame):
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv", ".parquet"])
 def test_a_file_of_any_kind_is_fitted_sampled_and_scored(tmp_path, frame, suffix):
-    data, model, drawn = (tmp_path / name for name in (f"data{suffix}", "model.probgen", f"drawn{suffix}"))
+    data, model, drawn = (
+        tmp_path / name for name in (f"data{suffix}", "model.probgen", f"drawn{suffix}")
+    )
     named = suffix in {".csv", ".parquet"}
     tables.write_table(data, frame, names=NAMES)
-    succeed("fit", data, "--model", "gaussian-mixture", "-p", "n_components=2", "--random-state", 1, "-o", model)
+    succeed(
+        "fit",
+        data,
+        "--model",
+        "gaussian-mixture",
+        "-p",
+        "n_components=2",
+        "--random-state",
+        1,
+        "-o",
+        model,
+    )
     expected = GaussianMixture(2, random_state=1).fit(frame if named else frame.to_numpy())
 
     succeed("sample", model, "-n", 7, "--random-state", 5, "-o", drawn)
@@ -98,7 +125,9 @@ def test_a_file_of_any_kind_is_fitted_sampled_and_scored(tmp_path, frame, suffix
     assert not named or list(rows.columns) == NAMES
 
     text = succeed("score", model, data)
-    assert float(text.split()[0]) == pytest.approx(expected.score(frame if named else frame.to_numpy()), rel=1e-5)
+    assert float(text.split()[0]) == pytest.approx(
+        expected.score(frame if named else frame.to_numpy()), rel=1e-5
+    )
     assert "nats per row (log-density" in text
 
 
@@ -117,7 +146,9 @@ def test_scores_of_rows_are_printed_and_written(tmp_path, mixture, people, frame
 
 
 def test_columns_are_matched_by_name_and_others_left_out(tmp_path, mixture, people, frame):
-    frame[["height", "age", "income"]].assign(noise=1.0).to_csv(tmp_path / "shuffled.csv", index=False)
+    frame[["height", "age", "income"]].assign(noise=1.0).to_csv(
+        tmp_path / "shuffled.csv", index=False
+    )
     assert succeed("score", mixture, tmp_path / "shuffled.csv") == succeed("score", mixture, people)
 
 
@@ -128,7 +159,9 @@ def test_a_file_without_names_meets_a_model_with_names(tmp_path, mixture, people
 
 def test_a_file_with_names_meets_a_model_without_names(tmp_path, people, frame):
     np.save(tmp_path / "plain.npy", frame.to_numpy())
-    succeed("fit", tmp_path / "plain.npy", "--model", "gaussian-mixture", "-o", tmp_path / "m.probgen")
+    succeed(
+        "fit", tmp_path / "plain.npy", "--model", "gaussian-mixture", "-o", tmp_path / "m.probgen"
+    )
     with_names = succeed("score", tmp_path / "m.probgen", people, "--target", "town")
     assert with_names == succeed("score", tmp_path / "m.probgen", tmp_path / "plain.npy")
 
@@ -142,8 +175,21 @@ def test_rows_are_printed_as_csv_without_an_output(mixture):
 
 def test_classes_are_learned_and_asked_for(tmp_path, people):
     model = tmp_path / "model.probgen"
-    succeed("fit", people, "--model", "gaussian-bayes", "--target", "town", "-p", "reg_param=0.1", "-o", model)
-    rows = pd.read_csv(io.StringIO(succeed("sample", model, "-n", 4, "--class", "Oslo", "--labels")))
+    succeed(
+        "fit",
+        people,
+        "--model",
+        "gaussian-bayes",
+        "--target",
+        "town",
+        "-p",
+        "reg_param=0.1",
+        "-o",
+        model,
+    )
+    rows = pd.read_csv(
+        io.StringIO(succeed("sample", model, "-n", 4, "--class", "Oslo", "--labels"))
+    )
     assert rows["y"].tolist() == ["Oslo"] * 4
     assert load(model).reg_param == 0.1
 
@@ -166,7 +212,9 @@ def test_conditions_fix_values_and_intervals(mixture):
 def test_a_parameter_can_be_a_model_with_parameters(tmp_path, people):
     model = tmp_path / "model.probgen"
     parameters = ["-p", "estimator=gaussian-mixture", "-p", "estimator__covariance_type=diag"]
-    succeed("fit", people, "--model", "bayes-classifier", "--target", "town", *parameters, "-o", model)
+    succeed(
+        "fit", people, "--model", "bayes-classifier", "--target", "town", *parameters, "-o", model
+    )
     assert load(model).estimator.covariance_type == "diag"
 
 
@@ -192,11 +240,15 @@ def test_the_header_of_an_unnamed_frame_is_no_row(tmp_path):
 
 def test_csv_reads_as_pandas_reads_it(tmp_path, frame):
     frame.to_csv(tmp_path / "a.csv", index=False)
-    pd.testing.assert_frame_equal(tables.read_table(tmp_path / "a.csv").X, pd.read_csv(tmp_path / "a.csv"))
+    pd.testing.assert_frame_equal(
+        tables.read_table(tmp_path / "a.csv").X, pd.read_csv(tmp_path / "a.csv")
+    )
 
 
 def test_parquet_with_missing_integers(tmp_path):
-    frame = pd.DataFrame({"a": pd.array([1, None], dtype="Int64"), "b": [True, False], "c": ["x", "y"]})
+    frame = pd.DataFrame(
+        {"a": pd.array([1, None], dtype="Int64"), "b": [True, False], "c": ["x", "y"]}
+    )
     frame.to_parquet(tmp_path / "a.parquet")
     table = tables.read_table(tmp_path / "a.parquet", target="c")
     np.testing.assert_array_equal(table.X, [[1, 1], [np.nan, 0]])
@@ -236,7 +288,10 @@ def test_tables_are_read_without_pandas_and_names(tmp_path, frame, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     X = tables.read_table(tmp_path / "a.csv", columns=["height", "age"]).X
     np.testing.assert_array_equal(X, frame.to_numpy()[:, [2, 0]])
-    with pytest.raises(ImportError, match="needs pandas and pyarrow; install them with `pip install pandas pyarrow`"):
+    with pytest.raises(
+        ImportError,
+        match="needs pandas and pyarrow; install them with `pip install pandas pyarrow`",
+    ):
         tables.read_table(tmp_path / "a.parquet")
 
 
@@ -257,25 +312,67 @@ def damaged_archive(path):
 
 BAD_FILES = {
     "nothing.csv": (None, "nothing.csv' does not exist; give a .npy, .npz, .csv or .parquet file"),
-    "data.txt": (lambda path: path.write_text("1,2"), "data.txt' must be a .npy, .npz, .csv or .parquet file"),
+    "data.txt": (
+        lambda path: path.write_text("1,2"),
+        "data.txt' must be a .npy, .npz, .csv or .parquet file",
+    ),
     "folder.csv": (lambda path: path.mkdir(), "folder.csv' must be a .npy"),
     "png.npy": (lambda path: path.write_bytes(PNG), "png.npy' is not a readable .npy file."),
     "png.npz": (lambda path: path.write_bytes(PNG), "png.npz' is not a readable .npz file."),
-    "png.csv": (lambda path: path.write_bytes(PNG), "png.csv' is not a readable .csv file: 'utf-8' codec"),
-    "png.parquet": (lambda path: path.write_bytes(PNG), "png.parquet' is not a readable .parquet file"),
+    "png.csv": (
+        lambda path: path.write_bytes(PNG),
+        "png.csv' is not a readable .csv file: 'utf-8' codec",
+    ),
+    "png.parquet": (
+        lambda path: path.write_bytes(PNG),
+        "png.parquet' is not a readable .parquet file",
+    ),
     "empty.npy": (lambda path: path.write_bytes(b""), "empty.npy' is not a readable .npy file"),
-    "truncated.npz": (truncated_archive, "truncated.npz' is not a readable .npz file: File is not a zip file"),
+    "truncated.npz": (
+        truncated_archive,
+        "truncated.npz' is not a readable .npz file: File is not a zip file",
+    ),
     "damaged.npz": (damaged_archive, "damaged.npz' is not a readable .npz file"),
-    "empty.csv": (lambda path: path.write_text("\n"), "empty.csv' is empty; give a file with at least one row"),
-    "header.csv": (lambda path: path.write_text("a,b\n"), "header.csv' must hold at least one row and one column"),
-    "ragged.csv": (lambda path: path.write_text("a,b\n1,2\n3\n"), "must have 2 cells in every row; got 1 in row 3"),
-    "text.csv": (lambda path: path.write_text("a,b\n1,red\n"), "must hold numbers; column 'b' has 'red'"),
-    "twice.csv": (lambda path: path.write_text("a,a\n1,2\n"), "must name each column once; got 'a' twice"),
-    "flat.npy": (lambda path: np.save(path, np.arange(3.0)), "an array of two dimensions or more; got shape (3,)"),
-    "words.npy": (lambda path: np.save(path, [["a", "b"]]), "words.npy' must hold numbers; got <U1"),
-    "objects.npy": (lambda path: np.save(path, np.array([[{}]])), "objects.npy' is not a readable .npy file"),
-    "rowless.npy": (lambda path: np.save(path, np.ones((0, 2))), "at least one row and one column; got shape (0, 2)"),
-    "many.npz": (lambda path: np.savez(path, a=np.ones((2, 2)), b=np.ones((2, 2))), "holds the arrays a, b; choose"),
+    "empty.csv": (
+        lambda path: path.write_text("\n"),
+        "empty.csv' is empty; give a file with at least one row",
+    ),
+    "header.csv": (
+        lambda path: path.write_text("a,b\n"),
+        "header.csv' must hold at least one row and one column",
+    ),
+    "ragged.csv": (
+        lambda path: path.write_text("a,b\n1,2\n3\n"),
+        "must have 2 cells in every row; got 1 in row 3",
+    ),
+    "text.csv": (
+        lambda path: path.write_text("a,b\n1,red\n"),
+        "must hold numbers; column 'b' has 'red'",
+    ),
+    "twice.csv": (
+        lambda path: path.write_text("a,a\n1,2\n"),
+        "must name each column once; got 'a' twice",
+    ),
+    "flat.npy": (
+        lambda path: np.save(path, np.arange(3.0)),
+        "an array of two dimensions or more; got shape (3,)",
+    ),
+    "words.npy": (
+        lambda path: np.save(path, [["a", "b"]]),
+        "words.npy' must hold numbers; got <U1",
+    ),
+    "objects.npy": (
+        lambda path: np.save(path, np.array([[{}]])),
+        "objects.npy' is not a readable .npy file",
+    ),
+    "rowless.npy": (
+        lambda path: np.save(path, np.ones((0, 2))),
+        "at least one row and one column; got shape (0, 2)",
+    ),
+    "many.npz": (
+        lambda path: np.savez(path, a=np.ones((2, 2)), b=np.ones((2, 2))),
+        "holds the arrays a, b; choose",
+    ),
 }
 
 
@@ -284,23 +381,45 @@ def test_files_that_hold_something_else(tmp_path, name):
     make, message = BAD_FILES[name]
     if make is not None:
         make(tmp_path / name)
-    assert message in fail("fit", tmp_path / name, "--model", "gaussian-mixture", "-o", tmp_path / "m.probgen")
+    assert message in fail(
+        "fit", tmp_path / name, "--model", "gaussian-mixture", "-o", tmp_path / "m.probgen"
+    )
     assert not (tmp_path / "m.probgen").exists()
 
 
 def test_an_archive_under_the_name_of_an_array(tmp_path):
     np.savez(tmp_path / "a.npz", X=np.ones((2, 2)))
     (tmp_path / "a.npz").rename(tmp_path / "a.npy")
-    assert "which its ending does not say; rename it" in fail("fit", tmp_path / "a.npy", "--model", "gaussian-mixture")
+    assert "which its ending does not say; rename it" in fail(
+        "fit", tmp_path / "a.npy", "--model", "gaussian-mixture"
+    )
 
 
 BAD_MODELS = {
-    "nothing.probgen": (None, "nothing.probgen' does not exist; give a file that `probgen.save` wrote"),
-    "png.probgen": (lambda path: path.write_bytes(PNG), "png.probgen' is not a file that probgen wrote"),
-    "empty.probgen": (lambda path: path.write_bytes(b""), "empty.probgen' is not a file that probgen wrote"),
-    "pickled.probgen": (lambda path: joblib.dump({}, path), "pickled.probgen' is not a file that probgen wrote"),
-    "model.joblib": (lambda path: joblib.dump({}, path), "model.joblib' may run code when it is opened, so only"),
-    "scaler.probgen": (lambda path: save(StandardScaler(), path), "which can sample and score; got a Standard"),
+    "nothing.probgen": (
+        None,
+        "nothing.probgen' does not exist; give a file that `probgen.save` wrote",
+    ),
+    "png.probgen": (
+        lambda path: path.write_bytes(PNG),
+        "png.probgen' is not a file that probgen wrote",
+    ),
+    "empty.probgen": (
+        lambda path: path.write_bytes(b""),
+        "empty.probgen' is not a file that probgen wrote",
+    ),
+    "pickled.probgen": (
+        lambda path: joblib.dump({}, path),
+        "pickled.probgen' is not a file that probgen wrote",
+    ),
+    "model.joblib": (
+        lambda path: joblib.dump({}, path),
+        "model.joblib' may run code when it is opened, so only",
+    ),
+    "scaler.probgen": (
+        lambda path: save(StandardScaler(), path),
+        "which can sample and score; got a Standard",
+    ),
     "unfitted.probgen": (lambda path: save(GaussianMixture(), path), "is not fitted yet"),
 }
 
@@ -311,7 +430,9 @@ def test_models_that_are_something_else(tmp_path, people, name, command):
     make, message = BAD_MODELS[name]
     if make is not None:
         make(tmp_path / name)
-    assert message in fail(command, tmp_path / name, *([people, "--target", "town"] if command == "score" else []))
+    assert message in fail(
+        command, tmp_path / name, *([people, "--target", "town"] if command == "score" else [])
+    )
 
 
 def test_truncated_model(tmp_path, mixture):
@@ -326,7 +447,10 @@ def test_truncated_model(tmp_path, mixture):
         (["-n", "many"], "'many' is not a valid integer. See `probgen sample --help`."),
         (["--class", "3"], "y asks for classes, but GaussianMixture has none"),
         (["--labels"], "return_y asks for classes, but GaussianMixture has none"),
-        (["--given", "age"], "--given must be COLUMN=VALUE or COLUMN=LOW:HIGH with numbers; got 'age'"),
+        (
+            ["--given", "age"],
+            "--given must be COLUMN=VALUE or COLUMN=LOW:HIGH with numbers; got 'age'",
+        ),
         (["--given", "age=old"], "with numbers; got 'age=old'"),
         (["--given", "age=9:3"], "must be an interval with low < high; got (9.0, 3.0)"),
         (["--given", "shoe=3"], "given names feature 'shoe', which the model does not know"),
@@ -362,12 +486,27 @@ def test_classes_do_not_fit_into_one_array(tmp_path, bayes):
             "gaussian-mixture has no parameter 'zzz'; it has n_components,",
         ),
         (["--model", "gaussian-mixture", "-p", "n_components"], "--param must be NAME=VALUE"),
-        (["--model", "gaussian-mixture", "--target", "town", "-p", "n_components=0"], "n_components must be"),
-        (["--model", "gaussian-mixture", "--random-state", "-1"], "random_state must be an integer >= 0; got -1"),
-        (["--model", "gaussian-mixture", "--target", "city"], "has no column 'city'; it has age, income, height, town"),
+        (
+            ["--model", "gaussian-mixture", "--target", "town", "-p", "n_components=0"],
+            "n_components must be",
+        ),
+        (
+            ["--model", "gaussian-mixture", "--random-state", "-1"],
+            "random_state must be an integer >= 0; got -1",
+        ),
+        (
+            ["--model", "gaussian-mixture", "--target", "city"],
+            "has no column 'city'; it has age, income, height, town",
+        ),
         (["--model", "gaussian-mixture", "--key", "X"], "names an array of a .npz file"),
-        (["--model", "gaussian-bayes"], "learns classes; name the column that holds them with --target"),
-        (["--model", "gaussian-mixture", "-o", "model.pkl"], "the output must end in .probgen; got 'model.pkl'"),
+        (
+            ["--model", "gaussian-bayes"],
+            "learns classes; name the column that holds them with --target",
+        ),
+        (
+            ["--model", "gaussian-mixture", "-o", "model.pkl"],
+            "the output must end in .probgen; got 'model.pkl'",
+        ),
         ([], "Missing option '--model'"),
     ],
 )
@@ -377,9 +516,13 @@ def test_bad_fits(people, arguments, message):
 
 def test_scores_of_other_columns(tmp_path, mixture, frame):
     frame.drop(columns="income").to_csv(tmp_path / "narrow.csv", index=False)
-    assert "narrow.csv' has no column 'income'; it has age, height" in fail("score", mixture, tmp_path / "narrow.csv")
+    assert "narrow.csv' has no column 'income'; it has age, height" in fail(
+        "score", mixture, tmp_path / "narrow.csv"
+    )
     np.save(tmp_path / "narrow.npy", np.ones((2, 2)))
-    assert "must have the 3 columns of the model's data; got 2" in fail("score", mixture, tmp_path / "narrow.npy")
+    assert "must have the 3 columns of the model's data; got 2" in fail(
+        "score", mixture, tmp_path / "narrow.npy"
+    )
 
 
 def test_unknown_command():
@@ -397,7 +540,12 @@ def test_help(command):
 def test_help_of_the_program():
     text = succeed()
     assert text == succeed("--help")
-    assert re.findall(r"^  (\w+)  ", text, flags=re.MULTILINE) == ["compare", "fit", "sample", "score"]
+    assert re.findall(r"^  (\w+)  ", text, flags=re.MULTILINE) == [
+        "compare",
+        "fit",
+        "sample",
+        "score",
+    ]
 
 
 def test_interrupt_leaves_the_old_file(tmp_path, people, monkeypatch):
@@ -406,7 +554,16 @@ def test_interrupt_leaves_the_old_file(tmp_path, people, monkeypatch):
 
     monkeypatch.setattr(GaussianMixture, "fit", interrupted)
     (tmp_path / "model.probgen").write_text("old")
-    result = run("fit", people, "--model", "gaussian-mixture", "--target", "town", "-o", tmp_path / "model.probgen")
+    result = run(
+        "fit",
+        people,
+        "--model",
+        "gaussian-mixture",
+        "--target",
+        "town",
+        "-o",
+        tmp_path / "model.probgen",
+    )
     assert result.exit_code == 130
     assert "interrupted" in result.stderr
     assert (tmp_path / "model.probgen").read_text() == "old"
@@ -426,11 +583,17 @@ def test_missing_packages_are_named(package):
     code = f"import sys; sys.modules[{package!r}] = None; from probgen.cli import main; main()"
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr == f"The command probgen needs {package}; install it with `pip install 'probgen[cli]'`.\n"
+    assert (
+        done.stderr
+        == f"The command probgen needs {package}; install it with `pip install 'probgen[cli]'`.\n"
+    )
 
 
 def test_a_closed_pipe_is_no_error(mixture):
-    command = f"{sys.executable} -P -c 'from probgen.cli import main; main()' sample {mixture} -n 100000 | head -n 2"
+    command = (
+        f"{sys.executable} -P -c 'from probgen.cli import main; main()' sample {mixture} -n 100000"
+        " | head -n 2"
+    )
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert done.stdout.startswith("age,income,height\n")
     assert done.stderr == ""
@@ -477,7 +640,12 @@ def test_compare_writes_a_page_that_needs_nothing_else(tmp_path):
         assert header == "data:image/png;base64"
         assert imread(io.BytesIO(base64.b64decode(content))).min() < 0.1  # there is something on it
         assert len(image["alt"]) > 10
-    links = [value for _, attributes in page.tags for name, value in attributes.items() if name in {"src", "href"}]
+    links = [
+        value
+        for _, attributes in page.tags
+        for name, value in attributes.items()
+        if name in {"src", "href"}
+    ]
     assert len(links) == 5
     assert not {"script", "link", "iframe"} & {tag for tag, _ in page.tags}
     assert "@import" not in "".join(page.words)
@@ -489,8 +657,16 @@ def test_compare_writes_a_page_that_needs_nothing_else(tmp_path):
 
 
 def test_generators_that_reconstruct_show_it(tmp_path, monkeypatch):
-    quick = {"n_components": 4, "hidden_layer_sizes": (16,), "max_iter": 2, "n_importance_samples": 4}
-    models = {"Decodes": lambda n, d, shape: Autoencoder(**quick), "Does not": lambda n, d, shape: GaussianMixture()}
+    quick = {
+        "n_components": 4,
+        "hidden_layer_sizes": (16,),
+        "max_iter": 2,
+        "n_importance_samples": 4,
+    }
+    models = {
+        "Decodes": lambda n, d, shape: Autoencoder(**quick),
+        "Does not": lambda n, d, shape: GaussianMixture(),
+    }
     monkeypatch.setattr(comparison, "MODELS", models)
     succeed("compare", "--max-rows", 60, "-o", tmp_path / "report.html")
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
@@ -501,8 +677,15 @@ def test_generators_that_reconstruct_show_it(tmp_path, monkeypatch):
     assert "estimate" in page.words
 
 
-def test_codes_of_two_numbers_are_shown_as_a_plane_beside_what_the_model_draws(tmp_path, monkeypatch):
-    quick = {"hidden_layer_sizes": (16,), "likelihood": "gaussian", "max_iter": 2, "n_importance_samples": 4}
+def test_codes_of_two_numbers_are_shown_as_a_plane_beside_what_the_model_draws(
+    tmp_path, monkeypatch
+):
+    quick = {
+        "hidden_layer_sizes": (16,),
+        "likelihood": "gaussian",
+        "max_iter": 2,
+        "n_importance_samples": 4,
+    }
     monkeypatch.setattr(comparison, "MODELS", {"Plane": lambda n, d, shape: VAE(2, **quick)})
     succeed("compare", "--max-rows", 60, "-o", tmp_path / "report.html")
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
@@ -521,7 +704,10 @@ def test_codes_of_two_numbers_are_shown_as_a_plane_beside_what_the_model_draws(t
 
 def test_models_of_whole_numbers_take_them_as_they_are(monkeypatch):
     pixels = PixelCNN(4, 1, max_iter=1, random_state=0)
-    models = {"Pixels": lambda n, d, shape: pixels, "Density": lambda n, d, shape: GaussianMixture()}
+    models = {
+        "Pixels": lambda n, d, shape: pixels,
+        "Density": lambda n, d, shape: GaussianMixture(),
+    }
     monkeypatch.setattr(comparison, "MODELS", models)
     data = comparison.load_data("digits", max_rows=100)
     pipelines = comparison.generators(data)
@@ -529,26 +715,46 @@ def test_models_of_whole_numbers_take_them_as_they_are(monkeypatch):
     assert result.notes == []
     assert pipelines["Pixels"][-1].n_levels_ == 17
     assert result.nats == pytest.approx(float(pipelines["Pixels"][-1].score(data.X_test)))
-    assert [get_likelihood(model).measure for model in pipelines.values()] == ["counting", "counting"]
+    assert [get_likelihood(model).measure for model in pipelines.values()] == [
+        "counting",
+        "counting",
+    ]
 
 
 def test_estimates_are_scored_on_fewer_rows_and_say_so(monkeypatch):
-    quick = {"n_components": 4, "hidden_layer_sizes": (16,), "max_iter": 2, "n_importance_samples": 4}
-    models = {"Estimate": lambda n, d, shape: Autoencoder(**quick), "Bound": lambda n, d, shape: GaussianMixture()}
+    quick = {
+        "n_components": 4,
+        "hidden_layer_sizes": (16,),
+        "max_iter": 2,
+        "n_importance_samples": 4,
+    }
+    models = {
+        "Estimate": lambda n, d, shape: Autoencoder(**quick),
+        "Bound": lambda n, d, shape: GaussianMixture(),
+    }
     monkeypatch.setattr(comparison, "MODELS", models)
     monkeypatch.setattr(comparison, "ESTIMATED_ROWS", 10)
     monkeypatch.setattr(comparison, "ESTIMATED_VALUES", 64 * 12)
     data = comparison.load_data("digits", max_rows=100)
-    results = {name: comparison.evaluate(name, model, data) for name, model in comparison.generators(data).items()}
-    assert results["Estimate"].notes == ["Scored on 12 of the held-out rows alone, for each takes many draws."]
+    results = {
+        name: comparison.evaluate(name, model, data)
+        for name, model in comparison.generators(data).items()
+    }
+    assert results["Estimate"].notes == [
+        "Scored on 12 of the held-out rows alone, for each takes many draws."
+    ]
     assert results["Bound"].notes == []
     scores = results["Estimate"].model.score_samples(data.X_test[:12])
     assert results["Estimate"].nats == pytest.approx(scores.mean())
 
 
-@pytest.mark.parametrize("shape, expected", [((8, 8), True), ((7, 9), False), ((16, 16, 3), True), (None, False)])
+@pytest.mark.parametrize(
+    "shape, expected", [((8, 8), True), ((7, 9), False), ((16, 16, 3), True), (None, False)]
+)
 def test_convolutions_are_for_images_of_some_size(shape, expected):
-    model = comparison.MODELS["Convolutional autoencoder"](100, 64 if shape is None else int(np.prod(shape)), shape)
+    model = comparison.MODELS["Convolutional autoencoder"](
+        100, 64 if shape is None else int(np.prod(shape)), shape
+    )
     assert (model is not None) == expected
 
 
@@ -562,9 +768,13 @@ def test_every_generator_fits_few_rows_of_few_columns(tmp_path, frame):
 def test_digits_score_as_published():
     data = comparison.load_data("digits")
     X, y = load_digits(return_X_y=True)
-    np.testing.assert_array_equal(data.X_test, train_test_split(X, test_size=0.25, stratify=y, random_state=0)[1])
+    np.testing.assert_array_equal(
+        data.X_test, train_test_split(X, test_size=0.25, stratify=y, random_state=0)[1]
+    )
     model = comparison.generators(data)["Gaussian"]
-    assert comparison.evaluate("Gaussian", model, data).bits_per_dim == pytest.approx(2.966, abs=0.01)
+    assert comparison.evaluate("Gaussian", model, data).bits_per_dim == pytest.approx(
+        2.966, abs=0.01
+    )
 
 
 @pytest.mark.usefixtures("two_models")
@@ -574,7 +784,9 @@ def test_tables_are_scored_in_their_own_units(tmp_path, frame):
     models = comparison.generators(data)
     assert list(models) == ["Gaussian"]  # no classes to learn
     result = comparison.evaluate("Gaussian", models["Gaussian"], data)
-    reference = multivariate_normal(data.X_train.mean(axis=0), np.cov(data.X_train.T, bias=True)).logpdf(data.X_test)
+    reference = multivariate_normal(
+        data.X_train.mean(axis=0), np.cov(data.X_train.T, bias=True)
+    ).logpdf(data.X_test)
     assert result.nats == pytest.approx(reference.mean(), rel=1e-9)
     assert result.error == pytest.approx(reference.std(ddof=1) / np.sqrt(15), rel=1e-9)
     assert np.isnan(result.bits_per_dim)
@@ -589,7 +801,9 @@ def test_integers_are_scored_as_probabilities(tmp_path):
     assert data.levels.tolist() == [2, 5, 9]
     result = comparison.evaluate("Gaussian", comparison.generators(data)["Gaussian"], data)
     assert result.likelihood.kind == "lower_bound"
-    assert result.bits_per_dim > np.log2([2, 5, 9]).mean() - 0.05  # no code is shorter than the entropy
+    assert (
+        result.bits_per_dim > np.log2([2, 5, 9]).mean() - 0.05
+    )  # no code is shorter than the entropy
     assert result.bits_per_dim < np.log2([2, 5, 9]).mean() + 0.5
 
 
@@ -599,7 +813,17 @@ def test_compare_takes_files_with_classes_and_images(tmp_path):
     np.savez(tmp_path / "a.npz", images=rows, kind=np.repeat(["x", "<y>"], 40))
     out = tmp_path / "a.html"
     text = succeed(
-        "compare", "--data", tmp_path / "a.npz", "--target", "kind", "--image-shape", "2x3", "--max-rows", 60, "-o", out
+        "compare",
+        "--data",
+        tmp_path / "a.npz",
+        "--target",
+        "kind",
+        "--image-shape",
+        "2x3",
+        "--max-rows",
+        60,
+        "-o",
+        out,
     )
     assert "15 rows held out" in text
     assert "accuracy" in text
@@ -607,7 +831,10 @@ def test_compare_takes_files_with_classes_and_images(tmp_path):
 
 
 def test_a_model_that_fails_is_told_of_and_the_others_stand(tmp_path, frame, monkeypatch):
-    models = {"Works": lambda n, d, shape: GaussianMixture(), "Fails": lambda n, d, shape: GaussianMixture(10**6)}
+    models = {
+        "Works": lambda n, d, shape: GaussianMixture(),
+        "Fails": lambda n, d, shape: GaussianMixture(10**6),
+    }
     monkeypatch.setattr(comparison, "MODELS", models)
     frame.to_csv(tmp_path / "people.csv", index=False)
     result = run("compare", "--data", tmp_path / "people.csv", "-o", tmp_path / "a.html")
@@ -620,7 +847,10 @@ def test_a_model_that_fails_is_told_of_and_the_others_stand(tmp_path, frame, mon
 def test_compare_repeats_and_ranks_by_likelihood():
     data = comparison.load_data("digits", max_rows=400)
     first, second = (
-        [comparison.evaluate(name, model, data).nats for name, model in comparison.generators(data, 3).items()]
+        [
+            comparison.evaluate(name, model, data).nats
+            for name, model in comparison.generators(data, 3).items()
+        ]
         for _ in range(2)
     )
     assert first == second
@@ -632,7 +862,10 @@ def test_compare_repeats_and_ranks_by_likelihood():
         (["--data", "nowhere.csv"], "data must be a file or one of"),
         (["--data", "uci"], "data 'uci' has parts; name one as uci:NAME"),
         (["--data", "digits:3"], "data 'digits' has no parts"),
-        (["--data", "digits", "--target", "y"], "describe a file; the data set 'digits' has its own"),
+        (
+            ["--data", "digits", "--target", "y"],
+            "describe a file; the data set 'digits' has its own",
+        ),
         (["--image-shape", "8"], "expected a shape such as 28x28 or 32x32x3; got '8'"),
         (["--max-rows", "3"], "max_rows must be an integer >= 8; got 3"),
         (["--random-state", "-1"], "random_state must be an integer >= 0; got -1"),
@@ -650,6 +883,10 @@ def test_too_few_rows(tmp_path):
 
 def test_images_must_fit_their_shape_and_levels(tmp_path):
     np.save(tmp_path / "a.npy", np.full((20, 6), 0.5))
-    assert "images must hold integers" in fail("compare", "--data", tmp_path / "a.npy", "--image-shape", "2x3")
+    assert "images must hold integers" in fail(
+        "compare", "--data", tmp_path / "a.npy", "--image-shape", "2x3"
+    )
     np.save(tmp_path / "a.npy", np.ones((20, 6)))
-    assert "holds 4 numbers, but rows have 6" in fail("compare", "--data", tmp_path / "a.npy", "--image-shape", "2x2")
+    assert "holds 4 numbers, but rows have 6" in fail(
+        "compare", "--data", tmp_path / "a.npy", "--image-shape", "2x2"
+    )

@@ -1,4 +1,5 @@
-"""GANs that are told the class, or guess it, against closed forms, Bayes' rule and what classifiers see."""
+"""GANs that are told the class, or guess it, against closed forms, Bayes' rule and what classifiers
+see."""
 
 import re
 
@@ -11,7 +12,15 @@ from scipy.stats import multivariate_normal
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from probgen import AuxiliaryClassifierGAN, ConditionalGAN, RowBlocks, Trainer, get_likelihood, load, save
+from probgen import (
+    AuxiliaryClassifierGAN,
+    ConditionalGAN,
+    RowBlocks,
+    Trainer,
+    get_likelihood,
+    load,
+    save,
+)
 from probgen.estimators.adversarial.objective import generator_loss
 
 RNG = np.random.default_rng(0)
@@ -23,7 +32,13 @@ X = CENTERS[INDICES] + 0.5 * RNG.standard_normal((300, 3))
 SHUFFLED = RNG.permutation(1797)
 PIXELS, DIGITS = (part[SHUFFLED] for part in load_digits(return_X_y=True))
 PIXELS = PIXELS.astype(np.float32)
-QUICK = {"hidden_layer_sizes": (16,), "max_iter": 3, "n_density_draws": 300, "device": "cpu", "random_state": 0}
+QUICK = {
+    "hidden_layer_sizes": (16,),
+    "max_iter": 3,
+    "n_density_draws": 300,
+    "device": "cpu",
+    "random_state": 0,
+}
 KINDS = [ConditionalGAN, AuxiliaryClassifierGAN]
 
 
@@ -51,7 +66,11 @@ def parts_of(model):
 def near_draws(model, n_rows):
     """Blurred draws, and their classes."""
     draws, y = model.sample(n_rows, return_y=True, random_state=4)
-    return draws + np.sqrt(model.noise_variance_) * np.random.default_rng(4).standard_normal(draws.shape), y
+    return (
+        draws
+        + np.sqrt(model.noise_variance_) * np.random.default_rng(4).standard_normal(draws.shape),
+        y,
+    )
 
 
 class TestDensity:
@@ -64,7 +83,9 @@ class TestDensity:
         assert np.abs(error).mean() < 2.0 * std.mean() + 0.02
         values, std = linear_model.score_samples(rows, return_std=True)
         assert np.abs(values - logsumexp(truth, axis=1)).mean() < 2.0 * std.mean() + 0.02
-        np.testing.assert_allclose(linear_model.predict_proba(rows), np.exp(log_softmax(truth, axis=1)), atol=0.05)
+        np.testing.assert_allclose(
+            linear_model.predict_proba(rows), np.exp(log_softmax(truth, axis=1)), atol=0.05
+        )
 
     def test_classes_are_weighed_by_their_shares_or_by_priors(self):
         model = fit()
@@ -72,7 +93,9 @@ class TestDensity:
         given = fit(priors=[0.2, 0.2, 0.6])
         given.noise_variance_, given._bandwidth = model.noise_variance_, model._bandwidth
         shift = given.score_samples(X, Y) - model.score_samples(X, Y)
-        np.testing.assert_allclose(shift, np.log(given.class_prior_ / model.class_prior_)[INDICES], atol=1e-9)
+        np.testing.assert_allclose(
+            shift, np.log(given.class_prior_ / model.class_prior_)[INDICES], atol=1e-9
+        )
         _, drawn = given.sample(5000, return_y=True, random_state=0)
         assert np.mean(drawn == "cedar") == pytest.approx(0.6, abs=0.03)
 
@@ -80,7 +103,9 @@ class TestDensity:
         lower, upper = linear_model.likelihood_bounds(30, y="birch", random_state=3)
         entropy = parts_of(linear_model)[1].entropy()
         assert (upper - lower).mean() < 1.0
-        assert lower.mean() - 0.5 < -entropy + 3.0 * np.sqrt(1.5 / 30.0)  # the deviation of log p is sqrt(d / 2)
+        assert lower.mean() - 0.5 < -entropy + 3.0 * np.sqrt(
+            1.5 / 30.0
+        )  # the deviation of log p is sqrt(d / 2)
         assert upper.mean() + 0.5 > -entropy - 3.0 * np.sqrt(1.5 / 30.0)
         assert linear_model.likelihood_bounds(4, random_state=0)[0].shape == (4,)
 
@@ -104,7 +129,9 @@ class TestDraws:
         codes = RNG.standard_normal((6, 2))
         each = [model.inverse_transform(codes, label) for label in LABELS]
         mixed = model.inverse_transform(codes, LABELS[[0, 1, 2, 2, 1, 0]])
-        np.testing.assert_allclose(mixed, [each[k][j] for j, k in enumerate([0, 1, 2, 2, 1, 0])], rtol=1e-6)
+        np.testing.assert_allclose(
+            mixed, [each[k][j] for j, k in enumerate([0, 1, 2, 2, 1, 0])], rtol=1e-6
+        )
         mean = np.tensordot(model.class_prior_, each, axes=1)
         np.testing.assert_allclose(model.inverse_transform(codes), mean, rtol=1e-6, atol=1e-9)
         codes = np.random.default_rng(5).standard_normal((7, 2))
@@ -126,12 +153,16 @@ class TestDiscriminator:
     def test_adds_a_projection_of_the_features_on_the_class(self):
         model = fit()
         features, network = model.transform(X), model.discriminator_
-        weight, bias = (part.detach().numpy() for part in (network.by_class.weight, network.by_class.bias))
+        weight, bias = (
+            part.detach().numpy() for part in (network.by_class.weight, network.by_class.bias)
+        )
         plain = features @ network.head.weight.detach().numpy()[0] + network.head.bias.item()
         told = plain + np.sum(features * (weight.T[INDICES] + bias), axis=1)
         np.testing.assert_allclose(model.discriminate(X, Y), told, rtol=1e-5, atol=1e-7)
         every = np.stack([model.discriminate(X, label) for label in LABELS])
-        np.testing.assert_allclose(model.discriminate(X), model.class_prior_ @ every, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(
+            model.discriminate(X), model.class_prior_ @ every, rtol=1e-5, atol=1e-7
+        )
 
     def test_scores_tell_rows_of_another_class_from_the_data(self):
         trainer = Trainer(ema_decay=None)
@@ -143,13 +174,17 @@ class TestDiscriminator:
         model = fit(AuxiliaryClassifierGAN, heads="joint")
         features, network = torch.from_numpy(model.transform(X)), model.discriminator_
         with torch.no_grad():
-            logits = torch.cat([network.classes(features), -network.network.score(features)[:, None]], dim=1)
+            logits = torch.cat(
+                [network.classes(features), -network.network.score(features)[:, None]], dim=1
+            )
             real, target = torch.log_softmax(logits, dim=1), torch.from_numpy(INDICES)
             scores = network.score(features)
             classes = torch.nn.functional.cross_entropy(network.classes(features), target)
         np.testing.assert_allclose(torch.nn.functional.logsigmoid(-scores), real[:, -1], rtol=1e-6)
         np.testing.assert_allclose(
-            generator_loss("non_saturating", scores) + classes, -real[torch.arange(300), target].mean(), rtol=1e-6
+            generator_loss("non_saturating", scores) + classes,
+            -real[torch.arange(300), target].mean(),
+            rtol=1e-6,
         )
         np.testing.assert_allclose(model.discriminate(X), scores, rtol=1e-6)
 
@@ -158,7 +193,9 @@ class TestDiscriminator:
         network = model.discriminator_
         with torch.no_grad():
             logits = network.classes(network.features(torch.from_numpy(model._scaled(X))))
-        np.testing.assert_allclose(model.predict_log_proba(X), log_softmax(logits.numpy(), axis=1), rtol=1e-6)
+        np.testing.assert_allclose(
+            model.predict_log_proba(X), log_softmax(logits.numpy(), axis=1), rtol=1e-6
+        )
         np.testing.assert_array_equal(model.predict(X), LABELS[logits.argmax(dim=1)])
         np.testing.assert_array_equal(model.discriminate(X, Y), model.discriminate(X))
 
@@ -171,7 +208,9 @@ class TestDiscriminator:
 
 
 class TestDigits:
-    @pytest.mark.parametrize("parameters", [{}, {"heads": "auxiliary"}, {"heads": "joint"}], ids=str)
+    @pytest.mark.parametrize(
+        "parameters", [{}, {"heads": "auxiliary"}, {"heads": "joint"}], ids=str
+    )
     def test_draws_of_a_digit_are_recognised(self, parameters):
         kind = AuxiliaryClassifierGAN if parameters else ConditionalGAN
         settings = {"hidden_layer_sizes": (128, 128), "max_iter": 25, "n_density_draws": 2000}
@@ -206,21 +245,32 @@ class TestTraining:
     @pytest.mark.parametrize("kind", KINDS)
     def test_early_stopping_encoders_and_penalties_take_classes(self, kind):
         trainer = Trainer(early_stopping=True, n_iter_no_change=2)
-        settings = {"loss": "wasserstein", "penalty": "wgan_gp", "spectral_norm": True, "encoder": True}
+        settings = {
+            "loss": "wasserstein",
+            "penalty": "wgan_gp",
+            "spectral_norm": True,
+            "encoder": True,
+        }
         model = fit(kind, **settings, trainer=trainer)
         assert len(model.history_["validation_score"]) == model.n_iter_
         assert model.transform(X).shape == (300, 2)
 
     def test_the_fit_is_that_of_the_classes_whatever_their_names(self):
         named, counted = fit(), fit(y=INDICES)
-        np.testing.assert_array_equal(named.sample(20, random_state=0), counted.sample(20, random_state=0))
+        np.testing.assert_array_equal(
+            named.sample(20, random_state=0), counted.sample(20, random_state=0)
+        )
 
 
 class TestBadInput:
     @pytest.mark.parametrize(
         "kind, parameters, message",
         [
-            (AuxiliaryClassifierGAN, {"heads": "both"}, "heads must be one of 'auxiliary', 'joint'; got 'both'"),
+            (
+                AuxiliaryClassifierGAN,
+                {"heads": "both"},
+                "heads must be one of 'auxiliary', 'joint'; got 'both'",
+            ),
             (
                 AuxiliaryClassifierGAN,
                 {"classification_weight": -1.0},
@@ -237,21 +287,31 @@ class TestBadInput:
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_classes(self, kind):
-        with pytest.raises(ValueError, match=f"{kind.__name__} requires y to be passed, but the target y is None"):
+        with pytest.raises(
+            ValueError, match=f"{kind.__name__} requires y to be passed, but the target y is None"
+        ):
             kind(**QUICK).fit(X)
-        with pytest.raises(ValueError, match=r"y must hold at least 2 classes; got 1 class, \['ash'\]; use GAN"):
+        with pytest.raises(
+            ValueError, match=r"y must hold at least 2 classes; got 1 class, \['ash'\]; use GAN"
+        ):
             fit(kind, y=np.full(300, "ash"))
         with pytest.raises(ValueError, match="classes must be passed to the first partial_fit"):
             kind(**QUICK).partial_fit(X, Y)
-        with pytest.raises(ValueError, match="X must be an array, as classes stand beside its rows in y"):
+        with pytest.raises(
+            ValueError, match="X must be an array, as classes stand beside its rows in y"
+        ):
             fit(kind, rows=RowBlocks(lambda: [X]))
         model = fit(kind, warm_start=True)
         for query in (model.sample, model.likelihood_bounds):
-            with pytest.raises(ValueError, match=r"y must hold the classes of the fit, .* got 'oak'"):
+            with pytest.raises(
+                ValueError, match=r"y must hold the classes of the fit, .* got 'oak'"
+            ):
                 query(1, y="oak")
         for query in (model.score_samples, model.inverse_transform):
             rows = X if query == model.score_samples else X[:, :2]
-            with pytest.raises(ValueError, match=r"y must hold the classes of the fit, .* got 'oak'"):
+            with pytest.raises(
+                ValueError, match=r"y must hold the classes of the fit, .* got 'oak'"
+            ):
                 query(rows, "oak")
         with pytest.raises(ValueError, match=r"y must hold the classes of the fit, .* got 'oak'"):
             model.fit(X, np.where(Y == "ash", "oak", Y))

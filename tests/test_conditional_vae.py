@@ -28,7 +28,13 @@ PIXELS = (PIXELS > 7.0).astype(np.float32)
 
 
 def fit(rows=X, y=Y, kind=ConditionalVAE, **parameters):
-    settings = {"n_components": 2, "hidden_layer_sizes": (16,), "max_iter": 5, "device": "cpu", "random_state": 0}
+    settings = {
+        "n_components": 2,
+        "hidden_layer_sizes": (16,),
+        "max_iter": 5,
+        "device": "cpu",
+        "random_state": 0,
+    }
     return kind(**settings | parameters).fit(rows, y)
 
 
@@ -46,7 +52,12 @@ def binary_model():
 
 @pytest.fixture(scope="module")
 def digits_model():
-    settings = {"n_components": 6, "hidden_layer_sizes": (128,), "max_iter": 30, "learning_rate_init": 3e-3}
+    settings = {
+        "n_components": 6,
+        "hidden_layer_sizes": (128,),
+        "max_iter": 30,
+        "learning_rate_init": 3e-3,
+    }
     return fit(PIXELS[:1400], DIGITS[:1400], **settings, n_importance_samples=32)
 
 
@@ -62,7 +73,9 @@ def conditionals(model):
 
 def joint(model, rows):
     """log p(x, y) of a linear model in closed form, for each class."""
-    return np.stack([part.logpdf(rows) for part in conditionals(model)[0]], axis=1) + np.log(model.class_prior_)
+    return np.stack([part.logpdf(rows) for part in conditionals(model)[0]], axis=1) + np.log(
+        model.class_prior_
+    )
 
 
 class TestLikelihood:
@@ -78,14 +91,21 @@ class TestLikelihood:
     def test_joint_probabilities_of_bits_sum_to_one(self, binary_model):
         masses = np.exp([binary_model.score_samples(EVERY, label) for label in LABELS])
         np.testing.assert_allclose(masses.sum(axis=1), binary_model.class_prior_, atol=5e-3)
-        np.testing.assert_allclose(masses.sum(axis=0), np.exp(binary_model.score_samples(EVERY)), rtol=1e-6)
+        np.testing.assert_allclose(
+            masses.sum(axis=0), np.exp(binary_model.score_samples(EVERY)), rtol=1e-6
+        )
         draws, y = binary_model.sample(20_000, return_y=True, random_state=1)
-        shares = [[((draws == row).all(axis=1) & (y == label)).mean() for row in EVERY] for label in LABELS]
+        shares = [
+            [((draws == row).all(axis=1) & (y == label)).mean() for row in EVERY]
+            for label in LABELS
+        ]
         np.testing.assert_allclose(shares, masses, atol=0.01)
         likelihood = get_likelihood(binary_model)
         assert (likelihood.kind, likelihood.measure) == ("lower_bound", "counting")
 
-    @pytest.mark.parametrize("settings", [{"prior": "vamp"}, {"prior": "mixture"}, {"posterior": "iaf"}], ids=str)
+    @pytest.mark.parametrize(
+        "settings", [{"prior": "vamp"}, {"prior": "mixture"}, {"posterior": "iaf"}], ids=str
+    )
     def test_holds_under_other_priors_and_posteriors(self, settings):
         model = fit(BITS, **settings, n_prior_components=4, max_iter=15, learning_rate_init=0.01)
         model.set_params(n_importance_samples=1024)
@@ -112,14 +132,22 @@ class TestLikelihood:
         truth = sum(q * (bound.elbo - np.log(q)) for q, bound in zip(posterior.T, bounds))
         np.testing.assert_allclose(binary_model.elbo_samples(EVERY).elbo, truth, rtol=1e-6)
         truth = sum(q * bound.reconstruction for q, bound in zip(posterior.T, bounds))
-        np.testing.assert_allclose(binary_model.elbo_samples(EVERY).reconstruction, truth, rtol=1e-6)
+        np.testing.assert_allclose(
+            binary_model.elbo_samples(EVERY).reconstruction, truth, rtol=1e-6
+        )
 
     def test_does_not_depend_on_the_company_of_a_row(self, binary_model):
         rows, y = np.tile(EVERY, (10, 1)), np.resize(Y, 320)
         together = binary_model.score_samples(rows, y)
-        np.testing.assert_array_equal(binary_model.score_samples(rows[::-1], y[::-1])[::-1], together)
-        np.testing.assert_array_equal(binary_model.score_samples(rows[250:270], y[250:270]), together[250:270])
-        np.testing.assert_array_equal(binary_model.score_samples(rows[:32]), binary_model.score_samples(rows)[-32:])
+        np.testing.assert_array_equal(
+            binary_model.score_samples(rows[::-1], y[::-1])[::-1], together
+        )
+        np.testing.assert_array_equal(
+            binary_model.score_samples(rows[250:270], y[250:270]), together[250:270]
+        )
+        np.testing.assert_array_equal(
+            binary_model.score_samples(rows[:32]), binary_model.score_samples(rows)[-32:]
+        )
 
     def test_training_starts_from_the_bound(self):
         model = fit(BITS, max_iter=1, learning_rate_init=0.0, n_importance_samples=2**10)
@@ -133,7 +161,9 @@ class TestClasses:
         truth = joint(linear_model, X)
         posterior = np.exp(truth - logsumexp(truth, axis=1, keepdims=True))
         np.testing.assert_allclose(linear_model.predict_proba(X), posterior, atol=0.01)
-        np.testing.assert_array_equal(linear_model.predict(X), LABELS[np.argmax(linear_model.predict_proba(X), axis=1)])
+        np.testing.assert_array_equal(
+            linear_model.predict(X), LABELS[np.argmax(linear_model.predict_proba(X), axis=1)]
+        )
 
     def test_priors_are_shares_or_given(self):
         model = fit(BITS)
@@ -142,7 +172,9 @@ class TestClasses:
         given = fit(BITS, priors=[0.2, 0.2, 0.6])
         np.testing.assert_allclose(given.class_prior_, [0.2, 0.2, 0.6])
         shift = given.score_samples(BITS, Y) - model.score_samples(BITS, Y)
-        np.testing.assert_allclose(shift, np.log(given.class_prior_ / model.class_prior_)[INDICES], atol=1e-9)
+        np.testing.assert_allclose(
+            shift, np.log(given.class_prior_ / model.class_prior_)[INDICES], atol=1e-9
+        )
 
     def test_digits_are_recognised(self, digits_model):
         assert np.mean(digits_model.predict(PIXELS[1400:]) == DIGITS[1400:]) > 0.9
@@ -153,10 +185,18 @@ class TestClasses:
         draws, drawn = digits_model.sample(500, y=y, return_y=True, random_state=0)
         np.testing.assert_array_equal(drawn, y)
         assert np.mean(judge.predict(draws) == y) > 0.85
-        assert np.mean(judge.predict(digits_model.sample_mean(500, y=y, random_state=0) > 0.5) == y) > 0.9
+        assert (
+            np.mean(judge.predict(digits_model.sample_mean(500, y=y, random_state=0) > 0.5) == y)
+            > 0.9
+        )
 
     def test_frames_and_files_hold_them(self, tmp_path):
-        model = fit(pd.DataFrame(BITS, columns=list("abcde")), pd.Series(Y), prior="vamp", n_prior_components=4)
+        model = fit(
+            pd.DataFrame(BITS, columns=list("abcde")),
+            pd.Series(Y),
+            prior="vamp",
+            n_prior_components=4,
+        )
         save(model, tmp_path / "model.probgen")
         again = load(tmp_path / "model.probgen")
         frame = pd.DataFrame(BITS, columns=list("abcde"))
@@ -192,7 +232,9 @@ class TestCodes:
         mean = np.tensordot(linear_model.class_prior_, each, axes=1)
         np.testing.assert_allclose(linear_model.inverse_transform(codes), mean, atol=1e-9)
         mixed = linear_model.inverse_transform(codes, LABELS[[0, 1, 2, 2, 1, 0]])
-        np.testing.assert_allclose(mixed, [each[k][j] for j, k in enumerate([0, 1, 2, 2, 1, 0])], atol=1e-9)
+        np.testing.assert_allclose(
+            mixed, [each[k][j] for j, k in enumerate([0, 1, 2, 2, 1, 0])], atol=1e-9
+        )
 
     def test_means_beside_draws(self):
         model = fit(noise_scale=0.25)
@@ -207,7 +249,8 @@ class TestCodes:
 
 
 class TestConditions:
-    """Draws where some features are known, against Gaussians that are conditioned in closed form."""
+    """Draws where some features are known, against Gaussians that are conditioned in closed
+    form."""
 
     KNOWN, FREE = [0, 3], [1, 2, 4]
 
@@ -216,7 +259,10 @@ class TestConditions:
         parts, _ = conditionals(model)
         cut = np.ix_(self.KNOWN, self.KNOWN)
         slopes = np.linalg.solve(parts[0].cov[cut], parts[0].cov[np.ix_(self.KNOWN, self.FREE)]).T
-        left = parts[0].cov[np.ix_(self.FREE, self.FREE)] - slopes @ parts[0].cov[np.ix_(self.KNOWN, self.FREE)]
+        left = (
+            parts[0].cov[np.ix_(self.FREE, self.FREE)]
+            - slopes @ parts[0].cov[np.ix_(self.KNOWN, self.FREE)]
+        )
         log_joint = [
             multivariate_normal(part.mean[self.KNOWN], part.cov[cut]).logpdf(values) + np.log(prior)
             for part, prior in zip(parts, model.class_prior_)
@@ -227,7 +273,9 @@ class TestConditions:
     def test_draws_of_a_class(self, linear_model):
         values = X[5, self.KNOWN]
         _, means, left = self.conditionals_given(linear_model, values)
-        draws = linear_model.sample(4000, y="birch", given=dict(zip(self.KNOWN, values)), random_state=0)
+        draws = linear_model.sample(
+            4000, y="birch", given=dict(zip(self.KNOWN, values)), random_state=0
+        )
         np.testing.assert_array_equal(draws[:, self.KNOWN], np.tile(values, (4000, 1)))
         errors = np.sqrt(np.diag(left) / 4000)
         assert (np.abs(draws[:, self.FREE].mean(axis=0) - means[1]) < 5.0 * errors).all()
@@ -247,21 +295,32 @@ class TestConditions:
         row[0, self.KNOWN] = X[:, self.KNOWN].mean(axis=0)
         log_joint, means, _ = self.conditionals_given(linear_model, row[0, self.KNOWN])
         truth = np.exp(log_joint - logsumexp(log_joint)) @ np.array(means)
-        filled = linear_model.impute(np.repeat(row, 1 if method == "mean" else 3000, axis=0), method=method)
+        filled = linear_model.impute(
+            np.repeat(row, 1 if method == "mean" else 3000, axis=0), method=method
+        )
         np.testing.assert_allclose(filled[:, self.FREE].mean(axis=0), truth, atol=0.15)
 
     def test_annealing_agrees_with_the_closed_form(self, linear_model):
         log_prior = np.log(linear_model.class_prior_)[INDICES[:10]]
         truth = joint(linear_model, X[:10])[np.arange(10), INDICES[:10]] - log_prior
-        values, std = ais_log_likelihood(linear_model, X[:10], Y[:10], random_state=0, return_std=True)
+        values, std = ais_log_likelihood(
+            linear_model, X[:10], Y[:10], random_state=0, return_std=True
+        )
         assert abs(np.mean(values - truth)) < 4.0 * np.sqrt(np.sum(std**2)) / 10.0
-        with pytest.raises(ValueError, match=r"y must hold the classes of the rows, on which the codes .* depend"):
+        with pytest.raises(
+            ValueError, match=r"y must hold the classes of the rows, on which the codes .* depend"
+        ):
             ais_log_likelihood(linear_model, X[:10])
 
 
 class TestTraining:
     def test_convolutions_see_the_class(self):
-        settings = {"architecture": "conv", "hidden_layer_sizes": (8, 16), "max_iter": 10, "learning_rate_init": 3e-3}
+        settings = {
+            "architecture": "conv",
+            "hidden_layer_sizes": (8, 16),
+            "max_iter": 10,
+            "learning_rate_init": 3e-3,
+        }
         model = fit(PIXELS[:1000], DIGITS[:1000], **settings, n_importance_samples=16)
         assert np.mean(model.predict(PIXELS[1000:1300]) == DIGITS[1000:1300]) > 0.7
         label = torch.eye(10)[:2]
@@ -280,7 +339,9 @@ class TestTraining:
         model.partial_fit(BITS[known], Y[known], classes=LABELS)
         assert model.class_prior_[2] == 0.0
         assert not (model.predict(BITS) == "cedar").any()
-        np.testing.assert_array_equal(model.score_samples(BITS[:3], LABELS[:2].repeat(2)[:3]) < 0.0, True)
+        np.testing.assert_array_equal(
+            model.score_samples(BITS[:3], LABELS[:2].repeat(2)[:3]) < 0.0, True
+        )
         model.partial_fit(BITS[~known], Y[~known])
         np.testing.assert_array_equal(model.class_count_, np.bincount(INDICES))
         assert model.n_iter_ == 2
@@ -300,14 +361,32 @@ def partial_fit_twice(classes):
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda: fit(y=None), "ConditionalVAE requires y to be passed, but the target y is None; give the class"),
-        (lambda: fit(y=np.full(400, "ash")), r"y must hold at least 2 classes; got 1 class, \['ash'\]"),
+        (
+            lambda: fit(y=None),
+            "ConditionalVAE requires y to be passed, but the target y is None; give the class",
+        ),
+        (
+            lambda: fit(y=np.full(400, "ash")),
+            r"y must hold at least 2 classes; got 1 class, \['ash'\]",
+        ),
         (lambda: fit(priors=[0.5, 0.5]), "priors must be 3 numbers >= 0, one for each class"),
         (lambda: fit(y=RNG.random(400)), "Unknown label type: continuous"),
-        (lambda: fit(RowBlocks([X])), "X must be an array, as classes stand beside its rows in y; got RowBlocks"),
-        (lambda: fit(encoder=torch.nn.Linear(5, 4)), r"encoder must map rows of shape \(n, 8\) to \(n, 4\)"),
-        (lambda: ConditionalVAE().partial_fit(X, Y), "classes must be passed to the first partial_fit; list every"),
-        (lambda: partial_fit_twice(["ash", "oak"]), r"classes must be those of the first .*got \['ash', 'oak'\]"),
+        (
+            lambda: fit(RowBlocks([X])),
+            "X must be an array, as classes stand beside its rows in y; got RowBlocks",
+        ),
+        (
+            lambda: fit(encoder=torch.nn.Linear(5, 4)),
+            r"encoder must map rows of shape \(n, 8\) to \(n, 4\)",
+        ),
+        (
+            lambda: ConditionalVAE().partial_fit(X, Y),
+            "classes must be passed to the first partial_fit; list every",
+        ),
+        (
+            lambda: partial_fit_twice(["ash", "oak"]),
+            r"classes must be those of the first .*got \['ash', 'oak'\]",
+        ),
         (
             lambda: fit(warm_start=True).fit(X, np.full(400, "oak")),
             r"y must hold the classes of the fit, \['ash', 'birch', 'cedar'\]; got 'oak'",
@@ -323,8 +402,16 @@ def test_bad_arguments_of_a_fit(call, message):
     "query, arguments, message",
     [
         ("sample", {"y": "oak"}, r"y must hold the classes of the fit, .*; got 'oak'"),
-        ("score_samples", {"X": X, "y": "oak"}, r"y must hold the classes of the fit, .*; got 'oak'"),
-        ("transform", {"X": X, "y": Y[:5]}, r"y must be one class, or one for each of the 400 rows .*got shape \(5,\)"),
+        (
+            "score_samples",
+            {"X": X, "y": "oak"},
+            r"y must hold the classes of the fit, .*; got 'oak'",
+        ),
+        (
+            "transform",
+            {"X": X, "y": Y[:5]},
+            r"y must be one class, or one for each of the 400 rows .*got shape \(5,\)",
+        ),
         ("inverse_transform", {"Z": np.zeros((2, 3))}, r"Z must have shape \(n, 2\)"),
         ("sample_mean", {"n_samples": 0}, "n_samples must be an integer >= 1; got 0"),
     ],

@@ -40,7 +40,9 @@ class TestValues:
         assert conditions.categories == {}
 
     def test_each_row_its_own(self):
-        np.testing.assert_array_equal(parse({"width": [1.0, NAN]}).values, [[NAN, 1.0, NAN], [NAN, NAN, NAN]])
+        np.testing.assert_array_equal(
+            parse({"width": [1.0, NAN]}).values, [[NAN, 1.0, NAN], [NAN, NAN, NAN]]
+        )
 
     def test_a_frame_without_fitted_names_counts_by_position(self):
         frame = pd.DataFrame({"a": [1.0, 2.0], "b": [NAN, NAN], "c": [3.0, 4.0]})
@@ -69,24 +71,45 @@ class TestMessages:
     @pytest.mark.parametrize(
         "given, message",
         [
-            ([1.0, 2.0], "given must have shape (3,) or (2, 3), one row for each of the n_samples=2 draws; got (2,)"),
-            ([1.0, INF, 2.0], "given must be finite, or NaN where the model is to draw; got an infinity"),
+            (
+                [1.0, 2.0],
+                (
+                    "given must have shape (3,) or (2, 3), one row for each of the n_samples=2"
+                    " draws; got (2,)"
+                ),
+            ),
+            (
+                [1.0, INF, 2.0],
+                "given must be finite, or NaN where the model is to draw; got an infinity",
+            ),
             ("tall", "given must be an array of numbers with NaN to draw, or a dict; got 'tall'"),
             ([[1.0], [2.0, 3.0]], "given must be an array of numbers"),
-            ({"volume": 1.0}, "'volume', which the model does not know; known: ['height', 'width', 'depth']"),
+            (
+                {"volume": 1.0},
+                "'volume', which the model does not know; known: ['height', 'width', 'depth']",
+            ),
             (pd.DataFrame({"volume": [1.0]}), "'volume', which the model does not know"),
             ({3: 1.0}, "given must name features by name or by an index in [0, 2]; got 3"),
             ({True: 1.0}, "index in [0, 2]; got True"),
             ({0: 1.0, "height": 1.0}, "given names feature 'height' twice"),
             ({0: 1.0, -3: 1.0}, "given names feature -3 twice"),
             ({0: INF}, "given[0] must be finite, or NaN to draw; got inf"),
-            ({0: "tall"}, "given[0] must be a number, an interval as a tuple (low, high) or a set; got 'tall'"),
+            (
+                {0: "tall"},
+                (
+                    "given[0] must be a number, an interval as a tuple (low, high) or a set; got"
+                    " 'tall'"
+                ),
+            ),
             ({0: [1.0, 2.0, 3.0]}, "given[0] must be one number or n_samples=2 of them"),
             ({0: (2.0, 1.0)}, "given[0] must be an interval with low < high; got (2.0, 1.0)"),
             ({0: (1.0, 1.0)}, "given[0] must be an interval with low < high; got (1.0, 1.0)"),
             ({0: ([0.0, 3.0], 1.0)}, "given[0] must be an interval with low < high"),
             ({0: (NAN, 1.0)}, "given[0] must be an interval with low < high"),
-            ({0: (1.0, 2.0, 3.0)}, "given[0] must be a value, a pair (low, high) or a set; got (1.0, 2.0, 3.0)"),
+            (
+                {0: (1.0, 2.0, 3.0)},
+                "given[0] must be a value, a pair (low, high) or a set; got (1.0, 2.0, 3.0)",
+            ),
             ({0: set()}, "given[0] must hold at least one category; got an empty set"),
             ({0: {1, "one"}}, "given[0] must hold categories of one type"),
         ],
@@ -96,5 +119,7 @@ class TestMessages:
             parse(given)
 
     def test_names_that_the_model_never_had(self):
-        with pytest.raises(ValueError, match="given names feature 'height', but the model was fitted without names"):
+        with pytest.raises(
+            ValueError, match="given names feature 'height', but the model was fitted without names"
+        ):
             parse({"height": 1.0}, names=None)

@@ -1,4 +1,5 @@
-"""One set of promises, kept by every public generator: add a row to ESTIMATORS, and the new one is held to them."""
+"""One set of promises, kept by every public generator: add a row to ESTIMATORS, and the new one is
+held to them."""
 
 import copy
 import functools
@@ -60,9 +61,30 @@ ESTIMATORS = [  # every public generator, made small and quick
         device="cpu",
         random_state=0,
     ),
-    VAE(1, hidden_layer_sizes=(8,), max_iter=30, learning_rate_init=0.02, device="cpu", random_state=0),
-    ConditionalVAE(1, hidden_layer_sizes=(8,), max_iter=30, learning_rate_init=0.02, device="cpu", random_state=0),
-    SemiSupervisedVAE(1, hidden_layer_sizes=(8,), max_iter=30, learning_rate_init=0.02, device="cpu", random_state=0),
+    VAE(
+        1,
+        hidden_layer_sizes=(8,),
+        max_iter=30,
+        learning_rate_init=0.02,
+        device="cpu",
+        random_state=0,
+    ),
+    ConditionalVAE(
+        1,
+        hidden_layer_sizes=(8,),
+        max_iter=30,
+        learning_rate_init=0.02,
+        device="cpu",
+        random_state=0,
+    ),
+    SemiSupervisedVAE(
+        1,
+        hidden_layer_sizes=(8,),
+        max_iter=30,
+        learning_rate_init=0.02,
+        device="cpu",
+        random_state=0,
+    ),
     MADE(
         (8,),
         n_components=2,
@@ -82,11 +104,27 @@ ESTIMATORS = [  # every public generator, made small and quick
         device="cpu",
         random_state=0,
     ),
-    GAN(2, hidden_layer_sizes=(16,), density="parzen", n_density_draws=2048, max_iter=30, device="cpu", random_state=0),
-    VAEGAN(
-        2, hidden_layer_sizes=(16,), density="parzen", n_density_draws=2048, max_iter=30, device="cpu", random_state=0
+    GAN(
+        2,
+        hidden_layer_sizes=(16,),
+        density="parzen",
+        n_density_draws=2048,
+        max_iter=30,
+        device="cpu",
+        random_state=0,
     ),
-    ConditionalGAN(2, hidden_layer_sizes=(16,), n_density_draws=6144, max_iter=60, device="cpu", random_state=0),
+    VAEGAN(
+        2,
+        hidden_layer_sizes=(16,),
+        density="parzen",
+        n_density_draws=2048,
+        max_iter=30,
+        device="cpu",
+        random_state=0,
+    ),
+    ConditionalGAN(
+        2, hidden_layer_sizes=(16,), n_density_draws=6144, max_iter=60, device="cpu", random_state=0
+    ),
     AuxiliaryClassifierGAN(
         2, hidden_layer_sizes=(16,), n_density_draws=6144, max_iter=30, device="cpu", random_state=0
     ),
@@ -94,7 +132,9 @@ ESTIMATORS = [  # every public generator, made small and quick
 DISCRETE = [  # generators of whole numbers, which scikit-learn's checks feed with such
     PixelCNN(4, 1, max_iter=20, learning_rate_init=0.02, device="cpu", random_state=0),
     ConditionalPixelCNN(4, 1, max_iter=20, learning_rate_init=0.02, device="cpu", random_state=0),
-    PixelCNN(4, 3, n_downsamplings=1, max_iter=20, learning_rate_init=0.02, device="cpu", random_state=0),
+    PixelCNN(
+        4, 3, n_downsamplings=1, max_iter=20, learning_rate_init=0.02, device="cpu", random_state=0
+    ),
     PixelRNN(4, 1, max_iter=20, learning_rate_init=0.02, device="cpu", random_state=0),
     MADE(
         (8,),
@@ -107,8 +147,15 @@ DISCRETE = [  # generators of whole numbers, which scikit-learn's checks feed wi
         random_state=0,
     ),
 ]
-IN_ANY_ORDER = MADE(  # what is known stands first in orders of its own, so that conditionals are not of one joint law
-    (8,), order_agnostic=True, n_components=2, max_iter=30, learning_rate_init=0.02, device="cpu", random_state=0
+# What is known stands first in orders of its own, so that conditionals are not of one joint law
+IN_ANY_ORDER = MADE(
+    (8,),
+    order_agnostic=True,
+    n_components=2,
+    max_iter=30,
+    learning_rate_init=0.02,
+    device="cpu",
+    random_state=0,
 )
 GENERATORS = [  # settings that need more rows in each class than scikit-learn's checks have
     *ESTIMATORS,
@@ -117,7 +164,9 @@ GENERATORS = [  # settings that need more rows in each class than scikit-learn's
 CLASSIFIERS = [estimator for estimator in GENERATORS if is_classifier(estimator)]
 WEIGHTED = [estimator for estimator in GENERATORS if has_fit_parameter(estimator, "sample_weight")]
 CONDITIONAL = [estimator for estimator in GENERATORS if estimator._takes_conditions]
-MARGINALISING = [estimator for estimator in GENERATORS if estimator.__sklearn_tags__().input_tags.allow_nan]
+MARGINALISING = [
+    estimator for estimator in GENERATORS if estimator.__sklearn_tags__().input_tags.allow_nan
+]
 
 
 def each(estimators):
@@ -144,7 +193,11 @@ def fit(estimator, X=X, y=Y, **parameters):
 def excused(estimator):
     """Checks that a generator cannot pass, and why."""
     if isinstance(estimator, SemiSupervisedVAE):
-        return {"check_classifiers_classes": "its labels are -1 and 1, of which -1 marks rows without a class"}
+        return {
+            "check_classifiers_classes": (
+                "its labels are -1 and 1, of which -1 marks rows without a class"
+            )
+        }
     return {}
 
 
@@ -183,10 +236,15 @@ class TestQueries:
         np.testing.assert_allclose(model.transform(single), model.transform(X), atol=1e-3)
 
     def test_integer_rows_are_read_as_numbers(self, estimator):
-        rows, dtype = X.astype(np.int16), estimator._dtypes[0]  # double precision, single in networks
+        rows, dtype = (
+            X.astype(np.int16),
+            estimator._dtypes[0],
+        )  # double precision, single in networks
         model = fit(estimator, rows)
         assert model.sample().dtype == dtype
-        np.testing.assert_array_equal(model.score_samples(rows), model.score_samples(rows.astype(dtype)))
+        np.testing.assert_array_equal(
+            model.score_samples(rows), model.score_samples(rows.astype(dtype))
+        )
 
     def test_score_is_the_mean_of_score_samples(self, estimator):
         model = fitted(estimator)
@@ -200,12 +258,16 @@ class TestQueries:
     def test_batches_and_order_do_not_matter(self, estimator, method, n_features, dtype):
         rows, y = make_rows(3000, n_features, seed=1)
         rows = rows.astype(dtype)
-        few_draws = {"n_importance_samples": 8} if hasattr(estimator, "n_importance_samples") else {}
+        few_draws = (
+            {"n_importance_samples": 8} if hasattr(estimator, "n_importance_samples") else {}
+        )
         query = getattr(fit(estimator, rows[:400], y[:400], **few_draws), method)
         whole = query(rows)
         shuffled = np.random.default_rng(2).permutation(3000)
         np.testing.assert_array_equal(query(rows[shuffled]), whole[shuffled])
-        np.testing.assert_array_equal(np.concatenate([query(rows[:1]), query(rows[1:730]), query(rows[730:])]), whole)
+        np.testing.assert_array_equal(
+            np.concatenate([query(rows[:1]), query(rows[1:730]), query(rows[730:])]), whole
+        )
         np.testing.assert_array_equal(query(np.asfortranarray(rows)), whole)
 
     def test_rows_are_left_as_they_were(self, estimator):
@@ -218,7 +280,11 @@ class TestQueries:
         own = get_likelihood(estimator)
         assert own.space == "input"
         pipeline = make_pipeline(StandardScaler(), estimator)
-        for wrapped in [pipeline, GridSearchCV(pipeline, {}), make_pipeline("passthrough", pipeline)]:
+        for wrapped in [
+            pipeline,
+            GridSearchCV(pipeline, {}),
+            make_pipeline("passthrough", pipeline),
+        ]:
             seen = get_likelihood(wrapped)
             assert (seen.kind, seen.measure, seen.space) == (own.kind, own.measure, "transformed")
 
@@ -237,13 +303,17 @@ class TestRandomness:
         model.sample(5, random_state=3)
         np.testing.assert_array_equal(model.sample(5), twin.sample(5))
 
-    @pytest.mark.parametrize("seed", [lambda: 7, lambda: np.random.RandomState(7), lambda: np.random.default_rng(7)])
+    @pytest.mark.parametrize(
+        "seed", [lambda: 7, lambda: np.random.RandomState(7), lambda: np.random.default_rng(7)]
+    )
     def test_one_seed_fixes_the_fit_and_the_stream(self, estimator, seed):
         model, twin = fit(estimator, random_state=seed()), fit(estimator, random_state=seed())
         np.testing.assert_array_equal(model.score_samples(X), twin.score_samples(X))
         for _ in range(2):
             np.testing.assert_array_equal(model.sample(5), twin.sample(5))
-        np.testing.assert_array_equal(model.sample(5, random_state=seed()), twin.sample(5, random_state=seed()))
+        np.testing.assert_array_equal(
+            model.sample(5, random_state=seed()), twin.sample(5, random_state=seed())
+        )
 
     def test_without_a_seed_streams_differ(self, estimator):
         model, twin = fit(estimator, random_state=None), fit(estimator, random_state=None)
@@ -266,7 +336,9 @@ class TestRandomness:
         before = threadpool_info()
         alone = [fit(estimator, rows, y, random_state=seed) for seed in seeds]
         with ThreadPoolExecutor(4) as pool:
-            together = list(pool.map(lambda seed: fit(estimator, rows, y, random_state=seed), seeds))
+            together = list(
+                pool.map(lambda seed: fit(estimator, rows, y, random_state=seed), seeds)
+            )
         assert threadpool_info() == before
         for model, twin in zip(alone, together):
             np.testing.assert_array_equal(model.score_samples(rows), twin.score_samples(rows))
@@ -306,7 +378,9 @@ class TestCopies:
 class TestFrames:
     NAMES = ("height", "width", "depth")
 
-    @pytest.mark.parametrize("container, frame", [("pandas", pd.DataFrame), ("polars", pl.DataFrame)])
+    @pytest.mark.parametrize(
+        "container, frame", [("pandas", pd.DataFrame), ("polars", pl.DataFrame)]
+    )
     def test_frames_in_frames_out(self, estimator, container, frame):
         table = frame(dict(zip(self.NAMES, X.astype(np.float32).T)))
         model = clone(estimator).set_output(transform=container).fit(table, Y)
@@ -318,7 +392,9 @@ class TestFrames:
         assert draws.to_numpy().dtype == np.float32
         plain = fit(estimator, X.astype(np.float32))
         np.testing.assert_array_equal(draws.to_numpy(), plain.sample(4, random_state=0))
-        np.testing.assert_array_equal(model.score_samples(table), plain.score_samples(X.astype(np.float32)))
+        np.testing.assert_array_equal(
+            model.score_samples(table), plain.score_samples(X.astype(np.float32))
+        )
 
     def test_a_frame_gives_arrays_by_default(self, estimator):
         model = fit(estimator, pd.DataFrame(X, columns=self.NAMES))
@@ -334,17 +410,25 @@ class TestComposition:
     def test_pipeline(self, estimator):
         model = make_pipeline(StandardScaler(), clone(estimator)).fit(X, Y)
         scaled = StandardScaler().fit_transform(X)
-        np.testing.assert_allclose(model.score_samples(X), fit(estimator, scaled).score_samples(scaled), rtol=1e-9)
+        np.testing.assert_allclose(
+            model.score_samples(X), fit(estimator, scaled).score_samples(scaled), rtol=1e-9
+        )
         assert model.transform(X).shape[0] == 150
 
     def test_cross_val_score_is_the_held_out_score(self, estimator):
         folds = KFold(3)
-        truth = [fit(estimator, X[train], Y[train]).score(X[test]) for train, test in folds.split(X)]
-        np.testing.assert_allclose(cross_val_score(clone(estimator), X, Y, cv=folds), truth, rtol=1e-12)
+        truth = [
+            fit(estimator, X[train], Y[train]).score(X[test]) for train, test in folds.split(X)
+        ]
+        np.testing.assert_allclose(
+            cross_val_score(clone(estimator), X, Y, cv=folds), truth, rtol=1e-12
+        )
 
     def test_grid_search_in_two_processes(self, estimator):
         grid = {"random_state": [0, 1]}
-        alone, together = (GridSearchCV(clone(estimator), grid, cv=2, n_jobs=n).fit(X, Y) for n in (1, 2))
+        alone, together = (
+            GridSearchCV(clone(estimator), grid, cv=2, n_jobs=n).fit(X, Y) for n in (1, 2)
+        )
         scores = together.cv_results_["mean_test_score"]
         assert np.isfinite(scores).all()
         np.testing.assert_allclose(scores, alone.cv_results_["mean_test_score"], rtol=1e-9)
@@ -358,11 +442,15 @@ def test_integer_weights_equal_repeated_rows(estimator, n_features):
     weights = np.random.default_rng(3).integers(0, 4, size=400)
     weighted = clone(estimator).fit(rows, y, sample_weight=weights)
     repeated = fit(estimator, np.repeat(rows, weights, axis=0), np.repeat(y, weights))
-    np.testing.assert_allclose(weighted.score_samples(rows), repeated.score_samples(rows), rtol=1e-7)
+    np.testing.assert_allclose(
+        weighted.score_samples(rows), repeated.score_samples(rows), rtol=1e-7
+    )
 
 
 PLANE = X[:, :2]
-WIDE = [np.linspace(x.mean() - 9.0 * x.std(), x.mean() + 9.0 * x.std(), 41) for x in PLANE.T]  # edges of 40 cells
+WIDE = [
+    np.linspace(x.mean() - 9.0 * x.std(), x.mean() + 9.0 * x.std(), 41) for x in PLANE.T
+]  # edges of 40 cells
 
 
 def is_exact(estimator):
@@ -370,20 +458,26 @@ def is_exact(estimator):
 
 
 def cell_masses(model, edges, y=None):
-    """Integral of the density over cells by the mid-point rule; an axis of one edge is a known value."""
+    """Integral of the density over cells by the mid-point rule; an axis of one edge is a known
+    value."""
     n_inner, axes, steps = 8 if is_exact(model) else 3, [], []
     for e in edges:
         steps.append((e[1] - e[0]) / n_inner if len(e) > 1 else 1.0)
-        axes.append(e[0] + steps[-1] * (np.arange(n_inner * (len(e) - 1)) + 0.5) if len(e) > 1 else e)
+        axes.append(
+            e[0] + steps[-1] * (np.arange(n_inner * (len(e) - 1)) + 0.5) if len(e) > 1 else e
+        )
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
-    masses = np.exp(model.score_samples(points.reshape(-1, len(axes)), y)).reshape(points.shape[:-1])
+    masses = np.exp(model.score_samples(points.reshape(-1, len(axes)), y)).reshape(
+        points.shape[:-1]
+    )
     for k, axis in enumerate(axes):
         masses = np.add.reduceat(masses, np.arange(0, len(axis), n_inner), axis=k) * steps[k]
     return masses
 
 
 def assert_follow(draws, edges, probabilities):
-    """Pearson's test of draws (n, k) against probabilities of cells; rare cells are taken together."""
+    """Pearson's test of draws (n, k) against probabilities of cells; rare cells are taken
+    together."""
     counts = np.histogramdd(draws, bins=edges)[0]
     often = len(draws) * probabilities >= 5.0
     observed = np.append(counts[often], len(draws) - counts[often].sum())
@@ -393,7 +487,8 @@ def assert_follow(draws, edges, probabilities):
 
 
 def tolerance(estimator, exact):
-    """How far an integral may be from one: rounding and the grid for exact densities, sampling noise for estimates."""
+    """How far an integral may be from one: rounding and the grid for exact densities, sampling
+    noise for estimates."""
     return exact if is_exact(estimator) else 0.03
 
 
@@ -408,10 +503,13 @@ def sharp(estimator):
 
 
 def blurred(model, draws):
-    """Draws under the noise of the observation model, where `sample` leaves that out and the density does not."""
+    """Draws under the noise of the observation model, where `sample` leaves that out and the
+    density does not."""
     if not isinstance(model, GAN):
         return draws
-    return draws + np.sqrt(model.noise_variance_) * np.random.default_rng(18).standard_normal(draws.shape)
+    return draws + np.sqrt(model.noise_variance_) * np.random.default_rng(18).standard_normal(
+        draws.shape
+    )
 
 
 @functools.cache
@@ -420,7 +518,11 @@ def on_plane(estimator):
     return fit(estimator, PLANE, **sharp(estimator))
 
 
-LEVELS = np.random.default_rng(5).binomial(2, np.where(Y == "ash", 0.2, 0.7)[:, None], size=(150, 9)).astype(float)
+LEVELS = (
+    np.random.default_rng(5)
+    .binomial(2, np.where(Y == "ash", 0.2, 0.7)[:, None], size=(150, 9))
+    .astype(float)
+)
 
 
 @each(DISCRETE)
@@ -445,7 +547,9 @@ class TestWholeNumbers:
             assert np.isin(drawn, [0.0, 1.0, 2.0]).all()
             np.testing.assert_array_equal(drawn, twin.sample(20))
         assert (draws[0] != draws[1]).any()
-        np.testing.assert_array_equal(model.sample(20, random_state=3), twin.sample(20, random_state=3))
+        np.testing.assert_array_equal(
+            model.sample(20, random_state=3), twin.sample(20, random_state=3)
+        )
 
     @pytest.mark.parametrize("duplicate", [copy.deepcopy, through_pickle, through_file])
     def test_a_copy_scores_and_draws_alike(self, estimator, duplicate):
@@ -458,23 +562,26 @@ class TestWholeNumbers:
     def test_fits_in_threads_equal_fits_in_a_row(self, estimator):
         alone = [fit(estimator, LEVELS, random_state=seed) for seed in range(4)]
         with ThreadPoolExecutor(4) as pool:
-            together = list(pool.map(lambda seed: fit(estimator, LEVELS, random_state=seed), range(4)))
+            together = list(
+                pool.map(lambda seed: fit(estimator, LEVELS, random_state=seed), range(4))
+            )
         for model, twin in zip(alone, together):
             np.testing.assert_array_equal(model.score_samples(LEVELS), twin.score_samples(LEVELS))
             np.testing.assert_array_equal(model.sample(5), twin.sample(5))
 
 
 class TestDensity:
-    """Continuous densities against quadrature, and draws against densities, in one and two dimensions."""
+    """Continuous densities against quadrature, and draws against densities, in one and two
+    dimensions."""
 
     @each(GENERATORS)
     def test_integrates_to_one_over_the_line(self, estimator):
         rows = X[:, :1]
         model = fit(estimator, rows)
         grid = np.linspace(rows.mean() - 15.0 * rows.std(), rows.mean() + 15.0 * rows.std(), 20_001)
-        assert np.trapezoid(np.exp(model.score_samples(grid[:, np.newaxis])), grid) == pytest.approx(
-            1.0, abs=tolerance(estimator, 1e-9)
-        )
+        assert np.trapezoid(
+            np.exp(model.score_samples(grid[:, np.newaxis])), grid
+        ) == pytest.approx(1.0, abs=tolerance(estimator, 1e-9))
 
     @each(GENERATORS)
     def test_draws_follow_the_density_over_the_plane(self, estimator):
@@ -488,7 +595,9 @@ class TestDensity:
         model = on_plane(estimator)
         masses = np.stack([cell_masses(model, WIDE, label) for label in model.classes_])
         assert masses.sum() == pytest.approx(1.0, abs=tolerance(estimator, 1e-6))
-        np.testing.assert_allclose(masses.sum(axis=(1, 2)), model.class_prior_, atol=tolerance(estimator, 1e-6))
+        np.testing.assert_allclose(
+            masses.sum(axis=(1, 2)), model.class_prior_, atol=tolerance(estimator, 1e-6)
+        )
         draws, y = model.sample(n_draws(model), return_y=True, random_state=13)
         labelled = np.column_stack([np.searchsorted(model.classes_, y), blurred(model, draws)])
         assert_follow(labelled, [np.arange(4), *WIDE], masses)
@@ -500,7 +609,11 @@ class TestDensity:
         draws, y = model.sample(n_draws(model), y=labels, return_y=True, random_state=14)
         np.testing.assert_array_equal(y, labels)
         for label, prior in zip(model.classes_, model.class_prior_):
-            assert_follow(blurred(model, draws[labels == label]), WIDE, cell_masses(model, WIDE, label) / prior)
+            assert_follow(
+                blurred(model, draws[labels == label]),
+                WIDE,
+                cell_masses(model, WIDE, label) / prior,
+            )
 
     @each(CONDITIONAL)
     @pytest.mark.parametrize("known", [0, 1])
@@ -552,4 +665,6 @@ class TestDensity:
         scores = model.score_samples(np.column_stack([values, np.full(3, np.nan)]))
         truth = [np.log(cell_masses(model, [np.array([value]), WIDE[1]]).sum()) for value in values]
         np.testing.assert_allclose(scores, truth, atol=1e-6 if is_exact(model) else 0.1)
-        assert model.score_samples([[np.nan, np.nan]]) == pytest.approx(0.0, abs=1e-12 if is_exact(model) else 0.1)
+        assert model.score_samples([[np.nan, np.nan]]) == pytest.approx(
+            0.0, abs=1e-12 if is_exact(model) else 0.1
+        )

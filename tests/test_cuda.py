@@ -8,7 +8,16 @@ import sys
 import numpy as np
 import pytest
 
-from probgen import Autoencoder, GaussianBayes, GaussianMixture, PixelCNN, RowBlocks, Trainer, load, save
+from probgen import (
+    Autoencoder,
+    GaussianBayes,
+    GaussianMixture,
+    PixelCNN,
+    RowBlocks,
+    Trainer,
+    load,
+    save,
+)
 
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical", "low_rank")
 
@@ -18,7 +27,9 @@ pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore:Best performin
 def clusters(n_rows=6000, n_features=6, dtype=np.float64):
     rng = np.random.default_rng(0)
     centers = 4.0 * rng.normal(size=(3, n_features))
-    return (centers[rng.integers(3, size=n_rows)] + rng.normal(size=(n_rows, n_features))).astype(dtype)
+    return (centers[rng.integers(3, size=n_rows)] + rng.normal(size=(n_rows, n_features))).astype(
+        dtype
+    )
 
 
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
@@ -68,7 +79,9 @@ def test_a_model_fitted_on_cuda_opens_and_answers_on_a_cpu(tmp_path):
     path.write_bytes(pickle.dumps(model))
     code = "import pickle, sys; m = pickle.load(open(sys.argv[1], 'rb')); print(m.score(m.means_))"
     hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
-    answer = subprocess.run([sys.executable, "-P", "-c", code, str(path)], capture_output=True, text=True, env=hidden)
+    answer = subprocess.run(
+        [sys.executable, "-P", "-c", code, str(path)], capture_output=True, text=True, env=hidden
+    )
     assert answer.returncode == 0, answer.stderr
     np.testing.assert_allclose(float(answer.stdout), model.score(model.means_), rtol=1e-5)
 
@@ -93,7 +106,9 @@ def test_graphs_train_as_the_eager_loop_and_the_cpu_do(optimizer, schedule):
     np.testing.assert_allclose(losses[2], losses[1], rtol=1e-6)
 
 
-@pytest.mark.parametrize("parameters", [{"corruption": "gaussian"}, {"penalty": "contractive"}, {"penalty": "l1"}])
+@pytest.mark.parametrize(
+    "parameters", [{"corruption": "gaussian"}, {"penalty": "contractive"}, {"penalty": "l1"}]
+)
 def test_variants_are_captured(parameters):
     X = clusters(2000, dtype=np.float32)
     model = autoencoder(max_iter=20, **parameters).fit(X)
@@ -112,7 +127,9 @@ def test_divergence_is_found():
     from sklearn.exceptions import ConvergenceWarning
 
     with pytest.warns(ConvergenceWarning, match="were put back"):
-        model = autoencoder(learning_rate_init=1e8, trainer=Trainer(optimizer="sgd")).fit(clusters(2000))
+        model = autoencoder(learning_rate_init=1e8, trainer=Trainer(optimizer="sgd")).fit(
+            clusters(2000)
+        )
     assert np.isfinite(model.score_samples(clusters(10))).all()
 
 
@@ -122,7 +139,9 @@ def test_a_network_trained_on_cuda_opens_on_a_cpu(tmp_path):
     save(model, tmp_path / "model.probgen")
     (tmp_path / "model.pickle").write_bytes(pickle.dumps(model))
     np.save(tmp_path / "rows.npy", X)
-    np.testing.assert_array_equal(load(tmp_path / "model.probgen").score_samples(X), model.score_samples(X))
+    np.testing.assert_array_equal(
+        load(tmp_path / "model.probgen").score_samples(X), model.score_samples(X)
+    )
     code = (
         "import pickle, sys, numpy as np, probgen; X = np.load(sys.argv[1] + '/rows.npy');"
         "pickled = pickle.load(open(sys.argv[1] + '/model.pickle', 'rb'));"
@@ -131,7 +150,10 @@ def test_a_network_trained_on_cuda_opens_on_a_cpu(tmp_path):
     )
     hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
     answer = subprocess.run(
-        [sys.executable, "-P", "-c", code, str(tmp_path)], capture_output=True, text=True, env=hidden
+        [sys.executable, "-P", "-c", code, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env=hidden,
     )
     assert answer.returncode == 0, answer.stderr
     *scores, first, second = answer.stdout.split()
@@ -146,4 +168,6 @@ def test_pixels_are_drawn_as_on_the_cpu(settings):
     draws, scores = model.sample(500, random_state=0), model.score_samples(X)
     model._to_device("cpu")
     np.testing.assert_allclose(model.score_samples(X), scores, rtol=1e-3)
-    assert np.mean(np.all(model.sample(500, random_state=0) == draws, axis=1)) > 0.9  # sums are rounded in other ways
+    assert (
+        np.mean(np.all(model.sample(500, random_state=0) == draws, axis=1)) > 0.9
+    )  # sums are rounded in other ways

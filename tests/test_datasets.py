@@ -1,4 +1,5 @@
-"""Data sets: what all of them share, where their files are looked for, and the errors of bad arguments and files."""
+"""Data sets: what all of them share, where their files are looked for, and the errors of bad
+arguments and files."""
 
 import gzip
 import io
@@ -34,7 +35,9 @@ def bare(name, **arguments):
     return getattr(datasets, name)(*positional, **arguments)
 
 
-FETCHERS = sorted(name for name in datasets.__all__ if name.startswith("fetch_") and name != "fetch_lfw_people")
+FETCHERS = sorted(
+    name for name in datasets.__all__ if name.startswith("fetch_") and name != "fetch_lfw_people"
+)
 
 
 def test_import_is_light():
@@ -42,11 +45,15 @@ def test_import_is_light():
         "import sys, sklearn.datasets; before = set(sys.modules); import probgen.datasets; "
         "print(sorted({'pandas', 'pooch', 'torch', 'requests'} & (set(sys.modules) - before)))"
     )
-    run = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
+    )
     assert run.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", [name for name in FETCHERS if name not in ("fetch_adult", "fetch_cifar10")])
+@pytest.mark.parametrize(
+    "name", [name for name in FETCHERS if name not in ("fetch_adult", "fetch_cifar10")]
+)
 def test_as_frame_holds_the_same_numbers(data_home, name):
     pytest.importorskip("pandas")
     small = {"subset": "test"} if "mnist" in name else {}
@@ -77,7 +84,9 @@ def test_folders(monkeypatch, tmp_path):
 
 def test_full_cifar_comes_before_the_subset_of_the_same_folder(tmp_path):
     (tmp_path / "cifar10_subset.npz").touch()
-    assert obtain(CIFAR10, data_home=tmp_path, download_if_missing=False).name == "cifar10_subset.npz"
+    assert (
+        obtain(CIFAR10, data_home=tmp_path, download_if_missing=False).name == "cifar10_subset.npz"
+    )
     (tmp_path / "cifar10.npz").touch()
     assert obtain(CIFAR10, data_home=tmp_path, download_if_missing=False).name == "cifar10.npz"
 
@@ -93,24 +102,43 @@ def test_a_missing_file_is_named_with_its_folder(tmp_path, name):
     assert "download_if_missing=False" in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["fetch_mnist", "fetch_uci", "fetch_frey_faces", "load_digits", "fetch_adult"])
+@pytest.mark.parametrize(
+    "name", ["fetch_mnist", "fetch_uci", "fetch_frey_faces", "load_digits", "fetch_adult"]
+)
 def test_pandas_is_asked_for_before_any_work(tmp_path, monkeypatch, name):
     monkeypatch.setitem(sys.modules, "pandas", None)
     home = {} if name == "load_digits" else {"data_home": tmp_path}
-    with pytest.raises(ImportError, match="as_frame=True needs pandas; install it with `pip install pandas`"):
+    with pytest.raises(
+        ImportError, match="as_frame=True needs pandas; install it with `pip install pandas`"
+    ):
         bare(name, as_frame=True, **home)
 
 
 @pytest.mark.parametrize(
     "call, match",
     [
-        (lambda: datasets.fetch_uci("iris"), "name must be one of 'abalone', 'concrete', .*; got 'iris'"),
+        (
+            lambda: datasets.fetch_uci("iris"),
+            "name must be one of 'abalone', 'concrete', .*; got 'iris'",
+        ),
         (lambda: datasets.fetch_binary("DNA"), "name must be one of 'dna', 'mushrooms'; got 'DNA'"),
         (lambda: datasets.fetch_adbench(3), "name must be one of 'annthyroid', .*; got 3"),
-        (lambda: datasets.fetch_mnist(subset="valid"), "subset must be one of 'train', 'test', 'all'; got 'valid'"),
-        (lambda: datasets.fetch_binary("dna", subset="val"), "subset must be one of 'train', 'valid', .*; got 'val'"),
-        (lambda: datasets.fetch_mnist(data_home=3), "data_home must be the path of a folder, .*; got 3"),
-        (lambda: datasets.fetch_mnist(data_home=""), "data_home must be the path of a folder, .*; got ''"),
+        (
+            lambda: datasets.fetch_mnist(subset="valid"),
+            "subset must be one of 'train', 'test', 'all'; got 'valid'",
+        ),
+        (
+            lambda: datasets.fetch_binary("dna", subset="val"),
+            "subset must be one of 'train', 'valid', .*; got 'val'",
+        ),
+        (
+            lambda: datasets.fetch_mnist(data_home=3),
+            "data_home must be the path of a folder, .*; got 3",
+        ),
+        (
+            lambda: datasets.fetch_mnist(data_home=""),
+            "data_home must be the path of a folder, .*; got ''",
+        ),
     ],
 )
 def test_arguments_out_of_range(call, match):
@@ -128,11 +156,23 @@ GOOD = {"x_train": np.zeros((3, 28, 28), np.uint8), "y_train": np.zeros(3, np.ui
         (b"nothing like it", r"mnist.npz cannot be read \(ValueError"),
         (npz(**GOOD)[:-200], r"mnist.npz cannot be read \(BadZipFile"),
         (npy(np.zeros(3)), r"mnist.npz cannot be read \(ValueError: it is an .npy file"),
-        (npz(X=np.zeros(3)), r"mnist.npz cannot be read \(KeyError.*expected an .npz file with x_train \(uint8"),
+        (
+            npz(X=np.zeros(3)),
+            r"mnist.npz cannot be read \(KeyError.*expected an .npz file with x_train \(uint8",
+        ),
         (npz(**GOOD | {"x_train": np.array([{}])}), r"mnist.npz cannot be read \(ValueError"),
-        (npz(**GOOD | {"x_train": np.zeros((3, 28, 28))}), r"holds x_train of shape \(3, 28, 28\) and dtype float64"),
-        (npz(**GOOD | {"x_train": np.zeros((3, 28, 27), np.uint8)}), r"holds x_train of shape \(3, 28, 27\)"),
-        (npz(**GOOD | {"x_train": np.zeros((0, 28, 28), np.uint8)}), r"holds x_train of shape \(0, 28, 28\)"),
+        (
+            npz(**GOOD | {"x_train": np.zeros((3, 28, 28))}),
+            r"holds x_train of shape \(3, 28, 28\) and dtype float64",
+        ),
+        (
+            npz(**GOOD | {"x_train": np.zeros((3, 28, 27), np.uint8)}),
+            r"holds x_train of shape \(3, 28, 27\)",
+        ),
+        (
+            npz(**GOOD | {"x_train": np.zeros((0, 28, 28), np.uint8)}),
+            r"holds x_train of shape \(0, 28, 28\)",
+        ),
         (npz(**GOOD | {"y_train": np.zeros(4, np.uint8)}), r"holds y_train of shape \(4,\)"),
     ],
 )
@@ -151,7 +191,9 @@ def test_a_file_that_holds_something_else(tmp_path, content, match):
         gzip.compress(b"", mtime=0),
         gzip.compress(b"age,income\n39,<=50K\n", mtime=0),
         gzip.compress((",".join(_formats.ADULT_COLUMNS) + "\n1,2,3\n").encode()),
-        gzip.compress((",".join(_formats.ADULT_COLUMNS) + "\n" + ",".join(["old"] * 15) + "\n").encode()),
+        gzip.compress(
+            (",".join(_formats.ADULT_COLUMNS) + "\n" + ",".join(["old"] * 15) + "\n").encode()
+        ),
         gzip.compress((",".join(_formats.ADULT_COLUMNS) + "\n").encode())[:-4],
     ],
 )

@@ -1,4 +1,5 @@
-"""The content of each data set, embedded or read from its real file, against what its publisher says of it."""
+"""The content of each data set, embedded or read from its real file, against what its publisher
+says of it."""
 
 import numpy as np
 import pytest
@@ -65,7 +66,9 @@ def test_mnist(data_home):
     np.testing.assert_array_equal(
         np.bincount(mnist.target), [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     )
-    np.testing.assert_allclose([mnist.data.mean() / 255, mnist.data.std() / 255], [0.1307, 0.3081], atol=5e-5)
+    np.testing.assert_allclose(
+        [mnist.data.mean() / 255, mnist.data.std() / 255], [0.1307, 0.3081], atol=5e-5
+    )
     np.testing.assert_array_equal(mnist.images.reshape(60000, -1), mnist.data)
     assert (mnist.image_shape, mnist.levels, mnist.frame) == ((28, 28), 256, None)
     assert (len(mnist.feature_names), mnist.feature_names[29]) == (784, "pixel_1_1")
@@ -77,7 +80,9 @@ def test_mnist(data_home):
 def test_mnist_test_part_and_all(data_home):
     X, y = datasets.fetch_mnist(subset="test", return_X_y=True)
     assert X.shape == (10000, 784)
-    np.testing.assert_array_equal(np.bincount(y), [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009])
+    np.testing.assert_array_equal(
+        np.bincount(y), [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    )
     every = datasets.fetch_mnist(subset="all", data_home=str(data_home))
     assert every.data.shape == (70000, 784)
     np.testing.assert_array_equal(every.data[60000:], X)
@@ -87,7 +92,9 @@ def test_mnist_test_part_and_all(data_home):
 def test_fashion_mnist(data_home):
     fashion = datasets.fetch_fashion_mnist()
     assert fashion.data.shape == (60000, 784)
-    np.testing.assert_allclose([fashion.data.mean() / 255, fashion.data.std() / 255], [0.2860, 0.3530], atol=5e-5)
+    np.testing.assert_allclose(
+        [fashion.data.mean() / 255, fashion.data.std() / 255], [0.2860, 0.3530], atol=5e-5
+    )
     np.testing.assert_array_equal(np.bincount(fashion.target), np.full(10, 6000))
     assert fashion.target_names[fashion.target[0]] == "Ankle boot"
     assert np.bincount(datasets.fetch_fashion_mnist(subset="test").target).tolist() == [1000] * 10
@@ -104,7 +111,10 @@ def test_cifar10(data_file):
     with np.load(cifar.filename) as file:
         assert cifar.target_names == file["class_names"].tolist()
     assert "do not compare with published" in cifar.DESCR
-    assert cifar.images[cifar.target == 0][..., 2].mean() > cifar.images[cifar.target == 6][..., 2].mean() + 30  # sky
+    assert (
+        cifar.images[cifar.target == 0][..., 2].mean()
+        > cifar.images[cifar.target == 6][..., 2].mean() + 30
+    )  # sky
 
 
 def test_olivetti_faces(data_home):
@@ -143,7 +153,9 @@ def test_uci(data_home, name):
             assert table.feature_names == file["feature_names"].tolist()
 
 
-@pytest.mark.parametrize("name, n_splits", [("concrete", 20), ("naval", 20), ("power_plant", 20), ("protein", 5)])
+@pytest.mark.parametrize(
+    "name, n_splits", [("concrete", 20), ("naval", 20), ("power_plant", 20), ("protein", 5)]
+)
 def test_uci_splits(data_home, name, n_splits):
     table = datasets.fetch_uci(name)
     assert table.test_mask.shape == (n_splits, len(table.data))
@@ -154,7 +166,9 @@ def test_uci_splits(data_home, name, n_splits):
 
 def test_uci_codes(data_home):
     abalone = datasets.fetch_uci("abalone")
-    np.testing.assert_array_equal(np.bincount(abalone.sex), [1528, 1307, 1342])  # as in abalone.names
+    np.testing.assert_array_equal(
+        np.bincount(abalone.sex), [1528, 1307, 1342]
+    )  # as in abalone.names
     assert abalone.target.dtype == np.int64
     assert (abalone.target.min(), abalone.target.max()) == (1, 29)
     wine = datasets.fetch_uci("wine_quality")
@@ -166,9 +180,13 @@ def test_uci_codes(data_home):
     assert letters.target_names[letters.target[0]] == "T"
 
 
-@pytest.mark.parametrize("name, shapes", [("dna", [1400, 600, 1186]), ("mushrooms", [2000, 500, 5624])])
+@pytest.mark.parametrize(
+    "name, shapes", [("dna", [1400, 600, 1186]), ("mushrooms", [2000, 500, 5624])]
+)
 def test_binary(data_home, name, shapes):
-    parts = [datasets.fetch_binary(name, subset=subset).data for subset in ("train", "valid", "test")]
+    parts = [
+        datasets.fetch_binary(name, subset=subset).data for subset in ("train", "valid", "test")
+    ]
     assert [len(part) for part in parts] == shapes
     assert all(part.dtype == np.uint8 and set(np.unique(part)) == {0, 1} for part in parts)
     X, y = datasets.fetch_binary(name, subset="all", return_X_y=True)
@@ -189,11 +207,28 @@ def test_adbench(data_home, name):
 def test_adult(data_home):
     adult = datasets.fetch_adult()
     assert adult.data.shape == (32561, 14)
-    first = [39.0, "State-gov", 77516.0, "Bachelors", 13.0, "Never-married", "Adm-clerical", "Not-in-family", "White"]
+    first = [
+        39.0,
+        "State-gov",
+        77516.0,
+        "Bachelors",
+        13.0,
+        "Never-married",
+        "Adm-clerical",
+        "Not-in-family",
+        "White",
+    ]
     assert adult.data[0].tolist() == [*first, "Male", 2174.0, 0.0, 40.0, "United-States"]
     assert (adult.target == ">50K").sum() == 7841  # 24.08 %, as in adult.names
-    missing = {name: sum(value != value for value in adult.data[:, j]) for j, name in enumerate(adult.feature_names)}
-    assert {k: n for k, n in missing.items() if n} == {"workclass": 1836, "occupation": 1843, "native-country": 583}
+    missing = {
+        name: sum(value != value for value in adult.data[:, j])
+        for j, name in enumerate(adult.feature_names)
+    }
+    assert {k: n for k, n in missing.items() if n} == {
+        "workclass": 1836,
+        "occupation": 1843,
+        "native-country": 583,
+    }
     assert len(adult.categorical_features) == 8
 
 
@@ -202,7 +237,9 @@ def test_adult_as_frame(data_home):
     adult = datasets.fetch_adult(as_frame=True)
     assert list(adult.frame.columns) == [*adult.feature_names, "income"]
     for name in adult.feature_names:
-        assert adult.data[name].dtype == ("category" if name in adult.categorical_features else np.float64)
+        assert adult.data[name].dtype == (
+            "category" if name in adult.categorical_features else np.float64
+        )
     assert adult.data.isna().sum().sum() == 1836 + 1843 + 583
     assert sorted(adult.target.cat.categories) == sorted(adult.target_names)
     assert adult.data["education"].cat.categories.size == 16

@@ -1,4 +1,5 @@
-"""Data sets from the bytes of their publishers: conversion, download, cache, and what goes wrong on the way."""
+"""Data sets from the bytes of their publishers: conversion, download, cache, and what goes wrong on
+the way."""
 
 import csv
 import dataclasses
@@ -25,7 +26,9 @@ from probgen.datasets._images import FASHION_MNIST, MNIST
 from probgen.datasets._store import Source, array_digest, obtain, read_arrays
 from probgen.datasets._table_list import ADBENCH, ADULT, BINARY, UCI
 
-TABLES = [table.source for table in UCI.values()] + [source for source, _ in (BINARY | ADBENCH).values()]
+TABLES = [table.source for table in UCI.values()] + [
+    source for source, _ in (BINARY | ADBENCH).values()
+]
 
 
 @pytest.fixture
@@ -38,7 +41,8 @@ def no_home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def publish(monkeypatch):
-    """A function that takes the content of raw files by name, which pooch then downloads; checksums are not asked."""
+    """A function that takes the content of raw files by name, which pooch then downloads; checksums
+    are not asked."""
     pooch = pytest.importorskip("pooch")
 
     def published(contents):
@@ -59,7 +63,12 @@ def idx(array):
 
 
 def text(array, delimiter=" "):
-    return "\n".join(delimiter.join(map(repr, row)) for row in np.atleast_2d(array.T).T.tolist()).encode() + b"\n"
+    return (
+        "\n".join(
+            delimiter.join(map(repr, row)) for row in np.atleast_2d(array.T).T.tolist()
+        ).encode()
+        + b"\n"
+    )
 
 
 def npz(**arrays):
@@ -68,7 +77,9 @@ def npz(**arrays):
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("source", [OLIVETTI_FACES, FREY_FACES, *TABLES], ids=lambda source: source.file)
+@pytest.mark.parametrize(
+    "source", [OLIVETTI_FACES, FREY_FACES, *TABLES], ids=lambda source: source.file
+)
 def test_digests_belong_to_the_real_arrays(data_file, source):
     with np.load(data_file(source.file)) as file:
         assert array_digest({name: file[name] for name in source.arrays}) == source.digest
@@ -86,7 +97,9 @@ def test_idx_bytes_and_the_way_from_download_to_cache(no_home, publish):
     mnist = datasets.fetch_mnist(subset="all")
     np.testing.assert_array_equal(mnist.images, images)
     np.testing.assert_array_equal(mnist.target, labels)
-    assert [path.name for path in no_home.iterdir()] == ["mnist.npz"]  # raw files and temporary ones are gone
+    assert [path.name for path in no_home.iterdir()] == [
+        "mnist.npz"
+    ]  # raw files and temporary ones are gone
     publish({})
     np.testing.assert_array_equal(datasets.fetch_mnist(subset="all").data, mnist.data)
 
@@ -96,7 +109,10 @@ def test_idx_bytes_and_the_way_from_download_to_cache(no_home, publish):
     [
         (gzip.compress(b"\0\0\x0d\x01\0\0\0\0", mtime=0), "start with 00 00 08, got 00 00 0d"),
         (idx(np.zeros((2, 3), np.uint8))[:-9], "end-of-stream"),
-        (gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 5, 1]), mtime=0), r"shape \[5\] cannot hold 1 values"),
+        (
+            gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 5, 1]), mtime=0),
+            r"shape \[5\] cannot hold 1 values",
+        ),
     ],
 )
 def test_idx_refuses_other_bytes(raw, match):
@@ -146,23 +162,42 @@ def table_raw(source, file):
     if "test_mask" in file:
         columns = np.arange(file["X"].shape[1])
         tests = [
-            text(np.random.default_rng(0).permutation(np.flatnonzero(mask)).astype(float)) for mask in file["test_mask"]
+            text(np.random.default_rng(0).permutation(np.flatnonzero(mask)).astype(float))
+            for mask in file["test_mask"]
         ]
-        return [text(np.column_stack([file["X"], file["y"]])), text(columns), text(np.array([len(columns)])), *tests]
+        return [
+            text(np.column_stack([file["X"], file["y"]])),
+            text(columns),
+            text(np.array([len(columns)])),
+            *tests,
+        ]
     if "color" in file:
         table = np.column_stack([file["X"], file["y"]])
         return [b'"a";"b"\n' + text(table[file["color"] == k], ";") for k in (0, 1)]
     if "sex" in file or "letter_recognition" in source.file:
-        first = ["MFI"[k] for k in file["sex"]] if "sex" in file else [chr(65 + k) for k in file["y"]]
+        first = (
+            ["MFI"[k] for k in file["sex"]] if "sex" in file else [chr(65 + k) for k in file["y"]]
+        )
         rows = np.column_stack([file["X"], file["y"]]) if "sex" in file else file["X"]
-        lines = [f"{a},{','.join(map(str, row))}" for a, row in zip(first, rows.tolist(), strict=True)]
+        lines = [
+            f"{a},{','.join(map(str, row))}" for a, row in zip(first, rows.tolist(), strict=True)
+        ]
         return ["\n".join(lines).replace(".0\n", "\n").encode()]
     if "x_valid" in file:
-        return [npz(**{f"{part}_data": file[f"x_{part}"].astype(float) for part in ("train", "valid", "test")})]
+        return [
+            npz(
+                **{
+                    f"{part}_data": file[f"x_{part}"].astype(float)
+                    for part in ("train", "valid", "test")
+                }
+            )
+        ]
     return [npz(X=file["X"].astype(float), y=file["y"].astype(int))]
 
 
-@pytest.mark.parametrize("source", [OLIVETTI_FACES, FREY_FACES, *TABLES], ids=lambda source: source.file)
+@pytest.mark.parametrize(
+    "source", [OLIVETTI_FACES, FREY_FACES, *TABLES], ids=lambda source: source.file
+)
 def test_publishers_formats_lead_to_the_real_arrays(data_file, source):
     with np.load(data_file(source.file)) as npz_file:
         file = dict(npz_file)
@@ -193,14 +228,25 @@ def test_adult_from_its_publisher(data_file, no_home, publish):
 
 
 def test_a_download_with_another_content_is_refused_by_its_checksum(no_home, publish):
-    publish({"dna.npz": npz(**{f"{part}_data": np.ones((3, 180)) for part in ("train", "valid", "test")})})
-    with pytest.raises(OSError, match=r"downloaded for binary_dna.npz differs from the published data.*remove .*_raw"):
+    publish(
+        {
+            "dna.npz": npz(
+                **{f"{part}_data": np.ones((3, 180)) for part in ("train", "valid", "test")}
+            )
+        }
+    )
+    with pytest.raises(
+        OSError,
+        match=r"downloaded for binary_dna.npz differs from the published data.*remove .*_raw",
+    ):
         datasets.fetch_binary("dna")
 
 
 def test_a_download_in_another_format_is_refused(no_home, publish):
     publish({"dna.npz": b"<html>Not found</html>"})
-    with pytest.raises(OSError, match=r"downloaded for binary_dna.npz cannot be converted \(ValueError"):
+    with pytest.raises(
+        OSError, match=r"downloaded for binary_dna.npz cannot be converted \(ValueError"
+    ):
         datasets.fetch_binary("dna")
 
 
@@ -249,7 +295,9 @@ def test_a_download_over_the_network_is_checked_and_kept(server, tmp_path):
         lambda raw: {"y": _formats.parse_idx(raw)},
     )
     wrong = dataclasses.replace(source, urls={f"{address}/labels.gz": "md5:" + "0" * 32})
-    with pytest.raises(OSError, match=r"labels.npz is not in .* the download failed \(ValueError: MD5 hash"):
+    with pytest.raises(
+        OSError, match=r"labels.npz is not in .* the download failed \(ValueError: MD5 hash"
+    ):
         obtain(wrong, data_home=tmp_path, download_if_missing=True)
     absent = dataclasses.replace(source, urls={f"{address}/nothing.gz": None})
     with pytest.raises(OSError, match=r"the download failed \(HTTPError: 404"):
@@ -259,7 +307,9 @@ def test_a_download_over_the_network_is_checked_and_kept(server, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["labels.npz"]
 
 
-def test_the_named_folder_comes_before_the_cache_and_is_not_written_to(no_home, publish, monkeypatch, tmp_path):
+def test_the_named_folder_comes_before_the_cache_and_is_not_written_to(
+    no_home, publish, monkeypatch, tmp_path
+):
     named = tmp_path / "named"
     named.mkdir()
     monkeypatch.setenv("PROBGEN_DATA_HOME", str(named))
@@ -278,7 +328,9 @@ def test_a_failed_download_says_what_to_put_where(tmp_path, monkeypatch):
         raise ConnectionError("Name or service\nnot known")
 
     monkeypatch.setattr(pooch, "retrieve", offline)
-    with pytest.raises(OSError, match=r"download failed \(ConnectionError: Name or service not known\)") as caught:
+    with pytest.raises(
+        OSError, match=r"download failed \(ConnectionError: Name or service not known\)"
+    ) as caught:
         datasets.fetch_fashion_mnist(data_home=tmp_path)
     assert f"put fashion_mnist.npz into {tmp_path}" in str(caught.value)
     assert f"into {tmp_path / 'fashion_mnist_raw'} what https://" in str(caught.value)
@@ -291,7 +343,10 @@ def test_a_failed_download_through_scikit_learn(tmp_path, monkeypatch):
         raise urllib.error.URLError("no network")
 
     monkeypatch.setattr(sklearn_datasets, "fetch_olivetti_faces", offline)
-    with pytest.raises(OSError, match=r"olivetti_faces.npz is not in .* download failed .*put olivetti_faces.npz into"):
+    with pytest.raises(
+        OSError,
+        match=r"olivetti_faces.npz is not in .* download failed .*put olivetti_faces.npz into",
+    ):
         datasets.fetch_olivetti_faces(data_home=tmp_path)
 
 
@@ -308,7 +363,8 @@ def test_a_file_put_among_the_raw_ones_serves_offline(tmp_path, monkeypatch, dat
 def test_pooch_is_asked_for(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pooch", None)
     with pytest.raises(
-        ImportError, match=r"Downloading mnist.npz needs pooch; install it with `pip install 'probgen\[data\]'`"
+        ImportError,
+        match=r"Downloading mnist.npz needs pooch; install it with `pip install 'probgen\[data\]'`",
     ):
         datasets.fetch_mnist(data_home=tmp_path)
 
@@ -318,7 +374,9 @@ def test_a_folder_that_cannot_be_made(tmp_path, monkeypatch):
     images = np.zeros((400, 64, 64), np.float32)
     monkeypatch.setattr(sklearn_datasets, "fetch_olivetti_faces", lambda: Bunch(images=images))
     monkeypatch.setattr("probgen.datasets._store.array_digest", lambda _: OLIVETTI_FACES.digest)
-    with pytest.raises(OSError, match=r"file cannot be written to .*pass another folder as data_home"):
+    with pytest.raises(
+        OSError, match=r"file cannot be written to .*pass another folder as data_home"
+    ):
         datasets.fetch_olivetti_faces(data_home=tmp_path / "file")
 
 
@@ -337,7 +395,9 @@ def test_lfw_rows_are_the_images_in_uint8(no_home, monkeypatch, shape):
         return Bunch(images=images, target=np.arange(6) % 2, target_names=names, DESCR="LFW")
 
     monkeypatch.setattr(sklearn_datasets, "fetch_lfw_people", loader)
-    faces = datasets.fetch_lfw_people(min_faces_per_person=3, color=len(shape) == 3, data_home=no_home)
+    faces = datasets.fetch_lfw_people(
+        min_faces_per_person=3, color=len(shape) == 3, data_home=no_home
+    )
     np.testing.assert_array_equal(faces.data, values.reshape(6, -1))
     assert (faces.image_shape, faces.levels, faces.target_names) == (shape, 256, ["Ada", "Bob"])
     assert asked["data_home"] == str(no_home)
@@ -346,7 +406,9 @@ def test_lfw_rows_are_the_images_in_uint8(no_home, monkeypatch, shape):
 
 
 def test_lfw_that_is_missing(tmp_path):
-    with pytest.raises(OSError, match=r"not complete in .*lfw_home \(.*is missing\); put lfw-funneled.tgz"):
+    with pytest.raises(
+        OSError, match=r"not complete in .*lfw_home \(.*is missing\); put lfw-funneled.tgz"
+    ):
         datasets.fetch_lfw_people(data_home=tmp_path, download_if_missing=False)
 
 

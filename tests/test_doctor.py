@@ -1,4 +1,5 @@
-"""The doctor measures what the closed form says, warns of what ails a model, and leaves the fit alone."""
+"""The doctor measures what the closed form says, warns of what ails a model, and leaves the fit
+alone."""
 
 import pickle
 import warnings
@@ -19,12 +20,19 @@ from probgen.training.callbacks import CallbackSupport, FitEvents
 from probgen.training.history import History
 
 RNG = np.random.default_rng(0)
-X = RNG.standard_normal((300, 2)) @ RNG.standard_normal((2, 5)) + 0.3 * RNG.standard_normal((300, 5))
+X = RNG.standard_normal((300, 2)) @ RNG.standard_normal((2, 5)) + 0.3 * RNG.standard_normal(
+    (300, 5)
+)
 COLUMNS = {"active_units", "elbo_reconstruction", "elbo_kl", "kl_per_dimension"}
 
 
 def fit(doctor, rows=X, kind=VAE, **parameters):
-    settings = {"n_components": 2, "hidden_layer_sizes": (16,), "max_iter": 20, "learning_rate_init": 0.01}
+    settings = {
+        "n_components": 2,
+        "hidden_layer_sizes": (16,),
+        "max_iter": 20,
+        "learning_rate_init": 0.01,
+    }
     settings |= {"trainer": Trainer(callbacks=[doctor] if doctor is not None else [])}
     settings |= {"device": "cpu", "random_state": 0, "n_importance_samples": 16}
     return kind(**settings | parameters).fit(rows)
@@ -63,7 +71,11 @@ class Learner(CallbackSupport, GeneratorMixin, BaseEstimator):
 
     def transform(self, X, y=None, return_std=False):
         self.seen_.append((X, y))
-        means = np.asarray(X) if self.means is None else np.resize(self.means, (len(X), len(self.means[0])))
+        means = (
+            np.asarray(X)
+            if self.means is None
+            else np.resize(self.means, (len(X), len(self.means[0])))
+        )
         return means, np.full(means.shape, 0.5)
 
     def elbo_samples(self, X, y=None):
@@ -108,7 +120,9 @@ def test_a_divergence_that_is_known():
     rest = 0.25 / 2.0 - 0.5 + np.log(2.0)
     np.testing.assert_allclose(doctor.kl_per_dimension_, [[4.5 + rest, rest]])
     numbers = {"epoch": 1, "active_units": 1, "elbo_reconstruction": 1.0, "elbo_kl": 1.0}
-    assert model.history_[-1] == numbers | {"kl_per_dimension": doctor.kl_per_dimension_[0].tolist()}
+    assert model.history_[-1] == numbers | {
+        "kl_per_dimension": doctor.kl_per_dimension_[0].tolist()
+    }
     assert model.history_.loss_names == []
 
 
@@ -140,13 +154,17 @@ def test_rows_are_evenly_spaced_and_always_the_same():
 def test_labels_are_told_where_they_are_asked_for_and_all_known():
     labels = np.repeat([0, 1, -1], 100)
     means = [[1.0], [-1.0]]
-    model = Learner(means, callbacks=[LatentDoctor(n_rows=2)], max_iter=1).fit(X[:200], labels[:200])
+    model = Learner(means, callbacks=[LatentDoctor(n_rows=2)], max_iter=1).fit(
+        X[:200], labels[:200]
+    )
     np.testing.assert_array_equal(model.seen_[0][1], [0, 1])
     assert model.fit(X, labels).seen_[0][1] is None
     assert model.fit(X, np.array(["a", "b", "c"] * 100)).seen_[0][1].tolist() == ["a", "c"]
 
 
-@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame, torch.tensor, lambda rows: rows.tolist()])
+@pytest.mark.parametrize(
+    "make", [pd.DataFrame, pl.DataFrame, torch.tensor, lambda rows: rows.tolist()]
+)
 @pytest.mark.parametrize("is_grey", [False, True])
 @pytest.mark.filterwarnings("ignore:After epoch 2:UserWarning")
 def test_rows_of_every_container(make, is_grey):
@@ -156,7 +174,9 @@ def test_rows_of_every_container(make, is_grey):
     model = fit(doctor, rows, max_iter=2, n_components=1, dynamic_binarization=is_grey)
     assert doctor.kl_per_dimension_.shape == (1, 1)
     if not is_grey:
-        means, std = model.transform(np.asarray(rows) if make is torch.tensor else rows, return_std=True)
+        means, std = model.transform(
+            np.asarray(rows) if make is torch.tensor else rows, return_std=True
+        )
         truth = np.mean((np.asarray(means) ** 2 + std**2 - 1.0) / 2.0 - np.log(std))
         np.testing.assert_allclose(doctor.kl_per_dimension_, truth, rtol=1e-5)
 
@@ -196,7 +216,9 @@ def test_weights_and_draws_are_those_of_a_fit_without_it(settings):
         assert all(torch.equal(mine[key], its[key]) for key in mine), name
     np.testing.assert_array_equal(watched.sample(5), alone.sample(5))
     for mine, its in zip(watched.history_, alone.history_):
-        assert {key: mine[key] for key in its if key != "seconds"} == {k: v for k, v in its.items() if k != "seconds"}
+        assert {key: mine[key] for key in its if key != "seconds"} == {
+            k: v for k, v in its.items() if k != "seconds"
+        }
     assert torch.equal(torch.get_rng_state(), before[0])
     np.testing.assert_array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
 
@@ -228,7 +250,8 @@ def test_a_healthy_model_gets_no_warning():
 
 def test_a_collapsed_model_is_told_which_parameter_to_move():
     sentence = (
-        r"After epoch \d+ 0 of 2 dimensions of the code are active: the posterior has collapsed onto the prior.*; "
+        r"After epoch \d+ 0 of 2 dimensions of the code are active: the posterior has collapsed"
+        r" onto the prior.*; "
         r"raise kl_warmup or free_bits, lower beta \(now 1000\.0\), or make the decoder weaker"
     )
     doctor = LatentDoctor()
@@ -262,9 +285,12 @@ def test_a_negative_divergence_is_named():
 def test_noise_of_a_constant_feature_is_named():
     rows = np.column_stack([X, np.full(len(X), 2.0)])
     with pytest.warns(
-        UserWarning, match="1 of 6 noise scales nears the floor, .*; drop features.* or give noise_scale"
+        UserWarning,
+        match="1 of 6 noise scales nears the floor, .*; drop features.* or give noise_scale",
     ):
-        fit(LatentDoctor(50), rows, noise_scale="per_feature", learning_rate_init=0.03, max_iter=100)
+        fit(
+            LatentDoctor(50), rows, noise_scale="per_feature", learning_rate_init=0.03, max_iter=100
+        )
 
 
 def test_overfitting_is_named_where_rows_are_held_out():
@@ -281,7 +307,12 @@ def test_overfitting_is_named_where_rows_are_held_out():
 
 def test_an_overfitted_network_is_caught():
     rows = load_digits().data[:60:2] / 16.0
-    trainer = Trainer(early_stopping=True, validation_fraction=0.3, n_iter_no_change=200, callbacks=[LatentDoctor(20)])
+    trainer = Trainer(
+        early_stopping=True,
+        validation_fraction=0.3,
+        n_iter_no_change=200,
+        callbacks=[LatentDoctor(20)],
+    )
     with pytest.warns(UserWarning, match="nats below that of the rows of X, which is overfitting"):
         fit(None, rows, trainer=trainer, hidden_layer_sizes=(64,), n_components=2, max_iter=200)
 
@@ -293,7 +324,9 @@ def test_an_overfitted_network_is_caught():
 )
 def test_warnings_wait_for_the_middle_of_a_fit(max_iter, every, epochs):
     """What is wrong at first may mend itself; what still is, is told once."""
-    (sentence,) = told(Learner(np.zeros((1, 3)), callbacks=[LatentDoctor(every)], max_iter=max_iter))
+    (sentence,) = told(
+        Learner(np.zeros((1, 3)), callbacks=[LatentDoctor(every)], max_iter=max_iter)
+    )
     assert f"After epoch {epochs} 0 of 3" in sentence
 
 
@@ -302,7 +335,9 @@ def test_a_fit_that_stops_early_is_judged_at_its_end():
         def on_fit_task_end(self, estimator, context):
             return context.task_id == 19
 
-    with pytest.warns(UserWarning, match=r"After epoch 20 0 of 2 dimensions of the code are active"):
+    with pytest.warns(
+        UserWarning, match=r"After epoch 20 0 of 2 dimensions of the code are active"
+    ):
         fit(None, beta=1000.0, max_iter=500, trainer=Trainer(callbacks=[LatentDoctor(), Stop()]))
 
 
@@ -315,7 +350,9 @@ def test_passes_over_a_stream_of_rows_warn_once_in_all():
 
 def test_of_streams_it_says_that_it_sees_nothing():
     doctor = LatentDoctor()
-    with pytest.warns(UserWarning, match="looks at rows of an array, and saw none: X is RowBlocks") as caught:
+    with pytest.warns(
+        UserWarning, match="looks at rows of an array, and saw none: X is RowBlocks"
+    ) as caught:
         model = fit(doctor, RowBlocks([X[:100], X[100:]]), max_iter=4)
     assert len(caught) == 1
     assert COLUMNS.isdisjoint(model.history_.columns)
@@ -342,5 +379,8 @@ def test_an_estimator_without_bounds_is_refused():
     from probgen import Autoencoder
 
     model = Autoencoder(2, trainer=Trainer(callbacks=[LatentDoctor()]))
-    with pytest.raises(TypeError, match=r"needs an estimator with transform\(X, return_std=True\).*; got Autoencoder"):
+    with pytest.raises(
+        TypeError,
+        match=r"needs an estimator with transform\(X, return_std=True\).*; got Autoencoder",
+    ):
         model.fit(X)

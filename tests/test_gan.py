@@ -15,13 +15,25 @@ from probgen.estimators.adversarial.networks import batch_norms
 from probgen.metrics import kernel_mmd
 from probgen.training import Callback
 
-QUICK = {"hidden_layer_sizes": (16,), "max_iter": 3, "n_density_draws": 256, "device": "cpu", "random_state": 0}
-X = np.random.default_rng(0).standard_normal((200, 3)) @ np.array([[1.0, 0.5, 0.0], [0.0, 2.0, 0.5], [0.0, 0.0, 3.0]])
+QUICK = {
+    "hidden_layer_sizes": (16,),
+    "max_iter": 3,
+    "n_density_draws": 256,
+    "device": "cpu",
+    "random_state": 0,
+}
+X = np.random.default_rng(0).standard_normal((200, 3)) @ np.array(
+    [[1.0, 0.5, 0.0], [0.0, 2.0, 0.5], [0.0, 0.0, 3.0]]
+)
 IMAGES = load_digits().data[:200].astype(np.float32)
 
 
 def weights(model):
-    return [parameter.detach().numpy() for name in model._networks for parameter in getattr(model, name).parameters()]
+    return [
+        parameter.detach().numpy()
+        for name in model._networks
+        for parameter in getattr(model, name).parameters()
+    ]
 
 
 def assert_same(mine, its):
@@ -34,8 +46,12 @@ class TestToys:
         angles = 2.0 * np.pi * np.arange(4) / 4
         centers = 2.0 * np.column_stack([np.cos(angles), np.sin(angles)])
         rng = np.random.default_rng(0)
-        rows = (centers[rng.integers(4, size=3200)] + 0.1 * rng.standard_normal((3200, 2))).astype(np.float32)
-        model = GAN(2, hidden_layer_sizes=(32, 32), max_iter=40, density="parzen", random_state=0).fit(rows)
+        rows = (centers[rng.integers(4, size=3200)] + 0.1 * rng.standard_normal((3200, 2))).astype(
+            np.float32
+        )
+        model = GAN(
+            2, hidden_layer_sizes=(32, 32), max_iter=40, density="parzen", random_state=0
+        ).fit(rows)
         draws = model.sample(4000)
         distances = np.linalg.norm(draws[:, np.newaxis] - centers, axis=2)
         is_near = distances.min(axis=1) < 0.3
@@ -58,7 +74,9 @@ class TestToys:
     def test_every_loss_learns_a_gaussian(self, parameters):
         model = GAN(4, **QUICK | {"max_iter": 100} | parameters).fit(X)
         start = GAN(4, **QUICK | {"max_iter": 1} | parameters).fit(X)
-        after, before = (kernel_mmd(X, fitted.sample(500, random_state=1)) for fitted in (model, start))
+        after, before = (
+            kernel_mmd(X, fitted.sample(500, random_state=1)) for fitted in (model, start)
+        )
         assert after < 0.5 * before
         assert np.isfinite(model.history_["discriminator"]).all()
 
@@ -73,7 +91,13 @@ class Breaker(Callback):
 
 def linear_gan(n_components=2, **parameters):
     """A GAN whose generator is linear, so that blurred draws are Gaussian, and the law of those."""
-    settings = {"hidden_layer_sizes": (), "max_iter": 30, "density": "ais", "random_state": 0, "device": "cpu"}
+    settings = {
+        "hidden_layer_sizes": (),
+        "max_iter": 30,
+        "density": "ais",
+        "random_state": 0,
+        "device": "cpu",
+    }
     model = GAN(n_components, **settings | parameters).fit(X)
     with torch.no_grad():
         center = model.inverse_transform(np.zeros((1, n_components)))[0]
@@ -94,7 +118,9 @@ class TestDensity:
     def test_a_window_on_many_draws_finds_the_likelihood(self):
         model, truth = linear_gan(density="parzen", n_density_draws=2**15)
         draws = model.sample(100, random_state=1)
-        rows = draws + np.sqrt(model.noise_variance_) * np.random.default_rng(2).standard_normal(draws.shape)
+        rows = draws + np.sqrt(model.noise_variance_) * np.random.default_rng(2).standard_normal(
+            draws.shape
+        )
         values, std = model.score_samples(rows, return_std=True)
         error = values - truth.logpdf(rows)
         assert np.abs(error).mean() < 0.05
@@ -122,11 +148,18 @@ class TestDensity:
         truth = np.logaddexp.reduce(log_prob, axis=1) - np.log(len(codes))
         np.testing.assert_allclose(model.score_samples(rows), truth, atol=0.3)
         model.density_ = "parzen"
-        np.testing.assert_allclose(model.set_params(n_density_draws=2**14).score_samples(rows), truth, atol=0.05)
+        np.testing.assert_allclose(
+            model.set_params(n_density_draws=2**14).score_samples(rows), truth, atol=0.05
+        )
 
     @pytest.mark.parametrize("n_chains", [16, 5])
     def test_a_row_gets_the_same_digits_in_any_company(self, n_chains):
-        settings = {"density": "ais", "n_chains": n_chains, "n_temperatures": 4, "hidden_layer_sizes": (13, 7)}
+        settings = {
+            "density": "ais",
+            "n_chains": n_chains,
+            "n_temperatures": 4,
+            "hidden_layer_sizes": (13, 7),
+        }
         for rows in (X.astype(np.float32), np.hstack([X] * 5)):
             model = GAN(1, **QUICK | settings).fit(rows)
             shuffled = np.random.default_rng(1).permutation(len(rows))
@@ -141,7 +174,9 @@ class TestDensity:
 
     def test_the_noise_is_that_of_rows_about_draws(self):
         rng = np.random.default_rng(0)
-        rows = np.column_stack([rng.standard_normal(500), np.zeros(500)]) + 0.2 * rng.standard_normal((500, 2))
+        rows = np.column_stack(
+            [rng.standard_normal(500), np.zeros(500)]
+        ) + 0.2 * rng.standard_normal((500, 2))
         model = GAN(1, **QUICK | {"hidden_layer_sizes": (), "n_density_draws": 4096}).fit(rows)
         layer = model.generator_.layers[0]
         with torch.no_grad():  # draws on a line, of the right law
@@ -159,14 +194,17 @@ class TestDraws:
     def test_they_are_what_codes_stand_for(self):
         model = GAN(3, **QUICK).fit(X)
         codes = np.random.default_rng(5).standard_normal((7, 3))
-        np.testing.assert_array_equal(model.sample(7, random_state=5), model.inverse_transform(codes))
+        np.testing.assert_array_equal(
+            model.sample(7, random_state=5), model.inverse_transform(codes)
+        )
 
     @pytest.mark.parametrize("noise", ["normal", "uniform"])
     def test_truncation_keeps_codes_near_zero(self, noise):
         model, _ = linear_gan(noise=noise, density="parzen")
         whole = model.sample(20_000, random_state=0).std(axis=0)
         cut = model.set_params(truncation=0.5).sample(20_000, random_state=0)
-        # The deviation of a Gaussian within half a deviation of its mean, and of half a uniform range.
+        # The deviation of a Gaussian within half a deviation of its mean, and of half a uniform
+        # range.
         phi, mass = np.exp(-0.125) / np.sqrt(2.0 * np.pi), 0.3829249225480262
         share = np.sqrt(1.0 - phi / mass) if noise == "normal" else 0.5
         np.testing.assert_allclose(cut.std(axis=0), share * whole, rtol=0.03)
@@ -175,14 +213,18 @@ class TestDraws:
         moved = X * np.array([1e-3, 1.0, 1e3]) + np.array([0.0, 50.0, -1e4])
         draws = GAN(3, **QUICK).fit(X).sample(50, random_state=1)
         again = GAN(3, **QUICK).fit(moved).sample(50, random_state=1)
-        np.testing.assert_allclose(again, draws * np.array([1e-3, 1.0, 1e3]) + np.array([0.0, 50.0, -1e4]), rtol=1e-6)
+        np.testing.assert_allclose(
+            again, draws * np.array([1e-3, 1.0, 1e3]) + np.array([0.0, 50.0, -1e4]), rtol=1e-6
+        )
 
 
 class TestTraining:
     def test_history_tells_of_both_networks(self):
         model = GAN(3, **QUICK, encoder=True, balance_ratio=1.5).fit(X)
         assert model.history_.loss_names == ["discriminator", "penalty", "generator", "encoder"]
-        assert {"real_score", "fake_score", "discriminator_skips", "generator_skips"} <= set(model.history_.columns)
+        assert {"real_score", "fake_score", "discriminator_skips", "generator_skips"} <= set(
+            model.history_.columns
+        )
         assert model.n_iter_ == 3
 
     @pytest.mark.parametrize("batch_size, n_epochs", [(20, 800), (4, 240)])  # 4000 batches at least
@@ -209,7 +251,9 @@ class TestTraining:
 
     def test_the_model_is_the_average(self):
         settings = {"schedule": "constant"}
-        last, average = (GAN(3, **QUICK, trainer=Trainer(**settings, ema_decay=d)).fit(X) for d in (None, 0.9))
+        last, average = (
+            GAN(3, **QUICK, trainer=Trainer(**settings, ema_decay=d)).fit(X) for d in (None, 0.9)
+        )
         state = average._training_state["weights"]
         for name, value in last.generator_.state_dict().items():
             np.testing.assert_array_equal(state[f"generator.{name}"], value)
@@ -231,7 +275,13 @@ class TestTraining:
 
     def test_a_fit_that_broke_off_goes_on(self, tmp_path):
         def make(**trainer):
-            return GAN(3, **QUICK, balance_ratio=1.2, encoder=True, trainer=Trainer(ema_decay=0.99, **trainer))
+            return GAN(
+                3,
+                **QUICK,
+                balance_ratio=1.2,
+                encoder=True,
+                trainer=Trainer(ema_decay=0.99, **trainer),
+            )
 
         checkpoint = {"checkpoint": tmp_path, "checkpoint_interval": 0.0}
         broken = make(**checkpoint, callbacks=[Breaker()])
@@ -242,15 +292,21 @@ class TestTraining:
         assert again.history_["generator_skips"] == whole.history_["generator_skips"]
 
     def test_one_row_over_and_over_is_warned_of(self):
-        with pytest.warns(UserWarning, match="X holds one row over and over, so that draws can be nothing but"):
+        with pytest.warns(
+            UserWarning, match="X holds one row over and over, so that draws can be nothing but"
+        ):
             model = GAN(**QUICK).fit(np.tile([[1.0, -2.0, 5.0]], (50, 1)))
-        np.testing.assert_allclose(model.sample(20), np.tile([[1.0, -2.0, 5.0]], (20, 1)), atol=0.01)
+        np.testing.assert_allclose(
+            model.sample(20), np.tile([[1.0, -2.0, 5.0]], (20, 1)), atol=0.01
+        )
         assert np.isfinite(model.score(X))
 
 
 class TestEncoder:
     def test_codes_come_back(self):
-        model = GAN(2, **QUICK | {"hidden_layer_sizes": (32,), "max_iter": 150}, encoder=True).fit(X)
+        model = GAN(2, **QUICK | {"hidden_layer_sizes": (32,), "max_iter": 150}, encoder=True).fit(
+            X
+        )
         codes = np.random.default_rng(1).standard_normal((300, 2))
         found = model.transform(model.inverse_transform(codes))
         assert np.mean((found - codes) ** 2) < 0.2  # 1 for codes that tell nothing
@@ -267,7 +323,13 @@ class TestEncoder:
             model.inverse_transform(np.zeros((1, 3)))
 
 
-CONV = {"architecture": "conv", "hidden_layer_sizes": (4, 8), "max_iter": 2, "device": "cpu", "random_state": 0}
+CONV = {
+    "architecture": "conv",
+    "hidden_layer_sizes": (4, 8),
+    "max_iter": 2,
+    "device": "cpu",
+    "random_state": 0,
+}
 
 
 class TestImages:
@@ -281,10 +343,17 @@ class TestImages:
         assert model.transform(IMAGES).shape == (200, 32)
         assert np.isfinite(model.score_samples(IMAGES)).all()
 
-    @pytest.mark.parametrize("shape, n_layers", [((28, 28), 3), ((15, 20), 2), ((5, 4), 1)], ids=str)
+    @pytest.mark.parametrize(
+        "shape, n_layers", [((28, 28), 3), ((15, 20), 2), ((5, 4), 1)], ids=str
+    )
     def test_there_are_as_many_layers_as_an_image_can_be_halved(self, shape, n_layers):
         rows = np.random.default_rng(0).random((20, shape[0] * shape[1]), dtype=np.float32)
-        model = GAN(4, **CONV | {"hidden_layer_sizes": None, "max_iter": 1}, image_shape=shape, n_density_draws=64)
+        model = GAN(
+            4,
+            **CONV | {"hidden_layer_sizes": None, "max_iter": 1},
+            image_shape=shape,
+            n_density_draws=64,
+        )
         assert len(model.fit(rows).discriminator_.layers) == n_layers
         assert model.sample(2).shape == (2, shape[0] * shape[1])
 
@@ -300,7 +369,9 @@ class TestImages:
 
     @pytest.mark.parametrize("through", ["pickle", "file"])
     def test_copies_draw_alike(self, through, tmp_path):
-        model = GAN(4, **CONV, spectral_norm=True, encoder=True, density="parzen", n_density_draws=256).fit(IMAGES)
+        model = GAN(
+            4, **CONV, spectral_norm=True, encoder=True, density="parzen", n_density_draws=256
+        ).fit(IMAGES)
         if through == "pickle":
             twin = pickle.loads(pickle.dumps(model))
         else:
@@ -321,15 +392,37 @@ class TestImages:
     "parameters",
     [
         {"balance_ratio": 1.1, "encoder": True, "hidden_layer_sizes": (16,)},
-        {"penalty": "wgan_gp", "loss": "wasserstein", "n_discriminator_steps": 2, "instance_noise": 0.1},
-        {"architecture": "conv", "hidden_layer_sizes": (4, 8), "spectral_norm": True, "augmentation": ["cutout"]},
+        {
+            "penalty": "wgan_gp",
+            "loss": "wasserstein",
+            "n_discriminator_steps": 2,
+            "instance_noise": 0.1,
+        },
+        {
+            "architecture": "conv",
+            "hidden_layer_sizes": (4, 8),
+            "spectral_norm": True,
+            "augmentation": ["cutout"],
+        },
     ],
     ids=["balance", "wgan_gp", "conv"],
 )
 def test_graphs_train_as_the_eager_loop_does(parameters):
-    settings = {"max_iter": 4, "batch_size": 20, "density": "parzen", "n_density_draws": 256, "random_state": 0}
+    settings = {
+        "max_iter": 4,
+        "batch_size": 20,
+        "density": "parzen",
+        "n_density_draws": 256,
+        "random_state": 0,
+    }
     eager, graphed = (
-        GAN(4, **settings, **parameters, device="cuda", trainer=Trainer(ema_decay=0.9, cuda_graph=graph)).fit(IMAGES)
+        GAN(
+            4,
+            **settings,
+            **parameters,
+            device="cuda",
+            trainer=Trainer(ema_decay=0.9, cuda_graph=graph),
+        ).fit(IMAGES)
         for graph in (False, True)
     )
     assert eager.history_.columns == graphed.history_.columns
@@ -344,22 +437,37 @@ class TestBadInput:
         [
             (
                 {"loss": "bce"},
-                "loss must be one of 'minimax', 'non_saturating', 'least_squares', 'hinge', 'wasserstein'",
+                (
+                    "loss must be one of 'minimax', 'non_saturating', 'least_squares', 'hinge',"
+                    " 'wasserstein'"
+                ),
             ),
             ({"penalty": "r2"}, "penalty must be one of 'r1', 'wgan_gp'; got 'r2'. Or None."),
             ({"penalty_weight": -1.0}, "penalty_weight must be a finite number >= 0; got -1.0."),
-            ({"label_smoothing": 0.6}, "label_smoothing must be a finite number in [0, 0.5]; got 0.6."),
+            (
+                {"label_smoothing": 0.6},
+                "label_smoothing must be a finite number in [0, 0.5]; got 0.6.",
+            ),
             (
                 {"label_smoothing": 0.1, "loss": "hinge"},
-                "label_smoothing needs a loss with a target, 'minimax', 'non_saturating' or 'least_squares'; got ",
+                (
+                    "label_smoothing needs a loss with a target, 'minimax', 'non_saturating' or"
+                    " 'least_squares'; got "
+                ),
             ),
             (
                 {"balance_ratio": 2.0, "loss": "wasserstein"},
-                "balance_ratio needs losses above 0, those of 'non_saturating' or 'least_squares'; got 'wasserstein'.",
+                (
+                    "balance_ratio needs losses above 0, those of 'non_saturating' or"
+                    " 'least_squares'; got 'wasserstein'."
+                ),
             ),
             ({"balance_ratio": 0.5}, "balance_ratio must be a finite number >= 1; got 0.5."),
             ({"instance_noise": -0.1}, "instance_noise must be a finite number >= 0; got -0.1."),
-            ({"augmentation": "cutout"}, "augmentation must be a sequence, such as ['cutout']; got a string."),
+            (
+                {"augmentation": "cutout"},
+                "augmentation must be a sequence, such as ['cutout']; got a string.",
+            ),
             (
                 {"augmentation": ["flip"]},
                 "augmentation must be one of 'brightness', 'translation', 'cutout'; got 'flip'.",
@@ -367,19 +475,31 @@ class TestBadInput:
             ({"noise": "cauchy"}, "noise must be one of 'normal', 'uniform'; got 'cauchy'."),
             ({"truncation": 0.0}, "truncation must be a finite number >= 0.001; got 0.0."),
             ({"architecture": "mlp"}, "architecture must be one of 'dense', 'conv'; got 'mlp'."),
-            ({"hidden_layer_sizes": 64}, "hidden_layer_sizes must be a sequence of integers, or None; got 64."),
+            (
+                {"hidden_layer_sizes": 64},
+                "hidden_layer_sizes must be a sequence of integers, or None; got 64.",
+            ),
             ({"hidden_layer_sizes": (8, 0)}, "hidden_layer_sizes must be an integer >= 1; got 0."),
             ({"density": "kde"}, "density must be one of 'auto', 'ais', 'parzen'; got 'kde'."),
-            ({"validation_metric": "fid"}, "validation_metric must be one of 'mmd', 'frechet'; got 'fid'."),
+            (
+                {"validation_metric": "fid"},
+                "validation_metric must be one of 'mmd', 'frechet'; got 'fid'.",
+            ),
             ({"n_discriminator_steps": 0}, "n_discriminator_steps must be an integer >= 1; got 0."),
             ({"max_iter": 0}, "max_iter must be an integer >= 1; got 0."),
             (
                 {"trainer": Trainer(compile=True)},
-                "penalty='r1' needs second derivatives, which trainer.compile=True cannot take; leave out one of them.",
+                (
+                    "penalty='r1' needs second derivatives, which trainer.compile=True cannot take;"
+                    " leave out one of them."
+                ),
             ),
             (
                 {"architecture": "conv", "batch_size": 1},
-                "batch_size must be at least 2 with architecture='conv', whose generator normalises over it; got 1.",
+                (
+                    "batch_size must be at least 2 with architecture='conv', whose generator"
+                    " normalises over it; got 1."
+                ),
             ),
         ],
         ids=lambda value: ", ".join(value) if isinstance(value, dict) else None,
@@ -395,19 +515,26 @@ class TestBadInput:
             (
                 (7, 9),
                 (32, 64),
-                "architecture='conv' with 2 layers needs images of at least 8 x 8 pixels; got 7 x 9; name fewer layers "
-                "in hidden_layer_sizes, or take 'dense'.",
+                (
+                    "architecture='conv' with 2 layers needs images of at least 8 x 8 pixels; got 7"
+                    " x 9; name fewer layers in hidden_layer_sizes, or take 'dense'."
+                ),
             ),
             (
                 (3, 21),
                 None,
-                "architecture='conv' with 1 layer needs images of at least 4 x 4 pixels; got 3 x 21; take 'dense'.",
+                (
+                    "architecture='conv' with 1 layer needs images of at least 4 x 4 pixels; got 3"
+                    " x 21; take 'dense'."
+                ),
             ),
             (
                 None,
                 None,
-                "architecture='conv' with 1 layer needs images of at least 4 x 4 pixels; got 1 x 63; name image_shape, "
-                "or take 'dense'.",
+                (
+                    "architecture='conv' with 1 layer needs images of at least 4 x 4 pixels; got 1"
+                    " x 63; name image_shape, or take 'dense'."
+                ),
             ),
         ],
         ids=["two layers", "one layer", "no shape"],
@@ -418,12 +545,16 @@ class TestBadInput:
             model.fit(IMAGES[:, :63])
 
     def test_draws_that_are_no_numbers_end_the_training(self):
-        model = GAN(**QUICK, learning_rate_init=1e4, trainer=Trainer(optimizer="sgd", early_stopping=True))
+        model = GAN(
+            **QUICK, learning_rate_init=1e4, trainer=Trainer(optimizer="sgd", early_stopping=True)
+        )
         with pytest.warns(ConvergenceWarning, match="were put back"):
             model.fit(X)
         assert np.isfinite(model.sample(5)).all()
 
     def test_too_few_rows_to_hold_out(self):
         model = GAN(**QUICK, trainer=Trainer(early_stopping=True))
-        with pytest.raises(ValueError, match="early_stopping needs at least 2 rows held out; got 1; raise"):
+        with pytest.raises(
+            ValueError, match="early_stopping needs at least 2 rows held out; got 1; raise"
+        ):
             model.fit(X[:5])

@@ -1,4 +1,5 @@
-"""What GANs are for, on real images: digits of a class that is asked for, and features learned without classes."""
+"""What GANs are for, on real images: digits of a class that is asked for, and features learned
+without classes."""
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def digits(data_home):
-    """Rows (n, 196) of digits from 0 to 1, 14 x 14, and their classes: 10,000 to train on, 2,000 to test on."""
+    """Rows (n, 196) of digits from 0 to 1, 14 x 14, and their classes: 10,000 to train on, 2,000 to
+    test on."""
     arrays = []
     for subset, n_rows in (("train", 10_000), ("test", 2000)):
         part = fetch_mnist(subset=subset)
@@ -50,7 +52,9 @@ def test_features_tell_digits_apart_better_for_the_training(digits):
         found.append(learned(shown / scale, y[:3000], tested / scale, t))
     assert found[1] > found[0] + 0.01
     draws = after.sample(2000, random_state=0)
-    assert frechet_distance(T, draws) < 0.3 * frechet_distance(T, before.sample(2000, random_state=0))
+    assert frechet_distance(T, draws) < 0.3 * frechet_distance(
+        T, before.sample(2000, random_state=0)
+    )
 
 
 @pytest.mark.parametrize("kind", [ConditionalGAN, AuxiliaryClassifierGAN])

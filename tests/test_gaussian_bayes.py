@@ -1,4 +1,5 @@
-"""GaussianBayes against discriminant analysis, naive Bayes, mixtures a class, and Bayes' rule by hand."""
+"""GaussianBayes against discriminant analysis, naive Bayes, mixtures a class, and Bayes' rule by
+hand."""
 
 import pickle
 import re
@@ -31,7 +32,9 @@ SETTINGS = [
 TABLES = {"wine": load_wine(return_X_y=True), "iris": load_iris(return_X_y=True)}
 IRIS, SPECIES = TABLES["iris"]
 PEER_DIVIDES_BY_N = np.isclose(
-    QuadraticDiscriminantAnalysis(store_covariance=True).fit([[0.0], [2.0], [5.0], [9.0]], [0, 0, 1, 1]).covariance_[0],
+    QuadraticDiscriminantAnalysis(store_covariance=True)
+    .fit([[0.0], [2.0], [5.0], [9.0]], [0, 0, 1, 1])
+    .covariance_[0],
     1.0,
 )
 
@@ -47,7 +50,9 @@ def says(message, error=ValueError):
 def fit(rows=IRIS, y=SPECIES, sample_weight=None, **parameters):
     """A fit that may stop before it has converged."""
     with warnings.catch_warnings(category=ConvergenceWarning, action="ignore"):
-        return GaussianBayes(**{"random_state": 0} | parameters).fit(rows, y, sample_weight=sample_weight)
+        return GaussianBayes(**{"random_state": 0} | parameters).fit(
+            rows, y, sample_weight=sample_weight
+        )
 
 
 def gaussian_classes(model, rows):
@@ -68,12 +73,16 @@ class TestDiscriminantAnalysis:
     @each("reg_param", [0.0, 0.1, 1.0])
     def test_full_is_quadratic(self, table, reg_param):
         rows, y = TABLES[table]
-        peer = QuadraticDiscriminantAnalysis(store_covariance=True, reg_param=reg_param).fit(rows, y)
+        peer = QuadraticDiscriminantAnalysis(store_covariance=True, reg_param=reg_param).fit(
+            rows, y
+        )
         ours = GaussianBayes(reg_covar=0.0, reg_param=reg_param).fit(rows, y)
         np.testing.assert_allclose(ours.covariances_, peer.covariance_, rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(ours.means_, peer.means_, rtol=1e-12)
         np.testing.assert_allclose(ours.class_prior_, peer.priors_, rtol=1e-12)
-        np.testing.assert_allclose(ours.predict_log_proba(rows), peer.predict_log_proba(rows), rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(
+            ours.predict_log_proba(rows), peer.predict_log_proba(rows), rtol=1e-6, atol=1e-8
+        )
 
     @each("reg_param", [0.0, 0.1, 1.0])
     def test_reg_param_shrinks_towards_the_identity(self, table, reg_param):
@@ -87,7 +96,9 @@ class TestDiscriminantAnalysis:
             np.testing.assert_allclose(found, np.diag(expected), rtol=1e-7)
             found = fit(rows, y, reg_param=reg_param, covariance_type="spherical").covariances_[k]
             np.testing.assert_allclose(found, np.trace(expected) / len(expected), rtol=1e-7)
-        within = np.sum([np.sum(y == k) * np.cov(rows[y == k].T, bias=True) for k in range(3)], axis=0) / len(y)
+        within = np.sum(
+            [np.sum(y == k) * np.cov(rows[y == k].T, bias=True) for k in range(3)], axis=0
+        ) / len(y)
         expected = (1 - reg_param) * within + (reg_param + 1e-6) * identity
         found = fit(rows, y, reg_param=reg_param, covariance_type="tied").covariances_
         np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-12)
@@ -97,7 +108,9 @@ class TestDiscriminantAnalysis:
         peer = LinearDiscriminantAnalysis(solver="lsqr", store_covariance=True).fit(rows, y)
         ours = GaussianBayes(covariance_type="tied", reg_covar=0.0).fit(rows, y)
         np.testing.assert_allclose(ours.covariances_, peer.covariance_, rtol=1e-9)
-        np.testing.assert_allclose(ours.predict_log_proba(rows), peer.predict_log_proba(rows), rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(
+            ours.predict_log_proba(rows), peer.predict_log_proba(rows), rtol=1e-6, atol=1e-9
+        )
         np.testing.assert_array_equal(ours.predict(rows), peer.predict(rows))
 
     def test_diag_is_naive_bayes(self, table):
@@ -105,7 +118,9 @@ class TestDiscriminantAnalysis:
         peer = GaussianNB().fit(rows, y)
         ours = GaussianBayes(covariance_type="diag", reg_covar=peer.epsilon_).fit(rows, y)
         np.testing.assert_allclose(ours.covariances_, peer.var_, rtol=1e-9)
-        np.testing.assert_allclose(ours.predict_log_proba(rows), peer.predict_log_proba(rows), rtol=1e-8, atol=1e-8)
+        np.testing.assert_allclose(
+            ours.predict_log_proba(rows), peer.predict_log_proba(rows), rtol=1e-8, atol=1e-8
+        )
         joint = np.column_stack([ours.score_samples(rows, [k] * len(rows)) for k in ours.classes_])
         np.testing.assert_allclose(joint, peer.predict_joint_log_proba(rows), rtol=1e-9)
 
@@ -132,10 +147,16 @@ def test_low_rank_of_full_rank_reaches_the_full_likelihood():
 
 
 def test_low_rank_shrinks_as_reg_param_says():
-    plain, shrunk = (fit(covariance_type="low_rank", n_factors=1, max_iter=1, reg_param=r) for r in (0.0, 0.3))
+    plain, shrunk = (
+        fit(covariance_type="low_rank", n_factors=1, max_iter=1, reg_param=r) for r in (0.0, 0.3)
+    )
     for k in range(3):
-        covariance = plain.loadings_[k] @ plain.loadings_[k].T + np.diag(plain.noise_variances_[k] - 1e-6)
-        found = shrunk.loadings_[k] @ shrunk.loadings_[k].T + np.diag(shrunk.noise_variances_[k] - 1e-6)
+        covariance = plain.loadings_[k] @ plain.loadings_[k].T + np.diag(
+            plain.noise_variances_[k] - 1e-6
+        )
+        found = shrunk.loadings_[k] @ shrunk.loadings_[k].T + np.diag(
+            shrunk.noise_variances_[k] - 1e-6
+        )
         np.testing.assert_allclose(found, 0.7 * covariance + 0.3 * np.eye(4), rtol=1e-9)
 
 
@@ -155,9 +176,13 @@ class TestMixturesInClasses:
             )
             with warnings.catch_warnings(category=ConvergenceWarning, action="ignore"):
                 peer.fit(IRIS[SPECIES == k])
-            np.testing.assert_allclose(ours.weights_[own], peer.weights_ * ours.class_prior_[k], rtol=1e-7)
+            np.testing.assert_allclose(
+                ours.weights_[own], peer.weights_ * ours.class_prior_[k], rtol=1e-7
+            )
             np.testing.assert_allclose(ours.means_[own], peer.means_, rtol=1e-7)
-            np.testing.assert_allclose(ours.covariances_[own], peer.covariances_, rtol=1e-6, atol=1e-12)
+            np.testing.assert_allclose(
+                ours.covariances_[own], peer.covariances_, rtol=1e-6, atol=1e-12
+            )
             expected = peer.score_samples(IRIS) + np.log(1 / 3)
             np.testing.assert_allclose(ours.score_samples(IRIS, [k] * 150), expected, rtol=1e-7)
 
@@ -181,7 +206,9 @@ class TestMixturesInClasses:
     @each("covariance_type", FAMILIES)
     def test_em_climbs(self, covariance_type):
         bounds = [
-            fit(covariance_type=covariance_type, n_components=2, n_factors=1, max_iter=n, tol=0.0).lower_bound_
+            fit(
+                covariance_type=covariance_type, n_components=2, n_factors=1, max_iter=n, tol=0.0
+            ).lower_bound_
             for n in (1, 2, 4, 8, 16)
         ]
         assert np.all(np.diff(bounds) > 0.0)
@@ -190,8 +217,16 @@ class TestMixturesInClasses:
     def test_more_components_than_distinct_rows_share_them(self, covariance_type):
         rows = np.repeat([[0.0], [1.0], [5.0], [6.0]], 3, axis=0)
         y = np.repeat([0, 1], 6)
-        settings = {"covariance_type": covariance_type, "reg_covar": 0.01, "n_factors": 1, "tol": 1e-9}
-        many, enough = fit(rows, y, n_components=4, **settings), fit(rows, y, n_components=2, **settings)
+        settings = {
+            "covariance_type": covariance_type,
+            "reg_covar": 0.01,
+            "n_factors": 1,
+            "tol": 1e-9,
+        }
+        many, enough = (
+            fit(rows, y, n_components=4, **settings),
+            fit(rows, y, n_components=2, **settings),
+        )
         np.testing.assert_array_equal(many.predict(rows), y)
         assert many.score(rows) == pytest.approx(enough.score(rows), abs=0.05)
 
@@ -205,10 +240,14 @@ class TestPartialFit:
         rows = np.arange(150) if order == "by class" else np.random.default_rng(0).permutation(150)
         whole = fit(covariance_type=covariance_type, reg_param=0.05)
         model = GaussianBayes(covariance_type=covariance_type, reg_param=0.05, random_state=0)
-        for batch in np.split(rows, [1, 40, 90]):  # by class, the last class is first met in the last batch
+        for batch in np.split(
+            rows, [1, 40, 90]
+        ):  # by class, the last class is first met in the last batch
             model.partial_fit(IRIS[batch], SPECIES[batch], classes=[0, 1, 2])
         for name in self.ATTRIBUTES:
-            np.testing.assert_allclose(getattr(model, name), getattr(whole, name), rtol=1e-8, atol=1e-14, err_msg=name)
+            np.testing.assert_allclose(
+                getattr(model, name), getattr(whole, name), rtol=1e-8, atol=1e-14, err_msg=name
+            )
 
     def test_goes_on_from_fit(self):
         weights = np.random.default_rng(0).uniform(0.5, 2.0, 150)
@@ -216,18 +255,24 @@ class TestPartialFit:
         model = fit(IRIS[::2], SPECIES[::2], weights[::2])
         model.partial_fit(IRIS[1::2], SPECIES[1::2], sample_weight=weights[1::2])
         for name in self.ATTRIBUTES:
-            np.testing.assert_allclose(getattr(model, name), getattr(whole, name), rtol=1e-8, err_msg=name)
+            np.testing.assert_allclose(
+                getattr(model, name), getattr(whole, name), rtol=1e-8, err_msg=name
+            )
 
     @each("covariance_type", FAMILIES)
     def test_a_class_that_was_not_met(self, covariance_type):
         old = SPECIES < 2
-        model = GaussianBayes(covariance_type=covariance_type, n_factors=1, max_iter=500, random_state=0)
+        model = GaussianBayes(
+            covariance_type=covariance_type, n_factors=1, max_iter=500, random_state=0
+        )
         model.partial_fit(IRIS[old], SPECIES[old], classes=[0, 1, 2])
         np.testing.assert_allclose(model.class_prior_, [0.5, 0.5, 0.0])
         assert np.isnan(model.means_[2]).all()
         np.testing.assert_array_equal(model.predict_proba(IRIS)[:, 2], 0.0)
         np.testing.assert_array_equal(model.score_samples(IRIS, [2] * 150), -np.inf)
-        pair = fit(IRIS[old], SPECIES[old], covariance_type=covariance_type, n_factors=1, max_iter=500)
+        pair = fit(
+            IRIS[old], SPECIES[old], covariance_type=covariance_type, n_factors=1, max_iter=500
+        )
         np.testing.assert_allclose(model.score_samples(IRIS), pair.score_samples(IRIS), rtol=1e-9)
         with says("y asks for class 2, which partial_fit has not met yet"):
             model.sample(3, y=2)
@@ -238,7 +283,9 @@ class TestPartialFit:
         )
 
     def test_the_first_class_may_come_last(self):
-        model = GaussianBayes(random_state=0).partial_fit(IRIS[50:], SPECIES[50:], classes=[0, 1, 2])
+        model = GaussianBayes(random_state=0).partial_fit(
+            IRIS[50:], SPECIES[50:], classes=[0, 1, 2]
+        )
         rows, y = model.sample(200, y=[1, 2] * 100, return_y=True, random_state=0)
         assert np.mean(model.predict(rows) == y) > 0.95
         assert set(model.sample(50, return_y=True)[1]) == {1, 2}
@@ -254,7 +301,12 @@ class TestPartialFit:
 
     @each("covariance_type", FAMILIES)
     def test_stepwise_em_comes_near_a_fit(self, covariance_type):
-        settings = {"covariance_type": covariance_type, "n_components": 2, "n_factors": 1, "max_iter": 500}
+        settings = {
+            "covariance_type": covariance_type,
+            "n_components": 2,
+            "n_factors": 1,
+            "max_iter": 500,
+        }
         order = np.random.default_rng(0).permutation(150)
         model = GaussianBayes(learning_decay=0.7, random_state=0, **settings)
         for batch in [order[:75], order[75:]] * 10:
@@ -286,12 +338,20 @@ def test_integer_weights_equal_repeats(covariance_type, n_components):
     weighted = fit(sample_weight=weights, **settings)
     repeated = fit(np.repeat(IRIS, weights, axis=0), np.repeat(SPECIES, weights), **settings)
     np.testing.assert_allclose(weighted.class_count_, repeated.class_count_)
-    np.testing.assert_allclose(weighted.score_samples(IRIS), repeated.score_samples(IRIS), rtol=1e-8)
+    np.testing.assert_allclose(
+        weighted.score_samples(IRIS), repeated.score_samples(IRIS), rtol=1e-8
+    )
 
 
 @each("covariance_type", FAMILIES)
 def test_torch_takes_the_same_path_as_numpy(covariance_type, monkeypatch):
-    settings = {"covariance_type": covariance_type, "n_components": 2, "n_factors": 1, "max_iter": 5, "device": "cpu"}
+    settings = {
+        "covariance_type": covariance_type,
+        "n_components": 2,
+        "n_factors": 1,
+        "max_iter": 5,
+        "device": "cpu",
+    }
     plain = fit(**settings)
     monkeypatch.setattr(TorchArrays, "room", lambda self: 2**30)
     monkeypatch.setattr(em, "arrays_on", lambda device: TorchArrays("cpu"))
@@ -312,14 +372,21 @@ class TestMissingValues:
             seen = np.flatnonzero(~np.isnan(row))
             for k in range(3) if len(seen) else ():
                 covariance = model.covariances_[k][np.ix_(seen, seen)]
-                expected[i, k] += multivariate_normal(model.means_[k, seen], covariance).logpdf(row[seen])
+                expected[i, k] += multivariate_normal(model.means_[k, seen], covariance).logpdf(
+                    row[seen]
+                )
         marginal = np.logaddexp.reduce(expected, axis=1)
         np.testing.assert_allclose(model.score_samples(rows), marginal, rtol=1e-9, atol=1e-12)
-        np.testing.assert_allclose(model.predict_log_proba(rows), expected - marginal[:, None], rtol=1e-8, atol=1e-12)
-        np.testing.assert_allclose(model.score_samples(rows, [1] * len(rows)), expected[:, 1], rtol=1e-9)
+        np.testing.assert_allclose(
+            model.predict_log_proba(rows), expected - marginal[:, None], rtol=1e-8, atol=1e-12
+        )
+        np.testing.assert_allclose(
+            model.score_samples(rows, [1] * len(rows)), expected[:, 1], rtol=1e-9
+        )
 
     def test_fit_finds_the_maximum_of_the_marginal_likelihood(self):
-        # Monotone pattern: the maximum has a closed form, by regression on the whole rows (Little & Rubin, 2019).
+        # Monotone pattern: the maximum has a closed form, by regression on the whole rows (Little &
+        # Rubin, 2019).
         rng = np.random.default_rng(0)
         rows = rng.standard_normal((400, 2)) @ [[1.0, 0.8], [0.0, 0.5]] + [[1.0, 2.0]]
         y = np.repeat([0, 1], 200)
@@ -331,7 +398,9 @@ class TestMissingValues:
             whole = ~np.isnan(second)
             slope, intercept = np.polyfit(first[whole], second[whole], 1)
             rest = np.mean((second[whole] - intercept - slope * first[whole]) ** 2)
-            np.testing.assert_allclose(model.means_[k], [first.mean(), intercept + slope * first.mean()], rtol=1e-6)
+            np.testing.assert_allclose(
+                model.means_[k], [first.mean(), intercept + slope * first.mean()], rtol=1e-6
+            )
             cross = slope * first.var()
             expected = [[first.var(), cross], [cross, rest + slope * cross]]
             np.testing.assert_allclose(model.covariances_[k], expected, rtol=1e-5)
@@ -361,7 +430,9 @@ class TestDraws:
                 "tied": lambda k: model.covariances_,
                 "diag": lambda k: np.diag(model.covariances_[k]),
                 "spherical": lambda k: model.covariances_[k] * np.eye(4),
-                "low_rank": lambda k: model.loadings_[k] @ model.loadings_[k].T + np.diag(model.noise_variances_[k]),
+                "low_rank": lambda k: (
+                    model.loadings_[k] @ model.loadings_[k].T + np.diag(model.noise_variances_[k])
+                ),
             }[covariance_type](k)
             np.testing.assert_allclose(rows.mean(axis=0), model.means_[k], atol=0.03)
             np.testing.assert_allclose(np.cov(rows.T), covariance, atol=0.02)
@@ -401,7 +472,9 @@ class TestDraws:
         assert np.all((rows[:, 2] >= 4.8) & (rows[:, 2] <= 5.2))
         laws = norm(model.means_[:, 2], np.sqrt(model.covariances_[:, 2, 2]))
         posterior = model.class_prior_ * (laws.cdf(5.2) - laws.cdf(4.8))
-        np.testing.assert_allclose(np.bincount(y, minlength=3) / 4000, posterior / posterior.sum(), atol=0.03)
+        np.testing.assert_allclose(
+            np.bincount(y, minlength=3) / 4000, posterior / posterior.sum(), atol=0.03
+        )
 
     def test_given_and_class_together(self):
         model = fit(n_components=2)
@@ -414,28 +487,43 @@ class TestDensity:
     @each("covariance_type", FAMILIES)
     @each("n_components", [1, 3])
     def test_integrates_to_one(self, covariance_type, n_components):
-        model = fit(IRIS[:, 2:3], covariance_type=covariance_type, n_components=n_components, n_factors=1)
+        model = fit(
+            IRIS[:, 2:3], covariance_type=covariance_type, n_components=n_components, n_factors=1
+        )
         grid, step = np.linspace(-10.0, 20.0, 200_001, retstep=True)
-        assert np.exp(model.score_samples(grid[:, None])).sum() * step == pytest.approx(1.0, abs=1e-6)
-        joint = [np.exp(model.score_samples(grid[:, None], [k] * len(grid))).sum() * step for k in range(3)]
+        assert np.exp(model.score_samples(grid[:, None])).sum() * step == pytest.approx(
+            1.0, abs=1e-6
+        )
+        joint = [
+            np.exp(model.score_samples(grid[:, None], [k] * len(grid))).sum() * step
+            for k in range(3)
+        ]
         np.testing.assert_allclose(joint, model.class_prior_, atol=1e-6)
 
     def test_joint_marginal_and_posterior_agree_with_scipy(self):
         model = fit()
         joint = gaussian_classes(model, IRIS)
-        np.testing.assert_allclose(model.score_samples(IRIS, SPECIES), joint[np.arange(150), SPECIES], rtol=1e-9)
-        np.testing.assert_allclose(model.score_samples(IRIS), np.logaddexp.reduce(joint, axis=1), rtol=1e-9)
+        np.testing.assert_allclose(
+            model.score_samples(IRIS, SPECIES), joint[np.arange(150), SPECIES], rtol=1e-9
+        )
+        np.testing.assert_allclose(
+            model.score_samples(IRIS), np.logaddexp.reduce(joint, axis=1), rtol=1e-9
+        )
         np.testing.assert_array_equal(model.predict(IRIS), np.argmax(joint, axis=1))
         assert get_likelihood(model).kind == "exact"
 
     def test_priors_shift_the_joint_density(self):
         free, held = fit(), fit(priors=[0.1, 0.2, 0.7])
         shift = np.log(held.class_prior_ / free.class_prior_)[SPECIES]
-        np.testing.assert_allclose(held.score_samples(IRIS, SPECIES), free.score_samples(IRIS, SPECIES) + shift)
+        np.testing.assert_allclose(
+            held.score_samples(IRIS, SPECIES), free.score_samples(IRIS, SPECIES) + shift
+        )
 
     def test_weights_add_up_by_class(self):
         model = fit(n_components=3, priors=[0.1, 0.2, 0.7])
-        np.testing.assert_allclose(model.weights_.reshape(3, 3).sum(axis=1), [0.1, 0.2, 0.7], rtol=1e-12)
+        np.testing.assert_allclose(
+            model.weights_.reshape(3, 3).sum(axis=1), [0.1, 0.2, 0.7], rtol=1e-12
+        )
 
     def test_many_features(self):
         rng = np.random.default_rng(0)
@@ -443,7 +531,9 @@ class TestDensity:
         rows[y == 1] *= np.linspace(0.5, 2.0, 60)
         model = fit(rows, y)
         joint = gaussian_classes(model, rows)
-        np.testing.assert_allclose(model.score_samples(rows), np.logaddexp.reduce(joint, axis=1), rtol=1e-9)
+        np.testing.assert_allclose(
+            model.score_samples(rows), np.logaddexp.reduce(joint, axis=1), rtol=1e-9
+        )
 
     def test_classes_far_apart_keep_their_digits(self):
         rng = np.random.default_rng(0)
@@ -457,10 +547,18 @@ class TestDensity:
     def test_single_precision_stays(self):
         rows = IRIS.astype(np.float32)
         model = fit(rows, n_components=2)
-        for array in (model.means_, model.covariances_, model.weights_, model.sample(2), model.score_samples(rows)):
+        for array in (
+            model.means_,
+            model.covariances_,
+            model.weights_,
+            model.sample(2),
+            model.score_samples(rows),
+        ):
             assert array.dtype == np.float32
         assert model.predict_proba(rows).dtype == np.float64
-        np.testing.assert_allclose(model.score_samples(rows), fit(n_components=2).score_samples(IRIS), atol=1e-3)
+        np.testing.assert_allclose(
+            model.score_samples(rows), fit(n_components=2).score_samples(IRIS), atol=1e-3
+        )
 
 
 class TestSearches:
@@ -473,7 +571,9 @@ class TestSearches:
 
     def test_grids_reach_every_setting(self):
         grid = {"covariance_type": FAMILIES, "reg_param": [0.0, 0.1]}
-        search = GridSearchCV(GaussianBayes(n_factors=1, max_iter=500), grid, scoring="accuracy", cv=3)
+        search = GridSearchCV(
+            GaussianBayes(n_factors=1, max_iter=500), grid, scoring="accuracy", cv=3
+        )
         assert search.fit(IRIS, SPECIES).best_score_ > 0.95
 
     def test_pickles(self):
@@ -520,10 +620,22 @@ class TestBadInput:
             ({"tol": -1.0}, "tol must be a finite number >= 0; got -1.0"),
             ({"max_iter": 0}, "max_iter must be an integer >= 1; got 0"),
             ({"init_params": "kmean"}, "init_params must be one of "),
-            ({"learning_decay": 0.1}, "learning_decay must be a finite number in [0.5, 1]; got 0.1"),
-            ({"device": "gpu"}, "device must be 'auto', 'cpu', 'cuda' or 'cuda:<index>'; got 'gpu'"),
-            ({"priors": [0.5, 0.5]}, "priors must be 3 numbers >= 0, one for each class, that add up to 1"),
-            ({"priors": [-0.5, 0.5, 1.0]}, "priors must be 3 numbers >= 0, one for each class, that add up to 1"),
+            (
+                {"learning_decay": 0.1},
+                "learning_decay must be a finite number in [0.5, 1]; got 0.1",
+            ),
+            (
+                {"device": "gpu"},
+                "device must be 'auto', 'cpu', 'cuda' or 'cuda:<index>'; got 'gpu'",
+            ),
+            (
+                {"priors": [0.5, 0.5]},
+                "priors must be 3 numbers >= 0, one for each class, that add up to 1",
+            ),
+            (
+                {"priors": [-0.5, 0.5, 1.0]},
+                "priors must be 3 numbers >= 0, one for each class, that add up to 1",
+            ),
         ],
     )
     def test_parameters(self, parameters, message):
@@ -532,11 +644,15 @@ class TestBadInput:
 
     def test_more_components_than_rows_of_a_class(self):
         y = np.array(["ash"] * 147 + ["birch"] * 3)
-        with says("got 4, but class 'birch' has 3; ask for fewer components or give more of its rows"):
+        with says(
+            "got 4, but class 'birch' has 3; ask for fewer components or give more of its rows"
+        ):
             GaussianBayes(n_components=4).fit(IRIS, y)
 
     def test_a_new_class_of_partial_fit_with_too_few_rows(self):
-        model = GaussianBayes(n_components=2, random_state=0).partial_fit(IRIS[:50], SPECIES[:50], classes=[0, 1])
+        model = GaussianBayes(n_components=2, random_state=0).partial_fit(
+            IRIS[:50], SPECIES[:50], classes=[0, 1]
+        )
         before = model.means_.copy()
         with says("got 2, but class 1 has 1; ask for fewer"):
             model.partial_fit(IRIS[:1], [1])
@@ -555,12 +671,16 @@ class TestBadInput:
             GaussianBayes().fit(IRIS, SPECIES, sample_weight=np.full(150, -1.0))
 
     def test_classes_of_partial_fit(self):
-        with says("classes must be passed to the first partial_fit; list every class that will come"):
+        with says(
+            "classes must be passed to the first partial_fit; list every class that will come"
+        ):
             GaussianBayes().partial_fit(IRIS, SPECIES)
         with says("y must hold the classes of the fit, [0, 1]; got 2"):
             GaussianBayes().partial_fit(IRIS, SPECIES, classes=[0, 1])
         model = fit()
-        with says("classes must be those of the first partial_fit, [0, 1, 2], or be left out; got [0, 1]"):
+        with says(
+            "classes must be those of the first partial_fit, [0, 1, 2], or be left out; got [0, 1]"
+        ):
             model.partial_fit(IRIS, SPECIES, classes=[0, 1])
         with says("y must hold the classes of the fit, [0, 1, 2]; got 3"):
             model.partial_fit(IRIS, SPECIES + 1)
@@ -578,7 +698,9 @@ class TestBadInput:
             model.sample(2, given={0: 1e200})
 
     def test_does_not_converge(self):
-        with pytest.warns(ConvergenceWarning, match="EM did not converge in max_iter=2 iterations; raise max_iter"):
+        with pytest.warns(
+            ConvergenceWarning, match="EM did not converge in max_iter=2 iterations; raise max_iter"
+        ):
             GaussianBayes(n_components=3, max_iter=2, tol=0.0, random_state=0).fit(IRIS, SPECIES)
 
 
@@ -586,5 +708,7 @@ def test_partial_fit_says_that_its_layout_cannot_change():
     X, y = np.arange(16.0).reshape(8, 2), np.arange(8) % 2
     model = GaussianBayes(random_state=0).partial_fit(X, y, classes=[0, 1])
     model.set_params(covariance_type="diag")
-    with pytest.raises(ValueError, match=r"partial_fit goes on with .* \('full', 1, 2, None\); got \('diag', 1"):
+    with pytest.raises(
+        ValueError, match=r"partial_fit goes on with .* \('full', 1, 2, None\); got \('diag', 1"
+    ):
         model.partial_fit(X, y)

@@ -1,4 +1,5 @@
-"""The Gaussian mixture against scikit-learn's, scipy's densities, EM's own theorem and the law of its draws."""
+"""The Gaussian mixture against scikit-learn's, scipy's densities, EM's own theorem and the law of
+its draws."""
 
 import pickle
 
@@ -24,7 +25,11 @@ def make_rows(n_rows=400, n_features=3, n_clusters=3, seed=0):
     rows = []
     for _ in range(n_clusters):
         mixing = rng.standard_normal((n_features, n_features)) + np.eye(n_features)
-        rows.append(10.0 + 3.0 * rng.standard_normal(n_features) + rng.standard_normal((n_rows, n_features)) @ mixing.T)
+        rows.append(
+            10.0
+            + 3.0 * rng.standard_normal(n_features)
+            + rng.standard_normal((n_rows, n_features)) @ mixing.T
+        )
     return np.concatenate(rows)[rng.permutation(n_clusters * n_rows)[:n_rows]]
 
 
@@ -62,7 +67,10 @@ def covariances_of(model):
 
 def log_joint_by_scipy(model, X):
     """Log of weight times density, (n, K), from dense covariances."""
-    laws = [multivariate_normal(mean, covariance) for mean, covariance in zip(model.means_, covariances_of(model))]
+    laws = [
+        multivariate_normal(mean, covariance)
+        for mean, covariance in zip(model.means_, covariances_of(model))
+    ]
     return np.column_stack([law.logpdf(X) for law in laws]) + np.log(model.weights_)
 
 
@@ -80,7 +88,9 @@ class TestAgainstScikitLearn:
         for name in ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_"):
             mine, other = getattr(ours, name), getattr(theirs, name)
             assert mine.shape == other.shape
-            np.testing.assert_allclose(mine, other, rtol=1e-6, atol=1e-7 * np.abs(other).max(), err_msg=name)
+            np.testing.assert_allclose(
+                mine, other, rtol=1e-6, atol=1e-7 * np.abs(other).max(), err_msg=name
+            )
         np.testing.assert_allclose(ours.score_samples(X), theirs.score_samples(X), rtol=1e-7)
         np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), atol=1e-7)
         np.testing.assert_array_equal(ours.predict(X), theirs.predict(X))
@@ -122,7 +132,9 @@ class TestDensity:
     @pytest.mark.parametrize("covariance_type", SHARED)
     def test_is_that_of_scipy(self, covariance_type, n_features):
         X = make_rows(300, n_features)
-        model = GaussianMixture(2, covariance_type=covariance_type, random_state=0, reg_covar=1e-3).fit(X)
+        model = GaussianMixture(
+            2, covariance_type=covariance_type, random_state=0, reg_covar=1e-3
+        ).fit(X)
         joint = log_joint_by_scipy(model, X)
         np.testing.assert_allclose(model.score_samples(X), logsumexp(joint, axis=1), rtol=1e-9)
         posterior = np.exp(joint - logsumexp(joint, axis=1, keepdims=True))
@@ -134,7 +146,9 @@ class TestDensity:
     @pytest.mark.parametrize("n_features, n_factors", [(5, 1), (5, 4), (5, 5), (5, 9), (60, 3)])
     def test_of_factors_is_that_of_their_dense_covariance(self, n_features, n_factors):
         X = make_rows(300, n_features)
-        model = GaussianMixture(2, covariance_type="low_rank", n_factors=n_factors, random_state=0, max_iter=10).fit(X)
+        model = GaussianMixture(
+            2, covariance_type="low_rank", n_factors=n_factors, random_state=0, max_iter=10
+        ).fit(X)
         assert model.loadings_.shape == (2, n_features, min(n_factors, n_features))
         truth = logsumexp(log_joint_by_scipy(model, X), axis=1)
         np.testing.assert_allclose(model.score_samples(X), truth, rtol=1e-8)
@@ -142,7 +156,9 @@ class TestDensity:
     @pytest.mark.parametrize("covariance_type", TYPES)
     def test_of_rows_out_of_reach_is_nothing_and_no_component_is_preferred(self, covariance_type):
         X = make_rows(300, 2)
-        model = GaussianMixture(2, covariance_type=covariance_type, n_factors=1, random_state=0).fit(X)
+        model = GaussianMixture(
+            2, covariance_type=covariance_type, n_factors=1, random_state=0
+        ).fit(X)
         far = np.array([[1e200, 0.0], [1e200, -1e200]])
         np.testing.assert_array_equal(model.score_samples(far), -np.inf)
         np.testing.assert_array_equal(model.predict_proba(far), 0.5)
@@ -154,10 +170,16 @@ class TestDensity:
     @pytest.mark.parametrize("dtype", [np.float64, np.float32])
     @pytest.mark.parametrize("n_features, n_components", [(2, 17), (60, 4), (300, 2)])
     @pytest.mark.parametrize("covariance_type", TYPES)
-    def test_of_a_row_alone_is_bit_for_bit_that_in_a_batch(self, covariance_type, n_features, n_components, dtype):
+    def test_of_a_row_alone_is_bit_for_bit_that_in_a_batch(
+        self, covariance_type, n_features, n_components, dtype
+    ):
         X = np.random.default_rng(0).standard_normal((5000, n_features)).astype(dtype)
         model = GaussianMixture(
-            n_components, covariance_type=covariance_type, n_factors=2, max_iter=1, init_params="random_from_data"
+            n_components,
+            covariance_type=covariance_type,
+            n_factors=2,
+            max_iter=1,
+            init_params="random_from_data",
         ).fit(X[:600])
         scores, posterior = model.score_samples(X), model.predict_proba(X)
         for i in (0, 1, 2500, 4999):
@@ -179,39 +201,57 @@ class TestExpectationMaximization:
         if has_missing:
             X[rng.random(X.shape) < 0.2] = np.nan
         model = GaussianMixture(
-            3, covariance_type=covariance_type, n_factors=2, reg_covar=0.0, tol=0.0, max_iter=40, random_state=0
+            3,
+            covariance_type=covariance_type,
+            n_factors=2,
+            reg_covar=0.0,
+            tol=0.0,
+            max_iter=40,
+            random_state=0,
         ).fit(X, sample_weight=weights)
         assert len(model.lower_bounds_) > 20
         assert np.diff(model.lower_bounds_).min() > -1e-10
         assert model.lower_bounds_[-1] > model.lower_bounds_[0] + 0.01
         present = ~np.isnan(X).all(axis=1)
-        mean = np.average(model.score_samples(X)[present], weights=None if weights is None else weights[present])
+        mean = np.average(
+            model.score_samples(X)[present], weights=None if weights is None else weights[present]
+        )
         assert mean >= model.lower_bound_ - 1e-10
 
     def test_reaches_the_likelihood_of_factor_analysis(self):
         rng = np.random.default_rng(0)
-        X = rng.standard_normal((400, 2)) @ rng.standard_normal((2, 6)) + rng.standard_normal((400, 6)) * rng.uniform(
-            0.3, 1.5, 6
-        )
-        ours = GaussianMixture(covariance_type="low_rank", n_factors=2, tol=1e-10, max_iter=5000, reg_covar=0.0).fit(X)
+        X = rng.standard_normal((400, 2)) @ rng.standard_normal((2, 6)) + rng.standard_normal(
+            (400, 6)
+        ) * rng.uniform(0.3, 1.5, 6)
+        ours = GaussianMixture(
+            covariance_type="low_rank", n_factors=2, tol=1e-10, max_iter=5000, reg_covar=0.0
+        ).fit(X)
         theirs = FactorAnalysis(2, svd_method="lapack", tol=1e-10, max_iter=5000).fit(X)
         assert ours.score(X) == pytest.approx(theirs.score(X), abs=1e-6)
         np.testing.assert_allclose(covariances_of(ours)[0], theirs.get_covariance(), atol=1e-3)
 
     def test_with_all_but_one_factor_reaches_the_full_covariance(self):
         X = make_rows(400, 4, n_clusters=1)
-        low_rank = GaussianMixture(covariance_type="low_rank", n_factors=3, tol=1e-9, max_iter=5000).fit(X)
+        low_rank = GaussianMixture(
+            covariance_type="low_rank", n_factors=3, tol=1e-9, max_iter=5000
+        ).fit(X)
         full = GaussianMixture().fit(X)
         assert low_rank.score(X) == pytest.approx(full.score(X), abs=1e-4)
-        assert low_rank.bic(X) == pytest.approx(full.bic(X), abs=0.2)  # rotations of the factors do not count
+        assert low_rank.bic(X) == pytest.approx(
+            full.bic(X), abs=0.2
+        )  # rotations of the factors do not count
 
     def test_sharper_pictures_of_digits_by_factors(self):
         X = load_digits().data / 16.0
         train, test = X[::2], X[1::2]
         scores = {
-            kind: GaussianMixture(10, covariance_type=kind, n_factors=8, reg_covar=1e-3, random_state=0)
-            .fit(train)
-            .score(test)
+            kind: (
+                GaussianMixture(
+                    10, covariance_type=kind, n_factors=8, reg_covar=1e-3, random_state=0
+                )
+                .fit(train)
+                .score(test)
+            )
             for kind in ("low_rank", "tied", "diag")
         }
         assert scores["low_rank"] > max(scores["tied"], scores["diag"]) + 5.0
@@ -238,10 +278,17 @@ class TestWeightsAndOrder:
         X = make_rows(250, 3)
         weights = np.random.default_rng(3).integers(0, 4, len(X))
         model = GaussianMixture(
-            3, covariance_type=covariance_type, n_factors=1, init_params=init_params, random_state=0, max_iter=300
+            3,
+            covariance_type=covariance_type,
+            n_factors=1,
+            init_params=init_params,
+            random_state=0,
+            max_iter=300,
         )
         weighted = pickle.loads(pickle.dumps(model)).fit(X, sample_weight=weights)
-        repeated = model.fit(np.repeat(X, weights, axis=0)[np.random.default_rng(4).permutation(weights.sum())])
+        repeated = model.fit(
+            np.repeat(X, weights, axis=0)[np.random.default_rng(4).permutation(weights.sum())]
+        )
         assert weighted.n_iter_ == repeated.n_iter_
         np.testing.assert_allclose(weighted.lower_bounds_, repeated.lower_bounds_, rtol=1e-9)
         np.testing.assert_allclose(weighted.means_, repeated.means_, rtol=1e-7)
@@ -253,20 +300,28 @@ class TestWeightsAndOrder:
         X[np.random.default_rng(5).random(X.shape) < 0.2] = np.nan
         weights = np.random.default_rng(3).integers(0, 4, len(X))
         weighted = GaussianMixture(2, random_state=0, max_iter=10).fit(X, sample_weight=weights)
-        repeated = GaussianMixture(2, random_state=0, max_iter=10).fit(np.repeat(X, weights, axis=0))
+        repeated = GaussianMixture(2, random_state=0, max_iter=10).fit(
+            np.repeat(X, weights, axis=0)
+        )
         np.testing.assert_allclose(weighted.lower_bounds_, repeated.lower_bounds_, rtol=1e-9)
 
     def test_weights_move_the_fit(self):
         X = make_rows(200, 2)
         weights = np.random.default_rng(3).uniform(size=200)
         model = GaussianMixture(reg_covar=0.0).fit(X, sample_weight=weights)
-        np.testing.assert_allclose(model.means_[0], np.average(X, axis=0, weights=weights), rtol=1e-12)
-        np.testing.assert_allclose(model.covariances_[0], np.cov(X.T, aweights=weights, bias=True), rtol=1e-10)
+        np.testing.assert_allclose(
+            model.means_[0], np.average(X, axis=0, weights=weights), rtol=1e-12
+        )
+        np.testing.assert_allclose(
+            model.covariances_[0], np.cov(X.T, aweights=weights, bias=True), rtol=1e-10
+        )
 
     @pytest.mark.parametrize("covariance_type", TYPES)
     def test_the_order_of_the_rows_does_not_matter(self, covariance_type):
         X = make_rows(300, 3)
-        model = GaussianMixture(3, covariance_type=covariance_type, n_factors=1, random_state=0, max_iter=300)
+        model = GaussianMixture(
+            3, covariance_type=covariance_type, n_factors=1, random_state=0, max_iter=300
+        )
         bounds = [model.fit(rows).lower_bounds_ for rows in (X, X[::-1])]
         np.testing.assert_allclose(*bounds, rtol=1e-9)
 
@@ -278,7 +333,13 @@ class TestStarts:
         X = make_rows(300, 3)
         alone, together = (
             GaussianMixture(
-                3, covariance_type=covariance_type, n_factors=1, n_init=4, n_jobs=n_jobs, random_state=0, max_iter=15
+                3,
+                covariance_type=covariance_type,
+                n_factors=1,
+                n_init=4,
+                n_jobs=n_jobs,
+                random_state=0,
+                max_iter=15,
             ).fit(X)
             for n_jobs in (1, 2)
         )
@@ -288,7 +349,10 @@ class TestStarts:
     @unconverged
     def test_the_best_is_kept(self):
         X = make_rows(300, 2, n_clusters=6)
-        fits = [GaussianMixture(6, n_init=n, init_params="random", random_state=0, max_iter=5).fit(X) for n in (1, 8)]
+        fits = [
+            GaussianMixture(6, n_init=n, init_params="random", random_state=0, max_iter=5).fit(X)
+            for n in (1, 8)
+        ]
         assert fits[1].lower_bound_ > fits[0].lower_bound_
         assert fits[1].lower_bound_ == fits[1].lower_bounds_[-1]
 
@@ -307,7 +371,9 @@ class TestStarts:
         np.testing.assert_allclose(model.weights_, start["weights_init"], rtol=1e-12)
         np.testing.assert_allclose(model.means_, start["means_init"], rtol=1e-12)
         np.testing.assert_allclose(model.precisions_, start["precisions_init"], rtol=1e-10)
-        np.testing.assert_allclose(model.covariances_, np.linalg.inv(start["precisions_init"]), rtol=1e-10)
+        np.testing.assert_allclose(
+            model.covariances_, np.linalg.inv(start["precisions_init"]), rtol=1e-10
+        )
 
     def test_part_of_a_start_may_be_given(self):
         X = make_rows(300, 2)
@@ -321,7 +387,12 @@ class TestStarts:
     @pytest.mark.parametrize("covariance_type", TYPES)
     def test_warm_ones_go_on(self, covariance_type):
         X = make_rows(300, 3)
-        arguments = {"covariance_type": covariance_type, "n_factors": 1, "random_state": 0, "tol": 0.0}
+        arguments = {
+            "covariance_type": covariance_type,
+            "n_factors": 1,
+            "random_state": 0,
+            "tol": 0.0,
+        }
         whole = GaussianMixture(3, max_iter=7, **arguments).fit(X)
         model = GaussianMixture(3, max_iter=3, warm_start=True, **arguments).fit(X)
         first = model.lower_bounds_
@@ -331,7 +402,9 @@ class TestStarts:
     @pytest.mark.parametrize("changed", [{"n_components": 4}, {"covariance_type": "diag"}])
     def test_warm_ones_of_another_shape_start_anew(self, changed):
         X = make_rows(300, 3)
-        model = GaussianMixture(2, warm_start=True, random_state=0).fit(X).set_params(**changed).fit(X)
+        model = (
+            GaussianMixture(2, warm_start=True, random_state=0).fit(X).set_params(**changed).fit(X)
+        )
         anew = GaussianMixture(**{"n_components": 2, "random_state": 0, **changed}).fit(X)
         np.testing.assert_array_equal(model.means_, anew.means_)
         assert model.fit(X[:, :2]).means_.shape[1] == 2
@@ -339,13 +412,33 @@ class TestStarts:
     @pytest.mark.parametrize(
         "name, value, message",
         [
-            ("weights_init", [0.5, 0.25, 0.5], r"'weights' should be normalized, but got sum\(weights\) = 1.25"),
-            ("weights_init", [1.5, -0.5, 0.0], "'weights' should be in the range .* max value 1.5.*, min value -0.5"),
-            ("weights_init", [0.5, 0.5], r"'weights' should have the shape of \(3,\), but got \(2,\)"),
-            ("means_init", np.zeros((2, 2)), r"'means' should have the shape of \(3, 2\), but got \(2, 2\)"),
+            (
+                "weights_init",
+                [0.5, 0.25, 0.5],
+                r"'weights' should be normalized, but got sum\(weights\) = 1.25",
+            ),
+            (
+                "weights_init",
+                [1.5, -0.5, 0.0],
+                "'weights' should be in the range .* max value 1.5.*, min value -0.5",
+            ),
+            (
+                "weights_init",
+                [0.5, 0.5],
+                r"'weights' should have the shape of \(3,\), but got \(2,\)",
+            ),
+            (
+                "means_init",
+                np.zeros((2, 2)),
+                r"'means' should have the shape of \(3, 2\), but got \(2, 2\)",
+            ),
             ("means_init", np.full((3, 2), np.nan), "'means' should be finite"),
             ("precisions_init", np.ones((3, 2)), "'full precision' should have the shape"),
-            ("precisions_init", np.ones((3, 2, 2)), "'full precision' should be symmetric, positive-definite"),
+            (
+                "precisions_init",
+                np.ones((3, 2, 2)),
+                "'full precision' should be symmetric, positive-definite",
+            ),
         ],
     )
     def test_of_another_shape_or_range_are_refused(self, name, value, message):
@@ -363,13 +456,26 @@ def test_too_few_iterations_are_warned_about():
 def test_single_precision_rows_give_single_precision_attributes(covariance_type):
     X = make_rows(300, 3).astype(np.float32)
     model = GaussianMixture(2, covariance_type=covariance_type, n_factors=1, random_state=0).fit(X)
-    double = GaussianMixture(2, covariance_type=covariance_type, n_factors=1, random_state=0).fit(X.astype(np.float64))
+    double = GaussianMixture(2, covariance_type=covariance_type, n_factors=1, random_state=0).fit(
+        X.astype(np.float64)
+    )
     names = ["weights_", "means_"]
-    names += ["loadings_", "noise_variances_"] if covariance_type == "low_rank" else ["covariances_", "precisions_"]
+    names += (
+        ["loadings_", "noise_variances_"]
+        if covariance_type == "low_rank"
+        else ["covariances_", "precisions_"]
+    )
     for name in names:
         assert getattr(model, name).dtype == np.float32
-        np.testing.assert_allclose(getattr(model, name), getattr(double, name), rtol=1e-3, atol=1e-3)
-    assert model.score_samples(X).dtype == model.predict_proba(X).dtype == model.sample(3).dtype == np.float32
+        np.testing.assert_allclose(
+            getattr(model, name), getattr(double, name), rtol=1e-3, atol=1e-3
+        )
+    assert (
+        model.score_samples(X).dtype
+        == model.predict_proba(X).dtype
+        == model.sample(3).dtype
+        == np.float32
+    )
     np.testing.assert_allclose(model.score_samples(X), double.score_samples(X), atol=1e-3)
 
 
@@ -383,7 +489,9 @@ class TestDraws:
     @pytest.mark.parametrize("covariance_type", TYPES)
     def test_have_the_mixture_s_moments(self, covariance_type):
         X = make_rows(500, 3)
-        model = GaussianMixture(3, covariance_type=covariance_type, n_factors=1, random_state=0, max_iter=300).fit(X)
+        model = GaussianMixture(
+            3, covariance_type=covariance_type, n_factors=1, random_state=0, max_iter=300
+        ).fit(X)
         draws = model.sample(200_000, random_state=1)
         mean = model.weights_ @ model.means_
         second = covariances_of(model) + model.means_[:, :, None] * model.means_[:, None, :]
@@ -391,7 +499,9 @@ class TestDraws:
         scales = np.sqrt(np.diag(covariance))
         np.testing.assert_allclose(draws.mean(axis=0) / scales, mean / scales, atol=0.01)
         np.testing.assert_allclose(
-            np.cov(draws.T) / np.outer(scales, scales), covariance / np.outer(scales, scales), atol=0.02
+            np.cov(draws.T) / np.outer(scales, scales),
+            covariance / np.outer(scales, scales),
+            atol=0.02,
         )
 
     def test_come_from_components_in_proportion_to_weights(self):

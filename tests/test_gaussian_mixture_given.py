@@ -1,4 +1,5 @@
-"""Draws from Gaussian mixtures under conditions, against closed forms, quadrature and exact distribution functions."""
+"""Draws from Gaussian mixtures under conditions, against closed forms, quadrature and exact
+distribution functions."""
 
 import numpy as np
 import pandas as pd
@@ -17,9 +18,17 @@ def fitted(covariance_type="full", n_features=3):
     """A mixture of three correlated, overlapping components, and their covariances (3, d, d)."""
     rng = np.random.default_rng(0)
     mixing = rng.standard_normal((3, n_features, n_features)) + 0.5 * np.eye(n_features)
-    rows = [2.0 * rng.standard_normal(n_features) + rng.standard_normal((200, n_features)) @ each.T for each in mixing]
+    rows = [
+        2.0 * rng.standard_normal(n_features) + rng.standard_normal((200, n_features)) @ each.T
+        for each in mixing
+    ]
     model = GaussianMixture(
-        3, covariance_type=covariance_type, n_factors=1, reg_covar=0.05, random_state=0, max_iter=500
+        3,
+        covariance_type=covariance_type,
+        n_factors=1,
+        reg_covar=0.05,
+        random_state=0,
+        max_iter=500,
     ).fit(np.concatenate(rows))
     if covariance_type == "low_rank":
         products = model.loadings_ @ model.loadings_.transpose(0, 2, 1)
@@ -30,9 +39,12 @@ def fitted(covariance_type="full", n_features=3):
 
 
 def given_value(model, covariances, j, value):
-    """Posterior weights (3,), means (3, m) and covariances (3, m, m) of the others given feature j."""
+    """Posterior weights (3,), means (3, m) and covariances (3, m, m) of the others given feature
+    j."""
     rest = np.delete(np.arange(model.means_.shape[1]), j)
-    joint = np.log(model.weights_) + norm.logpdf(value, model.means_[:, j], np.sqrt(covariances[:, j, j]))
+    joint = np.log(model.weights_) + norm.logpdf(
+        value, model.means_[:, j], np.sqrt(covariances[:, j, j])
+    )
     slopes = covariances[:, rest, j] / covariances[:, j, j, None]
     means = model.means_[:, rest] + slopes * (value - model.means_[:, j])[:, None]
     left = covariances[:, rest[:, None], rest] - slopes[:, :, None] * covariances[:, None, j, rest]
@@ -70,10 +82,14 @@ class TestLaw:
         posterior, means, left = given_value(model, covariances, 1, value)
         mean = posterior @ means
         shifts = means - mean
-        covariance = np.einsum("k,kij->ij", posterior, left + shifts[:, :, None] * shifts[:, None, :])
+        covariance = np.einsum(
+            "k,kij->ij", posterior, left + shifts[:, :, None] * shifts[:, None, :]
+        )
         errors = np.sqrt(np.diag(covariance) / N_DRAWS)
         np.testing.assert_array_less(np.abs(draws[:, [0, 2]].mean(axis=0) - mean), 5.0 * errors)
-        np.testing.assert_allclose(np.cov(draws[:, [0, 2]].T), covariance, atol=0.05 * covariance.max())
+        np.testing.assert_allclose(
+            np.cov(draws[:, [0, 2]].T), covariance, atol=0.05 * covariance.max()
+        )
         deviations = np.sqrt(left[:, 0, 0])
         assert_follows(draws[:, 0], lambda t: posterior @ norm.cdf((t - means[:, 0]) / deviations))
 
@@ -84,7 +100,10 @@ class TestLaw:
         assert ((draws[:, 0] >= 0.5) & (draws[:, 0] <= 2.0)).all()
         total = mass_left_of(model, covariances, low, high, 0, np.inf)
         for j in (0, 1):
-            assert_follows(draws[:, j], lambda t, j=j: mass_left_of(model, covariances, low, high, j, t) / total)
+            assert_follows(
+                draws[:, j],
+                lambda t, j=j: mass_left_of(model, covariances, low, high, j, t) / total,
+            )
 
     def test_given_two_intervals_follows_the_exact_distribution(self, covariance_type):
         model, covariances = fitted(covariance_type, n_features=2)
@@ -93,7 +112,10 @@ class TestLaw:
         assert ((draws <= high) & (draws >= low)).all()
         total = mass_left_of(model, covariances, low, high, 0, np.inf)
         for j in (0, 1):
-            assert_follows(draws[:, j], lambda t, j=j: mass_left_of(model, covariances, low, high, j, t) / total)
+            assert_follows(
+                draws[:, j],
+                lambda t, j=j: mass_left_of(model, covariances, low, high, j, t) / total,
+            )
 
     def test_given_a_value_and_an_interval_together(self, covariance_type):
         model, covariances = fitted(covariance_type)
@@ -115,7 +137,9 @@ class TestLaw:
     def test_the_probability_of_an_interval_is_that_of_quadrature(self, covariance_type):
         model, _ = fitted(covariance_type)
         conditions = model._parse_given({0: 1.0, 2: (0.0, 1.0)}, 1)
-        by_quadrature = quad(lambda t: np.exp(model.score_samples([[1.0, np.nan, t]]))[0], 0.0, 1.0, epsabs=1e-12)[0]
+        by_quadrature = quad(
+            lambda t: np.exp(model.score_samples([[1.0, np.nan, t]]))[0], 0.0, 1.0, epsabs=1e-12
+        )[0]
         assert model._log_given(conditions)[0] == pytest.approx(np.log(by_quadrature), abs=1e-8)
 
     def test_the_probability_of_a_rectangle_is_that_of_quadrature(self, covariance_type):
@@ -124,7 +148,9 @@ class TestLaw:
         nodes, weights = np.polynomial.legendre.leggauss(60)
         x, y = 0.5 + 10.0 * (nodes + 1.0), 0.5 * (nodes + 1.0)  # density beyond 20.5 is nothing
         grid = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2)
-        density = np.exp(model.score_samples(np.column_stack([grid, np.full(len(grid), np.nan)]))).reshape(60, 60)
+        density = np.exp(
+            model.score_samples(np.column_stack([grid, np.full(len(grid), np.nan)]))
+        ).reshape(60, 60)
         by_quadrature = 10.0 * weights @ density @ (0.5 * weights)
         assert model._log_given(conditions)[0] == pytest.approx(np.log(by_quadrature), abs=1e-4)
 
@@ -179,12 +205,17 @@ class TestForms:
         draws = model.sample(300, given={0: (low, high)}, random_state=3)[:, 0]
         assert ((draws >= low) & (draws <= high)).all()
         deviations = np.sqrt(covariances[:, 0, 0])
-        below = [norm.cdf((t[:, None] - model.means_[:, 0]) / deviations) @ model.weights_ for t in (low, draws, high)]
+        below = [
+            norm.cdf((t[:, None] - model.means_[:, 0]) / deviations) @ model.weights_
+            for t in (low, draws, high)
+        ]
         assert kstest((below[1] - below[0]) / (below[2] - below[0]), "uniform").pvalue > 1e-3
 
     def test_everything_known_comes_back(self):
         model, _ = fitted()
-        np.testing.assert_array_equal(model.sample(3, given=[1.0, 2.0, 3.0]), np.tile([1.0, 2.0, 3.0], (3, 1)))
+        np.testing.assert_array_equal(
+            model.sample(3, given=[1.0, 2.0, 3.0]), np.tile([1.0, 2.0, 3.0], (3, 1))
+        )
 
     def test_nothing_known_is_a_plain_draw(self):
         model, _ = fitted()
@@ -201,12 +232,16 @@ class TestForms:
     def test_features_that_determine_each_other(self):
         x = np.random.default_rng(0).standard_normal((300, 1))
         model = GaussianMixture(reg_covar=1e-10).fit(np.column_stack([x, 2.0 * x, np.ones(300)]))
-        np.testing.assert_allclose(model.sample(20, given={0: 1.5})[:, 1:], np.tile([3.0, 1.0], (20, 1)), atol=1e-3)
+        np.testing.assert_allclose(
+            model.sample(20, given={0: 1.5})[:, 1:], np.tile([3.0, 1.0], (20, 1)), atol=1e-3
+        )
         draws = model.sample(20, given={0: 1.5, 1: (2.0, 4.0)})
         np.testing.assert_allclose(draws[:, 1], 3.0, atol=1e-3)
 
     def test_frames_after_set_output(self):
-        frame = pd.DataFrame(np.random.default_rng(0).standard_normal((50, 2)), columns=["height", "width"])
+        frame = pd.DataFrame(
+            np.random.default_rng(0).standard_normal((50, 2)), columns=["height", "width"]
+        )
         model = GaussianMixture(random_state=0).set_output(transform="pandas").fit(frame)
         draws = model.sample(4, given={"width": (0.0, 1.0)})
         assert list(draws.columns) == ["height", "width"]
@@ -216,25 +251,35 @@ class TestForms:
 class TestBadConditions:
     def test_that_the_model_holds_impossible(self):
         model, _ = fitted()
-        with pytest.raises(ValueError, match="given asks for rows that the fitted model holds impossible"):
+        with pytest.raises(
+            ValueError, match="given asks for rows that the fitted model holds impossible"
+        ):
             model.sample(2, given={0: [1.0, 1e200]})
 
     @pytest.mark.parametrize("interval", [(2.0, 1.0), (1.0, 1.0), (np.nan, 1.0)])
     def test_of_an_empty_interval(self, interval):
         model, _ = fitted()
-        with pytest.raises(ValueError, match=r"given\[0\] must be an interval with low < high; got"):
+        with pytest.raises(
+            ValueError, match=r"given\[0\] must be an interval with low < high; got"
+        ):
             model.sample(2, given={0: interval})
 
     def test_that_name_a_feature_twice(self):
-        frame = pd.DataFrame(np.random.default_rng(0).standard_normal((50, 2)), columns=["height", "width"])
+        frame = pd.DataFrame(
+            np.random.default_rng(0).standard_normal((50, 2)), columns=["height", "width"]
+        )
         model = GaussianMixture().fit(frame)
         with pytest.raises(ValueError, match="twice, by name and by index"):
             model.sample(2, given={"height": 1.0, 0: 2.0})
 
     def test_of_a_name_that_is_not_there(self):
-        frame = pd.DataFrame(np.random.default_rng(0).standard_normal((50, 2)), columns=["height", "width"])
+        frame = pd.DataFrame(
+            np.random.default_rng(0).standard_normal((50, 2)), columns=["height", "width"]
+        )
         model = GaussianMixture().fit(frame)
-        with pytest.raises(ValueError, match="given names feature 'age', which the model does not know; known"):
+        with pytest.raises(
+            ValueError, match="given names feature 'age', which the model does not know; known"
+        ):
             model.sample(2, given={"age": 1.0})
 
     def test_of_a_wrong_number_of_values(self):

@@ -1,4 +1,5 @@
-"""Gaussian mixtures of rows with missing values: marginals, maximum likelihood, and what is filled in."""
+"""Gaussian mixtures of rows with missing values: marginals, maximum likelihood, and what is filled
+in."""
 
 import numpy as np
 import pandas as pd
@@ -15,10 +16,13 @@ MEANS = np.array([[1.0, -2.0, 0.5, 3.0], [2.0, 0.0, -1.0, 1.0]])
 
 
 def make_model(covariance_type):
-    """A mixture of two components over four features of known parameters, and their covariances (2, 4, 4)."""
+    """A mixture of two components over four features of known parameters, and their covariances (2,
+    4, 4)."""
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((200, 4)) * 2.0
-    model = GaussianMixture(2, covariance_type=covariance_type, n_factors=2, max_iter=0, random_state=0).fit(rows)
+    model = GaussianMixture(
+        2, covariance_type=covariance_type, n_factors=2, max_iter=0, random_state=0
+    ).fit(rows)
     model.weights_, model.means_ = WEIGHTS, MEANS
     mixing = rng.standard_normal((2, 4, 4))
     dense = mixing @ mixing.transpose(0, 2, 1) + 0.5 * np.eye(4)
@@ -34,7 +38,9 @@ def make_model(covariance_type):
         model.covariances_ = dense[0]
         model.precisions_cholesky_ = np.linalg.inv(np.linalg.cholesky(dense[0])).T
         return model, np.array([dense[0], dense[0]])
-    variances = np.diagonal(dense, axis1=1, axis2=2) if covariance_type == "diag" else dense[:, 0, :1]
+    variances = (
+        np.diagonal(dense, axis1=1, axis2=2) if covariance_type == "diag" else dense[:, 0, :1]
+    )
     model.covariances_ = variances if covariance_type == "diag" else variances[:, 0]
     model.precisions_cholesky_ = model.covariances_**-0.5
     return model, np.eye(4) * variances[:, :, None]
@@ -54,7 +60,9 @@ def posterior_by_hand(covariances, row):
     seen = ~np.isnan(row)
     if not seen.any():
         return np.log(WEIGHTS)
-    laws = [multivariate_normal(MEANS[k][seen], covariances[k][np.ix_(seen, seen)]) for k in range(2)]
+    laws = [
+        multivariate_normal(MEANS[k][seen], covariances[k][np.ix_(seen, seen)]) for k in range(2)
+    ]
     return np.log(WEIGHTS) + [law.logpdf(row[seen]) for law in laws]
 
 
@@ -64,9 +72,13 @@ def law_by_hand(covariances, row):
     joint = posterior_by_hand(covariances, row)
     means, rests = [], []
     for k in range(2):
-        slope = covariances[k][np.ix_(hole, seen)] @ np.linalg.inv(covariances[k][np.ix_(seen, seen)])
+        slope = covariances[k][np.ix_(hole, seen)] @ np.linalg.inv(
+            covariances[k][np.ix_(seen, seen)]
+        )
         means.append(MEANS[k][hole] + slope @ (row[seen] - MEANS[k][seen]))
-        rests.append(covariances[k][np.ix_(hole, hole)] - slope @ covariances[k][np.ix_(seen, hole)])
+        rests.append(
+            covariances[k][np.ix_(hole, hole)] - slope @ covariances[k][np.ix_(seen, hole)]
+        )
     return np.exp(joint - logsumexp(joint)), np.array(means), np.array(rests)
 
 
@@ -76,7 +88,9 @@ class TestQueries:
         model, covariances = make_model(covariance_type)
         rows = with_holes(60)
         joint = np.array([posterior_by_hand(covariances, row) for row in rows])
-        np.testing.assert_allclose(model.score_samples(rows), logsumexp(joint, axis=1), rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(
+            model.score_samples(rows), logsumexp(joint, axis=1), rtol=1e-9, atol=1e-12
+        )
         posterior = np.exp(joint - logsumexp(joint, axis=1, keepdims=True))
         np.testing.assert_allclose(model.predict_proba(rows), posterior, atol=1e-9)
         np.testing.assert_array_equal(model.predict(rows), np.argmax(posterior, axis=1))
@@ -103,9 +117,13 @@ class TestQueries:
         for row, whole in zip(rows, filled):
             if np.isnan(row).any():
                 posterior, means, _ = law_by_hand(covariances, row)
-                np.testing.assert_allclose(whole[np.isnan(row)], posterior @ means, rtol=1e-8, atol=1e-10)
+                np.testing.assert_allclose(
+                    whole[np.isnan(row)], posterior @ means, rtol=1e-8, atol=1e-10
+                )
 
-    @pytest.mark.parametrize("row", [[1.5, np.nan, np.nan, 2.0], [np.nan, -1.0, 0.0, 1.0], [np.nan] * 4])
+    @pytest.mark.parametrize(
+        "row", [[1.5, np.nan, np.nan, 2.0], [np.nan, -1.0, 0.0, 1.0], [np.nan] * 4]
+    )
     def test_draws_in_holes_have_the_conditional_moments(self, covariance_type, row):
         model, covariances = make_model(covariance_type)
         row = np.array(row)
@@ -115,10 +133,14 @@ class TestQueries:
         posterior, means, rests = law_by_hand(covariances, row)
         mean = posterior @ means
         shifts = means - mean
-        covariance = np.einsum("k,kij->ij", posterior, rests + shifts[:, :, None] * shifts[:, None, :])
+        covariance = np.einsum(
+            "k,kij->ij", posterior, rests + shifts[:, :, None] * shifts[:, None, :]
+        )
         errors = np.sqrt(np.diag(covariance) / 40_000)
         np.testing.assert_array_less(np.abs(draws[:, hole].mean(axis=0) - mean), 5.0 * errors)
-        np.testing.assert_allclose(np.atleast_2d(np.cov(draws[:, hole].T)), covariance, atol=0.04 * covariance.max())
+        np.testing.assert_allclose(
+            np.atleast_2d(np.cov(draws[:, hole].T)), covariance, atol=0.04 * covariance.max()
+        )
         j = np.flatnonzero(hole)[0]
         deviations = np.sqrt(rests[:, 0, 0])
         cdf = lambda x: norm.cdf((x[:, None] - means[:, 0]) / deviations) @ posterior  # noqa: E731
@@ -136,7 +158,9 @@ class TestImputation:
         np.testing.assert_array_equal(*seeded)
 
     def test_frames_give_frames_after_set_output(self):
-        rows = pd.DataFrame(np.random.default_rng(0).standard_normal((50, 2)), columns=["height", "width"])
+        rows = pd.DataFrame(
+            np.random.default_rng(0).standard_normal((50, 2)), columns=["height", "width"]
+        )
         model = GaussianMixture(random_state=0).set_output(transform="pandas").fit(rows)
         rows.loc[3, "width"] = np.nan
         filled = model.impute(rows)
@@ -171,7 +195,8 @@ class TestImputation:
 
 class TestFit:
     def direct(self, rows, weights):
-        """Mean (2,) and covariance (2, 2) that maximise the likelihood of what is observed, by a general optimiser."""
+        """Mean (2,) and covariance (2, 2) that maximise the likelihood of what is observed, by a
+        general optimiser."""
         seen = ~np.isnan(rows)
 
         def parts(theta):
@@ -195,11 +220,15 @@ class TestFit:
     def test_maximises_the_likelihood_of_what_is_observed(self, is_weighted, depends):
         rng = np.random.default_rng(0)
         rows = rng.standard_normal((150, 2)) @ np.array([[1.0, 0.8], [0.0, 0.6]]) + [3.0, -1.0]
-        hidden = rows[:, 0] > 3.0 if depends else rng.random(150) < 0.4  # at random, given what is seen
+        hidden = (
+            rows[:, 0] > 3.0 if depends else rng.random(150) < 0.4
+        )  # at random, given what is seen
         rows[hidden, 1] = np.nan
         rows[~hidden & (rng.random(150) < 0.2), 0] = np.nan
         weights = rng.uniform(0.5, 2.0, 150) if is_weighted else np.ones(150)
-        model = GaussianMixture(reg_covar=0.0, tol=1e-13, max_iter=20_000).fit(rows, sample_weight=weights)
+        model = GaussianMixture(reg_covar=0.0, tol=1e-13, max_iter=20_000).fit(
+            rows, sample_weight=weights
+        )
         mean, covariance = self.direct(rows, weights)
         np.testing.assert_allclose(model.means_[0], mean, atol=2e-5)
         np.testing.assert_allclose(model.covariances_[0], covariance, atol=2e-5)
@@ -210,7 +239,9 @@ class TestFit:
         rows = with_holes(200)
         rows = rows[~np.isnan(rows).all(axis=1)]
         padded = np.insert(rows, [0, 0, 50, len(rows)], np.nan, axis=0)
-        model = GaussianMixture(covariance_type=covariance_type, n_factors=2, random_state=0, max_iter=20)
+        model = GaussianMixture(
+            covariance_type=covariance_type, n_factors=2, random_state=0, max_iter=20
+        )
         bounds = [model.fit(X).lower_bounds_ for X in (rows, padded)]
         np.testing.assert_allclose(*bounds, rtol=1e-9)
 
@@ -218,9 +249,16 @@ class TestFit:
     def test_a_feature_without_values_leaves_the_others_alone(self, covariance_type):
         rows = np.random.default_rng(0).standard_normal((300, 3)) * [1.0, 2.0, 3.0]
         holed = np.insert(rows, 1, np.nan, axis=1)
-        arguments = {"covariance_type": covariance_type, "n_factors": 1, "tol": 1e-10, "max_iter": 5000}
+        arguments = {
+            "covariance_type": covariance_type,
+            "n_factors": 1,
+            "tol": 1e-10,
+            "max_iter": 5000,
+        }
         model, without = (GaussianMixture(**arguments).fit(X) for X in (holed, rows))
-        np.testing.assert_allclose(model.score_samples(holed), without.score_samples(rows), atol=5e-3)
+        np.testing.assert_allclose(
+            model.score_samples(holed), without.score_samples(rows), atol=5e-3
+        )
         assert np.isfinite(model.sample(5)).all()
 
     @pytest.mark.parametrize("covariance_type", TYPES)
@@ -230,8 +268,12 @@ class TestFit:
         labels = rng.integers(3, size=900)
         rows = centers[labels] + rng.standard_normal((900, 3))
         rows[rng.random(rows.shape) < 0.3] = np.nan
-        model = GaussianMixture(3, covariance_type=covariance_type, n_factors=1, n_init=3, random_state=0).fit(rows)
-        found = model.means_[np.argmin(np.linalg.norm(centers[:, None] - model.means_, axis=2), axis=1)]
+        model = GaussianMixture(
+            3, covariance_type=covariance_type, n_factors=1, n_init=3, random_state=0
+        ).fit(rows)
+        found = model.means_[
+            np.argmin(np.linalg.norm(centers[:, None] - model.means_, axis=2), axis=1)
+        ]
         np.testing.assert_allclose(found, centers, atol=0.5)
 
     def test_only_missing_values_are_refused(self):

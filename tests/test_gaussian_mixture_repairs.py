@@ -1,4 +1,5 @@
-"""Gaussian mixtures where EM is fragile: empty components, singular covariances, narrow ones, unlike units."""
+"""Gaussian mixtures where EM is fragile: empty components, singular covariances, narrow ones,
+unlike units."""
 
 import warnings
 
@@ -31,9 +32,14 @@ def fit_with_repairs(model, X):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model.fit(X)
-    messages = [str(warning.message) for warning in caught if str(warning.message).startswith("EM moved")]
+    messages = [
+        str(warning.message) for warning in caught if str(warning.message).startswith("EM moved")
+    ]
     assert len(messages) == 1
-    assert f"moved {model.n_reseeded_} empty components and repaired {model.n_repaired_} covariances" in messages[0]
+    assert (
+        f"moved {model.n_reseeded_} empty components and repaired {model.n_repaired_} covariances"
+        in messages[0]
+    )
     assert all(issubclass(warning.category, UserWarning) for warning in caught)
     return model
 
@@ -43,7 +49,9 @@ class TestEmptyComponents:
     @pytest.mark.parametrize("covariance_type", TYPES)
     def test_move_to_rows_that_are_explained_worst(self, covariance_type, in_blocks):
         rng = np.random.default_rng(0)
-        X = rng.standard_normal((400, 2)) + np.repeat([[0.0, 0.0], [30.0, 0.0], [0.0, 30.0]], [199, 199, 2], axis=0)
+        X = rng.standard_normal((400, 2)) + np.repeat(
+            [[0.0, 0.0], [30.0, 0.0], [0.0, 30.0]], [199, 199, 2], axis=0
+        )
         start = [[0.0, 0.0], [30.0, 0.0], [1e7, 1e7]]
         model = GaussianMixture(
             3,
@@ -69,9 +77,13 @@ class TestEmptyComponents:
     def test_are_not_moved_for_ever_where_rows_repeat(self, covariance_type, is_lost):
         distinct = np.array([[0.0, 1.0, 5.0], [2.0, 0.0, 5.0]])
         X = np.repeat(distinct, 10, axis=0)
-        model = GaussianMixture(6, covariance_type=covariance_type, n_factors=2, reg_covar=0.0, random_state=0)
+        model = GaussianMixture(
+            6, covariance_type=covariance_type, n_factors=2, reg_covar=0.0, random_state=0
+        )
         if is_lost:
-            model.set_params(means_init=np.concatenate([distinct, 1e7 + np.arange(12.0).reshape(4, 3)]))
+            model.set_params(
+                means_init=np.concatenate([distinct, 1e7 + np.arange(12.0).reshape(4, 3)])
+            )
         fit_with_repairs(model, X)
         assert_usable(model, X)
         assert (4 if is_lost else 0) <= model.n_reseeded_ <= 6
@@ -87,7 +99,12 @@ class TestEmptyComponents:
         X[np.arange(60), np.arange(60) % 2] = np.nan
         start = [[0.0, 0.0], [1e6, 1e6]]
         model = GaussianMixture(
-            2, covariance_type=covariance_type, n_factors=1, means_init=start, random_state=0, max_iter=10
+            2,
+            covariance_type=covariance_type,
+            n_factors=1,
+            means_init=start,
+            random_state=0,
+            max_iter=10,
         )
         with warnings.catch_warnings(category=UserWarning, action="ignore"):
             model.fit(X)
@@ -99,7 +116,9 @@ class TestSingularCovariances:
     @pytest.mark.parametrize("covariance_type", TYPES)
     def test_of_rows_all_alike(self, covariance_type, reg_covar):
         X = np.full((10, 3), 0.1)
-        model = GaussianMixture(1, covariance_type=covariance_type, n_factors=1, reg_covar=reg_covar)
+        model = GaussianMixture(
+            1, covariance_type=covariance_type, n_factors=1, reg_covar=reg_covar
+        )
         if reg_covar:
             model.fit(X)
             assert model.n_repaired_ == 0
@@ -116,20 +135,26 @@ class TestSingularCovariances:
         rng = np.random.default_rng(0)
         x = rng.standard_normal((200, 1))
         X = np.column_stack([x, x, 1e6 * x, rng.standard_normal(200)])
-        model = fit_with_repairs(GaussianMixture(1, covariance_type=covariance_type, reg_covar=0.0), X)
+        model = fit_with_repairs(
+            GaussianMixture(1, covariance_type=covariance_type, reg_covar=0.0), X
+        )
         assert_usable(model, X)
         draws = model.sample(1000, random_state=0)
         np.testing.assert_allclose(draws[:, 1], draws[:, 0], atol=1e-4)
         np.testing.assert_allclose(draws[:, 2] / 1e6, draws[:, 0], atol=1e-4)
         marginal = model.score_samples(np.where([True, False, False, True], X, np.nan))
-        truth = multivariate_normal(X[:, [0, 3]].mean(axis=0), np.cov(X[:, [0, 3]].T, bias=True)).logpdf(X[:, [0, 3]])
+        truth = multivariate_normal(
+            X[:, [0, 3]].mean(axis=0), np.cov(X[:, [0, 3]].T, bias=True)
+        ).logpdf(X[:, [0, 3]])
         np.testing.assert_allclose(marginal, truth, rtol=1e-6)
 
     @pytest.mark.parametrize("covariance_type", TYPES)
     def test_of_a_constant_feature_leave_the_others_alone(self, covariance_type):
         X = np.random.default_rng(0).standard_normal((100, 3))
         X[:, 1] = 7.0
-        model = GaussianMixture(1, covariance_type=covariance_type, n_factors=1, reg_covar=0.0, tol=1e-8, max_iter=500)
+        model = GaussianMixture(
+            1, covariance_type=covariance_type, n_factors=1, reg_covar=0.0, tol=1e-8, max_iter=500
+        )
         if covariance_type == "spherical":
             model.fit(X)
         else:
@@ -147,7 +172,9 @@ def test_units_of_the_features_do_not_matter(covariance_type):
     rng = np.random.default_rng(0)
     X = rng.standard_normal((500, 3)) @ rng.standard_normal((3, 3))
     units = np.full(3, 1e8) if covariance_type == "spherical" else np.array([1e-4, 1.0, 1e8])
-    model = GaussianMixture(covariance_type=covariance_type, n_factors=1, reg_covar=0.0, tol=1e-6, max_iter=1000)
+    model = GaussianMixture(
+        covariance_type=covariance_type, n_factors=1, reg_covar=0.0, tol=1e-6, max_iter=1000
+    )
     one = model.fit(X).score_samples(X)
     scaled = model.fit(X * units)
     assert scaled.n_repaired_ == 0
@@ -159,7 +186,9 @@ def test_units_of_the_features_do_not_matter(covariance_type):
 
 def test_a_small_feature_beside_a_large_one_is_fitted_as_scikit_learn_fits_it():
     rng = np.random.default_rng(0)
-    X = np.column_stack([1.6e9 + 1e7 * rng.standard_normal(1000), rng.integers(0, 2, 1000) + 0.1 * rng.random(1000)])
+    X = np.column_stack(
+        [1.6e9 + 1e7 * rng.standard_normal(1000), rng.integers(0, 2, 1000) + 0.1 * rng.random(1000)]
+    )
     ours, theirs = GaussianMixture().fit(X), Theirs().fit(X)
     assert ours.n_repaired_ == 0
     assert ours.score(X) == pytest.approx(theirs.score(X), rel=1e-6)
@@ -178,15 +207,26 @@ class TestNarrowComponents:
             "diag": np.full((3, n_features), 1e4),
             "spherical": np.full(3, 1e4),
         }[covariance_type]
-        start = {"weights_init": np.full(3, 1 / 3), "means_init": centers, "precisions_init": precision}
-        return centers[labels] + 1e-2 * rng.standard_normal((900, n_features)), labels, centers, start
+        start = {
+            "weights_init": np.full(3, 1 / 3),
+            "means_init": centers,
+            "precisions_init": precision,
+        }
+        return (
+            centers[labels] + 1e-2 * rng.standard_normal((900, n_features)),
+            labels,
+            centers,
+            start,
+        )
 
     @pytest.mark.parametrize("n_features", [2, 60])
     @pytest.mark.parametrize("covariance_type", SHARED)
     def test_are_learned_to_the_digits_that_the_rows_have(self, covariance_type, n_features):
         X, labels, centers, start = self.make(n_features, covariance_type)
         model = GaussianMixture(3, covariance_type=covariance_type, reg_covar=0.0, **start).fit(X)
-        first = logsumexp([multivariate_normal(mean, 1e-4).logpdf(X) for mean in centers], axis=0) - np.log(3.0)
+        first = logsumexp(
+            [multivariate_normal(mean, 1e-4).logpdf(X) for mean in centers], axis=0
+        ) - np.log(3.0)
         assert model.lower_bounds_[0] == pytest.approx(first.mean(), rel=1e-9)
         weights = np.bincount(labels) / 900
         within = np.array([np.cov(X[labels == k].T, bias=True) for k in range(3)])
@@ -202,10 +242,13 @@ class TestNarrowComponents:
             "full": within,
             "tied": [pooled] * 3,
             "diag": [np.diag(np.diag(covariance)) for covariance in within],
-            "spherical": [np.trace(covariance) / n_features * np.eye(n_features) for covariance in within],
+            "spherical": [
+                np.trace(covariance) / n_features * np.eye(n_features) for covariance in within
+            ],
         }[covariance_type]
         own = [
-            multivariate_normal(X[labels == k].mean(axis=0), dense[k]).logpdf(X[labels == k]) + np.log(weights[k])
+            multivariate_normal(X[labels == k].mean(axis=0), dense[k]).logpdf(X[labels == k])
+            + np.log(weights[k])
             for k in range(3)
         ]
         scores = model.score_samples(X)
@@ -216,7 +259,13 @@ class TestNarrowComponents:
     def test_of_factors_are_learned_too(self):
         X, labels, _, _ = self.make(4, "full")
         model = GaussianMixture(
-            3, covariance_type="low_rank", n_factors=3, reg_covar=0.0, tol=1e-8, max_iter=3000, random_state=0
+            3,
+            covariance_type="low_rank",
+            n_factors=3,
+            reg_covar=0.0,
+            tol=1e-8,
+            max_iter=3000,
+            random_state=0,
         ).fit(X)
         assert np.diff(model.lower_bounds_).min() > -1e-9
         scores = model.score_samples(X)
@@ -224,13 +273,18 @@ class TestNarrowComponents:
             own = X[labels == k]
             law = multivariate_normal(own.mean(axis=0), np.cov(own.T, bias=True))
             np.testing.assert_allclose(
-                scores[labels == k].mean(), law.logpdf(own).mean() + np.log(len(own) / 900), atol=1e-3
+                scores[labels == k].mean(),
+                law.logpdf(own).mean() + np.log(len(own) / 900),
+                atol=1e-3,
             )
             mean, loadings, noise = (
-                array[model.predict(own[:1])[0]] for array in (model.means_, model.loadings_, model.noise_variances_)
+                array[model.predict(own[:1])[0]]
+                for array in (model.means_, model.loadings_, model.noise_variances_)
             )
             dense = multivariate_normal(mean, loadings @ loadings.T + np.diag(noise))
-            np.testing.assert_allclose(scores[labels == k], dense.logpdf(own) + np.log(len(own) / 900), atol=1e-7)
+            np.testing.assert_allclose(
+                scores[labels == k], dense.logpdf(own) + np.log(len(own) / 900), atol=1e-7
+            )
 
 
 class TestOverflow:
@@ -243,7 +297,9 @@ class TestOverflow:
     @pytest.mark.parametrize("covariance_type", TYPES)
     def test_is_said_in_partial_fit_and_does_no_harm(self, covariance_type):
         X = np.random.default_rng(0).standard_normal((100, 2))
-        model = GaussianMixture(2, covariance_type=covariance_type, n_factors=1, random_state=0).fit(X)
+        model = GaussianMixture(
+            2, covariance_type=covariance_type, n_factors=1, random_state=0
+        ).fit(X)
         before = model.score_samples(X)
         with pytest.raises(ValueError, match="squares overflow; scale its columns"):
             model.partial_fit([[1e200, -1e200]])

@@ -1,4 +1,5 @@
-"""Gaussian mixtures of rows that come in parts: partial_fit, blocks of rows and memory-mapped arrays."""
+"""Gaussian mixtures of rows that come in parts: partial_fit, blocks of rows and memory-mapped
+arrays."""
 
 import numpy as np
 import pytest
@@ -16,7 +17,11 @@ def make_rows(n_rows=900, n_features=3, seed=0):
     centers = np.array([[0.0] * n_features, [3.0] * n_features, [-4.0] + [4.0] * (n_features - 1)])
     mixing = rng.standard_normal((3, n_features, n_features)) * 0.5 + np.eye(n_features)
     labels = rng.integers(3, size=n_rows)
-    return 100.0 + centers[labels] + np.einsum("nij,nj->ni", mixing[labels], rng.standard_normal((n_rows, n_features)))
+    return (
+        100.0
+        + centers[labels]
+        + np.einsum("nij,nj->ni", mixing[labels], rng.standard_normal((n_rows, n_features)))
+    )
 
 
 def covariance_attributes(model):
@@ -61,7 +66,9 @@ class TestPartialFit:
         assert model.score(held_out) > whole.score(held_out) - 0.02
         assert len(model.lower_bounds_) == model.n_iter_ > 59
 
-    @pytest.mark.parametrize("learning_decay, mean", [(1.0, 300 * 5.0 / 400), (0.5, np.sqrt(300 / 400) * 5.0)])
+    @pytest.mark.parametrize(
+        "learning_decay, mean", [(1.0, 300 * 5.0 / 400), (0.5, np.sqrt(300 / 400) * 5.0)]
+    )
     def test_new_rows_weigh_as_documented(self, learning_decay, mean):
         old, new = np.zeros((100, 1)), np.full((300, 1), 5.0)
         model = GaussianMixture(learning_decay=learning_decay).partial_fit(old).partial_fit(new)
@@ -94,7 +101,9 @@ class TestPartialFit:
 
     def test_of_another_width_is_refused(self):
         model = GaussianMixture().partial_fit(make_rows(20))
-        with pytest.raises(ValueError, match="X has 2 features, but GaussianMixture is expecting 3 features"):
+        with pytest.raises(
+            ValueError, match="X has 2 features, but GaussianMixture is expecting 3 features"
+        ):
             model.partial_fit(make_rows(20)[:, :2])
 
     def test_reads_blocks(self):
@@ -105,10 +114,16 @@ class TestPartialFit:
 
 def given_start(X, covariance_type):
     """A model with a given start, where the start can be given in full."""
-    model = GaussianMixture(3, covariance_type=covariance_type, n_factors=1, random_state=0, max_iter=15, tol=0.0)
+    model = GaussianMixture(
+        3, covariance_type=covariance_type, n_factors=1, random_state=0, max_iter=15, tol=0.0
+    )
     start = {"weights_init": [0.2, 0.3, 0.5], "means_init": X[[0, 7, 20]]}
     if covariance_type != "low_rank":
-        precision = {"full": np.tile(np.eye(3), (3, 1, 1)), "tied": np.eye(3), "diag": np.ones((3, 3))}
+        precision = {
+            "full": np.tile(np.eye(3), (3, 1, 1)),
+            "tied": np.eye(3),
+            "diag": np.ones((3, 3)),
+        }
         start["precisions_init"] = precision.get(covariance_type, np.ones(3))
     return model.set_params(**start)
 
@@ -140,7 +155,9 @@ class TestSources:
         holed[np.random.default_rng(2).random(X.shape) < 0.2] = np.nan
         weights = np.random.default_rng(3).uniform(0.0, 2.0, len(X))
         model = given_start(X, covariance_type).fit(holed, sample_weight=weights)
-        twin = given_start(X, covariance_type).fit(RowBlocks(np.array_split(holed, 7)), sample_weight=weights)
+        twin = given_start(X, covariance_type).fit(
+            RowBlocks(np.array_split(holed, 7)), sample_weight=weights
+        )
         self.assert_same(model, twin, rtol=1e-11)
 
     @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -159,7 +176,12 @@ class TestSources:
     @pytest.mark.parametrize("covariance_type", TYPES)
     def test_blocks_find_a_start_of_their_own(self, covariance_type, init_params):
         X = make_rows(20_000)
-        arguments = {"covariance_type": covariance_type, "n_factors": 1, "random_state": 0, "max_iter": 60}
+        arguments = {
+            "covariance_type": covariance_type,
+            "n_factors": 1,
+            "random_state": 0,
+            "max_iter": 60,
+        }
         model, twin = (
             GaussianMixture(3, init_params=init_params, **arguments).fit(rows)
             for rows in (X, RowBlocks(np.array_split(X.astype(np.float32), 11)))
@@ -170,14 +192,18 @@ class TestSources:
 
     def test_a_fit_of_blocks_repeats(self):
         blocks = RowBlocks(np.array_split(make_rows(20_000), 5))
-        first, second = (GaussianMixture(3, random_state=4, max_iter=5).fit(blocks) for _ in range(2))
+        first, second = (
+            GaussianMixture(3, random_state=4, max_iter=5).fit(blocks) for _ in range(2)
+        )
         np.testing.assert_array_equal(first.means_, second.means_)
 
 
 def test_partial_fit_says_that_its_layout_cannot_change():
     model = GaussianMixture(2, random_state=0).partial_fit(np.arange(12.0).reshape(6, 2))
     model.set_params(n_components=3)
-    with pytest.raises(ValueError, match=r"partial_fit goes on with .* \('full', 2, 2, None\); got \('full', 3"):
+    with pytest.raises(
+        ValueError, match=r"partial_fit goes on with .* \('full', 2, 2, None\); got \('full', 3"
+    ):
         model.partial_fit(np.ones((4, 2)))
 
 

@@ -1,4 +1,5 @@
-"""The engine of Gaussian mixtures: kernels, sufficient statistics, M-steps, missing values, threads and starts."""
+"""The engine of Gaussian mixtures: kernels, sufficient statistics, M-steps, missing values, threads
+and starts."""
 
 from contextlib import contextmanager
 
@@ -70,7 +71,8 @@ def joint_by_scipy(components, X):
 
 
 def moments_by_hand(covariance_type, X, responsibilities, centers):
-    """counts, sums and squares of rows (n, d) under responsibilities (n, K), in a family's layout."""
+    """counts, sums and squares of rows (n, d) under responsibilities (n, K), in a family's
+    layout."""
     centred = X[:, None] - centers
     outer = np.einsum("nk,nki,nkj->kij", responsibilities, centred, centred)
     squares = {
@@ -83,7 +85,8 @@ def moments_by_hand(covariance_type, X, responsibilities, centers):
 
 
 def factor_moments_by_hand(components, X, responsibilities, centers):
-    """counts, crosses, codes and squares of rows under factor analysers, row by row through the dense posterior."""
+    """counts, crosses, codes and squares of rows under factor analysers, row by row through the
+    dense posterior."""
     q = components.n_factors
     counts, crosses = responsibilities.sum(axis=0), np.zeros((3, X.shape[1], q + 1))
     codes, squares = np.zeros((3, q + 1, q + 1)), np.zeros((3, X.shape[1]))
@@ -122,7 +125,8 @@ def expectation(components, X, weights=None, origin=None, has_missing=False):
         return engine.expectation(components, Rows(X, weights, origin, has_missing))
 
 
-KERNELS = [  # family, features, spread of the means, deviation, and the kernel that such components take
+# Family, features, spread of the means, deviation, and the kernel that such components take
+KERNELS = [
     ("full", 4, 1.0, 1.0, NaturalKernel),
     ("full", 50, 1.0, 1.0, FactoredKernel),
     ("full", 150, 1.0, 1.0, FactoredKernel),
@@ -143,17 +147,23 @@ KERNELS = [  # family, features, spread of the means, deviation, and the kernel 
 class TestExpectation:
     @pytest.mark.parametrize("is_weighted", [False, True])
     @pytest.mark.parametrize("covariance_type, n_features, spread, width, kernel", KERNELS)
-    def test_is_that_of_dense_formulas(self, covariance_type, n_features, spread, width, kernel, is_weighted):
+    def test_is_that_of_dense_formulas(
+        self, covariance_type, n_features, spread, width, kernel, is_weighted
+    ):
         components = make(covariance_type, n_features, spread, width)
         assert type(components.kernel(arrays_on("cpu"))) is kernel
-        X = draw(components, 2500 if n_features < 50 else 1100)  # some whole blocks and a part of one
+        X = draw(
+            components, 2500 if n_features < 50 else 1100
+        )  # some whole blocks and a part of one
         weights = np.random.default_rng(2).uniform(size=len(X)) if is_weighted else None
         total, statistics = expectation(components, X, weights)
         ones = np.ones(len(X)) if weights is None else weights
         truth, moments = by_hand(covariance_type, components, X, ones, statistics.centers)
         assert total == pytest.approx(truth, rel=1e-9)
         for found, expected in zip(arrays_of(statistics), moments, strict=True):
-            np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9 * np.abs(expected).max())
+            np.testing.assert_allclose(
+                found, expected, rtol=1e-6, atol=1e-9 * np.abs(expected).max()
+            )
 
     @pytest.mark.parametrize("covariance_type", TYPES)
     def test_does_not_depend_on_the_origin(self, covariance_type):
@@ -183,18 +193,24 @@ class TestExpectation:
             if not len(seen):
                 continue
             laws = [
-                multivariate_normal(components.means[k, seen], components.covariance(k)[np.ix_(seen, seen)])
+                multivariate_normal(
+                    components.means[k, seen], components.covariance(k)[np.ix_(seen, seen)]
+                )
                 for k in range(3)
             ]
             joint = np.log(WEIGHTS) + [law.logpdf(row[seen]) for law in laws]
             truth += weight * logsumexp(joint)
             for k, r in enumerate(weight * np.exp(joint - logsumexp(joint))):
                 covariance = components.covariance(k)
-                slope = covariance[np.ix_(hole, seen)] @ np.linalg.inv(covariance[np.ix_(seen, seen)])
+                slope = covariance[np.ix_(hole, seen)] @ np.linalg.inv(
+                    covariance[np.ix_(seen, seen)]
+                )
                 whole = row - components.means[k]
                 whole[hole] = slope @ whole[seen]
                 second = np.outer(whole, whole)
-                second[np.ix_(hole, hole)] += covariance[np.ix_(hole, hole)] - slope @ covariance[np.ix_(seen, hole)]
+                second[np.ix_(hole, hole)] += (
+                    covariance[np.ix_(hole, hole)] - slope @ covariance[np.ix_(seen, hole)]
+                )
                 counts[k] += r
                 sums[k] += r * whole
                 seconds[k] += r * second
@@ -238,7 +254,9 @@ class TestThreads:
         threaded, others = engine.expectation(components, rows)
         assert threaded == pytest.approx(total, rel=1e-12)
         for found, expected in zip(arrays_of(others), arrays_of(statistics), strict=True):
-            np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-10 * np.abs(expected).max())
+            np.testing.assert_allclose(
+                found, expected, rtol=1e-9, atol=1e-10 * np.abs(expected).max()
+            )
         again, repeated = engine.expectation(components, rows)
         assert again == threaded
         for found, expected in zip(arrays_of(repeated), arrays_of(others), strict=True):
@@ -266,7 +284,9 @@ class TestStatistics:
         merged = first + second.about(centers)
         assert merged.total == pytest.approx(300.0, rel=1e-12)
         back = whole.about(centers).about(whole.centers)
-        for part, other, expected in zip(arrays_of(merged), arrays_of(back), arrays_of(whole), strict=True):
+        for part, other, expected in zip(
+            arrays_of(merged), arrays_of(back), arrays_of(whole), strict=True
+        ):
             np.testing.assert_allclose(part, expected, rtol=1e-9, atol=1e-9)
             np.testing.assert_allclose(other, expected, rtol=1e-9, atol=1e-9)
 
@@ -312,7 +332,9 @@ class TestMaximization:
         }[covariance_type]
         assert repaired == 0
         np.testing.assert_allclose(found.weights, weights, rtol=1e-12)
-        np.testing.assert_allclose(found.means, [r @ X / r.sum() for r in responsibilities.T], rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(
+            found.means, [r @ X / r.sum() for r in responsibilities.T], rtol=1e-9, atol=1e-12
+        )
         np.testing.assert_allclose(found.covariances, truth, rtol=1e-9, atol=1e-12)
 
     def test_of_factors_is_a_stationary_point_of_the_expected_likelihood(self):
@@ -320,7 +342,8 @@ class TestMaximization:
         components = make("low_rank")
         responsibilities = np.random.default_rng(5).dirichlet([1.0, 2.0, 3.0], len(X))
         statistics = FactorStatistics(
-            *factor_moments_by_hand(components, X, responsibilities, np.zeros((3, 4))), np.zeros((3, 4))
+            *factor_moments_by_hand(components, X, responsibilities, np.zeros((3, 4))),
+            np.zeros((3, 4)),
         )
         found, repaired = LowRankComponents.estimate(statistics, 0.0, np.zeros(4))
         assert repaired == 0
@@ -337,7 +360,10 @@ class TestMaximization:
         best = expected_log_likelihood(found.means, found.loadings, found.noise)
         rng = np.random.default_rng(6)
         for _ in range(50):
-            step = [1e-3 * rng.standard_normal(a.shape) for a in (found.means, found.loadings, found.noise)]
+            step = [
+                1e-3 * rng.standard_normal(a.shape)
+                for a in (found.means, found.loadings, found.noise)
+            ]
             moved = (found.means + step[0], found.loadings + step[1], found.noise * np.exp(step[2]))
             assert expected_log_likelihood(*moved) < best
 
@@ -353,12 +379,16 @@ class TestMaximization:
         for scale in (np.ones(4), units):
             covariance = singular * np.outer(scale, scale)
             covariances = covariance if covariance_type == "tied" else np.array([covariance] * 3)
-            components, n_repaired = family.build(WEIGHTS, np.zeros((3, 4)), covariances, floor * scale**2)
+            components, n_repaired = family.build(
+                WEIGHTS, np.zeros((3, 4)), covariances, floor * scale**2
+            )
             assert n_repaired == (1 if covariance_type == "tied" else 3)
             factor = components.precisions_cholesky.reshape(-1, 4, 4)[0]
             mended = components.covariance(0)
             np.testing.assert_allclose(np.triu(factor), factor)
-            scaled = (factor.T * scale) @ (mended / np.outer(scale, scale)) @ (factor * scale[:, None])
+            scaled = (
+                (factor.T * scale) @ (mended / np.outer(scale, scale)) @ (factor * scale[:, None])
+            )
             np.testing.assert_allclose(scaled, np.eye(4), atol=1e-3)
             repaired.append(mended / np.outer(scale, scale))
         np.testing.assert_allclose(repaired[1], repaired[0], rtol=1e-6, atol=1e-9)
@@ -373,7 +403,9 @@ class TestMarginals:
         observed = np.array(observed)
         marginal = components.marginal(observed)
         for k in range(3):
-            np.testing.assert_allclose(marginal.covariance(k), components.covariance(k)[np.ix_(observed, observed)])
+            np.testing.assert_allclose(
+                marginal.covariance(k), components.covariance(k)[np.ix_(observed, observed)]
+            )
         np.testing.assert_array_equal(marginal.means, components.means[:, observed])
 
     @pytest.mark.parametrize("covariance_type", TYPES)
@@ -385,12 +417,16 @@ class TestMarginals:
             regression, rest = conditional_law(components, k, observed, missing)
             own = np.linalg.inv(precision[np.ix_(missing, missing)])
             np.testing.assert_allclose(rest, own, atol=1e-10)
-            np.testing.assert_allclose(regression, -own @ precision[np.ix_(missing, observed)], atol=1e-10)
+            np.testing.assert_allclose(
+                regression, -own @ precision[np.ix_(missing, observed)], atol=1e-10
+            )
 
     def test_patterns_part_the_rows(self):
         mask = np.random.default_rng(0).random((500, 11)) < 0.2
         found = patterns(mask)
-        np.testing.assert_array_equal(np.sort(np.concatenate([rows for _, rows in found])), np.arange(500))
+        np.testing.assert_array_equal(
+            np.sort(np.concatenate([rows for _, rows in found])), np.arange(500)
+        )
         for observed, rows in found:
             seen = np.isin(np.arange(11), observed)
             assert (mask[rows] == ~seen).all()
@@ -403,7 +439,9 @@ class TestMarginals:
             rows = components.draw(k, 100_000, np.random.default_rng(k))
             covariance = components.covariance(k)
             np.testing.assert_allclose(rows.mean(axis=0), components.means[k], atol=0.03)
-            np.testing.assert_allclose(np.cov(rows.T), covariance, atol=0.03 * np.abs(covariance).max())
+            np.testing.assert_allclose(
+                np.cov(rows.T), covariance, atol=0.03 * np.abs(covariance).max()
+            )
 
 
 class TestStarts:
@@ -418,7 +456,8 @@ class TestStarts:
         np.testing.assert_allclose(many.rows, few.rows, atol=1e-12)
         np.testing.assert_array_equal(many.weights, few.weights)
         np.testing.assert_allclose(
-            few.origin, [np.average(x[k], weights=repeats[k]) for x in rows.T for k in [~np.isnan(x)]]
+            few.origin,
+            [np.average(x[k], weights=repeats[k]) for x in rows.T for k in [~np.isnan(x)]],
         )
 
     def test_a_part_of_the_rows_stands_for_all(self):
@@ -427,17 +466,28 @@ class TestStarts:
         found = survey(rows, weights, 1000, np.random.default_rng(2))
         assert 900 <= len(found.rows) <= 1000
         assert found.weights.sum() == pytest.approx(weights.sum(), rel=1e-9)
-        np.testing.assert_allclose(found.origin, np.average(rows, axis=0, weights=weights), atol=0.5)
+        np.testing.assert_allclose(
+            found.origin, np.average(rows, axis=0, weights=weights), atol=0.5
+        )
 
     def test_centres_are_different_rows_and_no_more_than_there_are(self):
         rows = np.array([[0.0, 0.0], [1e-3, 0.0], [5.0, 5.0], [1e4, 1e4]])
         found = kmeans_plusplus(rows, np.ones(4), 4, np.random.default_rng(0))
         np.testing.assert_array_equal(np.unique(found, axis=0), rows)
-        assert len(kmeans_plusplus(np.repeat(rows, 5, axis=0), np.ones(20), 9, np.random.default_rng(0))) == 4
+        assert (
+            len(
+                kmeans_plusplus(
+                    np.repeat(rows, 5, axis=0), np.ones(20), 9, np.random.default_rng(0)
+                )
+            )
+            == 4
+        )
 
     def test_centres_find_clusters_far_apart(self):
         rng = np.random.default_rng(0)
-        rows = np.repeat(100.0 * rng.standard_normal((6, 2)), 50, axis=0) + rng.standard_normal((300, 2))
+        rows = np.repeat(100.0 * rng.standard_normal((6, 2)), 50, axis=0) + rng.standard_normal(
+            (300, 2)
+        )
         for seed in range(5):
             found = kmeans_plusplus(rows, np.ones(300), 6, np.random.default_rng(seed))
             nearest = np.argmin(((rows[::50, None] - found) ** 2).sum(axis=2), axis=1)

@@ -12,7 +12,14 @@ from probgen.training.history import History
 
 RECORDS = [
     {"epoch": 1, "critic": 3.0, "learning_rate": 0.1, "seconds": 0.5},
-    {"epoch": 2, "critic": 2.0, "generator": 7.0, "validation_score": -1.5, "learning_rate": 0.1, "seconds": 0.25},
+    {
+        "epoch": 2,
+        "critic": 2.0,
+        "generator": 7.0,
+        "validation_score": -1.5,
+        "learning_rate": 0.1,
+        "seconds": 0.25,
+    },
 ]
 
 
@@ -37,11 +44,21 @@ def test_what_an_epoch_did_not_report_is_nan():
 def test_columns_stand_in_one_order():
     history = History(RECORDS)
     assert history.loss_names == ["critic", "generator"]
-    assert history.columns == ["epoch", "critic", "generator", "validation_score", "learning_rate", "seconds"]
+    assert history.columns == [
+        "epoch",
+        "critic",
+        "generator",
+        "validation_score",
+        "learning_rate",
+        "seconds",
+    ]
 
 
 def test_unknown_column_is_named_with_the_known_ones():
-    with pytest.raises(KeyError, match="no column 'loss'; its columns are epoch, critic, generator, validation_score"):
+    with pytest.raises(
+        KeyError,
+        match="no column 'loss'; its columns are epoch, critic, generator, validation_score",
+    ):
         History(RECORDS)["loss"]
     with pytest.raises(KeyError, match="it has no epochs yet"):
         History()["loss"]
@@ -62,11 +79,15 @@ def test_frame():
 
 def test_frame_without_pandas(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ImportError, match=r"to_frame needs pandas; install it with `pip install pandas`\."):
+    with pytest.raises(
+        ImportError, match=r"to_frame needs pandas; install it with `pip install pandas`\."
+    ):
         History(RECORDS).to_frame()
 
 
-@pytest.mark.parametrize("remake", [copy.deepcopy, lambda history: pickle.loads(pickle.dumps(history))])
+@pytest.mark.parametrize(
+    "remake", [copy.deepcopy, lambda history: pickle.loads(pickle.dumps(history))]
+)
 def test_equality_survives_copies_and_knows_nan(remake):
     history = History([*RECORDS, {"epoch": 3, "critic": float("nan")}])
     twin = remake(history)
@@ -75,7 +96,9 @@ def test_equality_survives_copies_and_knows_nan(remake):
     assert twin != history
 
 
-@pytest.mark.parametrize("other", [History(), History(RECORDS[:1]), History(reversed(RECORDS)), RECORDS])
+@pytest.mark.parametrize(
+    "other", [History(), History(RECORDS[:1]), History(reversed(RECORDS)), RECORDS]
+)
 def test_other_histories_are_unequal(other):
     assert History(RECORDS) != other
 
@@ -86,5 +109,10 @@ def test_an_epoch_without_a_record_is_not_no_epoch():
 
 def test_repr_shows_the_last_epoch():
     assert repr(History()) == "History(no epochs)"
-    assert repr(History(RECORDS[:1])) == "History(1 epoch, the last: epoch=1, critic=3, learning_rate=0.1, seconds=0.5)"
-    assert repr(History(RECORDS)).startswith("History(2 epochs, the last: epoch=2, critic=2, generator=7, validation_s")
+    assert (
+        repr(History(RECORDS[:1]))
+        == "History(1 epoch, the last: epoch=1, critic=3, learning_rate=0.1, seconds=0.5)"
+    )
+    assert repr(History(RECORDS)).startswith(
+        "History(2 epochs, the last: epoch=2, critic=2, generator=7, validation_s"
+    )

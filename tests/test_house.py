@@ -1,4 +1,5 @@
-"""The house: what gets installed, what an import costs, and that the papers beside the code tell the truth."""
+"""The house: what gets installed, what an import costs, and that the papers beside the code tell
+the truth."""
 
 import configparser
 import importlib.util
@@ -43,7 +44,11 @@ def test_the_wheel_holds_the_files_of_the_checkout():
     inside = {file.as_posix(): file.read_binary() for file in files if file.parts[0] == "probgen"}
     assert inside == _files_of_checkout()
 
-    outside = {file.parts[0] for file in files} - {"probgen", f"probgen-{probgen.__version__}.dist-info", ".."}
+    outside = {file.parts[0] for file in files} - {
+        "probgen",
+        f"probgen-{probgen.__version__}.dist-info",
+        "..",
+    }
     assert not outside
     assert not (Path(sysconfig.get_paths()["purelib"]) / "estimators").exists()
 
@@ -66,9 +71,14 @@ def test_version_has_one_home():
 def test_constraints_pin_all_that_is_asked_for():
     tox = configparser.ConfigParser(interpolation=None)
     tox.read(ROOT / "tox.ini", encoding="utf-8")
-    tools = [line for section in tox.sections() for line in tox.get(section, "deps", fallback="").split()]
+    tools = [
+        line for section in tox.sections() for line in tox.get(section, "deps", fallback="").split()
+    ]
     extras = [line for lines in PROJECT["optional-dependencies"].values() for line in lines]
-    asked = {canonicalize_name(Requirement(line).name) for line in [*PROJECT["dependencies"], *extras, *tools]}
+    asked = {
+        canonicalize_name(Requirement(line).name)
+        for line in [*PROJECT["dependencies"], *extras, *tools]
+    }
     assert asked - {"probgen"} <= _pins().keys()
     assert _pins()["torch"] == "2.13.0"
 
@@ -82,16 +92,25 @@ def test_no_dependency_that_breaks_the_install_of_torch():
 # One name for each class
 
 
-@pytest.mark.skipif(not (ROOT / "estimators").is_dir(), reason="this checkout has no link estimators")
+@pytest.mark.skipif(
+    not (ROOT / "estimators").is_dir(), reason="this checkout has no link estimators"
+)
 def test_the_link_refuses_to_be_imported():
     assert (ROOT / "estimators").resolve() == ROOT / "probgen" / "estimators"
-    done = subprocess.run([sys.executable, "-c", "import estimators"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", "import estimators"], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 1
-    assert "ImportError: The generators are imported as probgen.estimators, not as 'estimators'" in done.stderr
+    assert (
+        "ImportError: The generators are imported as probgen.estimators, not as 'estimators'"
+        in done.stderr
+    )
 
 
 def test_any_other_name_of_the_generators_is_refused():
-    spec = importlib.util.spec_from_file_location("copy", ROOT / "probgen" / "estimators" / "__init__.py")
+    spec = importlib.util.spec_from_file_location(
+        "copy", ROOT / "probgen" / "estimators" / "__init__.py"
+    )
     with pytest.raises(ImportError, match=r"imported as probgen\.estimators, not as 'copy'"):
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
@@ -103,12 +122,17 @@ def test_any_other_name_of_the_generators_is_refused():
     "statement, unwanted",
     [
         ("import probgen", HEAVY | {"pandas"}),
-        ("from probgen import GaussianMixture", HEAVY),  # scikit-learn itself loads pandas where it finds it
+        (
+            "from probgen import GaussianMixture",
+            HEAVY,
+        ),  # scikit-learn itself loads pandas where it finds it
     ],
 )
 def test_an_import_stays_light(statement, unwanted, tmp_path):
     code = f"import json, sys; {statement}; print(json.dumps(sorted(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
     loaded = set(json.loads(done.stdout))
     assert "probgen" in loaded
     assert not loaded & unwanted
@@ -127,7 +151,11 @@ def test_every_public_name_opens():
 
 def _readme_blocks():
     """The README's Python examples, each under the heading above it."""
-    headings = list(re.finditer(r"^#+ (.+)$", re.sub(r"```.*?```", _blank, README, flags=re.DOTALL), re.MULTILINE))
+    headings = list(
+        re.finditer(
+            r"^#+ (.+)$", re.sub(r"```.*?```", _blank, README, flags=re.DOTALL), re.MULTILINE
+        )
+    )
     for block in re.finditer(r"```python\n(.*?)```", README, flags=re.DOTALL):
         heading = [match[1] for match in headings if match.start() < block.start()][-1]
         line = README.count("\n", 0, block.start(1))
@@ -155,7 +183,9 @@ def test_readme_and_ci_run_the_same_command():
 
 def test_readme_main_job_is_a_command_of_the_package():
     assert PROJECT["scripts"] == {"probgen": "probgen.cli:main"}
-    assert re.search(r'```sh\npython3 -m venv .* -c constraints\.txt "\.\[all\]" .*/probgen compare\n```', README)
+    assert re.search(
+        r'```sh\npython3 -m venv .* -c constraints\.txt "\.\[all\]" .*/probgen compare\n```', README
+    )
 
 
 # Helpers
@@ -163,7 +193,11 @@ def test_readme_main_job_is_a_command_of_the_package():
 
 def _files_of_checkout():
     """The contents of every file of the package by its path from the root."""
-    paths = (path for path in (ROOT / "probgen").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    paths = (
+        path
+        for path in (ROOT / "probgen").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    )
     return {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in paths}
 
 

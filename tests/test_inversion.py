@@ -11,14 +11,23 @@ from probgen.conditions.evidence import Evidence
 from probgen.conditions.given import Conditions
 from probgen.distributions.bounded import DiscretizedLogisticMixture
 from probgen.distributions.observation import make_observation
-from probgen.distributions.quantiles import level_quantile, normal_mixture_log_mass, normal_mixture_quantile, quantile
+from probgen.distributions.quantiles import (
+    level_quantile,
+    normal_mixture_log_mass,
+    normal_mixture_quantile,
+    quantile,
+)
 from probgen.estimators.autoregressive.feature_sampler import Chooser
 from probgen.training.rows import open_rows
 from probgen.training.statistics import take_statistics
 
 RNG = np.random.default_rng(0)
 GRID = (np.arange(20_000) + 0.5) / 20_000  # uniform numbers, as even as they can be
-LOGITS, LOCATIONS, SCALES = np.array([0.5, -1.0, 0.0]), np.array([-2.0, 0.3, 5.0]), np.array([0.5, 1.0, 0.1])
+LOGITS, LOCATIONS, SCALES = (
+    np.array([0.5, -1.0, 0.0]),
+    np.array([-2.0, 0.3, 5.0]),
+    np.array([0.5, 1.0, 0.1]),
+)
 
 
 def spread(parameters, shape=(20_000, 1)):
@@ -26,7 +35,9 @@ def spread(parameters, shape=(20_000, 1)):
 
 
 def mixture():
-    return MixtureSameFamily(Categorical(logits=spread(LOGITS)), Normal(spread(LOCATIONS), spread(SCALES)))
+    return MixtureSameFamily(
+        Categorical(logits=spread(LOGITS)), Normal(spread(LOCATIONS), spread(SCALES))
+    )
 
 
 def below(values):
@@ -36,7 +47,9 @@ def below(values):
 
 class TestQuantile:
     def test_of_bits(self):
-        bits = quantile(Bernoulli(logits=torch.full((20_000, 1), 0.7)), torch.from_numpy(GRID[:, None]))
+        bits = quantile(
+            Bernoulli(logits=torch.full((20_000, 1), 0.7)), torch.from_numpy(GRID[:, None])
+        )
         assert bits.mean().item() == pytest.approx(expit(0.7), abs=1e-4)
         np.testing.assert_array_equal(np.diff(bits[:, 0]) >= 0.0, True)
 
@@ -46,7 +59,9 @@ class TestQuantile:
         np.testing.assert_array_equal(levels[:, 0], truth)
 
     def test_of_logistics(self):
-        distribution = DiscretizedLogisticMixture(spread(LOGITS), spread(LOCATIONS / 3.0), spread(np.log(SCALES)), 6)
+        distribution = DiscretizedLogisticMixture(
+            spread(LOGITS), spread(LOCATIONS / 3.0), spread(np.log(SCALES)), 6
+        )
         levels = quantile(distribution, torch.from_numpy(GRID[:, None])).numpy()
         for level in range(6):
             mass = distribution.log_prob(torch.full((20_000, 1), float(level))).exp()[0].item()
@@ -58,7 +73,9 @@ class TestQuantile:
 
     @pytest.mark.parametrize("uniform", [0.0, 1.0 - 2.0**-53])
     def test_is_finite_at_the_ends(self, uniform):
-        assert torch.isfinite(quantile(mixture(), torch.full((20_000, 1), uniform, dtype=torch.float64))).all()
+        assert torch.isfinite(
+            quantile(mixture(), torch.full((20_000, 1), uniform, dtype=torch.float64))
+        ).all()
 
     def test_of_another_law_is_that_of_torch(self):
         values = quantile(Normal(torch.zeros(20_000, 1), 2.0), torch.from_numpy(GRID[:, None]))
@@ -82,19 +99,25 @@ class TestLevels:
 
 
 class TestIntervals:
-    @pytest.mark.parametrize("low, high", [(-np.inf, np.inf), (-1.0, 0.5), (5.5, np.inf), (-np.inf, -4.0)])
+    @pytest.mark.parametrize(
+        "low, high", [(-np.inf, np.inf), (-1.0, 0.5), (5.5, np.inf), (-np.inf, -4.0)]
+    )
     def test_of_gaussians(self, low, high):
         ends = np.full(20_000, low), np.full(20_000, high)
         parameters = [np.broadcast_to(part, (20_000, 3)) for part in (LOGITS, LOCATIONS, SCALES)]
         mass = below(high) - below(low)
-        np.testing.assert_allclose(np.exp(normal_mixture_log_mass(*ends, *parameters)), mass, rtol=1e-9)
+        np.testing.assert_allclose(
+            np.exp(normal_mixture_log_mass(*ends, *parameters)), mass, rtol=1e-9
+        )
         values = normal_mixture_quantile(GRID, *ends, *parameters)
         assert ((values >= low) & (values <= high)).all()
         np.testing.assert_allclose((below(np.sort(values)) - below(low)) / mass, GRID, atol=3e-4)
 
     def test_far_in_a_tail(self):
         ends, one = (np.array([40.0]), np.array([41.0])), np.ones((1, 1))
-        assert normal_mixture_log_mass(*ends, one, 0.0 * one, one) == pytest.approx(stats.norm.logsf(40.0))
+        assert normal_mixture_log_mass(*ends, one, 0.0 * one, one) == pytest.approx(
+            stats.norm.logsf(40.0)
+        )
         drawn = normal_mixture_quantile(np.array([0.5]), *ends, one, 0.0 * one, one)
         assert 40.0 < drawn[0] < 40.1
 
@@ -110,7 +133,9 @@ def open_conditions(values):
 class TestChooser:
     def test_keeps_what_is_known_and_some_features_are_as_in_all(self):
         observation = make("categorical", RNG.integers(3, size=(9, 4)), n_levels=3)
-        values = np.where(RNG.random((50, 4)) < 0.4, RNG.integers(3, size=(50, 4)).astype(float), np.nan)
+        values = np.where(
+            RNG.random((50, 4)) < 0.4, RNG.integers(3, size=(50, 4)).astype(float), np.nan
+        )
         conditions = Conditions(values, *open_conditions(values), {1: np.array([0, 2])})
         answers = torch.from_numpy(RNG.standard_normal((50, 12)))
         evidence = Evidence(conditions, observation.distribution(answers))
@@ -140,7 +165,9 @@ class TestChooser:
         np.testing.assert_allclose(choose.log_weights(answers, choose(answers)), truth)
 
     def test_real_values_within_intervals(self):
-        observation = make("gaussian_mixture", RNG.standard_normal((20, 2)) * [1.0, 9.0], n_logistics=2)
+        observation = make(
+            "gaussian_mixture", RNG.standard_normal((20, 2)) * [1.0, 9.0], n_logistics=2
+        )
         values = np.full((30, 2), np.nan)
         low, high = open_conditions(values)
         low[:, 1], high[:15, 1] = 3.0, 4.0
@@ -152,5 +179,9 @@ class TestChooser:
         assert ((drawn[:, 1] >= low[:, 1]) & (drawn[:, 1] <= high[:, 1])).all()
         parts = distribution.mixture_distribution.probs, distribution.component_distribution
         laws = stats.norm(parts[1].loc[:, 1], parts[1].scale[:, 1])
-        masses = ((laws.cdf(high[:, 1:]) - laws.cdf(low[:, 1:])) * parts[0][:, 1].numpy()).sum(axis=1)
-        np.testing.assert_allclose(choose.log_weights(answers, torch.from_numpy(drawn)), np.log(masses))
+        masses = ((laws.cdf(high[:, 1:]) - laws.cdf(low[:, 1:])) * parts[0][:, 1].numpy()).sum(
+            axis=1
+        )
+        np.testing.assert_allclose(
+            choose.log_weights(answers, torch.from_numpy(drawn)), np.log(masses)
+        )

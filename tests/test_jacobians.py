@@ -1,4 +1,5 @@
-"""Jacobians of preprocessing steps against differences, and the densities they give against theory and quadrature."""
+"""Jacobians of preprocessing steps against differences, and the densities they give against theory
+and quadrature."""
 
 import itertools
 
@@ -35,7 +36,9 @@ from probgen.preprocessing import LogitTransformer
 
 RNG = np.random.default_rng(0)
 SKEWED = np.exp(RNG.multivariate_normal([0.0, 1.0], [[0.3, 0.15], [0.15, 0.2]], size=400))
-SIGNED = RNG.standard_normal((300, 3)) @ np.array([[3.0, 0.0, 0.0], [1.0, 0.5, 0.0], [0.0, 1.0, 9.0]]) + [
+SIGNED = RNG.standard_normal((300, 3)) @ np.array(
+    [[3.0, 0.0, 0.0], [1.0, 0.5, 0.0], [0.0, 1.0, 9.0]]
+) + [
     1.0,
     -5.0,
     40.0,
@@ -47,7 +50,9 @@ def double(X):
     return 2.0 * X
 
 
-register_function_jacobian(double, lambda X: np.full(len(X), X.shape[1] * np.log(2.0)), inverse=lambda Z: Z / 2.0)
+register_function_jacobian(
+    double, lambda X: np.full(len(X), X.shape[1] * np.log(2.0)), inverse=lambda Z: Z / 2.0
+)
 
 MIXED = ColumnTransformer(
     [("last", PowerTransformer(), [2]), ("first", make_pipeline(StandardScaler(), PCA()), [0, 1])],
@@ -82,8 +87,14 @@ STEPS = {
         ColumnTransformer([("s", StandardScaler(), [2])], remainder="passthrough"),
         SIGNED,
     ),
-    "columns-remainder": (ColumnTransformer([("p", "passthrough", [1])], remainder=StandardScaler()), SIGNED),
-    "nested": (Pipeline([("a", StandardScaler()), ("b", "passthrough"), ("c", PCA(whiten=True))]), SIGNED),
+    "columns-remainder": (
+        ColumnTransformer([("p", "passthrough", [1])], remainder=StandardScaler()),
+        SIGNED,
+    ),
+    "nested": (
+        Pipeline([("a", StandardScaler()), ("b", "passthrough"), ("c", PCA(whiten=True))]),
+        SIGNED,
+    ),
     "nested-generative": (make_generative_pipeline(PowerTransformer(), MinMaxScaler()), SIGNED),
 }
 
@@ -97,7 +108,9 @@ def step_and_rows(request):
 
 def numerical_log_abs_det(transform, row, h=1e-6):
     steps = h * np.maximum(1.0, np.abs(row)) * np.eye(len(row))
-    columns = [(transform(row + step) - transform(row - step)) / (2.0 * step.sum()) for step in steps]
+    columns = [
+        (transform(row + step) - transform(row - step)) / (2.0 * step.sum()) for step in steps
+    ]
     return np.linalg.slogdet(np.column_stack(columns))[1]
 
 
@@ -126,31 +139,55 @@ def test_draws_go_back_through_every_step(step_and_rows):
 # Comparable numbers
 
 
-@pytest.mark.parametrize("scaler", [StandardScaler(), FunctionTransformer(double), RobustScaler(), MinMaxScaler()])
+@pytest.mark.parametrize(
+    "scaler", [StandardScaler(), FunctionTransformer(double), RobustScaler(), MinMaxScaler()]
+)
 def test_scaling_does_not_change_the_density(scaler):
-    X = 10.0 * np.vstack([SIGNED, [200.0, 100.0, 0.0] - SIGNED])  # two clusters, told apart on any scale
+    X = 10.0 * np.vstack(
+        [SIGNED, [200.0, 100.0, 0.0] - SIGNED]
+    )  # two clusters, told apart on any scale
     plain = SklearnMixture(2, random_state=0, reg_covar=0.0).fit(X)
     scaled = make_generative_pipeline(scaler, clone(plain)).fit(X)
     np.testing.assert_allclose(scaled.score_samples(X), plain.score_samples(X))
 
 
 def test_scaling_by_ten_moves_the_score_by_the_logarithm_of_ten():
-    one = make_generative_pipeline(StandardScaler(), PCA(whiten=True), GaussianMixture(reg_covar=0.0)).fit(SIGNED)
+    one = make_generative_pipeline(
+        StandardScaler(), PCA(whiten=True), GaussianMixture(reg_covar=0.0)
+    ).fit(SIGNED)
     ten = clone(one).fit(10.0 * SIGNED)
     np.testing.assert_allclose(ten.score(10.0 * SIGNED), one.score(SIGNED) - 3.0 * np.log(10.0))
 
 
 def test_score_of_a_gaussian_is_the_same_behind_every_affine_step():
     expected = GaussianMixture(reg_covar=0.0).fit(SIGNED).score_samples(SIGNED)
-    for step in (StandardScaler(), MinMaxScaler((2, 9)), MaxAbsScaler(), RobustScaler(), PCA(), PCA(whiten=True)):
+    for step in (
+        StandardScaler(),
+        MinMaxScaler((2, 9)),
+        MaxAbsScaler(),
+        RobustScaler(),
+        PCA(),
+        PCA(whiten=True),
+    ):
         np.testing.assert_allclose(
-            make_generative_pipeline(step, GaussianMixture(reg_covar=0.0)).fit(SIGNED).score_samples(SIGNED), expected
+            make_generative_pipeline(step, GaussianMixture(reg_covar=0.0))
+            .fit(SIGNED)
+            .score_samples(SIGNED),
+            expected,
         )
 
 
 def test_search_over_preprocessing_finds_the_truth():
-    pipeline = GenerativePipeline([("map", StandardScaler()), ("model", GaussianMixture(reg_covar=0.0))])
-    steps = ["passthrough", StandardScaler(), MinMaxScaler(), PCA(whiten=True), FunctionTransformer(np.log)]
+    pipeline = GenerativePipeline(
+        [("map", StandardScaler()), ("model", GaussianMixture(reg_covar=0.0))]
+    )
+    steps = [
+        "passthrough",
+        StandardScaler(),
+        MinMaxScaler(),
+        PCA(whiten=True),
+        FunctionTransformer(np.log),
+    ]
     search = GridSearchCV(pipeline, {"map": steps}, cv=3).fit(SKEWED)  # the rows are log-normal
     scores = search.cv_results_["mean_test_score"]
     np.testing.assert_allclose(scores[:4], scores[0])
@@ -168,7 +205,9 @@ def integral(pipeline, edges):
     points = np.unique(edges)
     total = 0.0
     for low, high in itertools.pairwise(points):
-        total += integrate.quad(lambda x: np.exp(pipeline.score_samples([[x]])[0]), low, high, limit=200)[0]
+        total += integrate.quad(
+            lambda x: np.exp(pipeline.score_samples([[x]])[0]), low, high, limit=200
+        )[0]
     return total
 
 
@@ -184,7 +223,9 @@ def integral(pipeline, edges):
     ids=repr,
 )
 def test_density_integrates_to_one(step, edges):
-    pipeline = make_generative_pipeline(step, GaussianMixture(), n_normalizer_samples=100_000).fit(SKEWED[:, :1])
+    pipeline = make_generative_pipeline(step, GaussianMixture(), n_normalizer_samples=100_000).fit(
+        SKEWED[:, :1]
+    )
     error = pipeline.log_normalizer()[1]
     assert integral(pipeline, edges) == pytest.approx(1.0, abs=4.0 * error + 1e-5)
 
@@ -192,9 +233,13 @@ def test_density_integrates_to_one(step, edges):
 @pytest.mark.parametrize("distribution", ["uniform", "normal"])
 def test_density_behind_quantiles_integrates_to_one_over_their_range(distribution):
     step = QuantileTransformer(n_quantiles=9, output_distribution=distribution)
-    pipeline = make_generative_pipeline(step, GaussianMixture(), n_normalizer_samples=100_000).fit(SKEWED[:, :1])
+    pipeline = make_generative_pipeline(step, GaussianMixture(), n_normalizer_samples=100_000).fit(
+        SKEWED[:, :1]
+    )
     knots = pipeline[0].quantiles_[:, 0]
-    assert integral(pipeline, knots) == pytest.approx(1.0, abs=4.0 * pipeline.log_normalizer()[1] + 1e-4)
+    assert integral(pipeline, knots) == pytest.approx(
+        1.0, abs=4.0 * pipeline.log_normalizer()[1] + 1e-4
+    )
     outside = [[knots[0] - 1e-3], [knots[-1] + 1e-3]]
     np.testing.assert_array_equal(pipeline.score_samples(outside), -np.inf)
     assert np.isfinite(pipeline.score_samples(knots[:, None])).all()
@@ -203,7 +248,9 @@ def test_density_behind_quantiles_integrates_to_one_over_their_range(distributio
 # Where the outputs lie
 
 
-@pytest.mark.parametrize("name", ["box-cox", "yeo-johnson-skewed", "quantile-uniform", "quantile-normal", "exp"])
+@pytest.mark.parametrize(
+    "name", ["box-cox", "yeo-johnson-skewed", "quantile-uniform", "quantile-normal", "exp"]
+)
 def test_outputs_lie_in_the_image(name):
     step, X = STEPS[name]
     step = clone(step).fit(X)
@@ -229,7 +276,9 @@ def test_missing_values_leave_out_their_share_of_the_jacobian():
     steps = StandardScaler().fit(SKEWED), PowerTransformer().fit(SKEWED)
     for step in steps:
         alone = clone(step).fit(SKEWED[:, :1])
-        np.testing.assert_allclose(log_abs_det_jacobian(step, X)[0], log_abs_det_jacobian(alone, X[:1, :1])[0])
+        np.testing.assert_allclose(
+            log_abs_det_jacobian(step, X)[0], log_abs_det_jacobian(alone, X[:1, :1])[0]
+        )
 
 
 def test_constant_columns_under_a_scaler():
@@ -254,7 +303,9 @@ class Cube(TransformerMixin, BaseEstimator):
 
 def test_unknown_step_names_the_function_that_registers_it():
     pipeline = make_generative_pipeline(Cube(), GaussianMixture()).fit(SIGNED)
-    with pytest.raises(TypeError, match=r"log\|det J\| of Cube is not known.*log_abs_det_jacobian.register\(Cube\)"):
+    with pytest.raises(
+        TypeError, match=r"log\|det J\| of Cube is not known.*log_abs_det_jacobian.register\(Cube\)"
+    ):
         pipeline.score(SIGNED)
     assert pipeline.sample(2).shape == (2, 3)
 
@@ -283,16 +334,36 @@ TIED = np.column_stack([np.repeat([0.0, 1.0, 2.0], 20), np.arange(60.0)])
             SIGNED,
             "MinMaxScaler with clip=True moves all values outside its range to one point",
         ),
-        (PCA(2), SIGNED, "PCA keeps 2 of 3 dimensions, so its rows lie on a plane and have no density"),
-        (PCA(whiten=True), SIGNED[:, [0, 0, 1]], "PCA with whiten=True divides by a variance of zero"),
-        (QuantileTransformer(n_quantiles=9), TIED, "QuantileTransformer has tied quantiles in column 0, at 0"),
-        (QuantileTransformer(n_quantiles=1), SIGNED, "QuantileTransformer has tied quantiles in column 0"),
+        (
+            PCA(2),
+            SIGNED,
+            "PCA keeps 2 of 3 dimensions, so its rows lie on a plane and have no density",
+        ),
+        (
+            PCA(whiten=True),
+            SIGNED[:, [0, 0, 1]],
+            "PCA with whiten=True divides by a variance of zero",
+        ),
+        (
+            QuantileTransformer(n_quantiles=9),
+            TIED,
+            "QuantileTransformer has tied quantiles in column 0, at 0",
+        ),
+        (
+            QuantileTransformer(n_quantiles=1),
+            SIGNED,
+            "QuantileTransformer has tied quantiles in column 0",
+        ),
         (
             QuantileTransformer(n_quantiles=9, output_distribution="normal"),
             1e-7 * SIGNED,
             "QuantileTransformer merges values within 1e-07 of the ends of its range",
         ),
-        (ColumnTransformer([("a", StandardScaler(), [0])]), SIGNED, r"drops 2 of 3 columns \('remainder'\)"),
+        (
+            ColumnTransformer([("a", StandardScaler(), [0])]),
+            SIGNED,
+            r"drops 2 of 3 columns \('remainder'\)",
+        ),
         (
             ColumnTransformer([("a", StandardScaler(), [0, 1]), ("b", RobustScaler(), [1, 2])]),
             SIGNED,
@@ -303,7 +374,11 @@ TIED = np.column_stack([np.repeat([0.0, 1.0, 2.0], 20), np.arange(60.0)])
             SIGNED,
             "ColumnTransformer must have no transformer_weights",
         ),
-        (FunctionTransformer(np.sqrt), np.abs(SIGNED) * [0, 1, 1], "X must lie where .*sqrt.* has a finite derivative"),
+        (
+            FunctionTransformer(np.sqrt),
+            np.abs(SIGNED) * [0, 1, 1],
+            "X must lie where .*sqrt.* has a finite derivative",
+        ),
     ],
 )
 def test_steps_without_a_density_say_why(step, X, message):

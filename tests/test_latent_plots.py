@@ -48,7 +48,9 @@ class TestReconstruction:
         display = ReconstructionDisplay.from_estimator(MODEL, X, damaged=damaged, n_rows=2)
         assert display.row_labels == ["data", "damaged", "reconstruction"]
         np.testing.assert_allclose(display.X[2:4], damaged[:2])
-        np.testing.assert_allclose(display.X[4:], MODEL.inverse_transform(MODEL.transform(damaged[:2])))
+        np.testing.assert_allclose(
+            display.X[4:], MODEL.inverse_transform(MODEL.transform(damaged[:2]))
+        )
 
     def test_the_models_own_reconstruction_and_shape_are_taken(self):
         display = ReconstructionDisplay.from_estimator(StandIn().fit(X), X, n_rows=3)
@@ -62,18 +64,34 @@ class TestReconstruction:
         assert [label.get_text() for label in display.ax_.get_xticklabels()] == ["a", "b", "c"]
 
     def test_damaged_rows_of_another_shape(self):
-        with pytest.raises(ValueError, match=r"damaged must have the shape of X, \(1797, 64\); got \(1797, 3\)"):
+        with pytest.raises(
+            ValueError, match=r"damaged must have the shape of X, \(1797, 64\); got \(1797, 3\)"
+        ):
             ReconstructionDisplay.from_estimator(MODEL, X, damaged=X[:, :3])
 
     def test_a_model_that_cannot(self):
-        with pytest.raises(TypeError, match="estimator must have reconstruct, or transform and inverse_transform"):
+        with pytest.raises(
+            TypeError, match="estimator must have reconstruct, or transform and inverse_transform"
+        ):
             ReconstructionDisplay.from_estimator(object(), X)
 
 
 class TestManifold:
     def test_the_grid_goes_right_and_up(self):
-        display = ManifoldDisplay.from_estimator(MODEL, n_points=3, extent=(-10.0, 10.0, -20.0, 20.0))
-        codes = [[-10, 20], [0, 20], [10, 20], [-10, 0], [0, 0], [10, 0], [-10, -20], [0, -20], [10, -20]]
+        display = ManifoldDisplay.from_estimator(
+            MODEL, n_points=3, extent=(-10.0, 10.0, -20.0, 20.0)
+        )
+        codes = [
+            [-10, 20],
+            [0, 20],
+            [10, 20],
+            [-10, 0],
+            [0, 0],
+            [10, 0],
+            [-10, -20],
+            [0, -20],
+            [10, -20],
+        ]
         np.testing.assert_allclose(display.X, MODEL.inverse_transform(np.array(codes, dtype=float)))
 
     def test_the_extent_is_that_of_nine_tenths_of_the_codes(self):
@@ -111,7 +129,9 @@ class TestLatent:
         codes = MODEL.transform(X)
         for label, points in enumerate(display.artists_):
             np.testing.assert_allclose(points.get_offsets(), codes[label == Y])
-        assert [text.get_text() for text in display.ax_.get_legend().get_texts()] == [str(k) for k in range(10)]
+        assert [text.get_text() for text in display.ax_.get_legend().get_texts()] == [
+            str(k) for k in range(10)
+        ]
         assert (display.ax_.get_xlabel(), display.ax_.get_ylabel()) == ("pca0", "pca1")
 
     def test_columns_can_be_chosen(self):
@@ -147,10 +167,13 @@ class TestLatent:
     @pytest.mark.parametrize("components", [(0, 2), (0, 1, 0), (), "pcb", 2, None], ids=str)
     def test_components_that_are_not_there(self, components):
         with pytest.raises(
-            ValueError, match="components must be one or two columns of the codes, 0 to 1, or 'pca'; got"
+            ValueError,
+            match="components must be one or two columns of the codes, 0 to 1, or 'pca'; got",
         ):
             LatentDisplay.from_estimator(MODEL, X, components=components)
 
     def test_bad_input(self):
-        with pytest.raises(ValueError, match=r"y must hold one class for each of 1797 rows; got shape \(3,\)"):
+        with pytest.raises(
+            ValueError, match=r"y must hold one class for each of 1797 rows; got shape \(3,\)"
+        ):
             LatentDisplay.from_estimator(MODEL, X, Y[:3])

@@ -28,7 +28,10 @@ ROWS = {
     "continuous_bernoulli": RNG.random((50, 4)),
     "gaussian": 3.0 * RNG.standard_normal((50, 4)) + np.arange(4.0),
     "laplace": 3.0 * RNG.standard_normal((50, 4)) + np.arange(4.0),
-    "gaussian_mixture": (3.0 * np.random.default_rng(1).standard_normal((50, 4)) + np.arange(4.0)) * [1, 10, 1e-3, 1],
+    "gaussian_mixture": (
+        (3.0 * np.random.default_rng(1).standard_normal((50, 4)) + np.arange(4.0))
+        * [1, 10, 1e-3, 1]
+    ),
     "categorical": RNG.integers(N_LEVELS, size=(50, 4)).astype(np.float64),
     "discretized_logistic": RNG.integers(N_LEVELS, size=(50, 4)).astype(np.float64),
 }
@@ -37,14 +40,18 @@ LOG_ODDS = np.concatenate([-SIZES[::-1], [0.0], SIZES])
 
 
 def make(name, rows=None, dtype=torch.float64, **settings):
-    statistics = take_statistics(open_rows(ROWS[name] if rows is None else rows, dtype=torch.float64))
+    statistics = take_statistics(
+        open_rows(ROWS[name] if rows is None else rows, dtype=torch.float64)
+    )
     if name in ("categorical", "discretized_logistic"):
         settings = {"n_levels": N_LEVELS, **settings}
     return make_observation(name, statistics, **settings).to(dtype)
 
 
 def draw_answers(observation, n_rows=50, scale=1.0, seed=0):
-    return torch.from_numpy(scale * np.random.default_rng(seed).standard_normal((n_rows, 4 * observation.n_answers)))
+    return torch.from_numpy(
+        scale * np.random.default_rng(seed).standard_normal((n_rows, 4 * observation.n_answers))
+    )
 
 
 def draw_samples(distribution, n_samples):
@@ -54,12 +61,14 @@ def draw_samples(distribution, n_samples):
 
 
 def truncated_exponential(log_odds):
-    """The continuous Bernoulli of log-odds other than 0, as SciPy has it: mirrored where they are positive."""
+    """The continuous Bernoulli of log-odds other than 0, as SciPy has it: mirrored where they are
+    positive."""
     return stats.truncexpon(b=abs(log_odds), scale=1.0 / abs(log_odds))
 
 
 def cell_masses(logits, locations, scales, n_levels):
-    """Masses (..., n_levels) of cells under a mixture of logistics of arguments (..., n_logistics)."""
+    """Masses (..., n_levels) of cells under a mixture of logistics of arguments (...,
+    n_logistics)."""
     edges = (2.0 * np.arange(1, n_levels) - 1.0) / (n_levels - 1) - 1.0
     below = stats.logistic.cdf(edges[:, None], locations[..., None, :], scales[..., None, :])
     below = (below * softmax(logits, -1)[..., None, :]).sum(-1)
@@ -69,7 +78,12 @@ def cell_masses(logits, locations, scales, n_levels):
 def all_levels(observation, answers, n_levels):
     """Log-probabilities (n_levels, ...) of every number."""
     distribution = observation.distribution(answers)
-    return torch.stack([distribution.log_prob(torch.full_like(answers[..., :4], level)) for level in range(n_levels)])
+    return torch.stack(
+        [
+            distribution.log_prob(torch.full_like(answers[..., :4], level))
+            for level in range(n_levels)
+        ]
+    )
 
 
 class TestDensity:
@@ -77,8 +91,12 @@ class TestDensity:
         observation, rows = make("bernoulli"), ROWS["bernoulli"]
         answers = draw_answers(observation, scale=3.0)
         truth = stats.bernoulli(expit(answers.numpy())).logpmf(rows)
-        np.testing.assert_allclose(observation.distribution(answers).log_prob(torch.from_numpy(rows)), truth)
-        np.testing.assert_allclose(bernoulli_log_prob(torch.from_numpy(rows), answers), truth.sum(1))
+        np.testing.assert_allclose(
+            observation.distribution(answers).log_prob(torch.from_numpy(rows)), truth
+        )
+        np.testing.assert_allclose(
+            bernoulli_log_prob(torch.from_numpy(rows), answers), truth.sum(1)
+        )
 
     @pytest.mark.parametrize("name, law", [("gaussian", stats.norm), ("laplace", stats.laplace)])
     def test_of_noise_of_a_known_scale(self, name, law):
@@ -86,41 +104,61 @@ class TestDensity:
         answers = draw_answers(observation)
         location = rows.mean(axis=0) + np.sqrt(rows.var(axis=0).mean()) * answers.numpy()
         truth = law(location, 0.7).logpdf(rows)
-        np.testing.assert_allclose(observation.distribution(answers).log_prob(torch.from_numpy(rows)), truth)
+        np.testing.assert_allclose(
+            observation.distribution(answers).log_prob(torch.from_numpy(rows)), truth
+        )
         np.testing.assert_allclose(observation.mean(answers), location)
 
     def test_gaussian_of_rows(self):
-        rows, mean, variance = ROWS["gaussian"], RNG.standard_normal((50, 4)), np.array([0.5, 1.0, 2.0, 3.0])
+        rows, mean, variance = (
+            ROWS["gaussian"],
+            RNG.standard_normal((50, 4)),
+            np.array([0.5, 1.0, 2.0, 3.0]),
+        )
         truth = stats.norm(mean, np.sqrt(variance)).logpdf(rows).sum(1)
-        np.testing.assert_allclose(gaussian_log_prob(*map(torch.from_numpy, (rows, mean, variance))), truth)
+        np.testing.assert_allclose(
+            gaussian_log_prob(*map(torch.from_numpy, (rows, mean, variance))), truth
+        )
 
     @pytest.mark.parametrize("n_gaussians", [1, 3])
     def test_gaussian_mixture(self, n_gaussians):
-        observation, rows = make("gaussian_mixture", n_logistics=n_gaussians), ROWS["gaussian_mixture"]
+        observation, rows = (
+            make("gaussian_mixture", n_logistics=n_gaussians),
+            ROWS["gaussian_mixture"],
+        )
         answers = draw_answers(observation, scale=2.0)
         logits, locations, scales = np.split(answers.numpy().reshape(50, 4, -1), 3, axis=-1)
         start = stats.norm.ppf((np.arange(n_gaussians) + 0.5) / n_gaussians)
         center, deviation = (moment[:, None] for moment in (rows.mean(axis=0), rows.std(axis=0)))
         laws = stats.norm(
-            center + deviation * (locations + start), deviation * (np.log1p(np.exp(scales)) + NOISE_FLOOR)
+            center + deviation * (locations + start),
+            deviation * (np.log1p(np.exp(scales)) + NOISE_FLOOR),
         )
         truth = logsumexp(log_softmax(logits, -1) + laws.logpdf(rows[..., None]), axis=-1)
-        np.testing.assert_allclose(observation.distribution(answers).log_prob(torch.from_numpy(rows)), truth)
+        np.testing.assert_allclose(
+            observation.distribution(answers).log_prob(torch.from_numpy(rows)), truth
+        )
 
     @pytest.mark.parametrize("dtype, rtol", [(torch.float64, 1e-11), (torch.float32, 2e-6)])
     def test_continuous_bernoulli(self, dtype, rtol):
         values = np.array([0.0, 0.25, 0.5, 1.0])
-        distribution = make("continuous_bernoulli").distribution(torch.from_numpy(LOG_ODDS[:, None]).to(dtype))
+        distribution = make("continuous_bernoulli").distribution(
+            torch.from_numpy(LOG_ODDS[:, None]).to(dtype)
+        )
         found = distribution.log_prob(torch.from_numpy(values).to(dtype))
         for log_odds, row in zip(LOG_ODDS, found):
             truth = np.zeros(4)
             if log_odds != 0.0:
-                truth = truncated_exponential(log_odds).logpdf(values if log_odds < 0.0 else 1.0 - values)
+                truth = truncated_exponential(log_odds).logpdf(
+                    values if log_odds < 0.0 else 1.0 - values
+                )
             np.testing.assert_allclose(row, truth, rtol=rtol, atol=rtol)
 
     @pytest.mark.parametrize("log_odds", LOG_ODDS)
     def test_continuous_bernoulli_integrates_to_one(self, log_odds):
-        distribution = make("continuous_bernoulli").distribution(torch.tensor([log_odds], dtype=torch.float64))
+        distribution = make("continuous_bernoulli").distribution(
+            torch.tensor([log_odds], dtype=torch.float64)
+        )
 
         def density(value):
             return distribution.log_prob(torch.tensor([value], dtype=torch.float64)).exp().item()
@@ -132,11 +170,15 @@ class TestDensity:
         answers = draw_answers(observation, scale=3.0)
         each = log_softmax(answers.numpy().reshape(50, 4, N_LEVELS), -1)
         truth = np.take_along_axis(each, rows[..., None].astype(int), -1)[..., 0]
-        np.testing.assert_allclose(observation.distribution(answers).log_prob(torch.from_numpy(rows)), truth)
+        np.testing.assert_allclose(
+            observation.distribution(answers).log_prob(torch.from_numpy(rows)), truth
+        )
 
     @pytest.mark.parametrize("n_levels, n_logistics", [(2, 1), (6, 1), (6, 3), (256, 2)])
     def test_discretized_logistic(self, n_levels, n_logistics):
-        observation = make("discretized_logistic", rows=np.eye(4), n_levels=n_levels, n_logistics=n_logistics)
+        observation = make(
+            "discretized_logistic", rows=np.eye(4), n_levels=n_levels, n_logistics=n_logistics
+        )
         logits, locations, log_scales = RNG.standard_normal((3, 8, 4, n_logistics))
         answers = torch.from_numpy(np.concatenate([logits, locations, log_scales], -1)).flatten(-2)
         floor = 1.0 / (n_levels - 1) / 8.0  # an eighth of half a cell
@@ -147,7 +189,11 @@ class TestDensity:
     @pytest.mark.parametrize("dtype, rtol", [(torch.float64, 1e-9), (torch.float32, 2e-5)])
     def test_discretized_logistic_keeps_its_digits_in_the_tails(self, dtype, rtol):
         observation = make("discretized_logistic", rows=np.eye(4), n_levels=256)
-        answers = torch.tensor([[0.0, location, -3.0] for location in (-3.0, -0.9, 0.9, 3.0)]).flatten().to(dtype)
+        answers = (
+            torch.tensor([[0.0, location, -3.0] for location in (-3.0, -0.9, 0.9, 3.0)])
+            .flatten()
+            .to(dtype)
+        )
         distribution = observation.distribution(answers)
         for value in (1.0, 254.0):
             found = distribution.log_prob(torch.full((4,), value, dtype=dtype))
@@ -158,11 +204,15 @@ class TestDensity:
                 assert log_prob.item() == pytest.approx(truth, rel=rtol)
 
     @pytest.mark.parametrize("dtype, atol", [(torch.float64, 1e-12), (torch.float32, 1e-4)])
-    @pytest.mark.parametrize("name, settings", [("categorical", {}), ("discretized_logistic", {"n_logistics": 3})])
+    @pytest.mark.parametrize(
+        "name, settings", [("categorical", {}), ("discretized_logistic", {"n_logistics": 3})]
+    )
     @pytest.mark.parametrize("n_levels", [2, 17, 256])
     def test_all_levels_sum_to_one(self, name, settings, n_levels, dtype, atol):
         observation = make(name, rows=np.eye(4), n_levels=n_levels, dtype=dtype, **settings)
-        extreme = np.random.default_rng(0).choice([-100.0, -1.0, 0.0, 1.0, 100.0], (20, 4 * observation.n_answers))
+        extreme = np.random.default_rng(0).choice(
+            [-100.0, -1.0, 0.0, 1.0, 100.0], (20, 4 * observation.n_answers)
+        )
         for answers in (draw_answers(observation), torch.from_numpy(extreme)):
             total = all_levels(observation, answers.to(dtype), n_levels).exp().sum(0)
             np.testing.assert_allclose(total, 1.0, atol=atol)
@@ -186,7 +236,9 @@ class TestExtremes:
     @pytest.mark.parametrize("name", LIKELIHOODS)
     def test_densities_and_gradients_are_finite(self, name, dtype):
         observation = make(name, dtype=dtype)
-        ends = [0.0, 1.0] if name == "continuous_bernoulli" else [ROWS[name].min(), ROWS[name].max()]
+        ends = (
+            [0.0, 1.0] if name == "continuous_bernoulli" else [ROWS[name].min(), ROWS[name].max()]
+        )
         inside = [] if name == "bernoulli" else [0.5] if name == "continuous_bernoulli" else [2.0]
         values = torch.tensor(ends + inside, dtype=dtype)
         choices = torch.tensor([-100.0, -1.0, 0.0, 1.0, 100.0], dtype=dtype)
@@ -195,24 +247,32 @@ class TestExtremes:
         for value in values:
             log_prob = observation.distribution(answers).log_prob(value.expand(300, 4))
             assert torch.isfinite(log_prob).all()
-            for gradient in torch.autograd.grad(log_prob.sum(), [answers, *observation.parameters()]):
+            for gradient in torch.autograd.grad(
+                log_prob.sum(), [answers, *observation.parameters()]
+            ):
                 assert torch.isfinite(gradient).all()
 
     def test_gradients_of_the_continuous_bernoulli_are_distances_from_its_mean(self):
         answers = torch.from_numpy(LOG_ODDS).requires_grad_()
         observation = make("continuous_bernoulli")
-        log_prob = observation.distribution(answers).log_prob(torch.full((len(LOG_ODDS),), 0.3, dtype=torch.float64))
+        log_prob = observation.distribution(answers).log_prob(
+            torch.full((len(LOG_ODDS),), 0.3, dtype=torch.float64)
+        )
         (gradient,) = torch.autograd.grad(log_prob.sum(), answers)
         truth = [0.5 if a == 0.0 else truncated_exponential(a).mean() for a in LOG_ODDS]
         truth = np.where(LOG_ODDS > 0.0, 1.0 - np.array(truth), truth)
-        near = np.abs(LOG_ODDS) < 1e-2  # where SciPy loses digits, and the mean is 1/2 + log-odds / 12
+        near = (
+            np.abs(LOG_ODDS) < 1e-2
+        )  # where SciPy loses digits, and the mean is 1/2 + log-odds / 12
         truth[near] = 0.5 + LOG_ODDS[near] / 12.0
         np.testing.assert_allclose(0.3 - gradient, truth, atol=1e-9)
         np.testing.assert_allclose(observation.mean(answers).detach(), truth, atol=1e-9)
 
 
 class TestSamples:
-    @pytest.mark.parametrize("name, n_levels", [("bernoulli", 2), ("categorical", 6), ("discretized_logistic", 6)])
+    @pytest.mark.parametrize(
+        "name, n_levels", [("bernoulli", 2), ("categorical", 6), ("discretized_logistic", 6)]
+    )
     def test_of_whole_numbers_have_their_probabilities(self, name, n_levels):
         observation = make(name, **({"n_logistics": 2} if name == "discretized_logistic" else {}))
         answers = draw_answers(observation, n_rows=2)
@@ -232,11 +292,16 @@ class TestSamples:
             draws = draw_samples(observation.distribution(answers), 5000)
             location, scale = observation.mean(answers), observation.scale
         for j in range(4):
-            assert stats.kstest(draws[:, j], law(location[j].item(), scale[j].item()).cdf).pvalue > 1e-3
+            assert (
+                stats.kstest(draws[:, j], law(location[j].item(), scale[j].item()).cdf).pvalue
+                > 1e-3
+            )
 
     @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
     def test_of_the_continuous_bernoulli_have_its_density(self, dtype):
-        distribution = make("continuous_bernoulli").distribution(torch.from_numpy(LOG_ODDS).to(dtype))
+        distribution = make("continuous_bernoulli").distribution(
+            torch.from_numpy(LOG_ODDS).to(dtype)
+        )
         draws = draw_samples(distribution, 5000).double()
         assert ((draws >= 0.0) & (draws <= 1.0)).all()
         for log_odds, column in zip(LOG_ODDS, draws.T.numpy()):
@@ -258,7 +323,9 @@ class TestMean:
         observation = make(name, **settings)
         answers = draw_answers(observation, scale=2.0)
         truth = torch.einsum(
-            "l,lnd->nd", torch.arange(n_levels).double(), all_levels(observation, answers, n_levels).exp()
+            "l,lnd->nd",
+            torch.arange(n_levels).double(),
+            all_levels(observation, answers, n_levels).exp(),
         )
         np.testing.assert_allclose(observation.mean(answers), truth, atol=1e-9)
 
@@ -276,7 +343,9 @@ class TestNoise:
     def test_one_scale_is_learned_for_all_features(self):
         observation = make("gaussian")
         assert observation.log_scale.shape == ()
-        assert observation.scale.item() == pytest.approx(np.sqrt(ROWS["gaussian"].var(axis=0).mean()), rel=2e-3)
+        assert observation.scale.item() == pytest.approx(
+            np.sqrt(ROWS["gaussian"].var(axis=0).mean()), rel=2e-3
+        )
 
     @pytest.mark.parametrize(
         "name, law, error",
@@ -290,7 +359,9 @@ class TestNoise:
         answers = draw_answers(observation)
         scale = error(rows.numpy() - observation.mean(answers).numpy())
         with torch.no_grad():
-            observation.log_scale.copy_(torch.from_numpy(np.log(scale / observation.spread - NOISE_FLOOR)))
+            observation.log_scale.copy_(
+                torch.from_numpy(np.log(scale / observation.spread - NOISE_FLOOR))
+            )
         log_prob = observation.distribution(answers).log_prob(rows)
         truth = law(observation.mean(answers).numpy(), scale).logpdf(rows.numpy())
         np.testing.assert_allclose(log_prob.detach(), truth)
@@ -324,7 +395,10 @@ class TestDistributions:
     @pytest.mark.parametrize("name", LIKELIHOODS)
     def test_answers_of_a_feature_stand_together(self, name):
         observation = make(name)
-        answers, rows = draw_answers(observation, n_rows=1)[0].requires_grad_(), torch.from_numpy(ROWS[name][0])
+        answers, rows = (
+            draw_answers(observation, n_rows=1)[0].requires_grad_(),
+            torch.from_numpy(ROWS[name][0]),
+        )
         for j in range(4):
             log_prob = observation.distribution(answers).log_prob(rows)[j]
             (gradient,) = torch.autograd.grad(log_prob, answers)
@@ -358,10 +432,13 @@ class TestDistributions:
             return log_prob, torch.autograd.grad(log_prob.sum(), answers)[0]
 
         first, second = (
-            draw_answers(observation, scale=scale, seed=seed).requires_grad_() for scale, seed in [(0.1, 0), (9.0, 1)]
+            draw_answers(observation, scale=scale, seed=seed).requires_grad_()
+            for scale, seed in [(0.1, 0), (9.0, 1)]
         )
         replay = make_fx(log_prob_and_gradient)(first, rows)
-        for mine, its in zip(replay(second, rows.flip(0)), log_prob_and_gradient(second, rows.flip(0))):
+        for mine, its in zip(
+            replay(second, rows.flip(0)), log_prob_and_gradient(second, rows.flip(0))
+        ):
             np.testing.assert_array_equal(mine.detach(), its.detach())
 
 
@@ -370,7 +447,11 @@ class TestChoice:
         "rows, name, measure",
         [
             (ROWS["bernoulli"], "bernoulli", "counting"),
-            (np.where(RNG.random((50, 4)) < 0.2, np.nan, ROWS["bernoulli"]), "bernoulli", "counting"),
+            (
+                np.where(RNG.random((50, 4)) < 0.2, np.nan, ROWS["bernoulli"]),
+                "bernoulli",
+                "counting",
+            ),
             (ROWS["continuous_bernoulli"], "gaussian", "lebesgue"),
             (ROWS["categorical"], "gaussian", "lebesgue"),
         ],
@@ -401,24 +482,40 @@ GREY, WIDE, HALVES = np.array([[0.0, 0.25]]), np.array([[0.0, 2.0]]), np.array([
             "bernoulli",
             GREY,
             {},
-            r"'bernoulli' needs values 0 and 1; X holds 0 to 0.25; set dynamic_binarization=True or take "
+            r"'bernoulli' needs values 0 and 1; X holds 0 to 0.25; set dynamic_binarization=True or"
+            r" take "
             r"'continuous_bernoulli'",
         ),
-        ("bernoulli", WIDE, {}, "'bernoulli' needs values 0 and 1; X holds 0 to 2; take 'gaussian'"),
+        (
+            "bernoulli",
+            WIDE,
+            {},
+            "'bernoulli' needs values 0 and 1; X holds 0 to 2; take 'gaussian'",
+        ),
         (
             "continuous_bernoulli",
             -GREY,
             {},
-            r"'continuous_bernoulli' needs values in \[0, 1\]; X holds -0.25 to -?0; scale them, or take 'gaussian'",
+            (
+                r"'continuous_bernoulli' needs values in \[0, 1\]; X holds -0.25 to -?0; scale"
+                r" them, or take 'gaussian'"
+            ),
         ),
         (
             "categorical",
             WIDE,
             {"n_levels": 2},
-            "'categorical' needs whole numbers from 0 to n_levels - 1 = 1; X holds 0 to 2; set n_levels=3, or take "
-            "'gaussian'",
+            (
+                "'categorical' needs whole numbers from 0 to n_levels - 1 = 1; X holds 0 to 2; set"
+                " n_levels=3, or take 'gaussian'"
+            ),
         ),
-        ("categorical", -WIDE, {}, "from 0 to n_levels - 1 = 5; X holds -2 to -?0; take 'gaussian'"),
+        (
+            "categorical",
+            -WIDE,
+            {},
+            "from 0 to n_levels - 1 = 5; X holds -2 to -?0; take 'gaussian'",
+        ),
         (
             "discretized_logistic",
             HALVES,
@@ -426,7 +523,12 @@ GREY, WIDE, HALVES = np.array([[0.0, 0.25]]), np.array([[0.0, 2.0]]), np.array([
             "from 0 to n_levels - 1 = 5; X holds 0 to 2.5, not all of them whole; take 'gaussian'",
         ),
         ("categorical", WIDE, {"n_levels": 1}, "n_levels must be an integer >= 2; got 1"),
-        ("discretized_logistic", WIDE, {"n_logistics": 0}, "n_logistics must be an integer >= 1; got 0"),
+        (
+            "discretized_logistic",
+            WIDE,
+            {"n_logistics": 0},
+            "n_logistics must be an integer >= 1; got 0",
+        ),
         *[
             (
                 "gaussian",

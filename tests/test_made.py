@@ -14,7 +14,13 @@ from probgen.distributions.quantiles import quantile
 from probgen.estimators.autoregressive.networks.masked import MaskedMLP
 
 RNG = np.random.default_rng(0)
-QUICK = {"max_iter": 8, "learning_rate_init": 0.05, "device": "cpu", "random_state": 0, "trainer": Trainer()}
+QUICK = {
+    "max_iter": 8,
+    "learning_rate_init": 0.05,
+    "device": "cpu",
+    "random_state": 0,
+    "trainer": Trainer(),
+}
 
 
 def every_row(n_levels, d):
@@ -36,7 +42,10 @@ MODELS = {
     "no hidden layer": (FullyVisibleBeliefNetwork(**QUICK), BITS),
     "no hidden layer, several orders": (FullyVisibleBeliefNetwork(n_orderings=3, **QUICK), BITS),
     "categories": (MADE((16,), likelihood="categorical", **QUICK), LEVELS),
-    "categories, several orders": (MADE((16,), likelihood="categorical", n_orderings=2, **QUICK), LEVELS),
+    "categories, several orders": (
+        MADE((16,), likelihood="categorical", n_orderings=2, **QUICK),
+        LEVELS,
+    ),
     "levels": (MADE((16,), likelihood="discretized_logistic", n_components=2, **QUICK), LEVELS),
 }
 
@@ -80,13 +89,20 @@ class TestProbabilities:
         model = MADE((16,), n_orderings=4, **QUICK).fit(X)
         assert model.orderings_.shape == (4, 6)
         np.testing.assert_array_equal(model.orderings_[0], np.arange(6))
-        np.testing.assert_array_equal(np.sort(model.orderings_, axis=1), np.tile(np.arange(6), (4, 1)))
+        np.testing.assert_array_equal(
+            np.sort(model.orderings_, axis=1), np.tile(np.arange(6), (4, 1))
+        )
         rows = every_row(2, 6)
         with torch.no_grad():
             logits = [model.network_(torch.from_numpy(rows), order).numpy() for order in range(4)]
-        each = [-np.logaddexp(0.0, np.where(rows > 0.0, -answer, answer)).sum(axis=1) for answer in logits]
+        each = [
+            -np.logaddexp(0.0, np.where(rows > 0.0, -answer, answer)).sum(axis=1)
+            for answer in logits
+        ]
         np.testing.assert_allclose(np.exp(each).sum(axis=1), 1.0, rtol=1e-5)
-        np.testing.assert_allclose(model.score_samples(rows), logsumexp(each, axis=0) - np.log(4), rtol=1e-5)
+        np.testing.assert_allclose(
+            model.score_samples(rows), logsumexp(each, axis=0) - np.log(4), rtol=1e-5
+        )
 
     def test_of_features_add_up_to_those_of_rows(self):
         X = chained_rows(3, 5)
@@ -104,7 +120,9 @@ class TestProbabilities:
         each = model.conditional_log_prob(rows).reshape(*[3] * 5, 5)
         for j in range(5):
             alike = each[..., j].reshape(*[3] * (j + 1), -1)
-            np.testing.assert_allclose(alike, alike[..., :1].repeat(alike.shape[-1], axis=-1), rtol=1e-5)
+            np.testing.assert_allclose(
+                alike, alike[..., :1].repeat(alike.shape[-1], axis=-1), rtol=1e-5
+            )
             np.testing.assert_allclose(np.exp(alike[..., 0]).sum(axis=-1), 1.0, rtol=1e-5)
 
     @pytest.mark.parametrize("kind", [MADE, FullyVisibleBeliefNetwork])
@@ -114,7 +132,10 @@ class TestProbabilities:
         X = np.column_stack([100.0 + first, 0.01 * (first**2 + 0.3 * RNG.standard_normal(400))])
         settings = QUICK | {"max_iter": 20, "learning_rate_init": 0.01}
         model = kind(n_orderings=n_orderings, n_components=3, **settings).fit(X)
-        assert (model.likelihood_, get_likelihood(model).measure) == ("gaussian_mixture", "lebesgue")
+        assert (model.likelihood_, get_likelihood(model).measure) == (
+            "gaussian_mixture",
+            "lebesgue",
+        )
         axes = np.linspace(75.0, 125.0, 601), np.linspace(-0.4, 0.5, 601)
         grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
         density = np.exp(model.score_samples(grid)).reshape(601, 601)
@@ -129,7 +150,9 @@ class TestProbabilities:
 class TestNetwork:
     @pytest.mark.parametrize("hidden", [(), (7,), (20, 5), (3, 9, 9)])
     @pytest.mark.parametrize("n_answers", [1, 3])
-    @pytest.mark.parametrize("scaling", [{}, {"center": torch.ones(6), "scale": torch.full((6,), 2.0)}])
+    @pytest.mark.parametrize(
+        "scaling", [{}, {"center": torch.ones(6), "scale": torch.full((6,), 2.0)}]
+    )
     def test_answers_depend_on_features_before_alone(self, hidden, n_answers, scaling):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -139,7 +162,9 @@ class TestNetwork:
                 torch.nn.init.normal_(weight)
         rows = torch.from_numpy(RNG.standard_normal((1, 6)).astype(np.float32))
         for k, order in enumerate(orders):
-            jacobian = torch.autograd.functional.jacobian(lambda x, k=k: network(x, k)[0], rows)[:, 0]
+            jacobian = torch.autograd.functional.jacobian(lambda x, k=k: network(x, k)[0], rows)[
+                :, 0
+            ]
             depends = jacobian.reshape(6, n_answers, 6).abs().amax(1)[order][:, order] > 0.0
             np.testing.assert_array_equal(depends, np.tri(6, k=-1, dtype=bool))
 
@@ -180,7 +205,8 @@ class TestNetwork:
 
 
 def drawn_in_turn(model, uniforms, order=0):
-    """Rows (n, d) of a model of bits or levels, one feature after another by the inverse of its distribution."""
+    """Rows (n, d) of a model of bits or levels, one feature after another by the inverse of its
+    distribution."""
     X = torch.zeros(uniforms.shape, dtype=torch.float32)
     with torch.inference_mode():
         answer = model.network_.folded(order)
@@ -221,7 +247,10 @@ class TestDraws:
         X = RNG.standard_normal((300, 6)).cumsum(axis=1)
         model = MADE((16,), n_components=2, **QUICK).fit(X)
         found = model.sample(50, random_state=3)
-        uniforms, turn = torch.from_numpy(np.random.default_rng(3).random((50, 6))), np.zeros((50, 6))
+        uniforms, turn = (
+            torch.from_numpy(np.random.default_rng(3).random((50, 6))),
+            np.zeros((50, 6)),
+        )
         for j in range(6):
             with torch.inference_mode():
                 answers = model.network_.folded()(torch.from_numpy(turn))
@@ -245,7 +274,9 @@ class TestDraws:
         model = MADE((16,), likelihood="categorical", **settings).fit(X)
         kept = np.ones(len(LEVELS), dtype=bool)
         for j, condition in given.items():
-            allowed = {1, 2} if isinstance(condition, tuple) else np.atleast_1d(list(np.ravel(condition)))
+            allowed = (
+                {1, 2} if isinstance(condition, tuple) else np.atleast_1d(list(np.ravel(condition)))
+            )
             allowed = condition if isinstance(condition, set) else allowed
             kept &= np.isin(LEVELS[:, j], list(allowed))
         probabilities = np.where(kept, np.exp(model.score_samples(LEVELS).astype(np.float64)), 0.0)
@@ -255,7 +286,10 @@ class TestDraws:
         X = np.zeros((200, 12), dtype=np.float32)
         X[::40] = 1.0
         model = MADE((16,), **{**QUICK, "max_iter": 60}).fit(X)
-        with pytest.warns(UserWarning, match="effective sample size of the proposed rows is below 10 for 1 of 1 rows"):
+        with pytest.warns(
+            UserWarning,
+            match="effective sample size of the proposed rows is below 10 for 1 of 1 rows",
+        ):
             model.sample(given={11: 1}, random_state=0)
 
 
@@ -266,7 +300,9 @@ class TestMissing:
         for gaps in ([0], [1, d - 1], list(range(d - 2)), list(range(d))):
             seen = [j for j in range(d) if j not in gaps]
             X = rows[:: len(rows) // 9].copy()
-            truth = [np.log(probabilities[(rows[:, seen] == row[seen]).all(axis=1)].sum()) for row in X]
+            truth = [
+                np.log(probabilities[(rows[:, seen] == row[seen]).all(axis=1)].sum()) for row in X
+            ]
             X[:, gaps] = np.nan
             model.set_params(n_importance_samples=2048)
             np.testing.assert_allclose(model.score_samples(X), truth, atol=0.05)
@@ -274,7 +310,9 @@ class TestMissing:
     def test_at_the_end_are_exact(self):
         model = MADE((16,), n_importance_samples=2, **QUICK).fit(chained_rows(2, 6))
         rows = every_row(2, 6)
-        probabilities = np.exp(model.score_samples(rows).astype(np.float64)).reshape(8, 8).sum(axis=1)
+        probabilities = (
+            np.exp(model.score_samples(rows).astype(np.float64)).reshape(8, 8).sum(axis=1)
+        )
         X = np.where(np.arange(6) < 3, rows[::8], np.nan)
         np.testing.assert_allclose(model.score_samples(X), np.log(probabilities), rtol=1e-5)
 
@@ -282,7 +320,9 @@ class TestMissing:
         model = MADE((16,), n_importance_samples=512, **QUICK).fit(chained_rows(2, 6))
         rows = every_row(2, 6)
         probabilities = np.exp(model.score_samples(rows).astype(np.float64))
-        X = np.array([[np.nan, 1.0, np.nan, 0.0, 0.0, 1.0], [0.0, 1.0, 1.0, 1.0, 0.0, 0.0]], dtype=np.float32)
+        X = np.array(
+            [[np.nan, 1.0, np.nan, 0.0, 0.0, 1.0], [0.0, 1.0, 1.0, 1.0, 0.0, 0.0]], dtype=np.float32
+        )
         seen = ~np.isnan(X[0])
         kept = np.where((rows[:, seen] == X[0, seen]).all(axis=1), probabilities, 0.0)
         filled = model.impute(X)
@@ -301,7 +341,9 @@ class TestMissing:
             rows = np.full((3, 2), np.nan)
             rows[:, 1 - gap] = values
             grids = [np.insert(axis[:, None], 1 - gap, value, axis=1) for value in values]
-            truth = [np.log(np.trapezoid(np.exp(model.score_samples(grid)), axis)) for grid in grids]
+            truth = [
+                np.log(np.trapezoid(np.exp(model.score_samples(grid)), axis)) for grid in grids
+            ]
             np.testing.assert_allclose(model.score_samples(rows), truth, atol=1e-6 if gap else 0.03)
 
 
@@ -311,15 +353,27 @@ def test_without_a_hidden_layer_it_is_logistic_regression():
     for j, weights in enumerate([[], [1.5], [-1.0, 1.0], [0.5, 0.0, -2.0]]):
         X[:, j] = rng.random(500) < 1.0 / (1.0 + np.exp(-(X[:, :j] @ np.array(weights) - 0.3)))
     model = FullyVisibleBeliefNetwork(
-        batch_size=500, max_iter=600, learning_rate_init=0.1, trainer=Trainer(schedule="cosine"), random_state=0
+        batch_size=500,
+        max_iter=600,
+        learning_rate_init=0.1,
+        trainer=Trainer(schedule="cosine"),
+        random_state=0,
     ).fit(X)
     rows = every_row(2, 4)
     found = model.conditional_log_prob(rows)
     share = X[:, 0].mean()
-    np.testing.assert_allclose(found[:, 0], np.log(np.where(rows[:, 0] > 0.0, share, 1.0 - share)), atol=1e-3)
+    np.testing.assert_allclose(
+        found[:, 0], np.log(np.where(rows[:, 0] > 0.0, share, 1.0 - share)), atol=1e-3
+    )
     for j in range(1, 4):
-        truth = LogisticRegression(C=1e8, max_iter=10_000).fit(X[:, :j], X[:, j]).predict_log_proba(rows[:, :j])
-        np.testing.assert_allclose(found[:, j], truth[np.arange(16), rows[:, j].astype(int)], atol=2e-3)
+        truth = (
+            LogisticRegression(C=1e8, max_iter=10_000)
+            .fit(X[:, :j], X[:, j])
+            .predict_log_proba(rows[:, :j])
+        )
+        np.testing.assert_allclose(
+            found[:, j], truth[np.arange(16), rows[:, j].astype(int)], atol=2e-3
+        )
 
 
 def test_features_are_the_last_hidden_layer():
@@ -341,7 +395,10 @@ def test_training_goes_on_and_levels_held_out_count():
     for _ in range(5):
         model.partial_fit(X)
     assert model.score(X) > before
-    with pytest.raises(ValueError, match=r"needs whole numbers from 0 to n_levels - 1 = 7; X holds 0 to 9; fit with"):
+    with pytest.raises(
+        ValueError,
+        match=r"needs whole numbers from 0 to n_levels - 1 = 7; X holds 0 to 9; fit with",
+    ):
         model.partial_fit(np.where(X == 7.0, 9.0, X))
 
 
@@ -351,35 +408,82 @@ GREY = np.array([[0.0, 0.25], [1.0, 0.5]])
 @pytest.mark.parametrize(
     "parameters, rows, message",
     [
-        ({"likelihood": "poisson"}, BITS, "likelihood must be one of 'auto', 'bernoulli', .*; got 'poisson'"),
+        (
+            {"likelihood": "poisson"},
+            BITS,
+            "likelihood must be one of 'auto', 'bernoulli', .*; got 'poisson'",
+        ),
         ({"likelihood": "gaussian"}, BITS, "likelihood must be one of .*; got 'gaussian'"),
-        ({"likelihood": "bernoulli"}, GREY, r"needs whole numbers .* = 1; X holds 0 to 1, not all of them whole; take"),
+        (
+            {"likelihood": "bernoulli"},
+            GREY,
+            r"needs whole numbers .* = 1; X holds 0 to 1, not all of them whole; take",
+        ),
         (
             {"likelihood": "bernoulli"},
             LEVELS,
             "needs whole numbers .* = 1; X holds 0 to 2; take likelihood='categorical'",
         ),
-        ({"likelihood": "categorical"}, GREY, r"not all of them whole; quantise it first, such as with np\.rint"),
+        (
+            {"likelihood": "categorical"},
+            GREY,
+            r"not all of them whole; quantise it first, such as with np\.rint",
+        ),
         ({"likelihood": "categorical"}, -LEVELS, "X holds -2 to .*; count them from 0"),
-        ({"likelihood": "categorical", "n_levels": 2}, LEVELS, "= 1; X holds 0 to 2; fit with n_levels=3"),
-        ({"likelihood": "categorical", "n_levels": 65_537}, LEVELS, "n_levels must be at most 65,536; got 65,537"),
-        ({"likelihood": "categorical"}, 70_000 * BITS, "n_levels must be at most 65,536; got 70,001; put the numbers"),
+        (
+            {"likelihood": "categorical", "n_levels": 2},
+            LEVELS,
+            "= 1; X holds 0 to 2; fit with n_levels=3",
+        ),
+        (
+            {"likelihood": "categorical", "n_levels": 65_537},
+            LEVELS,
+            "n_levels must be at most 65,536; got 65,537",
+        ),
+        (
+            {"likelihood": "categorical"},
+            70_000 * BITS,
+            "n_levels must be at most 65,536; got 70,001; put the numbers",
+        ),
         ({"n_levels": 1}, LEVELS, "n_levels must be an integer >= 2; got 1. Or None"),
         ({"n_components": 0}, BITS, "n_components must be an integer >= 1; got 0"),
         ({"n_orderings": 0}, BITS, "n_orderings must be an integer >= 1; got 0"),
         ({"n_importance_samples": 1}, BITS, "n_importance_samples must be an integer >= 2; got 1"),
-        ({"representation": "code"}, BITS, "representation must be one of 'features', 'log_prob'; got 'code'"),
-        ({"hidden_layer_sizes": "500"}, BITS, "hidden_layer_sizes must be a sequence of integers; got '500'"),
+        (
+            {"representation": "code"},
+            BITS,
+            "representation must be one of 'features', 'log_prob'; got 'code'",
+        ),
+        (
+            {"hidden_layer_sizes": "500"},
+            BITS,
+            "hidden_layer_sizes must be a sequence of integers; got '500'",
+        ),
         ({"hidden_layer_sizes": (0,)}, BITS, "hidden_layer_sizes must be an integer >= 1; got 0"),
         ({"dropout": 1.0}, BITS, r"dropout must be below 1; got 1\.0"),
-        ({"input_dropout": -0.1}, BITS, r"input_dropout must be a finite number in \[0, 1\]; got -0\.1"),
-        ({"dynamic_binarization": True}, LEVELS, r"needs probabilities, values in \[0, 1\]; X holds 0 to 2; scale"),
+        (
+            {"input_dropout": -0.1},
+            BITS,
+            r"input_dropout must be a finite number in \[0, 1\]; got -0\.1",
+        ),
+        (
+            {"dynamic_binarization": True},
+            LEVELS,
+            r"needs probabilities, values in \[0, 1\]; X holds 0 to 2; scale",
+        ),
         (
             {"dynamic_binarization": True, "likelihood": "categorical"},
             BITS,
-            "dynamic_binarization=True draws rows of 0 and 1, which likelihood='categorical' is not for",
+            (
+                "dynamic_binarization=True draws rows of 0 and 1, which likelihood='categorical' is"
+                " not for"
+            ),
         ),
-        ({}, np.where(LEVELS == 2, np.nan, LEVELS), "X contains NaN, which MADE cannot learn from, though"),
+        (
+            {},
+            np.where(LEVELS == 2, np.nan, LEVELS),
+            "X contains NaN, which MADE cannot learn from, though",
+        ),
     ],
     ids=lambda value: None if isinstance(value, np.ndarray) else str(value),
 )
@@ -392,11 +496,23 @@ def test_bad_parameters_and_rows(parameters, rows, message):
     "query, rows, message",
     [
         ("score_samples", BITS + 0.5, "X holds 0.5 to 1.5, not all of them whole"),
-        ("score_samples", 2.0 * BITS, "needs whole numbers from 0 to n_levels - 1 = 1; X holds 0 to 2"),
+        (
+            "score_samples",
+            2.0 * BITS,
+            "needs whole numbers from 0 to n_levels - 1 = 1; X holds 0 to 2",
+        ),
         ("transform", 2.0 * BITS, "needs whole numbers from 0 to n_levels - 1 = 1; X holds 0 to 2"),
         ("impute", 2.0 * BITS, "X must hold 0 or 1 for feature"),
-        ("transform", np.where(BITS > 0, np.nan, 0.0), "X contains NaN, which transform cannot take; impute it first"),
-        ("conditional_log_prob", np.where(BITS > 0, np.nan, 0.0), "X contains NaN, which conditional_log_prob cannot"),
+        (
+            "transform",
+            np.where(BITS > 0, np.nan, 0.0),
+            "X contains NaN, which transform cannot take; impute it first",
+        ),
+        (
+            "conditional_log_prob",
+            np.where(BITS > 0, np.nan, 0.0),
+            "X contains NaN, which conditional_log_prob cannot",
+        ),
     ],
 )
 def test_bad_queries(query, rows, message):
@@ -409,7 +525,10 @@ def test_bad_queries(query, rows, message):
 
 @pytest.mark.parametrize(
     "given, message",
-    [({2: 0.5}, "given must hold 0 or 1 for feature 2"), ({2: {0, 3}}, "given must hold 0 or 1 for feature 2")],
+    [
+        ({2: 0.5}, "given must hold 0 or 1 for feature 2"),
+        ({2: {0, 3}}, "given must hold 0 or 1 for feature 2"),
+    ],
 )
 def test_bad_conditions(given, message):
     model = MADE((8,), **QUICK).fit(BITS)

@@ -9,11 +9,16 @@ PUBLISHED = {"dna": 83.64, "mushrooms": 10.27}  # nats of a fully visible belief
 
 
 def table(data_file, name):
-    """Rows to fit on, a trainer that holds out as many as the validation part has, and test rows."""
+    """Rows to fit on, a trainer that holds out as many as the validation part has, and test
+    rows."""
     arrays = np.load(data_file(f"binary_{name}.npz"), allow_pickle=False)
-    train, valid, test = (arrays[f"x_{part}"].astype(np.float32) for part in ("train", "valid", "test"))
+    train, valid, test = (
+        arrays[f"x_{part}"].astype(np.float32) for part in ("train", "valid", "test")
+    )
     share = len(valid) / (len(train) + len(valid))
-    trainer = Trainer(schedule="cosine", early_stopping=True, n_iter_no_change=20, validation_fraction=share)
+    trainer = Trainer(
+        schedule="cosine", early_stopping=True, n_iter_no_change=20, validation_fraction=share
+    )
     return np.concatenate([train, valid]), trainer, test
 
 
@@ -35,7 +40,9 @@ def test_hidden_layer_and_orderings_each_gain(data_file):
 
 def test_a_missing_bit_is_guessed_better_than_from_its_share(data_file):
     X, trainer, T = table(data_file, "mushrooms")
-    model = FullyVisibleBeliefNetwork(trainer=trainer, max_iter=30, device="cpu", random_state=0).fit(X)
+    model = FullyVisibleBeliefNetwork(
+        trainer=trainer, max_iter=30, device="cpu", random_state=0
+    ).fit(X)
     rng = np.random.default_rng(0)
     rows, columns = np.arange(200), rng.integers(20, 112, size=200)
     gaps = T[:200].copy()

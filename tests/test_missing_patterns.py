@@ -1,4 +1,5 @@
-"""Rows that each miss features of their own: expectations and answers side by side equal those pattern by pattern."""
+"""Rows that each miss features of their own: expectations and answers side by side equal those
+pattern by pattern."""
 
 import numpy as np
 import pytest
@@ -7,7 +8,12 @@ from scipy.stats import multivariate_normal
 
 from probgen import GaussianMixture
 from probgen.gaussians import masked, missing
-from probgen.gaussians.components import DiagonalComponents, FullComponents, SphericalComponents, TiedComponents
+from probgen.gaussians.components import (
+    DiagonalComponents,
+    FullComponents,
+    SphericalComponents,
+    TiedComponents,
+)
 from probgen.gaussians.conditional import conditional_mean, log_density, log_joint
 from probgen.gaussians.em import Engine
 from probgen.gaussians.log_probabilities import responsibilities
@@ -66,15 +72,19 @@ def side_by_side(monkeypatch):
 
 
 def expect(components, rows, weights=None, origin=None):
-    """Total and arrays of the statistics of rows of which some values are missing, about no centre."""
+    """Total and arrays of the statistics of rows of which some values are missing, about no
+    centre."""
     origin = np.zeros(rows.shape[1]) if origin is None else origin
     with Engine() as engine:
-        total, found = engine.expectation(components.shifted(origin), Rows(rows, weights, origin, has_missing=True))
+        total, found = engine.expectation(
+            components.shifted(origin), Rows(rows, weights, origin, has_missing=True)
+        )
     return total, found.about(np.zeros_like(found.centers))
 
 
 def law_by_hand(components, row):
-    """Log of weight times density of what is observed (K,), and mean (K, d) and covariance (K, d, d) of the row."""
+    """Log of weight times density of what is observed (K,), and mean (K, d) and covariance (K, d,
+    d) of the row."""
     seen, hole = ~np.isnan(row), np.isnan(row)
     joint, means, covariances = [], [], []
     for k, (weight, mean) in enumerate(zip(components.weights, components.means, strict=True)):
@@ -84,7 +94,9 @@ def law_by_hand(components, row):
         joint.append(np.log(weight) + multivariate_normal(mean[seen], inner).logpdf(row[seen]))
         filled, rest = row.copy(), np.zeros_like(covariance)
         filled[hole] = mean[hole] + slope @ (row[seen] - mean[seen])
-        rest[np.ix_(hole, hole)] = covariance[np.ix_(hole, hole)] - slope @ covariance[np.ix_(seen, hole)]
+        rest[np.ix_(hole, hole)] = (
+            covariance[np.ix_(hole, hole)] - slope @ covariance[np.ix_(seen, hole)]
+        )
         means.append(filled)
         covariances.append(rest)
     return np.array(joint), np.array(means), np.array(covariances)
@@ -113,15 +125,24 @@ class TestExpectation:
         np.testing.assert_allclose(own_sums, sums, rtol=1e-9, atol=1e-9)
         diagonals = np.diagonal(squares, axis1=1, axis2=2)
         wanted = {"full": squares, "tied": squares.sum(axis=0), "spherical": diagonals.sum(axis=1)}
-        np.testing.assert_allclose(found.squares, wanted.get(covariance_type, diagonals), rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(
+            found.squares, wanted.get(covariance_type, diagonals), rtol=1e-9, atol=1e-9
+        )
 
     @pytest.mark.parametrize(("share", "n_features"), [(0.1, 30), (0.7, 30), (0.35, 3), (0.5, 2)])
     @pytest.mark.parametrize("n_components", [1, 4])
-    def test_equals_one_pattern_at_a_time(self, covariance_type, share, n_features, n_components, monkeypatch):
+    def test_equals_one_pattern_at_a_time(
+        self, covariance_type, share, n_features, n_components, monkeypatch
+    ):
         components = make_components(covariance_type, n_components, n_features)
         rows = holed_rows(150, n_features, share) + 50.0
         weights = np.random.default_rng(2).uniform(0.0, 2.0, 150)
-        arguments = components.shifted(np.full(n_features, -50.0)), rows, weights, np.full(n_features, 50.0)
+        arguments = (
+            components.shifted(np.full(n_features, -50.0)),
+            rows,
+            weights,
+            np.full(n_features, 50.0),
+        )
         with monkeypatch.context() as patch:
             one_pattern_at_a_time(patch)
             wanted_total, wanted = expect(*arguments)
@@ -131,7 +152,9 @@ class TestExpectation:
         assert type(found) is type(wanted)
         for name, array in vars(wanted).items():
             scale = np.abs(array).max()
-            np.testing.assert_allclose(getattr(found, name), array, rtol=1e-10, atol=1e-11 * scale, err_msg=name)
+            np.testing.assert_allclose(
+                getattr(found, name), array, rtol=1e-10, atol=1e-11 * scale, err_msg=name
+            )
 
     def test_patterns_of_many_rows_and_of_few_add_up(self, covariance_type, monkeypatch):
         components = make_components(covariance_type)
@@ -145,7 +168,9 @@ class TestExpectation:
         again, found = expect(components, rows)
         np.testing.assert_allclose(again, total, rtol=1e-12)
         for name, array in vars(wanted).items():
-            np.testing.assert_allclose(getattr(found, name), array, rtol=1e-10, atol=1e-10 * np.abs(array).max())
+            np.testing.assert_allclose(
+                getattr(found, name), array, rtol=1e-10, atol=1e-10 * np.abs(array).max()
+            )
 
     def test_threads_share_the_rows(self, covariance_type, monkeypatch):
         components = make_components(covariance_type, 3, 12)
@@ -165,14 +190,22 @@ class TestExpectation:
 class TestAnswers:
     @pytest.mark.parametrize(("share", "n_features"), [(0.1, 30), (0.7, 40), (0.35, 3)])
     def test_equal_one_pattern_at_a_time(self, covariance_type, share, n_features, monkeypatch):
-        components = make_components(covariance_type, 4, n_features).shifted(np.full(n_features, 20.0))
+        components = make_components(covariance_type, 4, n_features).shifted(
+            np.full(n_features, 20.0)
+        )
         rows = holed_rows(100, n_features, share) - 20.0
         with Engine() as engine:
             with monkeypatch.context() as patch:
                 one_pattern_at_a_time(patch)
-                wanted = [answer(engine, components, rows) for answer in (log_joint, log_density, conditional_mean)]
+                wanted = [
+                    answer(engine, components, rows)
+                    for answer in (log_joint, log_density, conditional_mean)
+                ]
             side_by_side(monkeypatch)
-            found = [answer(engine, components, rows) for answer in (log_joint, log_density, conditional_mean)]
+            found = [
+                answer(engine, components, rows)
+                for answer in (log_joint, log_density, conditional_mean)
+            ]
         for now, before in zip(found, wanted, strict=True):
             np.testing.assert_allclose(now, before, rtol=1e-10, atol=1e-11)
 
@@ -181,11 +214,16 @@ class TestAnswers:
         rows = holed_rows(60, 7)
         side_by_side(monkeypatch)
         with Engine() as engine:
-            joint, filled = log_joint(engine, components, rows), conditional_mean(engine, components, rows)
+            joint, filled = (
+                log_joint(engine, components, rows),
+                conditional_mean(engine, components, rows),
+            )
         for row, own, whole in zip(rows[1:], joint[1:], filled[1:], strict=True):
             wanted, means, _ = law_by_hand(components, row)
             np.testing.assert_allclose(own, wanted, rtol=1e-10)
-            np.testing.assert_allclose(whole, responsibilities(wanted[None])[0] @ means, rtol=1e-9, atol=1e-10)
+            np.testing.assert_allclose(
+                whole, responsibilities(wanted[None])[0] @ means, rtol=1e-9, atol=1e-10
+            )
 
     def test_a_pattern_of_many_rows_has_the_same_density(self, covariance_type, monkeypatch):
         components = make_components(covariance_type)
@@ -206,7 +244,9 @@ class TestAnswers:
                 backwards = answer(engine, components, rows[::-1])[::-1]
                 np.testing.assert_array_equal(backwards, together)
                 for i in range(0, 1500, 150):
-                    np.testing.assert_array_equal(answer(engine, components, rows[i : i + 1]), together[i : i + 1])
+                    np.testing.assert_array_equal(
+                        answer(engine, components, rows[i : i + 1]), together[i : i + 1]
+                    )
 
 
 class TestChoice:
@@ -223,7 +263,8 @@ class TestChoice:
             assert sum(len(rows) for _, rows in groups) == 300
 
     def test_a_feature_that_others_determine_keeps_its_digits(self):
-        # The second feature is the first to eight digits: what inverts parts of the precision would lose them.
+        # The second feature is the first to eight digits: what inverts parts of the precision would
+        # lose them.
         covariance = np.array([[1.0, 1.0, 0.3], [1.0, 1.0 + 1e-8, 0.3], [0.3, 0.3, 1.0]])
         components = FullComponents.build(np.ones(1), np.zeros((1, 3)), covariance[None], 0.0)[0]
         assert not masked.can_mask(components, 2)
@@ -261,7 +302,9 @@ class TestChoice:
 @pytest.mark.parametrize("covariance_type", TYPES)
 def test_a_fit_is_the_fit_of_one_pattern_at_a_time(covariance_type, monkeypatch):
     rows = holed_rows(400, 6, 0.2)
-    model = GaussianMixture(2, covariance_type=covariance_type, n_factors=2, tol=0.0, max_iter=15, random_state=0)
+    model = GaussianMixture(
+        2, covariance_type=covariance_type, n_factors=2, tol=0.0, max_iter=15, random_state=0
+    )
     with pytest.warns(match="converge"):
         bounds = model.fit(rows).lower_bounds_
     one_pattern_at_a_time(monkeypatch)

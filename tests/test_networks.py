@@ -46,7 +46,9 @@ class TestDense:
     @pytest.mark.parametrize("n_inputs", [5, 13, 63])
     def test_rows_get_the_same_digits_wherever_they_stand(self, n_inputs, dtype):
         network = MLP(n_inputs, (7,), 3).to(dtype)
-        rows = torch.randn(1, n_inputs, dtype=dtype, generator=torch.Generator().manual_seed(0)).expand(4, 64, -1)
+        rows = torch.randn(
+            1, n_inputs, dtype=dtype, generator=torch.Generator().manual_seed(0)
+        ).expand(4, 64, -1)
         with torch.inference_mode():
             answers = network(rows)
         assert (answers == answers[0, 0]).all()
@@ -68,7 +70,8 @@ class TestDense:
         np.testing.assert_allclose(decoder(torch.from_numpy(Z)).detach(), truth, atol=1e-6)
 
     def test_tied_weights_get_both_gradients(self):
-        # y = W'Wx: half of |y|^2 has the gradient Wx y' by the decoder's weights and Wy x' by the encoder's.
+        # y = W'Wx: half of |y|^2 has the gradient Wx y' by the decoder's weights and Wy x' by the
+        # encoder's.
         encoder = MLP(3, (), 2)
         nn.init.zeros_(encoder[0].bias)
         decoder = TiedMLP(encoder)
@@ -99,7 +102,10 @@ class TestDense:
 
     def test_weights_put_back_stay_tied(self):
         encoder, other = MLP(5, (4,), 2), MLP(5, (4,), 2)
-        pair, others = nn.ModuleList([encoder, TiedMLP(encoder)]), nn.ModuleList([other, TiedMLP(other)])
+        pair, others = (
+            nn.ModuleList([encoder, TiedMLP(encoder)]),
+            nn.ModuleList([other, TiedMLP(other)]),
+        )
         pair.load_state_dict(others.state_dict())
         assert torch.equal(encoder[0].weight, other[0].weight)
         assert pair[1].weights[1] is encoder[0].weight
@@ -135,7 +141,9 @@ class TestConvolutions:
             patch = padded[2 * i : 2 * i + 3, 2 * j : 2 * j + 3]
             features[c, i, j] = max(0.0, np.sum(patch * kernel[c].transpose(1, 2, 0)) + bias[c])
         truth = head @ features.ravel() + offset
-        np.testing.assert_allclose(network(torch.from_numpy(image.reshape(1, -1))).detach()[0], truth, rtol=1e-4)
+        np.testing.assert_allclose(
+            network(torch.from_numpy(image.reshape(1, -1))).detach()[0], truth, rtol=1e-4
+        )
 
     def test_a_decoder_puts_channels_last(self):
         network = ConvDecoder(2, (4,), (5, 4, 3))
@@ -143,7 +151,9 @@ class TestConvolutions:
         nn.init.zeros_(last.weight)
         with torch.no_grad():
             last.bias.copy_(torch.tensor([1.0, 2.0, 3.0]))
-        np.testing.assert_array_equal(network(torch.rand(1, 2)).detach()[0], np.tile([1.0, 2.0, 3.0], 20))
+        np.testing.assert_array_equal(
+            network(torch.rand(1, 2)).detach()[0], np.tile([1.0, 2.0, 3.0], 20)
+        )
 
     @pytest.mark.parametrize("shape", [(5, 4, 3), (6, 7, 1)], ids=str)
     def test_a_decoder_is_the_adjoint_of_a_convolution(self, shape):
@@ -169,7 +179,9 @@ class TestConvolutions:
         rows = torch.rand(3, 4, 60)
         codes = encoder(rows)
         torch.testing.assert_close(codes, encoder(rows.flatten(0, 1)).unflatten(0, (3, 4)))
-        torch.testing.assert_close(decoder(codes), decoder(codes.flatten(0, 1)).unflatten(0, (3, 4)))
+        torch.testing.assert_close(
+            decoder(codes), decoder(codes.flatten(0, 1)).unflatten(0, (3, 4))
+        )
 
     def test_rows_of_two_images_are_not_two_rows(self):
         with pytest.raises(RuntimeError, match="32"):
@@ -177,7 +189,9 @@ class TestConvolutions:
 
     @pytest.mark.parametrize("how", ["deepcopy", "pickle", "file"])
     def test_a_copy_gives_the_same_rows(self, how, tmp_path):
-        network = nn.Sequential(ConvEncoder((5, 4, 3), (2,), 2), ConvDecoder(2, (2,), (5, 4, 3), nn.PReLU))
+        network = nn.Sequential(
+            ConvEncoder((5, 4, 3), (2,), 2), ConvDecoder(2, (2,), (5, 4, 3), nn.PReLU)
+        )
         if how == "deepcopy":
             twin = copy.deepcopy(network)
         elif how == "pickle":
@@ -235,13 +249,22 @@ class TestChecks:
         "network, message",
         [
             (nn.ReLU(), "encoder must have parameters to train; got ReLU, which has none"),
-            (nn.Linear(5, 2), r"encoder must map rows of shape \(n, 4\) to \(n, 2\); Linear raised RuntimeError"),
-            (nn.Linear(4, 3), r"encoder must map rows of shape \(n, 4\) to \(n, 2\); got shape \(n, 3\)"),
+            (
+                nn.Linear(5, 2),
+                r"encoder must map rows of shape \(n, 4\) to \(n, 2\); Linear raised RuntimeError",
+            ),
+            (
+                nn.Linear(4, 3),
+                r"encoder must map rows of shape \(n, 4\) to \(n, 2\); got shape \(n, 3\)",
+            ),
             (Odd((1, 2)), r"encoder must map rows of shape \(n, 4\) to \(n, 2\); got tuple"),
             (Odd(np.zeros((2, 2))), r"to \(n, 2\); got ndarray"),
             (Odd(torch.zeros(1, 2)), r"to \(n, 2\); got shape \(1, 2\) for 2 rows"),
             (Odd(torch.zeros(2)), r"to \(n, 2\); got shape \(2,\) for 2 rows"),
-            (Odd(torch.zeros(2, 2).long()), r"to \(n, 2\); got numbers of torch.int64, which have no gradient"),
+            (
+                Odd(torch.zeros(2, 2).long()),
+                r"to \(n, 2\); got numbers of torch.int64, which have no gradient",
+            ),
             (Odd(fail), r"to \(n, 2\); Odd raised KeyError: 'codes'"),
             (Odd(fail_without_words), r"to \(n, 2\); Odd raised AssertionError: no reason given"),
             (nn.LazyLinear(2), r"LazyLinear is lazy; call it once on rows of shape \(n, 4\)"),
@@ -291,18 +314,26 @@ def test_activations_of_ones_own():
     layers = MLP(3, (2, 2), 1, given)
     assert [isinstance(layer, nn.PReLU) for layer in layers] == [False, True, False, True, False]
     with pytest.raises(
-        ValueError, match=r"activation must be a module where its class needs arguments; got .*Threshold"
+        ValueError,
+        match=r"activation must be a module where its class needs arguments; got .*Threshold",
     ):
         activation(nn.Threshold)
     assert isinstance(activation(nn.Mish), nn.Mish)
     assert activation(given) is not given
-    with pytest.raises(ValueError, match=r"activation must be one of 'relu', .*, or a class of torch.nn; got 'rely'"):
+    with pytest.raises(
+        ValueError,
+        match=r"activation must be one of 'relu', .*, or a class of torch.nn; got 'rely'",
+    ):
         activation("rely")
 
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: MLP(4, (3,), 2), lambda: ConvEncoder((5, 4), (2,), 2), lambda: ConvDecoder(2, (2,), (5, 4))],
+    [
+        lambda: MLP(4, (3,), 2),
+        lambda: ConvEncoder((5, 4), (2,), 2),
+        lambda: ConvDecoder(2, (2,), (5, 4)),
+    ],
     ids=["MLP", "ConvEncoder", "ConvDecoder"],
 )
 def test_weights_come_from_the_generator_of_torch(make):

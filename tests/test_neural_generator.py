@@ -20,12 +20,22 @@ X = np.random.default_rng(0).standard_normal((120, 4)).astype(np.float32)
 
 
 def make(**parameters):
-    settings = {"hidden_layer_sizes": (6,), "max_iter": 3, "batch_size": 16, "device": "cpu", "random_state": 0}
+    settings = {
+        "hidden_layer_sizes": (6,),
+        "max_iter": 3,
+        "batch_size": 16,
+        "device": "cpu",
+        "random_state": 0,
+    }
     return Autoencoder(2, **settings | parameters)
 
 
 def weights(model):
-    return [p.detach().numpy().copy() for network in (model.encoder_, model.decoder_) for p in network.parameters()]
+    return [
+        p.detach().numpy().copy()
+        for network in (model.encoder_, model.decoder_)
+        for p in network.parameters()
+    ]
 
 
 def assert_same(model, twin):
@@ -65,7 +75,9 @@ class TestSources:
         np.save(tmp_path / "rows.npy", X)
         assert_same(make().fit(source(tmp_path / "rows.npy")), make().fit(X))
 
-    @pytest.mark.parametrize("source", [lambda: RowBlocks([X[:50], X[50:]]), Stream], ids=["blocks", "stream"])
+    @pytest.mark.parametrize(
+        "source", [lambda: RowBlocks([X[:50], X[50:]]), Stream], ids=["blocks", "stream"]
+    )
     def test_rows_in_sequence_are_learned_from(self, source):
         model = make(max_iter=20, learning_rate_init=0.01).fit(source())
         assert model.n_features_in_ == 4
@@ -82,7 +94,13 @@ class TestSources:
         assert model.history_["loss"][-1] == pytest.approx(whole.history_["loss"][-1], rel=0.05)
 
     @pytest.mark.parametrize(
-        "dtype, trained", [("uint8", "float32"), ("int64", "float32"), ("float32", "float32"), ("float64", "float64")]
+        "dtype, trained",
+        [
+            ("uint8", "float32"),
+            ("int64", "float32"),
+            ("float32", "float32"),
+            ("float64", "float64"),
+        ],
     )
     def test_precision_is_double_where_the_data_are(self, tmp_path, dtype, trained):
         rows = (10.0 * np.abs(X)).astype(dtype)
@@ -102,7 +120,8 @@ class TestGoingOn:
         assert model.history_["epoch"] == [1, 2, 3, 4, 5, 6]
         assert any(not np.array_equal(a, b) for a, b in zip(first, weights(model)))
         assert_same(
-            make(noise_fraction=0.0, warm_start=True).fit(X).fit(X), make(noise_fraction=0.0, max_iter=6).fit(X)
+            make(noise_fraction=0.0, warm_start=True).fit(X).fit(X),
+            make(noise_fraction=0.0, max_iter=6).fit(X),
         )
 
     def test_passes_of_partial_fit_are_epochs(self):
@@ -133,7 +152,9 @@ class TestGoingOn:
     @pytest.mark.parametrize("rows", [X[:, :3], RowBlocks([X[:, :3]])], ids=["array", "blocks"])
     def test_rows_of_another_width(self, rows):
         model = make().partial_fit(X)
-        with pytest.raises(ValueError, match="X has 3 features, but Autoencoder is expecting 4 features"):
+        with pytest.raises(
+            ValueError, match="X has 3 features, but Autoencoder is expecting 4 features"
+        ):
             model.partial_fit(rows)
 
     def test_early_stopping_stops(self):
@@ -153,7 +174,9 @@ class TestTrainerWithinReach:
 
     def test_through_a_search(self):
         model = make()
-        search = GridSearchCV(model, {"trainer__weight_decay": [0.0, 0.1], "n_components": [1, 2]}, cv=2).fit(X)
+        search = GridSearchCV(
+            model, {"trainer__weight_decay": [0.0, 0.1], "n_components": [1, 2]}, cv=2
+        ).fit(X)
         assert model.trainer is None
         assert len(set(search.cv_results_["mean_test_score"])) == 4
 
@@ -198,7 +221,9 @@ class TestMishaps:
 
     def test_divergence_leaves_a_usable_model(self):
         model = make(learning_rate_init=1e6, trainer=Trainer(optimizer="sgd"))
-        with pytest.warns(ConvergenceWarning, match="Lower learning_rate_init .now 1e.06., set max_grad_norm"):
+        with pytest.warns(
+            ConvergenceWarning, match="Lower learning_rate_init .now 1e.06., set max_grad_norm"
+        ):
             model.fit(X)
         assert np.isfinite(model.score_samples(X)).all()
         assert np.isfinite(model.sample(3)).all()
@@ -228,7 +253,9 @@ class TestMishaps:
 
 
 def test_a_batch_larger_than_the_data():
-    with pytest.warns(UserWarning, match="batch_size is 500, but there are only 108 rows; they make one batch"):
+    with pytest.warns(
+        UserWarning, match="batch_size is 500, but there are only 108 rows; they make one batch"
+    ):
         model = make(batch_size=500).fit(X)
     assert model.n_iter_ == 3
 
@@ -247,7 +274,11 @@ def nan_blocks():
         ({"max_iter": 0}, X, "max_iter must be an integer >= 1; got 0"),
         ({"batch_size": 0}, X, "batch_size must be an integer >= 1; got 0. Or 'auto'"),
         ({"batch_size": "all"}, X, "batch_size must be an integer >= 1; got 'all'. Or 'auto'"),
-        ({"learning_rate_init": -1.0}, X, "learning_rate_init must be a finite number >= 0; got -1.0"),
+        (
+            {"learning_rate_init": -1.0},
+            X,
+            "learning_rate_init must be a finite number >= 0; got -1.0",
+        ),
         ({"verbose": -1}, X, "verbose must be an integer >= 0; got -1"),
         ({"trainer": "fast"}, X, "trainer must be a Trainer, or None; got 'fast'"),
         ({"trainer": Trainer(schedule="linear")}, X, "schedule must be one of"),
@@ -256,7 +287,11 @@ def nan_blocks():
         ({}, RowBlocks([]), "X must have at least one row; got RowBlocks without any"),
         ({}, odd_blocks(), "block 1 of X must have 4 features like the first; got 3"),
         ({}, nan_blocks(), "X must hold finite numbers"),
-        ({}, X[:1], "X must hold at least 2 rows, for Autoencoder to learn how they vary; got 1 sample"),
+        (
+            {},
+            X[:1],
+            "X must hold at least 2 rows, for Autoencoder to learn how they vary; got 1 sample",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )

@@ -14,7 +14,9 @@ FILES = sorted((Path(__file__).parent / "files").glob("*/*.probgen"))
 
 def opened(path):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", InconsistentVersionWarning)  # steps of scikit-learn's of another version
+        warnings.simplefilter(
+            "ignore", InconsistentVersionWarning
+        )  # steps of scikit-learn's of another version
         return probgen.load(path, device="cpu")
 
 
@@ -23,10 +25,15 @@ def test_an_old_file_scores_and_draws_as_when_it_was_written(path):
     model = opened(path)
     with np.load(path.with_suffix(".npz")) as answers:
         rows = answers["rows"]
-        # Other processors round products differently; what is written is single precision for most networks.
-        np.testing.assert_allclose(model.score_samples(rows), answers["scores"], rtol=1e-4, atol=1e-3)
+        # Other processors round products differently; what is written is single precision for most
+        # networks.
+        np.testing.assert_allclose(
+            model.score_samples(rows), answers["scores"], rtol=1e-4, atol=1e-3
+        )
         np.testing.assert_allclose(model.transform(rows), answers["codes"], rtol=1e-4, atol=1e-3)
-        np.testing.assert_allclose(model.sample(3, random_state=1), answers["draws"], rtol=1e-4, atol=1e-3)
+        np.testing.assert_allclose(
+            model.sample(3, random_state=1), answers["draws"], rtol=1e-4, atol=1e-3
+        )
         np.testing.assert_allclose(model.sample(3), answers["stream"], rtol=1e-4, atol=1e-3)
 
 

@@ -1,4 +1,5 @@
-"""Networks that were trained in all orders of the features: exact answers under any conditions on values."""
+"""Networks that were trained in all orders of the features: exact answers under any conditions on
+values."""
 
 import itertools
 
@@ -11,7 +12,13 @@ from scipy.stats import chisquare
 from probgen import MADE, FullyVisibleBeliefNetwork, PixelCNN, Trainer, load, save
 from probgen.estimators.autoregressive.networks.masked import MaskedMLP
 
-QUICK = {"max_iter": 8, "learning_rate_init": 0.05, "device": "cpu", "random_state": 0, "trainer": Trainer()}
+QUICK = {
+    "max_iter": 8,
+    "learning_rate_init": 0.05,
+    "device": "cpu",
+    "random_state": 0,
+    "trainer": Trainer(),
+}
 AGNOSTIC = {**QUICK, "order_agnostic": True, "n_importance_samples": None}
 
 
@@ -45,16 +52,25 @@ def discrete(request):
 
 
 def log_prob(model, rows, order):
-    """Log-probabilities (n,) of rows in an order of the features, from the answers of the network."""
+    """Log-probabilities (n,) of rows in an order of the features, from the answers of the
+    network."""
     positions = torch.as_tensor(np.argsort(order))
     with torch.no_grad():
         answers = model.network_(torch.from_numpy(rows), positions).double()
-        return model.observation_.distribution(answers).log_prob(torch.from_numpy(rows).double()).sum(1).numpy()
+        return (
+            model.observation_.distribution(answers)
+            .log_prob(torch.from_numpy(rows).double())
+            .sum(1)
+            .numpy()
+        )
 
 
 def known_first(model, known):
     """The orders of a model with the known features moved to the front."""
-    return [[j for j in order if j in known] + [j for j in order if j not in known] for order in model.orderings_]
+    return [
+        [j for j in order if j in known] + [j for j in order if j not in known]
+        for order in model.orderings_
+    ]
 
 
 def mixed(model, rows, known):
@@ -76,7 +92,9 @@ def assert_follow(draws, rows, probabilities):
 
 class TestNetwork:
     @pytest.mark.parametrize("hidden", [(), (20,), (20, 9)])
-    @pytest.mark.parametrize("scaling", [{}, {"center": torch.ones(6), "scale": torch.full((6,), 2.0)}])
+    @pytest.mark.parametrize(
+        "scaling", [{}, {"center": torch.ones(6), "scale": torch.full((6,), 2.0)}]
+    )
     def test_answers_depend_on_features_before_alone_in_every_order(self, hidden, scaling):
         network = MaskedMLP(torch.arange(6)[None], 2, hidden, "tanh", any_order=True, **scaling)
         for weight in network.parameters():
@@ -85,15 +103,24 @@ class TestNetwork:
         rows = torch.from_numpy(rng.standard_normal((1, 6)).astype(np.float32))
         for order in [np.arange(6), *(rng.permutation(6) for _ in range(5))]:
             positions = torch.from_numpy(order.argsort())
-            jacobian = torch.autograd.functional.jacobian(lambda x, p=positions: network(x, p)[0], rows)[:, 0]
+            jacobian = torch.autograd.functional.jacobian(
+                lambda x, p=positions: network(x, p)[0], rows
+            )[:, 0]
             depends = jacobian.reshape(6, 2, 6).abs().amax(1)[order][:, order] > 0.0
             np.testing.assert_array_equal(depends, np.tri(6, k=-1, dtype=bool))
 
     def test_an_order_may_be_named_by_its_number_or_by_its_positions(self):
-        positions = torch.stack([torch.arange(5), torch.randperm(5, generator=torch.Generator().manual_seed(0))])
-        network, rows = MaskedMLP(positions, 3, (8, 8), n_levels=4, any_order=True), torch.ones(2, 5)
+        positions = torch.stack(
+            [torch.arange(5), torch.randperm(5, generator=torch.Generator().manual_seed(0))]
+        )
+        network, rows = (
+            MaskedMLP(positions, 3, (8, 8), n_levels=4, any_order=True),
+            torch.ones(2, 5),
+        )
         for k in (0, 1):
-            torch.testing.assert_close(network(rows, k), network(rows, positions[k]), rtol=0.0, atol=0.0)
+            torch.testing.assert_close(
+                network(rows, k), network(rows, positions[k]), rtol=0.0, atol=0.0
+            )
 
     def test_what_is_not_seen_is_told_from_zero(self):
         network = MaskedMLP(torch.arange(2)[None], 1, any_order=True)
@@ -112,19 +139,25 @@ class TestProbabilities:
 
     def test_of_whole_rows_are_those_of_its_own_orders(self, discrete):
         model, rows = discrete
-        np.testing.assert_allclose(model.score_samples(rows), np.log(mixed(model, rows, ())), rtol=1e-4)
+        np.testing.assert_allclose(
+            model.score_samples(rows), np.log(mixed(model, rows, ())), rtol=1e-4
+        )
         assert_follow(model.sample(5000, random_state=0), rows, mixed(model, rows, ()))
 
     def test_with_gaps_are_exact_in_an_order_with_what_is_known_first(self, discrete):
         model, rows = discrete
         d = rows.shape[1]
         X = rows[:: len(rows) // 5].copy()
-        for i, known in enumerate([(), (d - 1,), (1, d - 1), (0, 2, d - 2), tuple(range(1, d)), (0,)][: len(X)]):
+        for i, known in enumerate(
+            [(), (d - 1,), (1, d - 1), (0, 2, d - 2), tuple(range(1, d)), (0,)][: len(X)]
+        ):
             truth = mixed(model, rows, known)[(rows[:, known] == X[i, known]).all(axis=1)].sum()
             X[i, [j for j in range(d) if j not in known]] = np.nan
             assert model.score_samples(X[i : i + 1])[0] == pytest.approx(np.log(truth), abs=1e-4)
         alone = [model.score_samples(X[i : i + 1])[0] for i in range(len(X))]
-        np.testing.assert_array_equal(model.score_samples(X), alone)  # whatever is missing in other rows
+        np.testing.assert_array_equal(
+            model.score_samples(X), alone
+        )  # whatever is missing in other rows
 
 
 class TestDraws:
@@ -140,7 +173,9 @@ class TestDraws:
         model, rows = discrete
         last = rows.shape[1] - 1
         kept = (rows[:, last] == 1.0) & (rows[:, 1] >= 1.0)
-        orders = [[last, 1, *[j for j in order if j not in (last, 1)]] for order in model.orderings_]
+        orders = [
+            [last, 1, *[j for j in order if j not in (last, 1)]] for order in model.orderings_
+        ]
         truth = np.exp(logsumexp([log_prob(model, rows, order) for order in orders], axis=0))
         draws = model.sample(4000, given={last: 1.0, 1: (1.0, None)}, random_state=2)
         assert_follow(draws, rows, np.where(kept, truth, 0.0))
@@ -155,7 +190,9 @@ class TestDraws:
             kept = (rows[:, known] == rows[5, known]).all(axis=1)
             truth = np.where(kept, mixed(model, rows, known), 0.0)
             assert_follow(drawn[start::2], rows, truth)
-            np.testing.assert_allclose(model.impute(X[start : start + 1])[0], truth @ rows / truth.sum(), atol=0.05)
+            np.testing.assert_allclose(
+                model.impute(X[start : start + 1])[0], truth @ rows / truth.sum(), atol=0.05
+            )
 
 
 def test_real_values_are_integrated_out_in_either_order():
@@ -169,9 +206,13 @@ def test_real_values_are_integrated_out_in_either_order():
         rows[:, 1 - gap] = values
         grids = [np.insert(axis[:, None], 1 - gap, value, axis=1) for value in values]
         density = [np.exp(log_prob(model, grid, [1 - gap, gap])) for grid in grids]
-        np.testing.assert_allclose(model.score_samples(rows), np.log(np.trapezoid(density, axis)), atol=1e-5)
         np.testing.assert_allclose(
-            model.impute(rows)[:, gap], np.trapezoid(density * axis, axis) / np.trapezoid(density, axis), atol=0.05
+            model.score_samples(rows), np.log(np.trapezoid(density, axis)), atol=1e-5
+        )
+        np.testing.assert_allclose(
+            model.impute(rows)[:, gap],
+            np.trapezoid(density * axis, axis) / np.trapezoid(density, axis),
+            atol=0.05,
         )
 
 
@@ -191,17 +232,24 @@ class TestExactnessThatIsAskedFor:
 
     @pytest.mark.parametrize("kind", [MADE, PixelCNN])
     def test_cannot_always_be_had(self, kind):
-        model = kind(n_importance_samples=None, max_iter=1, device="cpu", random_state=0).fit(chained_rows(2, 4))
+        model = kind(n_importance_samples=None, max_iter=1, device="cpu", random_state=0).fit(
+            chained_rows(2, 4)
+        )
         told = (
-            "must fix what stands first in the order of the model, where n_importance_samples=None asks for what is "
-            "exact; row 0 holds feature 3, but not feature 1, which stands before it; fix that too, or take"
+            "must fix what stands first in the order of the model, where n_importance_samples=None"
+            " asks for what is exact; row 0 holds feature 3, but not feature 1, which stands before"
+            " it; fix that too, or take"
         )
         with pytest.raises(ValueError, match=f"given {told}"):
             model.sample(2, given={0: 1.0, 3: 0.0})
         row = np.array([[1.0, np.nan, 1.0, 0.0]])
-        with pytest.raises(ValueError, match=r"X must fix .* row 0 holds feature 3, but not feature 1"):
+        with pytest.raises(
+            ValueError, match=r"X must fix .* row 0 holds feature 3, but not feature 1"
+        ):
             model.score_samples(row)
-        with pytest.raises(ValueError, match=r"X must fix .* row 0 holds feature 3, but not feature 1"):
+        with pytest.raises(
+            ValueError, match=r"X must fix .* row 0 holds feature 3, but not feature 1"
+        ):
             model.impute(row)
 
     @pytest.mark.parametrize("kind", [MADE, PixelCNN])
@@ -210,16 +258,26 @@ class TestExactnessThatIsAskedFor:
         model = kind(n_importance_samples=None, max_iter=1, device="cpu", random_state=0).fit(X)
         known = np.append(X[0, :2], [np.nan, np.nan])
         rows = every_row(2, 4)
-        truth = np.where((rows[:, :2] == known[:2]).all(axis=1), np.exp(model.score_samples(rows).astype(float)), 0.0)
+        truth = np.where(
+            (rows[:, :2] == known[:2]).all(axis=1),
+            np.exp(model.score_samples(rows).astype(float)),
+            0.0,
+        )
         assert_follow(model.sample(3000, given=known, random_state=0), rows, truth)
         assert model.score_samples(known[None])[0] == pytest.approx(np.log(truth.sum()), abs=1e-5)
-        np.testing.assert_allclose(model.impute(known[None])[0], truth @ rows / truth.sum(), atol=0.05)
+        np.testing.assert_allclose(
+            model.impute(known[None])[0], truth @ rows / truth.sum(), atol=0.05
+        )
 
     def test_two_sets_have_no_order_that_is_exact(self):
         model = MADE((16,), likelihood="categorical", **AGNOSTIC).fit(chained_rows(3, 4))
-        with pytest.raises(ValueError, match=r"given must fix .* row 0 holds feature 3, but not feature 1, which"):
+        with pytest.raises(
+            ValueError, match=r"given must fix .* row 0 holds feature 3, but not feature 1, which"
+        ):
             model.sample(2, given={1: {0, 2}, 3: {0, 1}})
         model.set_params(n_importance_samples=300)
         kept = np.isin(LEVELS[:, 1], [0, 2]) & np.isin(LEVELS[:, 3], [0, 1])
         truth = np.where(kept, np.exp(log_prob(model, LEVELS, [1, 3, 0, 2])), 0.0)
-        assert_follow(model.sample(3000, given={1: {0, 2}, 3: {0, 1}}, random_state=0), LEVELS, truth)
+        assert_follow(
+            model.sample(3000, given={1: {0, 2}, 3: {0, 1}}, random_state=0), LEVELS, truth
+        )

@@ -20,8 +20,12 @@ X = RNG.standard_normal((200, 3)) * [1.0, 2.0, 0.5] + [0.0, 5.0, -3.0]
 @pytest.mark.parametrize("block_numbers", [1, 1000, 2**20])
 def test_is_the_one_of_scikit_learn(bandwidth, block_numbers, monkeypatch):
     monkeypatch.setattr(parzen, "BLOCK_NUMBERS", block_numbers)
-    peer = KernelDensity(bandwidth=bandwidth, leaf_size=1000).fit(DRAWS)  # one leaf, since trees lose the tails
-    np.testing.assert_allclose(parzen_log_density(X[:50], DRAWS, bandwidth), peer.score_samples(X[:50]), rtol=1e-8)
+    peer = KernelDensity(bandwidth=bandwidth, leaf_size=1000).fit(
+        DRAWS
+    )  # one leaf, since trees lose the tails
+    np.testing.assert_allclose(
+        parzen_log_density(X[:50], DRAWS, bandwidth), peer.score_samples(X[:50]), rtol=1e-8
+    )
 
 
 def test_integrates_to_one():
@@ -47,11 +51,17 @@ def test_far_from_zero_and_in_single_precision_no_digits_are_lost():
 @pytest.mark.parametrize("n_features", [1, 3, 61])
 @pytest.mark.parametrize("n_draws", [7, 1000, 5001])
 def test_digits_of_a_row_do_not_depend_on_the_others(n_features, n_draws):
-    rows, draws = RNG.standard_normal((1200, n_features)), RNG.standard_normal((n_draws, n_features))
+    rows, draws = (
+        RNG.standard_normal((1200, n_features)),
+        RNG.standard_normal((n_draws, n_features)),
+    )
     whole, order = parzen_log_density(rows, draws, 0.4), RNG.permutation(1200)
     np.testing.assert_array_equal(parzen_log_density(rows[order], draws, 0.4), whole[order])
     np.testing.assert_array_equal(parzen_log_density(np.asfortranarray(rows), draws, 0.4), whole)
-    parts = [parzen_log_density(rows[part], draws, 0.4) for part in (slice(1), slice(1, 731), slice(731, None))]
+    parts = [
+        parzen_log_density(rows[part], draws, 0.4)
+        for part in (slice(1), slice(1, 731), slice(731, None))
+    ]
     np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
@@ -77,7 +87,9 @@ class TestBandwidth:
 
     def test_is_the_optimum_where_that_is_known(self):
         """From one draw, the root mean square deviation; from far pairs, that from the nearer."""
-        assert parzen_bandwidth(X, np.zeros((1, 3))) == pytest.approx(np.sqrt(np.mean(X**2)), rel=1e-6)
+        assert parzen_bandwidth(X, np.zeros((1, 3))) == pytest.approx(
+            np.sqrt(np.mean(X**2)), rel=1e-6
+        )
         pair = np.array([[0.0], [1000.0]])
         rows = np.array([[-1.0], [1.0], [999.0], [1001.0]])
         assert parzen_bandwidth(rows, pair) == pytest.approx(1.0, rel=0.01)

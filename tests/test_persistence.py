@@ -22,7 +22,12 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, PowerTransformer, QuantileTransformer, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    PowerTransformer,
+    QuantileTransformer,
+    StandardScaler,
+)
 from sklearn.utils import Bunch
 from torch import nn
 
@@ -54,7 +59,9 @@ GENERATORS = [
 PIPELINES = [
     make_generative_pipeline(StandardScaler(), GaussianMixture(2, random_state=0)),
     make_generative_pipeline(StandardScaler(), PCA(), GaussianMixture(2, random_state=0)),
-    make_generative_pipeline(QuantileTransformer(output_distribution="normal", n_quantiles=50), GaussianMixture()),
+    make_generative_pipeline(
+        QuantileTransformer(output_distribution="normal", n_quantiles=50), GaussianMixture()
+    ),
     make_generative_pipeline(PowerTransformer(), GaussianBayes(random_state=0)),
     make_generative_pipeline(FunctionTransformer(np.exp, np.log), GaussianMixture(random_state=0)),
     make_pipeline(StandardScaler(), GaussianMixture(2, random_state=0)),
@@ -115,7 +122,9 @@ def rewrite(path, edit=None, *, arrays=None, comment=None, extra=()):
         archive.writestr("arrays.safetensors", content)
         for name in extra:
             archive.writestr(name, b"")
-        archive.comment = hashlib.sha256(text + content).hexdigest().encode() if comment is None else comment
+        archive.comment = (
+            hashlib.sha256(text + content).hexdigest().encode() if comment is None else comment
+        )
 
 
 def file_of(value, path):
@@ -150,7 +159,9 @@ def test_a_generator_scores_draws_and_goes_on_as_before(estimator, path):
     assert_alike(clone(copy).fit(X, WORDS), clone(model).fit(X, WORDS))
 
 
-@pytest.mark.parametrize("estimator", PIPELINES, ids=lambda pipeline: "-".join(pipeline.named_steps))
+@pytest.mark.parametrize(
+    "estimator", PIPELINES, ids=lambda pipeline: "-".join(pipeline.named_steps)
+)
 def test_a_pipeline_scores_and_draws_as_before(estimator, path):
     model = clone(estimator).fit(X, WORDS)
     save(model, path)
@@ -162,7 +173,11 @@ def test_a_pipeline_scores_and_draws_as_before(estimator, path):
 
 def test_pixels_score_as_before(path):
     pixels = RNG.integers(256, size=(60, 4))
-    steps = Dequantizer(256, random_state=0), LogitTransformer(), GaussianMixture(reg_covar=0.1, random_state=0)
+    steps = (
+        Dequantizer(256, random_state=0),
+        LogitTransformer(),
+        GaussianMixture(reg_covar=0.1, random_state=0),
+    )
     model = make_generative_pipeline(*steps).fit(pixels)
     save(model, path)
     np.testing.assert_array_equal(load(path).score_samples(pixels), model.score_samples(pixels))
@@ -170,7 +185,9 @@ def test_pixels_score_as_before(path):
 
 @pytest.mark.parametrize("scoring", [None, "accuracy"])
 def test_a_search_keeps_its_results(scoring, path):
-    search = GridSearchCV(GaussianBayes(), {"reg_param": [0.0, 0.1]}, cv=KFold(3), scoring=scoring).fit(X, WORDS)
+    search = GridSearchCV(
+        GaussianBayes(), {"reg_param": [0.0, 0.1]}, cv=KFold(3), scoring=scoring
+    ).fit(X, WORDS)
     save(search, path)
     copy = load(path)
     assert copy.score(X, WORDS) == search.score(X, WORDS)
@@ -205,14 +222,22 @@ def test_another_library_reads_the_arrays(path):
     save(model, path)
     with zipfile.ZipFile(path) as archive:
         arrays = safetensors.numpy.load(archive.read("arrays.safetensors"))
-    (means,) = [array for name, array in arrays.items() if name.startswith("GaussianMixture.") and "means" in name]
+    (means,) = [
+        array
+        for name, array in arrays.items()
+        if name.startswith("GaussianMixture.") and "means" in name
+    ]
     np.testing.assert_array_equal(means, model.means_)
 
 
 def test_a_mixture_loads_without_torch(path):
     save(make_generative_pipeline(StandardScaler(), GaussianMixture()).fit(X), path)
-    code = f"import probgen, sys; probgen.load({str(path)!r}).sample(3); print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    code = (
+        f"import probgen, sys; probgen.load({str(path)!r}).sample(3); print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
+    )
     assert done.stdout == "False\n"
 
 
@@ -221,7 +246,9 @@ def test_a_step_of_another_scikit_learn_warns_as_pickle_does(path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(sklearn.base, "__version__", "1.0.2")
         save(scaler, path)
-    with pytest.warns(InconsistentVersionWarning, match=r"unpickle estimator StandardScaler from version 1\.0\.2"):
+    with pytest.warns(
+        InconsistentVersionWarning, match=r"unpickle estimator StandardScaler from version 1\.0\.2"
+    ):
         load(path)
 
 
@@ -237,9 +264,37 @@ def test_a_parameter_that_is_newer_than_the_file_has_its_default(path):
 @pytest.mark.parametrize(
     "value",
     [
-        *(None, True, 0, -(10**30), 0.1, -0.0, float("inf"), "text \ud800", b"\x00\xff", (), (1, (2,))),
-        *([], [1, [2]], {}, {"a": 1}, {1: "a", (2, "x"): None, None: 3.5}, {1, 2}, frozenset({(1, 2)})),
-        *(slice(1, None, 2), range(3, 0, -1), pathlib.Path("a/b"), np.dtype("<U3"), np.float64, int, torch.optim.Adam),
+        *(
+            None,
+            True,
+            0,
+            -(10**30),
+            0.1,
+            -0.0,
+            float("inf"),
+            "text \ud800",
+            b"\x00\xff",
+            (),
+            (1, (2,)),
+        ),
+        *(
+            [],
+            [1, [2]],
+            {},
+            {"a": 1},
+            {1: "a", (2, "x"): None, None: 3.5},
+            {1, 2},
+            frozenset({(1, 2)}),
+        ),
+        *(
+            slice(1, None, 2),
+            range(3, 0, -1),
+            pathlib.Path("a/b"),
+            np.dtype("<U3"),
+            np.float64,
+            int,
+            torch.optim.Adam,
+        ),
         *(torch.float16, torch.device("cpu"), np.exp, scipy.special.logit, Bunch(a=1, b=[2])),
         *(
             np.float32(0.1),
@@ -265,10 +320,19 @@ def test_nan_and_long_numbers_come_back(path):
     assert copy[1] == 7 ** (10**4)
 
 
-@pytest.mark.parametrize("dtype", [*"?bBhHiIlLqQefdgFDG", "U3", "S2", "m8[s]", "M8[ns]", ">f8", ">i2"])
+@pytest.mark.parametrize(
+    "dtype", [*"?bBhHiIlLqQefdgFDG", "U3", "S2", "m8[s]", "M8[ns]", ">f8", ">i2"]
+)
 def test_an_array_comes_back(dtype, path):
     array = np.arange(24).reshape(2, 3, 4).astype(dtype)
-    for view in (array, array[..., :0], array[0, 0, 0, ...], array.T, array.transpose(1, 0, 2), array[::-1, ::2]):
+    for view in (
+        array,
+        array[..., :0],
+        array[0, 0, 0, ...],
+        array.T,
+        array.transpose(1, 0, 2),
+        array[::-1, ::2],
+    ):
         copy = through(view, path)
         np.testing.assert_array_equal(copy, view)
         assert copy.dtype == view.dtype
@@ -292,7 +356,9 @@ def test_random_streams_go_on(kind, path):
     generator = np.random.Generator(getattr(np.random, kind)(5))
     generator.random(3, dtype=np.float32)
     copy = through(generator, path)
-    np.testing.assert_array_equal(copy.random(9, dtype=np.float32), generator.random(9, dtype=np.float32))
+    np.testing.assert_array_equal(
+        copy.random(9, dtype=np.float32), generator.random(9, dtype=np.float32)
+    )
     assert copy.spawn(1)[0].random() == generator.spawn(1)[0].random()
 
 
@@ -320,7 +386,9 @@ def test_what_is_shared_stays_shared(path):
 # Networks
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.complex128, torch.uint16])
+@pytest.mark.parametrize(
+    "dtype", [torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.complex128, torch.uint16]
+)
 def test_a_tensor_comes_back(dtype, path):
     tensor = torch.arange(6).reshape(2, 3).to(dtype)
     for view in (tensor, tensor.T, tensor[0, 0], tensor[:, :0]):
@@ -332,7 +400,9 @@ def test_a_tensor_comes_back(dtype, path):
 
 
 def test_a_network_comes_back(path):
-    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ELU(), nn.Flatten(), nn.Linear(144, 3))
+    network = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ELU(), nn.Flatten(), nn.Linear(144, 3)
+    )
     network = network.to(memory_format=torch.channels_last)
     rows = torch.rand(5, 1, 8, 8)
     network(rows)  # moves the running means
@@ -371,7 +441,10 @@ def test_a_network_of_ones_own_must_be_trusted(path):
     network = Doubled(nn.Linear(3, 2))
     network.scale.fill_(3.0)
     save(Shift(by=network), path)
-    with pytest.raises(FileFormatError, match=r"names '[\w.]+:Shift', which is none of .*; pass it in trusted=\[...\]"):
+    with pytest.raises(
+        FileFormatError,
+        match=r"names '[\w.]+:Shift', which is none of .*; pass it in trusted=\[...\]",
+    ):
         load(path)
     with pytest.raises(FileFormatError, match=r"names '[\w.]+:Doubled'"):
         load(path, trusted=[Shift])
@@ -414,7 +487,10 @@ def test_an_optimiser_goes_on(path):
 def test_estimators_are_told_their_device(path):
     save(make_pipeline(Shift(), Shift()), path)
     assert not hasattr(load(path, trusted=[Shift])[0], "device_")
-    assert [step.device_ for _, step in load(path, device="cpu", trusted=[Shift]).steps] == ["cpu", "cpu"]
+    assert [step.device_ for _, step in load(path, device="cpu", trusted=[Shift]).steps] == [
+        "cpu",
+        "cpu",
+    ]
 
 
 def test_tensors_of_a_gpu_that_is_not_here_come_to_the_cpu(path):
@@ -435,12 +511,17 @@ def test_tensors_come_back_to_the_gpu_or_to_the_cpu(path):
         assert copy["weight"].device.type == copy["noise"].device.type == expected
         assert copy["rows"].device.type == "cpu"
     copy = load(path, trusted=[Shift]).by["noise"]
-    assert torch.equal(torch.rand(5, generator=copy, device="cuda"), torch.rand(5, generator=generator, device="cuda"))
+    assert torch.equal(
+        torch.rand(5, generator=copy, device="cuda"),
+        torch.rand(5, generator=generator, device="cuda"),
+    )
 
 
 def test_bad_devices_are_told_of_before_the_file_is_read(path):
     path.write_text("no model")
-    with pytest.raises(ValueError, match="device must be 'auto', 'cpu', 'cuda' or 'cuda:<index>'; got 'tpu'"):
+    with pytest.raises(
+        ValueError, match="device must be 'auto', 'cpu', 'cuda' or 'cuda:<index>'; got 'tpu'"
+    ):
         load(path, device="tpu")
 
 
@@ -481,28 +562,52 @@ def hooked():
 
 
 UNSTORABLE = {
-    "lambda": (lambda: lambda x: x, r"Shift\.by is a function and cannot be stored .*; got <function <lambda>"),
+    "lambda": (
+        lambda: lambda x: x,
+        r"Shift\.by is a function and cannot be stored .*; got <function <lambda>",
+    ),
     "file": (lambda: open(os.devnull), r"Shift\.by is a TextIOWrapper and cannot be stored"),
-    "inside": (lambda: {"a": [1, (2, iter([]))]}, r"Shift\.by\['a'\]\[1\]\[1\] is a list_iterator and"),
+    "inside": (
+        lambda: {"a": [1, (2, iter([]))]},
+        r"Shift\.by\['a'\]\[1\]\[1\] is a list_iterator and",
+    ),
     "local class": (lambda: type("Local", (), {}), r"Shift\.by is a type and cannot"),
-    "object of a local class": (lambda: type("Local", (), {})(), r"Shift\.by is a Local and cannot"),
+    "object of a local class": (
+        lambda: type("Local", (), {})(),
+        r"Shift\.by is a Local and cannot",
+    ),
     "bound method": (lambda: [].append, r"Shift\.by is a builtin_function_or_method and cannot"),
     "module": (lambda: sys, r"Shift\.by is a module and cannot"),
     "complex": (lambda: 1j, r"Shift\.by is a complex and cannot"),
     "slots": (Slotted, r"Shift\.by is a Slotted and cannot"),
     "finaliser": (Last, r"Shift\.by is a Last and cannot"),
-    "forest": (lambda: RandomForestClassifier(2).fit(X, Y), r"Shift\.by\.estimators_\[0\]\.tree_ is a Tree and cannot"),
+    "forest": (
+        lambda: RandomForestClassifier(2).fit(X, Y),
+        r"Shift\.by\.estimators_\[0\]\.tree_ is a Tree and cannot",
+    ),
     "frame": (lambda: pd.DataFrame({"a": [1]}), r"Shift\.by\._mgr is a BlockManager and cannot"),
-    "records": (lambda: np.zeros(2, dtype="f4,i4"), r"Shift\.by is of dtype .*, which cannot be stored"),
+    "records": (
+        lambda: np.zeros(2, dtype="f4,i4"),
+        r"Shift\.by is of dtype .*, which cannot be stored",
+    ),
     "sparse tensor": (lambda: torch.eye(2).to_sparse(), r"Shift\.by is a Tensor and cannot"),
     "parametrization": (
         lambda: nn.utils.parametrizations.weight_norm(nn.Linear(1, 1)),
         r"Shift\.by is a ParametrizedLinear and cannot",
     ),
-    "hooks": (hooked, r"Shift\.by\._forward_hooks holds functions, which cannot be stored; remove these hooks first"),
+    "hooks": (
+        hooked,
+        (
+            r"Shift\.by\._forward_hooks holds functions, which cannot be stored; remove these hooks"
+            r" first"
+        ),
+    ),
     "tuple in itself": (looped, r"Shift\.by\[0\]\[0\] is a tuple that holds itself"),
     "depth": (deep, "Shift is nested too deeply to be stored; flatten it"),
-    "key": (lambda: {range(3): 1}, r"Shift\.by has a range as a key, which cannot be stored; use plain keys"),
+    "key": (
+        lambda: {range(3): 1},
+        r"Shift\.by has a range as a key, which cannot be stored; use plain keys",
+    ),
 }
 
 
@@ -527,14 +632,17 @@ def test_only_estimators_are_saved(value, path):
 
 
 def test_a_folder_that_is_not_there(path):
-    with pytest.raises(ValueError, match=r"path must be a file in a folder that exists; got '.*nowhere.*'"):
+    with pytest.raises(
+        ValueError, match=r"path must be a file in a folder that exists; got '.*nowhere.*'"
+    ):
         save(GaussianMixture(), path.parent / "nowhere" / "model.probgen")
     with pytest.raises(ValueError, match="path must be a file in a folder that exists"):
         save(GaussianMixture(), path.parent)
     with pytest.raises(ValueError, match="path must be the path of a file; got 3"):
         load(3)
     with pytest.raises(
-        FileNotFoundError, match=r"model\.probgen' does not exist; give a file that `probgen\.save` wrote"
+        FileNotFoundError,
+        match=r"model\.probgen' does not exist; give a file that `probgen\.save` wrote",
     ):
         load(path)
 
@@ -549,14 +657,17 @@ def test_a_failed_write_leaves_the_old_file(failing, path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, failing, full)
         with pytest.raises(
-            PermissionError, match=r"model\.probgen' could not be written \(Permission denied\); name a"
+            PermissionError,
+            match=r"model\.probgen' could not be written \(Permission denied\); name a",
         ):
             save(GaussianMixture(4), path)
     assert load(path).n_components == 3
     assert os.listdir(path.parent) == [path.name]
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the superuser writes everywhere")
+@pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() == 0, reason="the superuser writes everywhere"
+)
 def test_a_folder_that_is_read_only(path):
     path.parent.chmod(0o500)
     with pytest.raises(PermissionError, match="could not be written"):
@@ -573,7 +684,15 @@ NO_CLASS = "which is none of probgen's classes, scikit-learn's estimators or tor
 @pytest.mark.parametrize(
     "named",
     [
-        *("os:system", "builtins:eval", "builtins:exec", "subprocess:Popen", "posix:system", "this:s", "nt:system"),
+        *(
+            "os:system",
+            "builtins:eval",
+            "builtins:exec",
+            "subprocess:Popen",
+            "posix:system",
+            "this:s",
+            "nt:system",
+        ),
         *(
             "probgen.cli:main",
             "probgen.cli.commands:sys",
@@ -590,8 +709,16 @@ NO_CLASS = "which is none of probgen's classes, scikit-learn's estimators or tor
             ":",
             "x",
         ),
-        *("sklearn.externals._arff:ArffEncoder", "torch.hub:load", "torch.nn.modules.module:Module.forward"),
-        *("sklearn.tree._tree:Tree", "sklearn.utils._testing:TempMemmap", "torch.utils.data:DataLoader"),
+        *(
+            "sklearn.externals._arff:ArffEncoder",
+            "torch.hub:load",
+            "torch.nn.modules.module:Module.forward",
+        ),
+        *(
+            "sklearn.tree._tree:Tree",
+            "sklearn.utils._testing:TempMemmap",
+            "torch.utils.data:DataLoader",
+        ),
     ],
 )
 def test_what_is_not_allowed_is_neither_built_nor_imported(named, kind, path):
@@ -604,16 +731,23 @@ def test_what_is_not_allowed_is_neither_built_nor_imported(named, kind, path):
 
 def test_the_sentence_says_what_to_do(path):
     file_of({"object": "os:system", "state": {}}, path)
-    with pytest.raises(FileFormatError, match=f"it names 'os:system', {NO_CLASS}; pass it in trusted="):
+    with pytest.raises(
+        FileFormatError, match=f"it names 'os:system', {NO_CLASS}; pass it in trusted="
+    ):
         load(path)
     file_of({"object": "probgen.estimators.bygone:Model", "state": {}}, path)
-    with pytest.raises(FileFormatError, match="which is not there in the versions that are installed"):
+    with pytest.raises(
+        FileFormatError, match="which is not there in the versions that are installed"
+    ):
         load(path)
 
 
 def test_trusted_are_classes_and_functions(path):
     save(GaussianMixture(), path)
-    with pytest.raises(ValueError, match="trusted must be a sequence of classes and functions; got 'os:system' in it"):
+    with pytest.raises(
+        ValueError,
+        match="trusted must be a sequence of classes and functions; got 'os:system' in it",
+    ):
         load(path, trusted=["os:system"])
 
 
@@ -626,7 +760,8 @@ def test_a_pickle_is_not_opened(path, monkeypatch):
     monkeypatch.chdir(path.parent)
     path.write_bytes(pickle.dumps(Bomb()))
     with pytest.raises(
-        FileFormatError, match="is not a file that probgen wrote, or not all of it: File is not a zip file"
+        FileFormatError,
+        match="is not a file that probgen wrote, or not all of it: File is not a zip file",
     ):
         load(path)
     assert not os.path.exists("bombed")
@@ -640,7 +775,12 @@ def exhausting_key():
 
 
 def seeded(**changes):
-    seeds = {"entropy": 0, "spawn_key": {"tuple": []}, "pool_size": 4, "n_children_spawned": 0} | changes
+    seeds = {
+        "entropy": 0,
+        "spawn_key": {"tuple": []},
+        "pool_size": 4,
+        "n_children_spawned": 0,
+    } | changes
     return {"bit_generator": "PCG64", "state": None, "seeds": {"dict": seeds}}
 
 
@@ -648,15 +788,36 @@ def positioned(kind, position):
     state = getattr(np.random, kind)(0).state
     where = state if kind == "Philox" else state["state"]
     where["pos" if kind == "MT19937" else "buffer_pos"] = position
-    content = {name: {"list": np.ravel(v).tolist()} if np.ndim(v) else v for name, v in state["state"].items()}
-    rest = {name: {"list": v.tolist()} if np.ndim(v) else v for name, v in state.items() if name != "state"}
-    return {"bit_generator": kind, "state": {"dict": rest | {"state": {"dict": content}}}, "seeds": None}
+    content = {
+        name: {"list": np.ravel(v).tolist()} if np.ndim(v) else v
+        for name, v in state["state"].items()
+    }
+    rest = {
+        name: {"list": v.tolist()} if np.ndim(v) else v
+        for name, v in state.items()
+        if name != "state"
+    }
+    return {
+        "bit_generator": kind,
+        "state": {"dict": rest | {"state": {"dict": content}}},
+        "seeds": None,
+    }
 
 
 @pytest.mark.parametrize(
     "value",
     [
-        *(None, 3, "model", [], {}, {"list": 3}, {"nonsense": 1}, {"ref": 7}, {"tuple": [{"ref": 1}], "id": 1}),
+        *(
+            None,
+            3,
+            "model",
+            [],
+            {},
+            {"list": 3},
+            {"nonsense": 1},
+            {"ref": 7},
+            {"tuple": [{"ref": 1}], "id": 1},
+        ),
         *(
             {"array": {"name": "absent"}},
             {"array": 5},
@@ -664,12 +825,31 @@ def positioned(kind, position):
             {"dtype": "U4,U4"},
             {"scalar": "f8", "bytes": ""},
         ),
-        *({"set": [{"list": []}]}, exhausting_key(), {"int": "0b1"}, {"objects": [1], "shape": [2]}),
-        *(seeded(pool_size=2**40), seeded(entropy={"int": hex(2 ** (2**21))}), seeded(spawn_key="x")),
+        *(
+            {"set": [{"list": []}]},
+            exhausting_key(),
+            {"int": "0b1"},
+            {"objects": [1], "shape": [2]},
+        ),
+        *(
+            seeded(pool_size=2**40),
+            seeded(entropy={"int": hex(2 ** (2**21))}),
+            seeded(spawn_key="x"),
+        ),
         *(positioned("MT19937", 10**6), positioned("MT19937", -5), positioned("Philox", -(10**6))),
-        *({"bit_generator": "system", "state": None, "seeds": None}, {"torch_dtype": "load"}, {"ufunc": "os"}),
-        *({"object": "builtins:dict"}, {"class": "probgen.estimators.gaussian_mixture:GaussianMixture"}),
-        {"module": "torch.nn.modules.linear:Linear", "state": {"_parameters": {"dict": {"weight": "x"}}}},
+        *(
+            {"bit_generator": "system", "state": None, "seeds": None},
+            {"torch_dtype": "load"},
+            {"ufunc": "os"},
+        ),
+        *(
+            {"object": "builtins:dict"},
+            {"class": "probgen.estimators.gaussian_mixture:GaussianMixture"},
+        ),
+        {
+            "module": "torch.nn.modules.linear:Linear",
+            "state": {"_parameters": {"dict": {"weight": "x"}}},
+        },
         {
             "module": "torch.nn.modules.linear:Linear",
             "state": {"_forward_hooks": {"dict": {"a": {"class": "builtins:int"}}}},
@@ -679,13 +859,19 @@ def positioned(kind, position):
         {"object": "probgen.estimators.gaussian_mixture:GaussianMixture", "state": []},
         {"object": "probgen.exceptions:FileFormatError", "state": {}},
         {"object": "probgen.pipeline:GenerativePipeline", "state": {}},
-        {"random_state": {"dict": {"bit_generator": {"module": "torch.nn.modules.linear:Linear", "state": {}}}}},
+        {
+            "random_state": {
+                "dict": {"bit_generator": {"module": "torch.nn.modules.linear:Linear", "state": {}}}
+            }
+        },
     ],
     ids=lambda value: str(value)[:60],
 )
 def test_nonsense_is_refused(value, path):
     file_of(value, path)
-    with pytest.raises(FileFormatError, match=r"model\.probgen' (cannot be opened|must hold an estimator)") as caught:
+    with pytest.raises(
+        FileFormatError, match=r"model\.probgen' (cannot be opened|must hold an estimator)"
+    ) as caught:
         load(path)
     assert len(str(caught.value)) < 500
 
@@ -693,13 +879,18 @@ def test_nonsense_is_refused(value, path):
 def test_a_nest_without_end_is_refused(path):
     save(GaussianMixture(), path)
     rewrite(path, lambda header: b'{"value": ' + b"[" * 10**5 + b"]" * 10**5 + b"}")
-    with pytest.raises(FileFormatError, match=r"is damaged: it says what no writer would .RecursionError"):
+    with pytest.raises(
+        FileFormatError, match=r"is damaged: it says what no writer would .RecursionError"
+    ):
         load(path)
     rewrite_deep = b'{"list": [' * 3000 + b"]}" * 3000
     save(GaussianMixture(), path)
     rewrite(
         path,
-        lambda header: json.dumps(header | {"value": 0}).replace('"value": 0', '"value": %s').encode() % rewrite_deep,
+        lambda header: (
+            json.dumps(header | {"value": 0}).replace('"value": 0', '"value": %s').encode()
+            % rewrite_deep
+        ),
     )
     with pytest.raises(FileFormatError, match="Recursion"):
         load(path)
@@ -707,7 +898,9 @@ def test_a_nest_without_end_is_refused(path):
 
 def test_keys_of_json_come_once(path):
     save(GaussianMixture(), path)
-    rewrite(path, lambda header: json.dumps(header).replace('"kind"', '"format": 1, "kind"').encode())
+    rewrite(
+        path, lambda header: json.dumps(header).replace('"kind"', '"format": 1, "kind"').encode()
+    )
     with pytest.raises(FileFormatError, match="is damaged: it names a key of its JSON twice"):
         load(path)
     save(GaussianMixture(), path)
@@ -726,9 +919,11 @@ def header_of(arrays, length=None):
     [
         b"",
         header_of({}, 2**62),
-        header_of({"a": {"dtype": "F64", "shape": [2**40, 2**40], "data_offsets": [0, 8]}}) + bytes(8),
+        header_of({"a": {"dtype": "F64", "shape": [2**40, 2**40], "data_offsets": [0, 8]}})
+        + bytes(8),
         header_of({"a": {"dtype": "F64", "shape": [2**61, 8], "data_offsets": [0, 0]}}),
-        header_of({name: {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]} for name in "ab"}) + bytes(8),
+        header_of({name: {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]} for name in "ab"})
+        + bytes(8),
         header_of({"a": {"dtype": "U8", "shape": [4], "data_offsets": [4, 8]}}) + bytes(8),
         header_of({"a": {"dtype": "O", "shape": [1], "data_offsets": [0, 8]}}) + bytes(8),
         header_of({"a": {"dtype": "U8", "shape": [-8], "data_offsets": [0, 8]}}) + bytes(8),
@@ -748,7 +943,8 @@ def test_members_of_the_zip_are_two(path):
     for extra in ("../../evil.py", "/etc/passwd", "evil.pkl"):
         rewrite(path, extra=[extra])
         with pytest.raises(
-            FileFormatError, match=r"is damaged: it must hold probgen.json and arrays.safetensors alone"
+            FileFormatError,
+            match=r"is damaged: it must hold probgen.json and arrays.safetensors alone",
         ):
             load(path)
     with pytest.warns(UserWarning, match="Duplicate name"):
@@ -762,7 +958,9 @@ def test_a_bomb_does_not_go_off(path):
         archive.writestr("probgen.json", bytes(2**26))
         archive.writestr("arrays.safetensors", b"")
     assert path.stat().st_size < 10**5
-    with pytest.raises(FileFormatError, match=r"is damaged: probgen\.json must be stored without compression"):
+    with pytest.raises(
+        FileFormatError, match=r"is damaged: probgen\.json must be stored without compression"
+    ):
         load(path)
 
 
@@ -788,7 +986,10 @@ def test_a_newer_file_asks_for_an_upgrade(path):
     rewrite(path, lambda header: header.update(format=2, versions={"probgen": "9.8"}))
     with pytest.raises(
         FileFormatError,
-        match=r"was written by probgen 9\.8 in format 2, but .* reads formats up to 1; upgrade probgen\.",
+        match=(
+            r"was written by probgen 9\.8 in format 2, but .* reads formats up to 1; upgrade"
+            r" probgen\."
+        ),
     ):
         load(path)
 
@@ -797,7 +998,8 @@ def test_an_older_file_says_what_to_do_or_is_carried_over(path, monkeypatch):
     save(GaussianMixture(), path)
     rewrite(path, lambda header: header.update(format=0, versions={"probgen": "0.0.1"}))
     with pytest.raises(
-        FileFormatError, match=r"by probgen 0\.0\.1 in format 0, .* no longer reads; fit the model again, or"
+        FileFormatError,
+        match=r"by probgen 0\.0\.1 in format 0, .* no longer reads; fit the model again, or",
     ):
         load(path)
 
@@ -819,7 +1021,9 @@ def test_a_format_is_a_number(version, path):
 
 def test_a_file_of_another_kind(path):
     write_archive(path, {}, kind="checkpoint")
-    with pytest.raises(FileFormatError, match="must be a file of kind 'estimator'; got one of kind 'checkpoint'"):
+    with pytest.raises(
+        FileFormatError, match="must be a file of kind 'estimator'; got one of kind 'checkpoint'"
+    ):
         load(path)
 
 

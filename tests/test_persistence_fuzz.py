@@ -1,4 +1,5 @@
-"""Damaged and forged files are refused in one sentence, or hold what was saved; nothing else happens."""
+"""Damaged and forged files are refused in one sentence, or hold what was saved; nothing else
+happens."""
 
 import hashlib
 import io
@@ -59,7 +60,13 @@ def swap(content, rng):
     first, second = sorted(rng.randrange(len(content) - length) for _ in range(2))
     second = max(second, first + length)
     parts = content[:first], content[first : first + length], content[first + length : second]
-    return parts[0] + content[second : second + length] + parts[2] + parts[1] + content[second + length :]
+    return (
+        parts[0]
+        + content[second : second + length]
+        + parts[2]
+        + parts[1]
+        + content[second + length :]
+    )
 
 
 def overwrite(content, rng):
@@ -72,7 +79,9 @@ def edit_structure(content, rng):
     marks = [b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"]
     starts = [k for mark in marks for k in _all_places(content, mark)]
     place, width = rng.choice(starts) + rng.randrange(4, 46), rng.choice([1, 2, 4])
-    number = rng.choice([0, 1, 8, 2**15, 2**31 - 1, 2**31, 2**32 - 1, rng.randrange(2**32)]) % 256**width
+    number = (
+        rng.choice([0, 1, 8, 2**15, 2**31 - 1, 2**31, 2**32 - 1, rng.randrange(2**32)]) % 256**width
+    )
     return content[:place] + number.to_bytes(width, "little") + content[place + width :]
 
 
@@ -92,13 +101,25 @@ def edit_lengths(content, rng):
     length = int.from_bytes(arrays[:8], "little")
     header = json.loads(arrays[8 : 8 + length])
     entry = rng.choice(list(header.values()))
-    entry[rng.choice(["shape", "data_offsets"])] = [rng.choice([-1, 0, 8, 2**31, 2**63, 2**64]) for _ in range(2)]
+    entry[rng.choice(["shape", "data_offsets"])] = [
+        rng.choice([-1, 0, 8, 2**31, 2**63, 2**64]) for _ in range(2)
+    ]
     text = json.dumps(header).encode()
     members["arrays.safetensors"] = len(text).to_bytes(8, "little") + text + arrays[8 + length :]
     return _close(members, comment if rng.random() < 0.5 else None)
 
 
-CORRUPTIONS = [flip, truncate, cut, insert, swap, overwrite, edit_structure, edit_members, edit_lengths]
+CORRUPTIONS = [
+    flip,
+    truncate,
+    cut,
+    insert,
+    swap,
+    overwrite,
+    edit_structure,
+    edit_members,
+    edit_lengths,
+]
 
 
 # Forgeries: other documents, under right checksums all through
@@ -119,7 +140,11 @@ JUNK = [
     {"tuple": [1, 2]},
     {"dict": {"a": 1}},
 ]
-JUNK += [{"object": "os:system"}, {"class": "builtins:eval"}, {"module": "torch.nn.modules.linear:Linear", "state": {}}]
+JUNK += [
+    {"object": "os:system"},
+    {"class": "builtins:eval"},
+    {"module": "torch.nn.modules.linear:Linear", "state": {}},
+]
 JUNK += [
     {"float": "nan"},
     {"bytes": "AA=="},
@@ -174,7 +199,9 @@ def _close(members, comment=None):
         for name, content in members.items():
             archive.writestr(name, content)
         archive.comment = (
-            hashlib.sha256(b"".join(members.values())).hexdigest().encode() if comment is None else comment
+            hashlib.sha256(b"".join(members.values())).hexdigest().encode()
+            if comment is None
+            else comment
         )
     return file.getvalue()
 
@@ -214,7 +241,9 @@ def test_corruptions(original, tmp_path):
         outcomes[change.__name__][refused] += 1
         if not refused:
             np.testing.assert_array_equal(loaded.score_samples(X), expected)
-    print("\nloaded as saved, refused:", outcomes, [sum(counts) for counts in zip(*outcomes.values())])
+    print(
+        "\nloaded as saved, refused:", outcomes, [sum(counts) for counts in zip(*outcomes.values())]
+    )
     for name in ("truncate", "cut", "edit_members", "edit_lengths"):
         assert outcomes[name][0] <= 2, outcomes  # such as a change that changes nothing
 

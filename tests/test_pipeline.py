@@ -1,4 +1,5 @@
-"""Pipelines that sample: draws against densities, and the boundary, conditions and classes of what they draw."""
+"""Pipelines that sample: draws against densities, and the boundary, conditions and classes of what
+they draw."""
 
 import copy
 import pickle
@@ -25,12 +26,19 @@ from sklearn.preprocessing import (
 )
 
 from probgen.base import ClassGeneratorMixin, GeneratorMixin, Likelihood, get_likelihood
-from probgen.pipeline import GenerativePipeline, make_generative_pipeline, register_function_jacobian, step_image
+from probgen.pipeline import (
+    GenerativePipeline,
+    make_generative_pipeline,
+    register_function_jacobian,
+    step_image,
+)
 from probgen.preprocessing import Dequantizer, LogitTransformer
 
 RNG = np.random.default_rng(0)
 SKEWED = np.exp(RNG.multivariate_normal([0.0, 1.0], [[0.3, 0.15], [0.15, 0.2]], size=400))
-SIGNED = RNG.standard_normal((300, 3)) @ np.array([[3.0, 0.0, 0.0], [1.0, 0.5, 0.0], [0.0, 1.0, 9.0]]) + [
+SIGNED = RNG.standard_normal((300, 3)) @ np.array(
+    [[3.0, 0.0, 0.0], [1.0, 0.5, 0.0], [0.0, 1.0, 9.0]]
+) + [
     1.0,
     -5.0,
     40.0,
@@ -39,7 +47,8 @@ UNIT = RNG.beta(2.0, 3.0, size=(300, 2))
 
 
 class Gaussian(GeneratorMixin, BaseEstimator):
-    """One Gaussian with a full covariance, whose every number is known; set `mean` and `scale` to fix it."""
+    """One Gaussian with a full covariance, whose every number is known; set `mean` and `scale` to
+    fix it."""
 
     def __init__(self, mean=None, scale=None, random_state=0):
         self.mean = mean
@@ -49,8 +58,14 @@ class Gaussian(GeneratorMixin, BaseEstimator):
     def fit(self, X, y=None):
         X = self._validate(X, reset=True)
         d = X.shape[1]
-        self.mean_ = X.mean(axis=0, dtype=np.float64) if self.mean is None else np.full(d, self.mean)
-        self.cov_ = np.cov(X.T, bias=True).reshape(d, d) if self.scale is None else np.eye(d) * self.scale**2
+        self.mean_ = (
+            X.mean(axis=0, dtype=np.float64) if self.mean is None else np.full(d, self.mean)
+        )
+        self.cov_ = (
+            np.cov(X.T, bias=True).reshape(d, d)
+            if self.scale is None
+            else np.eye(d) * self.scale**2
+        )
         self._start_stream()
         return self
 
@@ -62,7 +77,11 @@ class Gaussian(GeneratorMixin, BaseEstimator):
         return X - self.mean_
 
     def _score_samples(self, X):
-        return stats.multivariate_normal(self.mean_, self.cov_).logpdf(X.astype(np.float64)).reshape(len(X))
+        return (
+            stats.multivariate_normal(self.mean_, self.cov_)
+            .logpdf(X.astype(np.float64))
+            .reshape(len(X))
+        )
 
     def _sample(self, n_samples, generator):
         return generator.multivariate_normal(self.mean_, self.cov_, size=n_samples)
@@ -99,14 +118,18 @@ class TwoClasses(ClassGeneratorMixin, BaseEstimator):
         return generator.integers(len(self.classes_), size=n_samples)
 
     def _sample_classes(self, y, generator, conditions):
-        return self.means_[y] + self.scale * generator.standard_normal((len(y), self.means_.shape[1]))
+        return self.means_[y] + self.scale * generator.standard_normal(
+            (len(y), self.means_.shape[1])
+        )
 
 
 def double(X):
     return 2.0 * X
 
 
-register_function_jacobian(double, lambda X: np.full(len(X), X.shape[1] * np.log(2.0)), inverse=lambda Z: Z / 2.0)
+register_function_jacobian(
+    double, lambda X: np.full(len(X), X.shape[1] * np.log(2.0)), inverse=lambda Z: Z / 2.0
+)
 
 
 # The boundary of the image
@@ -130,9 +153,13 @@ def test_density_of_two_columns_integrates_to_one_where_the_image_is_bounded():
 
 
 def half_outside():
-    """Box-Cox with lambda 1 (z = x - 1 > -1) and a standard Gaussian around the wall: P(inside) = 1/2."""
+    """Box-Cox with lambda 1 (z = x - 1 > -1) and a standard Gaussian around the wall: P(inside) =
+    1/2."""
     pipeline = GenerativePipeline(
-        [("power", PowerTransformer(method="box-cox", standardize=False)), ("model", Gaussian(mean=-1.0, scale=1.0))],
+        [
+            ("power", PowerTransformer(method="box-cox", standardize=False)),
+            ("model", Gaussian(mean=-1.0, scale=1.0)),
+        ],
         n_normalizer_samples=40_000,
     ).fit(SKEWED[:, :1])
     pipeline[0].lambdas_ = np.array([1.0])
@@ -143,7 +170,9 @@ def test_normalizer_is_the_probability_of_the_image():
     value, error = half_outside().log_normalizer()
     assert error == pytest.approx(np.sqrt(1.0 / 40_000), rel=0.02)
     assert abs(value - np.log(0.5)) < 4.0 * error
-    np.testing.assert_allclose(half_outside().score_samples([[0.7]]), stats.halfnorm.logpdf(0.7), atol=4.0 * error)
+    np.testing.assert_allclose(
+        half_outside().score_samples([[0.7]]), stats.halfnorm.logpdf(0.7), atol=4.0 * error
+    )
 
 
 def test_draws_outside_the_image_are_drawn_again():
@@ -153,7 +182,9 @@ def test_draws_outside_the_image_are_drawn_again():
 
 
 def test_draws_outside_the_image_of_one_column_are_drawn_again():
-    columns = ColumnTransformer([("quantiles", QuantileTransformer(n_quantiles=5), [1])], remainder=StandardScaler())
+    columns = ColumnTransformer(
+        [("quantiles", QuantileTransformer(n_quantiles=5), [1])], remainder=StandardScaler()
+    )
     pipeline = make_generative_pipeline(columns, Gaussian(mean=0.0, scale=1.0)).fit(SKEWED)
     value, error = pipeline.log_normalizer()
     assert abs(value - np.log(stats.norm.cdf(1.0) - 0.5)) < 4.0 * error
@@ -164,7 +195,9 @@ def test_draws_outside_the_image_of_one_column_are_drawn_again():
 
 def test_rows_drawn_again_keep_their_place():
     y = np.where(SKEWED[:, 0] > 2.0, "big", "small")
-    pipeline = make_generative_pipeline(QuantileTransformer(n_quantiles=9), TwoClasses(scale=0.1)).fit(SKEWED, y)
+    pipeline = make_generative_pipeline(
+        QuantileTransformer(n_quantiles=9), TwoClasses(scale=0.1)
+    ).fit(SKEWED, y)
     pipeline[-1].means_ = np.array([[0.9, 0.5], [0.1, 0.5]])
     asked = np.array(["big", "small"])[np.arange(200) % 2]
     drawn, labels = pipeline.sample(200, y=asked, return_y=True, random_state=0)
@@ -186,7 +219,9 @@ def test_no_draw_inside_says_so():
     pipeline[-1].mean_ = np.array([-1000.0])
     with pytest.raises(ValueError, match=r"sample found no place for 2 of 2 rows in \d+ draws"):
         pipeline.sample(2)
-    with pytest.raises(ValueError, match="None of n_normalizer_samples=40000 draws of the last step can be undone"):
+    with pytest.raises(
+        ValueError, match="None of n_normalizer_samples=40000 draws of the last step can be undone"
+    ):
         pipeline.score([[1.0]])
 
 
@@ -206,7 +241,9 @@ def test_no_draw_inside_says_so():
     ids=repr,
 )
 def test_draws_follow_the_density(step):
-    pipeline = make_generative_pipeline(step, Gaussian(), n_normalizer_samples=100_000).fit(SKEWED[:, :1])
+    pipeline = make_generative_pipeline(step, Gaussian(), n_normalizer_samples=100_000).fit(
+        SKEWED[:, :1]
+    )
     drawn = pipeline.sample(1500, random_state=1)[:, 0]
     grid = np.linspace(drawn.min(), drawn.max(), 4001)
     density = np.exp(pipeline.score_samples(grid[:, None]))
@@ -241,21 +278,27 @@ def test_values_and_intervals_pass_through_coordinatewise_steps(step):
     np.testing.assert_array_equal(drawn[:, 1], 2.5)
     assert ((drawn[:, 0] >= 0.5) & (drawn[:, 0] <= 1.5)).all()
     assert np.ptp(drawn[:, 0]) > 0.5
-    drawn = pipeline.sample(3, given=[[1.0, np.nan], [np.nan, 2.0], [np.nan, np.nan]], random_state=0)
+    drawn = pipeline.sample(
+        3, given=[[1.0, np.nan], [np.nan, 2.0], [np.nan, np.nan]], random_state=0
+    )
     assert drawn[0, 0] == 1.0
     assert drawn[1, 1] == 2.0
     assert np.isfinite(drawn).all()
 
 
 def test_rounding_does_not_break_an_interval():
-    pipeline = make_generative_pipeline(StandardScaler(), MinMaxScaler(), Gaussian(mean=0.0, scale=1.0)).fit(SKEWED)
+    pipeline = make_generative_pipeline(
+        StandardScaler(), MinMaxScaler(), Gaussian(mean=0.0, scale=1.0)
+    ).fit(SKEWED)
     low, high = 2.5, 2.5 + 2e-15
     drawn = pipeline.sample(200, given={0: (low, high)}, random_state=0)[:, 0]
     assert ((drawn >= low) & (drawn <= high)).all()
 
 
 def test_conditional_draws_follow_the_conditional_law():
-    pipeline = make_generative_pipeline(FunctionTransformer(np.log), Gaussian(mean=0.2, scale=0.7)).fit(SKEWED)
+    pipeline = make_generative_pipeline(
+        FunctionTransformer(np.log), Gaussian(mean=0.2, scale=0.7)
+    ).fit(SKEWED)
     drawn = pipeline.sample(2000, given={0: (1.0, None)}, random_state=0)[:, 0]
     law = stats.lognorm(0.7, scale=np.exp(0.2))
     assert stats.kstest(drawn, lambda x: (law.cdf(x) - law.cdf(1.0)) / law.sf(1.0)).pvalue > 1e-3
@@ -265,7 +308,11 @@ def test_given_by_name_through_frames():
     frame = pd.DataFrame(SKEWED, columns=["a", "b"])
     columns = ColumnTransformer([("one", StandardScaler(), ["b"])], remainder="passthrough")
     pipeline = make_generative_pipeline(columns, MinMaxScaler(), Gaussian(mean=0.0, scale=1.0))
-    drawn = pipeline.set_output(transform="pandas").fit(frame).sample(4, given={"a": 2.0}, random_state=0)
+    drawn = (
+        pipeline.set_output(transform="pandas")
+        .fit(frame)
+        .sample(4, given={"a": 2.0}, random_state=0)
+    )
     assert list(drawn.columns) == ["a", "b"]
     assert (drawn["a"] == 2.0).all()
 
@@ -273,8 +320,19 @@ def test_given_by_name_through_frames():
 @pytest.mark.parametrize(
     "step, given, message",
     [
-        (PCA(), {0: 1.0}, "given passes only through steps that map every column alone and increase.*PCA is not one"),
-        (QuantileTransformer(n_quantiles=9), {0: 1e6}, "value outside the range that QuantileTransformer saw"),
+        (
+            PCA(),
+            {0: 1.0},
+            (
+                "given passes only through steps that map every column alone and increase.*PCA is"
+                " not one"
+            ),
+        ),
+        (
+            QuantileTransformer(n_quantiles=9),
+            {0: 1e6},
+            "value outside the range that QuantileTransformer saw",
+        ),
         (QuantileTransformer(n_quantiles=9), {0: (1e6, 1e7)}, "interval without probability"),
         (StandardScaler(), {0: {1, 2}}, "given asks for categories, which the steps would rescale"),
         (StandardScaler(), {5: 1.0}, r"index in \[0, 1\]; got 5"),
@@ -291,14 +349,22 @@ def test_given_that_cannot_be_met_is_refused(step, given, message):
 
 def test_classes_pass_through():
     y = np.where(SKEWED[:, 0] > 1.0, "big", "small")
-    pipeline = make_generative_pipeline(PowerTransformer(method="box-cox"), TwoClasses()).fit(SKEWED, y)
+    pipeline = make_generative_pipeline(PowerTransformer(method="box-cox"), TwoClasses()).fit(
+        SKEWED, y
+    )
     drawn, labels = pipeline.sample(500, return_y=True, random_state=0)
     assert set(labels) == {"big", "small"}
     assert drawn[labels == "big", 0].mean() > drawn[labels == "small", 0].mean()
     asked = np.array(["small", "big", "small"])
-    np.testing.assert_array_equal(pipeline.sample(3, y=asked, return_y=True, random_state=0)[1], asked)
-    np.testing.assert_array_equal(pipeline.sample(2, y="big", return_y=True, random_state=0)[1], ["big", "big"])
-    joint = [pipeline.score_samples(SKEWED, np.full(len(SKEWED), label)) for label in pipeline.classes_]
+    np.testing.assert_array_equal(
+        pipeline.sample(3, y=asked, return_y=True, random_state=0)[1], asked
+    )
+    np.testing.assert_array_equal(
+        pipeline.sample(2, y="big", return_y=True, random_state=0)[1], ["big", "big"]
+    )
+    joint = [
+        pipeline.score_samples(SKEWED, np.full(len(SKEWED), label)) for label in pipeline.classes_
+    ]
     np.testing.assert_allclose(np.logaddexp(*joint), pipeline.score_samples(SKEWED))
     assert pipeline.score(SKEWED, y) == pytest.approx(pipeline.score_samples(SKEWED).mean())
     assert pipeline.predict(SKEWED).shape == (len(SKEWED),)
@@ -306,7 +372,9 @@ def test_classes_pass_through():
 
 
 def test_wrong_number_of_classes_is_refused():
-    pipeline = make_generative_pipeline(StandardScaler(), TwoClasses()).fit(SKEWED, np.arange(len(SKEWED)) % 2)
+    pipeline = make_generative_pipeline(StandardScaler(), TwoClasses()).fit(
+        SKEWED, np.arange(len(SKEWED)) % 2
+    )
     with pytest.raises(ValueError, match="y must be one class or n_samples=2 of them; got 3"):
         pipeline.sample(2, y=[0, 1, 0])
 
@@ -322,10 +390,16 @@ def test_wrong_number_of_classes_is_refused():
         ([LogitTransformer(0.05, bounds=(0, 50))], Likelihood("exact", "lebesgue")),
         ([PowerTransformer(method="box-cox")], Likelihood("estimate", "lebesgue")),
         ([QuantileTransformer(n_quantiles=10)], Likelihood("estimate", "lebesgue")),
-        ([ColumnTransformer([("q", QuantileTransformer(), [0])])], Likelihood("estimate", "lebesgue")),
+        (
+            [ColumnTransformer([("q", QuantileTransformer(), [0])])],
+            Likelihood("estimate", "lebesgue"),
+        ),
         ([Dequantizer()], Likelihood("lower_bound", "counting")),
         ([make_pipeline(Dequantizer(), PowerTransformer())], Likelihood("lower_bound", "counting")),
-        ([ColumnTransformer([("d", Dequantizer(), [0, 1])])], Likelihood("lower_bound", "counting")),
+        (
+            [ColumnTransformer([("d", Dequantizer(), [0, 1])])],
+            Likelihood("lower_bound", "counting"),
+        ),
     ],
 )
 def test_likelihood_is_declared_before_the_fit(steps, likelihood):
@@ -333,7 +407,9 @@ def test_likelihood_is_declared_before_the_fit(steps, likelihood):
 
 
 def test_power_without_a_wall_is_exact_once_fitted():
-    pipeline = make_generative_pipeline(PowerTransformer(), Gaussian()).fit(RNG.standard_normal((200, 2)))
+    pipeline = make_generative_pipeline(PowerTransformer(), Gaussian()).fit(
+        RNG.standard_normal((200, 2))
+    )
     assert step_image(pipeline[0]) is None
     assert get_likelihood(pipeline).kind == "exact"
 
@@ -341,7 +417,9 @@ def test_power_without_a_wall_is_exact_once_fitted():
 def test_plain_pipeline_inside_is_read_through():
     inner = make_pipeline(StandardScaler(), Gaussian())
     pipeline = make_generative_pipeline(PCA(), inner).fit(SIGNED)
-    np.testing.assert_allclose(pipeline.score_samples(SIGNED), Gaussian().fit(SIGNED).score_samples(SIGNED))
+    np.testing.assert_allclose(
+        pipeline.score_samples(SIGNED), Gaussian().fit(SIGNED).score_samples(SIGNED)
+    )
     assert get_likelihood(pipeline) == Likelihood()
     assert pipeline.sample(2).shape == (2, 3)
 
@@ -351,7 +429,9 @@ def test_plain_pipeline_inside_is_read_through():
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
 def test_frames_in_frames_out(library):
-    frame = {"pandas": pd.DataFrame, "polars": pl.DataFrame}[library]({"a": SKEWED[:, 0], "b": SKEWED[:, 1]})
+    frame = {"pandas": pd.DataFrame, "polars": pl.DataFrame}[library](
+        {"a": SKEWED[:, 0], "b": SKEWED[:, 1]}
+    )
     pipeline = make_generative_pipeline("passthrough", PowerTransformer(), PCA(), Gaussian())
     pipeline.set_output(transform=library).fit(frame)
     drawn = pipeline.sample(3, random_state=0)
@@ -360,17 +440,25 @@ def test_frames_in_frames_out(library):
     assert np.isfinite(pipeline.score_samples(drawn)).all()
     assert list(pipeline.feature_names_in_) == ["a", "b"]
     assert isinstance(pipeline.set_output(transform="default").sample(1), np.ndarray)
-    assert isinstance(clone(pipeline.set_output(transform=library)).fit(frame).sample(1), type(frame))
+    assert isinstance(
+        clone(pipeline.set_output(transform=library)).fit(frame).sample(1), type(frame)
+    )
 
 
 def test_columns_by_name_may_come_in_another_order():
     frame = pd.DataFrame(SKEWED, columns=["a", "b"])
-    columns = ColumnTransformer([("one", PowerTransformer(), ["b"]), ("two", StandardScaler(), ["a"])])
+    columns = ColumnTransformer(
+        [("one", PowerTransformer(), ["b"]), ("two", StandardScaler(), ["a"])]
+    )
     pipeline = make_generative_pipeline(columns, Gaussian()).fit(frame)
-    np.testing.assert_allclose(pipeline.score_samples(frame[["b", "a"]]), pipeline.score_samples(frame))
+    np.testing.assert_allclose(
+        pipeline.score_samples(frame[["b", "a"]]), pipeline.score_samples(frame)
+    )
 
 
-@pytest.mark.parametrize("step", [StandardScaler(), PowerTransformer(), QuantileTransformer(n_quantiles=9), PCA()])
+@pytest.mark.parametrize(
+    "step", [StandardScaler(), PowerTransformer(), QuantileTransformer(n_quantiles=9), PCA()]
+)
 def test_float32_stays_float32(step):
     X = SKEWED.astype(np.float32)
     pipeline = make_generative_pipeline(step, Gaussian()).fit(X)
@@ -381,7 +469,9 @@ def test_float32_stays_float32(step):
 def test_stream_goes_on_and_seeds_repeat():
     pipeline = make_generative_pipeline(StandardScaler(), Gaussian()).fit(SKEWED)
     assert not np.array_equal(pipeline.sample(3), pipeline.sample(3))
-    np.testing.assert_array_equal(pipeline.sample(3, random_state=1), pipeline.sample(3, random_state=1))
+    np.testing.assert_array_equal(
+        pipeline.sample(3, random_state=1), pipeline.sample(3, random_state=1)
+    )
     again = clone(pipeline).fit(SKEWED)
     assert not np.array_equal(again.sample(3), pipeline.sample(3))
 
@@ -390,11 +480,15 @@ def test_stream_goes_on_and_seeds_repeat():
     "twin", [lambda p: pickle.loads(pickle.dumps(p)), copy.deepcopy, lambda p: clone(p).fit(SKEWED)]
 )
 def test_copies_score_and_draw_alike(twin):
-    pipeline = make_generative_pipeline(PowerTransformer(method="box-cox"), FunctionTransformer(double), Gaussian())
+    pipeline = make_generative_pipeline(
+        PowerTransformer(method="box-cox"), FunctionTransformer(double), Gaussian()
+    )
     pipeline.fit(SKEWED).score(SKEWED)
     other = twin(pipeline)
     np.testing.assert_array_equal(other.score_samples(SKEWED), pipeline.score_samples(SKEWED))
-    np.testing.assert_array_equal(other.sample(3, random_state=0), pipeline.sample(3, random_state=0))
+    np.testing.assert_array_equal(
+        other.sample(3, random_state=0), pipeline.sample(3, random_state=0)
+    )
 
 
 # What is refused
@@ -402,7 +496,9 @@ def test_copies_score_and_draw_alike(twin):
 
 def test_dequantizer_must_come_first():
     X = np.random.default_rng(3).binomial(4, [0.3, 0.6], size=(400, 2)).astype(np.uint8)
-    pipeline = make_generative_pipeline(FunctionTransformer(double), Dequantizer(), Gaussian()).fit(X)
+    pipeline = make_generative_pipeline(FunctionTransformer(double), Dequantizer(), Gaussian()).fit(
+        X
+    )
     with pytest.raises(ValueError, match="Dequantizer must be the first step"):
         pipeline.score(X)
 
@@ -421,17 +517,24 @@ def test_steps_without_an_inverse_do_not_sample(step, message):
 
 
 @pytest.mark.parametrize("method", ["score", "score_samples"])
-@pytest.mark.parametrize("last, name", [(StandardScaler(), "StandardScaler"), ("passthrough", "'passthrough'")])
+@pytest.mark.parametrize(
+    "last, name", [(StandardScaler(), "StandardScaler"), ("passthrough", "'passthrough'")]
+)
 def test_last_step_must_be_a_generator(last, name, method):
     pipeline = make_generative_pipeline(StandardScaler(), last).fit(SIGNED)
-    with pytest.raises(TypeError, match=f"score_samples needs a generator as the last step.*{name}, which has no"):
+    with pytest.raises(
+        TypeError, match=f"score_samples needs a generator as the last step.*{name}, which has no"
+    ):
         getattr(pipeline, method)(SIGNED)
 
 
 def test_classifier_at_the_end_does_not_sample():
-    pipeline = make_generative_pipeline(StandardScaler(), LogisticRegression()).fit(SIGNED, SIGNED[:, 0] > 1)
+    pipeline = make_generative_pipeline(StandardScaler(), LogisticRegression()).fit(
+        SIGNED, SIGNED[:, 0] > 1
+    )
     with pytest.raises(
-        TypeError, match=r"sample needs a generator as the last step of the pipeline.*LogisticRegression"
+        TypeError,
+        match=r"sample needs a generator as the last step of the pipeline.*LogisticRegression",
     ):
         pipeline.sample(2)
 

@@ -1,4 +1,5 @@
-"""Pipelines over integer rows: a dequantized score against enumeration, draws that are integers again."""
+"""Pipelines over integer rows: a dequantized score against enumeration, draws that are integers
+again."""
 
 import itertools
 
@@ -40,9 +41,13 @@ def test_dequantized_score_is_a_bound_below_the_exact_probability():
 
 def test_dequantized_score_averages_over_its_shifts():
     X = integer_rows()
-    pipeline = make_generative_pipeline(Dequantizer(levels=5, random_state=0), GaussianMixture()).fit(X)
+    pipeline = make_generative_pipeline(
+        Dequantizer(levels=5, random_state=0), GaussianMixture()
+    ).fit(X)
     expected = [pipeline[-1].score_samples((X + u) / 5.0) for u in pipeline[0].shifts_]
-    np.testing.assert_allclose(pipeline.score_samples(X), np.mean(expected, axis=0) - 2.0 * np.log(5.0))
+    np.testing.assert_allclose(
+        pipeline.score_samples(X), np.mean(expected, axis=0) - 2.0 * np.log(5.0)
+    )
 
 
 def test_discrete_draws_are_integers_in_range():
@@ -58,12 +63,18 @@ def test_discrete_draws_are_integers_in_range():
 
 def test_dequantizer_within_columns_scores_every_part_in_its_measure():
     X = np.column_stack([integer_rows(), SIZES])
-    columns = ColumnTransformer([("power", FunctionTransformer(np.log), [2])], remainder=Dequantizer(5, random_state=0))
+    columns = ColumnTransformer(
+        [("power", FunctionTransformer(np.log), [2])], remainder=Dequantizer(5, random_state=0)
+    )
     pipeline = make_generative_pipeline(columns, GaussianMixture()).fit(X)
     dequantizer = columns.named_transformers_["remainder"]
     logs = np.log(X[:, 2:])
     versions = [np.column_stack([logs, (X[:, :2] + u) / 5.0]) for u in dequantizer.shifts_]
-    expected = np.mean([pipeline[-1].score_samples(Z) for Z in versions], axis=0) - 2.0 * np.log(5.0) - logs[:, 0]
+    expected = (
+        np.mean([pipeline[-1].score_samples(Z) for Z in versions], axis=0)
+        - 2.0 * np.log(5.0)
+        - logs[:, 0]
+    )
     np.testing.assert_allclose(pipeline.score_samples(X), expected)
     drawn = pipeline.sample(100, random_state=0)
     np.testing.assert_array_equal(drawn[:, :2], np.round(drawn[:, :2]))
@@ -71,11 +82,21 @@ def test_dequantizer_within_columns_scores_every_part_in_its_measure():
 
 
 def test_integer_columns_of_a_mixed_frame_come_back_as_integers():
-    frame = pd.DataFrame({"size": SIZES[:, 0], "a": integer_rows()[:, 0], "b": integer_rows()[:, 1].astype(np.int64)})
-    columns = ColumnTransformer([("ints", Dequantizer(levels=5), ["b", "a"])], remainder=StandardScaler())
+    frame = pd.DataFrame(
+        {"size": SIZES[:, 0], "a": integer_rows()[:, 0], "b": integer_rows()[:, 1].astype(np.int64)}
+    )
+    columns = ColumnTransformer(
+        [("ints", Dequantizer(levels=5), ["b", "a"])], remainder=StandardScaler()
+    )
     for library in ("pandas", "polars"):
-        pipeline = make_generative_pipeline(clone(columns), GaussianMixture()).set_output(transform=library)
-        data = frame if library == "pandas" else pl.DataFrame({name: frame[name].to_numpy() for name in frame})
+        pipeline = make_generative_pipeline(clone(columns), GaussianMixture()).set_output(
+            transform=library
+        )
+        data = (
+            frame
+            if library == "pandas"
+            else pl.DataFrame({name: frame[name].to_numpy() for name in frame})
+        )
         drawn = pipeline.fit(data).sample(5, random_state=0)
         assert list(drawn.columns) == ["size", "a", "b"]
         assert [np.asarray(drawn[name]).dtype.kind for name in drawn.columns] == ["f", "i", "i"]

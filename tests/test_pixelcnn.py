@@ -1,4 +1,5 @@
-"""PixelCNN: probabilities that add up, draws that follow them, cached or not, and classes by Bayes' rule."""
+"""PixelCNN: probabilities that add up, draws that follow them, cached or not, and classes by Bayes'
+rule."""
 
 import copy
 import itertools
@@ -24,7 +25,14 @@ ARCHITECTURES = [
     {"gated": True, "attention": True, "shortcuts": True, "n_downsamplings": 1, "n_layers": 3},
 ]
 architectures = pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
-SMALL = {"n_filters": 6, "n_layers": 2, "max_iter": 12, "learning_rate_init": 0.01, "device": "cpu", "random_state": 0}
+SMALL = {
+    "n_filters": 6,
+    "n_layers": 2,
+    "max_iter": 12,
+    "learning_rate_init": 0.01,
+    "device": "cpu",
+    "random_state": 0,
+}
 
 SCALED = [{}, {"gated": True, "attention": True}, {"n_layers": 3, "n_downsamplings": 1}]
 
@@ -32,13 +40,18 @@ EVERY = np.array(list(itertools.product([0.0, 1.0], repeat=9)))  # 3 x 3 images 
 
 
 def chain(n_rows, d, n_levels, seed=0):
-    """Rows whose every feature is often a step above the one before, and classes that shift their start."""
+    """Rows whose every feature is often a step above the one before, and classes that shift their
+    start."""
     rng = np.random.default_rng(seed)
     y = rng.integers(3, size=n_rows)
     X = np.empty((n_rows, d))
     X[:, 0] = (y + rng.integers(2, size=n_rows)) % n_levels
     for j in range(1, d):
-        X[:, j] = np.where(rng.random(n_rows) < 0.7, (X[:, j - 1] + 1) % n_levels, rng.integers(n_levels, size=n_rows))
+        X[:, j] = np.where(
+            rng.random(n_rows) < 0.7,
+            (X[:, j - 1] + 1) % n_levels,
+            rng.integers(n_levels, size=n_rows),
+        )
     return X, np.array(["ash", "birch", "cedar"])[y]
 
 
@@ -89,7 +102,9 @@ class TestProbabilities:
     def test_given_a_class_add_up_to_one(self, conditional):
         joint = np.exp(conditional._joint_log_likelihood(EVERY))
         np.testing.assert_allclose(joint.sum(axis=0), conditional.class_prior_, atol=1e-12)
-        np.testing.assert_allclose(conditional.class_prior_, np.unique(BIT_CLASSES, return_counts=True)[1] / 400)
+        np.testing.assert_allclose(
+            conditional.class_prior_, np.unique(BIT_CLASSES, return_counts=True)[1] / 400
+        )
 
     @architectures
     @pytest.mark.parametrize("likelihood", ["categorical", "discretized_logistic"])
@@ -112,24 +127,36 @@ class TestProbabilities:
     def test_of_pixels_add_up_to_that_of_the_row(self, model, conditional):
         pixels = model.conditional_log_prob(EVERY)
         np.testing.assert_allclose(pixels.sum(axis=1), model.score_samples(EVERY), atol=1e-12)
-        prefixes = EVERY.reshape(2, 256, 9)  # the probability of the first pixel is that of all rows that begin so
+        prefixes = EVERY.reshape(
+            2, 256, 9
+        )  # the probability of the first pixel is that of all rows that begin so
         first = np.log([np.exp(model.score_samples(rows)).sum() for rows in prefixes])
         np.testing.assert_allclose(pixels[:, 0], np.repeat(first, 256), atol=1e-12)
         np.testing.assert_allclose(
-            conditional.conditional_log_prob(EVERY).sum(axis=1), conditional.score_samples(EVERY), atol=1e-12
+            conditional.conditional_log_prob(EVERY).sum(axis=1),
+            conditional.score_samples(EVERY),
+            atol=1e-12,
         )
-        given_birch = conditional.conditional_log_prob(EVERY, "birch").sum(axis=1) + np.log(conditional.class_prior_[1])
-        np.testing.assert_allclose(given_birch, conditional.score_samples(EVERY, "birch"), atol=1e-12)
+        given_birch = conditional.conditional_log_prob(EVERY, "birch").sum(axis=1) + np.log(
+            conditional.class_prior_[1]
+        )
+        np.testing.assert_allclose(
+            given_birch, conditional.score_samples(EVERY, "birch"), atol=1e-12
+        )
 
     def test_a_missing_pixel_is_summed_over(self, model):
         row = np.array([[0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0, np.nan]])
-        truth = np.logaddexp.reduce([model.score_samples(np.where(np.isnan(row), v, row))[0] for v in (0.0, 1.0)])
+        truth = np.logaddexp.reduce(
+            [model.score_samples(np.where(np.isnan(row), v, row))[0] for v in (0.0, 1.0)]
+        )
         assert model.score_samples(row)[0] == pytest.approx(truth, abs=1e-9)
 
     def test_what_repeats_is_learned(self):
         rows = np.tile([[0.0, 1.0, 1.0, 0.0]], (64, 1)).astype(np.float32)
         rows[::2] = 1.0 - rows[::2]
-        model = PixelCNN(8, 2, max_iter=150, learning_rate_init=0.01, device="cpu", random_state=0).fit(rows)
+        model = PixelCNN(
+            8, 2, max_iter=150, learning_rate_init=0.01, device="cpu", random_state=0
+        ).fit(rows)
         np.testing.assert_allclose(model.score_samples(rows), np.log(0.5), atol=0.02)
 
     def test_is_that_of_the_input_in_counts(self, model):
@@ -167,7 +194,12 @@ class TestDraws:
     @pytest.mark.parametrize("likelihood", ["categorical", "discretized_logistic"])
     def test_of_colours_on_caches_are_those_of_whole_passes(self, likelihood, architecture):
         X, _ = chain(200, 36, 7)
-        settings = {"likelihood": likelihood, "image_shape": (3, 4, 3), "n_components": 2, "max_iter": 2}
+        settings = {
+            "likelihood": likelihood,
+            "image_shape": (3, 4, 3),
+            "n_components": 2,
+            "max_iter": 2,
+        }
         model = PixelCNN(**SMALL | architecture | settings).fit(X.astype(np.float32))
         cached, by_passes = draw_both_ways(model, 40)
         assert torch.equal(cached, by_passes)
@@ -208,7 +240,9 @@ class TestDraws:
         X, _ = chain(200, 4, 5)
         model = PixelCNN(**SMALL).fit(X)
         draws = model.sample(1000, given={0: {1, 3}, 1: (2, None)}, random_state=7)
-        every = np.array(list(itertools.product([1, 3], [2, 3, 4], range(5), range(5))), dtype=float)
+        every = np.array(
+            list(itertools.product([1, 3], [2, 3, 4], range(5), range(5))), dtype=float
+        )
         assert_follow(draws, every, np.exp(model.score_samples(every)))
 
 
@@ -234,12 +268,20 @@ class TestScales:
             torch.manual_seed(0)
             network = MultiScaleNetwork((4, 4, n_colors), 1, (1, 2, 4), **settings).double()
             X = torch.rand(4, d, dtype=torch.float64)
-        seen = sum(torch.autograd.functional.jacobian(lambda x: network(x[None])[0], x).abs() for x in X) > 0.0
+        seen = (
+            sum(
+                torch.autograd.functional.jacobian(lambda x: network(x[None])[0], x).abs()
+                for x in X
+            )
+            > 0.0
+        )
         order = network.order
         np.testing.assert_array_equal(seen[order][:, order].numpy(), np.tri(d, k=-1, dtype=bool))
 
     def test_draws_on_caches_are_those_of_whole_passes(self, scaled):
-        cached, by_passes = draw_both_ways(scaled, 200, torch.eye(3, dtype=torch.float64)[torch.arange(200) % 3])
+        cached, by_passes = draw_both_ways(
+            scaled, 200, torch.eye(3, dtype=torch.float64)[torch.arange(200) % 3]
+        )
         assert torch.equal(cached, by_passes)
 
     def test_draws_of_colours_on_caches_are_those_of_whole_passes(self):
@@ -258,7 +300,9 @@ class TestScales:
     @pytest.mark.parametrize("scales", [(3, 4), (2,), (4, 2), (), (2, 4, 8), (1, 3), (4, 4)])
     def test_that_do_not_fit(self, scales):
         X, _ = chain(20, 16, 2)
-        with pytest.raises(ValueError, match="scales must rise to the height of the image, 4, each a divisor"):
+        with pytest.raises(
+            ValueError, match="scales must rise to the height of the image, 4, each a divisor"
+        ):
             PixelCNN(**SMALL, scales=scales).fit(X)
 
 
@@ -266,7 +310,9 @@ class TestDownsampling:
     """Of residual blocks; that of gates stands among the architectures above."""
 
     @pytest.mark.parametrize("image_shape", [(3, 4), (1, 12), (12, 1), (2, 2, 3)], ids=str)
-    def test_probabilities_of_all_images_add_up_to_one_and_draws_are_those_of_whole_passes(self, image_shape):
+    def test_probabilities_of_all_images_add_up_to_one_and_draws_are_those_of_whole_passes(
+        self, image_shape
+    ):
         X, _ = chain(200, 12, 2)
         settings = SMALL | {"n_layers": 5, "n_downsamplings": 2, "shortcuts": True, "max_iter": 3}
         model = PixelCNN(**settings, image_shape=image_shape).fit(X)
@@ -278,11 +324,17 @@ class TestDownsampling:
 
 class TestClasses:
     def test_follow_bayes_rule(self, conditional):
-        joint = np.stack([conditional.score_samples(EVERY, label) for label in conditional.classes_], axis=1)
+        joint = np.stack(
+            [conditional.score_samples(EVERY, label) for label in conditional.classes_], axis=1
+        )
         posterior = np.exp(joint - np.logaddexp.reduce(joint, axis=1, keepdims=True))
         np.testing.assert_allclose(conditional.predict_proba(EVERY), posterior, atol=1e-12)
-        np.testing.assert_array_equal(conditional.predict(EVERY), conditional.classes_[posterior.argmax(axis=1)])
-        np.testing.assert_allclose(conditional.score_samples(EVERY), np.logaddexp.reduce(joint, axis=1), atol=1e-12)
+        np.testing.assert_array_equal(
+            conditional.predict(EVERY), conditional.classes_[posterior.argmax(axis=1)]
+        )
+        np.testing.assert_allclose(
+            conditional.score_samples(EVERY), np.logaddexp.reduce(joint, axis=1), atol=1e-12
+        )
 
     def test_beside_a_row_cost_one_pass_and_are_those_of_the_sum(self, conditional, monkeypatch):
         indices = np.arange(512) % 3
@@ -300,19 +352,25 @@ class TestClasses:
     def test_are_recognised(self):
         X, y = load_digits(return_X_y=True)
         X = (X > 7).astype(np.float32)
-        model = ConditionalPixelCNN(16, 2, max_iter=8, device="cpu", random_state=0).fit(X[:1200], y[:1200])
+        model = ConditionalPixelCNN(16, 2, max_iter=8, device="cpu", random_state=0).fit(
+            X[:1200], y[:1200]
+        )
         assert np.mean(model.predict(X[1200:]) == y[1200:]) > 0.85
 
     def test_that_come_bit_by_bit_are_counted(self):
         model = ConditionalPixelCNN(**SMALL)
         for part in (slice(0, 200), slice(200, 400)):
             model.partial_fit(BITS[part], BIT_CLASSES[part], classes=["ash", "birch", "cedar"])
-        np.testing.assert_array_equal(model.class_count_, np.unique(BIT_CLASSES, return_counts=True)[1])
+        np.testing.assert_array_equal(
+            model.class_count_, np.unique(BIT_CLASSES, return_counts=True)[1]
+        )
         assert len(model.history_) == 2
 
 
 class TestQueries:
-    @pytest.mark.parametrize("estimator", [PixelCNN(**SMALL), ConditionalPixelCNN(**SMALL)], ids=["plain", "classes"])
+    @pytest.mark.parametrize(
+        "estimator", [PixelCNN(**SMALL), ConditionalPixelCNN(**SMALL)], ids=["plain", "classes"]
+    )
     def test_representations(self, estimator):
         model = clone(estimator).fit(BITS, BIT_CLASSES)
         features = model.transform(BITS)
@@ -344,7 +402,10 @@ class TestQueries:
     @pytest.mark.parametrize("image_shape", [(1, 13), (3, 5, 3)], ids=str)
     def test_batches_and_order_do_not_matter(self, image_shape, dtype, architecture):
         X, _ = chain(300, int(np.prod(image_shape)), 4)
-        X, settings = X.astype(dtype), {"max_iter": 1, "image_shape": image_shape, "n_components": 2}
+        X, settings = (
+            X.astype(dtype),
+            {"max_iter": 1, "image_shape": image_shape, "n_components": 2},
+        )
         model = PixelCNN(**SMALL | architecture | settings).fit(X[:60])
         shuffled = np.random.default_rng(2).permutation(300)
         for query in (model.score_samples, model.transform, model.conditional_log_prob):
@@ -356,7 +417,9 @@ class TestQueries:
         save(conditional, tmp_path / "model.probgen")
         twin = load(tmp_path / "model.probgen")
         np.testing.assert_array_equal(twin.score_samples(EVERY), conditional.score_samples(EVERY))
-        np.testing.assert_array_equal(twin.sample(5, random_state=0), conditional.sample(5, random_state=0))
+        np.testing.assert_array_equal(
+            twin.sample(5, random_state=0), conditional.sample(5, random_state=0)
+        )
 
     def test_likelihoods_are_chosen_by_levels(self):
         X, _ = chain(60, 4, 2)
@@ -375,22 +438,53 @@ class TestBadInput:
     @pytest.mark.parametrize(
         "parameters, rows, message",
         [
-            ({}, BITS - 1.0, "X holds -1 to 0; likelihood='categorical' wants levels; count them from 0"),
-            ({}, BITS + 0.5, "X holds 0.5 to 1.5, not all of them whole; quantise it first, such as with np.rint("),
-            ({"n_levels": 3}, 3.0 * BITS, "needs whole numbers from 0 to n_levels - 1 = 2; X holds 0 to 3; "),
+            (
+                {},
+                BITS - 1.0,
+                "X holds -1 to 0; likelihood='categorical' wants levels; count them from 0",
+            ),
+            (
+                {},
+                BITS + 0.5,
+                (
+                    "X holds 0.5 to 1.5, not all of them whole; quantise it first, such as with"
+                    " np.rint("
+                ),
+            ),
+            (
+                {"n_levels": 3},
+                3.0 * BITS,
+                "needs whole numbers from 0 to n_levels - 1 = 2; X holds 0 to 3; ",
+            ),
             (
                 {"n_levels": 65_537},
                 BITS,
                 "n_levels must be at most 65,536; got 65,537; put the numbers into fewer bins",
             ),
-            ({}, 70_000.0 * BITS, "n_levels must be at most 65,536; got 70,001; put the numbers into fewer bins"),
+            (
+                {},
+                70_000.0 * BITS,
+                "n_levels must be at most 65,536; got 70,001; put the numbers into fewer bins",
+            ),
             ({"image_shape": (2, 4)}, BITS, "image_shape=(2, 4) holds 8 numbers, but rows have 9"),
-            ({"image_shape": (3, 3, 2)}, BITS, "image_shape must be (height, width) or (height, width, channels)"),
-            ({"likelihood": "gaussian"}, BITS, "likelihood must be one of 'auto', 'bernoulli', 'categorical'"),
+            (
+                {"image_shape": (3, 3, 2)},
+                BITS,
+                "image_shape must be (height, width) or (height, width, channels)",
+            ),
+            (
+                {"likelihood": "gaussian"},
+                BITS,
+                "likelihood must be one of 'auto', 'bernoulli', 'categorical'",
+            ),
             ({"n_filters": 0}, BITS, "n_filters must be an integer >= 1; got 0"),
             ({"n_layers": 1.5}, BITS, "n_layers must be an integer >= 1; got 1.5"),
             ({"n_downsamplings": -1}, BITS, "n_downsamplings must be an integer >= 0; got -1"),
-            ({"n_downsamplings": 1}, BITS, "n_layers must be at least 2 * n_downsamplings + 1 = 3, a block for every"),
+            (
+                {"n_downsamplings": 1},
+                BITS,
+                "n_layers must be at least 2 * n_downsamplings + 1 = 3, a block for every",
+            ),
         ],
         ids=str,
     )
@@ -400,13 +494,17 @@ class TestBadInput:
 
     def test_in_queries(self):
         model = PixelCNN(**SMALL).fit(BITS)
-        with pytest.raises(ValueError, match="needs whole numbers from 0 to n_levels - 1 = 1; X holds 0 to 2"):
+        with pytest.raises(
+            ValueError, match="needs whole numbers from 0 to n_levels - 1 = 1; X holds 0 to 2"
+        ):
             model.score_samples(2.0 * BITS)
         with pytest.raises(ValueError, match="given must hold 0 or 1 for feature 3"):
             model.sample(2, given={3: 2.0})
 
     def test_in_classes(self):
-        with pytest.raises(ValueError, match=r"y must hold at least 2 classes; got 1 class, \[0.0\]; use PixelCNN"):
+        with pytest.raises(
+            ValueError, match=r"y must hold at least 2 classes; got 1 class, \[0.0\]; use PixelCNN"
+        ):
             ConditionalPixelCNN(**SMALL).fit(BITS, np.zeros(400))
         with pytest.raises(ValueError, match="classes must be passed to the first partial_fit"):
             ConditionalPixelCNN(**SMALL).partial_fit(BITS, BIT_CLASSES)

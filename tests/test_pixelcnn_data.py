@@ -1,4 +1,5 @@
-"""What autoregressive models are for, on real images: halves completed, colours given to grey, strange pixels found."""
+"""What autoregressive models are for, on real images: halves completed, colours given to grey,
+strange pixels found."""
 
 import numpy as np
 import pytest
@@ -20,11 +21,19 @@ def digits(data_home):
 def shrunken(X, side, factor, n_colors=1):
     """Rows of images, the means of blocks of factor x factor pixels."""
     small = side // factor
-    return X.reshape(-1, small, factor, small, factor, n_colors).mean(axis=(2, 4)).reshape(len(X), -1)
+    return (
+        X.reshape(-1, small, factor, small, factor, n_colors).mean(axis=(2, 4)).reshape(len(X), -1)
+    )
 
 
 def trained(X, **settings):
-    defaults = {"n_filters": 16, "n_layers": 3, "max_iter": 4, "learning_rate_init": 5e-3, "device": "cpu"}
+    defaults = {
+        "n_filters": 16,
+        "n_layers": 3,
+        "max_iter": 4,
+        "learning_rate_init": 5e-3,
+        "device": "cpu",
+    }
     return PixelCNN(**defaults | settings, random_state=0).fit(X.astype(np.float32))
 
 
@@ -35,7 +44,8 @@ def test_lower_halves_are_foreseen_better_than_by_the_most_alike_digit(digits):
     foreseen = model.conditional_log_prob(T.astype(np.float32))[:, half:].sum(axis=1)
     search = NearestNeighbors(n_neighbors=2).fit(X[:, :half])
     copied = X[search.kneighbors(T[:, :half], n_neighbors=1, return_distance=False)[:, 0], half:]
-    # Bits of the neighbour are wrong with one probability, the best there is for the training digits themselves.
+    # Bits of the neighbour are wrong with one probability, the best there is for the training
+    # digits themselves.
     second = X[search.kneighbors(X[:1000, :half], return_distance=False)[:, 1], half:]
     wrong = np.mean(second != X[:1000, half:])
     by_copy = np.where(copied == T[:, half:], np.log1p(-wrong), np.log(wrong)).sum(axis=1)
@@ -48,7 +58,8 @@ def test_lower_halves_are_foreseen_better_than_by_the_most_alike_digit(digits):
 
 @pytest.fixture(scope="module")
 def photographs(data_home):
-    """A function from the side of images to training and test rows of colour images, in whole levels."""
+    """A function from the side of images to training and test rows of colour images, in whole
+    levels."""
 
     def load(side):
         images = [fetch_cifar10(subset=subset).data for subset in ("train", "test")]
@@ -63,7 +74,8 @@ def leveled(X):
 
 
 def log_shares(told, values, told_of_test, values_of_test):
-    """Log-probabilities of values (n, d), of each by the counts of values beside what is told of it."""
+    """Log-probabilities of values (n, d), of each by the counts of values beside what is told of
+    it."""
     counts = np.ones((N_LEVELS, N_LEVELS))
     np.add.at(counts, (told.ravel().astype(int), values.ravel().astype(int)), 1.0)
     shares = np.log(counts / counts.sum(axis=1, keepdims=True))
@@ -71,14 +83,24 @@ def log_shares(told, values, told_of_test, values_of_test):
 
 
 def test_colours_are_given_to_grey_images_better_than_by_the_grey_alone(photographs):
-    """Grey images stand above the coloured ones in the rows, and so first in the order of drawing."""
+    """Grey images stand above the coloured ones in the rows, and so first in the order of
+    drawing."""
     colors = photographs(4)
     greys = [np.rint(X.reshape(-1, 16, 3).mean(axis=2)).repeat(3, axis=1) for X in colors]
     X, T = (np.hstack(pair) for pair in zip(greys, colors))
-    model = trained(X, image_shape=(8, 4, 3), n_levels=N_LEVELS, n_filters=18, max_iter=10, learning_rate_init=4e-3)
+    model = trained(
+        X,
+        image_shape=(8, 4, 3),
+        n_levels=N_LEVELS,
+        n_filters=18,
+        max_iter=10,
+        learning_rate_init=4e-3,
+    )
     foreseen = model.conditional_log_prob(T.astype(np.float32))[:, 48:].sum(axis=1)
     by_grey = sum(
-        log_shares(*(part[:, color::3] for part in (greys[0], colors[0], greys[1], colors[1]))).sum(axis=1)
+        log_shares(*(part[:, color::3] for part in (greys[0], colors[0], greys[1], colors[1]))).sum(
+            axis=1
+        )
         for color in range(3)
     )
     assert foreseen.mean() > by_grey.mean() + 5.0
@@ -91,12 +113,22 @@ def test_colours_are_given_to_grey_images_better_than_by_the_grey_alone(photogra
 def test_images_twice_as_large_are_drawn_from_small_ones(photographs):
     """Of four pixels one is known, and stands first in the order of a model of two scales."""
     X, T = photographs(8)
-    model = trained(X, image_shape=(8, 8, 3), n_levels=N_LEVELS, scales=(4, 8), n_filters=18, learning_rate_init=4e-3)
+    model = trained(
+        X,
+        image_shape=(8, 8, 3),
+        n_levels=N_LEVELS,
+        scales=(4, 8),
+        n_filters=18,
+        learning_rate_init=4e-3,
+    )
     is_small = np.zeros((8, 8, 3), dtype=bool)
     is_small[::2, ::2] = True
     rest = ~is_small.ravel()
     foreseen = model.conditional_log_prob(T.astype(np.float32))[:, rest].sum(axis=1)
-    near = [rows.reshape(-1, 8, 8, 3)[:, ::2, ::2].repeat(2, axis=1).repeat(2, axis=2) for rows in (X, T)]
+    near = [
+        rows.reshape(-1, 8, 8, 3)[:, ::2, ::2].repeat(2, axis=1).repeat(2, axis=2)
+        for rows in (X, T)
+    ]
     near = [rows.reshape(len(rows), -1)[:, rest] for rows in near]
     by_copy = log_shares(near[0], X[:, rest], near[1], T[:, rest]).sum(axis=1)
     assert foreseen.mean() > by_copy.mean() + 20.0

@@ -1,4 +1,5 @@
-"""PixelRNN: what its layers see, by automatic differentiation, and its likelihood and draws, by enumeration."""
+"""PixelRNN: what its layers see, by automatic differentiation, and its likelihood and draws, by
+enumeration."""
 
 from itertools import product
 
@@ -10,11 +11,19 @@ from scipy.stats import chisquare
 from torch.nn import functional
 
 from probgen import PixelCNN, PixelRNN
-from probgen.estimators.autoregressive.networks.recurrent import DiagonalLSTM, RecurrentNetwork, RowLSTM, skewed, walk
+from probgen.estimators.autoregressive.networks.recurrent import (
+    DiagonalLSTM,
+    RecurrentNetwork,
+    RowLSTM,
+    skewed,
+    walk,
+)
 
 SIDE = 5
 EVERY = np.array(list(product([0.0, 1.0], repeat=9)))
-STRIPES = np.array([np.roll(np.repeat([1.0, 0.0, 0.0], 3), 3 * k) for k in range(3)])  # one row of three is lit
+STRIPES = np.array(
+    [np.roll(np.repeat([1.0, 0.0, 0.0], 3), 3 * k) for k in range(3)]
+)  # one row of three is lit
 layers = pytest.mark.parametrize("layer", ["row_lstm", "diagonal_bilstm"])
 
 
@@ -32,12 +41,19 @@ def noisy_stripes(n_rows=400):
 
 
 def fit(X, **settings):
-    defaults = {"n_filters": 4, "n_layers": 1, "max_iter": 10, "learning_rate_init": 0.02, "device": "cpu"}
+    defaults = {
+        "n_filters": 4,
+        "n_layers": 1,
+        "max_iter": 10,
+        "learning_rate_init": 0.02,
+        "device": "cpu",
+    }
     return PixelRNN(**defaults | settings, random_state=0).fit(X)
 
 
 def seen(layer, n_channels):
-    """Whether pixel (row, column) of the answers depends on pixel (row, column) of the image: four axes."""
+    """Whether pixel (row, column) of the answers depends on pixel (row, column) of the image: four
+    axes."""
     image = torch.randn(1, n_channels, SIDE, SIDE, dtype=torch.float64)
     jacobian = torch.autograd.functional.jacobian(lambda x: layer(x)[0].sum(0), image)
     return (jacobian[:, :, 0].abs().sum(2) > 0.0).numpy()
@@ -48,7 +64,9 @@ class TestLayers:
         found = seen(RowLSTM(2).double(), 4)
         for i, j, k, m in product(range(SIDE), repeat=4):
             own_row = k == i and j - 1 <= m <= j
-            above = k < i and j - (i - k) - 1 <= m <= j + (i - k)  # a pixel wider each row, and one by the inputs
+            above = k < i and j - (i - k) - 1 <= m <= j + (
+                i - k
+            )  # a pixel wider each row, and one by the inputs
             assert found[i, j, k, m] == (own_row or above), (i, j, k, m)
 
     def test_a_diagonal_layer_sees_all_that_is_before(self):
@@ -81,7 +99,9 @@ class TestLayers:
     @layers
     @pytest.mark.parametrize("n_colors", [1, 3])
     def test_a_network_is_strictly_causal(self, layer, n_colors):
-        network = RecurrentNetwork((3, 4, n_colors), 2, layer=layer, n_filters=3, n_layers=2).double()
+        network = RecurrentNetwork(
+            (3, 4, n_colors), 2, layer=layer, n_filters=3, n_layers=2
+        ).double()
         for parameter in network.position.parameters():
             torch.nn.init.normal_(parameter)
         row = torch.rand(1, 12 * n_colors, dtype=torch.float64)
@@ -102,7 +122,14 @@ class TestLikelihood:
         rng = np.random.default_rng(0)
         X = rng.integers(3, size=(200, 6)).astype(float)
         X[:, 3:] = (X[:, :3] + 1) % 3  # the second pixel follows from the first
-        model = fit(X, layer=layer, image_shape=(1, 2, 3), likelihood="categorical", n_filters=6, max_iter=60)
+        model = fit(
+            X,
+            layer=layer,
+            image_shape=(1, 2, 3),
+            likelihood="categorical",
+            n_filters=6,
+            max_iter=60,
+        )
         every = np.array(list(product([0.0, 1.0, 2.0], repeat=6)))
         assert logsumexp(model.score_samples(every)) == pytest.approx(0.0, abs=1e-9)
         assert model.score(X) > -1.1 * 3 * np.log(3)
@@ -160,7 +187,10 @@ def test_settings_are_those_of_the_pixelcnn():
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"layer": "column_lstm"}, "layer must be one of 'row_lstm', 'diagonal_bilstm'; got 'column_lstm'"),
+        (
+            {"layer": "column_lstm"},
+            "layer must be one of 'row_lstm', 'diagonal_bilstm'; got 'column_lstm'",
+        ),
         ({"n_layers": 0}, "n_layers must be an integer >= 1; got 0"),
         ({"n_filters": 0}, "n_filters must be an integer >= 1; got 0"),
         ({"image_shape": (2, 4)}, "image_shape"),

@@ -15,7 +15,8 @@ from probgen.plots import SampleGridDisplay
 
 
 class Ramp(GeneratorMixin, BaseEstimator):
-    """Generator whose k-th draw is the number k in every feature, so that places can be told apart."""
+    """Generator whose k-th draw is the number k in every feature, so that places can be told
+    apart."""
 
     def __init__(self, random_state=None):
         self.random_state = random_state
@@ -63,18 +64,26 @@ def test_draws_stand_in_reading_order_on_one_scale():
 
 def test_short_last_row_stays_empty():
     model = Ramp().fit(np.zeros((2, 4)))
-    picture = SampleGridDisplay.from_estimator(model, n_samples=3, n_cols=2, ax=axes()).image_.get_array()
+    picture = SampleGridDisplay.from_estimator(
+        model, n_samples=3, n_cols=2, ax=axes()
+    ).image_.get_array()
     assert np.ma.getmaskarray(picture)[3:, 3:].all()
 
 
 def test_pixels_of_an_image_stand_as_in_the_row():
-    picture = SampleGridDisplay([[0, 1, 2, 3, 4, 5]], image_shape=(2, 3)).plot(axes()).image_.get_array()
+    picture = (
+        SampleGridDisplay([[0, 1, 2, 3, 4, 5]], image_shape=(2, 3)).plot(axes()).image_.get_array()
+    )
     np.testing.assert_allclose(picture, np.arange(6).reshape(2, 3) / 5)
 
 
 def test_channels_come_last():
     pixels = np.arange(12).reshape(2, 2, 3)
-    picture = SampleGridDisplay(pixels.reshape(1, -1), image_shape=(2, 2, 3)).plot(axes()).image_.get_array()
+    picture = (
+        SampleGridDisplay(pixels.reshape(1, -1), image_shape=(2, 2, 3))
+        .plot(axes())
+        .image_.get_array()
+    )
     np.testing.assert_allclose(picture[:, :, :3], pixels / 11)
     np.testing.assert_allclose(picture[:, :, 3], 1.0)
 
@@ -82,14 +91,18 @@ def test_channels_come_last():
 def test_missing_values_stay_blank():
     grey = SampleGridDisplay([[np.nan, 1.0, 2.0, 3.0]]).plot(axes()).image_.get_array()
     assert np.ma.getmaskarray(grey).tolist() == [[True, False], [False, False]]
-    colour = SampleGridDisplay([[np.nan, 1.0, 2.0, 3.0, 4.0, 5.0]], image_shape=(1, 2, 3)).plot(axes())
+    colour = SampleGridDisplay([[np.nan, 1.0, 2.0, 3.0, 4.0, 5.0]], image_shape=(1, 2, 3)).plot(
+        axes()
+    )
     assert colour.image_.get_array()[0, :, 3].tolist() == [0.0, 1.0]
 
 
 def test_each_class_has_a_row_of_its_own():
     model = LabelPainter().fit(np.zeros((3, 4)), [2, 5, 7])
     display = SampleGridDisplay.from_estimator(model, n_cols=4, value_range=(0, 10), ax=axes())
-    np.testing.assert_allclose(display.image_.get_array()[::3, ::3], np.repeat([[0.2], [0.5], [0.7]], 4, axis=1))
+    np.testing.assert_allclose(
+        display.image_.get_array()[::3, ::3], np.repeat([[0.2], [0.5], [0.7]], 4, axis=1)
+    )
     assert [label.get_text() for label in display.ax_.get_yticklabels()] == ["2", "5", "7"]
     np.testing.assert_allclose(display.ax_.get_yticks(), [0.5, 3.5, 6.5])
 
@@ -113,18 +126,30 @@ def test_rows_of_a_table_become_a_heat_map_scaled_by_column():
     frame = pd.DataFrame({"age": [20.0, 60.0], "income": [0.0, 1000.0], "flat": [3.0, 3.0]})
     display = SampleGridDisplay(frame).plot(axes())
     np.testing.assert_allclose(display.image_.get_array(), [[0, 0, 0], [1, 1, 0]])
-    assert [label.get_text() for label in display.ax_.get_xticklabels()] == ["age", "income", "flat"]
+    assert [label.get_text() for label in display.ax_.get_xticklabels()] == [
+        "age",
+        "income",
+        "flat",
+    ]
 
 
 def test_columns_of_a_heat_map_carry_the_names_of_the_fitted_frame():
-    model = Ramp().fit(pd.DataFrame(np.zeros((2, 4)), columns=list("abcd"))).set_output(transform="pandas")
+    model = (
+        Ramp()
+        .fit(pd.DataFrame(np.zeros((2, 4)), columns=list("abcd")))
+        .set_output(transform="pandas")
+    )
     display = SampleGridDisplay.from_estimator(model, n_samples=5, image_shape=(1, 4), ax=axes())
     assert display.image_.get_array().shape == (5, 4)
     assert display.feature_names == list("abcd")
 
 
 def test_values_outside_the_range_are_clipped():
-    picture = SampleGridDisplay([[-5.0, 0.0, 8.0, 99.0]], value_range=(0, 16)).plot(axes()).image_.get_array()
+    picture = (
+        SampleGridDisplay([[-5.0, 0.0, 8.0, 99.0]], value_range=(0, 16))
+        .plot(axes())
+        .image_.get_array()
+    )
     np.testing.assert_allclose(picture, [[0.0, 0.0], [0.5, 1.0]])
 
 
@@ -143,9 +168,10 @@ def test_parameters_reach_imshow():
 
 def test_pyplot_is_not_loaded_unless_the_program_did():
     code = (
-        "import sys; from probgen.plots import SampleGridDisplay as S; S([[1.0, 2.0, 3.0, 4.0]]).plot(); "
-        "assert 'matplotlib.pyplot' not in sys.modules; import matplotlib; matplotlib.use('agg'); "
-        "import matplotlib.pyplot as plt; d = S([[1.0, 2.0, 3.0, 4.0]]).plot(); assert plt.gcf() is d.figure_"
+        "import sys; from probgen.plots import SampleGridDisplay as S; S([[1.0, 2.0, 3.0,"
+        " 4.0]]).plot(); assert 'matplotlib.pyplot' not in sys.modules; import matplotlib;"
+        " matplotlib.use('agg'); import matplotlib.pyplot as plt; d = S([[1.0, 2.0, 3.0,"
+        " 4.0]]).plot(); assert plt.gcf() is d.figure_"
     )
     subprocess.run([sys.executable, "-P", "-c", code], check=True)
 

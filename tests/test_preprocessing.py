@@ -24,7 +24,9 @@ IS_OLD = Version(sklearn.__version__) < Version("1.7")
 # Bounds wide enough for the data of the common checks, which are not all in the unit interval.
 @parametrize_with_checks(
     [Dequantizer(), LogitTransformer(bounds=(-1000, 1000))],
-    expected_failed_checks=lambda step: MISTAKEN if IS_OLD and isinstance(step, Dequantizer) else {},
+    expected_failed_checks=lambda step: (
+        MISTAKEN if IS_OLD and isinstance(step, Dequantizer) else {}
+    ),
 )
 def test_scikit_learn_contract(estimator, check):
     check(estimator)
@@ -40,7 +42,9 @@ def test_noise_of_fit_is_independent_and_uniform_within_the_cell():
 
 def test_transform_is_the_centre_of_the_cell():
     step = Dequantizer(levels=4).fit([[0], [3]])
-    np.testing.assert_allclose(step.transform([[0], [1], [3]]), [[0.125], [0.375], [0.875]], rtol=1e-12)
+    np.testing.assert_allclose(
+        step.transform([[0], [1], [3]]), [[0.125], [0.375], [0.875]], rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64, np.float32, np.float64, bool])
@@ -64,7 +68,9 @@ def test_no_level_moves_in_float32_with_many_levels():
 
 def test_inverse_goes_to_the_nearest_level_outside_the_unit_interval():
     step = Dequantizer(levels=4).fit([[0], [3]])
-    np.testing.assert_array_equal(step.inverse_transform([[-7.0], [-1e-9], [1.0], [9.0]]), [[0], [0], [3], [3]])
+    np.testing.assert_array_equal(
+        step.inverse_transform([[-7.0], [-1e-9], [1.0], [9.0]]), [[0], [0], [3], [3]]
+    )
 
 
 def test_shifts_fill_every_column_evenly():
@@ -80,7 +86,9 @@ def test_shifts_of_more_columns_than_sobol_knows():
 
 
 def test_each_shift_is_uniform_over_seeds():
-    shifts = [Dequantizer(n_shifts=4, random_state=seed).fit([[0]]).shifts_[2, 0] for seed in range(300)]
+    shifts = [
+        Dequantizer(n_shifts=4, random_state=seed).fit([[0]]).shifts_[2, 0] for seed in range(300)
+    ]
     assert stats.kstest(shifts, "uniform").pvalue > 1e-3
 
 
@@ -114,9 +122,15 @@ def test_frames_keep_their_names(library):
 @pytest.mark.parametrize(
     "X, message",
     [
-        ([[0.0, 1.5]], r"must hold integers from 0 to levels - 1 = 255; got 1.5 in column 1; round it"),
+        (
+            [[0.0, 1.5]],
+            r"must hold integers from 0 to levels - 1 = 255; got 1.5 in column 1; round it",
+        ),
         ([[256, 0]], r"must hold integers from 0 to levels - 1 = 255; got 256 in column 0"),
-        ([[0, -1]], r"must hold integers from 0 to levels - 1 = 255; got -1 in column 1; shift or round it"),
+        (
+            [[0, -1]],
+            r"must hold integers from 0 to levels - 1 = 255; got -1 in column 1; shift or round it",
+        ),
         ([[np.nan, 0.0]], "contains NaN"),
         ([["a", "b"]], "not compatible with arrays of bytes/strings"),
     ],
@@ -179,12 +193,28 @@ def test_logit_keeps_float32():
 @pytest.mark.parametrize(
     "step, X, message",
     [
-        (LogitTransformer(), [[0.5, 1.5]], r"X must lie in \[0, 1\]; got 1.5 in column 1; scale it first"),
+        (
+            LogitTransformer(),
+            [[0.5, 1.5]],
+            r"X must lie in \[0, 1\]; got 1.5 in column 1; scale it first",
+        ),
         (LogitTransformer(alpha=0.05), [[1.01]], r"X must lie in \[0, 1\]; got 1.01 in column 0"),
-        (LogitTransformer(alpha=0.0), [[0.0]], r"X must lie in \(0, 1\), as alpha=0; got 0 in column 0"),
-        (LogitTransformer(alpha=0.5), [[0.5]], r"alpha must be a real number in \[0, 0.5\); got 0.5"),
+        (
+            LogitTransformer(alpha=0.0),
+            [[0.0]],
+            r"X must lie in \(0, 1\), as alpha=0; got 0 in column 0",
+        ),
+        (
+            LogitTransformer(alpha=0.5),
+            [[0.5]],
+            r"alpha must be a real number in \[0, 0.5\); got 0.5",
+        ),
         (LogitTransformer(alpha=-1), [[0.5]], "alpha must be a .*number >= 0; got -1"),
-        (LogitTransformer(bounds=(1, 0)), [[0.5]], r"bounds must be two finite numbers, the lower first; got \(1, 0\)"),
+        (
+            LogitTransformer(bounds=(1, 0)),
+            [[0.5]],
+            r"bounds must be two finite numbers, the lower first; got \(1, 0\)",
+        ),
         (LogitTransformer(bounds=3), [[0.5]], "bounds must be two finite numbers"),
     ],
 )
@@ -202,4 +232,6 @@ def test_inverse_refuses_other_widths():
 @pytest.mark.parametrize("step", [Dequantizer(random_state=0), LogitTransformer(bounds=(0, 256))])
 def test_clone_and_pickle(step):
     fitted = clone(step).fit(PIXELS)
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(fitted)).transform(PIXELS), fitted.transform(PIXELS))
+    np.testing.assert_array_equal(
+        pickle.loads(pickle.dumps(fitted)).transform(PIXELS), fitted.transform(PIXELS)
+    )

@@ -26,7 +26,10 @@ class Networks(torch.nn.Module):
     def __init__(self):
         super().__init__()
         with isolated("cpu", seed=3):
-            self.encoder, self.decoder = torch.nn.Linear(3, 4).double(), torch.nn.Linear(2, 3).double()
+            self.encoder, self.decoder = (
+                torch.nn.Linear(3, 4).double(),
+                torch.nn.Linear(2, 3).double(),
+            )
 
 
 def programs(networks):
@@ -75,7 +78,11 @@ class TestBounds:
             ("trace", 1, Trace_ELBO(max_plate_nesting=1)),
             ("trace", 4, Trace_ELBO(4, vectorize_particles=True, max_plate_nesting=1)),
             ("mean_field", 1, TraceMeanField_ELBO(max_plate_nesting=1)),
-            ("mean_field", 4, TraceMeanField_ELBO(4, vectorize_particles=True, max_plate_nesting=1)),
+            (
+                "mean_field",
+                4,
+                TraceMeanField_ELBO(4, vectorize_particles=True, max_plate_nesting=1),
+            ),
         ],
         ids=["trace", "trace, 4 particles", "mean field", "mean field, 4 particles"],
     )
@@ -88,9 +95,12 @@ class TestBounds:
         with isolated("cpu", seed=5):
             theirs = its.differentiable_loss(model, guide, X) / len(X)
         assert mine.item() == pytest.approx(theirs.item(), rel=1e-12)
-        assert (terms["kl"] - terms["reconstruction"]).item() == pytest.approx(theirs.item(), rel=1e-12)
+        assert (terms["kl"] - terms["reconstruction"]).item() == pytest.approx(
+            theirs.item(), rel=1e-12
+        )
         for ours, others in zip(
-            torch.autograd.grad(mine, networks.parameters()), torch.autograd.grad(theirs, networks.parameters())
+            torch.autograd.grad(mine, networks.parameters()),
+            torch.autograd.grad(theirs, networks.parameters()),
         ):
             torch.testing.assert_close(ours, others)
 
@@ -114,7 +124,9 @@ class TestBounds:
             objective.begin_epoch(epoch)
             with isolated("cpu", seed=5):
                 loss, terms = objective._loss(X)
-            assert loss.item() == pytest.approx((factor * terms["kl"] - terms["reconstruction"]).item(), rel=1e-6)
+            assert loss.item() == pytest.approx(
+                (factor * terms["kl"] - terms["reconstruction"]).item(), rel=1e-6
+            )
 
     def test_free_bits_cost_nothing(self):
         networks = Networks()
@@ -145,7 +157,9 @@ class TestRecording:
             layer.weight.mul_(-2.0)
         torch.testing.assert_close(recording(X + 1.0), torch.relu(layer(X + 1.0)).sum(0))
         gradients = torch.autograd.grad(recording(X).sum(), layer.parameters())
-        for mine, its in zip(gradients, torch.autograd.grad(torch.relu(layer(X)).sum(), layer.parameters())):
+        for mine, its in zip(
+            gradients, torch.autograd.grad(torch.relu(layer(X)).sum(), layer.parameters())
+        ):
             torch.testing.assert_close(mine, its)
 
     @pytest.mark.parametrize(
@@ -210,7 +224,9 @@ class TestRecording:
         assert abs(np.mean(replayed) - np.mean(direct)) < 4.0 * error
 
     def test_seeds_for_other_generators_follow_from_the_noise(self):
-        assert draw_seed(torch.Generator().manual_seed(1)) == draw_seed(torch.Generator().manual_seed(1))
+        assert draw_seed(torch.Generator().manual_seed(1)) == draw_seed(
+            torch.Generator().manual_seed(1)
+        )
 
 
 class TestWeights:
@@ -262,10 +278,22 @@ class TestSites:
     @pytest.mark.parametrize(
         "model, guide, message",
         [
-            ("model", "nothing", "guide must draw every latent site of the model; it has no site 'z'"),
-            ("model", "more", "guide must draw sites of the model alone; the model has no latent site 'w'"),
+            (
+                "model",
+                "nothing",
+                "guide must draw every latent site of the model; it has no site 'z'",
+            ),
+            (
+                "model",
+                "more",
+                "guide must draw sites of the model alone; the model has no latent site 'w'",
+            ),
             ("guide", "guide", r"model must observe the rows, .* it observes nothing"),
-            ("model", "stored", r"guide must keep its parameters in modules; got pyro.param\('scale'\)"),
+            (
+                "model",
+                "stored",
+                r"guide must keep its parameters in modules; got pyro.param\('scale'\)",
+            ),
         ],
     )
     def test_that_do_not_fit(self, model, guide, message):
@@ -277,7 +305,13 @@ class TestSites:
             pyro.param("scale", torch.ones(()))
             self.guide(X)
 
-        named = {"model": self.model, "guide": self.guide, "nothing": lambda X: None, "more": more, "stored": stored}
+        named = {
+            "model": self.model,
+            "guide": self.guide,
+            "nothing": lambda X: None,
+            "more": more,
+            "stored": stored,
+        }
         with isolated("cpu"), pytest.raises(ValueError, match=message):
             run_terms(named[model], named[guide], (X,))
         assert len(pyro.get_param_store()) == 0

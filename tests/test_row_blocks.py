@@ -53,14 +53,19 @@ class TestReading:
 
 
 class TestErrors:
-    @pytest.mark.parametrize("once", [lambda: iter([ROWS]), lambda: (block for block in [ROWS]), lambda: zip([ROWS])])
+    @pytest.mark.parametrize(
+        "once", [lambda: iter([ROWS]), lambda: (block for block in [ROWS]), lambda: zip([ROWS])]
+    )
     def test_what_can_be_read_only_once(self, once):
         with says("blocks can be read only once, but a fit reads it many times; got"):
             RowBlocks(once())
 
     @pytest.mark.parametrize("blocks", [5, None])
     def test_what_cannot_be_read(self, blocks):
-        with says(f"blocks must be a re-iterable of arrays or a function that returns an iterator; got {blocks!r}"):
+        with says(
+            "blocks must be a re-iterable of arrays or a function that returns an iterator; got"
+            f" {blocks!r}"
+        ):
             RowBlocks(blocks)
 
     @pytest.mark.parametrize(
@@ -69,11 +74,20 @@ class TestErrors:
             ([], "X must have at least one row; got RowBlocks without any."),
             ([ROWS[:0]], "X must have at least one row; got RowBlocks without any."),
             ([ROWS, ROWS[:, :1]], "block 1 of X must have 2 features like the first; got 1."),
-            ([ROWS, ROWS[0]], "block 1 of X must be 2-dimensional, rows by features; got shape (2,)."),
+            (
+                [ROWS, ROWS[0]],
+                "block 1 of X must be 2-dimensional, rows by features; got shape (2,).",
+            ),
             (ROWS, "block 0 of X must be 2-dimensional, rows by features; got shape (2,)."),
             ([ROWS, [["a", "b"]]], "block 1 of X must hold real numbers; got dtype <U1."),
-            ([np.where(ROWS > 5.0, np.inf, ROWS)], "X must hold finite numbers or NaN; got an infinity in its blocks."),
-            ([ROWS, [[np.nan, -np.inf]]], "X must hold finite numbers or NaN; got an infinity in its blocks."),
+            (
+                [np.where(ROWS > 5.0, np.inf, ROWS)],
+                "X must hold finite numbers or NaN; got an infinity in its blocks.",
+            ),
+            (
+                [ROWS, [[np.nan, -np.inf]]],
+                "X must hold finite numbers or NaN; got an infinity in its blocks.",
+            ),
             ([ROWS * np.nan], "X must hold some values; got only NaN."),
         ],
     )

@@ -36,7 +36,9 @@ class TestFrechetDistance:
         covariance_x, covariance_y = root_x @ root_x.T, root_y @ root_y.T
         cross = np.trace(sqrtm(covariance_x @ covariance_y).real)
         truth = np.sum((mean_x - mean_y) ** 2) + np.trace(covariance_x + covariance_y) - 2.0 * cross
-        value = frechet_distance(with_moments(mean_x, root_x), with_moments(mean_y, root_y, n_rows=80))
+        value = frechet_distance(
+            with_moments(mean_x, root_x), with_moments(mean_y, root_y, n_rows=80)
+        )
         assert value == pytest.approx(truth, rel=1e-10)
 
     def test_of_independent_columns(self):
@@ -87,17 +89,26 @@ class TestKernelMMD:
             keep = ~np.eye(len(a), dtype=bool) if leave_out else slice(None)
             return kernels[keep].mean()
 
-        truth = mean_kernel(X, X, unbiased) + mean_kernel(Y, Y, unbiased) - 2.0 * mean_kernel(X, Y, False)
-        assert kernel_mmd(X, Y, bandwidths=sizes, unbiased=unbiased) == pytest.approx(truth, rel=1e-10)
+        truth = (
+            mean_kernel(X, X, unbiased)
+            + mean_kernel(Y, Y, unbiased)
+            - 2.0 * mean_kernel(X, Y, False)
+        )
+        assert kernel_mmd(X, Y, bandwidths=sizes, unbiased=unbiased) == pytest.approx(
+            truth, rel=1e-10
+        )
 
     def test_expectation_under_gaussians(self):
-        """E k(x, y) = |C / s^2|^(-1/2) exp(-u' C^(-1) u / 2), C = C_X + C_Y + s^2 I, and u between the means."""
+        """E k(x, y) = |C / s^2|^(-1/2) exp(-u' C^(-1) u / 2), C = C_X + C_Y + s^2 I, and u between
+        the means."""
         size, shift = 1.3, np.array([0.5, -0.25])
         root_x, root_y = np.array([[1.0, 0.0], [0.5, 0.7]]), np.array([[0.8, 0.0], [-0.3, 1.2]])
 
         def mean_kernel(first, second, u):
             covariance = first @ first.T + second @ second.T + size**2 * np.eye(2)
-            return np.exp(-0.5 * u @ np.linalg.solve(covariance, u)) / np.sqrt(np.linalg.det(covariance / size**2))
+            return np.exp(-0.5 * u @ np.linalg.solve(covariance, u)) / np.sqrt(
+                np.linalg.det(covariance / size**2)
+            )
 
         zero = np.zeros(2)
         truth = mean_kernel(root_x, root_x, zero) + mean_kernel(root_y, root_y, zero)
@@ -142,7 +153,11 @@ def test_features_are_a_function_or_a_transformer(distance):
         (Y[:, :2], {}, "X and Y must have the same columns; got 3 and 2"),
         (Y[:1], {}, r"minimum of 2 is required"),
         (np.where(Y > 2.0, np.nan, Y), {}, "Input Y contains NaN"),
-        (Y, {"features": 3}, "features must be a function of rows, a fitted transformer or None; got 3"),
+        (
+            Y,
+            {"features": 3},
+            "features must be a function of rows, a fitted transformer or None; got 3",
+        ),
         (Y, {"features": lambda rows: rows[:1]}, r"minimum of 2 is required"),
     ],
     ids=["columns", "rows", "nan", "features", "few-features"],
@@ -152,7 +167,9 @@ def test_bad_input_is_told(distance, rows, settings, sentence):
         distance(X, rows, **settings)
 
 
-@pytest.mark.parametrize("bandwidths", [0.0, [1.0, -1.0], [1.0, np.nan], "wide"], ids=["0", "below", "nan", "word"])
+@pytest.mark.parametrize(
+    "bandwidths", [0.0, [1.0, -1.0], [1.0, np.nan], "wide"], ids=["0", "below", "nan", "word"]
+)
 def test_bandwidths_are_above_zero(bandwidths):
     with pytest.raises(ValueError, match="bandwidths must be a finite number"):
         kernel_mmd(X, Y, bandwidths=bandwidths)
@@ -165,20 +182,28 @@ class TestScorer:
         scorer = make_sample_quality_scorer(name, random_state=3)
         truth = -distance(X, model.sample(len(X), random_state=3))
         assert scorer(model, X) == scorer(model, X, np.zeros(len(X))) == truth
-        few = make_sample_quality_scorer(distance, n_samples=10, random_state=3, features=PCA(1).fit(X))
+        few = make_sample_quality_scorer(
+            distance, n_samples=10, random_state=3, features=PCA(1).fit(X)
+        )
         draws = model.sample(10, random_state=3)
         assert few(model, X) == -distance(X, draws, features=few.settings["features"])
 
     def test_finds_the_model_that_fits(self):
-        rows = np.concatenate([RNG.normal(-4.0, 0.5, (150, 2)), RNG.normal(4.0, 0.5, (150, 2))])[RNG.permutation(300)]
+        rows = np.concatenate([RNG.normal(-4.0, 0.5, (150, 2)), RNG.normal(4.0, 0.5, (150, 2))])[
+            RNG.permutation(300)
+        ]
         search = GridSearchCV(GaussianMixture(random_state=0), {"n_components": [1, 2]}, cv=3)
         search.set_params(scoring=make_sample_quality_scorer("mmd"), n_jobs=1).fit(rows)
         assert search.best_params_ == {"n_components": 2}
 
     def test_through_pipelines_and_pickles(self):
-        scorer = pickle.loads(pickle.dumps(make_sample_quality_scorer("frechet", features=PCA(1).fit(X))))
+        scorer = pickle.loads(
+            pickle.dumps(make_sample_quality_scorer("frechet", features=PCA(1).fit(X)))
+        )
         pipeline = make_generative_pipeline(StandardScaler(), GaussianMixture(random_state=0))
-        scores = cross_val_score(pipeline, pd.DataFrame(X, columns=list("abc")), scoring=scorer, cv=2)
+        scores = cross_val_score(
+            pipeline, pd.DataFrame(X, columns=list("abc")), scoring=scorer, cv=2
+        )
         assert np.all(scores < 0.0)
 
     def test_estimators_that_cannot_sample(self):
@@ -201,4 +226,7 @@ class TestScorer:
 
     def test_says_what_it_is(self):
         text = repr(make_sample_quality_scorer("frechet", n_samples=9, features=None))
-        assert text == "make_sample_quality_scorer('frechet', n_samples=9, random_state=0, features=None)"
+        assert (
+            text
+            == "make_sample_quality_scorer('frechet', n_samples=9, random_state=0, features=None)"
+        )

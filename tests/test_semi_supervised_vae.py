@@ -25,7 +25,13 @@ FEW = np.concatenate([np.flatnonzero(DIGITS == k)[:10] for k in range(10)])
 
 
 def make(**parameters):
-    settings = {"n_components": 2, "hidden_layer_sizes": (16,), "max_iter": 5, "device": "cpu", "random_state": 0}
+    settings = {
+        "n_components": 2,
+        "hidden_layer_sizes": (16,),
+        "max_iter": 5,
+        "device": "cpu",
+        "random_state": 0,
+    }
     return SemiSupervisedVAE(**settings | parameters)
 
 
@@ -44,7 +50,10 @@ def make_objective(model, rows=X, y=Y):
 def gradients(model, loss):
     parameters = [p for name in model._networks for p in getattr(model, name).parameters()]
     found = torch.autograd.grad(loss, parameters, allow_unused=True, retain_graph=True)
-    return [torch.zeros_like(p) if gradient is None else gradient for p, gradient in zip(parameters, found)]
+    return [
+        torch.zeros_like(p) if gradient is None else gradient
+        for p, gradient in zip(parameters, found)
+    ]
 
 
 def pyro_loss(elbo, model, guide, *batch):
@@ -63,12 +72,16 @@ class TestObjective:
         nobody = torch.zeros(40, 3, dtype=torch.float64)
         with isolated("cpu", seed=7):
             ours, _ = objective._loss(batch[:0], nobody[:0], batch, nobody)
-        theirs = pyro_loss(TraceEnum_ELBO(max_plate_nesting=1), model.model, config_enumerate(model.guide), batch)
+        theirs = pyro_loss(
+            TraceEnum_ELBO(max_plate_nesting=1), model.model, config_enumerate(model.guide), batch
+        )
         assert ours.item() == pytest.approx(theirs.item(), rel=1e-12)
         for mine, its in zip(gradients(model, ours), gradients(model, theirs)):
             torch.testing.assert_close(mine, its)
         with isolated("cpu", seed=7):
-            assert -objective._bound(batch, nobody).item() == pytest.approx(theirs.item(), rel=1e-12)
+            assert -objective._bound(batch, nobody).item() == pytest.approx(
+                theirs.item(), rel=1e-12
+            )
 
     def test_missing_values_are_masked_as_in_pyro(self):
         model = fit(elbo="trace")
@@ -108,7 +121,12 @@ class TestObjective:
         model = fit(classification_weight=0.25)
         objective = make_objective(model)
         batch = torch.from_numpy(X[:50])
-        labels = torch.cat([torch.eye(3, dtype=torch.float64)[INDICES[:20]], torch.zeros(30, 3, dtype=torch.float64)])
+        labels = torch.cat(
+            [
+                torch.eye(3, dtype=torch.float64)[INDICES[:20]],
+                torch.zeros(30, 3, dtype=torch.float64),
+            ]
+        )
         drawn, classes = batch[30:42], torch.eye(3, dtype=torch.float64)[INDICES[30:42]]
         with isolated("cpu", seed=7):
             loss, parts = objective._loss(drawn, classes, batch, labels)
@@ -127,7 +145,9 @@ class TestObjective:
         np.testing.assert_array_equal(labels.argmax(1), Y[Y >= 0][found.argmax(axis=1)])
         assert found.any(axis=0).all()
 
-    @pytest.mark.parametrize("settings", [{"beta": 0.5}, {"kl_warmup": 4}, {"free_bits": 0.3}], ids=str)
+    @pytest.mark.parametrize(
+        "settings", [{"beta": 0.5}, {"kl_warmup": 4}, {"free_bits": 0.3}], ids=str
+    )
     def test_divergences_are_charged_as_in_the_vae(self, settings):
         model = fit(**settings)
         objective = make_objective(model)
@@ -148,7 +168,12 @@ def model():
     """A model of digits, ten of each with a label."""
     y = np.full(1797, -1)
     y[FEW] = DIGITS[FEW]
-    settings = {"n_components": 4, "hidden_layer_sizes": (128,), "max_iter": 40, "learning_rate_init": 3e-3}
+    settings = {
+        "n_components": 4,
+        "hidden_layer_sizes": (128,),
+        "max_iter": 40,
+        "learning_rate_init": 3e-3,
+    }
     return fit(PIXELS, y, **settings, n_importance_samples=16)
 
 
@@ -167,7 +192,9 @@ class TestFewLabels:
     def test_bayes_rule_agrees_with_the_classifier(self, model):
         joint = np.stack([model.score_samples(PIXELS[:300], k) for k in range(10)], axis=1)
         assert np.mean(joint.argmax(axis=1) == model.predict(PIXELS[:300])) > 0.9
-        np.testing.assert_allclose(model.score_samples(PIXELS[:300]), np.logaddexp.reduce(joint, axis=1), rtol=1e-4)
+        np.testing.assert_allclose(
+            model.score_samples(PIXELS[:300]), np.logaddexp.reduce(joint, axis=1), rtol=1e-4
+        )
 
     def test_shares_are_those_of_the_labelled(self, model):
         np.testing.assert_array_equal(model.classes_, np.arange(10))
@@ -177,7 +204,9 @@ class TestFewLabels:
     def test_files_hold_it(self, model, tmp_path):
         save(model, tmp_path / "model.probgen")
         again = load(tmp_path / "model.probgen")
-        np.testing.assert_array_equal(again.predict_proba(PIXELS[:50]), model.predict_proba(PIXELS[:50]))
+        np.testing.assert_array_equal(
+            again.predict_proba(PIXELS[:50]), model.predict_proba(PIXELS[:50])
+        )
         assert not hasattr(model, "_labelled")
 
 
@@ -207,7 +236,11 @@ class TestTraining:
         model = make(trainer=Trainer(early_stopping=True, validation_fraction=0.3))
         seen = []
         begin = model._begin
-        model._begin = lambda rows: (begin(rows), seen.append(rows.n_rows), seen.append(model._labelled[0]))
+        model._begin = lambda rows: (
+            begin(rows),
+            seen.append(rows.n_rows),
+            seen.append(model._labelled[0]),
+        )
         model.fit(X, Y)
         assert seen[0] == 210
         assert len(seen[1]) < (Y >= 0).sum()
@@ -233,7 +266,9 @@ class TestTraining:
         assert set(model.predict(X)) <= set(names)
 
     def test_a_classifier_of_the_users_own(self):
-        network = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Dropout(0.2), torch.nn.Linear(8, 3))
+        network = torch.nn.Sequential(
+            torch.nn.Linear(6, 8), torch.nn.Dropout(0.2), torch.nn.Linear(8, 3)
+        )
         model = fit(classifier=network, max_iter=40, learning_rate_init=0.01)
         assert np.mean(model.predict(X) == INDICES) > 0.9
         np.testing.assert_array_equal(model.predict_proba(X), model.predict_proba(X))
@@ -241,7 +276,14 @@ class TestTraining:
     def test_missing_values_and_convolutions(self):
         holes = np.where(RNG.random((300, 64)) < 0.1, np.nan, PIXELS[:300])
         y = np.where(RNG.random(300) < 0.5, DIGITS[:300], -1)
-        model = fit(holes, y, architecture="conv", hidden_layer_sizes=(4, 8), max_iter=2, n_importance_samples=4)
+        model = fit(
+            holes,
+            y,
+            architecture="conv",
+            hidden_layer_sizes=(4, 8),
+            max_iter=2,
+            n_importance_samples=4,
+        )
         assert model.predict_proba(holes).shape == (300, 10)
         assert np.isfinite(model.score_samples(holes[:20])).all()
 
@@ -249,15 +291,27 @@ class TestTraining:
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"y": np.full(300, -1)}, "y must tell the class of some rows; all 300 are -1, which stands for none"),
+        (
+            {"y": np.full(300, -1)},
+            "y must tell the class of some rows; all 300 are -1, which stands for none",
+        ),
         ({"y": None}, "SemiSupervisedVAE requires y to be passed, but the target y is None"),
         ({"y": np.where(Y >= 0, 0, -1)}, r"y must hold at least 2 classes; got 1 class, \[0\]"),
-        ({"y": Y.astype(str)}, "y must hold -1, the number, where a row has no class; got the text '-1'"),
+        (
+            {"y": Y.astype(str)},
+            "y must hold -1, the number, where a row has no class; got the text '-1'",
+        ),
         ({"elbo": "iwae"}, "elbo must be one of 'mean_field', 'trace'; got 'iwae'"),
         ({"elbo": TraceEnum_ELBO()}, "elbo must be one of 'mean_field', 'trace'; got <"),
-        ({"classification_weight": -1.0}, "classification_weight must be a finite number >= 0; got -1.0"),
+        (
+            {"classification_weight": -1.0},
+            "classification_weight must be a finite number >= 0; got -1.0",
+        ),
         ({"classifier": "mlp"}, "classifier must be a torch.nn.Module, or None; got 'mlp'"),
-        ({"classifier": torch.nn.Linear(6, 2)}, r"classifier must map rows of shape \(n, 6\) to \(n, 3\)"),
+        (
+            {"classifier": torch.nn.Linear(6, 2)},
+            r"classifier must map rows of shape \(n, 6\) to \(n, 3\)",
+        ),
     ],
     ids=lambda value: value.split(";")[0] if isinstance(value, str) else "",
 )

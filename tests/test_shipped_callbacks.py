@@ -17,7 +17,13 @@ import probgen
 from probgen.base import GeneratorMixin
 from probgen.row_blocks import RowBlocks
 from probgen.training import Trainer
-from probgen.training.callbacks import CallbackSupport, Checkpoint, FitEvents, SampleHistory, TensorBoard
+from probgen.training.callbacks import (
+    CallbackSupport,
+    Checkpoint,
+    FitEvents,
+    SampleHistory,
+    TensorBoard,
+)
 from probgen.training.history import History
 
 X = np.arange(12.0).reshape(6, 2)
@@ -26,7 +32,15 @@ X = np.arange(12.0).reshape(6, 2)
 class Learner(CallbackSupport, GeneratorMixin, BaseEstimator):
     """Generator whose draws after epoch k are k plus noise, with a network that pads its rows."""
 
-    def __init__(self, max_iter=3, callbacks=(), losses=None, scores=None, image_shape=None, random_state=None):
+    def __init__(
+        self,
+        max_iter=3,
+        callbacks=(),
+        losses=None,
+        scores=None,
+        image_shape=None,
+        random_state=None,
+    ):
         self.max_iter = max_iter
         self.callbacks = callbacks
         self.losses = losses
@@ -54,7 +68,10 @@ class Learner(CallbackSupport, GeneratorMixin, BaseEstimator):
         with FitEvents(self, self.callbacks, X=X, fitted_attributes=fitted_attributes) as events:
             for k in range(len(self.history_), len(self.history_) + n_epochs):
                 events.epoch_begin(k)
-                record = {"epoch": k + 1, "loss": 1.0 / (k + 1) if self.losses is None else self.losses[k]}
+                record = {
+                    "epoch": k + 1,
+                    "loss": 1.0 / (k + 1) if self.losses is None else self.losses[k],
+                }
                 if self.scores is not None:
                     record["validation_score"] = self.scores[k]
                 self.history_.append(record)
@@ -103,7 +120,9 @@ def test_a_checkpoint_is_the_model_of_its_epoch(saved, tmp_path):
     models = list(saved.values())
     assert [model.level_ for model in models] == [1, 2, 3]
     assert [np.floor(model.sample(random_state=0)).max() for model in models] == [1, 2, 3]
-    assert not any("callback" in name for model in models for name in vars(model) if name != "callbacks")
+    assert not any(
+        "callback" in name for model in models for name in vars(model) if name != "callbacks"
+    )
 
 
 def test_a_checkpoint_opens_as_a_fitted_model_without_callbacks(tmp_path):
@@ -140,7 +159,9 @@ def test_checkpoints_of_partial_fits_are_kept_in_number_too(saved, tmp_path):
 def test_best_models_only(saved, tmp_path, params, epochs):
     every = params.get("every", 1)
     rest = {name: value for name, value in params.items() if name != "every"}
-    Learner(callbacks=[Checkpoint(tmp_path, every=every, keep=None, best_only=True)], max_iter=4, **rest).fit(X)
+    Learner(
+        callbacks=[Checkpoint(tmp_path, every=every, keep=None, best_only=True)], max_iter=4, **rest
+    ).fit(X)
     assert list(saved) == [f"epoch-{epoch:04d}.probgen" for epoch in epochs]
 
 
@@ -151,7 +172,10 @@ def test_best_only_needs_something_to_compare(saved, tmp_path):
                 events.epoch_begin(0)
                 events.epoch_end(0)
 
-    with pytest.raises(ValueError, match="best_only=True needs a history_ with a loss or a validation_score, which S"):
+    with pytest.raises(
+        ValueError,
+        match="best_only=True needs a history_ with a loss or a validation_score, which S",
+    ):
         Silent(callbacks=[Checkpoint(tmp_path, best_only=True)]).fit(X)
 
 
@@ -161,7 +185,10 @@ def test_a_full_disk_is_warned_of_and_the_fit_goes_on(monkeypatch, tmp_path):
 
     monkeypatch.setitem(sys.modules, "probgen.persistence", types.SimpleNamespace(save=save))
     model = Learner(max_iter=1, callbacks=[Checkpoint(tmp_path)])
-    with pytest.warns(UserWarning, match=r"could not write '.*epoch-0001.probgen': No space left on device; the fit"):
+    with pytest.warns(
+        UserWarning,
+        match=r"could not write '.*epoch-0001.probgen': No space left on device; the fit",
+    ):
         model.fit(X)
     assert model.level_ == 1
 
@@ -169,7 +196,9 @@ def test_a_full_disk_is_warned_of_and_the_fit_goes_on(monkeypatch, tmp_path):
 @pytest.mark.parametrize("make, name", [(Checkpoint, "folder"), (TensorBoard, "log_dir")])
 def test_a_folder_that_cannot_be_made(tmp_path, make, name):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OSError, match=f"{name} must be a folder that can be written to; got '.*file'"):
+    with pytest.raises(
+        OSError, match=f"{name} must be a folder that can be written to; got '.*file'"
+    ):
         Learner(callbacks=[make(tmp_path / "file")]).fit(X)
 
 
@@ -184,7 +213,10 @@ def test_a_folder_that_cannot_be_made(tmp_path, make, name):
         (TensorBoard(3), "log_dir must be the path of a folder; got 3"),
         (SampleHistory(every=-1), "every must be an integer >= 1; got -1"),
         (SampleHistory(n_samples=None), "n_samples must be an integer >= 1; got None"),
-        (SampleHistory(random_state=None), "random_state must be an integer, one seed for all draws; got None"),
+        (
+            SampleHistory(random_state=None),
+            "random_state must be an integer, one seed for all draws; got None",
+        ),
     ],
 )
 def test_parameters_are_checked_before_the_fit(callback, sentence, tmp_path, monkeypatch):
@@ -223,12 +255,16 @@ def test_a_fit_that_goes_on_adds_draws_and_a_new_one_begins_again():
 
 def test_draws_of_a_frame_are_kept_as_an_array():
     history = SampleHistory(n_samples=2)
-    Learner(callbacks=[history]).set_output(transform="pandas").fit(pd.DataFrame(X, columns=["a", "b"]))
+    Learner(callbacks=[history]).set_output(transform="pandas").fit(
+        pd.DataFrame(X, columns=["a", "b"])
+    )
     assert type(history.samples_) is np.ndarray
 
 
 def test_an_estimator_that_cannot_sample_is_refused():
-    with pytest.raises(TypeError, match=r"needs an estimator that can sample; got StandardScaler\(\)"):
+    with pytest.raises(
+        TypeError, match=r"needs an estimator that can sample; got StandardScaler\(\)"
+    ):
         StandardScaler().set_callbacks(SampleHistory()).fit(X)
 
 
@@ -241,7 +277,11 @@ def test_grid_has_a_row_for_each_epoch():
     picture = display.image_.get_array()
     assert picture.shape == (3 * 3 - 1, 5 * 4 - 1)
     np.testing.assert_allclose(picture[::3, ::4], history.samples_[:, :, 0] / 4)
-    assert [text.get_text() for text in display.ax_.get_yticklabels()] == ["epoch 1", "epoch 2", "epoch 3"]
+    assert [text.get_text() for text in display.ax_.get_yticklabels()] == [
+        "epoch 1",
+        "epoch 2",
+        "epoch 3",
+    ]
 
 
 def test_animation_has_a_frame_for_each_epoch(tmp_path):
@@ -263,7 +303,9 @@ def test_animation_has_a_frame_for_each_epoch(tmp_path):
 
 def test_animation_of_two_features_shows_points(tmp_path):
     history = SampleHistory(n_samples=50)
-    Learner(callbacks=[history]).fit(X)  # after each epoch the draws are one farther, in both features
+    Learner(callbacks=[history]).fit(
+        X
+    )  # after each epoch the draws are one farther, in both features
     path = history.save_gif(tmp_path / "draws.gif", color="red", value_range=(-3, 7))
     centres = []
     with Image.open(path) as film:
@@ -281,7 +323,9 @@ def test_animation_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypat
     Learner(callbacks=[history]).fit(X)
     path = tmp_path / "draws.gif"
     path.write_bytes(b"the old one")
-    monkeypatch.setattr(Image.Image, "save", lambda self, file, **params: (file.write_bytes(b"half"), 1 / 0))
+    monkeypatch.setattr(
+        Image.Image, "save", lambda self, file, **params: (file.write_bytes(b"half"), 1 / 0)
+    )
     with pytest.raises(ZeroDivisionError):
         history.save_gif(path)
     assert names(tmp_path) == ["draws.gif"]
@@ -294,9 +338,21 @@ def test_animation_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypat
         ("draws.png", {}, "must end in .gif; got 'draws.png'"),
         ("nowhere/draws.gif", {}, "folder must exist"),
         ("draws.gif", {"duration": 0}, r"duration must be a finite number >= 0\.02; got 0"),
-        ("draws.gif", {"value_range": (3, 1)}, r"value_range must be \(low, high\) with low <= high"),
-        ("draws.gif", {"value_range": "dark"}, r"value_range must be \(low, high\) with low <= high"),
-        ("draws.gif", {"image_shape": (3, 3)}, r"image_shape=\(3, 3\) holds 9 numbers, but rows have 2"),
+        (
+            "draws.gif",
+            {"value_range": (3, 1)},
+            r"value_range must be \(low, high\) with low <= high",
+        ),
+        (
+            "draws.gif",
+            {"value_range": "dark"},
+            r"value_range must be \(low, high\) with low <= high",
+        ),
+        (
+            "draws.gif",
+            {"image_shape": (3, 3)},
+            r"image_shape=\(3, 3\) holds 9 numbers, but rows have 2",
+        ),
     ],
 )
 def test_animation_refuses_what_it_cannot_write(name, params, sentence, tmp_path, monkeypatch):
@@ -314,7 +370,9 @@ def test_animation_refuses_what_it_cannot_write(name, params, sentence, tmp_path
 def read_events(folder):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    return EventAccumulator(str(folder), size_guidance={"histograms": 0, "images": 0, "scalars": 0}).Reload()
+    return EventAccumulator(
+        str(folder), size_guidance={"histograms": 0, "images": 0, "scalars": 0}
+    ).Reload()
 
 
 def test_tensorboard_gets_the_history(tmp_path):
@@ -366,7 +424,9 @@ def test_hooks_are_removed_from_the_networks_that_were_watched(tmp_path):
 
 def test_tensorboard_gets_pictures_where_there_are_images(tmp_path):
     wide = np.zeros((3, 4 * 5 * 3))
-    Learner(max_iter=1, image_shape=(4, 5, 3), callbacks=[TensorBoard(tmp_path, n_samples=2)]).fit(wide)
+    Learner(max_iter=1, image_shape=(4, 5, 3), callbacks=[TensorBoard(tmp_path, n_samples=2)]).fit(
+        wide
+    )
     events = read_events(tmp_path)
     assert events.Tags()["histograms"][-1] == "samples"
     (picture,) = events.Images("samples")
@@ -375,5 +435,8 @@ def test_tensorboard_gets_pictures_where_there_are_images(tmp_path):
 
 def test_tensorboard_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(ImportError, match=r"TensorBoard needs tensorboard; .* `pip install 'probgen\[tensorboard\]'`"):
+    with pytest.raises(
+        ImportError,
+        match=r"TensorBoard needs tensorboard; .* `pip install 'probgen\[tensorboard\]'`",
+    ):
         Learner(callbacks=[TensorBoard(tmp_path)]).fit(X)

@@ -32,7 +32,8 @@ def test_missing_values_are_left_out():
 
 
 @pytest.mark.parametrize(
-    "values, is_binary, is_integer", [([0.0, 1.0], True, True), ([0.0, 2.0], False, True), ([0.0, 0.5], False, False)]
+    "values, is_binary, is_integer",
+    [([0.0, 1.0], True, True), ([0.0, 2.0], False, True), ([0.0, 0.5], False, False)],
 )
 def test_kinds_of_values(values, is_binary, is_integer):
     found = take_statistics(open_rows(np.array(values)[:, np.newaxis], dtype=torch.float64))

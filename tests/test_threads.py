@@ -12,7 +12,8 @@ from probgen.gaussians.threads import single_threaded_blas
 
 
 def threads_of_blas():
-    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+    libraries = threadpool_info()
+    return {library["num_threads"] for library in libraries if library["user_api"] == "blas"}
 
 
 def fit(k):
@@ -37,5 +38,7 @@ assert threads_of_blas() == before, (threads_of_blas(), before)
 
 def test_the_limit_ends_with_the_last_of_overlapping_fits():
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
-    answer = subprocess.run([sys.executable, "-P", "-c", PROGRAM], capture_output=True, text=True, env=environment)
+    answer = subprocess.run(
+        [sys.executable, "-P", "-c", PROGRAM], capture_output=True, text=True, env=environment
+    )
     assert answer.returncode == 0, answer.stderr

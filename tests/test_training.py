@@ -19,7 +19,8 @@ X = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
 
 
 class Linear(Objective):
-    """Mean squared distance of rows from what a linear layer makes of them, with noise if asked for."""
+    """Mean squared distance of rows from what a linear layer makes of them, with noise if asked
+    for."""
 
     def __init__(self, noise=0.0, dropout=0.0, seed=0):
         super().__init__()
@@ -37,12 +38,16 @@ def make(objective=None, *, batch_size=16, learning_rate=0.05, **parameters):
     trainer.check()
     seeds = draw_seeds(np.random.default_rng(5))
     objective = Linear() if objective is None else objective
-    return Training(objective, trainer, learning_rate=learning_rate, batch_size=batch_size, seeds=seeds)
+    return Training(
+        objective, trainer, learning_rate=learning_rate, batch_size=batch_size, seeds=seeds
+    )
 
 
 def run(training, n_epochs=3, *, rows=X, held_out=None, **settings):
     source = open_rows(rows, dtype=torch.from_numpy(rows[:1].copy()).dtype)
-    training.begin(n_epochs, source.n_batches(training.batch_size), schedule=training.trainer.schedule)
+    training.begin(
+        n_epochs, source.n_batches(training.batch_size), schedule=training.trainer.schedule
+    )
     training.run(source, held_out, **settings)
     return training
 
@@ -57,7 +62,8 @@ def assert_same(mine, its):
 
 
 def batches_of(training, n_epochs):
-    """The batches that a training sees, by the rule that an epoch's order depends on the seed and its number alone."""
+    """The batches that a training sees, by the rule that an epoch's order depends on the seed and
+    its number alone."""
     source = open_rows(X)
     for epoch in range(n_epochs):
         rng = np.random.default_rng([training.seeds["shuffle"], epoch])
@@ -69,8 +75,14 @@ class TestSteps:
         "parameters, maker",
         [
             ({}, lambda p: torch.optim.Adam(p, lr=0.05, fused=True)),
-            ({"weight_decay": 0.1}, lambda p: torch.optim.Adam(p, lr=0.05, weight_decay=0.1, fused=True)),
-            ({"optimizer": "adamw"}, lambda p: torch.optim.AdamW(p, lr=0.05, weight_decay=0.0, fused=True)),
+            (
+                {"weight_decay": 0.1},
+                lambda p: torch.optim.Adam(p, lr=0.05, weight_decay=0.1, fused=True),
+            ),
+            (
+                {"optimizer": "adamw"},
+                lambda p: torch.optim.AdamW(p, lr=0.05, weight_decay=0.0, fused=True),
+            ),
             ({"optimizer": "sgd"}, lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, fused=True)),
             ({"optimizer": "rmsprop"}, lambda p: torch.optim.RMSprop(p, lr=0.05)),
             ({"optimizer": torch.optim.Adadelta}, lambda p: torch.optim.Adadelta(p, lr=0.05)),
@@ -90,7 +102,10 @@ class TestSteps:
     def test_long_gradients_are_cut(self):
         training = run(make(optimizer=torch.optim.SGD, max_grad_norm=0.01), n_epochs=1)
         moved = math.sqrt(
-            sum(np.sum((a - b.detach().numpy()) ** 2) for a, b in zip(weights(training), Linear().parameters()))
+            sum(
+                np.sum((a - b.detach().numpy()) ** 2)
+                for a, b in zip(weights(training), Linear().parameters())
+            )
         )
         assert 0.0 < moved <= 4 * 0.05 * 0.01 * (1.0 + 1e-5)  # four batches
 
@@ -104,7 +119,10 @@ class TestSteps:
             (network(batch) - batch).square().sum(1).mean().backward()
             optimizer.step()
             decay = min(0.9, (1 + t) / (10 + t))
-            average = [decay * a + (1.0 - decay) * p.detach() for a, p in zip(average, network.parameters())]
+            average = [
+                decay * a + (1.0 - decay) * p.detach()
+                for a, p in zip(average, network.parameters())
+            ]
         training.finish()
         for mine, truth in zip(weights(training), average):
             np.testing.assert_allclose(mine, truth.numpy(), rtol=1e-5, atol=1e-7)
@@ -214,16 +232,24 @@ class TestPhases:
             def loss(self, X):
                 return TraceMeanField_ELBO().differentiable_loss(self.model, self.guide, X) / len(X)
 
-        training = run(make(Bound(), batch_size=50, learning_rate=0.05, ema_decay=0.99, schedule="cosine"), 800)
+        training = run(
+            make(Bound(), batch_size=50, learning_rate=0.05, ema_decay=0.99, schedule="cosine"), 800
+        )
         training.finish()
         precision = 1.0 + len(X)
         truth = X.sum(axis=0) / precision
         np.testing.assert_allclose(training.objective.location.detach(), truth, atol=0.02)
-        np.testing.assert_allclose(training.objective.log_scale.exp().detach(), 3 * [precision**-0.5], rtol=0.1)
+        np.testing.assert_allclose(
+            training.objective.log_scale.exp().detach(), 3 * [precision**-0.5], rtol=0.1
+        )
         assert not pyro.get_param_store()
 
 
-UNEVEN = {"ema_decay": 0.9, "schedule": "cosine", "batch_size": 16}  # 50 rows: the last batch is smaller
+UNEVEN = {
+    "ema_decay": 0.9,
+    "schedule": "cosine",
+    "batch_size": 16,
+}  # 50 rows: the last batch is smaller
 
 
 class TestGoingOn:
@@ -281,7 +307,8 @@ class TestMishaps:
         good = run(make(), 1)
         training = make(Mishap(7, lambda loss: loss * value))
         with pytest.warns(
-            ConvergenceWarning, match="stopped in epoch 2, batch 3, where loss became .*Lower learning_r"
+            ConvergenceWarning,
+            match="stopped in epoch 2, batch 3, where loss became .*Lower learning_r",
         ):
             run(training)
         assert_same(weights(training), weights(good))
@@ -290,7 +317,9 @@ class TestMishaps:
     def test_a_step_to_infinity_in_the_last_batch(self):
         class Explosive(Linear):
             def loss(self, X):
-                return super().loss(X) + (0.0 * self.network[0].bias).sqrt().sum()  # finite, with a gradient of nan
+                return (
+                    super().loss(X) + (0.0 * self.network[0].bias).sqrt().sum()
+                )  # finite, with a gradient of nan
 
         training = make(Explosive())
         start = weights(training)
@@ -350,7 +379,9 @@ class TestEarlyStopping:
         assert training.history[0]["validation_score"] == pytest.approx(truth, rel=1e-6)
 
     def test_judging_leaves_the_training_alone(self):
-        judged = run(make(Linear(noise=0.5), early_stopping=True, ema_decay=0.9), held_out=open_rows(X[:10]))
+        judged = run(
+            make(Linear(noise=0.5), early_stopping=True, ema_decay=0.9), held_out=open_rows(X[:10])
+        )
         assert_same(weights(judged), weights(run(make(Linear(noise=0.5), ema_decay=0.9))))
 
 
@@ -368,7 +399,14 @@ class TestSurroundings:
             )
 
         before = surroundings()
-        run(make(Linear(noise=0.1, dropout=0.5), schedule="one_cycle", ema_decay=0.9, precision="bf16"))
+        run(
+            make(
+                Linear(noise=0.1, dropout=0.5),
+                schedule="one_cycle",
+                ema_decay=0.9,
+                precision="bf16",
+            )
+        )
         np.testing.assert_equal(surroundings(), before)
 
     @pytest.mark.parametrize("dropout", [0.0, 0.5])
@@ -385,7 +423,10 @@ class TestSurroundings:
 @pytest.mark.parametrize(
     "parameters, message",
     [
-        ({"optimizer": "adm"}, "optimizer must be one of 'adam', .*; got 'adm'. Or give a class of torch.optim."),
+        (
+            {"optimizer": "adm"},
+            "optimizer must be one of 'adam', .*; got 'adm'. Or give a class of torch.optim.",
+        ),
         ({"schedule": "linear"}, "schedule must be one of 'constant', .*; got 'linear'"),
         ({"weight_decay": -1.0}, "weight_decay must be a finite number >= 0; got -1.0"),
         ({"max_grad_norm": "1"}, "max_grad_norm must be a finite number >= 0; got '1'"),
@@ -397,7 +438,10 @@ class TestSurroundings:
         ({"checkpoint": 3}, "checkpoint must be the path of a folder, or None; got 3"),
         ({"memory_budget": -1}, "memory_budget must be a finite number >= 0; got -1. It is in MB."),
         ({"compile": 1.0}, "compile must be a bool or the name of a backend; got 1.0"),
-        ({"callbacks": [print]}, "callbacks must hold objects with the methods of scikit-learn's FitCallback"),
+        (
+            {"callbacks": [print]},
+            "callbacks must hold objects with the methods of scikit-learn's FitCallback",
+        ),
     ],
     ids=str,
 )

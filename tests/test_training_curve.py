@@ -35,7 +35,10 @@ def axes():
 
 def test_losses_and_score_have_an_axis_each():
     history = History(
-        [{"epoch": 4, "critic": 2.0, "generator": 5.0}, {"epoch": 5, "critic": 1.0, "validation_score": -7.0}]
+        [
+            {"epoch": 4, "critic": 2.0, "generator": 5.0},
+            {"epoch": 5, "critic": 1.0, "validation_score": -7.0},
+        ]
     )
     display = TrainingCurveDisplay.from_history(history, ax=axes())
     drawn = {line.get_label(): line for line in display.lines_}
@@ -59,7 +62,9 @@ def test_without_a_score_there_is_one_axis():
 
 def test_searches_and_pipelines_are_seen_through():
     X = np.arange(6.0)[:, None]
-    search = GridSearchCV(make_pipeline(StandardScaler(), Learner()), {"learner__max_iter": [2, 4]}, cv=2).fit(X)
+    search = GridSearchCV(
+        make_pipeline(StandardScaler(), Learner()), {"learner__max_iter": [2, 4]}, cv=2
+    ).fit(X)
     assert len(TrainingCurveDisplay.from_estimator(search, ax=axes()).lines_[0].get_xdata()) == 4
 
 
@@ -70,14 +75,18 @@ def test_log_scale():
 
 def test_log_scale_of_losses_below_zero_is_refused():
     history = History([{"epoch": 1, "loss": -2.0}])
-    with pytest.raises(ValueError, match="log_scale=True needs losses above 0; got loss = -2; set log_scale=False"):
+    with pytest.raises(
+        ValueError, match="log_scale=True needs losses above 0; got loss = -2; set log_scale=False"
+    ):
         TrainingCurveDisplay.from_history(history, log_scale=True)
 
 
 def test_nothing_to_draw():
     with pytest.raises(ValueError, match="history must have at least one epoch"):
         TrainingCurveDisplay.from_history(History())
-    with pytest.raises(TypeError, match=r"must be fitted and keep a history_ of its epochs; got Learner\(\)"):
+    with pytest.raises(
+        TypeError, match=r"must be fitted and keep a history_ of its epochs; got Learner\(\)"
+    ):
         TrainingCurveDisplay.from_estimator(Learner())
 
 

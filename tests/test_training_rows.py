@@ -1,4 +1,5 @@
-"""Batches of rows: every row once, the same again from any point on, in flat memory, whatever the rows come from."""
+"""Batches of rows: every row once, the same again from any point on, in flat memory, whatever the
+rows come from."""
 
 import gc
 import itertools
@@ -147,7 +148,9 @@ class TestEverySource:
         assert_same(read(rows, 1), read(rows, 1))
         assert not np.array_equal(np.concatenate(read(rows, 1)), np.concatenate(read(rows, 2)))
         rng = np.random.default_rng(0)
-        first, second = (np.concatenate([b.numpy() for (b,) in rows.batches(rng, 16)]) for _ in range(2))
+        first, second = (
+            np.concatenate([b.numpy() for (b,) in rows.batches(rng, 16)]) for _ in range(2)
+        )
         assert not np.array_equal(first, second)
 
     def test_the_generator_is_drawn_from_at_once(self, rows):
@@ -225,7 +228,9 @@ class TestEverySource:
 
 
 class TestSplit:
-    @pytest.mark.parametrize("fraction, n_out", [(0.0, 1), (0.04, 1), (0.26, 3), (0.5, 5), (1.0, 9)])
+    @pytest.mark.parametrize(
+        "fraction, n_out", [(0.0, 1), (0.04, 1), (0.26, 3), (0.5, 5), (1.0, 9)]
+    )
     def test_sizes(self, fraction, n_out):
         train, held_out = open_rows(X[:10]).split(fraction, np.random.default_rng(0))
         assert (train.n_rows, held_out.n_rows) == (10 - n_out, n_out)
@@ -241,7 +246,9 @@ class TestSplit:
 
     def test_one_row_cannot_be_split(self):
         rows = open_rows(X[:1])
-        with pytest.raises(ValueError, match="X must hold at least 2 rows, for some to be held out; got 1"):
+        with pytest.raises(
+            ValueError, match="X must hold at least 2 rows, for some to be held out; got 1"
+        ):
             rows.split(0.1, np.random.default_rng(0))
 
 
@@ -249,16 +256,21 @@ class TestArrays:
     @pytest.mark.parametrize("dtype", "? b B h H i I l L e f d g >f4 >i2".split())
     @pytest.mark.parametrize("budget", [None, 100])
     def test_every_dtype_is_read(self, dtype, budget):
-        array = (np.arange(600).reshape(200, 3) % 2 + (dtype != "?") * np.arange(600).reshape(200, 3) % 100).astype(
-            dtype
-        )
+        array = (
+            np.arange(600).reshape(200, 3) % 2
+            + (dtype != "?") * np.arange(600).reshape(200, 3) % 100
+        ).astype(dtype)
         for target, precision in ((torch.float32, np.float32), (torch.float64, np.float64)):
             rows = open_rows(array, dtype=target, memory_budget=budget)
             np.testing.assert_array_equal(given_order(rows), array.astype(precision))
             assert given_order(rows).dtype == precision
-            np.testing.assert_array_equal(by_row(np.concatenate(read(rows))), by_row(array.astype(precision)))
+            np.testing.assert_array_equal(
+                by_row(np.concatenate(read(rows))), by_row(array.astype(precision))
+            )
 
-    @pytest.mark.parametrize("view", [X.T.copy().T, X[::-1], X[:, ::2], X[::3], np.broadcast_to(X[:1], (50, D))])
+    @pytest.mark.parametrize(
+        "view", [X.T.copy().T, X[::-1], X[:, ::2], X[::3], np.broadcast_to(X[:1], (50, D))]
+    )
     @pytest.mark.parametrize("budget", [None, 100])
     def test_every_layout_is_read(self, view, budget):
         np.testing.assert_array_equal(given_order(open_rows(view, memory_budget=budget)), view)
@@ -285,7 +297,10 @@ class TestArrays:
         assert not caught
 
     def test_a_map_is_streamed_when_it_exceeds_the_budget(self, tmp_path):
-        for array in (mapped(tmp_path), np.asarray(mapped(tmp_path))[1:]):  # validation drops the subclass
+        for array in (
+            mapped(tmp_path),
+            np.asarray(mapped(tmp_path))[1:],
+        ):  # validation drops the subclass
             assert open_rows(array, memory_budget=array.nbytes - 1).is_streamed
             assert not open_rows(array, memory_budget=array.nbytes).is_streamed
         assert not open_rows(X, memory_budget=1).is_streamed  # it is in memory as it is
@@ -312,7 +327,9 @@ class TestArrays:
         total = default_budget(torch.device("cpu")) * 4
         assert 2**28 < total
         if sys.platform == "linux":
-            kilobytes = re.search(r"MemTotal: +(\d+)", Path("/proc/meminfo").read_text(encoding="ascii"))[1]
+            kilobytes = re.search(
+                r"MemTotal: +(\d+)", Path("/proc/meminfo").read_text(encoding="ascii")
+            )[1]
             assert total <= 1024 * int(kilobytes)
 
 
@@ -452,7 +469,9 @@ class TestDataSets:
 
     def test_scalars_and_lists_are_rows(self):
         np.testing.assert_array_equal(given_order(open_rows(Items([1.0, 2.0]))), [[1.0], [2.0]])
-        np.testing.assert_array_equal(given_order(open_rows(Items([[1, 2], [3, 4]]))), [[1.0, 2.0], [3.0, 4.0]])
+        np.testing.assert_array_equal(
+            given_order(open_rows(Items([[1, 2], [3, 4]]))), [[1.0, 2.0], [3.0, 4.0]]
+        )
 
 
 @pytest.mark.parametrize(
@@ -476,7 +495,9 @@ def test_precision_follows_the_data(make, dtype):
 def test_double_precision_is_kept(budget):
     thirds = np.arange(N * D).reshape(N, D) / 3.0
     for data in (thirds, RowBlocks([thirds]), Items(thirds), Stream(thirds)):
-        np.testing.assert_array_equal(given_order(open_rows(data, dtype=torch.float64, memory_budget=budget)), thirds)
+        np.testing.assert_array_equal(
+            given_order(open_rows(data, dtype=torch.float64, memory_budget=budget)), thirds
+        )
 
 
 class TestBadInput:
@@ -485,17 +506,41 @@ class TestBadInput:
         [
             (X[:0], "X must have at least one row; got an array without any"),
             (RowBlocks([]), "X must have at least one row; got RowBlocks without any"),
-            (RowBlocks(lambda: iter([X[:0]])), "X must have at least one row; got RowBlocks without any"),
+            (
+                RowBlocks(lambda: iter([X[:0]])),
+                "X must have at least one row; got RowBlocks without any",
+            ),
             (Items(X[:0]), "X must have at least one row; got a data set without any"),
-            (TensorDataset(torch.empty(0, 1, 2, 2)), "X must have at least one row; got an array without any"),
+            (
+                TensorDataset(torch.empty(0, 1, 2, 2)),
+                "X must have at least one row; got an array without any",
+            ),
             (Stream([]), "X must have at least one row; got RowBlocks without any"),
             (RowBlocks([X, X[:, :2]]), "block 1 of X must have 3 features like the first; got 2"),
-            (Items([X[0], X[0, :2]]), r"the items of X must all have shape \(3,\), like the first; got \(2,\)"),
-            (Stream([X[0], X[0, :2]]), r"the items of X must all have shape \(3,\), like the first; got \(2,\)"),
-            (Items(["word"]), "the items of X must be rows of real numbers, or tuples that start with one; got str"),
+            (
+                Items([X[0], X[0, :2]]),
+                r"the items of X must all have shape \(3,\), like the first; got \(2,\)",
+            ),
+            (
+                Stream([X[0], X[0, :2]]),
+                r"the items of X must all have shape \(3,\), like the first; got \(2,\)",
+            ),
+            (
+                Items(["word"]),
+                (
+                    "the items of X must be rows of real numbers, or tuples that start with one;"
+                    " got str"
+                ),
+            ),
             (Items([X[0], [1.0, np.nan, 2.0]]), "X must hold finite numbers; got nan"),
-            (Items([X[0], [1.0, 1e39, 2.0]]), "X must hold finite numbers; got inf, or more than its dtype holds"),
-            (TensorDataset(torch.tensor([[1.0], [-torch.inf]])), "X must hold finite numbers; got -inf"),
+            (
+                Items([X[0], [1.0, 1e39, 2.0]]),
+                "X must hold finite numbers; got inf, or more than its dtype holds",
+            ),
+            (
+                TensorDataset(torch.tensor([[1.0], [-torch.inf]])),
+                "X must hold finite numbers; got -inf",
+            ),
             (RowBlocks([X, np.full((1, D), np.inf)]), "X must hold finite numbers; got inf"),
         ],
     )
@@ -505,15 +550,22 @@ class TestBadInput:
 
     @pytest.mark.parametrize("data", [Items(X[:0]), Stream([])])
     def test_no_rows_have_no_precision(self, data):
-        with pytest.raises(ValueError, match="X must have at least one row; got a data set without any"):
+        with pytest.raises(
+            ValueError, match="X must have at least one row; got a data set without any"
+        ):
             float_dtype(data)
 
     def test_a_further_array_of_another_length(self):
-        with pytest.raises(ValueError, match="arrays beside X must have 1003 rows, like X; got one of 7"):
+        with pytest.raises(
+            ValueError, match="arrays beside X must have 1003 rows, like X; got one of 7"
+        ):
             open_rows(X, np.zeros(7))
 
     def test_further_arrays_need_an_array(self):
-        with pytest.raises(ValueError, match="arrays beside X, such as labels, need X as an array; got X of RowBlocks"):
+        with pytest.raises(
+            ValueError,
+            match="arrays beside X, such as labels, need X as an array; got X of RowBlocks",
+        ):
             open_rows(RowBlocks([X]), np.zeros(N))
 
     def test_a_data_set_without_length(self):
@@ -521,7 +573,9 @@ class TestBadInput:
             def __getitem__(self, index):
                 return X[0]
 
-        with pytest.raises(ValueError, match="data set with a length, or an IterableDataset; got Endless"):
+        with pytest.raises(
+            ValueError, match="data set with a length, or an IterableDataset; got Endless"
+        ):
             open_rows(Endless())
 
     def test_a_data_set_that_is_read_once(self):
@@ -531,24 +585,33 @@ class TestBadInput:
             def __iter__(self):
                 return self.items
 
-        with pytest.raises(ValueError, match="X can be read only once, but a fit reads it many times; got Once"):
+        with pytest.raises(
+            ValueError, match="X can be read only once, but a fit reads it many times; got Once"
+        ):
             open_rows(Once())
 
     def test_something_else(self):
-        with pytest.raises(TypeError, match="X must be an ndarray, RowBlocks or a torch data set; got str"):
+        with pytest.raises(
+            TypeError, match="X must be an ndarray, RowBlocks or a torch data set; got str"
+        ):
             open_rows("rows")
 
     @pytest.mark.parametrize("later", [[X[:100]], [X, X], [X[:, :2]], [X[:100], X[:, :2]]])
     def test_blocks_that_change(self, later):
         passes = itertools.chain([[X]], itertools.repeat(later))
         rows = open_rows(RowBlocks(lambda: iter(next(passes))), memory_budget=SMALL)
-        with pytest.raises(ValueError, match=r"X must give the same rows each time|must have 3 features|must have 2"):
+        with pytest.raises(
+            ValueError,
+            match=r"X must give the same rows each time|must have 3 features|must have 2",
+        ):
             read(rows)
 
     @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
     def test_numbers_that_stop_being_finite(self, bad):
         changed = X.astype(np.float64)
-        passes = itertools.chain([[changed]], itertools.repeat([np.where(changed == 2700, bad, changed)]))
+        passes = itertools.chain(
+            [[changed]], itertools.repeat([np.where(changed == 2700, bad, changed)])
+        )
         rows = open_rows(RowBlocks(lambda: iter(next(passes))), memory_budget=SMALL)
         with pytest.raises(ValueError, match=f"X must hold finite numbers; got {bad}"):
             read(rows)
@@ -560,7 +623,9 @@ class TestBadInput:
 
     def test_an_overflow_of_single_precision(self):
         rows = open_rows(np.full((N, D), 1e300), memory_budget=SMALL)
-        with pytest.raises(ValueError, match="X must hold finite numbers; got inf, or more than its dtype holds"):
+        with pytest.raises(
+            ValueError, match="X must hold finite numbers; got inf, or more than its dtype holds"
+        ):
             read(rows)
 
 
@@ -571,13 +636,19 @@ class TestGpu:
     def test_batches_are_those_of_the_cpu(self, budget, dtype):
         array, labels = (X % 200).astype(dtype), np.arange(N)
         on_cpu, on_gpu = (
-            open_rows(array.astype(np.float64), labels, device=device, memory_budget=SMALL if budget else None)
+            open_rows(
+                array.astype(np.float64),
+                labels,
+                device=device,
+                memory_budget=SMALL if budget else None,
+            )
             for device in ("cpu", "cuda")
         )
         assert on_gpu.is_streamed is (budget is not None)
         for seed in (None, 0):
             pair = [
-                rows.batches(None if seed is None else np.random.default_rng(seed), 16) for rows in (on_cpu, on_gpu)
+                rows.batches(None if seed is None else np.random.default_rng(seed), 16)
+                for rows in (on_cpu, on_gpu)
             ]
             for mine, its in zip(*pair, strict=True):
                 for a, b in zip(mine, its):

@@ -1,4 +1,5 @@
-"""Truncated normals against high-precision arithmetic, quadrature, closed formulas, other libraries and rejection."""
+"""Truncated normals against high-precision arithmetic, quadrature, closed formulas, other libraries
+and rejection."""
 
 import mpmath
 import numpy as np
@@ -6,7 +7,10 @@ import pytest
 from scipy import integrate, stats
 
 from probgen.distributions import truncated_normal
-from probgen.distributions.truncated_normal import log_interval_probability, sample_truncated_standard_normal
+from probgen.distributions.truncated_normal import (
+    log_interval_probability,
+    sample_truncated_standard_normal,
+)
 from probgen.gaussians import truncated
 from probgen.gaussians.truncated import log_rectangle_probability, sample_truncated_normal
 
@@ -33,14 +37,23 @@ def exact_log_probability(low, high):
     with mpmath.workdps(80):
         low, high = (-high, -low) if low > 0.0 else (low, high)
         low, high = mpmath.mpf(low), mpmath.mpf(high)
-        return float(mpmath.log((mpmath.erfc(-high / mpmath.sqrt(2)) - mpmath.erfc(-low / mpmath.sqrt(2))) / 2))
+        return float(
+            mpmath.log(
+                (mpmath.erfc(-high / mpmath.sqrt(2)) - mpmath.erfc(-low / mpmath.sqrt(2))) / 2
+            )
+        )
 
 
 def exact_distribution(low, high):
     """Distribution function on [low, high] in high precision, for arrays of draws."""
 
     def distribution(draws):
-        return np.exp([exact_log_probability(low, z) - whole if z > low else -INF for z in np.atleast_1d(draws)])
+        return np.exp(
+            [
+                exact_log_probability(low, z) - whole if z > low else -INF
+                for z in np.atleast_1d(draws)
+            ]
+        )
 
     whole = exact_log_probability(low, high)
     return distribution
@@ -63,15 +76,21 @@ def rejection_draws(mean, covariance, low, high, n_proposals, seed):
 @pytest.mark.parametrize(("low", "high"), INTERVALS)
 def test_interval_probability_is_exact_in_tails_and_narrow_intervals(low, high):
     expected = exact_log_probability(low, high)
-    np.testing.assert_allclose(log_interval_probability(low, high), expected, rtol=2e-14, atol=1e-300)
+    np.testing.assert_allclose(
+        log_interval_probability(low, high), expected, rtol=2e-14, atol=1e-300
+    )
 
 
 def test_interval_probability_is_elementwise_and_symmetric():
     low, high = np.array(INTERVALS).T
     together = log_interval_probability(low, high)
     alone = [log_interval_probability(*ends) for ends in INTERVALS]
-    np.testing.assert_allclose(together, alone, rtol=1e-15)  # older NumPy rounds arrays otherwise than numbers
-    np.testing.assert_allclose(together, log_interval_probability(-high, -low), rtol=1e-15, atol=1e-300)
+    np.testing.assert_allclose(
+        together, alone, rtol=1e-15
+    )  # older NumPy rounds arrays otherwise than numbers
+    np.testing.assert_allclose(
+        together, log_interval_probability(-high, -low), rtol=1e-15, atol=1e-300
+    )
     assert log_interval_probability(np.zeros((3, 1)), np.ones(4)).shape == (3, 4)
 
 
@@ -99,23 +118,36 @@ def test_standard_draws_survive_the_largest_ends():
     assert np.all((draws >= low) & (draws <= high) & np.isfinite(draws))
 
 
-@pytest.mark.parametrize(("low", "high"), [(-1.0, 2.0), (-INF, 0.1), (9.0, INF), (-40.0, -39.9), (3.0, 3.0 + 1e-4)])
+@pytest.mark.parametrize(
+    ("low", "high"), [(-1.0, 2.0), (-INF, 0.1), (9.0, INF), (-40.0, -39.9), (3.0, 3.0 + 1e-4)]
+)
 def test_moments_of_an_interval_agree_with_quadrature(low, high):
-    near = max(low, -high, 0.0)  # the integrals are scaled to be near 1, where mpmath controls their error
+    near = max(
+        low, -high, 0.0
+    )  # the integrals are scaled to be near 1, where mpmath controls their error
     with mpmath.workdps(40):
         inner = np.linspace(max(low, -60.0), min(high, 60.0), 9)[1:-1]
         ends = [mpmath.mpf(float(end)) for end in (low, *inner, high)]
-        powers = [mpmath.quad(lambda z, k=k: z**k * mpmath.exp((near**2 - z**2) / 2), ends) for k in range(3)]
+        powers = [
+            mpmath.quad(lambda z, k=k: z**k * mpmath.exp((near**2 - z**2) / 2), ends)
+            for k in range(3)
+        ]
         mean = powers[1] / powers[0]
         variance = powers[2] / powers[0] - mean**2
-        log_probability = mpmath.log(powers[0] / mpmath.sqrt(2 * mpmath.pi)) - mpmath.mpf(near) ** 2 / 2
+        log_probability = (
+            mpmath.log(powers[0] / mpmath.sqrt(2 * mpmath.pi)) - mpmath.mpf(near) ** 2 / 2
+        )
     got = truncated_normal.truncated_moments(np.array(low), np.array(high))
-    np.testing.assert_allclose(got, [float(log_probability), float(mean), float(variance)], rtol=1e-12)
+    np.testing.assert_allclose(
+        got, [float(log_probability), float(mean), float(variance)], rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("correlation", [-0.999, -0.5, 0.2, 0.9, 0.99999])
 def test_orthant_of_two_features(correlation):
-    got = log_rectangle_probability(np.zeros(2), equicorrelated(2, correlation), np.zeros(2), np.full(2, INF))
+    got = log_rectangle_probability(
+        np.zeros(2), equicorrelated(2, correlation), np.zeros(2), np.full(2, INF)
+    )
     assert np.exp(got) == pytest.approx(0.25 + np.arcsin(correlation) / (2.0 * np.pi), rel=1e-5)
 
 
@@ -123,13 +155,17 @@ def test_orthant_of_three_features():
     covariance = np.array([[1.0, 0.3, -0.6], [0.3, 1.0, 0.4], [-0.6, 0.4, 1.0]])
     expected = 0.125 + np.arcsin([0.3, -0.6, 0.4]).sum() / (4.0 * np.pi)
     scale = np.array([1e-3, 1.0, 50.0])
-    got = log_rectangle_probability(np.zeros(3), covariance * np.outer(scale, scale), np.full(3, -INF), np.zeros(3))
+    got = log_rectangle_probability(
+        np.zeros(3), covariance * np.outer(scale, scale), np.full(3, -INF), np.zeros(3)
+    )
     assert np.exp(got) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("m", range(2, 11))
 def test_orthant_of_half_correlated_features(m):
-    got = log_rectangle_probability(np.zeros(m), equicorrelated(m, 0.5), np.zeros(m), np.full(m, INF))
+    got = log_rectangle_probability(
+        np.zeros(m), equicorrelated(m, 0.5), np.zeros(m), np.full(m, INF)
+    )
     assert np.exp(got) == pytest.approx(1.0 / (m + 1), rel=5e-4)
 
 
@@ -170,8 +206,12 @@ def test_rectangle_of_three_features_agrees_with_quadrature():
     points = [0.5 * (a + b) + 0.5 * (b - a) * nodes for a, b in zip(low, high, strict=True)]
     grid = np.stack(np.meshgrid(*points, indexing="ij"), axis=-1)
     density = stats.multivariate_normal(mean, covariance).pdf(grid)
-    expected = np.einsum("ijk,i,j,k->", density, weights, weights, weights) * np.prod(0.5 * (high - low))
-    assert np.exp(log_rectangle_probability(mean, covariance, low, high)) == pytest.approx(expected, rel=1e-5)
+    expected = np.einsum("ijk,i,j,k->", density, weights, weights, weights) * np.prod(
+        0.5 * (high - low)
+    )
+    assert np.exp(log_rectangle_probability(mean, covariance, low, high)) == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("m", [4, 7])
@@ -182,7 +222,9 @@ def test_rectangle_of_more_features_agrees_with_scipy(m):
     law = stats.multivariate_normal(mean, covariance, seed=np.random.default_rng(0))
     law.maxpts, law.abseps, law.releps = 1_000_000, 1e-7, 1e-7
     expected = law.cdf(high, lower_limit=low)
-    assert np.exp(log_rectangle_probability(mean, covariance, low, high)) == pytest.approx(expected, rel=2e-4)
+    assert np.exp(log_rectangle_probability(mean, covariance, low, high)) == pytest.approx(
+        expected, rel=2e-4
+    )
 
 
 @pytest.mark.parametrize("threshold", [2.0, 10.0, 25.0, 100.0])
@@ -192,12 +234,21 @@ def test_rare_orthant_agrees_with_one_dimensional_quadrature(threshold):
     with mpmath.workdps(30):
 
         def given_common(s):
-            tail = mpmath.erfc((threshold - mpmath.sqrt(correlation) * s) / mpmath.sqrt(2 * (1 - correlation))) / 2
+            tail = (
+                mpmath.erfc(
+                    (threshold - mpmath.sqrt(correlation) * s) / mpmath.sqrt(2 * (1 - correlation))
+                )
+                / 2
+            )
             return mpmath.npdf(s) * tail**m
 
         mode = threshold * m * np.sqrt(correlation) / (1.0 - correlation + m * correlation)
-        expected = float(mpmath.log(mpmath.quad(given_common, np.linspace(mode - 9.0, mode + 9.0, 19))))
-    got = log_rectangle_probability(np.zeros(m), equicorrelated(m, correlation), np.full(m, threshold), np.full(m, INF))
+        expected = float(
+            mpmath.log(mpmath.quad(given_common, np.linspace(mode - 9.0, mode + 9.0, 19)))
+        )
+    got = log_rectangle_probability(
+        np.zeros(m), equicorrelated(m, correlation), np.full(m, threshold), np.full(m, INF)
+    )
     assert got == pytest.approx(expected, abs=1e-4)
 
 
@@ -205,15 +256,21 @@ def test_independent_features_multiply():
     low, high = np.array([30.0, -1.0, -INF, 2.0]), np.array([31.0, 1.0, 5.0, INF])
     mean, scale = np.array([1.0, 0.0, 2.0, 3.0]), np.array([1.0, 2.0, 0.1, 4.0])
     got = log_rectangle_probability(mean, np.diag(scale**2), low, high)
-    assert got == pytest.approx(log_interval_probability((low - mean) / scale, (high - mean) / scale).sum(), rel=1e-14)
+    assert got == pytest.approx(
+        log_interval_probability((low - mean) / scale, (high - mean) / scale).sum(), rel=1e-14
+    )
 
 
 def test_open_features_are_marginalised():
     mean, covariance = np.arange(4.0), random_covariance(4, seed=0)
     low, high = np.array([-INF, 0.0, -INF, 1.0]), np.array([INF, 2.0, INF, INF])
     kept = [1, 3]
-    expected = log_rectangle_probability(mean[kept], covariance[np.ix_(kept, kept)], low[kept], high[kept])
-    assert log_rectangle_probability(mean, covariance, low, high) == pytest.approx(expected, rel=1e-12)
+    expected = log_rectangle_probability(
+        mean[kept], covariance[np.ix_(kept, kept)], low[kept], high[kept]
+    )
+    assert log_rectangle_probability(mean, covariance, low, high) == pytest.approx(
+        expected, rel=1e-12
+    )
     assert log_rectangle_probability(mean, covariance, np.full(4, -INF), np.full(4, INF)) == 0.0
 
 
@@ -259,7 +316,10 @@ def test_rows_far_in_the_tail_have_the_marginals_of_quadrature():
     x = np.linspace(8.0, 9.0, 2001)
     tail = stats.norm.sf((low[1] - correlation * x) / np.sqrt(1.0 - correlation**2))
     cumulative = integrate.cumulative_simpson(np.exp(32.0 - 0.5 * x**2) * tail, x=x, initial=0.0)
-    assert stats.kstest(rows[:, 0], lambda q: np.interp(q, x, cumulative / cumulative[-1])).pvalue > 0.01
+    assert (
+        stats.kstest(rows[:, 0], lambda q: np.interp(q, x, cumulative / cumulative[-1])).pvalue
+        > 0.01
+    )
     residual = (rows[:, 1] - correlation * rows[:, 0]) / np.sqrt(1.0 - correlation**2)
     assert stats.kstest(residual, "norm").pvalue > 0.01  # here the second interval hardly binds
 
@@ -272,22 +332,27 @@ def test_moments_of_a_wedge_agree_with_quadrature():
     )
     spread = np.sqrt(1.0 - correlation**2)
     x = np.linspace(7.0, 7.5, 4001)
-    weight = np.exp(stats.norm.logpdf(x) + stats.norm.logcdf((-4.0 - correlation * x) / spread) + 300.0)
+    weight = np.exp(
+        stats.norm.logpdf(x) + stats.norm.logcdf((-4.0 - correlation * x) / spread) + 300.0
+    )
     total = integrate.simpson(weight, x=x)
     mean = integrate.simpson(weight * x, x=x) / total
     variance = integrate.simpson(weight * (x - mean) ** 2, x=x) / total
-    assert log_rectangle_probability(np.zeros(2), equicorrelated(2, correlation), low, high) == pytest.approx(
-        np.log(total) - 300.0, abs=1e-5
-    )
+    assert log_rectangle_probability(
+        np.zeros(2), equicorrelated(2, correlation), low, high
+    ) == pytest.approx(np.log(total) - 300.0, abs=1e-5)
     assert rows[:, 0].mean() == pytest.approx(mean, abs=4.0 * np.sqrt(variance / len(rows)))
     assert rows[:, 0].var() == pytest.approx(variance, rel=0.05)
 
 
 def test_draws_reveal_the_rectangle_probability():
-    """The share of draws in a part of the box is the ratio of two rectangle probabilities, 8 features."""
+    """The share of draws in a part of the box is the ratio of two rectangle probabilities, 8
+    features."""
     m = 8
     covariance, low, high = random_covariance(m, seed=5), np.full(m, 1.0), np.full(m, INF)
-    rows = sample_truncated_normal(np.zeros(m), covariance, low, high, 40_000, np.random.default_rng(0))
+    rows = sample_truncated_normal(
+        np.zeros(m), covariance, low, high, 40_000, np.random.default_rng(0)
+    )
     for j in range(m):
         cut = np.median(rows[:, j])
         part = high.copy()
@@ -296,13 +361,17 @@ def test_draws_reveal_the_rectangle_probability():
             log_rectangle_probability(np.zeros(m), covariance, low, part)
             - log_rectangle_probability(np.zeros(m), covariance, low, high)
         )
-        assert np.mean(rows[:, j] <= cut) == pytest.approx(share, abs=4.0 * 0.5 / np.sqrt(len(rows)))
+        assert np.mean(rows[:, j] <= cut) == pytest.approx(
+            share, abs=4.0 * 0.5 / np.sqrt(len(rows))
+        )
 
 
 def test_draws_repeat_with_the_generator_and_are_distinct():
     problem = (np.zeros(3), random_covariance(3, seed=0), np.full(3, -1.0), np.ones(3), 500)
     first = sample_truncated_normal(*problem, np.random.default_rng(7))
-    np.testing.assert_array_equal(sample_truncated_normal(*problem, np.random.default_rng(7)), first)
+    np.testing.assert_array_equal(
+        sample_truncated_normal(*problem, np.random.default_rng(7)), first
+    )
     assert len(np.unique(first[:, 0])) == 500
     assert abs(np.corrcoef(first[:-1, 0], first[1:, 0])[0, 1]) < 0.15
 
@@ -313,8 +382,12 @@ def test_nearly_and_exactly_singular_covariances():
         covariance = equicorrelated(2, correlation)
         low, high = np.array([0.0, 0.5]), np.array([1.0, 2.0])
         expected = np.log(stats.norm.cdf(1.0) - stats.norm.cdf(0.5))
-        assert log_rectangle_probability(np.zeros(2), covariance, low, high) == pytest.approx(expected, abs=1e-3)
-        rows = sample_truncated_normal(np.zeros(2), covariance, low, high, 5000, np.random.default_rng(0))
+        assert log_rectangle_probability(np.zeros(2), covariance, low, high) == pytest.approx(
+            expected, abs=1e-3
+        )
+        rows = sample_truncated_normal(
+            np.zeros(2), covariance, low, high, 5000, np.random.default_rng(0)
+        )
         assert np.all((rows >= low) & (rows <= high))
         assert np.abs(rows[:, 0] - rows[:, 1]).max() < 1e-4
         assert stats.kstest(rows[:, 0], truth.cdf).pvalue > 0.01
@@ -324,7 +397,9 @@ def test_feature_of_tiny_or_no_conditional_variance():
     loading = np.array([1.0, 2.0, -1.0])
     covariance = np.outer(loading, loading) + np.diag([1.0, 1e-12, 1e-10])
     low, high = np.array([-INF, 0.5, -INF]), np.array([1.0, INF, 0.0])
-    rows = sample_truncated_normal(np.zeros(3), covariance, low, high, 2000, np.random.default_rng(0))
+    rows = sample_truncated_normal(
+        np.zeros(3), covariance, low, high, 2000, np.random.default_rng(0)
+    )
     assert np.all((rows >= low) & (rows <= high))
     np.testing.assert_allclose(rows[:, 1], -2.0 * rows[:, 2], atol=2e-4)
     fixed = sample_truncated_normal(
@@ -337,7 +412,9 @@ def test_draws_at_the_edges_of_use():
     covariance = random_covariance(3, seed=0)
     generator = np.random.default_rng(0)
     free = np.full(3, -INF), np.full(3, INF)
-    assert sample_truncated_normal(np.zeros(3), covariance, np.zeros(3), np.ones(3), 0, generator).shape == (0, 3)
+    assert sample_truncated_normal(
+        np.zeros(3), covariance, np.zeros(3), np.ones(3), 0, generator
+    ).shape == (0, 3)
     rows = sample_truncated_normal(np.zeros(3), covariance, *free, 50_000, generator)
     np.testing.assert_allclose(np.cov(rows.T), covariance, atol=0.05 * np.trace(covariance))
     narrow = 0.1 + 1e-13 * np.arange(3), 0.1 + 1e-13 * np.arange(1, 4)
@@ -346,7 +423,8 @@ def test_draws_at_the_edges_of_use():
 
 
 def test_conditioning_on_a_value_is_an_interval_without_width():
-    """x1 in [0, 1] given x0 = 2 under correlation 0.8: a truncated normal with mean 1.6 and deviation 0.6."""
+    """x1 in [0, 1] given x0 = 2 under correlation 0.8: a truncated normal with mean 1.6 and
+    deviation 0.6."""
     rows = sample_truncated_normal(
         np.zeros(2), equicorrelated(2, 0.8), [2.0, 0.0], [2.0, 1.0], 5000, np.random.default_rng(0)
     )

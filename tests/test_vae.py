@@ -17,13 +17,23 @@ from probgen import VAE, RowBlocks, Trainer, get_likelihood, load, save
 from probgen.metrics import ais_log_likelihood
 
 RNG = np.random.default_rng(0)
-X = RNG.standard_normal((300, 2)) @ RNG.standard_normal((2, 5)) + 0.5 * RNG.standard_normal((300, 5)) + np.arange(5.0)
+X = (
+    RNG.standard_normal((300, 2)) @ RNG.standard_normal((2, 5))
+    + 0.5 * RNG.standard_normal((300, 5))
+    + np.arange(5.0)
+)
 BITS = (RNG.random((400, 1)) + 0.3 * RNG.standard_normal((400, 5)) > 0.5).astype(np.float64)
 GREY = load_digits().data / 16.0
 
 
 def fit(rows=X, kind=VAE, **parameters):
-    settings = {"n_components": 2, "hidden_layer_sizes": (16,), "max_iter": 5, "device": "cpu", "random_state": 0}
+    settings = {
+        "n_components": 2,
+        "hidden_layer_sizes": (16,),
+        "max_iter": 5,
+        "device": "cpu",
+        "random_state": 0,
+    }
     return kind(**settings | parameters).fit(rows)
 
 
@@ -57,19 +67,28 @@ class TestLikelihood:
         bounds = linear_model.elbo_samples(X)
         np.testing.assert_allclose(bounds.elbo, bounds.reconstruction - bounds.kl)
         assert (bounds.elbo <= values).all()
-        assert bounds.elbo.mean() < values.mean() <= truth.mean() + 3.0 * errors.mean() / np.sqrt(len(X))
+        assert (
+            bounds.elbo.mean()
+            < values.mean()
+            <= truth.mean() + 3.0 * errors.mean() / np.sqrt(len(X))
+        )
         assert values.mean() - bounds.elbo.mean() < 1.0  # or the encoder has not learned
 
     def test_three_opinions_of_it_are_in_order(self):
         rows = X[:100]
-        model = linear(max_iter=40, n_importance_samples=16)  # so short that the encoder is not perfect
+        model = linear(
+            max_iter=40, n_importance_samples=16
+        )  # so short that the encoder is not perfect
         truth = multivariate_normal(*marginal(model)).logpdf(rows).mean()
         elbo = model.elbo_samples(rows).elbo.mean()
         bound, bound_errors = model.score_samples(rows, return_std=True)
         annealed, errors = ais_log_likelihood(model, rows, return_std=True, random_state=0)
         error = np.sqrt(np.sum(errors**2)) / len(rows)
         bound_error = np.sqrt(np.sum(bound_errors**2)) / len(rows)
-        print(f"truth {truth:.4f}, ELBO {elbo:.4f}, IWAE {bound.mean():.4f}, AIS {annealed.mean():.4f} +- {error:.4f}")
+        print(
+            f"truth {truth:.4f}, ELBO {elbo:.4f}, IWAE {bound.mean():.4f}, AIS"
+            f" {annealed.mean():.4f} +- {error:.4f}"
+        )
         assert elbo < bound.mean() < truth + 3.0 * bound_error
         assert abs(annealed.mean() - truth) < 3.0 * error + 0.005
         assert bound.mean() < annealed.mean() + 3.0 * np.hypot(error, bound_error)
@@ -86,7 +105,8 @@ class TestLikelihood:
         seen = [0, 2, 4]
         truth = multivariate_normal(mean[seen], covariance[np.ix_(seen, seen)]).logpdf(X[:, seen])
         values, errors = linear_model.score_samples(holes, return_std=True)
-        # The encoder is surer of a row with gaps than it should be: the weights make up for most of that.
+        # The encoder is surer of a row with gaps than it should be: the weights make up for most of
+        # that.
         assert np.mean(np.abs(values - truth) < 4.0 * errors + 0.02) > 0.9
         assert -0.2 < np.mean(values - truth) < 0.02
 
@@ -109,10 +129,16 @@ class TestLikelihood:
         np.testing.assert_allclose(shares, masses, atol=0.015)
 
     @pytest.mark.parametrize(
-        "prior, posterior", [("mixture", "gaussian"), ("vamp", "gaussian"), ("vamp", "iaf"), ("normal", "spline")]
+        "prior, posterior",
+        [("mixture", "gaussian"), ("vamp", "gaussian"), ("vamp", "iaf"), ("normal", "spline")],
     )
     def test_holds_under_every_prior_and_posterior(self, prior, posterior):
-        settings = {"prior": prior, "posterior": posterior, "n_prior_components": 3, "learning_rate_init": 0.01}
+        settings = {
+            "prior": prior,
+            "posterior": posterior,
+            "n_prior_components": 3,
+            "learning_rate_init": 0.01,
+        }
         model = fit(BITS, max_iter=15, n_importance_samples=2**10, **settings)
         every = np.array(list(itertools.product([0.0, 1.0], repeat=5)))
         assert np.exp(model.score_samples(every)).sum() == pytest.approx(1.0, abs=0.03)
@@ -133,9 +159,13 @@ class TestQueries:
         codes, std = linear_model.transform(X, return_std=True)
         np.testing.assert_array_equal(codes, linear_model.transform(X))
         assert np.abs(codes - truth).mean() < 0.1
-        exact = np.linalg.inv(np.eye(2) + weights.T @ np.linalg.solve(covariance - weights @ weights.T, weights))
+        exact = np.linalg.inv(
+            np.eye(2) + weights.T @ np.linalg.solve(covariance - weights @ weights.T, weights)
+        )
         # Mean field takes the deviation of each dimension given the other.
-        np.testing.assert_allclose(std.mean(axis=0), 1.0 / np.sqrt(np.diag(np.linalg.inv(exact))), rtol=0.1)
+        np.testing.assert_allclose(
+            std.mean(axis=0), 1.0 / np.sqrt(np.diag(np.linalg.inv(exact))), rtol=0.1
+        )
 
     def test_draws_have_the_moments_of_the_model(self, linear_model):
         mean, covariance = marginal(linear_model)
@@ -157,7 +187,9 @@ class TestQueries:
     def test_reconstructions_average_over_the_posterior(self):
         model = fit(BITS)
         codes, std = (torch.from_numpy(part) for part in model.transform(BITS[:3], return_std=True))
-        noise = torch.randn(20_000, 1, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        noise = torch.randn(
+            20_000, 1, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+        )
         with torch.no_grad():
             truth = torch.sigmoid(model.decoder_(codes + std * noise)).mean(0)
         np.testing.assert_allclose(model.reconstruct(BITS[:3]), truth, atol=0.02)
@@ -167,7 +199,9 @@ class TestQueries:
         save(model, tmp_path / "model.probgen")
         again = load(tmp_path / "model.probgen")
         np.testing.assert_array_equal(again.score_samples(BITS), model.score_samples(BITS))
-        np.testing.assert_array_equal(again.sample(5, random_state=0), model.sample(5, random_state=0))
+        np.testing.assert_array_equal(
+            again.sample(5, random_state=0), model.sample(5, random_state=0)
+        )
 
 
 class TestTraining:
@@ -176,7 +210,8 @@ class TestTraining:
         assert model.likelihood_ == "bernoulli"
         objective = model._make_objective()
         seen = [
-            objective.prepare(torch.from_numpy(GREY), generator=torch.Generator().manual_seed(k))[0] for k in range(400)
+            objective.prepare(torch.from_numpy(GREY), generator=torch.Generator().manual_seed(k))[0]
+            for k in range(400)
         ]
         np.testing.assert_allclose(torch.stack(seen).mean(0), GREY, atol=0.15)
         assert set(seen[0].unique().tolist()) == {0.0, 1.0}
@@ -191,16 +226,28 @@ class TestTraining:
         assert torch.isfinite(rows).all()
 
     def test_a_bound_of_pyro_trains_as_ours_does(self):
-        ours, theirs = fit(max_iter=30), fit(max_iter=30, elbo=TraceMeanField_ELBO(max_plate_nesting=1))
+        ours, theirs = (
+            fit(max_iter=30),
+            fit(max_iter=30, elbo=TraceMeanField_ELBO(max_plate_nesting=1)),
+        )
         assert theirs.score(X) == pytest.approx(ours.score(X), abs=0.3)
 
     def test_importance_weighted_training_raises_the_bound_on_the_likelihood(self):
         settings = {"max_iter": 100, "learning_rate_init": 0.01, "n_importance_samples": 500}
-        assert fit(BITS, elbo="iwae", n_particles=8, **settings).score(BITS) > fit(BITS, **settings).score(BITS) - 0.02
+        assert (
+            fit(BITS, elbo="iwae", n_particles=8, **settings).score(BITS)
+            > fit(BITS, **settings).score(BITS) - 0.02
+        )
 
     def test_convolutions_take_images_and_several_numbers_a_pixel(self):
         pixels = load_digits().data[:200]
-        model = fit(pixels, architecture="conv", hidden_layer_sizes=(4, 8), likelihood="categorical", n_levels=17)
+        model = fit(
+            pixels,
+            architecture="conv",
+            hidden_layer_sizes=(4, 8),
+            likelihood="categorical",
+            n_levels=17,
+        )
         assert model.reconstruct(pixels).shape == pixels.shape
         assert set(np.unique(model.sample(20))) <= set(range(17))
 
@@ -248,7 +295,9 @@ class TestProcess:
         grid = {"n_components": [1, 2], "beta": [1.0, 4.0]}
         model = VAE(hidden_layer_sizes=(16,), max_iter=5, device="cpu", random_state=0)
         one, two = (GridSearchCV(model, grid, cv=2, n_jobs=n).fit(X) for n in (1, 2))
-        np.testing.assert_array_equal(one.cv_results_["mean_test_score"], two.cv_results_["mean_test_score"])
+        np.testing.assert_array_equal(
+            one.cv_results_["mean_test_score"], two.cv_results_["mean_test_score"]
+        )
 
     def test_predictive_of_pyro_runs_the_fitted_programs(self, linear_model):
         rows = torch.from_numpy(X[:4])
@@ -304,7 +353,10 @@ class TestSubclasses:
     "parameters, message",
     [
         ({"n_components": 0}, "n_components must be an integer >= 1; got 0"),
-        ({"likelihood": "poisson"}, "likelihood must be one of 'auto', 'bernoulli', .*; got 'poisson'"),
+        (
+            {"likelihood": "poisson"},
+            "likelihood must be one of 'auto', 'bernoulli', .*; got 'poisson'",
+        ),
         ({"likelihood": "bernoulli"}, r"likelihood='bernoulli' .*X holds"),
         ({"likelihood": "categorical"}, r"likelihood='categorical' .*X holds"),
         ({"elbo": "elbow"}, "elbo must be one of 'trace', 'mean_field', 'iwae'; got 'elbow'"),
@@ -316,7 +368,10 @@ class TestSubclasses:
         ({"n_particles": 0}, "n_particles must be an integer >= 1; got 0"),
         ({"n_importance_samples": 1}, "n_importance_samples must be an integer >= 2; got 1"),
         ({"noise_scale": -1.0}, "noise_scale must be"),
-        ({"dynamic_binarization": True}, r"dynamic_binarization=True needs probabilities, values in \[0, 1\]; X holds"),
+        (
+            {"dynamic_binarization": True},
+            r"dynamic_binarization=True needs probabilities, values in \[0, 1\]; X holds",
+        ),
         (
             {"encoder": torch.nn.Linear(5, 2)},
             r"encoder must map rows of shape \(n, 5\) to \(n, 4\); got shape \(n, 2\)",

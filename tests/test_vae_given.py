@@ -1,4 +1,5 @@
-"""Rows that a VAE completes, against conditional Gaussians, quadrature over codes, enumeration and scipy."""
+"""Rows that a VAE completes, against conditional Gaussians, quadrature over codes, enumeration and
+scipy."""
 
 import itertools
 import re
@@ -22,7 +23,11 @@ from probgen.programs import completion
 from probgen.programs.hamiltonian import hamiltonian_move
 
 RNG = np.random.default_rng(0)
-X = RNG.standard_normal((300, 2)) @ RNG.standard_normal((2, 5)) + 0.5 * RNG.standard_normal((300, 5)) + np.arange(5.0)
+X = (
+    RNG.standard_normal((300, 2)) @ RNG.standard_normal((2, 5))
+    + 0.5 * RNG.standard_normal((300, 5))
+    + np.arange(5.0)
+)
 BITS = (RNG.random((400, 1)) + 0.3 * RNG.standard_normal((400, 5)) > 0.5).astype(np.float64)
 LEVELS = np.clip(np.round(X), 0.0, 5.0)
 UNIT = expit(X - X.mean(axis=0))
@@ -30,7 +35,13 @@ NAN, INF = np.nan, np.inf
 
 
 def fit(rows=X, **parameters):
-    settings = {"n_components": 2, "hidden_layer_sizes": (16,), "max_iter": 20, "device": "cpu", "random_state": 0}
+    settings = {
+        "n_components": 2,
+        "hidden_layer_sizes": (16,),
+        "max_iter": 20,
+        "device": "cpu",
+        "random_state": 0,
+    }
     return VAE(**settings | {"learning_rate_init": 0.01} | parameters).fit(rows)
 
 
@@ -62,7 +73,9 @@ def assert_moments(draws, mean, covariance):
 
 @pytest.fixture(scope="module")
 def linear_model():
-    return fit(hidden_layer_sizes=(), likelihood="gaussian", noise_scale="per_feature", max_iter=200)
+    return fit(
+        hidden_layer_sizes=(), likelihood="gaussian", noise_scale="per_feature", max_iter=200
+    )
 
 
 class TestLinearModel:
@@ -101,7 +114,9 @@ class TestLinearModel:
         values, low = np.linspace(X[:, 0].min(), X[:, 0].max(), 1000), np.linspace(-1.0, 1.0, 1000)
         draws = linear_model.sample(1000, given={0: values, 2: (low + 2.0, None)}, random_state=3)
         np.testing.assert_array_equal(draws[:, 0], values)
-        laws = [conditional(linear_model, np.array([value, NAN, NAN, NAN, NAN])) for value in values]
+        laws = [
+            conditional(linear_model, np.array([value, NAN, NAN, NAN, NAN])) for value in values
+        ]
         centre = np.array([mean[1] for mean, _ in laws])
         scale = np.sqrt(laws[0][1][1, 1])
         truth = stats.truncnorm((low + 2.0 - centre) / scale, INF, centre, scale)
@@ -122,7 +137,10 @@ class TestLinearModel:
 
     def test_imputed_means_and_draws(self, linear_model):
         holes = np.where(np.random.default_rng(1).random((60, 5)) < 0.4, NAN, X[:60])
-        filled, drawn = linear_model.impute(holes), linear_model.impute(holes, method="draw", random_state=0)
+        filled, drawn = (
+            linear_model.impute(holes),
+            linear_model.impute(holes, method="draw", random_state=0),
+        )
         np.testing.assert_array_equal(linear_model.impute(holes), filled)
         standard = []
         for row, mean, draw in zip(holes, filled, drawn):
@@ -154,13 +172,15 @@ class TestLinearModel:
             monkeypatch.setattr(completion, name, value)
         far = X.mean(axis=0) + 40.0 * X.std(axis=0) * [1.0, 0.0, -1.0, 0.0, 1.0]
         with pytest.warns(
-            UserWarning, match=r"given is hard to meet: the effective sample size .* below 10 for 2 of 2"
+            UserWarning,
+            match=r"given is hard to meet: the effective sample size .* below 10 for 2 of 2",
         ):
             linear_model.sample(2, given={0: far[0], 2: far[2], 4: far[4]}, random_state=0)
 
 
 def shares_of_codes(model, known):
-    """Probabilities of all rows of bits that agree with the known ones, by quadrature over the codes."""
+    """Probabilities of all rows of bits that agree with the known ones, by quadrature over the
+    codes."""
     nodes = np.linspace(-7.0, 7.0, 141)
     codes = torch.tensor(list(itertools.product(nodes, nodes)))
     every = np.array(list(itertools.product([0.0, 1.0], repeat=5)))
@@ -168,7 +188,11 @@ def shares_of_codes(model, known):
     with torch.no_grad():
         log_prior = model.prior_().log_prob(codes).numpy()
         logits = model.decoder_(codes).numpy()
-    joint = log_prior[:, None] - np.logaddexp(0.0, -logits) @ every.T - np.logaddexp(0.0, logits) @ (1.0 - every).T
+    joint = (
+        log_prior[:, None]
+        - np.logaddexp(0.0, -logits) @ every.T
+        - np.logaddexp(0.0, logits) @ (1.0 - every).T
+    )
     masses = np.exp(joint).sum(axis=0)
     return every, masses / masses.sum()
 
@@ -215,10 +239,14 @@ class TestLikelihoods:
         model = fit(rows.astype(np.float32), likelihood=likelihood, **settings)
         middle = np.median(rows, axis=0)
         low, high = (1.0 - 1e-9, 3.0 + 1e-9) if settings else (middle[1] - 0.1, middle[1] + 1e-7)
-        draws = model.sample(500, given={0: rows[0, 0], 1: (low, high), 2: (None, middle[2])}, random_state=0)
+        draws = model.sample(
+            500, given={0: rows[0, 0], 1: (low, high), 2: (None, middle[2])}, random_state=0
+        )
         assert draws.dtype == np.float32
         assert (draws[:, 0] == np.float32(rows[0, 0])).all()
-        assert ((draws[:, 1].astype(np.float64) >= low) & (draws[:, 1].astype(np.float64) <= high)).all()
+        assert (
+            (draws[:, 1].astype(np.float64) >= low) & (draws[:, 1].astype(np.float64) <= high)
+        ).all()
         assert (draws[:, 2] <= middle[2]).all()
         assert np.isfinite(draws).all()
 
@@ -303,7 +331,12 @@ class TestBadConditions:
     @pytest.mark.parametrize(
         "rows, settings, given, message",
         [
-            (BITS, {}, {0: 0.5}, "given must hold 0 or 1 for feature 0, all that the likelihood draws; got 0.5"),
+            (
+                BITS,
+                {},
+                {0: 0.5},
+                "given must hold 0 or 1 for feature 0, all that the likelihood draws; got 0.5",
+            ),
             (
                 BITS,
                 {},
@@ -312,12 +345,42 @@ class TestBadConditions:
             ),
             (BITS, {}, {1: {0, 7}}, "given must hold 0 or 1 for feature 1; got"),
             (BITS, {}, {1: {"a"}}, "given must hold 0 or 1 for feature 1; got"),
-            (UNIT, {"likelihood": "continuous_bernoulli"}, {2: 1.5}, "given must hold numbers in [0, 1] for feature 2"),
-            (UNIT, {"likelihood": "continuous_bernoulli"}, {2: (1.0, 2.0)}, "must leave feature 2 a value"),
-            (LEVELS, {"likelihood": "categorical", "n_levels": 6}, {0: 6.0}, "whole numbers from 0 to 5 for feature 0"),
-            (X, {}, {0: {1.0}}, "given holds a set of categories, but the features of VAE are continuous"),
-            (X, {}, {0: 1e200}, "given asks for rows that the fitted model holds impossible (row 0"),
-            (X.astype(np.float32), {}, {0: (1.0 + 1e-9, 1.0 + 2e-9)}, "must leave feature 0 a number of float32"),
+            (
+                UNIT,
+                {"likelihood": "continuous_bernoulli"},
+                {2: 1.5},
+                "given must hold numbers in [0, 1] for feature 2",
+            ),
+            (
+                UNIT,
+                {"likelihood": "continuous_bernoulli"},
+                {2: (1.0, 2.0)},
+                "must leave feature 2 a value",
+            ),
+            (
+                LEVELS,
+                {"likelihood": "categorical", "n_levels": 6},
+                {0: 6.0},
+                "whole numbers from 0 to 5 for feature 0",
+            ),
+            (
+                X,
+                {},
+                {0: {1.0}},
+                "given holds a set of categories, but the features of VAE are continuous",
+            ),
+            (
+                X,
+                {},
+                {0: 1e200},
+                "given asks for rows that the fitted model holds impossible (row 0",
+            ),
+            (
+                X.astype(np.float32),
+                {},
+                {0: (1.0 + 1e-9, 1.0 + 2e-9)},
+                "must leave feature 0 a number of float32",
+            ),
         ],
     )
     def test_one_sentence(self, rows, settings, given, message):
@@ -328,7 +391,8 @@ class TestBadConditions:
     def test_imputation_names_its_own_argument(self):
         model = fit(BITS, max_iter=1)
         with pytest.raises(
-            ValueError, match=r"X must hold 0 or 1 for feature 0, all that the likelihood draws; got 0\.5"
+            ValueError,
+            match=r"X must hold 0 or 1 for feature 0, all that the likelihood draws; got 0\.5",
         ):
             model.impute([[0.5, NAN, 0.0, 0.0, 0.0]])
         with pytest.raises(ValueError, match="method must be one of 'mean', 'draw'; got 'mode'"):
@@ -344,7 +408,9 @@ CONTINUOUS = [
 DISCRETE = [
     dist.Bernoulli(logits=PARAMETERS, validate_args=False),
     dist.Categorical(logits=torch.arange(28.0).sin().reshape(1, 7, 4) * 3.0, validate_args=False),
-    DiscretizedLogisticMixture(*(3.0 * torch.arange(k, k + 14.0).sin().reshape(1, 7, 2) for k in (0, 20, 40)), 4),
+    DiscretizedLogisticMixture(
+        *(3.0 * torch.arange(k, k + 14.0).sin().reshape(1, 7, 2) for k in (0, 20, 40)), 4
+    ),
 ]
 
 
@@ -358,11 +424,16 @@ def evidence_of(distribution, given):
 
 
 @pytest.mark.parametrize("distribution", CONTINUOUS, ids=kind)
-@pytest.mark.parametrize("ends", [(0.2, 0.7), (0.2, None), (None, 0.7), (0.3, 0.3 + 1e-6), (0.999, 5.0)], ids=str)
+@pytest.mark.parametrize(
+    "ends", [(0.2, 0.7), (0.2, None), (None, 0.7), (0.3, 0.3 + 1e-6), (0.999, 5.0)], ids=str
+)
 class TestIntervals:
     def test_log_mass_is_that_of_quadrature(self, distribution, ends):
         low, high = (0.0, 1.0) if kind(distribution) == "ContinuousBernoulli" else (-100.0, 100.0)
-        low, high = max(low, -INF if ends[0] is None else ends[0]), min(high, INF if ends[1] is None else ends[1])
+        low, high = (
+            max(low, -INF if ends[0] is None else ends[0]),
+            min(high, INF if ends[1] is None else ends[1]),
+        )
         for j in range(7):
 
             def log_density(x, j=j):
@@ -373,12 +444,23 @@ class TestIntervals:
             if kind(distribution) == "ContinuousBernoulli":
                 at = high if PARAMETERS[0, j] > 0.0 else low
             top = log_density(at)
-            points = [at + step for step in (-3.0, -0.5, -0.05, 0.0, 0.05, 0.5, 3.0) if low < at + step < high]
+            points = [
+                at + step
+                for step in (-3.0, -0.5, -0.05, 0.0, 0.05, 0.5, 3.0)
+                if low < at + step < high
+            ]
             mass = quad(
-                lambda x, top=top: np.exp(log_density(x) - top), low, high, points=points, epsabs=0.0, limit=500
+                lambda x, top=top: np.exp(log_density(x) - top),
+                low,
+                high,
+                points=points,
+                epsabs=0.0,
+                limit=500,
             )[0]
             evidence = evidence_of(distribution, {j: ends})
-            assert evidence.log_mass(distribution)[0, 0] == pytest.approx(top + np.log(mass), rel=1e-6, abs=1e-6)
+            assert evidence.log_mass(distribution)[0, 0] == pytest.approx(
+                top + np.log(mass), rel=1e-6, abs=1e-6
+            )
 
     def test_draws_follow_the_law_and_keep_to_the_interval(self, distribution, ends):
         many = distribution.expand((4000, 1, 7))
@@ -401,16 +483,26 @@ class TestLevels:
     def test_log_mass_is_a_sum(self, distribution):
         evidence = evidence_of(distribution, {2: {0, 1}, 3: (0.5, 3.0), 4: 1.0})
         n_levels = evidence.allowed.shape[2]
-        tables = np.exp([distribution.log_prob(torch.full((1, 7), float(k)))[0].numpy() for k in range(n_levels)])
+        tables = np.exp(
+            [
+                distribution.log_prob(torch.full((1, 7), float(k)))[0].numpy()
+                for k in range(n_levels)
+            ]
+        )
         truth = np.log(tables[[0, 1], 2].sum()) + np.log(tables[1:4, 3].sum())
         assert evidence.log_mass(distribution)[0, 0] == pytest.approx(truth, abs=1e-5)
 
     def test_draws_have_their_shares(self, distribution):
         evidence = evidence_of(distribution, dict.fromkeys(range(7), (1.0, 2.0)))
         with torch.random.fork_rng():
-            draws = evidence.draw(distribution.expand((4000, 1, 7)), np.random.default_rng(0), torch.float64)[:, 0]
+            draws = evidence.draw(
+                distribution.expand((4000, 1, 7)), np.random.default_rng(0), torch.float64
+            )[:, 0]
         assert set(draws.unique().tolist()) <= {1.0, 2.0}
-        masses = [distribution.log_prob(torch.full((1, 7), level)).double().exp()[0].numpy() for level in (1.0, 2.0)]
+        masses = [
+            distribution.log_prob(torch.full((1, 7), level)).double().exp()[0].numpy()
+            for level in (1.0, 2.0)
+        ]
         if kind(distribution) != "Bernoulli":
             shares = (draws == 1.0).double().mean(0).numpy()
             np.testing.assert_allclose(shares, masses[0] / (masses[0] + masses[1]), atol=0.03)
@@ -432,7 +524,9 @@ def test_hamiltonian_moves_keep_a_density():
         codes = torch.zeros(4000, 1, dtype=torch.float64)
         acceptances = []
         for _ in range(20):
-            codes, acceptance = hamiltonian_move(log_density, codes, torch.full((4000,), 0.4, dtype=torch.float64))
+            codes, acceptance = hamiltonian_move(
+                log_density, codes, torch.full((4000,), 0.4, dtype=torch.float64)
+            )
             acceptances.append(float(acceptance.mean()))
     assert 0.6 < np.mean(acceptances) < 0.999
     assert stats.kstest(np.exp(codes[:, 0].numpy()), target.cdf).pvalue > 1e-3

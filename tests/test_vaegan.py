@@ -1,4 +1,5 @@
-"""VAEGAN: its losses by their formulas, its density by quadrature, and what it learns of data whose codes are known."""
+"""VAEGAN: its losses by their formulas, its density by quadrature, and what it learns of data whose
+codes are known."""
 
 import numpy as np
 import pytest
@@ -45,7 +46,9 @@ class TestLosses:
 
     def test_divergence_is_that_of_gaussians(self):
         q = torch.distributions.Normal(self.posterior().mean, self.posterior().stddev)
-        truth = torch.distributions.kl_divergence(q, torch.distributions.Normal(0.0, 1.0)).sum(1).mean()
+        truth = (
+            torch.distributions.kl_divergence(q, torch.distributions.Normal(0.0, 1.0)).sum(1).mean()
+        )
         _, terms = objective_of(self.MODEL).encoder_loss(self.ROWS)
         assert terms["kl"].item() == pytest.approx(truth.item(), rel=1e-10)
 
@@ -57,7 +60,9 @@ class TestLosses:
         assert objective._missed(self.ROWS, scaled).item() == 0.0
         ridge = 1.0 + 0.01 * scaled.square().mean() / scaled.var(0, correction=0).mean()
         mean = scaled.mean(0).expand(64, -1)
-        assert objective._missed(self.ROWS, mean).item() == pytest.approx(np.log1p(1.0 / ridge.item()), rel=1e-10)
+        assert objective._missed(self.ROWS, mean).item() == pytest.approx(
+            np.log1p(1.0 / ridge.item()), rel=1e-10
+        )
 
     def test_encoder_and_generator_weigh_their_terms(self):
         def losses(**parameters):
@@ -66,7 +71,9 @@ class TestLosses:
             return encoder.item(), terms, objective_of(self.MODEL).generator_loss(self.ROWS).item()
 
         encoder, terms, alone = losses(beta=0.25, reconstruction_weight=0.0)
-        assert encoder == pytest.approx(terms["reconstruction"].item() + 0.25 * terms["kl"].item(), rel=1e-10)
+        assert encoder == pytest.approx(
+            terms["reconstruction"].item() + 0.25 * terms["kl"].item(), rel=1e-10
+        )
         once, thrice = (losses(beta=0.25, reconstruction_weight=weight)[2] for weight in (1.0, 3.0))
         assert thrice - alone == pytest.approx(3.0 * (once - alone), rel=1e-10)
         assert once > alone
@@ -79,8 +86,12 @@ class TestLosses:
         q = self.posterior()
         torch.testing.assert_close(codes[:10_000].mean(0), q.mean[0], atol=0.04, rtol=0.0)
         torch.testing.assert_close(codes[:10_000].std(0), q.stddev[0], atol=0.03, rtol=0.0)
-        torch.testing.assert_close(codes[10_000:].mean(0), torch.zeros(2).double(), atol=0.04, rtol=0.0)
-        torch.testing.assert_close(codes[10_000:].std(0), torch.ones(2).double(), atol=0.03, rtol=0.0)
+        torch.testing.assert_close(
+            codes[10_000:].mean(0), torch.zeros(2).double(), atol=0.04, rtol=0.0
+        )
+        torch.testing.assert_close(
+            codes[10_000:].std(0), torch.ones(2).double(), atol=0.03, rtol=0.0
+        )
 
     def test_codes_for_early_stopping_have_the_moments_of_those_of_the_rows(self):
         rows = torch.from_numpy(X)
@@ -114,30 +125,49 @@ class TestWhatItLearns:
         assert kernel_mmd(rows, draws) < 0.02
 
     def test_history_has_both_losses_and_the_parts_of_the_encoder(self, learned):
-        names = {"discriminator", "generator", "encoder", "reconstruction", "kl", "real_score", "fake_score", "penalty"}
+        names = {
+            "discriminator",
+            "generator",
+            "encoder",
+            "reconstruction",
+            "kl",
+            "real_score",
+            "fake_score",
+            "penalty",
+        }
         assert names <= set(learned.history_.columns)
         record = learned.history_[-1]
-        assert record["encoder"] == pytest.approx(record["reconstruction"] + 0.01 * record["kl"], rel=1e-6)
+        assert record["encoder"] == pytest.approx(
+            record["reconstruction"] + 0.01 * record["kl"], rel=1e-6
+        )
         assert record["reconstruction"] < 0.2 < learned.history_[0]["reconstruction"]
 
     def test_beta_empties_the_code(self):
         model = fit(beta=100.0)
         assert model.history_[-1]["kl"] < 0.1
-        assert model.transform(X).std() < 0.5  # means; codes are drawn about them, and nearly standard Gaussian
-        assert model.latent_density_.sample(4000, random_state=0).std() == pytest.approx(1.0, abs=0.15)
+        assert (
+            model.transform(X).std() < 0.5
+        )  # means; codes are drawn about them, and nearly standard Gaussian
+        assert model.latent_density_.sample(4000, random_state=0).std() == pytest.approx(
+            1.0, abs=0.15
+        )
 
 
 class TestDensity:
     def test_agrees_with_quadrature(self, learned):
         """p(x) is the integral of N(x; g(z), noise) p(z), with one number z to integrate over."""
         codes = np.linspace(-6.0, 6.0, 6001)[:, np.newaxis]
-        log_weights = learned.latent_density_.score_samples(codes) + np.log(codes[1, 0] - codes[0, 0])
+        log_weights = learned.latent_density_.score_samples(codes) + np.log(
+            codes[1, 0] - codes[0, 0]
+        )
         assert np.exp(log_weights).sum() == pytest.approx(1.0, rel=1e-4)
         rows, noise = learned.sample(30, random_state=1), np.sqrt(learned.noise_variance_)
         rows = rows + noise * np.random.default_rng(2).standard_normal(rows.shape)
         logs = norm.logpdf(rows[:, np.newaxis], learned.inverse_transform(codes), noise).sum(axis=2)
         truth = logsumexp(logs + log_weights, axis=1)
-        annealed = ais_log_likelihood(learned, rows, n_chains=64, n_temperatures=100, return_std=True, random_state=0)
+        annealed = ais_log_likelihood(
+            learned, rows, n_chains=64, n_temperatures=100, return_std=True, random_state=0
+        )
         assert learned.density_ == "parzen"
         for values, errors in (annealed, learned.score_samples(rows, return_std=True)):
             assert np.mean(np.abs(values - truth) < 3.0 * errors + 0.01) >= 0.9
@@ -158,7 +188,9 @@ class TestDensity:
         np.testing.assert_allclose(*(value.detach() for value in values), atol=0.01)
         slopes = [torch.autograd.grad(value.sum(), codes)[0] for value in values]
         np.testing.assert_allclose(*slopes, atol=0.02)
-        np.testing.assert_allclose(piped.sample(4000).std(axis=0), plain.sample(4000).std(axis=0), rtol=0.1)
+        np.testing.assert_allclose(
+            piped.sample(4000).std(axis=0), plain.sample(4000).std(axis=0), rtol=0.1
+        )
 
 
 class TestFitting:
@@ -172,7 +204,9 @@ class TestFitting:
         assert codes.dtype == np.float32
         assert draws.min() >= 0.0
         assert draws.max() <= 1.0
-        np.testing.assert_array_equal(model.get_feature_names_out(), ["vaegan0", "vaegan1", "vaegan2", "vaegan3"])
+        np.testing.assert_array_equal(
+            model.get_feature_names_out(), ["vaegan0", "vaegan1", "vaegan2", "vaegan3"]
+        )
 
     def test_passes_over_parts_of_the_rows(self):
         model = VAEGAN(1, **SETTINGS)
@@ -203,7 +237,9 @@ class TestFitting:
         np.testing.assert_array_equal(twin.sample(5), model.sample(5))
 
     def test_a_doctor_looks_at_it(self):
-        model = fit(max_iter=4, trainer=Trainer(callbacks=[AdversarialDoctor(every=4, n_clusters=1)]))
+        model = fit(
+            max_iter=4, trainer=Trainer(callbacks=[AdversarialDoctor(every=4, n_clusters=1)])
+        )
         record = model.history_[-1]
         assert 0.0 <= record["discriminator_auc"] <= 1.0
         assert record["generator_gradient"] > 0.0
@@ -212,14 +248,24 @@ class TestFitting:
 class TestParameters:
     def test_those_that_it_sets_itself_are_not_open(self):
         names = VAEGAN().get_params()
-        assert {"beta", "reconstruction_weight", "latent_density", "loss", "penalty", "trainer"} <= set(names)
+        assert {
+            "beta",
+            "reconstruction_weight",
+            "latent_density",
+            "loss",
+            "penalty",
+            "trainer",
+        } <= set(names)
         assert {"encoder", "noise", "truncation", "augmentation", "balance_ratio"}.isdisjoint(names)
 
     @pytest.mark.parametrize(
         "parameters, sentence",
         [
             ({"beta": -1.0}, r"beta must be a finite number >= 0; got -1\.0"),
-            ({"reconstruction_weight": np.nan}, "reconstruction_weight must be a finite number >= 0; got nan"),
+            (
+                {"reconstruction_weight": np.nan},
+                "reconstruction_weight must be a finite number >= 0; got nan",
+            ),
             ({"latent_density": "kde"}, "latent_density must be a generator, or None; got 'kde'"),
             ({"hidden_layer_sizes": ()}, "hidden_layer_sizes must hold at least one width"),
             ({"penalty_weight": -1.0}, "penalty_weight must be a finite number >= 0"),

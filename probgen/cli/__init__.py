@@ -11,7 +11,12 @@ def main():
         package = str(error.name).partition(".")[0]
         if package not in {"click", "rich"}:
             raise
-        sys.exit(_say(f"The command probgen needs {package}; install it with `pip install 'probgen[cli]'`."))
+        sys.exit(
+            _say(
+                f"The command probgen needs {package}; install it with `pip install"
+                " 'probgen[cli]'`."
+            )
+        )
     program(prog_name="probgen")
 
 

@@ -1,4 +1,5 @@
-"""The commands of `probgen`, on click and rich; whatever is slow to load is loaded by the command that needs it."""
+"""The commands of `probgen`, on click and rich; whatever is slow to load is loaded by the command
+that needs it."""
 
 import ast
 import difflib
@@ -28,7 +29,8 @@ MODELS = {re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower(): name for name in es
 
 
 class Program(click.Group):
-    """Commands that fail with one line on standard error and exit code 2, and stop with 130 on Ctrl-C."""
+    """Commands that fail with one line on standard error and exit code 2, and stop with 130 on
+    Ctrl-C."""
 
     def main(self, *args, **extra):
         """Run a command and exit."""
@@ -48,7 +50,9 @@ class Program(click.Group):
             click.echo("probgen: interrupted", err=True)
             return INTERRUPTED
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit complains
+            os.dup2(
+                os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+            )  # or the flush at exit complains
             return 1
         except FAILURES as error:
             return _fail(str(error) or type(error).__name__)
@@ -70,39 +74,68 @@ class Sides(click.ParamType):
 
 FILE = click.Path(path_type=Path)
 key_option = click.option("--key", metavar="NAME", help="Array of a .npz file that holds the rows.")
-seed_option = click.option("--random-state", type=int, metavar="SEED", help="Seed, for numbers that repeat.")
+seed_option = click.option(
+    "--random-state", type=int, metavar="SEED", help="Seed, for numbers that repeat."
+)
 
 
 @click.group(
-    "probgen", cls=Program, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+    "probgen",
+    cls=Program,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, prog_name="probgen")
 @click.pass_context
 def program(context):
     """Generative models for the data you have.
 
-    Start with `probgen compare`: it fits every generator on images of digits and writes a report with samples.
-    The other commands work on your own .npy, .npz, .csv and .parquet files.
+    Start with `probgen compare`: it fits every generator on images of digits and writes a report
+    with samples. The other commands work on your own .npy, .npz, .csv and .parquet files.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
 
 @program.command()
-@click.option("--data", default="digits", show_default=True, metavar="NAME|FILE", help="Data set or file; see above.")
-@click.option("--output", "-o", type=FILE, default="probgen-report.html", show_default=True, help="The report.")
+@click.option(
+    "--data",
+    default="digits",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="Data set or file; see above.",
+)
+@click.option(
+    "--output",
+    "-o",
+    type=FILE,
+    default="probgen-report.html",
+    show_default=True,
+    help="The report.",
+)
 @click.option("--max-rows", type=int, metavar="N", help="Use N rows, drawn at random.")
 @key_option
 @click.option("--target", metavar="COLUMN", help="Column of a file that holds the classes.")
 @click.option(
-    "--image-shape", type=Sides(), metavar="HxW[xC]", help="Shape of the images in a file, of grey values 0 to 255."
+    "--image-shape",
+    type=Sides(),
+    metavar="HxW[xC]",
+    help="Shape of the images in a file, of grey values 0 to 255.",
 )
-@click.option("--random-state", type=int, default=0, show_default=True, metavar="SEED", help="Seeds split and models.")
+@click.option(
+    "--random-state",
+    type=int,
+    default=0,
+    show_default=True,
+    metavar="SEED",
+    help="Seeds split and models.",
+)
 def compare(data, output, max_rows, key, target, image_shape, random_state):
     """Fit every generator on a data set and compare them.
 
-    A quarter of the rows is held out; each generator is scored on it, in nats per row and for images in bits per
-    dimension. The report is one HTML file with the numbers and samples of each generator.
+    A quarter of the rows is held out; each generator is scored on it, in nats per row and for
+    images in bits per dimension. The report is one HTML file with the numbers and samples of each
+    generator.
 
     \b
     --data takes
@@ -118,7 +151,12 @@ def compare(data, output, max_rows, key, target, image_shape, random_state):
     from probgen.cli.report import render_report
 
     loaded = load_data(
-        data, key=key, target=target, image_shape=image_shape, max_rows=max_rows, random_state=random_state
+        data,
+        key=key,
+        target=target,
+        image_shape=image_shape,
+        max_rows=max_rows,
+        random_state=random_state,
     )
     models, results = generators(loaded, random_state), []
     bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -130,20 +168,38 @@ def compare(data, output, max_rows, key, target, image_shape, random_state):
             progress.advance(task)
         progress.update(task, description="Done")
     if all(result.model is None for result in results):
-        raise ValueError(f"no generator could be fitted to {data!r}. {results[0].name}: {results[0].notes[0]}")
+        raise ValueError(
+            f"no generator could be fitted to {data!r}. {results[0].name}: {results[0].notes[0]}"
+        )
     with written_whole(output) as beside:
-        beside.write_text(render_report(loaded, results, random_state=random_state), encoding="utf-8")
+        beside.write_text(
+            render_report(loaded, results, random_state=random_state), encoding="utf-8"
+        )
     _print_results(loaded, rank(results))
     click.echo(f"Report: {output}")
 
 
 @program.command()
 @click.argument("data", type=FILE)
-@click.option("--model", type=click.Choice(sorted(MODELS)), required=True, help="Kind of generator.")
 @click.option(
-    "--param", "-p", "params", multiple=True, metavar="NAME=VALUE", help="Parameter of the generator; repeat."
+    "--model", type=click.Choice(sorted(MODELS)), required=True, help="Kind of generator."
 )
-@click.option("--output", "-o", type=FILE, default="model.probgen", show_default=True, help="The fitted model.")
+@click.option(
+    "--param",
+    "-p",
+    "params",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Parameter of the generator; repeat.",
+)
+@click.option(
+    "--output",
+    "-o",
+    type=FILE,
+    default="model.probgen",
+    show_default=True,
+    help="The fitted model.",
+)
 @click.option("--target", metavar="COLUMN", help="Column that holds the classes, by name or index.")
 @key_option
 @seed_option
@@ -166,16 +222,23 @@ def fit(data, model, params, output, target, key, random_state):
     seconds = time.perf_counter() - start
     persistence.save(generator, output)
     rows, width = table.X.shape
-    click.echo(f"Fitted {generator} to {rows:,} rows of {width:,} columns in {seconds:.2f} s. Saved: {output}")
+    click.echo(
+        f"Fitted {generator} to {rows:,} rows of {width:,} columns in {seconds:.2f} s. Saved:"
+        f" {output}"
+    )
 
 
 @program.command()
 @click.argument("model", type=FILE)
 @click.option("-n", "--n-samples", type=int, default=100, show_default=True, help="Rows to draw.")
 @click.option("--class", "label", metavar="LABEL", help="Draw rows of this class only.")
-@click.option("--given", multiple=True, metavar="COLUMN=VALUE", help="What is known of the rows; repeat.")
+@click.option(
+    "--given", multiple=True, metavar="COLUMN=VALUE", help="What is known of the rows; repeat."
+)
 @click.option("--labels", is_flag=True, help="Write the classes of the rows as a last column y.")
-@click.option("--output", "-o", type=FILE, help="File to write; without it the rows are printed as CSV.")
+@click.option(
+    "--output", "-o", type=FILE, help="File to write; without it the rows are printed as CSV."
+)
 @seed_option
 def sample(model, n_samples, label, given, labels, output, random_state):
     """Draw rows from a saved MODEL.
@@ -217,7 +280,9 @@ def score(model, data, per_row, output, target, key):
     if output is not None:
         tables.check_table_output(output)
     generator = tables.load_model(model)
-    scores = np.asarray(generator.score_samples(_rows_for(generator, data, key, target)), dtype=np.float64)
+    scores = np.asarray(
+        generator.score_samples(_rows_for(generator, data, key, target)), dtype=np.float64
+    )
     if output is not None:
         tables.write_table(output, scores[:, None], names=["log_likelihood"])
     if per_row:
@@ -225,7 +290,10 @@ def score(model, data, per_row, output, target, key):
         return
     kind = _kind_in_words(generator)
     error = f" ± {scores.std(ddof=1) / np.sqrt(len(scores)):.6g}" if len(scores) > 1 else ""
-    click.echo(f"{scores.mean():.6g}{error} nats per row ({kind}; mean and standard error of {len(scores):,} rows)")
+    click.echo(
+        f"{scores.mean():.6g}{error} nats per row ({kind}; mean and standard error of"
+        f" {len(scores):,} rows)"
+    )
 
 
 def _kind_in_words(generator):
@@ -233,11 +301,17 @@ def _kind_in_words(generator):
     from probgen.base import get_likelihood
 
     likelihood = get_likelihood(generator)
-    measures = {"lebesgue": "log-density", "counting": "log-probability", "mixed": "log of density and probability"}
+    measures = {
+        "lebesgue": "log-density",
+        "counting": "log-probability",
+        "mixed": "log of density and probability",
+    }
     measure = measures[likelihood.measure]
-    return {"exact": measure, "lower_bound": f"lower bound of the {measure}", "estimate": f"estimate of the {measure}"}[
-        likelihood.kind
-    ]
+    return {
+        "exact": measure,
+        "lower_bound": f"lower bound of the {measure}",
+        "estimate": f"estimate of the {measure}",
+    }[likelihood.kind]
 
 
 def _build(name, params, random_state):
@@ -253,7 +327,9 @@ def _build(name, params, random_state):
             close = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known)}."
             raise ValueError(f"{name} has no parameter {key!r}; {hint}")
-        (nested if "__" in key else own)[key] = _build(value, (), None) if value in MODELS else _literal(value)
+        (nested if "__" in key else own)[key] = (
+            _build(value, (), None) if value in MODELS else _literal(value)
+        )
     generator = kind(**own).set_params(**nested)
     if random_state is not None:
         check_count("random_state", random_state, low=0)
@@ -277,18 +353,23 @@ def _conditions(given, names):
         column, equals, value = text.rpartition("=")
         low, colon, high = value.partition(":")
         try:
-            condition = tuple(float(end) if end else None for end in (low, high)) if colon else float(value)
+            condition = (
+                tuple(float(end) if end else None for end in (low, high)) if colon else float(value)
+            )
         except ValueError:
             equals = ""
         if not equals:
-            raise ValueError(f"--given must be COLUMN=VALUE or COLUMN=LOW:HIGH with numbers; got {text!r}.")
+            raise ValueError(
+                f"--given must be COLUMN=VALUE or COLUMN=LOW:HIGH with numbers; got {text!r}."
+            )
         by_index = column not in names and column.lstrip("-").isdigit()
         conditions[int(column) if by_index else column] = condition
     return conditions
 
 
 def _class_of(generator, text):
-    """The class whose name is text; the text itself where the generator has no classes, which it will say."""
+    """The class whose name is text; the text itself where the generator has no classes, which it
+    will say."""
     classes = getattr(generator, "classes_", None)
     if classes is None:
         return text
@@ -307,7 +388,10 @@ def _rows_for(generator, path, key, target):
     if names is None:
         return np.asarray(X)
     if X.shape[1] != len(names):
-        raise ValueError(f"{str(path)!r} must have the {len(names)} columns of the model's data; got {X.shape[1]}.")
+        raise ValueError(
+            f"{str(path)!r} must have the {len(names)} columns of the model's data; got"
+            f" {X.shape[1]}."
+        )
     return tables.with_names(X, names)
 
 
@@ -318,7 +402,9 @@ def _print_results(data, results):
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     cells = columns(results)
     for k, heading in enumerate(cells):
-        table.add_column(heading, justify="right" if k else "left", no_wrap=k > 0, min_width=0 if k else 14)
+        table.add_column(
+            heading, justify="right" if k else "left", no_wrap=k > 0, min_width=0 if k else 14
+        )
     for row in zip(*cells.values(), strict=True):
         table.add_row(*row)
     Console(width=None if sys.stdout.isatty() else FILE_WIDTH).print(table)

@@ -43,17 +43,22 @@ MIN_ROWS = 8
 MAX_LEVELS = 256
 MAX_CLASSES = 100
 
-REG_COVAR = 1e-4  # on columns of the unit interval or of unit variance; less lets components shrink onto few rows
+# On columns of the unit interval or of unit variance; less lets components shrink onto few rows
+REG_COVAR = 1e-4
 
 SMALLEST_IMAGE = 8  # sides of an image that convolutions halve twice
 IMPORTANCE_SAMPLES = 32  # for each value of the noise of the Dequantizer, which makes them many
-ESTIMATED_VALUES, ESTIMATED_ROWS = 2**15, 256  # values scored, and least number of rows, where a score takes many draws
+ESTIMATED_VALUES, ESTIMATED_ROWS = (
+    2**15,
+    256,
+)  # values scored, and least number of rows, where a score takes many draws
 SEEN_ROWS = 500_000  # in all epochs, about
 SEEN_VALUES = 2_600_000  # the same in pixels and colours, for networks that are asked about each
 
 
 def _autoencoder(n, d, **params):
-    """An autoencoder for n rows of d features of about unit range, with a code that a mixture can fit."""
+    """An autoencoder for n rows of d features of about unit range, with a code that a mixture can
+    fit."""
     defaults = {
         "n_components": int(np.clip(-(-d // 4), 1, 32)),
         "max_iter": int(np.clip(SEEN_ROWS // n, 10, 50)),
@@ -91,7 +96,8 @@ def _vae(n, d, kind=VAE, **params):
 
 
 def _convolutional_vae(n, d, shape):
-    """A convolutional VAE for n images of d values, or None where rows are no images, or too small."""
+    """A convolutional VAE for n images of d values, or None where rows are no images, or too
+    small."""
     if shape is None or min(shape[:2]) < SMALLEST_IMAGE:
         return None
     settings = {"architecture": "conv", "hidden_layer_sizes": (16, 32), "image_shape": shape}
@@ -99,7 +105,8 @@ def _convolutional_vae(n, d, shape):
 
 
 def _pixelcnn(n, d, shape, kind=PixelCNN):
-    """A PixelCNN for n images of d values, or None where rows are no images; the larger they are, the fewer epochs."""
+    """A PixelCNN for n images of d values, or None where rows are no images; the larger they are,
+    the fewer epochs."""
     if shape is None:
         return None
     return kind(image_shape=shape, max_iter=int(np.clip(SEEN_VALUES // (n * d), 1, 30)))
@@ -110,8 +117,8 @@ def _gan(n, kind=GAN):
     return kind(density="parzen", max_iter=int(np.clip(2 * SEEN_ROWS // n, 20, 100)))
 
 
-# What the report compares: a name, and a generator for n rows of d features, images of a shape or None; a maker returns
-# None for rows that are not for it. A new family adds its row here.
+# What the report compares: a name, and a generator for n rows of d features, images of a shape or
+# None; a maker returns None for rows that are not for it. A new family adds its row here.
 MODELS: dict[str, Callable] = {
     "Gaussian": lambda n, d, shape: GaussianMixture(reg_covar=REG_COVAR),
     "Gaussian mixture": lambda n, d, shape: GaussianMixture(_at_most(10, n), reg_covar=REG_COVAR),
@@ -129,16 +136,22 @@ MODELS: dict[str, Callable] = {
         reg_covar=REG_COVAR,
     ),
     "Autoencoder": lambda n, d, shape: _autoencoder(n, d),
-    "Denoising autoencoder": lambda n, d, shape: _autoencoder(n, d, corruption="gaussian", corruption_level=0.1),
+    "Denoising autoencoder": lambda n, d, shape: _autoencoder(
+        n, d, corruption="gaussian", corruption_level=0.1
+    ),
     "Sparse autoencoder": lambda n, d, shape: _autoencoder(n, d, penalty="kl_sparsity"),
     "Contractive autoencoder": lambda n, d, shape: _autoencoder(n, d, penalty="contractive"),
     "Absolute-error autoencoder": lambda n, d, shape: _autoencoder(n, d, loss="absolute_error"),
     "Convolutional autoencoder": lambda n, d, shape: _convolutional(n, d, shape),
     "VAE": lambda n, d, shape: _vae(n, d),
     "Convolutional VAE": lambda n, d, shape: _convolutional_vae(n, d, shape),
-    "VAE of two dimensions": lambda n, d, shape: None if shape is None else _vae(n, d, n_components=2),
+    "VAE of two dimensions": lambda n, d, shape: (
+        None if shape is None else _vae(n, d, n_components=2)
+    ),
     "VAE told the class": lambda n, d, shape: _vae(n, d, kind=ConditionalVAE),
-    "MADE": lambda n, d, shape: MADE((256,), n_components=5, max_iter=int(np.clip(SEEN_ROWS // n, 5, 30))),
+    "MADE": lambda n, d, shape: MADE(
+        (256,), n_components=5, max_iter=int(np.clip(SEEN_ROWS // n, 5, 30))
+    ),
     "PixelCNN": _pixelcnn,
     "PixelCNN told the class": lambda n, d, shape: _pixelcnn(n, d, shape, kind=ConditionalPixelCNN),
     "GAN": lambda n, d, shape: _gan(n),
@@ -159,7 +172,8 @@ class Data:
     image_shape : tuple of int or None
         Shape of an image; None for a table.
     levels : int, ndarray of shape (d,) or None
-        Number of levels, where the values are integers from 0 up to less than that; None for real values.
+        Number of levels, where the values are integers from 0 up to less than that; None for real
+        values.
     feature_names : list of str or None
         Names of the columns of a table, where they have some.
     """
@@ -199,7 +213,8 @@ class Result:
     nats, error : float
         Mean held-out log-likelihood of a row, and its standard error.
     bits_per_dim : float
-        The same in bits, sign turned, for each column, where values are integers; NaN for real values.
+        The same in bits, sign turned, for each column, where values are integers; NaN for real
+        values.
     accuracy : float
         Share of held-out rows whose class is recognised; NaN without classes.
     fit_seconds, draw_seconds : float
@@ -232,7 +247,8 @@ def load_data(source, *, key=None, target=None, image_shape=None, max_rows=None,
     Parameters
     ----------
     source : str
-        Name of a data set, with a part after a colon where it has parts (uci:wine_quality), or path of a file.
+        Name of a data set, with a part after a colon where it has parts (uci:wine_quality), or path
+        of a file.
     key, target : str, optional
         As in `read_table`, for a file.
     image_shape : tuple of int, optional
@@ -255,33 +271,43 @@ def load_data(source, *, key=None, target=None, image_shape=None, max_rows=None,
         check_count("max_rows", max_rows, low=MIN_ROWS)
     X, y, feature_names, image_shape, levels = _rows_of(source, key, target, image_shape)
     if len(X) < MIN_ROWS:
-        raise ValueError(f"data must hold at least {MIN_ROWS} rows, to fit on some and score on others; got {len(X)}.")
+        raise ValueError(
+            f"data must hold at least {MIN_ROWS} rows, to fit on some and score on others; got"
+            f" {len(X)}."
+        )
     y = y if _are_classes(y) else None
     if max_rows is not None and max_rows < len(X):
         chosen = np.sort(np.random.default_rng(random_state).permutation(len(X))[:max_rows])
         X, y = X[chosen], None if y is None else y[chosen]
     stratify = y if y is not None and np.unique(y, return_counts=True)[1].min() >= 2 else None
-    train, test = train_test_split(np.arange(len(X)), test_size=TEST_SIZE, stratify=stratify, random_state=random_state)
+    train, test = train_test_split(
+        np.arange(len(X)), test_size=TEST_SIZE, stratify=stratify, random_state=random_state
+    )
     y_train, y_test = (None, None) if y is None else (y[train], y[test])
     return Data(source, X[train], X[test], y_train, y_test, image_shape, levels, feature_names)
 
 
 def generators(data, random_state=0):
-    """The generators of MODELS that fit the data, by name, each behind the step that makes it compare.
+    """The generators of MODELS that fit the data, by name, each behind the step that makes it
+    compare.
 
-    Integers are dequantised for generators of densities, so that all are scored by the probability of the very values;
-    real values are standardised. Generators of classes are left out where there are none, those of images where rows
-    are no images.
+    Integers are dequantised for generators of densities, so that all are scored by the probability
+    of the very values; real values are standardised. Generators of classes are left out where there
+    are none, those of images where rows are no images.
     """
     step = StandardScaler() if data.levels is None else Dequantizer(levels=data.levels)
     models = {name: make(*data.X_train.shape, data.image_shape) for name, make in MODELS.items()}
     fitting = {name: model for name, model in models.items() if model is not None}
-    chosen = {name: model for name, model in fitting.items() if data.classes or not is_classifier(model)}
+    chosen = {
+        name: model for name, model in fitting.items() if data.classes or not is_classifier(model)
+    }
     pipelines = {}
     for name, model in chosen.items():
         is_discrete = get_likelihood(model).measure == "counting"
         if is_discrete:
-            model.set_params(n_levels=int(np.max(data.levels)))  # of which the training rows may not show the highest
+            model.set_params(
+                n_levels=int(np.max(data.levels))
+            )  # of which the training rows may not show the highest
         pipeline = make_generative_pipeline("passthrough" if is_discrete else clone(step), model)
         pipelines[name] = _seed(pipeline, random_state)
     return pipelines
@@ -298,7 +324,10 @@ def evaluate(name, model, data, random_state=0):
             return Result(name, parameters, notes=[f"Failed: {first_line(error)}."])
     notes = list(dict.fromkeys(first_line(warning.message) + "." for warning in caught))
     if _n_scored(model, data) < len(data.X_test):
-        notes.append(f"Scored on {_n_scored(model, data)} of the held-out rows alone, for each takes many draws.")
+        notes.append(
+            f"Scored on {_n_scored(model, data)} of the held-out rows alone, for each takes many"
+            " draws."
+        )
     return Result(name, parameters, model, notes=notes, **measured)
 
 
@@ -309,14 +338,20 @@ def _measure(model, data, random_state):
     fitted = time.perf_counter()
     model.sample(N_DRAWS, random_state=random_state)
     drawn = time.perf_counter()
-    scores = np.asarray(model.score_samples(data.X_test[: _n_scored(model, data)]), dtype=np.float64)
+    scores = np.asarray(
+        model.score_samples(data.X_test[: _n_scored(model, data)]), dtype=np.float64
+    )
     nats = float(scores.mean())
     return {
         "likelihood": get_likelihood(model),
         "nats": nats,
         "error": float(scores.std(ddof=1) / np.sqrt(len(scores))),
         "bits_per_dim": np.nan if data.levels is None else -nats / (data.n_features * np.log(2.0)),
-        "accuracy": accuracy_score(data.y_test, model.predict(data.X_test)) if is_classifier(model) else np.nan,
+        "accuracy": (
+            accuracy_score(data.y_test, model.predict(data.X_test))
+            if is_classifier(model)
+            else np.nan
+        ),
         "fit_seconds": fitted - start,
         "draw_seconds": drawn - fitted,
     }
@@ -340,13 +375,25 @@ def _rows_of(source, key, target, image_shape):
     name = name.replace("-", "_")
     if name not in data_names():
         if not Path(source).exists():
-            raise FileNotFoundError(f"data must be a file or one of {', '.join(data_names())}; got {source!r}.")
+            raise FileNotFoundError(
+                f"data must be a file or one of {', '.join(data_names())}; got {source!r}."
+            )
         table = read_table(source, key=key, target=target)
         names = list(table.X.columns) if hasattr(table.X, "columns") else None
-        image_shape = None if image_shape is None else check_image_shape(image_shape, table.X.shape[1])
-        return np.asarray(table.X), table.y, names, image_shape, _levels(np.asarray(table.X), image_shape)
+        image_shape = (
+            None if image_shape is None else check_image_shape(image_shape, table.X.shape[1])
+        )
+        return (
+            np.asarray(table.X),
+            table.y,
+            names,
+            image_shape,
+            _levels(np.asarray(table.X), image_shape),
+        )
     if (key, target, image_shape) != (None, None, None):
-        raise ValueError(f"key, target and image_shape describe a file; the data set {source!r} has its own.")
+        raise ValueError(
+            f"key, target and image_shape describe a file; the data set {source!r} has its own."
+        )
     bunch = _bunch(name, part)
     names, categorical = bunch.feature_names, set(bunch.get("categorical_features", ()))
     if categorical:
@@ -358,10 +405,14 @@ def _rows_of(source, key, target, image_shape):
 
 
 def _levels(X, image_shape):
-    """Levels of columns of small integers, of all columns alike in images; None for other values."""
+    """Levels of columns of small integers, of all columns alike in images; None for other
+    values."""
     if not np.all((X >= 0) & (X < MAX_LEVELS) & (X == np.floor(X))):
         if image_shape is not None:
-            raise ValueError(f"images must hold integers from 0 to {MAX_LEVELS - 1}; got {X.min():g} to {X.max():g}.")
+            raise ValueError(
+                f"images must hold integers from 0 to {MAX_LEVELS - 1}; got {X.min():g} to"
+                f" {X.max():g}."
+            )
         return None
     return MAX_LEVELS if image_shape is not None else X.max(axis=0).astype(np.int64) + 1
 
@@ -369,17 +420,27 @@ def _levels(X, image_shape):
 def _bunch(name, part):
     """The Bunch of a data set, or of one of its parts."""
     load = getattr(datasets, f"load_{name}", None) or getattr(datasets, f"fetch_{name}")
-    takes_part = next(iter(inspect.signature(load).parameters.values())).default is inspect.Parameter.empty
+    takes_part = (
+        next(iter(inspect.signature(load).parameters.values())).default is inspect.Parameter.empty
+    )
     if takes_part and not part:
-        raise ValueError(f"data {name!r} has parts; name one as {name}:NAME, such as uci:wine_quality.")
+        raise ValueError(
+            f"data {name!r} has parts; name one as {name}:NAME, such as uci:wine_quality."
+        )
     if part and not takes_part:
-        raise ValueError(f"data {name!r} has no parts; got {name}:{part}; leave out what follows the colon.")
+        raise ValueError(
+            f"data {name!r} has no parts; got {name}:{part}; leave out what follows the colon."
+        )
     return load(part) if takes_part else load()
 
 
 def _are_classes(y):
     """Whether a target holds classes, and not too many."""
-    return y is not None and type_of_target(y) in {"binary", "multiclass"} and len(np.unique(y)) <= MAX_CLASSES
+    return (
+        y is not None
+        and type_of_target(y) in {"binary", "multiclass"}
+        and len(np.unique(y)) <= MAX_CLASSES
+    )
 
 
 def _seed(model, random_state):
@@ -390,7 +451,9 @@ def _seed(model, random_state):
 
 def rank(results):
     """Results from the best held-out likelihood to the worst, failures last."""
-    return sorted(results, key=lambda result: -result.nats if np.isfinite(result.nats) else math.inf)
+    return sorted(
+        results, key=lambda result: -result.nats if np.isfinite(result.nats) else math.inf
+    )
 
 
 def shown(value, digits):
@@ -399,14 +462,23 @@ def shown(value, digits):
 
 
 def columns(results):
-    """Headings and cells of the table of results: (heading, list of text), without columns that would be empty."""
+    """Headings and cells of the table of results: (heading, list of text), without columns that
+    would be empty."""
     table = {
         "model": [result.name for result in results],
-        "likelihood": [result.likelihood.kind.replace("_", " ") if result.model else "-" for result in results],
-        "nats per row": [f"{shown(r.nats, 2)} ± {shown(r.error, 2)}" if r.model else "-" for r in results],
+        "likelihood": [
+            result.likelihood.kind.replace("_", " ") if result.model else "-" for result in results
+        ],
+        "nats per row": [
+            f"{shown(r.nats, 2)} ± {shown(r.error, 2)}" if r.model else "-" for r in results
+        ],
         "bits/dim": [shown(result.bits_per_dim, 3) for result in results],
-        "accuracy": [f"{result.accuracy:.1%}" if np.isfinite(result.accuracy) else "-" for result in results],
+        "accuracy": [
+            f"{result.accuracy:.1%}" if np.isfinite(result.accuracy) else "-" for result in results
+        ],
         "fit": [f"{shown(result.fit_seconds, 2)} s" if result.model else "-" for result in results],
-        "draw": [f"{shown(result.draw_seconds, 3)} s" if result.model else "-" for result in results],
+        "draw": [
+            f"{shown(result.draw_seconds, 3)} s" if result.model else "-" for result in results
+        ],
     }
     return {heading: cells for heading, cells in table.items() if set(cells) != {"-"}}

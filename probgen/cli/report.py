@@ -15,7 +15,9 @@ try:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 except ImportError as error:
-    raise ImportError("the report needs matplotlib; install it with `pip install 'probgen[plot]'`.") from error
+    raise ImportError(
+        "the report needs matplotlib; install it with `pip install 'probgen[plot]'`."
+    ) from error
 
 from probgen.cli.comparison import N_DRAWS, TEST_SIZE, columns, rank
 from probgen.plots import LatentDisplay, ManifoldDisplay, ReconstructionDisplay, SampleGridDisplay
@@ -27,18 +29,30 @@ MEAN_ROWS, N_COMPLETIONS, MAX_CODES = 3, 3, 1000
 INK = "#808080"  # readable on white and on black
 
 MEANINGS = {
-    "nats per row": "Mean log-likelihood of the held-out rows, in natural units, and its standard error. Higher is "
-    "better: a gap of one nat means rows that are 2.7 times as probable.",
-    "bits/dim": "The same number in bits for each column (pixel and channel), with the sign turned: the length of "
-    "a code. Lower is better. The integers themselves are scored, so that continuous and discrete models compare.",
-    "likelihood": "What the number is: exact, a lower bound (the truth is at least as good) or an estimate.",
-    "accuracy": "Share of held-out rows whose class Bayes' rule recovers, for generators that learn each class.",
+    "nats per row": (
+        "Mean log-likelihood of the held-out rows, in natural units, and its standard error. Higher"
+        " is better: a gap of one nat means rows that are 2.7 times as probable."
+    ),
+    "bits/dim": (
+        "The same number in bits for each column (pixel and channel), with the sign turned: the"
+        " length of a code. Lower is better. The integers themselves are scored, so that continuous"
+        " and discrete models compare."
+    ),
+    "likelihood": (
+        "What the number is: exact, a lower bound (the truth is at least as good) or an estimate."
+    ),
+    "accuracy": (
+        "Share of held-out rows whose class Bayes' rule recovers, for generators that learn each"
+        " class."
+    ),
     "fit": "Seconds to fit the generator to the training rows.",
     "draw": f"Seconds to draw {N_DRAWS:,} rows.",
 }
 UNITS = {
     True: " It is the log-probability of the integers.",
-    False: " It is a density in the units of the data, so it changes with them and may be positive.",
+    False: (
+        " It is a density in the units of the data, so it changes with them and may be positive."
+    ),
 }
 
 
@@ -60,8 +74,10 @@ def render_report(data, results, *, random_state):
     ranked = rank(results)
     facts = {
         "Data": data.name,
-        "Rows": f"{len(data.X_train):,} to learn from, {len(data.X_test):,} held out ({TEST_SIZE:.0%}"
-        + (", stratified by class)" if data.classes else ")"),
+        "Rows": (
+            f"{len(data.X_train):,} to learn from, {len(data.X_test):,} held out ({TEST_SIZE:.0%}"
+            + (", stratified by class)" if data.classes else ")")
+        ),
         "Columns": f"{data.n_features:,}" + _value_fact(data),
         "Classes": f"{len(data.classes)}" if data.classes else "none",
         "Seed": f"{random_state}",
@@ -69,12 +85,18 @@ def render_report(data, results, *, random_state):
     }
     return PAGE.substitute(
         title=f"Generators of {html.escape(data.name)}",
-        lead=f"{len(results)} generators learn from the same rows, are scored on rows held out, and draw new ones.",
-        facts="".join(f"<dt>{name}</dt><dd>{html.escape(value)}</dd>" for name, value in facts.items()),
+        lead=(
+            f"{len(results)} generators learn from the same rows, are scored on rows held out, and"
+            " draw new ones."
+        ),
+        facts="".join(
+            f"<dt>{name}</dt><dd>{html.escape(value)}</dd>" for name, value in facts.items()
+        ),
         real=_figure(_real_picture(data), _real_caption(data), f"Held-out rows of {data.name}."),
         table=_table(ranked),
         meanings="".join(
-            f"<dt>{name}</dt><dd>{html.escape(meaning)}</dd>" for name, meaning in _meanings(data, ranked).items()
+            f"<dt>{name}</dt><dd>{html.escape(meaning)}</dd>"
+            for name, meaning in _meanings(data, ranked).items()
         ),
         cards="".join(_card(result, data, random_state) for result in ranked),
     )
@@ -88,8 +110,13 @@ def _table(results):
     for i in range(len(results)):
         first, *others = [html.escape(cells[i]) for cells in table.values()]
         cells = "".join(f"<td>{cell}</td>" for cell in others)
-        rows.append(f'<tr><th scope="row">{first}</th>{cells}<td class="interval">{intervals[i]}</td></tr>')
-    return f'<thead><tr>{head}<td class="interval">worse → better</td></tr></thead><tbody>{"".join(rows)}</tbody>'
+        rows.append(
+            f'<tr><th scope="row">{first}</th>{cells}<td class="interval">{intervals[i]}</td></tr>'
+        )
+    return (
+        f'<thead><tr>{head}<td class="interval">worse →'
+        f" better</td></tr></thead><tbody>{''.join(rows)}</tbody>"
+    )
 
 
 def _intervals(results):
@@ -104,18 +131,22 @@ def _intervals(results):
         return f"{3 + 134 * (value - low) / max(high - low, 1e-300):.1f}"
 
     return [
-        '<svg viewBox="0 0 140 14" width="140" height="14" aria-hidden="true">'
-        f'<line x1="{place(r.nats - 2 * r.error)}" x2="{place(r.nats + 2 * r.error)}" y1="7" y2="7"/>'
-        f'<circle cx="{place(r.nats)}" cy="7" r="3.5"/></svg>'
-        if r in scored
-        else ""
+        (
+            '<svg viewBox="0 0 140 14" width="140" height="14" aria-hidden="true"><line'
+            f' x1="{place(r.nats - 2 * r.error)}" x2="{place(r.nats + 2 * r.error)}" y1="7"'
+            f' y2="7"/><circle cx="{place(r.nats)}" cy="7" r="3.5"/></svg>'
+            if r in scored
+            else ""
+        )
         for r in results
     ]
 
 
 def _meanings(data, results):
     """What each column of the table means."""
-    meanings = MEANINGS | {"nats per row": MEANINGS["nats per row"] + UNITS[data.levels is not None]}
+    meanings = MEANINGS | {
+        "nats per row": MEANINGS["nats per row"] + UNITS[data.levels is not None]
+    }
     return {name: meaning for name, meaning in meanings.items() if name in columns(results)}
 
 
@@ -133,22 +164,38 @@ def _pictures(result, data, random_state):
     name, model = result.name, result.model
     generator, is_image = model.steps[-1][1], data.image_shape is not None
     by_class = "; each row is a class" if is_classifier(model) and data.classes else ""
-    figures = [_figure(_model_picture(model, data, random_state), "", f"Rows drawn from {name}{by_class}.")]
+    figures = [
+        _figure(_model_picture(model, data, random_state), "", f"Rows drawn from {name}{by_class}.")
+    ]
     if hasattr(generator, "sample_mean") and not is_classifier(model):
         caption = "The means that draws scatter about."
-        figures.append(_figure(_mean_picture(model, data, random_state), caption, f"Decoded means of {name}."))
+        figures.append(
+            _figure(_mean_picture(model, data, random_state), caption, f"Decoded means of {name}.")
+        )
     if hasattr(generator, "reconstruct"):
         caption = "Held-out rows, and below each what its code decodes to."
         alt = f"Held-out rows and their reconstructions by {name}."
         figures.append(_figure(_reconstruction_picture(model, data), caption, alt))
     if is_image and generator._takes_conditions:
         caption = "Held-out images, what is left of them, and below each three draws of the rest."
-        figures.append(_figure(_completion_picture(model, data, random_state), caption, f"Halves drawn by {name}."))
+        figures.append(
+            _figure(
+                _completion_picture(model, data, random_state), caption, f"Halves drawn by {name}."
+            )
+        )
     if hasattr(generator, "reconstruct") and data.classes:
-        figures.append(_figure(_code_picture(model, data), "Codes of held-out rows.", f"Codes of {name} by class."))
+        figures.append(
+            _figure(
+                _code_picture(model, data), "Codes of held-out rows.", f"Codes of {name} by class."
+            )
+        )
         if is_image and generator.n_components == 2:
             caption = "The plane of codes, decoded."
-            figures.append(_figure(_manifold_picture(model, data), caption, f"Images over the codes of {name}."))
+            figures.append(
+                _figure(
+                    _manifold_picture(model, data), caption, f"Images over the codes of {name}."
+                )
+            )
     return "".join(figures)
 
 
@@ -160,15 +207,23 @@ def _real_picture(data):
         rows = data.X_test[data.y_test == label][:N_COLS]
         X[k, : len(rows)] = rows
     X = X.reshape(-1, data.n_features) if labels else data.X_test[: N_COLS * MAX_LABELS]
-    display = SampleGridDisplay(X, **_grid(data), row_labels=labels or None, feature_names=data.feature_names)
+    display = SampleGridDisplay(
+        X, **_grid(data), row_labels=labels or None, feature_names=data.feature_names
+    )
     return _png(display.plot)
 
 
 def _model_picture(model, data, random_state):
     """PNG of draws, laid out as the real rows are."""
-    wanted = {"y": data.classes[:MAX_LABELS]} if is_classifier(model) else {"n_samples": N_COLS * MAX_LABELS}
+    wanted = (
+        {"y": data.classes[:MAX_LABELS]}
+        if is_classifier(model)
+        else {"n_samples": N_COLS * MAX_LABELS}
+    )
     return _png(
-        lambda ax: SampleGridDisplay.from_estimator(model, **wanted, **_grid(data), random_state=random_state, ax=ax)
+        lambda ax: SampleGridDisplay.from_estimator(
+            model, **wanted, **_grid(data), random_state=random_state, ax=ax
+        )
     )
 
 
@@ -176,14 +231,18 @@ def _reconstruction_picture(model, data):
     """PNG of held-out rows above their reconstructions."""
     layout = {name: value for name, value in _grid(data).items() if name != "n_cols"}
     return _png(
-        lambda ax: ReconstructionDisplay.from_estimator(model, data.X_test, n_rows=N_COLS, **layout, ax=ax),
+        lambda ax: ReconstructionDisplay.from_estimator(
+            model, data.X_test, n_rows=N_COLS, **layout, ax=ax
+        ),
     )
 
 
 def _mean_picture(model, data, random_state):
     """PNG of decoded codes of the prior."""
     means = model.steps[-1][1].sample_mean(N_COLS * MEAN_ROWS, random_state=random_state)
-    display = SampleGridDisplay(model[:-1].inverse_transform(means), **_grid(data), feature_names=data.feature_names)
+    display = SampleGridDisplay(
+        model[:-1].inverse_transform(means), **_grid(data), feature_names=data.feature_names
+    )
     return _png(display.plot)
 
 
@@ -193,8 +252,13 @@ def _completion_picture(model, data, random_state):
     X = np.asarray(data.X_test[:N_COLS], dtype=np.float64)
     known, left = np.asarray(steps.transform(X)).copy(), X.copy()
     known[:, half:], left[:, half:] = np.nan, (data.levels - 1) / 2
-    with warnings.catch_warnings(category=UserWarning, action="ignore"):  # a picture shows what it is worth
-        draws = [generator.sample(len(X), given=known, random_state=random_state + k) for k in range(N_COMPLETIONS)]
+    with warnings.catch_warnings(
+        category=UserWarning, action="ignore"
+    ):  # a picture shows what it is worth
+        draws = [
+            generator.sample(len(X), given=known, random_state=random_state + k)
+            for k in range(N_COMPLETIONS)
+        ]
     rows = [X, left, *(steps.inverse_transform(draw) for draw in draws)]
     return _png(SampleGridDisplay(np.concatenate(rows), **_grid(data)).plot)
 
@@ -209,13 +273,19 @@ def _code_picture(model, data):
 def _manifold_picture(model, data):
     """PNG of images over a grid of codes."""
     layout = {name: value for name, value in _grid(data).items() if name != "n_cols"}
-    return _png(lambda ax: ManifoldDisplay.from_estimator(model, X=data.X_test[:MAX_CODES], **layout, ax=ax))
+    return _png(
+        lambda ax: ManifoldDisplay.from_estimator(model, X=data.X_test[:MAX_CODES], **layout, ax=ax)
+    )
 
 
 def _grid(data):
     """Layout and scale that all pictures of the page share."""
     if data.image_shape is not None:
-        return {"image_shape": data.image_shape, "n_cols": N_COLS, "value_range": (0, data.levels - 1)}
+        return {
+            "image_shape": data.image_shape,
+            "n_cols": N_COLS,
+            "value_range": (0, data.levels - 1),
+        }
     X = np.asarray(data.X_train, dtype=np.float64)
     limits = np.nanquantile(X, [0.01, 0.99], axis=0)
     return {"image_shape": (1, data.n_features), "n_cols": N_COLS, "value_range": tuple(limits)}
@@ -235,7 +305,9 @@ def _png(plot):
         spine.set_edgecolor(INK)
     ax.set_facecolor("none")
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110, transparent=True, bbox_inches="tight", pad_inches=0.02)
+    figure.savefig(
+        file, format="png", dpi=110, transparent=True, bbox_inches="tight", pad_inches=0.02
+    )
     return file.getvalue()
 
 
@@ -247,7 +319,10 @@ def _figure(png, caption, alt):
 
 def _real_caption(data):
     if data.image_shape is None:
-        return "Real data: held-out rows; a column of the picture is a column of the table, light is large."
+        return (
+            "Real data: held-out rows; a column of the picture is a column of the table, light is"
+            " large."
+        )
     return "Real data: held-out images" + (", a row for each class." if data.classes else ".")
 
 
@@ -255,7 +330,11 @@ def _value_fact(data):
     """What the columns hold."""
     if data.image_shape is not None:
         return f": images of {'x'.join(map(str, data.image_shape))} with {data.levels} levels"
-    return " of numbers" if data.levels is None else f" of integers from 0 to {np.max(data.levels) - 1}"
+    return (
+        " of numbers"
+        if data.levels is None
+        else f" of integers from 0 to {np.max(data.levels) - 1}"
+    )
 
 
 def _versions():

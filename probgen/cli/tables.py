@@ -1,4 +1,5 @@
-"""Tables and fitted models on disk: read with one clear sentence where they are not what they should be."""
+"""Tables and fitted models on disk: read with one clear sentence where they are not what they
+should be."""
 
 import contextlib
 import csv
@@ -46,8 +47,8 @@ def read_table(path, *, key=None, target=None, columns=None):
     Parameters
     ----------
     path : Path
-        A .npy, .npz, .csv or .parquet file. Arrays of more than two dimensions, such as images, are flattened to rows.
-        A .csv may begin with a line of names; empty cells are missing values.
+        A .npy, .npz, .csv or .parquet file. Arrays of more than two dimensions, such as images, are
+        flattened to rows. A .csv may begin with a line of names; empty cells are missing values.
     key : str, optional
         Array to read from a .npz; without it, X or the only array of more than one dimension.
     target : str, optional
@@ -62,21 +63,27 @@ def read_table(path, *, key=None, target=None, columns=None):
     Raises
     ------
     ValueError, OSError
-        If the file does not exist, is of another kind, has no rows or has cells that are not numbers.
+        If the file does not exist, is of another kind, has no rows or has cells that are not
+        numbers.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{str(path)!r} does not exist; give a {listed(FORMATS)} file.")
-    reader = {".npy": _read_npy, ".npz": _read_npz, ".csv": _read_csv, ".parquet": _read_parquet}.get(
-        path.suffix.lower()
-    )
+    reader = {
+        ".npy": _read_npy,
+        ".npz": _read_npz,
+        ".csv": _read_csv,
+        ".parquet": _read_parquet,
+    }.get(path.suffix.lower())
     if reader is None or not path.is_file():
         raise ValueError(f"{str(path)!r} must be a {listed(FORMATS)} file.")
     if key is not None and reader is not _read_npz:
         raise ValueError(f"key={key!r} names an array of a .npz file; {str(path)!r} is none.")
     table = reader(path, key, target, columns)
     if 0 in table.X.shape:
-        raise ValueError(f"{str(path)!r} must hold at least one row and one column; got shape {table.X.shape}.")
+        raise ValueError(
+            f"{str(path)!r} must hold at least one row and one column; got shape {table.X.shape}."
+        )
     return table
 
 
@@ -108,10 +115,14 @@ def write_table(path, X, y=None, *, names=None):
     names = [f"x{j}" for j in range(values.shape[1])] if names is None else list(names)
     if y is not None and suffix == ".npy":
         raise ValueError(
-            f"a .npy file holds one array, so classes do not fit; got {str(path)!r}; write a .npz or .csv."
+            f"a .npy file holds one array, so classes do not fit; got {str(path)!r}; write a .npz"
+            " or .csv."
         )
     if y is not None and "y" in names:
-        raise ValueError("classes are written as column y, but a feature has that name; rename it, or leave them out.")
+        raise ValueError(
+            "classes are written as column y, but a feature has that name; rename it, or leave them"
+            " out."
+        )
     if path is None:
         return _write_csv(sys.stdout, names, values, y)
     with written_whole(path) as beside:
@@ -131,13 +142,14 @@ def load_model(path):
     """Return the fitted generator that a file holds."""
     if path.suffix.lower() in {".joblib", ".pkl", ".pickle"}:
         raise ValueError(
-            f"{str(path)!r} may run code when it is opened, so only {MODEL_FORMAT} files are read; open it in Python "
-            "and write it with `probgen.save`."
+            f"{str(path)!r} may run code when it is opened, so only {MODEL_FORMAT} files are read;"
+            " open it in Python and write it with `probgen.save`."
         )
     model = persistence.load(path)
     if not (hasattr(model, "sample") and hasattr(model, "score_samples")):
         raise ValueError(
-            f"{str(path)!r} must hold a generator, which can sample and score; got a {type(model).__name__}."
+            f"{str(path)!r} must hold a generator, which can sample and score; got a"
+            f" {type(model).__name__}."
         )
     check_is_fitted(model)
     return model
@@ -160,12 +172,18 @@ def _read_npz(path, key, target, columns):
             key = "X" if "X" in names else _only([name for name in names if archive[name].ndim > 1])
         arrays = {name: archive[name] for name in {key, target} & set(names)}
     if key not in names:
-        raise ValueError(f"{str(path)!r} holds the arrays {', '.join(names)}; choose the one of the rows by its key.")
+        raise ValueError(
+            f"{str(path)!r} holds the arrays {', '.join(names)}; choose the one of the rows by its"
+            " key."
+        )
     X = _rows(path, arrays[key])
     if target not in names:
         return _split(path, X, target)
     if arrays[target].shape != (len(X),):
-        raise ValueError(f"the target must hold one label for each of {len(X)} rows; got shape {arrays[target].shape}.")
+        raise ValueError(
+            f"the target must hold one label for each of {len(X)} rows; got shape"
+            f" {arrays[target].shape}."
+        )
     return Table(X, _labels(arrays[target]))
 
 
@@ -176,7 +194,10 @@ def _numpy(path, kind):
         with _reading(path):
             opened = np.load(file, allow_pickle=False)
         if not isinstance(opened, kind):
-            raise ValueError(f"{str(path)!r} holds {type(opened).__name__}, which its ending does not say; rename it.")
+            raise ValueError(
+                f"{str(path)!r} holds {type(opened).__name__}, which its ending does not say;"
+                " rename it."
+            )
         yield opened
 
 
@@ -185,14 +206,19 @@ def _read_csv(path, key, target, columns):
         lines = [row for row in csv.reader(file, strict=True) if row]
     if not lines:
         raise ValueError(f"{str(path)!r} is empty; give a file with at least one row of numbers.")
-    numbered = lines[0] == [str(j) for j in range(len(lines[0]))]  # as pandas heads a frame without names
+    numbered = lines[0] == [
+        str(j) for j in range(len(lines[0]))
+    ]  # as pandas heads a frame without names
     named = numbered or not any(_is_number(cell) for cell in lines[0])
     names = [cell.strip() for cell in lines.pop(0)] if named else None
     width = len(lines[0] if names is None else names)
     ragged = next((i for i, row in enumerate(lines) if len(row) != width), None)
     if ragged is not None:
         line = ragged + 1 + named
-        raise ValueError(f"{str(path)!r} must have {width} cells in every row; got {len(lines[ragged])} in row {line}.")
+        raise ValueError(
+            f"{str(path)!r} must have {width} cells in every row; got {len(lines[ragged])} in row"
+            f" {line}."
+        )
     cells = list(zip(*lines, strict=True)) if lines else [()] * width
     return _from_columns(path, cells, names, target, columns)
 
@@ -245,8 +271,8 @@ def _rows(path, array):
         raise ValueError(f"{str(path)!r} must hold numbers; got {array.dtype}.")
     if array.ndim < 2:
         raise ValueError(
-            f"{str(path)!r} must hold rows, an array of two dimensions or more; got shape {array.shape}; reshape it to "
-            "(n, 1) if it has one feature."
+            f"{str(path)!r} must hold rows, an array of two dimensions or more; got shape"
+            f" {array.shape}; reshape it to (n, 1) if it has one feature."
         )
     return array.reshape(len(array), -1) if array.ndim > 2 else array
 
@@ -260,8 +286,8 @@ def _numbers(path, name, cells):
     except (TypeError, ValueError) as error:
         wrong = next(cell for cell in cells if not _is_number(cell))
         raise ValueError(
-            f"{str(path)!r} must hold numbers; column {name!r} has {wrong!r}; encode it, leave it out, or make it the "
-            "target."
+            f"{str(path)!r} must hold numbers; column {name!r} has {wrong!r}; encode it, leave it"
+            " out, or make it the target."
         ) from error
 
 
@@ -304,7 +330,8 @@ def _pandas(path):
         import pyarrow  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            f"{str(path)!r} needs pandas and pyarrow; install them with `pip install pandas pyarrow`."
+            f"{str(path)!r} needs pandas and pyarrow; install them with `pip install pandas"
+            " pyarrow`."
         ) from error
     return pandas
 
@@ -318,4 +345,6 @@ def _reading(path):
         raise
     except Exception as error:  # NumPy, zipfile, zlib, csv and pyarrow each have their own
         reason = "" if "pickle" in str(error) else f": {first_line(error)}"
-        raise ValueError(f"{str(path)!r} is not a readable {path.suffix.lower()} file{reason}.") from error
+        raise ValueError(
+            f"{str(path)!r} is not a readable {path.suffix.lower()} file{reason}."
+        ) from error

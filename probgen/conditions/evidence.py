@@ -1,7 +1,7 @@
 """What is known of rows whose features are independent given a code: values, intervals and sets.
 
-Intervals are closed. Under a continuous likelihood their probabilities and the draws from them are closed formulas;
-under a discrete one they are sums over its levels.
+Intervals are closed. Under a continuous likelihood their probabilities and the draws from them are
+closed formulas; under a discrete one they are sums over its levels.
 """
 
 from typing import NamedTuple
@@ -22,7 +22,10 @@ from scipy.special import log_softmax, logsumexp
 
 from probgen.distributions.bounded import ContinuousBernoulli, DiscretizedLogisticMixture
 from probgen.distributions.quantiles import normal_mixture_log_mass, normal_mixture_quantile
-from probgen.distributions.truncated_normal import log_interval_probability, sample_truncated_standard_normal
+from probgen.distributions.truncated_normal import (
+    log_interval_probability,
+    sample_truncated_standard_normal,
+)
 
 FLAT = 1e-6  # log-odds times width below which an exponential density is taken as flat
 
@@ -78,17 +81,23 @@ class Evidence:
         if len(self.bounded) and _law_of(distribution) is None:
             name = type(distribution).__name__
             raise ValueError(
-                f"{argument} must fix values alone where the model draws rows from {name}; drop the others."
+                f"{argument} must fix values alone where the model draws rows from {name}; drop the"
+                " others."
             )
         if kind == "levels":
             levels = np.arange(held)
             low, high = self.low[:, self.bounded, None], self.high[:, self.bounded, None]
             self.allowed = (low <= levels) & (levels <= high)
             for j, categories in conditions.categories.items():
-                chosen = np.asarray(categories, dtype=np.float64) if categories.dtype.kind in "biuf" else None
+                chosen = (
+                    np.asarray(categories, dtype=np.float64)
+                    if categories.dtype.kind in "biuf"
+                    else None
+                )
                 if chosen is None or not np.isin(chosen, levels).all():
                     raise ValueError(
-                        f"{argument} must hold {_name(kind, held)} for feature {j}; got {set(categories)}."
+                        f"{argument} must hold {_name(kind, held)} for feature {j}; got"
+                        f" {set(categories)}."
                     )
                 self.allowed[:, np.searchsorted(self.bounded, j)] &= np.isin(levels, chosen)
             self._check_room(self.allowed.any(axis=2), kind, held, argument)
@@ -108,7 +117,10 @@ class Evidence:
         """The evidence of some rows."""
         twin = object.__new__(Evidence)
         twin.values, twin.low, twin.high = self.values[rows], self.low[rows], self.high[rows]
-        twin.bounded, twin.allowed = self.bounded, None if self.allowed is None else self.allowed[rows]
+        twin.bounded, twin.allowed = (
+            self.bounded,
+            None if self.allowed is None else self.allowed[rows],
+        )
         return twin
 
     def log_mass(self, distribution):
@@ -117,7 +129,9 @@ class Evidence:
         if not len(self.bounded):
             return np.zeros((n_draws, len(self)))
         law = _law_of(distribution)
-        return law.log_mass(*self._limits(law), *law.parameters(distribution, self.bounded, len(self))).sum(axis=-1)
+        return law.log_mass(
+            *self._limits(law), *law.parameters(distribution, self.bounded, len(self))
+        ).sum(axis=-1)
 
     def draw(self, distribution, generator, dtype):
         """Features that keep the intervals and sets; what is known is left to the caller.
@@ -145,7 +159,11 @@ class Evidence:
         return X
 
     def _limits(self, law):
-        return (self.allowed,) if law.is_discrete else (self.low[:, self.bounded], self.high[:, self.bounded])
+        return (
+            (self.allowed,)
+            if law.is_discrete
+            else (self.low[:, self.bounded], self.high[:, self.bounded])
+        )
 
     def _check(self, values, kind, held, argument):
         found = ~np.isnan(values)
@@ -158,8 +176,8 @@ class Evidence:
         if wrong.any():
             i, j = np.argwhere(wrong)[0]
             raise ValueError(
-                f"{argument} must hold {_name(kind, held)} for feature {j}, all that the likelihood draws; "
-                f"got {values[i, j]:g}."
+                f"{argument} must hold {_name(kind, held)} for feature {j}, all that the likelihood"
+                f" draws; got {values[i, j]:g}."
             )
 
     def _check_room(self, is_possible, kind, held, argument):
@@ -167,13 +185,14 @@ class Evidence:
             i, m = np.argwhere(~is_possible)[0]
             j = self.bounded[m]
             raise ValueError(
-                f"{argument} must leave feature {j} a value of its likelihood, {_name(kind, held)}; "
-                f"got the interval from {self.low[i, j]:g} to {self.high[i, j]:g}."
+                f"{argument} must leave feature {j} a value of its likelihood, {_name(kind, held)};"
+                f" got the interval from {self.low[i, j]:g} to {self.high[i, j]:g}."
             )
 
 
 def support_of(distribution):
-    """("levels", their number), ("interval", its ends) or ("real", None) for the values of a feature."""
+    """("levels", their number), ("interval", its ends) or ("real", None) for the values of a
+    feature."""
     support = distribution.support
     if support.is_discrete:
         return "levels", int(getattr(support, "upper_bound", 1)) + 1
@@ -240,7 +259,10 @@ def _laplace_draw(generator, low, high, loc, scale):
     u = _uniforms(generator, left.shape)
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         on_left = right + np.log1p((1.0 - u) * np.expm1(left - right))
-        below, above = -np.expm1(left), -np.expm1(-right)  # twice the masses on either side of the centre
+        below, above = (
+            -np.expm1(left),
+            -np.expm1(-right),
+        )  # twice the masses on either side of the centre
         level = u * (below + above)
         about = np.where(level < below, np.log(np.exp(left) + level), -np.log1p(below - level))
         z = np.where(right <= 0.0, on_left, about)
@@ -248,7 +270,8 @@ def _laplace_draw(generator, low, high, loc, scale):
 
 
 def _exponential_mass(low, high, rate):
-    """Log of the integral of exp(rate x) from low to high, less rate times the end where it is largest."""
+    """Log of the integral of exp(rate x) from low to high, less rate times the end where it is
+    largest."""
     step = np.abs(rate) * (high - low)
     with np.errstate(divide="ignore", invalid="ignore"):
         steep = np.log(-np.expm1(-step)) - np.log(np.abs(rate))
@@ -278,7 +301,9 @@ def _mixture_parameters(distribution, features, n_rows):
 
 
 def _mixture_draw(generator, low, high, logits, loc, scale):
-    return normal_mixture_quantile(_uniforms(generator, logits.shape[:-1]), low, high, logits, loc, scale)
+    return normal_mixture_quantile(
+        _uniforms(generator, logits.shape[:-1]), low, high, logits, loc, scale
+    )
 
 
 def _uniforms(generator, shape):
@@ -297,10 +322,15 @@ def _categorical_table(distribution, features, n_rows):
 
 def _logistic_table(distribution, features, n_rows):
     logits, locations, log_scales = (
-        part[..., features, None, :] for part in (distribution.logits, distribution.locations, distribution.log_scales)
+        part[..., features, None, :]
+        for part in (distribution.logits, distribution.locations, distribution.log_scales)
     )
-    levels = torch.arange(distribution.n_levels, device=distribution.logits.device).to(distribution.logits.dtype)
-    table = DiscretizedLogisticMixture(logits, locations, log_scales, distribution.n_levels).log_prob(levels)
+    levels = torch.arange(distribution.n_levels, device=distribution.logits.device).to(
+        distribution.logits.dtype
+    )
+    table = DiscretizedLogisticMixture(
+        logits, locations, log_scales, distribution.n_levels
+    ).log_prob(levels)
     return [log_softmax(_array(table, n_rows, 2), axis=-1)]
 
 
@@ -309,14 +339,18 @@ def _levels_mass(allowed, table):
 
 
 def _levels_draw(generator, allowed, table):
-    return np.argmax(np.where(allowed, table + generator.gumbel(size=table.shape), -np.inf), axis=-1)
+    return np.argmax(
+        np.where(allowed, table + generator.gumbel(size=table.shape), -np.inf), axis=-1
+    )
 
 
 _LAWS = {
     Normal: _Law(_pick("loc", "scale"), _normal_mass, _normal_draw),
     Laplace: _Law(_pick("loc", "scale"), _laplace_mass, _laplace_draw),
     MixtureSameFamily: _Law(_mixture_parameters, normal_mixture_log_mass, _mixture_draw),
-    ContinuousBernoulli: _Law(_pick("logits"), _continuous_bernoulli_mass, _continuous_bernoulli_draw),
+    ContinuousBernoulli: _Law(
+        _pick("logits"), _continuous_bernoulli_mass, _continuous_bernoulli_draw
+    ),
     Bernoulli: _Law(_binary_table, _levels_mass, _levels_draw, is_discrete=True),
     Categorical: _Law(_categorical_table, _levels_mass, _levels_draw, is_discrete=True),
     DiscretizedLogisticMixture: _Law(_logistic_table, _levels_mass, _levels_draw, is_discrete=True),

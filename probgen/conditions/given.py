@@ -1,4 +1,5 @@
-"""What `given` asks of a draw: known values, intervals and sets of categories, feature by feature."""
+"""What `given` asks of a draw: known values, intervals and sets of categories, feature by
+feature."""
 
 from dataclasses import dataclass, field
 from numbers import Integral
@@ -36,10 +37,11 @@ def parse_given(given, *, n_samples, n_features, feature_names=None):
     Parameters
     ----------
     given : array-like or dict
-        An array or frame of shape (n_features,), (1, n_features) or (n_samples, n_features) with NaN where the model
-        is to draw; or a dict by feature name or index, whose entries are a number or an array of n_samples numbers
-        (values), a pair (low, high) as a tuple with None or an infinity for an open end and numbers or arrays of
-        n_samples (an interval), or a set (categories).
+        An array or frame of shape (n_features,), (1, n_features) or (n_samples, n_features) with
+        NaN where the model is to draw; or a dict by feature name or index, whose entries are a
+        number or an array of n_samples numbers (values), a pair (low, high) as a tuple with None or
+        an infinity for an open end and numbers or arrays of n_samples (an interval), or a set
+        (categories).
     n_samples, n_features : int
         Shape of the draw.
     feature_names : sequence of str, optional
@@ -52,7 +54,8 @@ def parse_given(given, *, n_samples, n_features, feature_names=None):
     Raises
     ------
     ValueError
-        If a feature is unknown, a shape does not fit, a value is not finite or an interval is empty.
+        If a feature is unknown, a shape does not fit, a value is not finite or an interval is
+        empty.
     """
     shape = (n_samples, n_features)
     values = np.full(shape, np.nan)
@@ -68,7 +71,9 @@ def parse_given(given, *, n_samples, n_features, feature_names=None):
         j = _feature_index(key, n_features, feature_names)
         name = f"given[{key!r}]"
         if j in named:
-            raise ValueError(f"given names feature {key!r} twice, by name and by index; give each feature once.")
+            raise ValueError(
+                f"given names feature {key!r} twice, by name and by index; give each feature once."
+            )
         named.add(j)
         if isinstance(condition, (set, frozenset)):
             categories[j] = _categories(name, condition)
@@ -86,14 +91,18 @@ def _given_array(given, shape):
     try:
         array = np.asarray(given, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"given must be an array of numbers with NaN to draw, or a dict; got {given!r}.") from error
+        raise ValueError(
+            f"given must be an array of numbers with NaN to draw, or a dict; got {given!r}."
+        ) from error
     if array.shape not in {shape, (1, shape[1]), (shape[1],)}:
         raise ValueError(
-            f"given must have shape ({shape[1]},) or {shape}, one row for each of the n_samples={shape[0]} draws; "
-            f"got {array.shape}."
+            f"given must have shape ({shape[1]},) or {shape}, one row for each of the"
+            f" n_samples={shape[0]} draws; got {array.shape}."
         )
     if np.isinf(array).any():
-        raise ValueError("given must be finite, or NaN where the model is to draw; got an infinity.")
+        raise ValueError(
+            "given must be finite, or NaN where the model is to draw; got an infinity."
+        )
     return array
 
 
@@ -101,13 +110,25 @@ def _feature_index(key, n_features, feature_names):
     """Index in [0, n_features) of a feature's name or (possibly negative) index."""
     if isinstance(key, str):
         if feature_names is None:
-            raise ValueError(f"given names feature {key!r}, but the model was fitted without names; use its index.")
+            raise ValueError(
+                f"given names feature {key!r}, but the model was fitted without names; use its"
+                " index."
+            )
         names = list(feature_names)
         if key not in names:
-            raise ValueError(f"given names feature {key!r}, which the model does not know; known: {names}.")
+            raise ValueError(
+                f"given names feature {key!r}, which the model does not know; known: {names}."
+            )
         return names.index(key)
-    if not isinstance(key, Integral) or isinstance(key, bool) or not -n_features <= key < n_features:
-        raise ValueError(f"given must name features by name or by an index in [0, {n_features - 1}]; got {key!r}.")
+    if (
+        not isinstance(key, Integral)
+        or isinstance(key, bool)
+        or not -n_features <= key < n_features
+    ):
+        raise ValueError(
+            f"given must name features by name or by an index in [0, {n_features - 1}]; got"
+            f" {key!r}."
+        )
     return int(key) % n_features
 
 
@@ -141,8 +162,8 @@ def _column(name, value, n_samples):
         ) from error
     if column.shape not in {(), (1,), (n_samples,)}:
         raise ValueError(
-            f"{name} must be one number or n_samples={n_samples} of them, or an interval as a tuple (low, high); "
-            f"got shape {column.shape}."
+            f"{name} must be one number or n_samples={n_samples} of them, or an interval as a tuple"
+            f" (low, high); got shape {column.shape}."
         )
     return np.broadcast_to(column, n_samples)
 
@@ -156,8 +177,8 @@ def representable(conditions, dtype, argument):
     if empty.any():
         i, j = np.argwhere(empty)[0]
         raise ValueError(
-            f"{argument} must leave feature {j} a number of {dtype}, the precision of the model; got the interval "
-            f"from {conditions.low[i, j]} to {conditions.high[i, j]}."
+            f"{argument} must leave feature {j} a number of {dtype}, the precision of the model;"
+            f" got the interval from {conditions.low[i, j]} to {conditions.high[i, j]}."
         )
     return low, high
 

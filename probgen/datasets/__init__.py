@@ -1,8 +1,10 @@
-"""Data sets, embedded or fetched: rows, targets and what they mean in a Bunch, as in `sklearn.datasets`.
+"""Data sets, embedded or fetched: rows, targets and what they mean in a Bunch, as in
+`sklearn.datasets`.
 
-A file is looked for in `data_home`, or without it in the folder that the environment variable PROBGEN_DATA_HOME names
-(which is only read) and in the user's cache (`$XDG_CACHE_HOME/probgen`, by default `~/.cache/probgen`). A file found
-nowhere is downloaded from its source, checked against a checksum, and kept in `data_home` or the cache.
+A file is looked for in `data_home`, or without it in the folder that the environment variable
+PROBGEN_DATA_HOME names (which is only read) and in the user's cache (`$XDG_CACHE_HOME/probgen`, by
+default `~/.cache/probgen`). A file found nowhere is downloaded from its source, checked against a
+checksum, and kept in `data_home` or the cache.
 """
 
 from probgen.datasets._faces import fetch_frey_faces, fetch_lfw_people, fetch_olivetti_faces

@@ -12,13 +12,16 @@ def check_frames(as_frame):
         try:
             import pandas  # noqa: F401
         except ImportError as error:
-            raise ImportError("as_frame=True needs pandas; install it with `pip install pandas`.") from error
+            raise ImportError(
+                "as_frame=True needs pandas; install it with `pip install pandas`."
+            ) from error
 
 
 def answer(data, target, *, feature_names, target_name="target", return_X_y, as_frame, **more):
     """What a loader returns, from data (n, d) and target (n,) or None; more goes into the Bunch.
 
-    With as_frame, data becomes a DataFrame (if it is not one), target a Series named target_name, and frame both.
+    With as_frame, data becomes a DataFrame (if it is not one), target a Series named target_name,
+    and frame both.
     """
     frame = None
     if as_frame:
@@ -33,7 +36,8 @@ def answer(data, target, *, feature_names, target_name="target", return_X_y, as_
 
 
 def answer_images(images, target, **more):
-    """What a loader of images (n, height, width) or (n, height, width, channel) returns: rows, channels last."""
+    """What a loader of images (n, height, width) or (n, height, width, channel) returns: rows,
+    channels last."""
     image_shape = images.shape[1:]
     return answer(
         images.reshape(len(images), -1),

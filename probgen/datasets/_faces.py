@@ -25,16 +25,20 @@ FREY_FACES = Source(
 )
 
 
-def fetch_olivetti_faces(*, data_home=None, download_if_missing=True, return_X_y=False, as_frame=False):
-    """Load the Olivetti faces, ten images of each of 40 people, 64 x 64 pixels with grey values 0 to 242.
+def fetch_olivetti_faces(
+    *, data_home=None, download_if_missing=True, return_X_y=False, as_frame=False
+):
+    """Load the Olivetti faces, ten images of each of 40 people, 64 x 64 pixels with grey values 0
+    to 242.
 
-    `sklearn.datasets.fetch_olivetti_faces` serves the same images divided by 242, and does the download.
+    `sklearn.datasets.fetch_olivetti_faces` serves the same images divided by 242, and does the
+    download.
 
     Parameters
     ----------
     data_home : path-like, default=None
-        Folder of `olivetti_faces.npz`; None looks in the folder of the environment variable PROBGEN_DATA_HOME and in
-        the user's cache.
+        Folder of `olivetti_faces.npz`; None looks in the folder of the environment variable
+        PROBGEN_DATA_HOME and in the user's cache.
     download_if_missing : bool, default=True
         Whether to download the data (4 MB) where they are not found.
     return_X_y : bool, default=False
@@ -45,8 +49,9 @@ def fetch_olivetti_faces(*, data_home=None, download_if_missing=True, return_X_y
     Returns
     -------
     faces : Bunch, or a pair (data, target)
-        data : uint8 of shape (400, 4096), target : int64 of shape (400,), the person, frame (None unless as_frame),
-        images of shape (400, 64, 64), image_shape, levels (256), feature_names, target_names, DESCR, filename.
+        data : uint8 of shape (400, 4096), target : int64 of shape (400,), the person, frame (None
+        unless as_frame), images of shape (400, 64, 64), image_shape, levels (256), feature_names,
+        target_names, DESCR, filename.
 
     Raises
     ------
@@ -59,7 +64,8 @@ def fetch_olivetti_faces(*, data_home=None, download_if_missing=True, return_X_y
 
     References
     ----------
-    F. S. Samaria and A. C. Harter, Parameterisation of a stochastic model for human face identification, 1994.
+    F. S. Samaria and A. C. Harter, Parameterisation of a stochastic model for human face
+    identification, 1994.
 
     Examples
     --------
@@ -74,8 +80,10 @@ def fetch_olivetti_faces(*, data_home=None, download_if_missing=True, return_X_y
         images,
         target.astype(np.int64),
         target_names=[str(person) for person in range(40)],
-        DESCR="Olivetti faces: 40 people, ten images each and in order, 64 x 64 grey values 0 to 242, by AT&T "
-        "Laboratories Cambridge (credit required), cropped by S. Roweis.",
+        DESCR=(
+            "Olivetti faces: 40 people, ten images each and in order, 64 x 64 grey values 0 to 242,"
+            " by AT&T Laboratories Cambridge (credit required), cropped by S. Roweis."
+        ),
         filename=str(path),
         return_X_y=return_X_y,
         as_frame=as_frame,
@@ -83,15 +91,16 @@ def fetch_olivetti_faces(*, data_home=None, download_if_missing=True, return_X_y
 
 
 def fetch_frey_faces(*, data_home=None, download_if_missing=True, return_X_y=False, as_frame=False):
-    """Load the Frey faces, 1,965 frames of a video of one face, 28 x 20 pixels with grey values 0 to 255.
+    """Load the Frey faces, 1,965 frames of a video of one face, 28 x 20 pixels with grey values 0
+    to 255.
 
     Neighbouring frames are nearly equal: split into blocks of frames, not at random.
 
     Parameters
     ----------
     data_home : path-like, default=None
-        Folder of `frey_faces.npz`; None looks in the folder of the environment variable PROBGEN_DATA_HOME and in the
-        user's cache.
+        Folder of `frey_faces.npz`; None looks in the folder of the environment variable
+        PROBGEN_DATA_HOME and in the user's cache.
     download_if_missing : bool, default=True
         Whether to download the data (1 MB, with pooch) where they are not found.
     return_X_y : bool, default=False
@@ -102,8 +111,8 @@ def fetch_frey_faces(*, data_home=None, download_if_missing=True, return_X_y=Fal
     Returns
     -------
     faces : Bunch, or a pair (data, None)
-        data : uint8 of shape (1965, 560), target : None, frame (None unless as_frame), images of shape
-        (1965, 28, 20), image_shape, levels (256), feature_names, DESCR, filename.
+        data : uint8 of shape (1965, 560), target : None, frame (None unless as_frame), images of
+        shape (1965, 28, 20), image_shape, levels (256), feature_names, DESCR, filename.
 
     Raises
     ------
@@ -130,8 +139,10 @@ def fetch_frey_faces(*, data_home=None, download_if_missing=True, return_X_y=Fal
     return answer_images(
         images,
         None,
-        DESCR="Frey faces: frames of a video of one face, in order, 28 x 20 grey values 0 to 255, by B. Frey and "
-        "S. Roweis; split into blocks, for neighbouring frames are nearly equal.",
+        DESCR=(
+            "Frey faces: frames of a video of one face, in order, 28 x 20 grey values 0 to 255, by"
+            " B. Frey and S. Roweis; split into blocks, for neighbouring frames are nearly equal."
+        ),
         filename=str(path),
         return_X_y=return_X_y,
         as_frame=as_frame,
@@ -157,10 +168,11 @@ def fetch_lfw_people(
     resize : float or None, default=0.5
         Factor on the height and width of the central part of 125 x 94 pixels, at least 0.02.
     color : bool, default=False
-        Whether images have the channels red, green, blue; otherwise grey values, their rounded mean.
+        Whether images have the channels red, green, blue; otherwise grey values, their rounded
+        mean.
     data_home : path-like, default=None
-        Folder of `lfw_home`; None looks in the folder of the environment variable PROBGEN_DATA_HOME, in probgen's
-        cache and in scikit-learn's, and downloads to the last.
+        Folder of `lfw_home`; None looks in the folder of the environment variable
+        PROBGEN_DATA_HOME, in probgen's cache and in scikit-learn's, and downloads to the last.
     download_if_missing : bool, default=True
         Whether to download the data (200 MB) where they are not found.
     return_X_y : bool, default=False
@@ -171,8 +183,9 @@ def fetch_lfw_people(
     Returns
     -------
     faces : Bunch, or a pair (data, target)
-        data : uint8 of shape (n, height * width * channels), target : int64 of shape (n,), the person, frame (None
-        unless as_frame), images, image_shape, levels (256), feature_names, target_names, DESCR.
+        data : uint8 of shape (n, height * width * channels), target : int64 of shape (n,), the
+        person, frame (None unless as_frame), images, image_shape, levels (256), feature_names,
+        target_names, DESCR.
 
     Raises
     ------
@@ -197,7 +210,9 @@ def fetch_lfw_people(
     if resize is not None:
         check_real("resize", resize, low=0.02, hint="None keeps the size.")
     check_frames(as_frame)
-    folders = [folder for folder in data_folders(data_home) if data_home or (folder / "lfw_home").is_dir()]
+    folders = [
+        folder for folder in data_folders(data_home) if data_home or (folder / "lfw_home").is_dir()
+    ]
     try:
         loaded = sklearn_datasets.fetch_lfw_people(
             data_home=str(folders[0]) if folders else None,

@@ -1,4 +1,5 @@
-"""From the bytes that publishers offer to arrays: pure functions, and nothing in them is ever unpickled."""
+"""From the bytes that publishers offer to arrays: pure functions, and nothing in them is ever
+unpickled."""
 
 import csv
 import gzip
@@ -29,7 +30,8 @@ ADULT_NUMERIC = ("age", "fnlwgt", "education-num", "capital-gain", "capital-loss
 
 
 def parse_idx(raw):
-    """The uint8 array in gzipped idx bytes: 0, 0, type 8, the number of axes, their big-endian sizes, the values."""
+    """The uint8 array in gzipped idx bytes: 0, 0, type 8, the number of axes, their big-endian
+    sizes, the values."""
     raw = gzip.decompress(raw)
     if len(raw) < 4 or raw[:3] != b"\0\0\x08":
         raise ValueError(f"idx data of unsigned bytes start with 00 00 08, got {raw[:3].hex(' ')}")
@@ -52,7 +54,8 @@ def mnist_arrays(train_images, train_labels, test_images, test_labels):
 
 
 def cifar10_arrays(archive):
-    """Arrays of the binary version of CIFAR-10: records of a label and 3 x 32 x 32 values, channels first."""
+    """Arrays of the binary version of CIFAR-10: records of a label and 3 x 32 x 32 values, channels
+    first."""
     with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
         train = b"".join(_cifar10_member(tar, f"data_batch_{k}.bin") for k in range(1, 6))
         test = _cifar10_member(tar, "test_batch.bin")
@@ -66,13 +69,15 @@ def cifar10_arrays(archive):
 
 
 def olivetti_arrays(images):
-    """Arrays of scikit-learn's Olivetti faces, which are grey values divided by their maximum, 242."""
+    """Arrays of scikit-learn's Olivetti faces, which are grey values divided by their maximum,
+    242."""
     grey = np.rint(np.asarray(images) * 242.0).astype(np.uint8)
     return {"x": grey, "y": np.repeat(np.arange(40, dtype=np.uint8), 10)}
 
 
 def frey_arrays(mat):
-    """Arrays of the MATLAB file of the Frey faces: `ff` of shape (560, n), one column an image of 28 rows."""
+    """Arrays of the MATLAB file of the Frey faces: `ff` of shape (560, n), one column an image of
+    28 rows."""
     from scipy.io import loadmat
 
     columns = loadmat(io.BytesIO(mat), variable_names=["ff"])["ff"]
@@ -98,7 +103,8 @@ def adult_rows(content):
 
 
 def split_table_arrays(data, feature_columns, target_column, *test_rows):
-    """Arrays of a table in text, with the indices of its columns and of the test rows of each split."""
+    """Arrays of a table in text, with the indices of its columns and of the test rows of each
+    split."""
     table, features, target, *tests = (
         np.loadtxt(io.BytesIO(raw)) for raw in (data, feature_columns, target_column, *test_rows)
     )
@@ -109,7 +115,8 @@ def split_table_arrays(data, feature_columns, target_column, *test_rows):
 
 
 def wine_arrays(red, white):
-    """Arrays of the two CSV files of wine quality, red rows first; color is 0 for red and 1 for white."""
+    """Arrays of the two CSV files of wine quality, red rows first; color is 0 for red and 1 for
+    white."""
     tables = [np.loadtxt(io.BytesIO(raw), delimiter=";", skiprows=1) for raw in (red, white)]
     table = np.concatenate(tables)
     color = np.repeat(np.array([0, 1], dtype=np.uint8), [len(part) for part in tables])

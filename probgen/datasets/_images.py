@@ -1,4 +1,5 @@
-"""Images as rows of pixels: height * width * channels columns, channels last, in the integers of the source."""
+"""Images as rows of pixels: height * width * channels columns, channels last, in the integers of
+the source."""
 
 import numpy as np
 from sklearn import datasets as sklearn_datasets
@@ -21,11 +22,24 @@ FASHION_NAMES = (
     "Bag",
     "Ankle boot",
 )
-CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-CIFAR10_FULL_NOTE = " All 50,000 training and 10,000 test images in the original order, pixel for pixel."
+CIFAR10_NAMES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+CIFAR10_FULL_NOTE = (
+    " All 50,000 training and 10,000 test images in the original order, pixel for pixel."
+)
 CIFAR10_SUBSET_NOTE = (
-    " A balanced subset of 10,000 training and 2,000 test images, re-encoded as JPEG: bits per dimension and FID do "
-    "not compare with published numbers."
+    " A balanced subset of 10,000 training and 2,000 test images, re-encoded as JPEG: bits per"
+    " dimension and FID do not compare with published numbers."
 )
 
 
@@ -42,7 +56,9 @@ def _split_layout(*image_shape):
 def _idx_urls(base, *checksums):
     """Addresses of four idx files and their checksums."""
     names = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
-    return {f"{base}/{name}-ubyte.gz": f"md5:{md5}" for name, md5 in zip(names, checksums, strict=True)}
+    return {
+        f"{base}/{name}-ubyte.gz": f"md5:{md5}" for name, md5 in zip(names, checksums, strict=True)
+    }
 
 
 MNIST = Source(
@@ -72,7 +88,11 @@ FASHION_MNIST = Source(
 CIFAR10 = Source(
     "cifar10.npz",
     _split_layout(32, 32, 3),
-    {"https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz": "md5:c32a1d4ab5d03f1284b67883e8d87530"},
+    {
+        "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz": (
+            "md5:c32a1d4ab5d03f1284b67883e8d87530"
+        )
+    },
     _formats.cifar10_arrays,
     other_file="cifar10_subset.npz",
 )
@@ -95,8 +115,8 @@ def load_digits(*, n_class=10, return_X_y=False, as_frame=False):
     Returns
     -------
     digits : Bunch, or a pair (data, target)
-        What `sklearn.datasets.load_digits` returns, data as float64 of shape (1797, 64), and `image_shape` and
-        `levels`, the number of grey levels, 17.
+        What `sklearn.datasets.load_digits` returns, data as float64 of shape (1797, 64), and
+        `image_shape` and `levels`, the number of grey levels, 17.
 
     Raises
     ------
@@ -121,7 +141,9 @@ def load_digits(*, n_class=10, return_X_y=False, as_frame=False):
     return loaded
 
 
-def fetch_mnist(*, subset="train", data_home=None, download_if_missing=True, return_X_y=False, as_frame=False):
+def fetch_mnist(
+    *, subset="train", data_home=None, download_if_missing=True, return_X_y=False, as_frame=False
+):
     """Load MNIST, handwritten digits of 28 x 28 pixels with grey values 0 to 255.
 
     Parameters
@@ -129,8 +151,8 @@ def fetch_mnist(*, subset="train", data_home=None, download_if_missing=True, ret
     subset : {"train", "test", "all"}, default="train"
         The 60,000 training images, the 10,000 test images, or both in this order.
     data_home : path-like, default=None
-        Folder of `mnist.npz`; None looks in the folder of the environment variable PROBGEN_DATA_HOME and in the
-        user's cache.
+        Folder of `mnist.npz`; None looks in the folder of the environment variable
+        PROBGEN_DATA_HOME and in the user's cache.
     download_if_missing : bool, default=True
         Whether to download the data (11 MB, with pooch) where they are not found.
     return_X_y : bool, default=False
@@ -141,8 +163,9 @@ def fetch_mnist(*, subset="train", data_home=None, download_if_missing=True, ret
     Returns
     -------
     mnist : Bunch, or a pair (data, target)
-        data : uint8 of shape (n, 784), target : int64 of shape (n,), frame (None unless as_frame), images of shape
-        (n, 28, 28), image_shape, levels (256), feature_names, target_names, DESCR, filename.
+        data : uint8 of shape (n, 784), target : int64 of shape (n,), frame (None unless as_frame),
+        images of shape (n, 28, 28), image_shape, levels (256), feature_names, target_names, DESCR,
+        filename.
 
     Raises
     ------
@@ -155,7 +178,8 @@ def fetch_mnist(*, subset="train", data_home=None, download_if_missing=True, ret
 
     References
     ----------
-    Y. LeCun, L. Bottou, Y. Bengio and P. Haffner, Gradient-based learning applied to document recognition, 1998.
+    Y. LeCun, L. Bottou, Y. Bengio and P. Haffner, Gradient-based learning applied to document
+    recognition, 1998.
 
     Examples
     --------
@@ -168,8 +192,8 @@ def fetch_mnist(*, subset="train", data_home=None, download_if_missing=True, ret
         MNIST,
         subset,
         [str(digit) for digit in range(10)],
-        "MNIST: handwritten digits, 28 x 28 grey values 0 to 255, by Y. LeCun, C. Cortes and C. J. C. Burges; 60,000 "
-        "training and 10,000 test images in the original order.",
+        "MNIST: handwritten digits, 28 x 28 grey values 0 to 255, by Y. LeCun, C. Cortes and C. J."
+        " C. Burges; 60,000 training and 10,000 test images in the original order.",
         data_home=data_home,
         download_if_missing=download_if_missing,
         return_X_y=return_X_y,
@@ -177,7 +201,9 @@ def fetch_mnist(*, subset="train", data_home=None, download_if_missing=True, ret
     )
 
 
-def fetch_fashion_mnist(*, subset="train", data_home=None, download_if_missing=True, return_X_y=False, as_frame=False):
+def fetch_fashion_mnist(
+    *, subset="train", data_home=None, download_if_missing=True, return_X_y=False, as_frame=False
+):
     """Load Fashion-MNIST, articles of clothing of 28 x 28 pixels with grey values 0 to 255.
 
     Parameters
@@ -185,8 +211,8 @@ def fetch_fashion_mnist(*, subset="train", data_home=None, download_if_missing=T
     subset : {"train", "test", "all"}, default="train"
         The 60,000 training images, the 10,000 test images, or both in this order.
     data_home : path-like, default=None
-        Folder of `fashion_mnist.npz`; None looks in the folder of the environment variable PROBGEN_DATA_HOME and in
-        the user's cache.
+        Folder of `fashion_mnist.npz`; None looks in the folder of the environment variable
+        PROBGEN_DATA_HOME and in the user's cache.
     download_if_missing : bool, default=True
         Whether to download the data (31 MB, with pooch) where they are not found.
     return_X_y : bool, default=False
@@ -197,8 +223,9 @@ def fetch_fashion_mnist(*, subset="train", data_home=None, download_if_missing=T
     Returns
     -------
     fashion : Bunch, or a pair (data, target)
-        data : uint8 of shape (n, 784), target : int64 of shape (n,), frame (None unless as_frame), images of shape
-        (n, 28, 28), image_shape, levels (256), feature_names, target_names, DESCR, filename.
+        data : uint8 of shape (n, 784), target : int64 of shape (n,), frame (None unless as_frame),
+        images of shape (n, 28, 28), image_shape, levels (256), feature_names, target_names, DESCR,
+        filename.
 
     Raises
     ------
@@ -223,8 +250,8 @@ def fetch_fashion_mnist(*, subset="train", data_home=None, download_if_missing=T
         FASHION_MNIST,
         subset,
         list(FASHION_NAMES),
-        "Fashion-MNIST: articles of clothing, 28 x 28 grey values 0 to 255, by Zalando SE (MIT licence); 60,000 "
-        "training and 10,000 test images in the original order.",
+        "Fashion-MNIST: articles of clothing, 28 x 28 grey values 0 to 255, by Zalando SE (MIT"
+        " licence); 60,000 training and 10,000 test images in the original order.",
         data_home=data_home,
         download_if_missing=download_if_missing,
         return_X_y=return_X_y,
@@ -232,19 +259,23 @@ def fetch_fashion_mnist(*, subset="train", data_home=None, download_if_missing=T
     )
 
 
-def fetch_cifar10(*, subset="train", data_home=None, download_if_missing=True, return_X_y=False, as_frame=False):
+def fetch_cifar10(
+    *, subset="train", data_home=None, download_if_missing=True, return_X_y=False, as_frame=False
+):
     """Load CIFAR-10, colour photographs of 32 x 32 pixels with values 0 to 255.
 
-    Where a folder holds `cifar10_subset.npz` and no `cifar10.npz`, the subset is loaded: fewer images, re-encoded as
-    JPEG, so that bits per dimension and FID do not compare with published numbers. `DESCR` says which it is.
+    Where a folder holds `cifar10_subset.npz` and no `cifar10.npz`, the subset is loaded: fewer
+    images, re-encoded as JPEG, so that bits per dimension and FID do not compare with published
+    numbers. `DESCR` says which it is.
 
     Parameters
     ----------
     subset : {"train", "test", "all"}, default="train"
-        The 50,000 training images, the 10,000 test images, or both in this order (10,000 and 2,000 in the subset).
+        The 50,000 training images, the 10,000 test images, or both in this order (10,000 and 2,000
+        in the subset).
     data_home : path-like, default=None
-        Folder of `cifar10.npz`; None looks in the folder of the environment variable PROBGEN_DATA_HOME and in the
-        user's cache.
+        Folder of `cifar10.npz`; None looks in the folder of the environment variable
+        PROBGEN_DATA_HOME and in the user's cache.
     download_if_missing : bool, default=True
         Whether to download the full data (170 MB, with pooch) where neither is found.
     return_X_y : bool, default=False
@@ -255,9 +286,9 @@ def fetch_cifar10(*, subset="train", data_home=None, download_if_missing=True, r
     Returns
     -------
     cifar : Bunch, or a pair (data, target)
-        data : uint8 of shape (n, 3072), the channels red, green, blue varying fastest, target : int64 of shape (n,),
-        frame (None unless as_frame), images of shape (n, 32, 32, 3), image_shape, levels (256), feature_names,
-        target_names, DESCR, filename.
+        data : uint8 of shape (n, 3072), the channels red, green, blue varying fastest, target :
+        int64 of shape (n,), frame (None unless as_frame), images of shape (n, 32, 32, 3),
+        image_shape, levels (256), feature_names, target_names, DESCR, filename.
 
     Raises
     ------
@@ -282,8 +313,8 @@ def fetch_cifar10(*, subset="train", data_home=None, download_if_missing=True, r
         CIFAR10,
         subset,
         list(CIFAR10_NAMES),
-        "CIFAR-10: photographs, 32 x 32 pixels of red, green and blue values 0 to 255, by A. Krizhevsky, V. Nair and "
-        "G. Hinton.",
+        "CIFAR-10: photographs, 32 x 32 pixels of red, green and blue values 0 to 255, by A."
+        " Krizhevsky, V. Nair and G. Hinton.",
         data_home=data_home,
         download_if_missing=download_if_missing,
         return_X_y=return_X_y,
@@ -295,7 +326,9 @@ def fetch_cifar10(*, subset="train", data_home=None, download_if_missing=True, r
     return cifar
 
 
-def _load_split(source, subset, target_names, descr, *, data_home, download_if_missing, return_X_y, as_frame):
+def _load_split(
+    source, subset, target_names, descr, *, data_home, download_if_missing, return_X_y, as_frame
+):
     """What a loader of images with a train and a test part returns."""
     check_choice("subset", subset, SUBSETS)
     check_frames(as_frame)
@@ -303,7 +336,8 @@ def _load_split(source, subset, target_names, descr, *, data_home, download_if_m
     parts = ("train", "test") if subset == "all" else (subset,)
     arrays = read_arrays(path, source, [f"{axis}_{part}" for axis in "xy" for part in parts])
     images, target = (
-        half[0] if len(half) == 1 else np.concatenate(half) for half in (arrays[: len(parts)], arrays[len(parts) :])
+        half[0] if len(half) == 1 else np.concatenate(half)
+        for half in (arrays[: len(parts)], arrays[len(parts) :])
     )
     return answer_images(
         images,

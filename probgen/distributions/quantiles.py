@@ -47,7 +47,10 @@ def quantile(distribution, uniforms):
     if isinstance(distribution, MixtureSameFamily):  # of Gaussians
         chosen, rest = _component(distribution.mixture_distribution.logits, uniforms)
         normal = distribution.component_distribution
-        location, scale = (part.gather(-1, chosen[..., None])[..., 0].double() for part in (normal.loc, normal.scale))
+        location, scale = (
+            part.gather(-1, chosen[..., None])[..., 0].double()
+            for part in (normal.loc, normal.scale)
+        )
         return location + scale * torch.special.ndtri(rest)
     return distribution.icdf(uniforms)
 
@@ -84,13 +87,18 @@ def normal_mixture_log_mass(low, high, logits, loc, scale):
 
 
 def normal_mixture_quantile(uniforms, low, high, logits, loc, scale):
-    """Values of mixtures of Gaussians within intervals; arguments as in `normal_mixture_log_mass`, uniforms (...)."""
+    """Values of mixtures of Gaussians within intervals; arguments as in `normal_mixture_log_mass`,
+    uniforms (...)."""
     masses = _component_masses(low, high, logits, loc, scale)
     weights = np.exp(masses - masses.max(axis=-1, keepdims=True))
-    chosen, rest = _level(torch.from_numpy(weights), torch.from_numpy(np.ascontiguousarray(uniforms)))
+    chosen, rest = _level(
+        torch.from_numpy(weights), torch.from_numpy(np.ascontiguousarray(uniforms))
+    )
     chosen = chosen.numpy()[..., None]
     loc, scale = (np.take_along_axis(part, chosen, axis=-1)[..., 0] for part in (loc, scale))
-    z = truncated_quantile(np.clip(rest.numpy(), LEAST, MOST), (low - loc) / scale, (high - loc) / scale)
+    z = truncated_quantile(
+        np.clip(rest.numpy(), LEAST, MOST), (low - loc) / scale, (high - loc) / scale
+    )
     return np.clip(loc + scale * z, low, high)
 
 
@@ -107,14 +115,16 @@ def mixture_arrays(distribution, features):
 
 
 def _component(logits, uniforms):
-    """Indices (n, m) of components of weights (n, m, k) as logits, and what is left of the uniforms."""
+    """Indices (n, m) of components of weights (n, m, k) as logits, and what is left of the
+    uniforms."""
     weights = logits.double().softmax(-1)
     chosen, rest = _level(weights, uniforms)
     return chosen, rest.clamp(LEAST, MOST)
 
 
 def _level(weights, uniforms):
-    """Indices (n, m) by weights (n, m, k) >= 0, and the uniform numbers that are left within them."""
+    """Indices (n, m) by weights (n, m, k) >= 0, and the uniform numbers that are left within
+    them."""
     steps = weights.cumsum(-1)
     position = uniforms * steps[..., -1]
     index = (position[..., None] >= steps).sum(-1).clamp_max(weights.shape[-1] - 1)

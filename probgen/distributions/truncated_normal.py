@@ -1,11 +1,13 @@
-"""The standard normal distribution restricted to intervals: probabilities that hold in far tails, moments and draws."""
+"""The standard normal distribution restricted to intervals: probabilities that hold in far tails,
+moments and draws."""
 
 import numpy as np
 from scipy.special import erf, erfc, erfcx, log_ndtr, ndtri_exp
 
 SQRT_2 = np.sqrt(2.0)
 SQRT_2PI = np.sqrt(2.0 * np.pi)
-TINY = 1e-150  # an interval without width counts as this wide, so that ratios of probabilities stay finite
+# An interval without width counts as this wide, so that ratios of probabilities stay finite
+TINY = 1e-150
 SHORT = 1e-5  # over this length exp(-z**2 / 2) is an exponential, up to 1e-10 of its value
 NODES, NODE_WEIGHTS = np.polynomial.legendre.leggauss(8)
 FINE_NODES, FINE_NODE_WEIGHTS = np.polynomial.legendre.leggauss(64)
@@ -15,7 +17,8 @@ REACH = 9.0  # at this distance from its mode the normal density has dropped bel
 def log_interval_probability(low, high):
     """Return log P(low <= z <= high) of a standard normal z, elementwise.
 
-    Accurate to about 1e-14 of its value for intervals far in either tail, narrow ones and ones of probability near 1.
+    Accurate to about 1e-14 of its value for intervals far in either tail, narrow ones and ones of
+    probability near 1.
 
     Parameters
     ----------
@@ -43,7 +46,8 @@ def log_interval_probability(low, high):
 
 
 def sample_truncated_standard_normal(low, high, generator):
-    """Draw standard normals restricted to intervals, elementwise, by the inverse distribution function.
+    """Draw standard normals restricted to intervals, elementwise, by the inverse distribution
+    function.
 
     Parameters
     ----------
@@ -71,11 +75,14 @@ def sample_truncated_standard_normal(low, high, generator):
     (True, True)
     """
     low, high = check_interval(low, high)
-    return truncated_quantile(generator.random(np.broadcast_shapes(low.shape, high.shape)), low, high)
+    return truncated_quantile(
+        generator.random(np.broadcast_shapes(low.shape, high.shape)), low, high
+    )
 
 
 def truncated_quantile(uniforms, low, high):
-    """Standard normals restricted to [low, high] at the levels uniforms, elementwise; increasing in the level."""
+    """Standard normals restricted to [low, high] at the levels uniforms, elementwise; increasing in
+    the level."""
     mirrored = np.abs(low) < np.abs(high)
     level = np.where(mirrored, 1.0 - uniforms, np.maximum(uniforms, 0.5**54))
     left, right = np.where(mirrored, -high, low), np.where(mirrored, -low, high)
@@ -85,21 +92,29 @@ def truncated_quantile(uniforms, low, high):
         z = ndtri_exp(log_right + np.log(level + (1.0 - level) * np.exp(log_left - log_right)))
         if short.any():
             rate = np.maximum(-right, SHORT)
-            z = np.where(short, right + np.log1p((1.0 - level) * np.expm1(-rate * (right - left))) / rate, z)
+            z = np.where(
+                short, right + np.log1p((1.0 - level) * np.expm1(-rate * (right - left))) / rate, z
+            )
     return np.clip(np.where(mirrored, -z, z), low, high)
 
 
 def truncated_moments(low, high):
-    """Log probability, mean and variance of a standard normal restricted to [low, high], elementwise.
+    """Log probability, mean and variance of a standard normal restricted to [low, high],
+    elementwise.
 
-    By quadrature from the likelier end to where the density is lost in rounding, so that nothing cancels in the tails.
+    By quadrature from the likelier end to where the density is lost in rounding, so that nothing
+    cancels in the tails.
     """
     on_left = high < 0.0
     start = np.maximum(np.where(on_left, -high, low), -REACH)
     near, before = np.maximum(start, 0.0), np.maximum(-start, 0.0)
-    width = np.minimum(np.where(on_left, -low, high) - start, before + REACH**2 / (near + np.hypot(near, REACH)))
+    width = np.minimum(
+        np.where(on_left, -low, high) - start, before + REACH**2 / (near + np.hypot(near, REACH))
+    )
     steps = 0.5 * np.maximum(width, TINY)[..., None] * (1.0 + FINE_NODES)
-    weights = FINE_NODE_WEIGHTS * np.exp(-steps * (start[..., None] + 0.5 * steps) - 0.5 * before[..., None] ** 2)
+    weights = FINE_NODE_WEIGHTS * np.exp(
+        -steps * (start[..., None] + 0.5 * steps) - 0.5 * before[..., None] ** 2
+    )
     total = weights.sum(axis=-1)
     weights /= total[..., None]
     advance = np.sum(weights * steps, axis=-1)
@@ -121,7 +136,8 @@ def _nearest(low, high):
 
 
 def _log_scaled_probability(low, high):
-    """log P(low <= z <= high) + near**2 / 2, near the distance from 0 to the interval: no term overflows."""
+    """log P(low <= z <= high) + near**2 / 2, near the distance from 0 to the interval: no term
+    overflows."""
     low, high = np.broadcast_arrays(low, high)
     on_left = high < 0.0
     start, stop = np.where(on_left, -high, low), np.where(on_left, -low, high)
@@ -129,7 +145,11 @@ def _log_scaled_probability(low, high):
     with np.errstate(over="ignore"):
         narrow = (stop - start) * (2.0 * np.maximum(start, 0.0) + (stop - start)) < 1.0
     tail = ~narrow & (start > 0.0)
-    for region, formula in ((narrow, _log_narrow), (tail, _log_tail), (~narrow & ~tail, _log_central)):
+    for region, formula in (
+        (narrow, _log_narrow),
+        (tail, _log_tail),
+        (~narrow & ~tail, _log_central),
+    ):
         if region.any():
             result[region] = formula(start[region], stop[region])
     return result[()]
@@ -151,7 +171,8 @@ def _log_tail(start, stop):
 
 
 def _log_central(low, high):
-    """Log probability of low <= 0 <= high, from the inside where it is small and from the outside where it is large."""
+    """Log probability of low <= 0 <= high, from the inside where it is small and from the outside
+    where it is large."""
     low, high = low / SQRT_2, high / SQRT_2
     inside = 0.5 * (erf(high) - erf(low))
     return np.where(inside < 0.5, np.log(inside), np.log1p(-0.5 * (erfc(high) + erfc(-low))))
@@ -165,6 +186,7 @@ def check_interval(low, high):
         at = np.unravel_index(np.argmax(wrong), wrong.shape)
         first, last = np.broadcast_to(low, wrong.shape)[at], np.broadcast_to(high, wrong.shape)[at]
         raise ValueError(
-            f"low must be <= high around some real number; got ({first:g}, {last:g}); correct the interval."
+            f"low must be <= high around some real number; got ({first:g}, {last:g}); correct the"
+            " interval."
         )
     return low, high

@@ -1,9 +1,10 @@
-"""The generators: a file for each classical family, a folder with its networks for each neural one."""
+"""The generators: a file for each classical family, a folder with its networks for each neural
+one."""
 
 if __name__ != "probgen.estimators":
     raise ImportError(
-        f"The generators are imported as probgen.estimators, not as {__name__!r}: a second copy of every class would "
-        "result. Write `from probgen.estimators import ...`."
+        f"The generators are imported as probgen.estimators, not as {__name__!r}: a second copy of"
+        " every class would result. Write `from probgen.estimators import ...`."
     )
 
 from importlib import import_module

@@ -8,7 +8,10 @@ from probgen.estimators.gaussian_mixture import GaussianMixture
 from probgen.marginal_likelihood.latent_model import NumpyLogDensity, mixture_log_density
 
 MAX_COMPONENTS = 10
-ROWS_A_COMPONENT, ROWS_A_CODE = 25, 4  # of the default density: a component needs so many, and so many a code number
+ROWS_A_COMPONENT, ROWS_A_CODE = (
+    25,
+    4,
+)  # of the default density: a component needs so many, and so many a code number
 
 
 def check_code_density(density):
@@ -18,7 +21,8 @@ def check_code_density(density):
 
 
 def fit_code_density(density, codes, generator):
-    """A clone of a density, or a GaussianMixture for None, fitted to codes (n, k); generator seeds it if need be."""
+    """A clone of a density, or a GaussianMixture for None, fitted to codes (n, k); generator seeds
+    it if need be."""
     if density is None:
         enough = max(ROWS_A_COMPONENT, ROWS_A_CODE * codes.shape[1])
         n_components = max(1, min(MAX_COMPONENTS, len(codes) // enough))
@@ -33,13 +37,16 @@ def fit_code_density(density, codes, generator):
 def log_code_density(density, mean, deviations, device):
     """log p(z) under a fitted density as a function of codes (..., k) that can be differentiated.
 
-    mean and deviations (k,) are those of the codes that it was fitted to. A density that is no GaussianMixture costs
-    k + 1 queries.
+    mean and deviations (k,) are those of the codes that it was fitted to. A density that is no
+    GaussianMixture costs k + 1 queries.
     """
     if isinstance(density, GaussianMixture):
         parts = density._components()
         covariances = np.stack([parts.covariance(c) for c in range(len(parts))])
         return mixture_log_density(
-            *(torch.as_tensor(part, device=device) for part in (parts.weights, parts.means, covariances))
+            *(
+                torch.as_tensor(part, device=device)
+                for part in (parts.weights, parts.means, covariances)
+            )
         )
     return lambda codes: NumpyLogDensity.apply(codes, density.score_samples, mean, deviations)

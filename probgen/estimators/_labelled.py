@@ -15,7 +15,8 @@ from probgen.training.neural_generator import NeuralGenerator
 class LabelledRows(NeuralGenerator):
     """Reading of rows with classes, for a generator that takes `priors` in its constructor.
 
-    It sets `classes_`, `class_count_` and `class_prior_`, and gives the engine the index of each row's class.
+    It sets `classes_`, `class_count_` and `class_prior_`, and gives the engine the index of each
+    row's class.
     """
 
     priors: np.ndarray | None
@@ -30,8 +31,8 @@ class LabelledRows(NeuralGenerator):
         Parameters
         ----------
         X : array-like of shape (n, n_features)
-            Rows; memory maps that exceed the trainer's memory_budget are streamed. The networks are of the precision
-            of X: double for float64, else single.
+            Rows; memory maps that exceed the trainer's memory_budget are streamed. The networks are
+            of the precision of X: double for float64, else single.
         y : array-like of shape (n,)
             Their classes, numbers or strings; at least 2 of them.
 
@@ -42,8 +43,8 @@ class LabelledRows(NeuralGenerator):
         Raises
         ------
         ValueError
-            If a parameter is out of range, X does not suit the likelihood, or y does not hold a class for each row; in
-            a fit that goes on (warm_start), if it holds a new one.
+            If a parameter is out of range, X does not suit the likelihood, or y does not hold a
+            class for each row; in a fit that goes on (warm_start), if it holds a new one.
         """
         return super().fit(X, y)
 
@@ -73,22 +74,29 @@ class LabelledRows(NeuralGenerator):
             classes = np.unique(classes)
             if goes_on and not np.array_equal(classes, self.classes_):
                 raise ValueError(
-                    f"classes must be those of the first partial_fit, {self.classes_.tolist()}, or be left out; "
-                    f"got {classes.tolist()}."
+                    f"classes must be those of the first partial_fit, {self.classes_.tolist()}, or"
+                    f" be left out; got {classes.tolist()}."
                 )
         elif not goes_on:
-            raise ValueError("classes must be passed to the first partial_fit; list every class that will come.")
+            raise ValueError(
+                "classes must be passed to the first partial_fit; list every class that will come."
+            )
         return self._train(X, y, goes_on=goes_on, partial=True, classes=classes, adds_up=True)
 
     def _read(self, X, y, *, reset, ensure_min_samples, classes=None, adds_up=False):
-        """Checked rows, and the indices of their classes (n,), -1 where there is none; classes are counted too."""
+        """Checked rows, and the indices of their classes (n,), -1 where there is none; classes are
+        counted too."""
         if y is None:
             raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None; give the class of each row."
+                f"{type(self).__name__} requires y to be passed, but the target y is None; give the"
+                " class of each row."
             )
         (X,) = super()._read(X, y, reset=reset, ensure_min_samples=ensure_min_samples)
         if not isinstance(X, np.ndarray):
-            raise ValueError(f"X must be an array, as classes stand beside its rows in y; got {type(X).__name__}.")
+            raise ValueError(
+                "X must be an array, as classes stand beside its rows in y; got"
+                f" {type(X).__name__}."
+            )
         y = column_or_1d(y, warn=True)
         check_consistent_length(X, y)
         has_label = self._has_label(y)
@@ -97,7 +105,9 @@ class LabelledRows(NeuralGenerator):
             assert_all_finite(labels, input_name="y")
             check_classification_targets(labels)
         elif reset or not adds_up:
-            raise ValueError(f"y must tell the class of some rows; all {len(y)} are -1, which stands for none.")
+            raise ValueError(
+                f"y must tell the class of some rows; all {len(y)} are -1, which stands for none."
+            )
         if not reset:
             classes = self.classes_
         elif classes is None:
@@ -127,7 +137,8 @@ def one_hot(indices, n_classes, dtype):
 
 
 def with_parameters_of(parent, without=()):
-    """Decorator of an `__init__` that hands **parameters on to the parent's: its signature names those too.
+    """Decorator of an `__init__` that hands **parameters on to the parent's: its signature names
+    those too.
 
     `without` names those that it sets itself.
     """
@@ -135,8 +146,14 @@ def with_parameters_of(parent, without=()):
     def decorate(function):
         own = inspect.signature(function).parameters
         theirs = inspect.signature(parent.__init__).parameters
-        kept = [parameter for parameter in own.values() if parameter.kind is not parameter.VAR_KEYWORD]
-        kept += [parameter for name, parameter in theirs.items() if name not in own and name not in without]
+        kept = [
+            parameter for parameter in own.values() if parameter.kind is not parameter.VAR_KEYWORD
+        ]
+        kept += [
+            parameter
+            for name, parameter in theirs.items()
+            if name not in own and name not in without
+        ]
         function.__signature__ = inspect.Signature(kept)
         return function
 

@@ -1,10 +1,17 @@
-"""Autoencoders: plain, denoising, sparse, contractive and tied, dense and convolutional, in one class."""
+"""Autoencoders: plain, denoising, sparse, contractive and tied, dense and convolutional, in one
+class."""
 
 import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from probgen._validation import check_choice, check_count, check_generator, check_image_shape, check_real
+from probgen._validation import (
+    check_choice,
+    check_count,
+    check_generator,
+    check_image_shape,
+    check_real,
+)
 from probgen.base import DecoderMixin, Likelihood
 from probgen.distributions.observation import bernoulli_log_prob, gaussian_log_prob
 from probgen.estimators._codes import check_code_density, fit_code_density, log_code_density
@@ -39,11 +46,12 @@ SHRINKAGES = (0.0, *np.logspace(-5.0, 0.0, 11))  # of noise variances towards th
 class Autoencoder(DecoderMixin, NeuralGenerator):
     """Autoencoder, with a density on its codes.
 
-    An encoder maps a row x to a code z = f(x) of n_components numbers, a decoder g maps it back, and both are trained
-    to make g(f(x)) like x. After that, `latent_density` is fitted to the codes and a noise to what g leaves of held-out
-    rows, which makes a generator: z from the density, x = g(z) and noise. The variants are parameters, so that one
-    grid search goes over all: a denoising autoencoder (`corruption`), which has to restore rows from damaged copies
-    [1]_; a sparse one (`penalty="kl_sparsity"` or "l1") [2]_; a contractive one [3]_; one with tied weights.
+    An encoder maps a row x to a code z = f(x) of n_components numbers, a decoder g maps it back,
+    and both are trained to make g(f(x)) like x. After that, `latent_density` is fitted to the codes
+    and a noise to what g leaves of held-out rows, which makes a generator: z from the density, x =
+    g(z) and noise. The variants are parameters, so that one grid search goes over all: a denoising
+    autoencoder (`corruption`), which has to restore rows from damaged copies [1]_; a sparse one
+    (`penalty="kl_sparsity"` or "l1") [2]_; a contractive one [3]_; one with tied weights.
 
     Rows are centred and divided by one overall scale inside, so that the units of X do not matter.
 
@@ -52,41 +60,47 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
     n_components : int, default=16
         Size of the code, at least 1.
     hidden_layer_sizes : sequence of int, default=(256,)
-        Widths of the encoder's hidden layers, in the decoder reversed; () is a linear autoencoder. With
-        architecture="conv" the channels of its layers, each of which halves the height and the width.
+        Widths of the encoder's hidden layers, in the decoder reversed; () is a linear autoencoder.
+        With architecture="conv" the channels of its layers, each of which halves the height and the
+        width.
     activation : str, default="relu"
-        Of the hidden layers: "relu", "tanh", "logistic", "identity", "leaky_relu", "elu", "selu", "gelu", "silu" or
-        "softplus", or a class of torch.nn.
+        Of the hidden layers: "relu", "tanh", "logistic", "identity", "leaky_relu", "elu", "selu",
+        "gelu", "silu" or "softplus", or a class of torch.nn.
     architecture : {"mlp", "conv"}, default="mlp"
         Dense or convolutional networks.
     image_shape : tuple of int, default=None
-        (height, width) or (height, width, channels) of the images in the rows, channels last, for convolutions. None
-        reads a perfect square of features as a grey image.
+        (height, width) or (height, width, channels) of the images in the rows, channels last, for
+        convolutions. None reads a perfect square of features as a grey image.
     encoder, decoder : torch.nn.Module, default=None
-        Networks of your own in place of those; templates that fit copies, each alone, so that they cannot share
-        weights, from (n, n_features) to (n, n_components) and back. They see scaled rows.
+        Networks of your own in place of those; templates that fit copies, each alone, so that they
+        cannot share weights, from (n, n_features) to (n, n_components) and back. They see scaled
+        rows.
     tied_weights : bool, default=False
         Whether the decoder's weights are those of the encoder transposed; for "mlp".
     loss : {"squared_error", "absolute_error", "bernoulli"}, default="squared_error"
-        "absolute_error" gives sharper pictures; "bernoulli", the cross-entropy, is for values in [0, 1].
+        "absolute_error" gives sharper pictures; "bernoulli", the cross-entropy, is for values in
+        [0, 1].
     corruption : {"gaussian", "masking", "salt_and_pepper"}, default=None
         Damage done to the rows that the encoder sees in training.
     corruption_level : float, default=0.3
-        Standard deviation of "gaussian" noise in units of X, at least 0; share of features set to 0 by "masking", or
-        to the smallest or largest value of X by "salt_and_pepper", in [0, 1].
+        Standard deviation of "gaussian" noise in units of X, at least 0; share of features set to 0
+        by "masking", or to the smallest or largest value of X by "salt_and_pepper", in [0, 1].
     penalty : {"kl_sparsity", "l1", "contractive"}, default=None
-        Added to the loss. "kl_sparsity" is the divergence of the mean activity of each unit of a logistic code from
-        sparsity_target; "l1" the mean size of the code; "contractive" the squared Frobenius norm of the encoder's
-        Jacobian, estimated along one random direction a row.
+        Added to the loss. "kl_sparsity" is the divergence of the mean activity of each unit of a
+        logistic code from sparsity_target; "l1" the mean size of the code; "contractive" the
+        squared Frobenius norm of the encoder's Jacobian, estimated along one random direction a
+        row.
     penalty_weight : float, default=1e-3
-        Factor on the penalty, at least 0. The loss beside it is a mean over features, of scaled rows.
+        Factor on the penalty, at least 0. The loss beside it is a mean over features, of scaled
+        rows.
     sparsity_target : float, default=0.05
         Wanted mean activity of a unit, in (0, 1).
     latent_density : generator, default=None
         Density of the codes, cloned; None is a GaussianMixture of at most 10 components.
     noise_fraction : float, default=0.1
-        Share of the rows kept out of the training to fit the noise on, in [0, 1); with early_stopping the rows held
-        out for that serve. With 0, or fewer than 100 rows, it is fitted on the training rows and comes out too small.
+        Share of the rows kept out of the training to fit the noise on, in [0, 1); with
+        early_stopping the rows held out for that serve. With 0, or fewer than 100 rows, it is
+        fitted on the training rows and comes out too small.
     n_importance_samples : int, default=128
         Draws for each row in `score_samples`, at least 4: more tighten the estimate.
     max_iter : int, default=50
@@ -113,8 +127,8 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
     latent_density_ : estimator object
         The fitted density of codes.
     noise_variance_ : ndarray of shape (n_features,)
-        Of the Gaussian observation model, in squared units of X, shrunk towards their mean as far as held-out rows
-        gain by it; None for a Bernoulli model.
+        Of the Gaussian observation model, in squared units of X, shrunk towards their mean as far
+        as held-out rows gain by it; None for a Bernoulli model.
     observation_ : {"gaussian", "bernoulli"}
         "bernoulli" with loss="bernoulli" on rows of 0 and 1.
     history_ : History
@@ -126,17 +140,20 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
 
     Notes
     -----
-    `score_samples` estimates log p(x), p(x) = integral of p(x given z) p(z) dz, by importance sampling about the mode
-    of the posterior of z, with the same quasi-random draws for every row. On average it lies a little below;
-    `return_std=True` gives its standard error. For loss="absolute_error" and for "bernoulli" on grey values the
-    observation model is Gaussian all the same. `partial_fit` keeps the centre and the scale of its first rows, and fits
-    the density of codes and the noise to the last 2048 rows.
+    `score_samples` estimates log p(x), p(x) = integral of p(x given z) p(z) dz, by importance
+    sampling about the mode of the posterior of z, with the same quasi-random draws for every row.
+    On average it lies a little below; `return_std=True` gives its standard error. For
+    loss="absolute_error" and for "bernoulli" on grey values the observation model is Gaussian all
+    the same. `partial_fit` keeps the centre and the scale of its first rows, and fits the density
+    of codes and the noise to the last 2048 rows.
 
     References
     ----------
-    .. [1] P. Vincent et al., Extracting and composing robust features with denoising autoencoders, 2008.
+    .. [1] P. Vincent et al., Extracting and composing robust features with denoising autoencoders,
+       2008.
     .. [2] A. Ng, Sparse autoencoder, CS294A lecture notes, 2011.
-    .. [3] S. Rifai et al., Contractive auto-encoders: explicit invariance during feature extraction, 2011.
+    .. [3] S. Rifai et al., Contractive auto-encoders: explicit invariance during feature
+       extraction, 2011.
 
     Examples
     --------
@@ -291,7 +308,10 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
         super()._check_parameters()
         check_count("n_components", self.n_components)
         if isinstance(self.hidden_layer_sizes, str) or not np.iterable(self.hidden_layer_sizes):
-            raise ValueError(f"hidden_layer_sizes must be a sequence of integers; got {self.hidden_layer_sizes!r}.")
+            raise ValueError(
+                "hidden_layer_sizes must be a sequence of integers; got"
+                f" {self.hidden_layer_sizes!r}."
+            )
         for width in self.hidden_layer_sizes:
             check_count("hidden_layer_sizes", width)
         activation(self.activation)
@@ -308,12 +328,19 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
         check_real("sparsity_target", self.sparsity_target, low=1e-6, high=1.0 - 1e-6)
         check_count("n_importance_samples", self.n_importance_samples, low=4)
         for name in ("encoder", "decoder"):
-            if not (getattr(self, name) is None or isinstance(getattr(self, name), torch.nn.Module)):
-                raise ValueError(f"{name} must be a torch.nn.Module, or None; got {getattr(self, name)!r}.")
+            if not (
+                getattr(self, name) is None or isinstance(getattr(self, name), torch.nn.Module)
+            ):
+                raise ValueError(
+                    f"{name} must be a torch.nn.Module, or None; got {getattr(self, name)!r}."
+                )
         check_code_density(self.latent_density)
         dense = self.architecture == "mlp" and self.encoder is None and self.decoder is None
         if self.tied_weights and not dense:
-            raise ValueError("tied_weights=True needs architecture='mlp' and no networks of your own; leave it out.")
+            raise ValueError(
+                "tied_weights=True needs architecture='mlp' and no networks of your own; leave it"
+                " out."
+            )
 
     def _hold_out(self, rows, trainer, rng):
         fraction = trainer.validation_fraction if trainer.early_stopping else self.noise_fraction
@@ -326,7 +353,11 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
         d, k = rows.n_features, self.n_components
         hidden = tuple(self.hidden_layer_sizes)
         is_image = self.architecture == "conv" and (self.encoder is None or self.decoder is None)
-        shape = check_image_shape(self.image_shape, d) if is_image or self.image_shape is not None else None
+        shape = (
+            check_image_shape(self.image_shape, d)
+            if is_image or self.image_shape is not None
+            else None
+        )
         dtype = rows.dtype
         if self.encoder is not None:
             self.encoder_ = check_network(self.encoder, d, k, "encoder", dtype=dtype)
@@ -351,23 +382,30 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
         found = take_statistics(rows)
         if self.loss == "bernoulli" and not (found.low >= 0.0 and found.high <= 1.0):
             raise ValueError(
-                f"loss='bernoulli' needs values in [0, 1]; X holds {found.low:g} to {found.high:g}; scale it, or take "
-                "'squared_error'."
+                f"loss='bernoulli' needs values in [0, 1]; X holds {found.low:g} to {found.high:g};"
+                " scale it, or take 'squared_error'."
             )
         self._mean, self._scale, self._range = found.mean, found.scale, (found.low, found.high)
-        self.observation_ = "bernoulli" if self.loss == "bernoulli" and found.is_binary else "gaussian"
+        self.observation_ = (
+            "bernoulli" if self.loss == "bernoulli" and found.is_binary else "gaussian"
+        )
 
     def _make_objective(self):
         return _Reconstruction(self)
 
     def _finish(self, rows, held_out, generator, partial):
-        """Fit the density of the codes, and the noise; after partial_fit to the latest rows, coded afresh."""
+        """Fit the density of the codes, and the noise; after partial_fit to the latest rows, coded
+        afresh."""
         if partial:
             rows = self._latest(rows)
         codes = self._some_codes(rows)
         self.latent_density_ = fit_code_density(self.latent_density, codes, generator)
         self._code_mean = codes.mean(axis=0)
-        covariance = np.cov(codes, rowvar=False).reshape(2 * [codes.shape[1]]) if len(codes) > 1 else np.zeros((1, 1))
+        covariance = (
+            np.cov(codes, rowvar=False).reshape(2 * [codes.shape[1]])
+            if len(codes) > 1
+            else np.zeros((1, 1))
+        )
         ridge = 1e-6 * max(np.trace(covariance) / len(covariance), 1e-12)
         self._code_precision = np.linalg.inv(covariance + ridge * np.eye(len(covariance)))
         self.noise_variance_ = None
@@ -375,27 +413,36 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
             self.noise_variance_ = self._residual_variance(rows if held_out is None else held_out)
 
     def _latest(self, rows):
-        """The last rows that were seen, those of earlier passes included, which are kept for the next."""
+        """The last rows that were seen, those of earlier passes included, which are kept for the
+        next."""
         seen = [block.cpu().numpy() for block, *_ in rows.batches(None, READ_ROWS)]
-        self._kept = np.concatenate([*([self._kept] if hasattr(self, "_kept") else []), *seen])[-KEPT_ROWS:]
+        self._kept = np.concatenate([*([self._kept] if hasattr(self, "_kept") else []), *seen])[
+            -KEPT_ROWS:
+        ]
         return open_rows(self._kept, device=self.device_, dtype=rows.dtype)
 
     def _some_codes(self, rows):
-        """Codes (n, k) of the rows, or of evenly spaced batches where there are many, in double precision."""
+        """Codes (n, k) of the rows, or of evenly spaced batches where there are many, in double
+        precision."""
         every = -(-rows.n_rows // CODED_ROWS)
         codes = []
         with torch.inference_mode():
             for index, (block, *_) in enumerate(rows.batches(None, READ_ROWS // 8)):
                 if index % every == 0:
-                    codes.append(self.encoder_((block - self._center()) / self._scale).double().cpu().numpy())
+                    codes.append(
+                        self.encoder_((block - self._center()) / self._scale).double().cpu().numpy()
+                    )
         return np.concatenate(codes)
 
     def _residual_variance(self, rows):
-        """Mean square (n_features,) of what the decoder leaves, shrunk, and a floor, in squared units of X."""
+        """Mean square (n_features,) of what the decoder leaves, shrunk, and a floor, in squared
+        units of X."""
         squares = np.zeros((2, rows.n_features))  # of every second row
         with torch.inference_mode():
             for block, *_ in rows.batches(None, READ_ROWS // 8):
-                answer = self._rescale(self.decoder_(self.encoder_((block - self._center()) / self._scale)))
+                answer = self._rescale(
+                    self.decoder_(self.encoder_((block - self._center()) / self._scale))
+                )
                 left = (block - self._mean_of(answer)).double().square()
                 squares += [left[half::2].sum(0).cpu().numpy() for half in (0, 1)]
         floor = NOISE_FLOOR * self._scale**2
@@ -410,7 +457,9 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
         return answer if self.loss == "bernoulli" else answer * self._scale + self._center()
 
     def _transform(self, X):
-        return self._in_blocks(X, lambda block: self.encoder_((block - self._center()) / self._scale))
+        return self._in_blocks(
+            X, lambda block: self.encoder_((block - self._center()) / self._scale)
+        )
 
     def _inverse_transform(self, Z):
         return self._decode(Z)
@@ -430,7 +479,9 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
         means = self._decode(self._draw_codes(n_samples, generator))
         if self.observation_ == "bernoulli":
             return generator.random(means.shape) < means
-        return means + np.sqrt(np.asarray(self.noise_variance_)) * generator.standard_normal(means.shape)
+        return means + np.sqrt(np.asarray(self.noise_variance_)) * generator.standard_normal(
+            means.shape
+        )
 
     def _score_samples(self, X):
         return self._estimate(X)[0]
@@ -445,7 +496,9 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
 
             def curvature(rows, answers):
                 means = self._mean_of(answers)
-                slope = means * (1.0 - means) if self.loss == "bernoulli" else torch.ones_like(means)
+                slope = (
+                    means * (1.0 - means) if self.loss == "bernoulli" else torch.ones_like(means)
+                )
                 return (rows - means) / variance * slope, slope.square() / variance
 
         def estimate(block):
@@ -472,7 +525,11 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
 
     def _latent_model(self, X, y=None):
         """The joint density of checked rows and their codes."""
-        rows, log_prob, log_density = self._beside_networks(X), self._observation_log_prob(), self._log_code_density()
+        rows, log_prob, log_density = (
+            self._beside_networks(X),
+            self._observation_log_prob(),
+            self._log_code_density(),
+        )
 
         def sample_prior(n_chains, generator, rows):
             codes = self._draw_codes(n_chains * len(rows), generator)
@@ -485,12 +542,16 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
             answers = self._rescale(self.decoder_(codes.flatten(0, 1)))
             return log_prob(rows, answers.unflatten(0, codes.shape[:2]))
 
-        return LatentModel((rows,), self.n_components, rows.dtype, sample_prior, log_prior, log_likelihood)
+        return LatentModel(
+            (rows,), self.n_components, rows.dtype, sample_prior, log_prior, log_likelihood
+        )
 
     def _log_code_density(self):
         """log p(z) as a function of codes (..., n_components) that can be differentiated."""
         deviations = 1.0 / np.sqrt(np.diag(self._code_precision))
-        return log_code_density(self.latent_density_, self._code_mean, deviations, self._center().device)
+        return log_code_density(
+            self.latent_density_, self._code_mean, deviations, self._center().device
+        )
 
     def _beside_networks(self, array):
         """An array as a tensor of the precision and on the device of the networks."""
@@ -507,7 +568,11 @@ class _Reconstruction(Objective):
     def __init__(self, model):
         super().__init__()
         self.encoder, self.decoder = model.encoder_, model.decoder_
-        self.kind, self.penalty, self.penalty_weight = model.loss, model.penalty, model.penalty_weight
+        self.kind, self.penalty, self.penalty_weight = (
+            model.loss,
+            model.penalty,
+            model.penalty_weight,
+        )
         self.corruption, self.level = model.corruption, model.corruption_level
         self.sparsity_target = model.sparsity_target
         self.scale = model._scale
@@ -515,7 +580,9 @@ class _Reconstruction(Objective):
         self.register_buffer("center", center, persistent=False)
         self.ends: torch.Tensor
         self.register_buffer("ends", center.new_tensor(model._range), persistent=False)
-        self.draws_globally = uses_global_generator(self.encoder) or uses_global_generator(self.decoder)
+        self.draws_globally = uses_global_generator(self.encoder) or uses_global_generator(
+            self.decoder
+        )
 
     def loss(self, X, *_):
         seen = (self._corrupt(X) - self.center) / self.scale
@@ -574,10 +641,11 @@ class _CodePrior:
 
 
 def _shrink(squares, n_rows, floor):
-    """Variances (d,), shrunk to their mean as far as either half of the rows explains the other best.
+    """Variances (d,), shrunk to their mean as far as either half of the rows explains the other
+    best.
 
-    squares (2, d) are the sums over the rows of each half. Without it, a feature that hardly moves in these rows has a
-    variance near zero, and a later row in which it does is all but impossible.
+    squares (2, d) are the sums over the rows of each half. Without it, a feature that hardly moves
+    in these rows has a variance near zero, and a later row in which it does is all but impossible.
     """
     halves = np.array([[n_rows - n_rows // 2], [n_rows // 2]])
 
@@ -602,6 +670,7 @@ def _row_loss(kind, X, answer):
 
 
 def _bernoulli_curvature(X, logits):
-    """Gradient of the log-probability by the logits, and its expected negative second derivative."""
+    """Gradient of the log-probability by the logits, and its expected negative second
+    derivative."""
     p = torch.sigmoid(logits)
     return X - p, p * (1.0 - p)

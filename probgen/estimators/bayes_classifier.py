@@ -19,21 +19,23 @@ def _can_continue(classifier):
 class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
     """Class-conditional generator made of any generator.
 
-    A clone of `estimator` learns p(x given y) for each class; the priors p(y) make it a joint density p(x, y), which
-    classifies by Bayes' rule, draws rows of chosen classes, and scores rows by the sum over classes. The kind of its
-    likelihood is that of the estimator.
+    A clone of `estimator` learns p(x given y) for each class; the priors p(y) make it a joint
+    density p(x, y), which classifies by Bayes' rule, draws rows of chosen classes, and scores rows
+    by the sum over classes. The kind of its likelihood is that of the estimator.
 
     Parameters
     ----------
     estimator : generator, default=None
         The density of one class; None stands for `GaussianMixture()`.
     priors : array-like of shape (n_classes,), default=None
-        p(y) in the order of the sorted classes, adding up to one; by default the (weighted) shares of the classes.
+        p(y) in the order of the sorted classes, adding up to one; by default the (weighted) shares
+        of the classes.
     n_jobs : int, default=None
         Number of classes fitted at once through joblib; None means 1, or what an enclosing
         `joblib.parallel_config` says.
     random_state : int, RandomState, Generator or None, default=None
-        Seeds the stream of draws, and every `random_state` of `estimator` that is None, differently in each class.
+        Seeds the stream of draws, and every `random_state` of `estimator` that is None, differently
+        in each class.
 
     Attributes
     ----------
@@ -52,8 +54,8 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
 
     References
     ----------
-    A. Y. Ng and M. I. Jordan, On discriminative vs. generative classifiers: a comparison of logistic regression and
-    naive Bayes, Advances in Neural Information Processing Systems 14, 2001.
+    A. Y. Ng and M. I. Jordan, On discriminative vs. generative classifiers: a comparison of
+    logistic regression and naive Bayes, Advances in Neural Information Processing Systems 14, 2001.
 
     Examples
     --------
@@ -97,7 +99,8 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
         y : array-like of shape (n,)
             Their classes, numbers or strings.
         sample_weight : array-like of shape (n,), default=None
-            Weights of the rows, at least 0, where the estimator takes weights; a row of weight 0 is left out.
+            Weights of the rows, at least 0, where the estimator takes weights; a row of weight 0 is
+            left out.
 
         Returns
         -------
@@ -106,8 +109,8 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If the estimator is no generator or takes no weights, the priors do not fit, or the rows of a class are
-            not enough for the estimator, which is then named.
+            If the estimator is no generator or takes no weights, the priors do not fit, or the rows
+            of a class are not enough for the estimator, which is then named.
         """
         X, y, sample_weight = self._check_rows(X, y, sample_weight, reset=True)
         return self._learn("fit", X, y, sample_weight, np.unique(y))
@@ -138,14 +141,21 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
         """
         first = not hasattr(self, "estimators_")
         if first and classes is None:
-            raise ValueError("classes must be passed to the first partial_fit; list every class that will come.")
+            raise ValueError(
+                "classes must be passed to the first partial_fit; list every class that will come."
+            )
         X, y, sample_weight = self._check_rows(X, y, sample_weight, reset=first)
         if first:
             return self._learn("partial_fit", X, y, sample_weight, np.unique(classes))
         if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             known, came = self.classes_.tolist(), np.unique(classes).tolist()
-            raise ValueError(f"classes must be those of the first partial_fit, {known}, or be left out; got {came}.")
-        return self._learn("partial_fit", X, y, sample_weight, self.classes_, self.estimators_, self.class_count_)
+            raise ValueError(
+                f"classes must be those of the first partial_fit, {known}, or be left out; got"
+                f" {came}."
+            )
+        return self._learn(
+            "partial_fit", X, y, sample_weight, self.classes_, self.estimators_, self.class_count_
+        )
 
     def _learn(self, method, X, y, sample_weight, classes, estimators=None, class_count=0.0):
         """Call the method of each class's estimator on its rows, and store what comes of it."""
@@ -157,7 +167,11 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
         rows = [np.flatnonzero(indices == k) for k in present]
         fitted = Parallel(n_jobs=self.n_jobs)(
             delayed(_learn_class)(
-                method, estimators[k], classes.tolist()[k], X[r], None if sample_weight is None else sample_weight[r]
+                method,
+                estimators[k],
+                classes.tolist()[k],
+                X[r],
+                None if sample_weight is None else sample_weight[r],
             )
             for k, r in zip(present, rows, strict=True)
         )
@@ -168,20 +182,24 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
         return self
 
     def _check_rows(self, X, y, sample_weight, *, reset):
-        """The checked rows of positive weight, their classes and their weights (None if there are none)."""
+        """The checked rows of positive weight, their classes and their weights (None if there are
+        none)."""
         inner = self._inner()
         if not hasattr(inner, "sample") or is_classifier(inner) or self._likelihood is None:
             raise ValueError(
-                f"estimator must be a generator without classes of its own, such as GaussianMixture(); got {inner!r}."
+                "estimator must be a generator without classes of its own, such as"
+                f" GaussianMixture(); got {inner!r}."
             )
         if sample_weight is not None and not has_fit_parameter(inner, "sample_weight"):
             raise ValueError(
-                f"sample_weight asks for an estimator that takes weights, such as GaussianMixture(); got {inner!r}."
+                "sample_weight asks for an estimator that takes weights, such as"
+                f" GaussianMixture(); got {inner!r}."
             )
         return self._validate_weighted(X, y, sample_weight, reset=reset)
 
     def _clones(self, n_classes):
-        """Unfitted estimators, one for each class, with seeds of their own where the user set none."""
+        """Unfitted estimators, one for each class, with seeds of their own where the user set
+        none."""
         generator = self._start_stream()
         clones = [clone(self._inner()) for _ in range(n_classes)]
         for estimator in clones:
@@ -213,7 +231,8 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
     def _log_joint_of_conditions(self, conditions):
         if not hasattr(self._inner(), "_log_given"):
             raise ValueError(
-                f"given needs y too, as {type(self._inner()).__name__} cannot tell how probable it is in each class."
+                f"given needs y too, as {type(self._inner()).__name__} cannot tell how probable it"
+                " is in each class."
             )
         joint = np.full((len(conditions.values), len(self.classes_)), -np.inf)
         for k in np.flatnonzero(self.class_prior_):
@@ -224,7 +243,10 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
         X = np.empty((len(indices), self.n_features_in_), dtype=self._dtype)
         for k in np.unique(indices):
             if not self.class_count_[k]:
-                raise ValueError(f"y asks for class {self.classes_.tolist()[k]!r}, which partial_fit has not met yet.")
+                raise ValueError(
+                    f"y asks for class {self.classes_.tolist()[k]!r}, which partial_fit has not met"
+                    " yet."
+                )
             rows = np.flatnonzero(indices == k)
             if conditions is None:
                 X[rows] = np.asarray(self.estimators_[k].sample(len(rows), random_state=generator))
@@ -240,4 +262,6 @@ def _learn_class(method, estimator, label, X, sample_weight):
         return getattr(estimator, method)(X, **weights)
     except ValueError as error:
         rows = "1 row" if len(X) == 1 else f"{len(X)} rows"
-        raise ValueError(f"class {label!r}, which has {rows} here, could not be learned: {error}") from error
+        raise ValueError(
+            f"class {label!r}, which has {rows} here, could not be learned: {error}"
+        ) from error

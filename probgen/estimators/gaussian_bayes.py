@@ -20,27 +20,32 @@ from probgen.gaussians.statistics import merged
 
 
 class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
-    r"""Class-conditional Gaussians, or mixtures of them: a joint density that classifies, draws and scores.
+    r"""Class-conditional Gaussians, or mixtures of them: a joint density that classifies, draws and
+    scores.
 
     .. math:: p(x, y) = p(y) \sum_k \pi_{yk} \, N(x; \mu_{yk}, \Sigma_{yk})
 
-    Classical classifiers are settings of it: quadratic discriminant analysis is `covariance_type="full"`, linear
-    discriminant analysis "tied" (one matrix for all components of all classes; with `n_components` > 1, mixture
-    discriminant analysis) and Gaussian naive Bayes "diag". `score` is the mean of log p(x), summed over the classes,
-    so that it compares with every other generator; for accuracy pass `scoring="accuracy"` to the search.
+    Classical classifiers are settings of it: quadratic discriminant analysis is
+    `covariance_type="full"`, linear discriminant analysis "tied" (one matrix for all components of
+    all classes; with `n_components` > 1, mixture discriminant analysis) and Gaussian naive Bayes
+    "diag". `score` is the mean of log p(x), summed over the classes, so that it compares with every
+    other generator; for accuracy pass `scoring="accuracy"` to the search.
 
     Parameters
     ----------
     covariance_type : {"full", "tied", "diag", "spherical", "low_rank"}, default="full"
-        A matrix for each component, one matrix for all, variances, one variance, or factor analysers: `n_factors`
-        directions and independent noise, which is what image-sized rows need.
+        A matrix for each component, one matrix for all, variances, one variance, or factor
+        analysers: `n_factors` directions and independent noise, which is what image-sized rows
+        need.
     n_components : int, default=1
         Number of components of each class, m.
     priors : array-like of shape (n_classes,), default=None
-        p(y) in the order of the sorted classes, adding up to one; by default the (weighted) shares of the classes.
+        p(y) in the order of the sorted classes, adding up to one; by default the (weighted) shares
+        of the classes.
     reg_param : float in [0, 1], default=0.0
-        Shrinks covariances S to (1 - reg_param) S + reg_param I, in squared units of X, as scikit-learn's
-        QuadraticDiscriminantAnalysis does. 0.03 to 0.1 is a good range for images with pixels in [0, 1].
+        Shrinks covariances S to (1 - reg_param) S + reg_param I, in squared units of X, as
+        scikit-learn's QuadraticDiscriminantAnalysis does. 0.03 to 0.1 is a good range for images
+        with pixels in [0, 1].
     reg_covar : float, default=1e-6
         Added to all variances, in squared units of X; at least 0.
     n_factors : int, default=10
@@ -54,8 +59,8 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
     random_state : int, RandomState, Generator or None, default=None
         Fixes the fit and the stream of later draws.
     learning_decay : float in [0.5, 1], default=1.0
-        How fast `partial_fit` settles: new rows n after N weigh (n / (N + n)) ** learning_decay. 1 weighs all rows
-        alike; less forgets old rows sooner.
+        How fast `partial_fit` settles: new rows n after N weigh (n / (N + n)) ** learning_decay. 1
+        weighs all rows alike; less forgets old rows sooner.
     device : {"auto", "cpu", "cuda"} or str such as "cuda:1", default="auto"
         Where EM runs; "auto" takes CUDA when it is there.
 
@@ -68,20 +73,21 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
     class_prior_ : ndarray of shape (n_classes,)
         p(y); 0 for a class that `partial_fit` has not met yet.
     weights_ : ndarray of shape (n_classes * m,)
-        p(y) times the weight of the component in its class; adds up to one. Here and below, the components of class i
-        are those from i * m to (i + 1) * m, and those of a class that `partial_fit` has not met yet are NaN.
+        p(y) times the weight of the component in its class; adds up to one. Here and below, the
+        components of class i are those from i * m to (i + 1) * m, and those of a class that
+        `partial_fit` has not met yet are NaN.
     means_ : ndarray of shape (n_classes * m, n_features)
     covariances_, precisions_, precisions_cholesky_ : ndarray
-        Of shape (n_classes * m, n_features, n_features), (n_features, n_features), (n_classes * m, n_features) or
-        (n_classes * m,), by `covariance_type`; not with "low_rank".
+        Of shape (n_classes * m, n_features, n_features), (n_features, n_features), (n_classes * m,
+        n_features) or (n_classes * m,), by `covariance_type`; not with "low_rank".
     loadings_ : ndarray of shape (n_classes * m, n_features, n_factors)
         With "low_rank": covariances are loadings @ loadings.T + diag(noise variances).
     noise_variances_ : ndarray of shape (n_classes * m, n_features)
         With "low_rank".
     converged_ : bool
     n_iter_ : int
-        EM iterations; one where the solution is a closed form: one component in each class, no missing values and not
-        "low_rank".
+        EM iterations; one where the solution is a closed form: one component in each class, no
+        missing values and not "low_rank".
     lower_bound_ : float
         Mean of log p(x given y) over the rows, in nats: at the last E-step, or at the closed form.
     n_reseeded_, n_repaired_ : int
@@ -153,7 +159,8 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         y : array-like of shape (n,)
             Their classes, numbers or strings.
         sample_weight : array-like of shape (n,), default=None
-            Weights of the rows, at least 0; an integer weight equals that many repeats of the row, 0 leaves it out.
+            Weights of the rows, at least 0; an integer weight equals that many repeats of the row,
+            0 leaves it out.
 
         Returns
         -------
@@ -162,8 +169,8 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If X, y, the weights or a parameter is not what is described above, or a class has fewer rows than
-            `n_components`, before any work is done.
+            If X, y, the weights or a parameter is not what is described above, or a class has fewer
+            rows than `n_components`, before any work is done.
         """
         device = self._check_parameters()
         X, y, weights = self._validate_weighted(X, y, sample_weight, reset=True)
@@ -172,10 +179,11 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Go on with more rows, by merged sufficient statistics.
 
-        The rows of a class that is new start it as `fit` does, so that there must be at least `n_components` of them;
-        later rows take one E-step, then one M-step with all that came before. With one component in each class the
-        result is that of one `fit` on all rows (but for "low_rank" and missing values, whose statistics depend on the
-        parameters). A call after `fit` continues from it.
+        The rows of a class that is new start it as `fit` does, so that there must be at least
+        `n_components` of them; later rows take one E-step, then one M-step with all that came
+        before. With one component in each class the result is that of one `fit` on all rows (but
+        for "low_rank" and missing values, whose statistics depend on the parameters). A call after
+        `fit` continues from it.
 
         Parameters
         ----------
@@ -200,14 +208,24 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         device = self._check_parameters()
         first = not hasattr(self, "_state")
         if first and classes is None:
-            raise ValueError("classes must be passed to the first partial_fit; list every class that will come.")
-        if not first and classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            raise ValueError(
+                "classes must be passed to the first partial_fit; list every class that will come."
+            )
+        if (
+            not first
+            and classes is not None
+            and not np.array_equal(np.unique(classes), self.classes_)
+        ):
             known, came = self.classes_.tolist(), np.unique(classes).tolist()
-            raise ValueError(f"classes must be those of the first partial_fit, {known}, or be left out; got {came}.")
+            raise ValueError(
+                f"classes must be those of the first partial_fit, {known}, or be left out; got"
+                f" {came}."
+            )
         if not first and self._state["layout"] != self._layout():
             raise ValueError(
-                "partial_fit goes on with the covariance_type, n_components and n_factors of the first call, "
-                f"{self._state['layout']}; got {self._layout()}; clone the model to start anew."
+                "partial_fit goes on with the covariance_type, n_components and n_factors of the"
+                f" first call, {self._state['layout']}; got {self._layout()}; clone the model to"
+                " start anew."
             )
         X, y, weights = self._validate_weighted(X, y, sample_weight, reset=first)
         if first:
@@ -225,21 +243,33 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         members, n_all = self._members(list(rows)), len(classes) * self.n_components
         self.classes_ = classes
         statistics = fit.statistics.placed(members, n_all)
-        self._state = {"statistics": statistics, "origins": origins, "floor": floor, "layout": self._layout()}
+        self._state = {
+            "statistics": statistics,
+            "origins": origins,
+            "floor": floor,
+            "layout": self._layout(),
+        }
         self.n_reseeded_, self.n_repaired_ = fit.n_reseeded, fit.n_repaired
-        self.converged_, self.n_iter_, self.lower_bound_ = fit.converged, len(fit.lower_bounds), fit.lower_bound
+        self.converged_, self.n_iter_, self.lower_bound_ = (
+            fit.converged,
+            len(fit.lower_bounds),
+            fit.lower_bound,
+        )
         self._store_classes(fit.components, class_count, class_prior)
         self._warn()
         return self
 
     def _continue(self, device, X, y, weights):
-        """Take an E-step over the classes that are known, start the new ones, and estimate all of them."""
+        """Take an E-step over the classes that are known, start the new ones, and estimate all of
+        them."""
         indices = class_indices(y, self.classes_, len(X))
         batch_count = np.bincount(indices, weights, minlength=len(self.classes_))
         class_count = self.class_count_ + batch_count
         class_prior = check_priors(self.priors, class_count)
         known = self.class_count_ > 0.0
-        rows = self._rows_of_classes(X, indices, weights, self.classes_, ~known & (batch_count > 0.0))
+        rows = self._rows_of_classes(
+            X, indices, weights, self.classes_, ~known & (batch_count > 0.0)
+        )
         state = dict(self._state, origins=self._state["origins"].copy())
         statistics, total, n_all = state["statistics"], 0.0, len(self.weights_)
         batches = []
@@ -250,7 +280,9 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
             total += mean * found.total
         new = [i for i in rows if not known[i]]
         if new:
-            fit, floor = self._start(device, {i: rows[i] for i in new}, state["origins"], spawn_generator(self._stream))
+            fit, floor = self._start(
+                device, {i: rows[i] for i in new}, state["origins"], spawn_generator(self._stream)
+            )
             batches.append(fit.statistics.placed(self._members(new), n_all))
             total += fit.lower_bound * fit.statistics.total
             state["floor"] = np.maximum(state["floor"], floor)
@@ -260,7 +292,9 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         state["statistics"] = statistics = merged(statistics, batch, self.learning_decay)
         met = self._members(np.flatnonzero(class_count))
         family = FAMILIES[self.covariance_type]
-        components, repaired = family.estimate(statistics.select(met), self.reg_covar, state["floor"], self.reg_param)
+        components, repaired = family.estimate(
+            statistics.select(met), self.reg_covar, state["floor"], self.reg_param
+        )
         self._state = state
         self.n_iter_ += 1
         self.n_repaired_ += repaired
@@ -269,7 +303,8 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         return self
 
     def _start(self, device, rows, origins, generator):
-        """EM for classes that had no rows before, and their least variance; writes their origins."""
+        """EM for classes that had no rows before, and their least variance; writes their
+        origins."""
         parts, groups, floors = [], [], []
         for place, (i, (data, weights)) in enumerate(rows.items()):
             own = spawn_generator(generator)
@@ -291,7 +326,9 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
             groups.append((Rows(data, weights, found.origin, found.has_missing), members))
         start = type(parts[0]).concatenate(parts, np.full(len(parts), 1.0 / len(parts)))
         has_missing = any(group.has_missing for group, _ in groups)
-        is_closed = self.n_components == 1 and self.covariance_type != "low_rank" and not has_missing
+        is_closed = (
+            self.n_components == 1 and self.covariance_type != "low_rank" and not has_missing
+        )
         with Engine(device) as engine:
             fit = run_em(
                 engine,
@@ -304,7 +341,10 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
                 reg_param=self.reg_param,
             )
         if is_closed:
-            fit.converged, fit.lower_bounds = True, [_mean_log_likelihood(fit.components, fit.statistics)]
+            fit.converged, fit.lower_bounds = (
+                True,
+                [_mean_log_likelihood(fit.components, fit.statistics)],
+            )
         return fit, np.max(floors, axis=0)
 
     def _expectation(self, device, rows, origins):
@@ -324,7 +364,9 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
 
     def _members(self, classes):
         """Indices of the components of some classes, in their order."""
-        return (np.asarray(classes)[:, None] * self.n_components + np.arange(self.n_components)).ravel()
+        return (
+            np.asarray(classes)[:, None] * self.n_components + np.arange(self.n_components)
+        ).ravel()
 
     def _check_parameters(self):
         """Check all parameters that do not depend on X; returns the device."""
@@ -340,7 +382,8 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         return resolve_device(self.device)
 
     def _rows_of_classes(self, X, indices, weights, classes, is_new):
-        """Rows that hold a value, and their weights, by class index; raises where a new class has too few."""
+        """Rows that hold a value, and their weights, by class index; raises where a new class has
+        too few."""
         has_values = ~np.isnan(X).all(axis=1)
         if not has_values.any():
             raise ValueError("X must hold some values; got only NaN.")
@@ -348,19 +391,22 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         for i in np.unique(indices).tolist():
             mine = np.flatnonzero((indices == i) & has_values)
             own = None if weights is None else weights[mine]
-            n_rows = len(mine) if own is None else max(len(mine), own.sum())  # a weight stands for repeats
+            n_rows = (
+                len(mine) if own is None else max(len(mine), own.sum())
+            )  # a weight stands for repeats
             if is_new[i] and n_rows < self.n_components:
                 raise ValueError(
-                    f"n_components must be at most the number of rows with values of each class; got "
-                    f"{self.n_components}, but class {classes.tolist()[i]!r} has {len(mine)}; ask for fewer components "
-                    "or give more of its rows."
+                    "n_components must be at most the number of rows with values of each class;"
+                    f" got {self.n_components}, but class {classes.tolist()[i]!r} has {len(mine)};"
+                    " ask for fewer components or give more of its rows."
                 )
             if len(mine):
                 rows[i] = X[mine], own
         return rows
 
     def _store_classes(self, components, class_count, class_prior):
-        """Set the fitted attributes from components of the classes met so far, relative to the classes' origins."""
+        """Set the fitted attributes from components of the classes met so far, relative to the
+        classes' origins."""
         met, m = np.flatnonzero(class_count), self.n_components
         within = components.weights.reshape(len(met), m)
         within = within / within.sum(axis=1, keepdims=True)
@@ -369,8 +415,17 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         self._store(replace(components, weights=(class_prior[met, None] * within).ravel()))
         self.class_count_, self.class_prior_ = class_count, class_prior
         if len(met) < len(class_count):
-            shared = ("covariances_", "precisions_cholesky_") if self.covariance_type == "tied" else ()
-            names = {"weights_", "means_", "covariances_", "precisions_cholesky_", "loadings_", "noise_variances_"}
+            shared = (
+                ("covariances_", "precisions_cholesky_") if self.covariance_type == "tied" else ()
+            )
+            names = {
+                "weights_",
+                "means_",
+                "covariances_",
+                "precisions_cholesky_",
+                "loadings_",
+                "noise_variances_",
+            }
             for name in names.intersection(vars(self)).difference(shared):
                 array = getattr(self, name)
                 whole = np.full((len(class_count) * m, *array.shape[1:]), np.nan, dtype=array.dtype)
@@ -392,15 +447,20 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
             return self._by_class(conditional.log_joint(engine, self._components(), X))
 
     def _by_class(self, log_joint):
-        """Log joint densities (n, n_classes) of those (n, K) of the components of the classes met so far."""
+        """Log joint densities (n, n_classes) of those (n, K) of the components of the classes met
+        so far."""
         met = np.flatnonzero(self.class_count_)
         by_class = np.full((len(log_joint), len(self.classes_)), -np.inf)
-        by_class[:, met] = np.logaddexp.reduce(log_joint.reshape(len(log_joint), len(met), -1), axis=2)
+        by_class[:, met] = np.logaddexp.reduce(
+            log_joint.reshape(len(log_joint), len(met), -1), axis=2
+        )
         return by_class
 
     def _log_joint_of_conditions(self, conditions):
         with Engine(self._query_device()) as engine:
-            return self._by_class(conditional.log_joint_of_conditions(engine, self._components(), conditions))
+            return self._by_class(
+                conditional.log_joint_of_conditions(engine, self._components(), conditions)
+            )
 
     def _sample_classes(self, indices, generator, conditions):
         rows = np.empty((len(indices), self.n_features_in_))
@@ -409,28 +469,33 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
             for i in np.unique(indices):
                 if not self.class_count_[i]:
                     label = self.classes_.tolist()[i]
-                    raise ValueError(f"y asks for class {label!r}, which partial_fit has not met yet.")
+                    raise ValueError(
+                        f"y asks for class {label!r}, which partial_fit has not met yet."
+                    )
                 mine = np.flatnonzero(indices == i)
                 own = components.select(self._members([np.count_nonzero(self.class_count_[:i])]))
                 if conditions is None:
                     rows[mine] = own.sample(len(mine), generator)
                 else:
-                    rows[mine] = conditional.draw_given(engine, own, conditions.take(mine), generator)[0]
+                    rows[mine] = conditional.draw_given(
+                        engine, own, conditions.take(mine), generator
+                    )[0]
         return rows
 
     def _warn(self):
         self._warn_of_repairs(stacklevel=5)
         if not self.converged_:
             warnings.warn(
-                f"EM did not converge in max_iter={self.max_iter} iterations; raise max_iter or tol, or leave it: the "
-                "components are usable.",
+                f"EM did not converge in max_iter={self.max_iter} iterations; raise max_iter or"
+                " tol, or leave it: the components are usable.",
                 ConvergenceWarning,
                 stacklevel=4,
             )
 
 
 def _mean_log_likelihood(components, statistics):
-    """Mean log density of rows under the component each belongs to, from their MomentStatistics, in nats."""
+    """Mean log density of rows under the component each belongs to, from their MomentStatistics, in
+    nats."""
     factors, squares = components.precisions_cholesky, statistics.about(components.means).squares
     if components.covariance_type in ("full", "tied"):
         precisions = factors @ np.swapaxes(factors, -1, -2)
@@ -438,5 +503,9 @@ def _mean_log_likelihood(components, statistics):
     else:
         precisions = factors**2
     scales = factors[:, None] if components.covariance_type == "spherical" else factors
-    log_constants = np.broadcast_to(np.log(scales) - 0.5 * LOG_2PI, components.means.shape).sum(axis=1)
-    return float((statistics.counts @ log_constants - 0.5 * np.sum(precisions * squares)) / statistics.total)
+    log_constants = np.broadcast_to(np.log(scales) - 0.5 * LOG_2PI, components.means.shape).sum(
+        axis=1
+    )
+    return float(
+        (statistics.counts @ log_constants - 0.5 * np.sum(precisions * squares)) / statistics.total
+    )

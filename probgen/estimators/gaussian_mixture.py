@@ -11,7 +11,14 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from probgen._devices import resolve_device
-from probgen._validation import check_choice, check_count, check_generator, check_real, check_weights, spawn_generator
+from probgen._validation import (
+    check_choice,
+    check_count,
+    check_generator,
+    check_real,
+    check_weights,
+    spawn_generator,
+)
 from probgen.base import GeneratorMixin
 from probgen.gaussians import conditional
 from probgen.gaussians.em import Engine, run_em
@@ -29,17 +36,19 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
 
     .. math:: p(x) = \sum_k \pi_k \, N(x; \mu_k, \Sigma_k)
 
-    A drop-in for scikit-learn's class of that name, but for `sample`, which returns the rows alone. Beyond it: sample
-    weights, missing values (NaN), conditional draws, low-rank covariances, incremental and out-of-core fits, CUDA,
-    and repairs instead of errors where a component is empty or a covariance singular.
+    A drop-in for scikit-learn's class of that name, but for `sample`, which returns the rows alone.
+    Beyond it: sample weights, missing values (NaN), conditional draws, low-rank covariances,
+    incremental and out-of-core fits, CUDA, and repairs instead of errors where a component is empty
+    or a covariance singular.
 
     Parameters
     ----------
     n_components : int, default=1
         Number of components, K.
     covariance_type : {"full", "tied", "diag", "spherical", "low_rank"}, default="full"
-        A matrix for each component, one matrix for all, variances, one variance, or a mixture of factor analysers:
-        `n_factors` directions and independent noise, which is what image-sized rows need.
+        A matrix for each component, one matrix for all, variances, one variance, or a mixture of
+        factor analysers: `n_factors` directions and independent noise, which is what image-sized
+        rows need.
     tol : float, default=1e-3
         EM stops once the mean log-likelihood of a row changes by less, in nats.
     reg_covar : float, default=1e-6
@@ -67,8 +76,8 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
     n_factors : int, default=10
         Factors of each component with "low_rank"; at most n_features are used.
     learning_decay : float in [0.5, 1], default=1.0
-        How fast `partial_fit` settles: new rows n after N weigh (n / (N + n)) ** learning_decay. 1 weighs all rows
-        alike; less forgets the start sooner (Cappe & Moulines, 2009).
+        How fast `partial_fit` settles: new rows n after N weigh (n / (N + n)) ** learning_decay. 1
+        weighs all rows alike; less forgets the start sooner (Cappe & Moulines, 2009).
     n_jobs : int, default=None
         Starts that run at once, in joblib's sense.
     device : {"auto", "cpu", "cuda"} or str such as "cuda:1", default="auto"
@@ -79,8 +88,8 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
     weights_ : ndarray of shape (n_components,)
     means_ : ndarray of shape (n_components, n_features)
     covariances_, precisions_, precisions_cholesky_ : ndarray
-        Of shape (n_components, n_features, n_features), (n_features, n_features), (n_components, n_features) or
-        (n_components,), by `covariance_type`; not with "low_rank".
+        Of shape (n_components, n_features, n_features), (n_features, n_features), (n_components,
+        n_features) or (n_components,), by `covariance_type`; not with "low_rank".
     loadings_ : ndarray of shape (n_components, n_features, n_factors)
         With "low_rank": covariances are loadings @ loadings.T + diag(noise variances).
     noise_variances_ : ndarray of shape (n_components, n_features)
@@ -93,17 +102,19 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
     lower_bounds_ : list of float
         The same for each iteration.
     n_reseeded_, n_repaired_ : int
-        Empty components that were moved, and covariances that were made positive definite, during the best start.
+        Empty components that were moved, and covariances that were made positive definite, during
+        the best start.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features_in_,)
         If X had names.
 
     References
     ----------
-    A. P. Dempster, N. M. Laird, D. B. Rubin, Maximum likelihood from incomplete data via the EM algorithm, 1977.
-    Z. Ghahramani, M. I. Jordan, Supervised learning from incomplete data via an EM approach, 1994.
-    Z. Ghahramani, G. E. Hinton, The EM algorithm for mixtures of factor analyzers, 1997.
-    O. Cappe, E. Moulines, On-line expectation-maximization algorithm for latent data models, 2009.
+    A. P. Dempster, N. M. Laird, D. B. Rubin, Maximum likelihood from incomplete data via the EM
+    algorithm, 1977. Z. Ghahramani, M. I. Jordan, Supervised learning from incomplete data via an EM
+    approach, 1994. Z. Ghahramani, G. E. Hinton, The EM algorithm for mixtures of factor analyzers,
+    1997. O. Cappe, E. Moulines, On-line expectation-maximization algorithm for latent data models,
+    2009.
 
     Examples
     --------
@@ -186,7 +197,8 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If X, the weights or a parameter is not what is described above, before any work is done.
+            If X, the weights or a parameter is not what is described above, before any work is
+            done.
         """
         device = self._check_parameters()
         X, weights = self._check_rows(X, sample_weight, reset=True)
@@ -211,7 +223,12 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
         else:
             best = self._best_start(device, rows, found, given, generator)
         self._store(best.components.shifted(-found.origin))
-        state = {"statistics": best.statistics, "origin": found.origin, "floor": found.floor, "layout": layout}
+        state = {
+            "statistics": best.statistics,
+            "origin": found.origin,
+            "floor": found.floor,
+            "layout": layout,
+        }
         self._state = state
         self.converged_, self.n_iter_ = best.converged, len(best.lower_bounds)
         self.lower_bound_, self.lower_bounds_ = best.lower_bound, best.lower_bounds
@@ -222,10 +239,10 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
     def partial_fit(self, X, y=None, sample_weight=None):
         """Go on with more rows, by stepwise EM on merged sufficient statistics.
 
-        The first call starts as `fit` does, and needs at least n_components rows. Each later one takes one E-step
-        over X, merges its statistics with those so far and takes one M-step. With one component the result is that
-        of one `fit` on all rows (but for "low_rank", whose statistics depend on the parameters). A call after `fit`
-        continues from it.
+        The first call starts as `fit` does, and needs at least n_components rows. Each later one
+        takes one E-step over X, merges its statistics with those so far and takes one M-step. With
+        one component the result is that of one `fit` on all rows (but for "low_rank", whose
+        statistics depend on the parameters). A call after `fit` continues from it.
 
         Parameters
         ----------
@@ -246,8 +263,9 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
         state = self._state
         if state["layout"] != self._layout():
             raise ValueError(
-                "partial_fit goes on with the covariance_type, n_components and n_factors of the first call, "
-                f"{state['layout']}; got {self._layout()}; clone the model to start anew."
+                "partial_fit goes on with the covariance_type, n_components and n_factors of the"
+                f" first call, {state['layout']}; got {self._layout()}; clone the model to start"
+                " anew."
             )
         X, weights = self._check_rows(X, sample_weight, reset=False)
         rows = Rows(X, weights, state["origin"], has_missing=True)
@@ -351,7 +369,9 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
             else:
                 generator = self._stream if random_state is None else check_generator(random_state)
                 conditions = self._parse_given(rows, len(rows))
-                filled, _ = conditional.draw_given(engine, self._components(), conditions, generator)
+                filled, _ = conditional.draw_given(
+                    engine, self._components(), conditions, generator
+                )
         filled = np.where(np.isnan(X), filled, X)
         return self._in_container(filled.astype(X.dtype, copy=False))
 
@@ -368,7 +388,9 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
         bic : float
         """
         scores = self.score_samples(X)
-        return float(-2.0 * np.sum(scores, dtype=np.float64) + self._n_parameters() * np.log(len(scores)))
+        return float(
+            -2.0 * np.sum(scores, dtype=np.float64) + self._n_parameters() * np.log(len(scores))
+        )
 
     def aic(self, X):
         """Return the Akaike information criterion on X; lower is better.
@@ -382,7 +404,9 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
         -------
         aic : float
         """
-        return float(-2.0 * np.sum(self.score_samples(X), dtype=np.float64) + 2.0 * self._n_parameters())
+        return float(
+            -2.0 * np.sum(self.score_samples(X), dtype=np.float64) + 2.0 * self._n_parameters()
+        )
 
     def _sample(self, n_samples, generator):
         return self._components().sample(n_samples, generator)
@@ -392,7 +416,8 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
             return conditional.draw_given(engine, self._components(), conditions, generator)[0]
 
     def _log_given(self, conditions):
-        """Log-density of the known values times the probability of the intervals, for each row of conditions."""
+        """Log-density of the known values times the probability of the intervals, for each row of
+        conditions."""
         with Engine(self._query_device()) as engine:
             joint = conditional.log_joint_of_conditions(engine, self._components(), conditions)
         return log_sum_exp(joint.T)
@@ -430,7 +455,9 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
         """Rows as an array or RowBlocks, and weights or None."""
         if isinstance(X, RowBlocks):
             return X, self._check_blocks(X, sample_weight, reset=reset)
-        X = self._validate(X, reset=reset, ensure_min_samples=2 if reset and sample_weight is None else 1)
+        X = self._validate(
+            X, reset=reset, ensure_min_samples=2 if reset and sample_weight is None else 1
+        )
         if np.isnan(X.min()) and np.isnan(X).all():
             raise ValueError("X must hold some values; got only NaN.")
         return X, None if sample_weight is None else check_weights(sample_weight, len(X))
@@ -440,18 +467,23 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
         for block in X:
             is_whole = np.isfinite(block.min()) and np.isfinite(block.max())
             if not is_whole and np.isinf(block).any():
-                raise ValueError("X must hold finite numbers or NaN; got an infinity in its blocks.")
+                raise ValueError(
+                    "X must hold finite numbers or NaN; got an infinity in its blocks."
+                )
             has_values = has_values or is_whole or not np.isnan(block).all()
             n_rows, width, dtype = n_rows + len(block), block.shape[1], block.dtype
         if not has_values:
             raise ValueError("X must hold some values; got only NaN.")
         if reset and n_rows < 2 and sample_weight is None:
-            raise ValueError("X must have at least 2 rows, to have a variance; got RowBlocks with 1.")
+            raise ValueError(
+                "X must have at least 2 rows, to have a variance; got RowBlocks with 1."
+            )
         if reset:
             self.n_features_in_, self._dtype = width, dtype
         elif width != self.n_features_in_:
             raise ValueError(
-                f"X has {width} features, but GaussianMixture is expecting {self.n_features_in_} features."
+                f"X has {width} features, but GaussianMixture is expecting {self.n_features_in_}"
+                " features."
             )
         return None if sample_weight is None else check_weights(sample_weight, n_rows)
 
@@ -459,12 +491,13 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
         n_rows = len(X) if isinstance(X, np.ndarray) else len(found.rows)
         if max(n_rows, found.weights.sum()) < self.n_components:  # a weight stands for repeats
             raise ValueError(
-                f"n_components must be at most the number of rows of X, {n_rows}; got {self.n_components}; ask for "
-                "fewer components or give more rows."
+                f"n_components must be at most the number of rows of X, {n_rows}; got"
+                f" {self.n_components}; ask for fewer components or give more rows."
             )
 
     def _n_start_rows(self):
-        """Rows that stand for all in a start: enough for each cluster, few enough not to outlast EM."""
+        """Rows that stand for all in a start: enough for each cluster, few enough not to outlast
+        EM."""
         return max(4096, self.n_components * max(128, 4 * self.n_features_in_))
 
     def _best_start(self, device, rows, found, given, generator):
@@ -473,7 +506,9 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
         n_jobs = min(effective_n_jobs(self.n_jobs), n_init)
         generators = [spawn_generator(generator) for _ in range(n_init)]
         fits = Parallel(n_jobs=n_jobs, prefer="threads")(
-            delayed(self._one_start)(Engine(device, n_shares=n_jobs), rows, found, given, each, number)
+            delayed(self._one_start)(
+                Engine(device, n_shares=n_jobs), rows, found, given, each, number
+            )
             for number, each in enumerate(generators)
         )
         return max(fits, key=lambda fit: fit.lower_bound)
@@ -523,8 +558,8 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
         self._warn_of_repairs(stacklevel=4)
         if not self.converged_ and self.max_iter > 0:
             warnings.warn(
-                "Best performing initialization did not converge. Try different init parameters, or increase "
-                "max_iter, tol, or check for degenerate data.",
+                "Best performing initialization did not converge. Try different init parameters, or"
+                " increase max_iter, tol, or check for degenerate data.",
                 ConvergenceWarning,
                 stacklevel=3,
             )
@@ -538,7 +573,9 @@ def _reporter(verbose, interval):
         nonlocal last
         if iteration % interval == 0:
             detail = (
-                f"\t time {time.perf_counter() - start:.3f}s\t change {lower_bound - last:.5f}" if verbose > 1 else ""
+                f"\t time {time.perf_counter() - start:.3f}s\t change {lower_bound - last:.5f}"
+                if verbose > 1
+                else ""
             )
             print(f"  Iteration {iteration}{detail}")
         last = lower_bound

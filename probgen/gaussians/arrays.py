@@ -1,4 +1,5 @@
-"""Where the blocks of an E-step are worked on: NumPy on the CPU, torch on CUDA, under one vocabulary."""
+"""Where the blocks of an E-step are worked on: NumPy on the CPU, torch on CUDA, under one
+vocabulary."""
 
 import numpy as np
 

@@ -1,4 +1,5 @@
-"""Weighted Gaussian components, one class a covariance family: their densities, M-step, marginals and draws.
+"""Weighted Gaussian components, one class a covariance family: their densities, M-step, marginals
+and draws.
 
 Components are immutable. Means may be relative to any origin; the caller shifts them.
 """
@@ -28,9 +29,11 @@ from probgen.gaussians.kernels import (
 from probgen.gaussians.statistics import DiagonalStatistics, MomentStatistics
 from probgen.gaussians.threads import single_threaded_blas
 
-# Up to this many features the exponential form is the faster; beyond, the factored one (measured on two cores).
+# Up to this many features the exponential form is the faster; beyond, the factored one (measured on
+# two cores).
 MAX_NATURAL_FEATURES = 48
-# The exponential form loses this many digits' worth of its terms to cancellation: 1e7 leaves nine of sixteen.
+# The exponential form loses this many digits' worth of its terms to cancellation: 1e7 leaves nine
+# of sixteen.
 MAX_CANCELLATION = 1e7
 # Numbers of a block of draws: they stay in a cache.
 DRAW_NUMBERS = 2**18
@@ -66,7 +69,12 @@ class GaussianComponents:
     def select(self, components):
         """Some of the components, their weights scaled to sum to one."""
         weights = self.weights[components]
-        return replace(self, weights=weights / weights.sum(), means=self.means[components], **self._pick(components))
+        return replace(
+            self,
+            weights=weights / weights.sum(),
+            means=self.means[components],
+            **self._pick(components),
+        )
 
     def draw(self, k, n_samples, generator):
         """Rows of component k, of shape (n_samples, d)."""
@@ -75,7 +83,8 @@ class GaussianComponents:
     def sample(self, n_samples, generator):
         """Rows of the mixture, of shape (n_samples, d).
 
-        Many rows are drawn in blocks, each from a generator of its own, so that the number of threads changes nothing.
+        Many rows are drawn in blocks, each from a generator of its own, so that the number of
+        threads changes nothing.
         """
         size = max(DRAW_NUMBERS // self.n_features, 1024)
         if n_samples <= size:
@@ -104,9 +113,14 @@ class GaussianComponents:
 
     @classmethod
     def concatenate(cls, parts, shares):
-        """The components of all parts, side by side; the weights of each part add up to its share."""
-        weights = np.concatenate([share * part.weights for part, share in zip(parts, shares, strict=True)])
-        return cls(weights, np.concatenate([part.means for part in parts]), **cls._join(parts, shares))
+        """The components of all parts, side by side; the weights of each part add up to its
+        share."""
+        weights = np.concatenate(
+            [share * part.weights for part, share in zip(parts, shares, strict=True)]
+        )
+        return cls(
+            weights, np.concatenate([part.means for part in parts]), **cls._join(parts, shares)
+        )
 
     @classmethod
     def _join(cls, parts, shares):
@@ -132,7 +146,8 @@ def _mean_and_counts(statistics: MomentStatistics):
 
 @dataclass(frozen=True)
 class FullComponents(GaussianComponents):
-    """A covariance matrix for each component: covariances and precisions_cholesky of shape (K, d, d).
+    """A covariance matrix for each component: covariances and precisions_cholesky of shape (K, d,
+    d).
 
     roots, of the same shape, are the inverses of precisions_cholesky, where many draws are to come.
     """
@@ -169,7 +184,9 @@ class FullComponents(GaussianComponents):
     def estimate(cls, statistics, reg_covar, floor, reg_param=0.0):
         """The M-step: maximum-likelihood components, and how many covariances were repaired."""
         counts, means, shifts = _mean_and_counts(statistics)
-        covariances = statistics.squares / counts[:, None, None] - shifts[:, :, None] * shifts[:, None, :]
+        covariances = (
+            statistics.squares / counts[:, None, None] - shifts[:, :, None] * shifts[:, None, :]
+        )
         d = np.arange(means.shape[1])
         covariances *= 1.0 - reg_param
         covariances[:, d, d] = np.maximum(covariances[:, d, d], 0.0) + (reg_param + reg_covar)
@@ -189,16 +206,22 @@ class FullComponents(GaussianComponents):
         """The E-step of these components."""
         d = self.n_features
         if d > MAX_NATURAL_FEATURES:
-            return FactoredKernel(arrays, self._log_constants(), self.means, self.precisions_cholesky)
+            return FactoredKernel(
+                arrays, self._log_constants(), self.means, self.precisions_cholesky
+            )
         precisions = self.precisions_cholesky @ self.precisions_cholesky.transpose(0, 2, 1)
         reach = np.abs(self.means) + np.sqrt(np.diagonal(self.covariances, axis1=1, axis2=2))
         if np.einsum("ki,kij,kj->k", reach, np.abs(precisions), reach).max() > MAX_CANCELLATION:
-            return FactoredKernel(arrays, self._log_constants(), self.means, self.precisions_cholesky)
+            return FactoredKernel(
+                arrays, self._log_constants(), self.means, self.precisions_cholesky
+            )
         linear = np.einsum("kij,kj->ki", precisions, self.means)
         constants = self._log_constants() - 0.5 * np.sum(linear * self.means, axis=1)
         upper = np.triu_indices(d)
         quadratic = np.where(upper[0] == upper[1], -0.5, -1.0) * precisions[:, upper[0], upper[1]]
-        return NaturalKernel(arrays, np.column_stack([constants, linear, quadratic]), fill_full, unpack_full)
+        return NaturalKernel(
+            arrays, np.column_stack([constants, linear, quadratic]), fill_full, unpack_full
+        )
 
     def covariance(self, k):
         """Covariance matrix (d, d) of component k."""
@@ -210,7 +233,8 @@ class FullComponents(GaussianComponents):
         return FullComponents.build(self.weights, self.means[:, observed], covariances, 0.0)[0]
 
     def complete(self, observed, statistics):
-        """Expected statistics of all features, from those of rows of which only some features were observed."""
+        """Expected statistics of all features, from those of rows of which only some features were
+        observed."""
         statistics = statistics.about(self.means[:, observed])
         K, d = self.means.shape
         sums, squares = np.zeros((K, d)), np.zeros((K, d, d))
@@ -232,12 +256,15 @@ class FullComponents(GaussianComponents):
 
     def ready_to_draw(self):
         """The same components, with what many draws share."""
-        return replace(self, roots=np.array([_inverse_upper(factor) for factor in self.precisions_cholesky]))
+        return replace(
+            self, roots=np.array([_inverse_upper(factor) for factor in self.precisions_cholesky])
+        )
 
 
 @dataclass(frozen=True)
 class TiedComponents(GaussianComponents):
-    """One covariance matrix shared by all components: covariances, precisions_cholesky and roots of shape (d, d)."""
+    """One covariance matrix shared by all components: covariances, precisions_cholesky and roots of
+    shape (d, d)."""
 
     covariances: np.ndarray
     precisions_cholesky: np.ndarray
@@ -274,7 +301,9 @@ class TiedComponents(GaussianComponents):
 
     @classmethod
     def _join(cls, parts, shares):
-        pooled = sum(share * part.covariances for part, share in zip(parts, shares, strict=True)) / np.sum(shares)
+        pooled = sum(
+            share * part.covariances for part, share in zip(parts, shares, strict=True)
+        ) / np.sum(shares)
         covariances, factor, _ = _positive_definite(pooled, 0.0)
         return {"covariances": covariances, "precisions_cholesky": factor}
 
@@ -286,7 +315,9 @@ class TiedComponents(GaussianComponents):
         log_determinant = np.log(np.diagonal(self.precisions_cholesky)).sum()
         constants = self._log_weights() + log_determinant - 0.5 * self.n_features * LOG_2PI
         if np.sum((self.means @ self.precisions_cholesky) ** 2, axis=1).max() > MAX_CANCELLATION:
-            factors = np.broadcast_to(self.precisions_cholesky, (len(self), *self.precisions_cholesky.shape))
+            factors = np.broadcast_to(
+                self.precisions_cholesky, (len(self), *self.precisions_cholesky.shape)
+            )
             return TiedFactoredKernel(arrays, constants, self.means, factors)
         return TiedKernel(arrays, constants, self.means, self.precisions_cholesky)
 
@@ -300,7 +331,8 @@ class TiedComponents(GaussianComponents):
         return TiedComponents.build(self.weights, self.means[:, observed], covariance, 0.0)[0]
 
     def complete(self, observed, statistics):
-        """Expected statistics of all features, from those of rows of which only some features were observed."""
+        """Expected statistics of all features, from those of rows of which only some features were
+        observed."""
         statistics = statistics.about(self.means[:, observed])
         d = self.n_features
         missing = np.setdiff1d(np.arange(d), observed)
@@ -310,11 +342,15 @@ class TiedComponents(GaussianComponents):
         lift[missing] = regression
         squares = lift @ statistics.squares @ lift.T
         squares[np.ix_(missing, missing)] += statistics.total * conditional
-        return replace(statistics, sums=statistics.sums @ lift.T, squares=squares, centers=self.means)
+        return replace(
+            statistics, sums=statistics.sums @ lift.T, squares=squares, centers=self.means
+        )
 
     def draw(self, k, n_samples, generator):
         """Rows of component k, of shape (n_samples, d)."""
-        return self.means[k] + _correlated(self.precisions_cholesky, self.roots, n_samples, generator)
+        return self.means[k] + _correlated(
+            self.precisions_cholesky, self.roots, n_samples, generator
+        )
 
     def ready_to_draw(self):
         """The same components, with what many draws share."""
@@ -354,7 +390,9 @@ class DiagonalComponents(GaussianComponents):
     def estimate(cls, statistics, reg_covar, floor, reg_param=0.0):
         """The M-step: maximum-likelihood components, and how many were repaired."""
         counts, means, shifts = _mean_and_counts(statistics)
-        variances = (1.0 - reg_param) * np.maximum(statistics.squares / counts[:, None] - shifts**2, 0.0)
+        variances = (1.0 - reg_param) * np.maximum(
+            statistics.squares / counts[:, None] - shifts**2, 0.0
+        )
         variances += reg_param + reg_covar
         return cls.build(counts / counts.sum(), means, variances, floor)
 
@@ -367,7 +405,9 @@ class DiagonalComponents(GaussianComponents):
         distances = np.sum(linear * self.means, axis=1)
         constants = self._log_weights() - 0.5 * np.sum(np.log(self.covariances) + LOG_2PI, axis=1)
         if distances.max() > MAX_CANCELLATION:
-            return CenteredKernel(arrays, constants, self.means, 1.0 / self.covariances, DiagonalStatistics)
+            return CenteredKernel(
+                arrays, constants, self.means, 1.0 / self.covariances, DiagonalStatistics
+            )
         constants -= 0.5 * distances
         theta = np.column_stack([constants, linear, -0.5 / self.covariances])
         return NaturalKernel(arrays, theta, fill_diagonal, unpack_diagonal)
@@ -378,10 +418,13 @@ class DiagonalComponents(GaussianComponents):
 
     def marginal(self, observed):
         """The components over some features only."""
-        return DiagonalComponents(self.weights, self.means[:, observed], self.covariances[:, observed])
+        return DiagonalComponents(
+            self.weights, self.means[:, observed], self.covariances[:, observed]
+        )
 
     def complete(self, observed, statistics):
-        """Expected statistics of all features, from those of rows of which only some features were observed."""
+        """Expected statistics of all features, from those of rows of which only some features were
+        observed."""
         statistics = statistics.about(self.means[:, observed])
         sums, squares = np.zeros(self.means.shape), statistics.counts[:, None] * self.covariances
         sums[:, observed], squares[:, observed] = statistics.sums, statistics.squares
@@ -455,7 +498,8 @@ class SphericalComponents(GaussianComponents):
         return replace(self, means=self.means[:, observed])
 
     def complete(self, observed, statistics):
-        """Expected statistics of all features, from those of rows of which only some features were observed."""
+        """Expected statistics of all features, from those of rows of which only some features were
+        observed."""
         statistics = statistics.about(self.means[:, observed])
         sums = np.zeros(self.means.shape)
         sums[:, observed] = statistics.sums
@@ -465,11 +509,14 @@ class SphericalComponents(GaussianComponents):
 
     def draw(self, k, n_samples, generator):
         """Rows of component k, of shape (n_samples, d)."""
-        return self.means[k] + np.sqrt(self.covariances[k]) * generator.standard_normal((n_samples, self.n_features))
+        return self.means[k] + np.sqrt(self.covariances[k]) * generator.standard_normal(
+            (n_samples, self.n_features)
+        )
 
 
 def conditional_law(components, k, observed, missing):
-    """Regression (m, o) of the missing features on the observed ones in component k, and what stays, (m, m)."""
+    """Regression (m, o) of the missing features on the observed ones in component k, and what
+    stays, (m, m)."""
     covariance = components.covariance(k)
     if not len(observed):
         return np.zeros((len(missing), 0)), covariance[np.ix_(missing, missing)]
@@ -482,8 +529,8 @@ def conditional_law(components, k, observed, missing):
 def _positive_definite(covariance, floor):
     """The covariance, the upper factor of its precision, and whether it had to be repaired.
 
-    A repair raises variances to the floor (d,), and then the eigenvalues of the correlations to 1e-12 of the largest,
-    so that the factor exists and the units of the features do not matter.
+    A repair raises variances to the floor (d,), and then the eigenvalues of the correlations to
+    1e-12 of the largest, so that the factor exists and the units of the features do not matter.
     """
     try:
         factor = np.linalg.cholesky(covariance)
@@ -519,7 +566,8 @@ def _positive(variances, floor):
 
 
 def _correlated(factor, root, n_samples, generator):
-    """Normal rows (n_samples, d) of mean zero, from the upper factor of their precision or its inverse."""
+    """Normal rows (n_samples, d) of mean zero, from the upper factor of their precision or its
+    inverse."""
     noise = generator.standard_normal((n_samples, len(factor)))
     if root is None and n_samples < len(factor):
         return solve_triangular(factor, noise.T, trans=1).T

@@ -1,8 +1,12 @@
-"""Mixtures of Gaussians given some features: posterior weights, conditional laws, and draws under intervals."""
+"""Mixtures of Gaussians given some features: posterior weights, conditional laws, and draws under
+intervals."""
 
 import numpy as np
 
-from probgen.distributions.truncated_normal import log_interval_probability, sample_truncated_standard_normal
+from probgen.distributions.truncated_normal import (
+    log_interval_probability,
+    sample_truncated_standard_normal,
+)
 from probgen.gaussians.components import conditional_law
 from probgen.gaussians.log_probabilities import log_sum_exp, responsibilities
 from probgen.gaussians.masked import FilledComponents, MaskedComponents
@@ -11,7 +15,8 @@ from probgen.gaussians.truncated import log_rectangle_probability, sample_trunca
 
 
 def log_joint(engine, components, X, by_size=False):
-    """Log of weight times the marginal density of what is observed, (n, K), for rows with NaN where nothing is.
+    """Log of weight times the marginal density of what is observed, (n, K), for rows with NaN where
+    nothing is.
 
     By size, rows of a pattern that many share are answered the quicker, to other last digits.
     """
@@ -33,7 +38,8 @@ def log_joint(engine, components, X, by_size=False):
 
 
 def log_density(engine, components, X):
-    """Marginal log-density of what is observed, (n,), for rows with NaN where nothing is; 0 where all is missing."""
+    """Marginal log-density of what is observed, (n,), for rows with NaN where nothing is; 0 where
+    all is missing."""
     scores = np.zeros(len(X))
     for members, density, rows in _marginals(engine, components, X):
         if rows.shape[1]:
@@ -52,7 +58,9 @@ def _marginals(engine, components, X, by_size=False):
 def conditional_mean(engine, components, X):
     """X with its NaN replaced by the mean of the missing features given the observed ones."""
     filled = X.copy()
-    for members, features, density in parts(engine, components, X, components.weights @ components.means):
+    for members, features, density in parts(
+        engine, components, X, components.weights @ components.means
+    ):
         rows = X[members]
         if isinstance(density, MaskedComponents):
             means = np.empty_like(rows)
@@ -60,7 +68,9 @@ def conditional_mean(engine, components, X):
             def write(block, values, means=means):
                 means[block] = values[:, : block.stop - block.start].T
 
-            engine.query(FilledComponents(components, density.width, density.is_by_missing), rows, write)
+            engine.query(
+                FilledComponents(components, density.width, density.is_by_missing), rows, write
+            )
             filled[members] = np.where(np.isnan(rows), means, rows)
         elif len(features) < X.shape[1]:
             filled[members] = _filled_alike(
@@ -70,7 +80,8 @@ def conditional_mean(engine, components, X):
 
 
 def _filled_alike(components, rows, observed, posterior):
-    """Rows that miss all but the observed features, filled with their means under posterior weights (n, K)."""
+    """Rows that miss all but the observed features, filled with their means under posterior weights
+    (n, K)."""
     filled = rows.copy()
     missing = np.setdiff1d(np.arange(rows.shape[1]), observed)
     values = np.zeros((len(rows), len(missing)))
@@ -83,14 +94,20 @@ def _filled_alike(components, rows, observed, posterior):
 
 
 def log_joint_of_conditions(engine, components, conditions):
-    """Log of weight, times the density of the known values, times the probability of the intervals; (n, K)."""
+    """Log of weight, times the density of the known values, times the probability of the intervals;
+    (n, K)."""
     joint = log_joint(engine, components, conditions.values, by_size=True)
     for known, bounded, members in _layouts(conditions):
         if not len(bounded):
             continue
-        low, high = conditions.low[np.ix_(members, bounded)], conditions.high[np.ix_(members, bounded)]
+        low, high = (
+            conditions.low[np.ix_(members, bounded)],
+            conditions.high[np.ix_(members, bounded)],
+        )
         for k in range(len(components)):
-            means, covariance = _law(components, k, conditions.values[np.ix_(members, known)], known, bounded)
+            means, covariance = _law(
+                components, k, conditions.values[np.ix_(members, known)], known, bounded
+            )
             joint[members, k] += _log_probabilities(means, covariance, low, high)
     return joint
 
@@ -102,8 +119,8 @@ def draw_given(engine, components, conditions, generator):
     if not np.isfinite(totals).all():
         row = int(np.flatnonzero(~np.isfinite(totals))[0])
         raise ValueError(
-            f"given asks for rows that the fitted model holds impossible (row {row} has probability zero); widen its "
-            "intervals or move its values nearer to the data."
+            f"given asks for rows that the fitted model holds impossible (row {row} has probability"
+            " zero); widen its intervals or move its values nearer to the data."
         )
     cumulative = np.cumsum(np.exp(joint - totals[:, None]), axis=1)
     uniforms = generator.uniform(size=(len(joint), 1)) * cumulative[:, -1:]
@@ -114,7 +131,10 @@ def draw_given(engine, components, conditions, generator):
             mine = members[chosen[members] == k]
             if len(bounded):
                 means, covariance = _law(components, k, rows[np.ix_(mine, known)], known, bounded)
-                low, high = conditions.low[np.ix_(mine, bounded)], conditions.high[np.ix_(mine, bounded)]
+                low, high = (
+                    conditions.low[np.ix_(mine, bounded)],
+                    conditions.high[np.ix_(mine, bounded)],
+                )
                 rows[np.ix_(mine, bounded)] = _truncated(means, covariance, low, high, generator)
             fixed = np.union1d(known, bounded).astype(np.intp)
             free = np.setdiff1d(np.arange(rows.shape[1]), fixed)
@@ -139,9 +159,13 @@ def _layouts(conditions):
 
 
 def _law(components, k, values, known, asked):
-    """Conditional means (n, a) and covariance (a, a) of the asked features given known values (n, o)."""
+    """Conditional means (n, a) and covariance (a, a) of the asked features given known values (n,
+    o)."""
     regression, covariance = conditional_law(components, k, known, asked)
-    return components.means[k, asked] + (values - components.means[k, known]) @ regression.T, covariance
+    return (
+        components.means[k, asked] + (values - components.means[k, known]) @ regression.T,
+        covariance,
+    )
 
 
 def _log_probabilities(means, covariance, low, high):
@@ -150,7 +174,10 @@ def _log_probabilities(means, covariance, low, high):
         scale = np.sqrt(covariance[0, 0])
         return log_interval_probability((low - means)[:, 0] / scale, (high - means)[:, 0] / scale)
     return _each(
-        means, low, high, lambda mean, lower, upper, n: log_rectangle_probability(mean, covariance, lower, upper)
+        means,
+        low,
+        high,
+        lambda mean, lower, upper, n: log_rectangle_probability(mean, covariance, lower, upper),
     )
 
 
@@ -158,19 +185,24 @@ def _truncated(means, covariance, low, high, generator):
     """Draws (n, a) from Gaussians of one covariance within boxes."""
     if means.shape[1] == 1:
         scale = np.sqrt(covariance[0, 0])
-        noise = sample_truncated_standard_normal((low - means) / scale, (high - means) / scale, generator)
+        noise = sample_truncated_standard_normal(
+            (low - means) / scale, (high - means) / scale, generator
+        )
         # Scaling back may round past an end.
         return np.clip(means + scale * noise, low, high)
     return _each(
         means,
         low,
         high,
-        lambda mean, lower, upper, n: sample_truncated_normal(mean, covariance, lower, upper, n, generator),
+        lambda mean, lower, upper, n: sample_truncated_normal(
+            mean, covariance, lower, upper, n, generator
+        ),
     )
 
 
 def _each(means, low, high, compute):
-    """Results of compute(mean, low, high, n) for each distinct row of arguments, in the rows' order."""
+    """Results of compute(mean, low, high, n) for each distinct row of arguments, in the rows'
+    order."""
     _, first, inverse = np.unique(
         np.concatenate([means, low, high], axis=1), axis=0, return_index=True, return_inverse=True
     )

@@ -73,7 +73,9 @@ class Engine:
         for data, weights in self._chunks(rows):
             total += sum(
                 self._in_threads(
-                    lambda worker, starts, data=data, weights=weights: _sweep(worker, data, weights, origin, starts),
+                    lambda worker, starts, data=data, weights=weights: _sweep(
+                        worker, data, weights, origin, starts
+                    ),
                     workers,
                     range(0, len(data), kernel.block),
                     len(data) * kernel.cost,
@@ -81,19 +83,25 @@ class Engine:
             )
         total = float(total)
         if not np.isfinite(total):
-            raise ValueError("X holds values whose squares overflow; scale its columns, such as by StandardScaler.")
+            raise ValueError(
+                "X holds values whose squares overflow; scale its columns, such as by"
+                " StandardScaler."
+            )
         return total, kernel.statistics(workers)
 
     def query(self, components, X, write):
-        """Call write(rows, log_joint) with slices of rows and their log joint densities (K, B), -inf where too small.
+        """Call write(rows, log_joint) with slices of rows and their log joint densities (K, B),
+        -inf where too small.
 
-        Every block is padded to one shape, which depends on the components alone, so that a row's answer depends
-        neither on its neighbours nor on their number. The columns beyond the rows' number are not theirs.
+        Every block is padded to one shape, which depends on the components alone, so that a row's
+        answer depends neither on its neighbours nor on their number. The columns beyond the rows'
+        number are not theirs.
         """
         origin = components.weights @ components.means
         kernel = components.shifted(origin).kernel(self.arrays)
         column = self.arrays.asarray(origin[:, None])
-        # A few rows should not wait for a block of thousands, and some thousands should keep every thread busy.
+        # A few rows should not wait for a block of thousands, and some thousands should keep every
+        # thread busy.
         block = min(
             kernel.block,
             kernel.block if self.arrays.on_device else QUERY_ROWS,
@@ -143,7 +151,10 @@ class Engine:
         room = self.arrays.room()
         keep: list | None = []
         for data, weights in rows.chunks():
-            chunk = (self.arrays.asarray(data), None if weights is None else self.arrays.asarray(weights))
+            chunk = (
+                self.arrays.asarray(data),
+                None if weights is None else self.arrays.asarray(weights),
+            )
             yield chunk
             room -= chunk[0].nbytes
             if keep is not None:
@@ -153,7 +164,8 @@ class Engine:
 
 @np.errstate(over="ignore", invalid="ignore")
 def _sweep(worker, data, weights, origin, starts):
-    """Add the statistics of some blocks of data to a worker's; returns the sum of weighted log-densities."""
+    """Add the statistics of some blocks of data to a worker's; returns the sum of weighted
+    log-densities."""
     kernel = worker.kernel
     xp = kernel.arrays.xp
     buffer = worker.block_buffer(data.shape[1])
@@ -179,7 +191,17 @@ def _sweep(worker, data, weights, origin, starts):
 
 
 def run_em(
-    engine, components, groups, *, reg_covar, floor, max_iter, tol, reg_param=0.0, previous=-np.inf, report=None
+    engine,
+    components,
+    groups,
+    *,
+    reg_covar,
+    floor,
+    max_iter,
+    tol,
+    reg_param=0.0,
+    previous=-np.inf,
+    report=None,
 ):
     """Fit components to rows by EM (Dempster, Laird & Rubin, 1977).
 
@@ -189,8 +211,8 @@ def run_em(
     components : GaussianComponents
         The start.
     groups : list of (Rows, slice)
-        Rows, and the components that may explain them; the slices follow one another. A plain mixture has one
-        group; class-conditional mixtures have one a class.
+        Rows, and the components that may explain them; the slices follow one another. A plain
+        mixture has one group; class-conditional mixtures have one a class.
     reg_covar, floor : float, ndarray of shape (d,)
         Added to variances; least variance of each feature.
     max_iter, tol : int, float
@@ -225,7 +247,8 @@ def run_em(
 
 
 def expectation_of_groups(engine, components, groups):
-    """Mean log-likelihood of all groups given their components, and the statistics of all components."""
+    """Mean log-likelihood of all groups given their components, and the statistics of all
+    components."""
     if len(groups) == 1:
         total, statistics = engine.expectation(components, groups[0][0])
         return total / statistics.total, statistics
@@ -235,17 +258,23 @@ def expectation_of_groups(engine, components, groups):
 
 
 def _reseeds(engine, fit, groups, statistics):
-    """Rows that empty components should move to, by component: those explained worst, each taken once.
+    """Rows that empty components should move to, by component: those explained worst, each taken
+    once.
 
-    A fit re-seeds at most as many times as it has components, since rows that repeat cannot fill them all.
+    A fit re-seeds at most as many times as it has components, since rows that repeat cannot fill
+    them all.
     """
-    empty = np.flatnonzero(statistics.counts <= EMPTY_SHARE * statistics.total)[: len(fit.components) - fit.n_reseeded]
+    empty = np.flatnonzero(statistics.counts <= EMPTY_SHARE * statistics.total)[
+        : len(fit.components) - fit.n_reseeded
+    ]
     seeds = {}
     for rows, members in groups if len(empty) else []:
         inside = [k for k in empty if k in range(*members.indices(len(fit.components)))]
         if inside:
             components = fit.components if len(groups) == 1 else fit.components.select(members)
-            seeds.update(zip(inside, _worst_rows(engine, components, rows, len(inside)), strict=False))
+            seeds.update(
+                zip(inside, _worst_rows(engine, components, rows, len(inside)), strict=False)
+            )
     return seeds
 
 
@@ -275,6 +304,7 @@ def _reseeded(components, seeds):
     if components.covariance_type != "tied":
         for name, array in components._pick(slice(None)).items():
             arrays[name] = array.copy()
-            # A mean of the others would do as well, but a mean of factors is no member of the family.
+            # A mean of the others would do as well, but a mean of factors is no member of the
+            # family.
             arrays[name][empty] = array[healthy[np.argmax(components.weights[healthy])]]
     return replace(components, weights=weights / weights.sum(), means=means, **arrays)

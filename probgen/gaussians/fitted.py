@@ -11,7 +11,8 @@ from probgen.gaussians.starts import FAMILIES
 
 
 class FittedComponentsMixin:
-    """Attributes of fitted components, written in the precision of the data (`_dtype`) and read back in float64."""
+    """Attributes of fitted components, written in the precision of the data (`_dtype`) and read
+    back in float64."""
 
     covariance_type: str
     device: str
@@ -32,7 +33,9 @@ class FittedComponentsMixin:
 
     def _layout(self):
         """What the shapes of the statistics depend on."""
-        n_factors = min(self.n_factors, self.n_features_in_) if self.covariance_type == "low_rank" else None
+        n_factors = (
+            min(self.n_factors, self.n_features_in_) if self.covariance_type == "low_rank" else None
+        )
         return self.covariance_type, self.n_components, self.n_features_in_, n_factors
 
     def _store(self, components):
@@ -50,15 +53,23 @@ class FittedComponentsMixin:
         """The fitted components, from the public attributes."""
         weights, means = self.weights_.astype(np.float64), self.means_.astype(np.float64)
         if self.covariance_type == "low_rank":
-            loadings, noise = self.loadings_.astype(np.float64), self.noise_variances_.astype(np.float64)
+            loadings, noise = (
+                self.loadings_.astype(np.float64),
+                self.noise_variances_.astype(np.float64),
+            )
             return LowRankComponents(weights, means, loadings, noise)
         if self.covariance_type in ("diag", "spherical"):
-            return FAMILIES[self.covariance_type](weights, means, self.covariances_.astype(np.float64))
+            return FAMILIES[self.covariance_type](
+                weights, means, self.covariances_.astype(np.float64)
+            )
         covariances = self.covariances_.astype(np.float64)
-        return FAMILIES[self.covariance_type](weights, means, covariances, self.precisions_cholesky_.astype(np.float64))
+        return FAMILIES[self.covariance_type](
+            weights, means, covariances, self.precisions_cholesky_.astype(np.float64)
+        )
 
     def _query_device(self):
-        """Where queries run: a model that was fitted on CUDA answers on the CPU where there is none."""
+        """Where queries run: a model that was fitted on CUDA answers on the CPU where there is
+        none."""
         try:
             return resolve_device(self.device)
         except ValueError:
@@ -67,8 +78,9 @@ class FittedComponentsMixin:
     def _warn_of_repairs(self, stacklevel):
         if self.n_reseeded_ or self.n_repaired_:
             warnings.warn(
-                f"EM moved {self.n_reseeded_} empty components and repaired {self.n_repaired_} covariances that were "
-                "not positive definite; ask for fewer components or raise reg_covar if the fit is not what you expect.",
+                f"EM moved {self.n_reseeded_} empty components and repaired {self.n_repaired_}"
+                " covariances that were not positive definite; ask for fewer components or raise"
+                " reg_covar if the fit is not what you expect.",
                 UserWarning,
                 stacklevel=stacklevel,
             )

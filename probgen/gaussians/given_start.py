@@ -1,4 +1,5 @@
-"""Parameters that a user gives EM to start from. The words of the errors are those that scikit-learn's users know."""
+"""Parameters that a user gives EM to start from. The words of the errors are those that
+scikit-learn's users know."""
 
 from dataclasses import dataclass, replace
 
@@ -24,14 +25,28 @@ class GivenStart:
     factors: np.ndarray | None
 
     @classmethod
-    def read(cls, weights_init, means_init, precisions_init, *, covariance_type, n_components, n_features):
-        """Check the parameters of a GaussianMixture; raises ValueError where one is out of shape or range."""
+    def read(
+        cls, weights_init, means_init, precisions_init, *, covariance_type, n_components, n_features
+    ):
+        """Check the parameters of a GaussianMixture; raises ValueError where one is out of shape or
+        range."""
         if precisions_init is not None and covariance_type == "low_rank":
-            raise ValueError("precisions_init must be None with covariance_type='low_rank', which keeps no precisions.")
+            raise ValueError(
+                "precisions_init must be None with covariance_type='low_rank', which keeps no"
+                " precisions."
+            )
         return cls(
             None if weights_init is None else _checked_weights(weights_init, n_components),
-            None if means_init is None else _checked("means", means_init, (n_components, n_features)),
-            None if precisions_init is None else _factors(precisions_init, covariance_type, n_components, n_features),
+            (
+                None
+                if means_init is None
+                else _checked("means", means_init, (n_components, n_features))
+            ),
+            (
+                None
+                if precisions_init is None
+                else _factors(precisions_init, covariance_type, n_components, n_features)
+            ),
         )
 
     @property
@@ -41,7 +56,9 @@ class GivenStart:
 
     def components(self, covariance_type, origin):
         """The components that a whole start gives, relative to origin."""
-        return FAMILIES[covariance_type].from_precisions(self.weights, self.means - origin, self.factors)
+        return FAMILIES[covariance_type].from_precisions(
+            self.weights, self.means - origin, self.factors
+        )
 
     def override(self, components, origin):
         """Components, relative to origin, with what is given in place of their own."""
@@ -55,7 +72,9 @@ class GivenStart:
 def _checked(name, value, shape):
     array = np.asarray(value, dtype=np.float64)
     if array.shape != shape:
-        raise ValueError(f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}")
+        raise ValueError(
+            f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}"
+        )
     if not np.isfinite(array).all():
         raise ValueError(f"The parameter '{name}' should be finite, but got NaN or an infinity")
     return array
@@ -69,7 +88,10 @@ def _checked_weights(value, n_components):
             f"{weights.max():.5f}, min value {weights.min():.5f}"
         )
     if not np.isclose(weights.sum(), 1.0, rtol=1e-6):
-        raise ValueError(f"The parameter 'weights' should be normalized, but got sum(weights) = {weights.sum():.5f}")
+        raise ValueError(
+            "The parameter 'weights' should be normalized, but got sum(weights) ="
+            f" {weights.sum():.5f}"
+        )
     return weights
 
 
@@ -85,7 +107,10 @@ def _factors(value, covariance_type, n_components, n_features):
     try:
         if not np.allclose(precisions, np.swapaxes(precisions, -1, -2)):
             raise np.linalg.LinAlgError
-        # The factor wanted is upper with P P' = precision: a Cholesky factor of the reversed matrix, reversed.
+        # The factor wanted is upper with P P' = precision: a Cholesky factor of the reversed
+        # matrix, reversed.
         return np.linalg.cholesky(precisions[..., ::-1, ::-1])[..., ::-1, ::-1]
     except np.linalg.LinAlgError:
-        raise ValueError(f"'{covariance_type} precision' should be symmetric, positive-definite") from None
+        raise ValueError(
+            f"'{covariance_type} precision' should be symmetric, positive-definite"
+        ) from None

@@ -1,8 +1,9 @@
 """One E-step on a block of rows, for each covariance family, with NumPy or torch arrays.
 
-A kernel holds what the current parameters give; `worker()` makes the buffers of one thread. A worker turns a block of
-rows, transposed to (d, B) so that products run along memory, into log joint densities (K, B), and adds the block's
-statistics for the responsibilities it is handed back. Rows and means are relative to one origin near the data.
+A kernel holds what the current parameters give; `worker()` makes the buffers of one thread. A
+worker turns a block of rows, transposed to (d, B) so that products run along memory, into log joint
+densities (K, B), and adds the block's statistics for the responsibilities it is handed back. Rows
+and means are relative to one origin near the data.
 """
 
 from typing import Any
@@ -21,7 +22,8 @@ LOG_2PI = float(np.log(2.0 * np.pi))
 
 
 def block_rows(width, arrays):
-    """Rows of a block, a power of two: width float64 numbers for each stay in a core's cache, or fill a GPU."""
+    """Rows of a block, a power of two: width float64 numbers for each stay in a core's cache, or
+    fill a GPU."""
     if arrays.on_device:
         return int(np.clip(2 ** int(np.log2(2**27 / width)), 1024, 2**17))
     return int(np.clip(2 ** int(np.log2(2**18 / width)), 256, 2048))
@@ -38,10 +40,11 @@ class Worker:
 
 
 class NaturalKernel:
-    """Gaussians as an exponential family: log densities are theta @ phi(x), statistics are responsibilities @ phi'.
+    """Gaussians as an exponential family: log densities are theta @ phi(x), statistics are
+    responsibilities @ phi'.
 
-    `fill` writes phi of a block, whose first rows are 1 and x; `theta` is (K, p); `unpack` turns (K, p) sums into
-    statistics.
+    `fill` writes phi of a block, whose first rows are 1 and x; `theta` is (K, p); `unpack` turns
+    (K, p) sums into statistics.
     """
 
     def __init__(self, arrays, theta, fill, unpack):
@@ -130,16 +133,21 @@ def unpack_full(sums):
 def unpack_diagonal(sums):
     """DiagonalStatistics of (K, 2 d + 1) sums of phi."""
     d = (sums.shape[1] - 1) // 2
-    return DiagonalStatistics(sums[:, 0], sums[:, 1 : d + 1], sums[:, d + 1 :], np.zeros((len(sums), d)))
+    return DiagonalStatistics(
+        sums[:, 0], sums[:, 1 : d + 1], sums[:, d + 1 :], np.zeros((len(sums), d))
+    )
 
 
 def unpack_spherical(sums):
     """SphericalStatistics of (K, d + 2) sums of phi."""
-    return SphericalStatistics(sums[:, 0], sums[:, 1:-1], sums[:, -1], np.zeros((len(sums), sums.shape[1] - 2)))
+    return SphericalStatistics(
+        sums[:, 0], sums[:, 1:-1], sums[:, -1], np.zeros((len(sums), sums.shape[1] - 2))
+    )
 
 
 class FactoredKernel:
-    """Full covariances through the Cholesky factors of their precisions, for many features or narrow components.
+    """Full covariances through the Cholesky factors of their precisions, for many features or
+    narrow components.
 
     The squares are taken about the current means, so that nothing cancels.
     """
@@ -152,8 +160,12 @@ class FactoredKernel:
         self.means = means
         self.log_constants = log_constants
         # Transposed to lower triangles: row panel j:e of a product needs the first e features only.
-        self.factors = [arrays.asarray(np.ascontiguousarray(factor.T)) for factor in precisions_cholesky]
-        self.offsets = arrays.asarray(np.einsum("kij,ki->kj", precisions_cholesky, means)[:, :, None])
+        self.factors = [
+            arrays.asarray(np.ascontiguousarray(factor.T)) for factor in precisions_cholesky
+        ]
+        self.offsets = arrays.asarray(
+            np.einsum("kij,ki->kj", precisions_cholesky, means)[:, :, None]
+        )
         self.centers = arrays.asarray(means[:, :, None])
         self.block = 1024 if not arrays.on_device else block_rows(2 * self.n_features, arrays)
 
@@ -202,7 +214,9 @@ class _FactoredWorker(Worker):
         """Add the statistics of the last block."""
         kernel, xp = self.kernel, self.kernel.arrays.xp
         if self.squares is None:
-            self.squares = kernel.arrays.zeros((kernel.n_components, kernel.n_features, kernel.n_features))
+            self.squares = kernel.arrays.zeros(
+                (kernel.n_components, kernel.n_features, kernel.n_features)
+            )
         self.counts += responsibilities.sum(1)
         self.sums += responsibilities @ self.last.T
         roots = xp.sqrt(responsibilities)
@@ -214,7 +228,8 @@ class _FactoredWorker(Worker):
 
 
 class TiedKernel:
-    """One covariance for all components: the rows are whitened once, and their squares are summed once."""
+    """One covariance for all components: the rows are whitened once, and their squares are summed
+    once."""
 
     def __init__(self, arrays, log_constants, means, precision_cholesky):
         self.arrays = arrays
@@ -239,7 +254,8 @@ class TiedKernel:
         """The workers' statistics, added up."""
         to_numpy = self.arrays.to_numpy
         counts, sums, squares = (
-            sum(to_numpy(getattr(worker, name)) for worker in workers) for name in ("counts", "sums", "squares")
+            sum(to_numpy(getattr(worker, name)) for worker in workers)
+            for name in ("counts", "sums", "squares")
         )
         return TiedStatistics(counts, sums, squares, np.zeros_like(sums))
 
@@ -248,7 +264,11 @@ class _TiedWorker(Worker):
     def __init__(self, kernel):
         self.kernel, arrays = kernel, kernel.arrays
         K, d = kernel.n_components, kernel.n_features
-        self.counts, self.sums, self.squares = arrays.zeros(K), arrays.zeros((K, d)), arrays.zeros((d, d))
+        self.counts, self.sums, self.squares = (
+            arrays.zeros(K),
+            arrays.zeros((K, d)),
+            arrays.zeros((d, d)),
+        )
 
     def log_joint(self, block):
         """Log of weight times density, of shape (K, B)."""
@@ -270,7 +290,8 @@ class _TiedWorker(Worker):
 
 
 class TiedFactoredKernel(FactoredKernel):
-    """One covariance for all components, for narrow ones: `precisions_cholesky` repeats one factor."""
+    """One covariance for all components, for narrow ones: `precisions_cholesky` repeats one
+    factor."""
 
     def statistics(self, workers):
         """The workers' statistics, added up."""
@@ -306,7 +327,8 @@ class CenteredKernel:
         """The workers' statistics, added up."""
         to_numpy = self.arrays.to_numpy
         counts, sums, squares = (
-            sum(to_numpy(getattr(worker, name)) for worker in workers) for name in ("counts", "sums", "squares")
+            sum(to_numpy(getattr(worker, name)) for worker in workers)
+            for name in ("counts", "sums", "squares")
         )
         return self.pack(counts, sums, squares, self.means)
 
@@ -316,7 +338,11 @@ class _CenteredWorker(Worker):
         self.kernel, arrays = kernel, kernel.arrays
         K, d = kernel.n_components, kernel.n_features
         self.buffer, self.logits = arrays.empty((d, kernel.block)), arrays.empty((K, kernel.block))
-        self.counts, self.sums, self.squares = arrays.zeros(K), arrays.zeros((K, d)), arrays.zeros((K, d))
+        self.counts, self.sums, self.squares = (
+            arrays.zeros(K),
+            arrays.zeros((K, d)),
+            arrays.zeros((K, d)),
+        )
 
     def log_joint(self, block):
         """Log of weight times density, of shape (K, B), in a buffer of the worker's."""
@@ -348,10 +374,12 @@ def pack_spherical(counts, sums, squares, centers):
 
 
 class FactorAnalysisKernel:
-    """Covariances loadings @ loadings' + diag(noise), at the cost of the factors and never a (d, d) matrix.
+    """Covariances loadings @ loadings' + diag(noise), at the cost of the factors and never a (d, d)
+    matrix.
 
-    For component k with A = loadings' / noise and M = 1 + A loadings = C C', the squared length of the whitened row
-    is |(x - mean) / sqrt(noise)|^2 - |C^-1 A (x - mean)|^2, and E[z given x] = C'^-1 C^-1 A (x - mean).
+    For component k with A = loadings' / noise and M = 1 + A loadings = C C', the squared length of
+    the whitened row is |(x - mean) / sqrt(noise)|^2 - |C^-1 A (x - mean)|^2, and E[z given x] =
+    C'^-1 C^-1 A (x - mean).
     """
 
     def __init__(self, arrays, log_constants, means, loadings, noise):
@@ -363,7 +391,9 @@ class FactorAnalysisKernel:
         inverses = np.linalg.inv(factors)
         self.code_covariances = inverses.transpose(0, 2, 1) @ inverses
         self.decoders = arrays.asarray(inverses.transpose(0, 2, 1))
-        log_determinants = np.log(noise).sum(axis=1) + 2.0 * np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
+        log_determinants = np.log(noise).sum(axis=1) + 2.0 * np.log(
+            np.diagonal(factors, axis1=1, axis2=2)
+        ).sum(axis=1)
         self.block = block_rows(self.n_features, arrays)
         self.prepare(log_constants - 0.5 * log_determinants, inverses @ weighted)
 
@@ -374,7 +404,9 @@ class FactorAnalysisKernel:
         self.half_offsets = asarray(np.einsum("kqd,kd->kq", halves, self.means).reshape(K * q, 1))
         self.quadratic = asarray(-0.5 / self.noise)
         self.linear = asarray(self.means / self.noise)
-        self.constants = asarray((constants - 0.5 * np.sum(self.means**2 / self.noise, axis=1))[:, None])
+        self.constants = asarray(
+            (constants - 0.5 * np.sum(self.means**2 / self.noise, axis=1))[:, None]
+        )
 
     @property
     def cost(self):
@@ -389,7 +421,8 @@ class FactorAnalysisKernel:
         """The workers' statistics, added up."""
         to_numpy = self.arrays.to_numpy
         crosses, codes, squares = (
-            sum(to_numpy(getattr(worker, name)) for worker in workers) for name in ("crosses", "codes", "squares")
+            sum(to_numpy(getattr(worker, name)) for worker in workers)
+            for name in ("crosses", "codes", "squares")
         )
         counts = codes[:, -1, -1].copy()
         codes[:, :-1, :-1] += counts[:, None, None] * self.code_covariances
@@ -404,7 +437,11 @@ class _FactorAnalysisWorker(Worker):
     def __init__(self, kernel):
         self.kernel, zeros = kernel, kernel.arrays.zeros
         K, d, q = kernel.n_components, kernel.n_features, kernel.n_factors
-        self.crosses, self.codes, self.squares = zeros((K, q + 1, d)), zeros((K, q + 1, q + 1)), zeros((K, d))
+        self.crosses, self.codes, self.squares = (
+            zeros((K, q + 1, d)),
+            zeros((K, q + 1, q + 1)),
+            zeros((K, d)),
+        )
 
     def log_joint(self, block):
         """Log of weight times density, of shape (K, B)."""
@@ -423,7 +460,9 @@ class _FactorAnalysisWorker(Worker):
         """Add the statistics of the last block."""
         codes, weighted = self.weighted_codes(responsibilities)
         self.codes += weighted @ codes.swapaxes(1, 2)
-        self.crosses += (weighted.reshape(-1, self.last.shape[1]) @ self.last.T).reshape(self.crosses.shape)
+        self.crosses += (weighted.reshape(-1, self.last.shape[1]) @ self.last.T).reshape(
+            self.crosses.shape
+        )
         self.squares += responsibilities @ self.last_squares.T
 
     def weighted_codes(self, responsibilities):
@@ -436,7 +475,8 @@ class _FactorAnalysisWorker(Worker):
 
 
 class CenteredFactorAnalysisKernel(FactorAnalysisKernel):
-    """Factor analysers that are narrow and far from the origin: everything is taken about the current means."""
+    """Factor analysers that are narrow and far from the origin: everything is taken about the
+    current means."""
 
     def prepare(self, constants, halves):
         """Set what the workers multiply with, from log constants (K,) and C^-1 A (K, q, d)."""

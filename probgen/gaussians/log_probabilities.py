@@ -4,7 +4,8 @@ import numpy as np
 
 
 def responsibilities(log_joint):
-    """Posterior probabilities (n, K) of log joint densities (n, K); equal where all densities vanish."""
+    """Posterior probabilities (n, K) of log joint densities (n, K); equal where all densities
+    vanish."""
     log_joint = np.where(np.isneginf(log_joint).all(axis=1, keepdims=True), 0.0, log_joint)
     ratios = np.exp(log_joint - log_joint.max(axis=1, keepdims=True))
     return ratios / ratios.sum(axis=1, keepdims=True)

@@ -1,4 +1,5 @@
-"""Mixtures of factor analysers: covariances of a few factors plus independent noise (Ghahramani & Hinton, 1997)."""
+"""Mixtures of factor analysers: covariances of a few factors plus independent noise (Ghahramani &
+Hinton, 1997)."""
 
 from dataclasses import dataclass, replace
 
@@ -11,7 +12,8 @@ from probgen.gaussians.statistics import FactorStatistics
 
 @dataclass(frozen=True)
 class LowRankComponents(GaussianComponents):
-    """Covariances loadings @ loadings' + diag(noise): loadings of shape (K, d, q), noise of shape (K, d)."""
+    """Covariances loadings @ loadings' + diag(noise): loadings of shape (K, d, q), noise of shape
+    (K, d)."""
 
     loadings: np.ndarray
     noise: np.ndarray
@@ -20,18 +22,22 @@ class LowRankComponents(GaussianComponents):
 
     @staticmethod
     def n_covariance_parameters(n_components, n_features, n_factors):
-        """Number of free covariance parameters: rotations of the factors do not count, nor factors beyond need."""
+        """Number of free covariance parameters: rotations of the factors do not count, nor factors
+        beyond need."""
         free = n_features * (n_factors + 1) - n_factors * (n_factors - 1) // 2
         return n_components * min(free, n_features * (n_features + 1) // 2)
 
     @classmethod
     def estimate(cls, statistics, reg_covar, floor, reg_param=0.0):
-        """The M-step: maximum-likelihood components, and how many had noise that was not positive."""
+        """The M-step: maximum-likelihood components, and how many had noise that was not
+        positive."""
         counts = np.maximum(statistics.counts, np.finfo(np.float64).tiny)
         # Codes of a component that is empty, or whose noise has all but vanished, have no inverse.
         augmented = statistics.crosses @ np.linalg.pinv(statistics.codes, hermitian=True)
         explained = np.sum(augmented * statistics.crosses, axis=2)
-        noise = (1.0 - reg_param) * np.maximum((statistics.squares - explained) / counts[:, None], 0.0)
+        noise = (1.0 - reg_param) * np.maximum(
+            (statistics.squares - explained) / counts[:, None], 0.0
+        )
         noise, repaired = _positive(noise + (reg_param + reg_covar), floor)
         loadings = np.sqrt(1.0 - reg_param) * augmented[:, :, :-1]
         means = statistics.centers + augmented[:, :, -1]
@@ -39,21 +45,28 @@ class LowRankComponents(GaussianComponents):
 
     @classmethod
     def from_rows(cls, rows, responsibilities, n_factors, reg_covar, floor, generator):
-        """Components whose loadings are the leading principal axes of rows (n, d) under responsibilities (n, K)."""
+        """Components whose loadings are the leading principal axes of rows (n, d) under
+        responsibilities (n, K)."""
         counts = np.maximum(responsibilities.sum(axis=0), np.finfo(np.float64).tiny)
         means = (responsibilities.T @ rows) / counts[:, None]
         K, d = means.shape
         loadings, noise = np.zeros((K, d, n_factors)), np.zeros((K, d))
         for k in range(K):
             used = responsibilities[:, k] > 0.0
-            centred = (rows[used] - means[k]) * np.sqrt(responsibilities[used, k] / counts[k])[:, None]
+            centred = (rows[used] - means[k]) * np.sqrt(responsibilities[used, k] / counts[k])[
+                :, None
+            ]
             variances = np.sum(centred**2, axis=0)
             loadings[k] = _principal_loadings(centred, n_factors)
             # A factor that starts at nothing stays at nothing.
             jitter = 1e-2 * np.sqrt(variances + reg_covar)[:, None]
             loadings[k] += jitter * generator.standard_normal((d, n_factors)) / np.sqrt(n_factors)
-            # Never less noise than a hundredth of the variance: a start that explains it all would not move.
-            noise[k] = np.maximum(variances - np.sum(loadings[k] ** 2, axis=1), 0.01 * variances) + reg_covar
+            # Never less noise than a hundredth of the variance: a start that explains it all would
+            # not move.
+            noise[k] = (
+                np.maximum(variances - np.sum(loadings[k] ** 2, axis=1), 0.01 * variances)
+                + reg_covar
+            )
         noise, repaired = _positive(noise, floor)
         return cls(counts / counts.sum(), means, loadings, noise), repaired
 
@@ -79,11 +92,15 @@ class LowRankComponents(GaussianComponents):
     def marginal(self, observed):
         """The components over some features only."""
         return replace(
-            self, means=self.means[:, observed], loadings=self.loadings[:, observed], noise=self.noise[:, observed]
+            self,
+            means=self.means[:, observed],
+            loadings=self.loadings[:, observed],
+            noise=self.noise[:, observed],
         )
 
     def complete(self, observed, statistics):
-        """Expected statistics of all features, from those of rows of which only some features were observed."""
+        """Expected statistics of all features, from those of rows of which only some features were
+        observed."""
         statistics = statistics.about(self.means[:, observed])
         augmented = np.concatenate([self.loadings, np.zeros_like(self.means)[:, :, None]], axis=2)
         crosses = augmented @ statistics.codes
@@ -102,7 +119,8 @@ class LowRankComponents(GaussianComponents):
 
 
 def _principal_loadings(centred, n_factors):
-    """Leading principal axes of weighted rows (n, d), scaled as probabilistic PCA does (Tipping & Bishop, 1999)."""
+    """Leading principal axes of weighted rows (n, d), scaled as probabilistic PCA does (Tipping &
+    Bishop, 1999)."""
     n_rows, d = centred.shape
     loadings = np.zeros((d, n_factors))
     if not n_rows:
@@ -111,7 +129,9 @@ def _principal_loadings(centred, n_factors):
         values, left = np.linalg.eigh(centred @ centred.T)
         axes = centred.T @ left
         with np.errstate(divide="ignore", invalid="ignore"):
-            axes = np.where(values > 1e-12 * max(values[-1], 1e-300), axes / np.sqrt(np.abs(values)), 0.0)
+            axes = np.where(
+                values > 1e-12 * max(values[-1], 1e-300), axes / np.sqrt(np.abs(values)), 0.0
+            )
     else:
         values, axes = np.linalg.eigh(centred.T @ centred)
     rank = min(n_factors, len(values))

@@ -1,8 +1,9 @@
-"""E-steps on blocks of rows with NaN, each row with a pattern of its own, for each covariance family.
+"""E-steps on blocks of rows with NaN, each row with a pattern of its own, for each covariance
+family.
 
-The kernels keep the promises of `probgen.gaussians.kernels` in NumPy. Where features depend on one another, a row takes
-a small matrix of its own: as wide as what it misses, as what it holds, or as the number of factors. Neighbours of one
-pattern share theirs.
+The kernels keep the promises of `probgen.gaussians.kernels` in NumPy. Where features depend on one
+another, a row takes a small matrix of its own: as wide as what it misses, as what it holds, or as
+the number of factors. Neighbours of one pattern share theirs.
 """
 
 from dataclasses import dataclass, replace
@@ -21,9 +22,11 @@ from probgen.gaussians.statistics import (
     TiedStatistics,
 )
 
-# Up to this width, inverses are quicker one pivot at a time over all rows than one matrix at a time.
+# Up to this width, inverses are quicker one pivot at a time over all rows than one matrix at a
+# time.
 MAX_SWEPT = 16
-# Numbers that the buffers of a block aim at, and that a row's matrices may take at most: 4 and 32 MB.
+# Numbers that the buffers of a block aim at, and that a row's matrices may take at most: 4 and 32
+# MB.
 BLOCK_NUMBERS = 2**19
 MAX_NUMBERS = 2**22
 
@@ -36,7 +39,8 @@ class MaskedComponents:
     ----------
     components : GaussianComponents
     width : int
-        Size of a row's matrix, at least the number of its missing features, or of its observed ones.
+        Size of a row's matrix, at least the number of its missing features, or of its observed
+        ones.
     is_by_missing : bool
         Which of the two.
     """
@@ -69,7 +73,8 @@ class MaskedComponents:
 
 @dataclass(frozen=True)
 class FilledComponents(MaskedComponents):
-    """Components whose kernel answers a block with its rows (d, B), the missing values replaced by their means."""
+    """Components whose kernel answers a block with its rows (d, B), the missing values replaced by
+    their means."""
 
     origin: np.ndarray | float = 0.0
 
@@ -109,7 +114,8 @@ class _FillingWorker:
 
 
 def widths_of(components, n_missing):
-    """Sizes of the matrices of rows that miss so many features each, and whether they are of the missing ones.
+    """Sizes of the matrices of rows that miss so many features each, and whether they are of the
+    missing ones.
 
     Sizes are few, so that the matrices of many rows are inverted together: 1, 2, 4, 8, ...
     """
@@ -132,9 +138,12 @@ def can_mask(components, width):
         return False
     if components.covariance_type == "low_rank":
         return K * d * width**2 <= MAX_NUMBERS
-    # How far each variance exceeds what the other features leave of it bounds the digits lost in inverses of parts.
+    # How far each variance exceeds what the other features leave of it bounds the digits lost in
+    # inverses of parts.
     precisions = np.sum(components.precisions_cholesky**2, axis=-1)
-    return (precisions * np.diagonal(components.covariances, axis1=-2, axis2=-1)).max() <= MAX_CANCELLATION
+    return (
+        precisions * np.diagonal(components.covariances, axis1=-2, axis2=-1)
+    ).max() <= MAX_CANCELLATION
 
 
 def _numbers_of_row(n_components, n_features, width):
@@ -150,18 +159,23 @@ def _block_of(numbers):
 class MaskedGaussianKernel:
     """Full or tied covariances, of one or K upper factors P of the precisions P P'.
 
-    Let z be a row less the mean, 0 where missing. Where less is missing than observed, let A = (P P')_mm be the
-    precision of the missing features given the observed ones. Their mean is -A^-1 (P P' z)_m off their own; filled in
-    with it, z has the squared length |P' z|^2 of the observed part alone, whose covariance has the log-determinant
-    log|A| - log|P P'|. Elsewhere let A = S_oo be the covariance S of the observed features. Then the squared length is
-    z_o' A^-1 z_o, and the missing features have mean S_mo A^-1 z_o and covariance (S - S_.o A^-1 S_o.)_mm.
-    A is filled up to one width by features of unit variance of their own.
+    Let z be a row less the mean, 0 where missing. Where less is missing than observed, let A = (P
+    P')_mm be the precision of the missing features given the observed ones. Their mean is -A^-1 (P
+    P' z)_m off their own; filled in with it, z has the squared length |P' z|^2 of the observed part
+    alone, whose covariance has the log-determinant log|A| - log|P P'|. Elsewhere let A = S_oo be
+    the covariance S of the observed features. Then the squared length is z_o' A^-1 z_o, and the
+    missing features have mean S_mo A^-1 z_o and covariance (S - S_.o A^-1 S_o.)_mm. A is filled up
+    to one width by features of unit variance of their own.
     """
 
     arrays = NumpyArrays()
 
     def __init__(self, masked):
-        components, self.width, self.is_by_missing = masked.components, masked.width, masked.is_by_missing
+        components, self.width, self.is_by_missing = (
+            masked.components,
+            masked.width,
+            masked.is_by_missing,
+        )
         self.means = components.means
         self.n_components, d = self.means.shape
         self.n_features = d
@@ -191,7 +205,8 @@ class MaskedGaussianKernel:
     def statistics(self, workers):
         """The workers' statistics, added up."""
         counts, sums, squares, inverses = (
-            sum(getattr(worker, name) for worker in workers) for name in ("counts", "sums", "squares", "inverse_sums")
+            sum(getattr(worker, name) for worker in workers)
+            for name in ("counts", "sums", "squares", "inverse_sums")
         )
         d = self.n_features
         spread = inverses.reshape(self.matrices.shape)[:, :d, :d]
@@ -208,7 +223,10 @@ class _MaskedGaussianWorker(Worker):
     def __init__(self, kernel):
         self.kernel = kernel
         K, d, size = kernel.n_components, kernel.n_features, kernel.matrices.shape[1]
-        self.lifts, self.products = np.zeros((K, size, kernel.block)), np.zeros((size, kernel.block))
+        self.lifts, self.products = (
+            np.zeros((K, size, kernel.block)),
+            np.zeros((size, kernel.block)),
+        )
         self.counts, self.sums, self.squares = np.zeros(K), np.zeros((K, d)), np.zeros((K, d, d))
         self.inverse_sums = np.zeros((len(kernel.matrices), size**2))
 
@@ -257,13 +275,16 @@ class _MaskedGaussianWorker(Worker):
         np.copyto(lift[:d], kernel.matrices[law, :d, :d] @ products[:d], where=holes)
 
     def _chosen(self, mask):
-        """Indices (width, B) of features of a mask (d, B), filled up by those beyond the d of the rows."""
+        """Indices (width, B) of features of a mask (d, B), filled up by those beyond the d of the
+        rows."""
         kernel = self.kernel
         n_chosen = mask.sum(axis=0)
         # The columns that pad a block of queries have no NaN, and no need of an answer.
         mask = mask & (n_chosen <= kernel.width)
         n_chosen = mask.sum(axis=0)
-        index = np.repeat(np.arange(kernel.n_features, len(self.products))[:, None], len(n_chosen), axis=1)
+        index = np.repeat(
+            np.arange(kernel.n_features, len(self.products))[:, None], len(n_chosen), axis=1
+        )
         rows, features = np.nonzero(mask.T)
         starts = np.cumsum(n_chosen) - n_chosen
         index[np.arange(len(rows)) - starts[rows], rows] = features
@@ -283,11 +304,14 @@ class _MaskedGaussianWorker(Worker):
         weights = np.add.reduceat(responsibilities, self.firsts, axis=1)
         weights = weights.sum(axis=0, keepdims=True) if kernel.is_tied else weights
         for total, inverses, weight in zip(self.inverse_sums, self.inverses, weights, strict=True):
-            total += np.bincount(self.pairs.ravel(), (inverses * weight).ravel(), minlength=len(total))
+            total += np.bincount(
+                self.pairs.ravel(), (inverses * weight).ravel(), minlength=len(total)
+            )
 
 
 class MaskedNaturalKernel(NaturalKernel):
-    """Independent features: an exponential family in 1, and whether a feature is observed, it and its square if so."""
+    """Independent features: an exponential family in 1, and whether a feature is observed, it and
+    its square if so."""
 
     def __init__(self, masked):
         components = masked.components
@@ -295,7 +319,9 @@ class MaskedNaturalKernel(NaturalKernel):
         variances = np.broadcast_to(components.covariances.reshape(len(means), -1), means.shape)
         self.variances, self.is_diagonal = variances, components.covariance_type == "diag"
         constants = -0.5 * (np.log(variances) + LOG_2PI + means**2 / variances)
-        theta = np.column_stack([components._log_weights(), constants, means / variances, -0.5 / variances])
+        theta = np.column_stack(
+            [components._log_weights(), constants, means / variances, -0.5 / variances]
+        )
         super().__init__(NumpyArrays(), theta, fill_observed, self.complete)
 
     def worker(self):
@@ -316,7 +342,8 @@ class MaskedNaturalKernel(NaturalKernel):
 
 
 def fill_observed(xp, block, phi):
-    """Write 1, and for each feature whether it is observed, its value and its square, 0 where it is missing."""
+    """Write 1, and for each feature whether it is observed, its value and its square, 0 where it is
+    missing."""
     d = block.shape[0]
     phi[0] = 1.0
     xp.equal(block, block, out=phi[1 : d + 1], casting="unsafe")
@@ -334,18 +361,23 @@ class _MaskedNaturalWorker(_NaturalWorker):
 
 
 class MaskedFactorKernel:
-    """Covariances loadings @ loadings' + diag(noise), through each row's posterior of the q factors.
+    """Covariances loadings @ loadings' + diag(noise), through each row's posterior of the q
+    factors.
 
-    With W the loadings and s the noise of the observed features, and z the row less the mean there, the factors have
-    posterior covariance C = (1 + W' (W / s))^-1 and mean c = C W' (z / s); the squared length of the whitened row is
-    |(z - W c) / sqrt(s)|^2 + |c|^2.
+    With W the loadings and s the noise of the observed features, and z the row less the mean there,
+    the factors have posterior covariance C = (1 + W' (W / s))^-1 and mean c = C W' (z / s); the
+    squared length of the whitened row is |(z - W c) / sqrt(s)|^2 + |c|^2.
     """
 
     arrays = NumpyArrays()
 
     def __init__(self, masked):
         components = masked.components
-        self.means, self.loadings, self.noise = components.means, components.loadings, components.noise
+        self.means, self.loadings, self.noise = (
+            components.means,
+            components.loadings,
+            components.noise,
+        )
         loadings, noise = self.loadings, self.noise
         self.n_components, self.n_features, self.n_factors = loadings.shape
         self.constants = components._log_weights()
@@ -372,7 +404,8 @@ class MaskedFactorKernel:
             sum(getattr(worker, name) for worker in workers)
             for name in ("crosses", "codes", "squares", "missing", "spread")
         )
-        # Missing features follow the factors, whose posterior covariances were summed where each was missing.
+        # Missing features follow the factors, whose posterior covariances were summed where each
+        # was missing.
         unseen = np.einsum("kdq,kdqp->kdp", self.loadings, spread.reshape(*self.loadings.shape, -1))
         crosses[:, :, :-1] += unseen
         squares += np.sum(unseen * self.loadings, axis=2) + missing * self.noise
@@ -383,10 +416,17 @@ class _MaskedFactorWorker(Worker):
     def __init__(self, kernel):
         self.kernel = kernel
         K, d, q = kernel.n_components, kernel.n_features, kernel.n_factors
-        self.lifts, self.codes_of_rows = np.empty((K, d, kernel.block)), np.empty((K, q + 1, kernel.block))
+        self.lifts, self.codes_of_rows = (
+            np.empty((K, d, kernel.block)),
+            np.empty((K, q + 1, kernel.block)),
+        )
         self.codes_of_rows[:, -1] = 1.0
         self.crosses, self.codes = np.zeros((K, d, q + 1)), np.zeros((K, q + 1, q + 1))
-        self.squares, self.missing, self.spread = np.zeros((K, d)), np.zeros((K, d)), np.zeros((K, d, q**2))
+        self.squares, self.missing, self.spread = (
+            np.zeros((K, d)),
+            np.zeros((K, d)),
+            np.zeros((K, d, q**2)),
+        )
 
     def log_joint(self, block):
         """Log of weight times density, of shape (K, B)."""
@@ -405,7 +445,12 @@ class _MaskedFactorWorker(Worker):
             matrices[np.arange(q), np.arange(q)] += 1.0
             covariances, log_determinants = _inverse(matrices)
             self.covariances.append(covariances)
-            np.einsum("ijb,jb->ib", np.take(covariances, groups, axis=2), kernel.encoders[k] @ lift, out=codes)
+            np.einsum(
+                "ijb,jb->ib",
+                np.take(covariances, groups, axis=2),
+                kernel.encoders[k] @ lift,
+                out=codes,
+            )
             means = kernel.loadings[k] @ codes
             rest = lift - means
             rest *= observed
@@ -451,7 +496,8 @@ def _runs(mask):
 
 
 def _in_shares(matrix, columns, share=16):
-    """Product of a matrix (p, d) and columns (d, n), a fixed number at a time, so that none depends on how many."""
+    """Product of a matrix (p, d) and columns (d, n), a fixed number at a time, so that none depends
+    on how many."""
     d, n = columns.shape
     stack = np.zeros((-(-n // share) * share, d))
     stack[:n] = columns.T
@@ -460,7 +506,8 @@ def _in_shares(matrix, columns, share=16):
 
 
 def _inverse(matrices):
-    """Inverses (w, w, B) of symmetric positive definite matrices (w, w, B), which it may overwrite, and log|A| (B,)."""
+    """Inverses (w, w, B) of symmetric positive definite matrices (w, w, B), which it may overwrite,
+    and log|A| (B,)."""
     width = len(matrices)
     if width > MAX_SWEPT:
         stacked = np.ascontiguousarray(matrices.transpose(2, 0, 1))

@@ -1,7 +1,7 @@
 """Missing values: each row under the marginals of what it holds (Ghahramani & Jordan, 1994).
 
-Rows that miss the same features share a marginal density where they are many; the others are answered side by side,
-each with a pattern of its own.
+Rows that miss the same features share a marginal density where they are many; the others are
+answered side by side, each with a pattern of its own.
 """
 
 import numpy as np
@@ -9,8 +9,8 @@ import numpy as np
 from probgen.gaussians.masked import MaskedComponents, can_mask, widths_of
 from probgen.gaussians.rows import Rows
 
-# Rows of one pattern from which on a marginal density of their own is the faster: at most, and times the numbers in
-# the matrix that each row takes otherwise (measured on two cores).
+# Rows of one pattern from which on a marginal density of their own is the faster: at most, and
+# times the numbers in the matrix that each row takes otherwise (measured on two cores).
 MANY_ROWS = 256
 MANY_NUMBERS = 2**14
 # Numbers in a piece of rows that is sorted by pattern at once: 32 MB.
@@ -18,7 +18,8 @@ PIECE_NUMBERS = 2**22
 
 
 def patterns(mask):
-    """Pairs of observed feature indices and row indices, for a (n, d) mask that is True where values are missing."""
+    """Pairs of observed feature indices and row indices, for a (n, d) mask that is True where
+    values are missing."""
     if not mask.any():
         return [(np.arange(mask.shape[1]), np.arange(len(mask)))]
     order, starts = _sorted_by_pattern(mask)
@@ -26,7 +27,8 @@ def patterns(mask):
 
 
 def _sorted_by_pattern(mask):
-    """Indices of the rows of a (n, d) mask, equal ones together, and where each group of them starts."""
+    """Indices of the rows of a (n, d) mask, equal ones together, and where each group of them
+    starts."""
     packed = np.packbits(mask, axis=1)
     packed = np.pad(packed, [(0, 0), (0, -packed.shape[1] % 8)])
     keys = packed.view(">u8").astype(np.uint64)
@@ -37,12 +39,13 @@ def _sorted_by_pattern(mask):
 
 
 def parts(engine, components, X, origin=0.0, by_size=False):
-    """Rows that can be answered at once, for rows (n, d) with NaN: their indices, features and density.
+    """Rows that can be answered at once, for rows (n, d) with NaN: their indices, features and
+    density.
 
-    The density is of these features alone: all of them, where it is MaskedComponents or no value is missing, and none
-    for rows that hold nothing. Origin (d,) is what the engine will subtract. By size, patterns of many rows get a
-    marginal density of their own; else a row's own pattern alone tells what becomes of it, so that its answer is the
-    same to the last digit beside any others.
+    The density is of these features alone: all of them, where it is MaskedComponents or no value is
+    missing, and none for rows that hold nothing. Origin (d,) is what the engine will subtract. By
+    size, patterns of many rows get a marginal density of their own; else a row's own pattern alone
+    tells what becomes of it, so that its answer is the same to the last digit beside any others.
     """
     missing = np.isnan(X)
     n_missing, n_features = missing.sum(axis=1), X.shape[1]
@@ -100,4 +103,7 @@ def _pieces(rows):
     for data, weights in rows.chunks():
         step = max(PIECE_NUMBERS // data.shape[1], 1)
         for start in range(0, len(data), step):
-            yield data[start : start + step], None if weights is None else weights[start : start + step]
+            yield (
+                data[start : start + step],
+                None if weights is None else weights[start : start + step],
+            )

@@ -1,4 +1,5 @@
-"""Where EM starts: a survey of the rows, k-means on a part of them, and the components of its clusters."""
+"""Where EM starts: a survey of the rows, k-means on a part of them, and the components of its
+clusters."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -29,13 +30,15 @@ FAMILIES: dict[str, Any] = {
 }
 INIT_PARAMS = ("kmeans", "k-means++", "random", "random_from_data")
 
-# Least variance of a feature, as a share of its variance in all rows: below it, rounding is all that is left.
+# Least variance of a feature, as a share of its variance in all rows: below it, rounding is all
+# that is left.
 RELATIVE_FLOOR = 1e-13
 
 
 @dataclass
 class Survey:
-    """A part of the rows that stands for all of them, in an order that neither weights nor repeats change.
+    """A part of the rows that stands for all of them, in an order that neither weights nor repeats
+    change.
 
     Attributes
     ----------
@@ -77,24 +80,32 @@ def survey(data, weights, n_rows, generator):
         rows = np.where(missing, 0.0, rows - origin)
         variances = np.sum(rows**2 * shares, axis=0) / known
     if not np.isfinite(variances.sum()):
-        raise ValueError("X holds values whose squares overflow; scale its columns, such as by StandardScaler.")
+        raise ValueError(
+            "X holds values whose squares overflow; scale its columns, such as by StandardScaler."
+        )
     return Survey(rows, weights, origin, _floor(variances, origin), has_missing)
 
 
 def _floor(variances, origin):
-    """Least variance (d,) of each feature; that of the steadiest other one where a feature is zero throughout."""
+    """Least variance (d,) of each feature; that of the steadiest other one where a feature is zero
+    throughout."""
     # What rounding makes of a constant is some 1e-16 of it.
     spreads = np.maximum(variances, (1e-6 * origin) ** 2)
     least = np.min(spreads, where=spreads > 0.0, initial=np.inf)
     return RELATIVE_FLOOR * np.where(spreads > 0.0, spreads, least if np.isfinite(least) else 1.0)
 
 
-def start_components(family, found, n_components, init_params, generator, *, reg_covar, n_factors=None, reg_param=0.0):
-    """Return components, relative to the survey's origin, and how many covariances had to be repaired."""
+def start_components(
+    family, found, n_components, init_params, generator, *, reg_covar, n_factors=None, reg_param=0.0
+):
+    """Return components, relative to the survey's origin, and how many covariances had to be
+    repaired."""
     responsibilities = _start_responsibilities(found, n_components, init_params, generator)
     weighted = responsibilities * found.weights[:, None]
     if family == "low_rank":
-        return LowRankComponents.from_rows(found.rows, weighted, n_factors, reg_covar, found.floor, generator)
+        return LowRankComponents.from_rows(
+            found.rows, weighted, n_factors, reg_covar, found.floor, generator
+        )
     statistics = moment_statistics(family, found.rows, weighted)
     return FAMILIES[family].estimate(statistics, reg_covar, found.floor, reg_param)
 
@@ -115,7 +126,9 @@ def moment_statistics(family, rows, responsibilities):
                 squares[k] = centred.T @ centred
             else:
                 squares += centred.T @ centred
-        return (FullStatistics if family == "full" else TiedStatistics)(counts, sums, squares, centers)
+        return (FullStatistics if family == "full" else TiedStatistics)(
+            counts, sums, squares, centers
+        )
     squares = np.empty_like(centers)
     for k in range(len(counts)):
         squares[k] = responsibilities[:, k] @ (rows - centers[k]) ** 2
@@ -143,7 +156,8 @@ def _start_responsibilities(found, n_components, init_params, generator):
 
 
 def _lloyd(rows, weights, centers, max_iter=100, tol=1e-4):
-    """Labels of k-means (Lloyd, 1982) from given centres; a cluster that runs empty moves to the farthest row.
+    """Labels of k-means (Lloyd, 1982) from given centres; a cluster that runs empty moves to the
+    farthest row.
 
     Written out, because scikit-learn's spends more on its threads than on a few thousand rows.
     """
@@ -157,7 +171,9 @@ def _lloyd(rows, weights, centers, max_iter=100, tol=1e-4):
         counts = members.sum(axis=0)
         moved = (members.T @ rows) / np.maximum(counts, np.finfo(np.float64).tiny)[:, None]
         empty = np.flatnonzero(counts == 0.0)
-        moved[empty] = rows[np.argsort(-distances[np.arange(len(rows)), labels], kind="stable")[: len(empty)]]
+        moved[empty] = rows[
+            np.argsort(-distances[np.arange(len(rows)), labels], kind="stable")[: len(empty)]
+        ]
         shift = np.sum((moved - centers) ** 2)
         centers = moved
         if shift <= threshold:
@@ -166,7 +182,8 @@ def _lloyd(rows, weights, centers, max_iter=100, tol=1e-4):
 
 
 def kmeans_plusplus(rows, weights, n_components, generator):
-    """Centres by greedy k-means++ (Arthur & Vassilvitskii, 2007), drawn by inverse CDF over the rows' order.
+    """Centres by greedy k-means++ (Arthur & Vassilvitskii, 2007), drawn by inverse CDF over the
+    rows' order.
 
     There are fewer than n_components where there are fewer distinct rows.
     """
@@ -187,7 +204,8 @@ def kmeans_plusplus(rows, weights, n_components, generator):
 
 
 def _squared_distances(rows, centers, squares=None):
-    """Squared distances (n, m) of rows (n, d) from centres (m, d); exact zeros for a row that is a centre."""
+    """Squared distances (n, m) of rows (n, d) from centres (m, d); exact zeros for a row that is a
+    centre."""
     squares = np.sum(rows**2, axis=1) if squares is None else squares
     own = np.sum(centers**2, axis=1)
     distances = squares[:, None] + own - 2.0 * rows @ centers.T
@@ -199,7 +217,9 @@ def _squared_distances(rows, centers, squares=None):
 def _inverse_cdf(weights, uniforms):
     """Indices drawn in proportion to weights by uniforms in [0, 1)."""
     cumulative = np.cumsum(weights)
-    return np.minimum(np.searchsorted(cumulative, uniforms * cumulative[-1], side="right"), len(weights) - 1)
+    return np.minimum(
+        np.searchsorted(cumulative, uniforms * cumulative[-1], side="right"), len(weights) - 1
+    )
 
 
 def _draw_rows(weights, n, generator):
@@ -225,7 +245,8 @@ def _distinct(data, weights):
 
 
 def _sort_keys(data):
-    """A number for each row, equal for equal rows, computed feature by feature so that neighbours do not matter."""
+    """A number for each row, equal for equal rows, computed feature by feature so that neighbours
+    do not matter."""
     directions = np.random.default_rng(0).uniform(0.5, 1.5, size=data.shape[1])
     keys = np.zeros(len(data))
     for j, direction in enumerate(directions):
@@ -247,7 +268,8 @@ def _thinned(rows, weights, n_rows, generator):
 
 
 def _reservoir(blocks, weights, n_rows, generator):
-    """At most n_rows rows of a stream, weighted without replacement (Efraimidis & Spirakis, 2006)."""
+    """At most n_rows rows of a stream, weighted without replacement (Efraimidis & Spirakis,
+    2006)."""
     generator = spawn_generator(generator)
     kept, kept_keys, kept_weights, start = np.empty((0, 0)), np.empty(0), np.empty(0), 0
     for block in blocks:

@@ -1,4 +1,5 @@
-"""Sufficient statistics of weighted rows under the components of a mixture: additive, so that blocks and fits merge."""
+"""Sufficient statistics of weighted rows under the components of a mixture: additive, so that
+blocks and fits merge."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -19,7 +20,8 @@ class MomentStatistics:
     squares : ndarray
         Sums of responsibility * (x - centre)(x - centre)', in the layout of the subclass.
     centers : ndarray of shape (K, d)
-        The centres; those of the current means lose no digits where components are narrow and far apart.
+        The centres; those of the current means lose no digits where components are narrow and far
+        apart.
     """
 
     counts: np.ndarray
@@ -50,7 +52,12 @@ class MomentStatistics:
 
     def scaled(self, factor):
         """The statistics of rows weighted by factor."""
-        return replace(self, counts=self.counts * factor, sums=self.sums * factor, squares=self.squares * factor)
+        return replace(
+            self,
+            counts=self.counts * factor,
+            sums=self.sums * factor,
+            squares=self.squares * factor,
+        )
 
     def about(self, centers):
         """The same rows' statistics about other centres."""
@@ -67,18 +74,29 @@ class MomentStatistics:
 
     def select(self, components):
         """The statistics of some components."""
-        return replace(self, **{name: getattr(self, name)[components] for name in self._by_component})
+        return replace(
+            self, **{name: getattr(self, name)[components] for name in self._by_component}
+        )
 
     def placed(self, components, n_components):
         """The statistics as those of some among n_components, of which the others have none."""
         return replace(
-            self, **{name: _placed(getattr(self, name), components, n_components) for name in self._by_component}
+            self,
+            **{
+                name: _placed(getattr(self, name), components, n_components)
+                for name in self._by_component
+            },
         )
 
     @classmethod
     def concatenate(cls, parts):
         """The statistics of the components of all parts, side by side."""
-        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in cls._by_component})
+        return cls(
+            **{
+                name: np.concatenate([getattr(part, name) for part in parts])
+                for name in cls._by_component
+            }
+        )
 
 
 class FullStatistics(MomentStatistics):
@@ -105,7 +123,10 @@ class TiedStatistics(MomentStatistics):
     @classmethod
     def concatenate(cls, parts):
         """The statistics of the components of all parts, whose squares are pooled."""
-        fields = {name: np.concatenate([getattr(part, name) for part in parts]) for name in cls._by_component}
+        fields = {
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in cls._by_component
+        }
         return cls(squares=sum(part.squares for part in parts), **fields)
 
 
@@ -129,7 +150,8 @@ class SphericalStatistics(MomentStatistics):
 
 @dataclass
 class FactorStatistics:
-    """Expected moments of rows and their codes under K factor analysers (Ghahramani & Hinton, 1997).
+    """Expected moments of rows and their codes under K factor analysers (Ghahramani & Hinton,
+    1997).
 
     With the augmented code u = [E z, 1] of q factors:
 
@@ -183,14 +205,21 @@ class FactorStatistics:
         if centers is self.centers or np.array_equal(centers, self.centers):
             return self
         shift = self.centers - centers
-        squares = self.squares + 2.0 * shift * self.crosses[:, :, -1] + self.counts[:, None] * shift**2
+        squares = (
+            self.squares + 2.0 * shift * self.crosses[:, :, -1] + self.counts[:, None] * shift**2
+        )
         crosses = self.crosses + shift[:, :, None] * self.codes[:, None, -1]
         return replace(self, crosses=crosses, squares=squares, centers=centers)
 
     @classmethod
     def concatenate(cls, parts):
         """The statistics of the components of all parts, side by side."""
-        return cls(*(np.concatenate(arrays) for arrays in zip(*(part._arrays() for part in parts), strict=True)))
+        return cls(
+            *(
+                np.concatenate(arrays)
+                for arrays in zip(*(part._arrays() for part in parts), strict=True)
+            )
+        )
 
     def select(self, components):
         """The statistics of some components."""
@@ -198,14 +227,17 @@ class FactorStatistics:
 
     def placed(self, components, n_components):
         """The statistics as those of some among n_components, of which the others have none."""
-        return FactorStatistics(*(_placed(array, components, n_components) for array in self._arrays()))
+        return FactorStatistics(
+            *(_placed(array, components, n_components) for array in self._arrays())
+        )
 
     def _arrays(self):
         return self.counts, self.crosses, self.codes, self.squares, self.centers
 
 
 def merged(old, new, learning_decay=1.0):
-    """Statistics of old and new rows, the new ones weighing (n / (N + n)) ** learning_decay of the sum."""
+    """Statistics of old and new rows, the new ones weighing (n / (N + n)) ** learning_decay of the
+    sum."""
     if learning_decay == 1.0:
         return old + new
     total = old.total + new.total

@@ -11,8 +11,8 @@ from threadpoolctl import ThreadpoolController
 class _Limit:
     """BLAS held to one thread a call, process-wide, until it is released.
 
-    A thread of its own sets the limit and lifts it: threadpoolctl heeds the thread alone that set a limit first, and
-    fits that share one may end in any order.
+    A thread of its own sets the limit and lifts it: threadpoolctl heeds the thread alone that set a
+    limit first, and fits that share one may end in any order.
     """
 
     def __init__(self):
@@ -61,7 +61,8 @@ def _controller():
 
 
 def _count_threads():
-    """Threads that BLAS would use, which follows OMP_NUM_THREADS and joblib's limits, and at most the processors."""
+    """Threads that BLAS would use, which follows OMP_NUM_THREADS and joblib's limits, and at most
+    the processors."""
     try:
         processors = len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows

@@ -1,9 +1,11 @@
-"""Normal distributions restricted to rectangles: exact draws, and probabilities that hold in far tails.
+"""Normal distributions restricted to rectangles: exact draws, and probabilities that hold in far
+tails.
 
-One dimension is closed form. Several dimensions follow Botev (2017): separate the variables by a Cholesky factor
-whose order puts rare constraints first, tilt every separated variable by the minimax rule, and use the tilted
-proposal for a quasi Monte Carlo probability and for accept-reject draws. With psi(z, mu) the log ratio of target to
-proposal, the tilt is the saddle point of psi, convex in mu and concave in z, and max_z psi bounds every ratio.
+One dimension is closed form. Several dimensions follow Botev (2017): separate the variables by a
+Cholesky factor whose order puts rare constraints first, tilt every separated variable by the
+minimax rule, and use the tilted proposal for a quasi Monte Carlo probability and for accept-reject
+draws. With psi(z, mu) the log ratio of target to proposal, the tilt is the saddle point of psi,
+convex in mu and concave in z, and max_z psi bounds every ratio.
 """
 
 from dataclasses import dataclass
@@ -32,19 +34,21 @@ FREE_PROPOSALS, PROPOSALS_PER_DRAW = 1_000_000, 1_000
 def log_rectangle_probability(mean, covariance, low, high):
     """Return log P(low <= x <= high) for x ~ N(mean, covariance).
 
-    Closed form where the bounded features are independent; otherwise quasi Monte Carlo with 8192 fixed points, so that
-    the answer is deterministic. The relative error of the probability is typically below 1e-5 up to 5 bounded features
-    and below 1e-4 up to 20, rare events included; 20 features on nearly 6 dimensions can reach 1e-2.
+    Closed form where the bounded features are independent; otherwise quasi Monte Carlo with 8192
+    fixed points, so that the answer is deterministic. The relative error of the probability is
+    typically below 1e-5 up to 5 bounded features and below 1e-4 up to 20, rare events included; 20
+    features on nearly 6 dimensions can reach 1e-2.
 
     Parameters
     ----------
     mean : array-like of shape (m,)
         Mean.
     covariance : array-like of shape (m, m)
-        Covariance, symmetric and positive semi-definite. A conditional variance below the rounding error of its
-        feature's variance counts as that error.
+        Covariance, symmetric and positive semi-definite. A conditional variance below the rounding
+        error of its feature's variance counts as that error.
     low, high : array-like of shape (m,)
-        Ends of the rectangle, low <= high, infinities allowed; features open at both sides are marginalised.
+        Ends of the rectangle, low <= high, infinities allowed; features open at both sides are
+        marginalised.
 
     Returns
     -------
@@ -58,14 +62,15 @@ def log_rectangle_probability(mean, covariance, low, high):
 
     References
     ----------
-    Z. I. Botev, The normal law under linear restrictions: simulation and estimation via minimax tilting, Journal of
-    the Royal Statistical Society B 79(1), 2017.
+    Z. I. Botev, The normal law under linear restrictions: simulation and estimation via minimax
+    tilting, Journal of the Royal Statistical Society B 79(1), 2017.
 
     Examples
     --------
     >>> import numpy as np
     >>> from probgen.gaussians.truncated import log_rectangle_probability
-    >>> orthant = log_rectangle_probability(np.zeros(3), 0.5 * (np.eye(3) + 1.0), np.zeros(3), np.full(3, np.inf))
+    >>> zeros, covariance = np.zeros(3), 0.5 * (np.eye(3) + 1.0)
+    >>> orthant = log_rectangle_probability(zeros, covariance, zeros, np.full(3, np.inf))
     >>> print(round(float(np.exp(orthant)), 4))
     0.25
     """
@@ -82,16 +87,16 @@ def log_rectangle_probability(mean, covariance, low, high):
 def sample_truncated_normal(mean, covariance, low, high, n_samples, generator):
     """Draw independent rows of N(mean, covariance) restricted to low <= x <= high, exactly.
 
-    Bounded features are drawn by minimax-tilted accept-reject, features open at both sides from their normal given the
-    bounded ones.
+    Bounded features are drawn by minimax-tilted accept-reject, features open at both sides from
+    their normal given the bounded ones.
 
     Parameters
     ----------
     mean : array-like of shape (m,)
         Mean of the unrestricted normal.
     covariance : array-like of shape (m, m)
-        Its covariance, symmetric and positive semi-definite. A conditional variance below the rounding error of its
-        feature's variance counts as that error.
+        Its covariance, symmetric and positive semi-definite. A conditional variance below the
+        rounding error of its feature's variance counts as that error.
     low, high : array-like of shape (m,)
         Ends of the rectangle, low <= high, infinities allowed.
     n_samples : int
@@ -109,20 +114,26 @@ def sample_truncated_normal(mean, covariance, low, high, n_samples, generator):
     ValueError
         If shapes disagree, a value is NaN or low exceeds high.
     RuntimeError
-        If 1,000,000 + 1,000 * n_samples proposals do not suffice, or rounding spoils the ratios that make draws exact.
-        Both take intervals that all but contradict a nearly singular covariance.
+        If 1,000,000 + 1,000 * n_samples proposals do not suffice, or rounding spoils the ratios
+        that make draws exact. Both take intervals that all but contradict a nearly singular
+        covariance.
 
     References
     ----------
-    Z. I. Botev, The normal law under linear restrictions: simulation and estimation via minimax tilting, Journal of
-    the Royal Statistical Society B 79(1), 2017.
+    Z. I. Botev, The normal law under linear restrictions: simulation and estimation via minimax
+    tilting, Journal of the Royal Statistical Society B 79(1), 2017.
 
     Examples
     --------
     >>> import numpy as np
     >>> from probgen.gaussians.truncated import sample_truncated_normal
     >>> rows = sample_truncated_normal(
-    ...     [0.0, 0.0], [[1.0, 0.9], [0.9, 1.0]], [5.0, -np.inf], [np.inf, 0.0], 4, np.random.default_rng(0)
+    ...     [0.0, 0.0],
+    ...     [[1.0, 0.9], [0.9, 1.0]],
+    ...     [5.0, -np.inf],
+    ...     [np.inf, 0.0],
+    ...     4,
+    ...     np.random.default_rng(0),
     ... )
     >>> rows.shape, bool((rows[:, 0] >= 5.0).all()), bool((rows[:, 1] <= 0.0).all())
     ((4, 2), True, True)
@@ -130,7 +141,9 @@ def sample_truncated_normal(mean, covariance, low, high, n_samples, generator):
     mean, covariance, low, high = _check_rectangle(mean, covariance, low, high)
     order, factor, proposal = _separate(covariance, low - mean, high - mean)
     n_free = len(mean) - len(proposal.low)
-    z = np.vstack([_accept(proposal, n_samples, generator), generator.standard_normal((n_free, n_samples))])
+    z = np.vstack(
+        [_accept(proposal, n_samples, generator), generator.standard_normal((n_free, n_samples))]
+    )
     rows = np.empty((n_samples, len(mean)))
     rows[:, order] = (factor @ z).T
     return np.clip(rows + mean, low, high)
@@ -138,7 +151,8 @@ def sample_truncated_normal(mean, covariance, low, high, n_samples, generator):
 
 @dataclass(frozen=True)
 class _TiltedProposal:
-    """Independent normals z[j] ~ N(tilt[j], 1), each restricted to low[j] <= z[j] + slopes[j] @ z[:j] <= high[j].
+    """Independent normals z[j] ~ N(tilt[j], 1), each restricted to low[j] <= z[j] + slopes[j] @
+    z[:j] <= high[j].
 
     The target has tilt 0 throughout; log_bound is the largest log ratio of target to proposal.
     """
@@ -150,7 +164,8 @@ class _TiltedProposal:
     log_bound: float
 
     def draw(self, uniforms):
-        """Return z[:-1] for uniforms (m - 1, n), the log ratios (n,), and the ends (n,), (n,) of z[-1] given z[:-1]."""
+        """Return z[:-1] for uniforms (m - 1, n), the log ratios (n,), and the ends (n,), (n,) of
+        z[-1] given z[:-1]."""
         z = np.empty_like(uniforms)
         log_ratios = np.zeros(uniforms.shape[1])
         for j in range(len(self.low)):
@@ -176,23 +191,29 @@ def _accept(proposal, n_samples, generator):
         n = int(min(MAX_BATCH, 1.1 * (n_samples - n_accepted) / rate + 16))
         z, log_ratios, ends = proposal.draw(generator.random((m - 1, n)))
         keep = log_ratios - proposal.log_bound >= -generator.standard_exponential(n)
-        last = truncated_quantile(generator.random(np.count_nonzero(keep)), ends[0][keep], ends[1][keep])
+        last = truncated_quantile(
+            generator.random(np.count_nonzero(keep)), ends[0][keep], ends[1][keep]
+        )
         accepted.append(np.vstack([z[:, keep], last]))
         n_accepted += len(last)
         n_proposed += n
-        exhausted = n_proposed >= FREE_PROPOSALS + PROPOSALS_PER_DRAW * n_samples and n_accepted < n_samples
+        exhausted = (
+            n_proposed >= FREE_PROPOSALS + PROPOSALS_PER_DRAW * n_samples and n_accepted < n_samples
+        )
         hopeless = exhausted or np.any(log_ratios > ceiling)
     if hopeless:
         raise RuntimeError(
-            f"{n_samples} rows must be drawn by accept-reject, which failed after {n_proposed} proposals for {m} "
-            f"dependent features with intervals (log probability near {proposal.log_bound:.3g}); widen some intervals "
-            "or leave some open, for they may contradict the covariance."
+            f"{n_samples} rows must be drawn by accept-reject, which failed after {n_proposed}"
+            f" proposals for {m} dependent features with intervals (log probability near"
+            f" {proposal.log_bound:.3g}); widen some intervals or leave some open, for they may"
+            " contradict the covariance."
         )
     return np.hstack([np.empty((m, 0)), *accepted])[:, :n_samples]
 
 
 def _separate(covariance, low, high):
-    """Order (d,) and factor (d, d) of a Cholesky decomposition, bounded features first, and their tilted proposal."""
+    """Order (d,) and factor (d, d) of a Cholesky decomposition, bounded features first, and their
+    tilted proposal."""
     order, factor = _ordered_cholesky(covariance, low, high)
     m = np.count_nonzero(np.isfinite(low) | np.isfinite(high))
     scale = np.diag(factor)[:m]
@@ -203,9 +224,11 @@ def _separate(covariance, low, high):
 
 
 def _ordered_cholesky(covariance, low, high):
-    """Cholesky factor with the least probable interval first, each given those before at their truncated means.
+    """Cholesky factor with the least probable interval first, each given those before at their
+    truncated means.
 
-    Features without an interval come last. Returns the order (d,) and the factor of covariance[order][:, order].
+    Features without an interval come last. Returns the order (d,) and the factor of
+    covariance[order][:, order].
     """
     d = len(low)
     order = np.arange(d)
@@ -221,7 +244,9 @@ def _ordered_cholesky(covariance, low, high):
         order[j], order[j + pick] = order[j + pick], order[j]
         this, later = order[j], order[j + 1 :]
         factor[this, j] = scale[pick]
-        factor[later, j] = (covariance[later, this] - factor[later, :j] @ factor[this, :j]) / scale[pick]
+        factor[later, j] = (covariance[later, this] - factor[later, :j] @ factor[this, :j]) / scale[
+            pick
+        ]
         variance[later] -= factor[later, j] ** 2
         shift[later] += factor[later, j] * means[pick]
     return order, factor[order]
@@ -230,8 +255,9 @@ def _ordered_cholesky(covariance, low, high):
 def _saddle_point(slopes, low, high):
     """Minimax tilt (m,) and log bound of the separated problem, by damped Newton ascent.
 
-    A tilt has one z that minimises psi over tilts there, its vector of truncated means, which is found by forward
-    substitution and lies inside the rectangle; the ascent is over tilts, on the concave min over tilts of psi(z, tilt).
+    A tilt has one z that minimises psi over tilts there, its vector of truncated means, which is
+    found by forward substitution and lies inside the rectangle; the ascent is over tilts, on the
+    concave min over tilts of psi(z, tilt).
     """
     tilt = np.zeros(len(low))
     state = _forward_means(tilt, slopes, low, high)
@@ -254,7 +280,8 @@ def _saddle_point(slopes, low, high):
 
 
 def _forward_means(tilt, slopes, low, high):
-    """psi at tilt (m,) and its z, and the means and variances (m,) of the separated normals less their tilts."""
+    """psi at tilt (m,) and its z, and the means and variances (m,) of the separated normals less
+    their tilts."""
     z, log_probability, variance = np.zeros_like(tilt), np.zeros_like(tilt), np.zeros_like(tilt)
     for j in range(len(tilt)):
         shift = slopes[j] @ z + tilt[j]
@@ -264,7 +291,8 @@ def _forward_means(tilt, slopes, low, high):
 
 
 def _newton_step(tilt, slopes, _, mean, variance):
-    """Step (m,) of the tilts towards the saddle point, and twice the gain in psi that it promises."""
+    """Step (m,) of the tilts towards the saddle point, and twice the gain in psi that it
+    promises."""
     n = max(len(tilt) - 1, 0)
     gradient = (mean @ slopes - tilt)[:n]
     curved = (variance - 1.0)[:, None] * slopes
@@ -289,8 +317,13 @@ def _check_rectangle(mean, covariance, low, high):
         raise ValueError(f"mean must be a finite vector of shape (m,); got {mean!r}.")
     m = len(mean)
     if covariance.shape != (m, m) or not np.isfinite(covariance).all():
-        raise ValueError(f"covariance must be a finite matrix of shape {(m, m)}, as mean has; got {covariance!r}.")
+        raise ValueError(
+            f"covariance must be a finite matrix of shape {(m, m)}, as mean has; got"
+            f" {covariance!r}."
+        )
     low, high = check_interval(low, high)
     if low.shape != (m,) or high.shape != (m,):
-        raise ValueError(f"low and high must have shape {(m,)}, as mean has; got {low.shape} and {high.shape}.")
+        raise ValueError(
+            f"low and high must have shape {(m,)}, as mean has; got {low.shape} and {high.shape}."
+        )
     return mean, covariance, low, high

@@ -1,8 +1,9 @@
 """Annealed importance sampling of the likelihood of rows under models with latent variables.
 
-Chains start at draws from the prior p(z) and go through densities f_t(z), proportional to p(z) p(x given z)^b_t, up to
-the posterior, b = 1. At temperature t the weight of a chain grows by p(x given z)^(b_t - b_(t-1)), and then Hamiltonian
-Monte Carlo, which leaves f_t as it is, moves the chain. The mean of the final weights is an unbiased estimate of p(x).
+Chains start at draws from the prior p(z) and go through densities f_t(z), proportional to p(z) p(x
+given z)^b_t, up to the posterior, b = 1. At temperature t the weight of a chain grows by p(x given
+z)^(b_t - b_(t-1)), and then Hamiltonian Monte Carlo, which leaves f_t as it is, moves the chain.
+The mean of the final weights is an unbiased estimate of p(x).
 """
 
 import math
@@ -41,10 +42,12 @@ def annealed_log_weights(model, *, n_chains, n_temperatures, n_leapfrog):
 
 
 def bidirectional_log_weights(model, codes, generators, *, n_chains, n_temperatures, n_leapfrog):
-    """Return log weights of chains up from the prior, and of chains down from draws of the posterior [1]_.
+    """Return log weights of chains up from the prior, and of chains down from draws of the
+    posterior [1]_.
 
-    Of rows that the model itself made, the codes that they were made of are draws from the posterior. The mean of the
-    weights of chains up is on average p(x), that of the reciprocals of chains down 1 / p(x).
+    Of rows that the model itself made, the codes that they were made of are draws from the
+    posterior. The mean of the weights of chains up is on average p(x), that of the reciprocals of
+    chains down 1 / p(x).
 
     Parameters
     ----------
@@ -63,8 +66,8 @@ def bidirectional_log_weights(model, codes, generators, *, n_chains, n_temperatu
 
     References
     ----------
-    .. [1] R. B. Grosse, Z. Ghahramani, R. P. Adams, Sandwiching the marginal likelihood using bidirectional Monte
-       Carlo, 2015.
+    .. [1] R. B. Grosse, Z. Ghahramani, R. P. Adams, Sandwiching the marginal likelihood using
+       bidirectional Monte Carlo, 2015.
     """
     annealing = Annealing(model, sigmoid_temperatures(n_temperatures), n_chains, n_leapfrog, None)
     return annealing.run(model.rows, generators), annealing.run_down(codes, model.rows, generators)
@@ -77,7 +80,8 @@ def sigmoid_temperatures(n_temperatures):
 
 
 class _State(NamedTuple):
-    """Codes (s, n, k) of chains, with both parts (s, n) of log p(x, z) and their gradients (s, n, k)."""
+    """Codes (s, n, k) of chains, with both parts (s, n) of log p(x, z) and their gradients (s, n,
+    k)."""
 
     codes: torch.Tensor
     log_prior: torch.Tensor
@@ -101,18 +105,25 @@ class Annealing:
         self.n_chains, self.n_leapfrog, self.step_size = n_chains, n_leapfrog, step_size
 
     def run(self, rows, generators):
-        """Log weights (n_chains, n) of rows, of which each has a generator of its own, in double precision."""
+        """Log weights (n_chains, n) of rows, of which each has a generator of its own, in double
+        precision."""
         scale, steps = self._choose_steps(rows, generators)
         state = self._evaluate(self._draw_prior(self.n_chains, rows, generators), rows)
         log_weights = self.temperatures[1] * state.log_likelihood.double()
-        later = zip(self.temperatures[1:], self.temperatures[2:], steps, self._noise(self.n_chains, generators))
+        later = zip(
+            self.temperatures[1:],
+            self.temperatures[2:],
+            steps,
+            self._noise(self.n_chains, generators),
+        )
         for temperature, next_temperature, step, noise in later:
             state, _ = self._move(state, rows, temperature, step, scale, noise)
             log_weights += (next_temperature - temperature) * state.log_likelihood.double()
         return log_weights
 
     def run_down(self, codes, rows, generators):
-        """The same of chains that go from codes (n, k), draws from the posterior, down to the prior."""
+        """The same of chains that go from codes (n, k), draws from the posterior, down to the
+        prior."""
         scale, steps = self._choose_steps(rows, generators)
         state = self._evaluate(codes.expand(self.n_chains, *codes.shape).contiguous(), rows)
         sizes = np.diff(self.temperatures)
@@ -126,7 +137,8 @@ class Annealing:
         return log_weights
 
     def _choose_steps(self, rows, generators):
-        """Scales (n, k) of the codes, and step sizes of the moves up (n_temperatures - 1 or more, n)."""
+        """Scales (n, k) of the codes, and step sizes of the moves up (n_temperatures - 1 or more,
+        n)."""
         draws = self._draw_prior(SCALE_DRAWS, rows, generators)
         scale = draws.std(0)
         if self.step_size is None:
@@ -136,7 +148,8 @@ class Annealing:
     def _find_steps(self, codes, rows, generators, scale):
         """Step sizes (n_temperatures - 1, n) from chains of their own.
 
-        Steps that followed the chains which are weighed would depend on their past, and bias the weights.
+        Steps that followed the chains which are weighed would depend on their past, and bias the
+        weights.
         """
         log_step = scale.new_full((len(scale),), math.log(FIRST_STEP))
         steps = [log_step.exp()]
@@ -148,7 +161,8 @@ class Annealing:
         return torch.stack(steps)
 
     def _move(self, state, rows, temperature, step, scale, noise):
-        """The state after one move that leaves f_t as it is, and the probabilities (s, n) with which it was accepted.
+        """The state after one move that leaves f_t as it is, and the probabilities (s, n) with
+        which it was accepted.
 
         step (n,), scale (n, k); noise (s, n, k + 2) is standard normal.
         """
@@ -164,7 +178,9 @@ class Annealing:
             after, slope = moved.energy(temperature)
             momentum = momentum + 0.5 * strides * slope
         log_ratio = after - 0.5 * momentum.square().sum(-1) - energy
-        log_ratio = torch.nan_to_num(log_ratio, nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf).clamp(max=0.0)
+        log_ratio = torch.nan_to_num(
+            log_ratio, nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf
+        ).clamp(max=0.0)
         accepted = torch.special.log_ndtr(for_test) < log_ratio
         chosen = [
             torch.where(accepted.reshape(accepted.shape + (1,) * (new.ndim - 2)), new, old)
@@ -179,23 +195,34 @@ class Annealing:
             log_likelihood = self.model.log_likelihood(codes, *rows)
             (prior_slope,) = torch.autograd.grad(log_prior.sum(), codes)
             (likelihood_slope,) = torch.autograd.grad(log_likelihood.sum(), codes)
-        return _State(codes.detach(), log_prior.detach(), log_likelihood.detach(), prior_slope, likelihood_slope)
+        return _State(
+            codes.detach(),
+            log_prior.detach(),
+            log_likelihood.detach(),
+            prior_slope,
+            likelihood_slope,
+        )
 
     def _draw_prior(self, n_chains, rows, generators):
         """Codes (n_chains, n, k), those of a row by its own generator."""
         draws = [
-            self.model.sample_prior(n_chains, generator, *(part[index : index + 1] for part in rows))
+            self.model.sample_prior(
+                n_chains, generator, *(part[index : index + 1] for part in rows)
+            )
             for index, generator in enumerate(generators)
         ]
         return torch.cat(draws, dim=1)
 
     def _noise(self, n_chains, generators):
-        """Yield standard normal numbers (n_chains, n, k + 2) for each move, those of a row by its own generator."""
+        """Yield standard normal numbers (n_chains, n, k + 2) for each move, those of a row by its
+        own generator."""
         n_moves, width = len(self.temperatures) - 2, self.model.n_components + 2
         dtype = torch.empty(0, dtype=self.model.dtype).numpy().dtype
         n_ahead = max(1, WORK_NUMBERS // (len(generators) * n_chains * width))
         for start in range(0, n_moves, n_ahead):
-            numbers = np.empty((len(generators), min(n_ahead, n_moves - start), n_chains, width), dtype)
+            numbers = np.empty(
+                (len(generators), min(n_ahead, n_moves - start), n_chains, width), dtype
+            )
             for generator, part in zip(generators, numbers):
                 generator.standard_normal(out=part, dtype=dtype)
             yield from torch.from_numpy(numbers).to(self.model.rows[0].device).permute(1, 2, 0, 3)

@@ -1,13 +1,14 @@
 """Importance sampling of the likelihood of a row under a latent variable model with a decoder.
 
 p(x) is the integral of p(x given z) p(z) over the codes z. With draws z_s from q, the mean of
-p(x given z_s) p(z_s) / q(z_s) is an unbiased estimate of it, whose logarithm lies below on average. Here q is a mix:
-most draws come from a Student's t about the posterior mode, the others from p(z), which bounds the weights wherever the
-posterior has further modes [1]_.
+p(x given z_s) p(z_s) / q(z_s) is an unbiased estimate of it, whose logarithm lies below on average.
+Here q is a mix: most draws come from a Student's t about the posterior mode, the others from p(z),
+which bounds the weights wherever the posterior has further modes [1]_.
 
 References
 ----------
-.. [1] T. Hesterberg, Weighted average importance sampling and defensive mixture distributions, Technometrics, 1995.
+.. [1] T. Hesterberg, Weighted average importance sampling and defensive mixture distributions,
+   Technometrics, 1995.
 """
 
 import math
@@ -37,12 +38,14 @@ def log_likelihood(X, codes, decode, log_prob, curvature, prior, *, n_samples):
     log_prob : callable
         Of rows and parameters, which broadcast, of shape (..., d); log p(x given z) of shape (...).
     curvature : callable
-        Of the same: the gradient of log_prob by the parameters, and the expected negative second derivative.
+        Of the same: the gradient of log_prob by the parameters, and the expected negative second
+        derivative.
     prior : object
-        With `score_samples`, the log-density of codes, `sample(n, random_state=)`, and `mean` (k,) and `precision`
-        (k, k), a Gaussian near it.
+        With `score_samples`, the log-density of codes, `sample(n, random_state=)`, and `mean` (k,)
+        and `precision` (k, k), a Gaussian near it.
     n_samples : int
-        Draws for each row, at least PRIOR_SHARE; the same for all rows up to the shape of the proposal.
+        Draws for each row, at least PRIOR_SHARE; the same for all rows up to the shape of the
+        proposal.
 
     Returns
     -------
@@ -53,10 +56,16 @@ def log_likelihood(X, codes, decode, log_prob, curvature, prior, *, n_samples):
     n, k = mode.shape
     n_far = n_samples // PRIOR_SHARE
     noise, log_t = _noise(k, n_samples - n_far)
-    near = mode[:, None, :] + torch.einsum("nij,sj->nsi", scale, torch.tensor(noise, device=scale.device))
-    far = torch.tensor(np.asarray(prior.sample(n_far, random_state=0), dtype=np.float64), device=scale.device)
+    near = mode[:, None, :] + torch.einsum(
+        "nij,sj->nsi", scale, torch.tensor(noise, device=scale.device)
+    )
+    far = torch.tensor(
+        np.asarray(prior.sample(n_far, random_state=0), dtype=np.float64), device=scale.device
+    )
     offsets = torch.linalg.solve_triangular(scale, far.T - mode[:, :, None], upper=False)
-    log_t = np.hstack([np.broadcast_to(log_t, (n, len(log_t))), _log_t(_array(offsets.square().sum(1)), k)])
+    log_t = np.hstack(
+        [np.broadcast_to(log_t, (n, len(log_t))), _log_t(_array(offsets.square().sum(1)), k)]
+    )
     log_t = log_t - _array(torch.log(torch.diagonal(scale, dim1=1, dim2=2)).sum(1))[:, np.newaxis]
 
     def given(codes):
@@ -64,7 +73,9 @@ def log_likelihood(X, codes, decode, log_prob, curvature, prior, *, n_samples):
         return _array(log_prob(X[:, None, :], parameters))
 
     log_prior = prior.score_samples(_array(torch.cat([near.reshape(-1, k), far])))
-    log_prior = np.hstack([log_prior[: -len(far)].reshape(n, -1), np.broadcast_to(log_prior[-len(far) :], (n, n_far))])
+    log_prior = np.hstack(
+        [log_prior[: -len(far)].reshape(n, -1), np.broadcast_to(log_prior[-len(far) :], (n, n_far))]
+    )
     share = n_far / n_samples
     log_proposal = np.logaddexp(np.log1p(-share) + log_t, np.log(share) + log_prior)
     log_weights = np.hstack([given(near), given(far)]) + log_prior - log_proposal
@@ -79,13 +90,16 @@ def _array(tensor):
 
 
 def _proposal(X, codes, decode, log_prob, curvature, prior):
-    """Posterior modes (n, k) by damped Gauss-Newton steps, and lower factors (n, k, k) of the covariances there."""
+    """Posterior modes (n, k) by damped Gauss-Newton steps, and lower factors (n, k, k) of the
+    covariances there."""
     mean = torch.as_tensor(prior.mean, dtype=torch.float64, device=X.device)
     precision = torch.as_tensor(prior.precision, dtype=torch.float64, device=X.device)
 
     def objective(codes):
         offset = codes - mean
-        return log_prob(X, decode(codes.to(X.dtype))).double() - 0.5 * ((offset @ precision) * offset).sum(1)
+        return log_prob(X, decode(codes.to(X.dtype))).double() - 0.5 * (
+            (offset @ precision) * offset
+        ).sum(1)
 
     codes = codes.double()
     value = objective(codes)
@@ -109,7 +123,9 @@ def _expand(X, codes, decode, curvature, mean, precision):
     steps = STEP / torch.sqrt(torch.diagonal(precision))
     shifted = torch.cat([codes.unsqueeze(0), codes + torch.diag(steps).unsqueeze(1)]).to(X.dtype)
     parameters = decode(shifted.reshape(-1, k)).reshape(k + 1, n, -1)
-    jacobian = ((parameters[1:] - parameters[0]) / steps.to(X.dtype)[:, None, None]).permute(1, 2, 0)
+    jacobian = ((parameters[1:] - parameters[0]) / steps.to(X.dtype)[:, None, None]).permute(
+        1, 2, 0
+    )
     gradient, information = curvature(X, parameters[0])
     slope = torch.einsum("ndk,nd->nk", jacobian, gradient).double() - (codes - mean) @ precision
     hessian = torch.einsum("ndk,nd,ndj->nkj", jacobian, information, jacobian).double()
@@ -123,7 +139,8 @@ def _cholesky(matrix):
 
 
 def normal_noise(k, n_samples):
-    """Return quasi-random draws (n_samples, k) of a standard Gaussian, always the same: a scrambled Sobol sequence."""
+    """Return quasi-random draws (n_samples, k) of a standard Gaussian, always the same: a scrambled
+    Sobol sequence."""
     return norm.ppf(_uniform(k, n_samples))
 
 
@@ -139,7 +156,8 @@ def _uniform(k, n_samples):
 
 @lru_cache(maxsize=8)
 def _noise(k, n_samples):
-    """Quasi-random draws (n_samples, k) of a standard Student's t, and their log-densities (n_samples,)."""
+    """Quasi-random draws (n_samples, k) of a standard Student's t, and their log-densities
+    (n_samples,)."""
     uniform = _uniform(k + 1, n_samples)
     spread = np.sqrt(DEGREES_OF_FREEDOM / chi2.ppf(uniform[:, :1], DEGREES_OF_FREEDOM))
     noise = spread * norm.ppf(uniform[:, 1:])
@@ -151,5 +169,9 @@ def _noise(k, n_samples):
 def _log_t(squares, k):
     """Log-density of a standard Student's t in k dimensions at points of these squared lengths."""
     half = 0.5 * (DEGREES_OF_FREEDOM + k)
-    constant = gammaln(half) - gammaln(0.5 * DEGREES_OF_FREEDOM) - 0.5 * k * math.log(math.pi * DEGREES_OF_FREEDOM)
+    constant = (
+        gammaln(half)
+        - gammaln(0.5 * DEGREES_OF_FREEDOM)
+        - 0.5 * k * math.log(math.pi * DEGREES_OF_FREEDOM)
+    )
     return constant - half * np.log1p(squares / DEGREES_OF_FREEDOM)

@@ -1,4 +1,5 @@
-"""Parzen windows: the density of draws that are each blurred by a Gaussian, for models that can be drawn from alone."""
+"""Parzen windows: the density of draws that are each blurred by a Gaussian, for models that can be
+drawn from alone."""
 
 import numpy as np
 
@@ -6,7 +7,10 @@ from probgen._validation import check_real
 
 LOG_2PI = np.log(2.0 * np.pi)
 BLOCK_NUMBERS = 2**20  # distances of a block, about
-TILE, MOST_TILES = 64, 16  # rows: the kernels of a product treat the last few of an odd number otherwise
+TILE, MOST_TILES = (
+    64,
+    16,
+)  # rows: the kernels of a product treat the last few of an odd number otherwise
 GRID_POINTS, N_GRIDS = 12, 3  # each grid spans the two steps about the best point of the one before
 FLOOR = 1e-3  # least bandwidth, as a share of the largest
 
@@ -14,10 +18,11 @@ FLOOR = 1e-3  # least bandwidth, as a share of the largest
 def parzen_log_density(X, draws, bandwidth, *, return_std=False):
     """Return the log-density of rows under draws of a model, each blurred by a Gaussian.
 
-    It is log (1/m) sum_j N(x; draw_j, bandwidth^2 I), the estimate that the literature of adversarial networks began
-    with [1]_. In many columns it says little of the model: with any affordable number of draws it is far from the
-    likelihood, it ranks models otherwise than the likelihood does, and centres of k-means clusters in place of draws
-    score better than the training data themselves [2]_. To choose among models take a distance between samples.
+    It is log (1/m) sum_j N(x; draw_j, bandwidth^2 I), the estimate that the literature of
+    adversarial networks began with [1]_. In many columns it says little of the model: with any
+    affordable number of draws it is far from the likelihood, it ranks models otherwise than the
+    likelihood does, and centres of k-means clusters in place of draws score better than the
+    training data themselves [2]_. To choose among models take a distance between samples.
 
     Parameters
     ----------
@@ -26,7 +31,8 @@ def parzen_log_density(X, draws, bandwidth, *, return_std=False):
     draws : ndarray of shape (m, n_features)
         Draws of the model, in the units of X.
     bandwidth : float
-        Standard deviation of the Gaussians in units of X, above 0; such as the one of `parzen_bandwidth`.
+        Standard deviation of the Gaussians in units of X, above 0; such as the one of
+        `parzen_bandwidth`.
     return_std : bool, default=False
         Whether to return also the standard errors that come from the finite number of draws.
 
@@ -35,7 +41,8 @@ def parzen_log_density(X, draws, bandwidth, *, return_std=False):
     log_density : ndarray of shape (n,)
         In nats, in double precision.
     std : ndarray of shape (n,)
-        With return_std=True. A value near 1 says that one draw outweighs all others: the error is then larger.
+        With return_std=True. A value near 1 says that one draw outweighs all others: the error is
+        then larger.
 
     Raises
     ------
@@ -45,7 +52,8 @@ def parzen_log_density(X, draws, bandwidth, *, return_std=False):
     References
     ----------
     .. [1] I. Goodfellow et al., Generative adversarial nets, 2014.
-    .. [2] L. Theis, A. van den Oord and M. Bethge, A note on the evaluation of generative models, 2016.
+    .. [2] L. Theis, A. van den Oord and M. Bethge, A note on the evaluation of generative models,
+       2016.
 
     Examples
     --------
@@ -58,7 +66,11 @@ def parzen_log_density(X, draws, bandwidth, *, return_std=False):
     answers = []
     for squares in _squared_distances(X, draws):
         values, weights = _log_mean(squares, bandwidth)
-        errors = weights.std(axis=1) / (weights.mean(axis=1) * np.sqrt(len(draws))) if return_std else values
+        errors = (
+            weights.std(axis=1) / (weights.mean(axis=1) * np.sqrt(len(draws)))
+            if return_std
+            else values
+        )
         answers.append((values, errors))
     values, errors = np.concatenate(answers, axis=1)
     values -= X.shape[1] * (np.log(bandwidth) + 0.5 * LOG_2PI)
@@ -68,33 +80,38 @@ def parzen_log_density(X, draws, bandwidth, *, return_std=False):
 def parzen_bandwidth(X, draws):
     """Return the bandwidth under which rows have the highest mean log-density.
 
-    The optimum is the root mean square distance of rows from draws by the posterior of these, divided by
-    sqrt(n_features). It lies between that from the nearest draw and that from all draws; three grids narrow it down, to
-    about one part in a hundred.
+    The optimum is the root mean square distance of rows from draws by the posterior of these,
+    divided by sqrt(n_features). It lies between that from the nearest draw and that from all draws;
+    three grids narrow it down, to about one part in a hundred.
 
     Parameters
     ----------
     X : ndarray of shape (n, n_features)
-        Rows that the model was not fitted to: of those that it may have learned by heart the bandwidth gets too small.
+        Rows that the model was not fitted to: of those that it may have learned by heart the
+        bandwidth gets too small.
     draws : ndarray of shape (m, n_features)
         Draws of the model, in the units of X.
 
     Returns
     -------
     bandwidth : float
-        In units of X; at least a thousandth of the root mean square distance, so that it is above 0 where rows are
-        draws, and 0.001 where all are the same.
+        In units of X; at least a thousandth of the root mean square distance, so that it is above 0
+        where rows are draws, and 0.001 where all are the same.
 
     Examples
     --------
     >>> import numpy as np
     >>> from probgen.marginal_likelihood.parzen import parzen_bandwidth
     >>> rng = np.random.default_rng(0)
-    >>> round(parzen_bandwidth(rng.normal(size=(500, 1)), np.zeros((1, 1))), 1)  # the deviation from the one draw
+    >>> rows, draws = rng.normal(size=(500, 1)), np.zeros((1, 1))
+    >>> round(parzen_bandwidth(rows, draws), 1)  # the deviation from the one draw
     1.0
     """
     d = X.shape[1]
-    blocks = [(squares.min(axis=1).sum(), squares.mean(axis=1).sum()) for squares in _squared_distances(X, draws)]
+    blocks = [
+        (squares.min(axis=1).sum(), squares.mean(axis=1).sum())
+        for squares in _squared_distances(X, draws)
+    ]
     low, high = np.sqrt(np.sum(blocks, axis=0) / (len(X) * d))
     if high == 0.0:
         return FLOOR
@@ -110,7 +127,8 @@ def parzen_bandwidth(X, draws):
 
 
 def _log_mean(squares, bandwidth):
-    """Log means (n,) of exp(-squares (n, m) / (2 bandwidth^2)) over the draws, and those numbers over their maximum."""
+    """Log means (n,) of exp(-squares (n, m) / (2 bandwidth^2)) over the draws, and those numbers
+    over their maximum."""
     weights = squares * (-0.5 / bandwidth**2)
     largest = weights.max(axis=1)
     weights -= largest[:, np.newaxis]
@@ -121,9 +139,12 @@ def _log_mean(squares, bandwidth):
 def _squared_distances(X, draws):
     """Yield squared distances (rows of a block, m) of rows from draws, in double precision.
 
-    Blocks are filled up to one shape of whole tiles, so that the digits of a row do not depend on the others.
+    Blocks are filled up to one shape of whole tiles, so that the digits of a row do not depend on
+    the others.
     """
-    centre = draws.mean(axis=0, dtype=np.float64)  # far from zero the squared distances would lose digits
+    centre = draws.mean(
+        axis=0, dtype=np.float64
+    )  # far from zero the squared distances would lose digits
     draws = draws - centre
     squares = np.sum(draws**2, axis=1)
     n_rows = TILE * min(max(1, BLOCK_NUMBERS // (TILE * len(draws))), MOST_TILES)

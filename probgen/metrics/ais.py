@@ -23,8 +23,9 @@ def ais_log_likelihood(
 ):
     """Estimate the log-likelihood of each row by annealed importance sampling.
 
-    It is dearer than the `score_samples` of a model with latent variables, but owes nothing to an encoder: Hamiltonian
-    Monte Carlo takes codes from the prior to the posterior of each row [1]_ [2]_.
+    It is dearer than the `score_samples` of a model with latent variables, but owes nothing to an
+    encoder: Hamiltonian Monte Carlo takes codes from the prior to the posterior of each row [1]_
+    [2]_.
 
     Parameters
     ----------
@@ -37,22 +38,26 @@ def ais_log_likelihood(
     n_chains : int, default=16
         Independent chains for each row, at least 2.
     n_temperatures : int, default=500
-        Densities on the way from the prior, which is not counted, to the posterior; at least 1. More of them tighten
-        the estimate more than more chains do; 1 is plain importance sampling from the prior.
+        Densities on the way from the prior, which is not counted, to the posterior; at least 1.
+        More of them tighten the estimate more than more chains do; 1 is plain importance sampling
+        from the prior.
     n_leapfrog : int, default=10
         Leapfrog steps of a move, at least 1. One costs a gradient of the decoder.
     step_size : "auto" or float, default="auto"
-        Size of a leapfrog step in standard deviations of the prior. "auto" finds one for each row and temperature in a
-        trial run of 4 further chains, such that about 65 % of the moves are accepted.
+        Size of a leapfrog step in standard deviations of the prior. "auto" finds one for each row
+        and temperature in a trial run of 4 further chains, such that about 65 % of the moves are
+        accepted.
     return_std : bool, default=False
         Whether to return the standard errors of the estimates too.
     random_state : int, RandomState, Generator or None, default=None
-        Seeds the chains. The noise of a row depends on it and on the position of the row in X alone.
+        Seeds the chains. The noise of a row depends on it and on the position of the row in X
+        alone.
 
     Returns
     -------
     log_likelihood : ndarray of shape (n,)
-        In nats, in the units of X: log p(x), or log p(x given y) for a model that is conditional on classes.
+        In nats, in the units of X: log p(x), or log p(x given y) for a model that is conditional on
+        classes.
     std : ndarray of shape (n,)
         With return_std=True.
 
@@ -63,16 +68,17 @@ def ais_log_likelihood(
 
     Notes
     -----
-    The mean weight of the chains is an unbiased estimate of the likelihood, so that its logarithm is a stochastic lower
-    bound: on average it lies below, by about half of std squared while that is small. A std near 1, the most that it
-    comes to, says that one chain outweighs all others: n_temperatures is too small, and the value too low. The errors
-    of rows are independent; that of a mean over n rows is sqrt(sum(std**2)) / n.
+    The mean weight of the chains is an unbiased estimate of the likelihood, so that its logarithm
+    is a stochastic lower bound: on average it lies below, by about half of std squared while that
+    is small. A std near 1, the most that it comes to, says that one chain outweighs all others:
+    n_temperatures is too small, and the value too low. The errors of rows are independent; that of
+    a mean over n rows is sqrt(sum(std**2)) / n.
 
     References
     ----------
     .. [1] R. M. Neal, Annealed importance sampling, Statistics and Computing, 2001.
-    .. [2] Y. Wu, Y. Burda, R. Salakhutdinov, R. Grosse, On the quantitative analysis of decoder-based generative
-       models, 2017.
+    .. [2] Y. Wu, Y. Burda, R. Salakhutdinov, R. Grosse, On the quantitative analysis of
+       decoder-based generative models, 2017.
 
     Examples
     --------
@@ -81,7 +87,8 @@ def ais_log_likelihood(
     >>> from probgen.metrics import ais_log_likelihood
     >>> X = load_digits().data
     >>> model = Autoencoder(n_components=2, max_iter=5, random_state=0).fit(X)
-    >>> values, std = ais_log_likelihood(model, X[:3], n_temperatures=50, return_std=True, random_state=0)
+    >>> settings = {"n_temperatures": 50, "random_state": 0}
+    >>> values, std = ais_log_likelihood(model, X[:3], return_std=True, **settings)
     >>> values.shape, std.shape
     ((3,), (3,))
     """
@@ -93,15 +100,19 @@ def ais_log_likelihood(
         check_real("step_size", step_size, low=1e-6, hint="Or 'auto'.")
     if not hasattr(estimator, "_latent_model"):
         raise ValueError(
-            f"estimator must be a generator with latent variables, such as Autoencoder; got {estimator!r}; "
-            "take its score_samples."
+            "estimator must be a generator with latent variables, such as Autoencoder; got"
+            f" {estimator!r}; take its score_samples."
         )
     check_is_fitted(estimator)
     generator = check_generator(random_state)
     X = estimator._validate(X)
     model = estimator._latent_model(X, y)
     annealing = Annealing(
-        model, sigmoid_temperatures(n_temperatures), n_chains, n_leapfrog, None if is_auto else step_size
+        model,
+        sigmoid_temperatures(n_temperatures),
+        n_chains,
+        n_leapfrog,
+        None if is_auto else step_size,
     )
     n_rows = max(1, WORK_NUMBERS // (n_chains * max(model.n_components, X.shape[1])))
     answers = []

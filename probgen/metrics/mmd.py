@@ -14,23 +14,25 @@ BLOCK_NUMBERS = 2**20  # distances of a block
 def kernel_mmd(X, Y, *, bandwidths=None, unbiased=True, features=None):
     """Return the squared maximum mean discrepancy between two samples.
 
-    It is E k(x, x') + E k(y, y') - 2 E k(x, y) with independent x, x' and y, y' of either kind [1]_, where k(x, y) is
-    the mean over the bandwidths s of exp(-|x - y|^2 / (2 s^2)). Several bandwidths see differences of several sizes.
+    It is E k(x, x') + E k(y, y') - 2 E k(x, y) with independent x, x' and y, y' of either kind
+    [1]_, where k(x, y) is the mean over the bandwidths s of exp(-|x - y|^2 / (2 s^2)). Several
+    bandwidths see differences of several sizes.
 
     Parameters
     ----------
     X, Y : array-like of shape (n, n_features) and (m, n_features)
-        The samples, of at least 2 rows each. X is the one that sets the bandwidths, such as the data.
+        The samples, of at least 2 rows each. X is the one that sets the bandwidths, such as the
+        data.
     bandwidths : float or array-like of float, default=None
-        In units of X or of the features, above 0. None takes the median distance between rows of X, times 1/4, 1/2, 1,
-        2 and 4; they do not depend on Y, so that several Y compare.
+        In units of X or of the features, above 0. None takes the median distance between rows of X,
+        times 1/4, 1/2, 1, 2 and 4; they do not depend on Y, so that several Y compare.
     unbiased : bool, default=True
-        Whether to leave out the pairs of a row with itself: then the mean over samples is the discrepancy of their
-        distributions, and values below 0 occur. Otherwise the value is at least 0, and too large by about
-        (1 - E k) (1/n + 1/m).
+        Whether to leave out the pairs of a row with itself: then the mean over samples is the
+        discrepancy of their distributions, and values below 0 occur. Otherwise the value is at
+        least 0, and too large by about (1 - E k) (1/n + 1/m).
     features : callable or transformer, default=None
-        What to compare in place of the columns: a function from rows (n, n_features) to an array (n, k), or a fitted
-        object with `transform`.
+        What to compare in place of the columns: a function from rows (n, n_features) to an array
+        (n, k), or a fitted object with `transform`.
 
     Returns
     -------
@@ -40,7 +42,8 @@ def kernel_mmd(X, Y, *, bandwidths=None, unbiased=True, features=None):
     Raises
     ------
     ValueError
-        If the samples have other than the same columns, finite numbers and 2 rows each, or a bandwidth is not above 0.
+        If the samples have other than the same columns, finite numbers and 2 rows each, or a
+        bandwidth is not above 0.
 
     Notes
     -----
@@ -48,7 +51,8 @@ def kernel_mmd(X, Y, *, bandwidths=None, unbiased=True, features=None):
 
     References
     ----------
-    .. [1] A. Gretton, K. M. Borgwardt, M. J. Rasch, B. Scholkopf and A. Smola, A kernel two-sample test, 2012.
+    .. [1] A. Gretton, K. M. Borgwardt, M. J. Rasch, B. Scholkopf and A. Smola, A kernel two-sample
+       test, 2012.
 
     Examples
     --------
@@ -72,7 +76,8 @@ def kernel_mmd(X, Y, *, bandwidths=None, unbiased=True, features=None):
 
 
 def _median_distance(X):
-    """Median distance between unlike rows of X, 1 if there are none; of evenly spaced rows where there are many."""
+    """Median distance between unlike rows of X, 1 if there are none; of evenly spaced rows where
+    there are many."""
     rows = X[np.unique(np.linspace(0, len(X) - 1, min(len(X), MEDIAN_ROWS)).astype(np.int64))]
     distances = pdist(rows)
     unlike = distances[distances > 0.0]
@@ -80,7 +85,8 @@ def _median_distance(X):
 
 
 def _mean_within(rows, precisions, unbiased):
-    """Mean of the kernel over pairs of rows (n, d), without those of a row with itself if unbiased."""
+    """Mean of the kernel over pairs of rows (n, d), without those of a row with itself if
+    unbiased."""
     n = len(rows)
     total = _kernel_sum(rows, rows, precisions)
     return (total - n) / (n * (n - 1)) if unbiased else total / n**2

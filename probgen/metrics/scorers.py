@@ -10,12 +10,14 @@ DISTANCES = {"frechet": frechet_distance, "mmd": kernel_mmd}
 def make_sample_quality_scorer(distance="mmd", *, n_samples=None, random_state=0, **settings):
     """Return a scorer that compares draws of a generator with the rows at hand.
 
-    It goes wherever scikit-learn takes `scoring`, and serves models whose likelihood is only estimated, such as GANs.
+    It goes wherever scikit-learn takes `scoring`, and serves models whose likelihood is only
+    estimated, such as GANs.
 
     Parameters
     ----------
     distance : {"mmd", "frechet"} or callable, default="mmd"
-        `kernel_mmd`, `frechet_distance`, or a function of rows and draws that is lower the more alike they are.
+        `kernel_mmd`, `frechet_distance`, or a function of rows and draws that is lower the more
+        alike they are.
     n_samples : int, default=None
         Number of draws, at least 2; None draws as many as there are rows.
     random_state : int, RandomState, Generator or None, default=0
@@ -40,7 +42,8 @@ def make_sample_quality_scorer(distance="mmd", *, n_samples=None, random_state=0
     >>> from probgen import GaussianMixture
     >>> from probgen.metrics import make_sample_quality_scorer
     >>> scorer = make_sample_quality_scorer("frechet")
-    >>> search = GridSearchCV(GaussianMixture(random_state=0), {"n_components": [1, 3]}, scoring=scorer)
+    >>> model = GaussianMixture(random_state=0)
+    >>> search = GridSearchCV(model, {"n_components": [1, 3]}, scoring=scorer)
     >>> bool(search.fit(load_iris().data).best_score_ < 0.0)
     True
     """
@@ -62,8 +65,8 @@ class _SampleQualityScorer:
     def __call__(self, estimator, X, y=None):
         if not hasattr(estimator, "sample"):
             raise TypeError(
-                f"The scorer needs an estimator that can sample; got {estimator!r}; make_generative_pipeline makes "
-                "pipelines that can."
+                f"The scorer needs an estimator that can sample; got {estimator!r};"
+                " make_generative_pipeline makes pipelines that can."
             )
         n_samples = X.shape[0] if self.n_samples is None else self.n_samples
         draws = estimator.sample(n_samples, random_state=self.random_state)

@@ -5,4 +5,12 @@ from probgen.networks.checks import check_network, uses_global_generator
 from probgen.networks.convolutional import ConvDecoder, ConvEncoder
 from probgen.networks.dense import MLP, TiedMLP
 
-__all__ = ["MLP", "ConvDecoder", "ConvEncoder", "TiedMLP", "activation", "check_network", "uses_global_generator"]
+__all__ = [
+    "MLP",
+    "ConvDecoder",
+    "ConvEncoder",
+    "TiedMLP",
+    "activation",
+    "check_network",
+    "uses_global_generator",
+]

@@ -26,7 +26,8 @@ def activation(name):
     Parameters
     ----------
     name : str, class or torch.nn.Module
-        scikit-learn's or torch's name; or a class of torch.nn that needs no arguments, or a module, which is copied.
+        scikit-learn's or torch's name; or a class of torch.nn that needs no arguments, or a module,
+        which is copied.
 
     Returns
     -------
@@ -48,8 +49,12 @@ def activation(name):
         try:
             return name()
         except TypeError as error:
-            raise ValueError(f"activation must be a module where its class needs arguments; got {name!r}.") from error
+            raise ValueError(
+                f"activation must be a module where its class needs arguments; got {name!r}."
+            ) from error
     if not isinstance(name, str) or name not in ACTIVATIONS:
         known = ", ".join(repr(known) for known in ACTIVATIONS)
-        raise ValueError(f"activation must be one of {known}, or a class of torch.nn; got {name!r}.")
+        raise ValueError(
+            f"activation must be one of {known}, or a class of torch.nn; got {name!r}."
+        )
     return ACTIVATIONS[name]()

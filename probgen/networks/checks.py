@@ -52,11 +52,13 @@ def check_network(network, n_inputs, n_outputs, name, *, dtype=torch.float32):
     Linear(in_features=4, out_features=2, bias=True)
     """
     if not any(parameter.requires_grad for parameter in network.parameters()):
-        raise ValueError(f"{name} must have parameters to train; got {type(network).__name__}, which has none.")
+        raise ValueError(
+            f"{name} must have parameters to train; got {type(network).__name__}, which has none."
+        )
     if any(isinstance(parameter, nn.UninitializedParameter) for parameter in network.parameters()):
         raise ValueError(
-            f"{name} must have parameters of known shapes; {type(network).__name__} is lazy; call it once on rows of "
-            f"shape (n, {n_inputs})."
+            f"{name} must have parameters of known shapes; {type(network).__name__} is lazy; call"
+            f" it once on rows of shape (n, {n_inputs})."
         )
     network = copy.deepcopy(network).to(device="cpu", dtype=dtype)
     expected = f"{name} must map rows of shape (n, {n_inputs}) to (n, {n_outputs})"
@@ -65,10 +67,14 @@ def check_network(network, n_inputs, n_outputs, name, *, dtype=torch.float32):
             answer = copy.deepcopy(network).eval()(torch.zeros(N_TRIAL, n_inputs, dtype=dtype))
     except Exception as error:  # whatever a user's forward may raise
         reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-        raise ValueError(f"{expected}; {type(network).__name__} raised {type(error).__name__}: {reason}") from error
+        raise ValueError(
+            f"{expected}; {type(network).__name__} raised {type(error).__name__}: {reason}"
+        ) from error
     is_tensor = isinstance(answer, torch.Tensor)
     if not is_tensor or answer.shape != (N_TRIAL, n_outputs) or not answer.is_floating_point():
-        raise ValueError(f"{expected}; got {_describe(answer) if is_tensor else type(answer).__name__}.")
+        raise ValueError(
+            f"{expected}; got {_describe(answer) if is_tensor else type(answer).__name__}."
+        )
     return network
 
 
@@ -94,7 +100,10 @@ def uses_global_generator(network):
 
 
 def _may_draw(module):
-    """Whether a module by itself may draw: it is a user's, or drops out with a probability above 0."""
+    """Whether a module by itself may draw: it is a user's, or drops out with a probability above
+    0."""
     if not type(module).__module__.startswith(KNOWN):
         return True
-    return isinstance(module, DROPOUTS) and getattr(module, "dropout", getattr(module, "p", 1.0)) > 0.0
+    return (
+        isinstance(module, DROPOUTS) and getattr(module, "dropout", getattr(module, "p", 1.0)) > 0.0
+    )

@@ -10,7 +10,8 @@ SMALLEST = 2  # pixels of a side before the last layer that halves it
 
 
 class ConvEncoder(nn.Module):
-    """Layers of strided convolutions, each of which halves the height and the width, and a linear layer.
+    """Layers of strided convolutions, each of which halves the height and the width, and a linear
+    layer.
 
     Parameters
     ----------
@@ -39,7 +40,10 @@ class ConvEncoder(nn.Module):
         height, width = _sizes(self.image_shape, channels)[-1]
         layers, before = [], self.image_shape[2]
         for after in channels:
-            layers += [nn.Conv2d(before, after, KERNEL, STRIDE, PADDING), make_activation(activation)]
+            layers += [
+                nn.Conv2d(before, after, KERNEL, STRIDE, PADDING),
+                make_activation(activation),
+            ]
             before = after
         self.layers = nn.Sequential(*layers)
         self.head = Linear(channels[-1] * height * width, n_outputs)
@@ -50,7 +54,8 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """A linear layer and transposed convolutions, each of which doubles the height and the width, to images.
+    """A linear layer and transposed convolutions, each of which doubles the height and the width,
+    to images.
 
     Parameters
     ----------
@@ -81,9 +86,13 @@ class ConvDecoder(nn.Module):
         self.head = Linear(n_inputs, channels[0] * sizes[0][0] * sizes[0][1])
         layers = [make_activation(activation)]
         for k, (before, after) in enumerate(zip(channels, [*channels[1:], self.image_shape[2]])):
-            # A side of 2 n and one of 2 n - 1 pixels both halve to n: what is left over tells them apart.
+            # A side of 2 n and one of 2 n - 1 pixels both halve to n: what is left over tells them
+            # apart.
             extra = tuple(wide - 2 * narrow + 1 for narrow, wide in zip(sizes[k], sizes[k + 1]))
-            layers += [nn.ConvTranspose2d(before, after, KERNEL, STRIDE, PADDING, extra), make_activation(activation)]
+            layers += [
+                nn.ConvTranspose2d(before, after, KERNEL, STRIDE, PADDING, extra),
+                make_activation(activation),
+            ]
         self.layers = nn.Sequential(*layers[:-1])
 
     def forward(self, codes):
@@ -99,13 +108,17 @@ def _with_channels(image_shape):
 def _sizes(image_shape, channels):
     """Height and width before each layer, and after the last."""
     if not len(channels):
-        raise ValueError("hidden_layer_sizes must hold the channels of at least one layer for architecture='conv'.")
+        raise ValueError(
+            "hidden_layer_sizes must hold the channels of at least one layer for"
+            " architecture='conv'."
+        )
     sizes = [tuple(image_shape[:2])]
     for _ in channels:
         if min(sizes[-1]) < SMALLEST:
             raise ValueError(
-                f"images of {image_shape[0]} x {image_shape[1]} pixels are too small for {len(channels)} layers, each "
-                "of which halves them; name fewer in hidden_layer_sizes."
+                f"images of {image_shape[0]} x {image_shape[1]} pixels are too small for"
+                f" {len(channels)} layers, each of which halves them; name fewer in"
+                " hidden_layer_sizes."
             )
         sizes.append(tuple((side + 1) // 2 for side in sizes[-1]))
     return sizes

@@ -13,8 +13,9 @@ ALIGNMENT = 16  # numbers; a vector of any processor holds a divisor of it
 class Linear(nn.Linear):
     """Linear layer that gives a row the same digits wherever in a batch it stands.
 
-    Libraries of matrix products sum in another order where a row does not begin at a multiple of the processor's
-    vectors. Without gradients on the CPU, rows are therefore laid out so that they all do.
+    Libraries of matrix products sum in another order where a row does not begin at a multiple of
+    the processor's vectors. Without gradients on the CPU, rows are therefore laid out so that they
+    all do.
 
     Parameters
     ----------

@@ -16,23 +16,23 @@ KIND = "estimator"
 def save(estimator, path):
     """Write an estimator to a file.
 
-    The file is a zip of JSON and safetensors: numbers, text and the names of classes, and nothing that could run. It
-    keeps everything that pickle keeps: parameters, fitted attributes, the streams of random draws, and what
-    `partial_fit` goes on from.
+    The file is a zip of JSON and safetensors: numbers, text and the names of classes, and nothing
+    that could run. It keeps everything that pickle keeps: parameters, fitted attributes, the
+    streams of random draws, and what `partial_fit` goes on from.
 
     Parameters
     ----------
     estimator : estimator object
         A generator, or any other scikit-learn estimator, pipeline or search, fitted or not.
     path : str or path
-        File to write, such as "model.probgen". It is written beside and renamed, so that a failure leaves the file
-        that was there.
+        File to write, such as "model.probgen". It is written beside and renamed, so that a failure
+        leaves the file that was there.
 
     Raises
     ------
     ValueError
-        If estimator is none, or holds what cannot be stored, such as a lambda or an open file; the sentence names the
-        attribute.
+        If estimator is none, or holds what cannot be stored, such as a lambda or an open file; the
+        sentence names the attribute.
     OSError
         If the file cannot be written.
 
@@ -50,7 +50,9 @@ def save(estimator, path):
     True
     """
     if not _is_estimator(estimator):
-        raise ValueError(f"estimator must be an estimator object, such as GaussianMixture(); got {estimator!r}.")
+        raise ValueError(
+            f"estimator must be an estimator object, such as GaussianMixture(); got {estimator!r}."
+        )
     path = _check_path(path)
     if path.is_dir() or not path.parent.is_dir():
         raise ValueError(f"path must be a file in a folder that exists; got {str(path)!r}.")
@@ -58,8 +60,8 @@ def save(estimator, path):
         write_archive(path, estimator, kind=KIND)
     except OSError as error:
         raise type(error)(
-            f"{str(path)!r} could not be written ({error.strerror or error}); name a file in a folder that has "
-            "room and that you may write to."
+            f"{str(path)!r} could not be written ({error.strerror or error}); name a file in a"
+            " folder that has room and that you may write to."
         ) from error
 
 
@@ -72,8 +74,8 @@ def load(path, device="auto", trusted=()):
     device : {"auto", "cpu", "cuda"} or str such as "cuda:1", default="auto"
         Where networks go; "auto" is where they were, or the CPU if that is not here.
     trusted : sequence of classes and functions, default=()
-        What the file may name besides the classes of probgen, the estimators of scikit-learn and the modules of torch:
-        networks and steps of one's own.
+        What the file may name besides the classes of probgen, the estimators of scikit-learn and
+        the modules of torch: networks and steps of one's own.
 
     Returns
     -------
@@ -83,7 +85,8 @@ def load(path, device="auto", trusted=()):
     Raises
     ------
     FileFormatError
-        If the file is damaged, was written by something else or by a newer probgen, or names what is not trusted.
+        If the file is damaged, was written by something else or by a newer probgen, or names what
+        is not trusted.
     ValueError
         If device is unknown or not here.
     OSError
@@ -108,19 +111,27 @@ def load(path, device="auto", trusted=()):
     """
     path = _check_path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{str(path)!r} does not exist; give a file that `probgen.save` wrote.")
+        raise FileNotFoundError(
+            f"{str(path)!r} does not exist; give a file that `probgen.save` wrote."
+        )
     if device != "auto":
         resolve_device(device)
     for thing in trusted:
         if not isinstance(thing, type | types.FunctionType | types.BuiltinFunctionType):
-            raise ValueError(f"trusted must be a sequence of classes and functions; got {thing!r} in it.")
+            raise ValueError(
+                f"trusted must be a sequence of classes and functions; got {thing!r} in it."
+            )
     estimator = read_archive(path, kind=KIND, device=device, trusted=trusted)
     if not _is_estimator(estimator):
-        raise FileFormatError(f"{str(path)!r} must hold an estimator; got {type(estimator).__name__}.")
+        raise FileFormatError(
+            f"{str(path)!r} must hold an estimator; got {type(estimator).__name__}."
+        )
     try:
         estimator.get_params()
     except Exception as error:  # whatever parameters of another kind lead to
-        raise FileFormatError(f"{str(path)!r} holds parameters that {type(estimator).__name__} cannot have.") from error
+        raise FileFormatError(
+            f"{str(path)!r} holds parameters that {type(estimator).__name__} cannot have."
+        ) from error
     return estimator
 
 

@@ -1,12 +1,12 @@
 """One value in one file: a zip of JSON and safetensors, which holds no code.
 
-`probgen.json` tells the versions and the structure, `arrays.safetensors` the numbers; both are stored as they are, and
-the comment of the zip is the SHA-256 of the two.
+`probgen.json` tells the versions and the structure, `arrays.safetensors` the numbers; both are
+stored as they are, and the comment of the zip is the SHA-256 of the two.
 
-In the structure a plain number, text or None stands for itself. Anything else is a JSON object whose first key is its
-kind, such as {"tuple": [1, 2]}; one that is met again is marked with an "id" and stands as {"ref": id} in the other
-places. Nothing is ever called that a file names: an object is made empty, by `__new__` of a class that is allowed, and
-given its state.
+In the structure a plain number, text or None stands for itself. Anything else is a JSON object
+whose first key is its kind, such as {"tuple": [1, 2]}; one that is met again is marked with an "id"
+and stands as {"ref": id} in the other places. Nothing is ever called that a file names: an object
+is made empty, by `__new__` of a class that is allowed, and given its state.
 """
 
 import contextlib
@@ -62,9 +62,14 @@ def write_archive(path, value, *, kind):
     }
     text = json.dumps(header, allow_nan=False).encode("ascii")
     content = safetensors.numpy.save(arrays)
-    with written_whole(Path(path)) as beside, zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as archive:
+    with (
+        written_whole(Path(path)) as beside,
+        zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as archive,
+    ):
         for name, member in ((DOCUMENT, text), (ARRAYS, content)):
-            archive.writestr(zipfile.ZipInfo(name), member)  # with no time, so that equal values make equal files
+            archive.writestr(
+                zipfile.ZipInfo(name), member
+            )  # with no time, so that equal values make equal files
         archive.comment = _digest(text, content)
 
 
@@ -84,8 +89,8 @@ def read_archive(path, *, kind, device="cpu", trusted=()):
     Raises
     ------
     FileFormatError
-        If the file is anything else, damaged, or names what is not trusted. Nothing of it is run, and memory stays
-        within a small multiple of its size.
+        If the file is anything else, damaged, or names what is not trusted. Nothing of it is run,
+        and memory stays within a small multiple of its size.
     """
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -96,15 +101,23 @@ def read_archive(path, *, kind, device="cpu", trusted=()):
             text = _read(archive, DOCUMENT, size)
             header = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
             writer, version = header["versions"]["probgen"], header["format"]
-            if type(version) is not int or not isinstance(writer, str) or not isinstance(header["kind"], str):
-                raise FileFormatError("it must name its format, its kind and the version that wrote it")
+            if (
+                type(version) is not int
+                or not isinstance(writer, str)
+                or not isinstance(header["kind"], str)
+            ):
+                raise FileFormatError(
+                    "it must name its format, its kind and the version that wrote it"
+                )
         _check_header(path, header["kind"], kind, version, writer[:LONGEST_VERSION])
         with _refusing(path, "is damaged"):
             content = _read(archive, ARRAYS, size)
             if sorted(archive.namelist()) != sorted((DOCUMENT, ARRAYS)):
                 raise FileFormatError(f"it must hold {DOCUMENT} and {ARRAYS} alone")
             if archive.comment != _digest(text, content):
-                raise FileFormatError("its content does not have the checksum that it was written with")
+                raise FileFormatError(
+                    "its content does not have the checksum that it was written with"
+                )
             arrays = safetensors.numpy.load(content)
     del text, content
     with _refusing(path, "cannot be opened"):
@@ -117,14 +130,18 @@ def _check_header(path, kind, expected, version, writer):
     """Raise if a file is of another version or kind."""
     origin = f"{str(path)!r} was written by probgen {writer} in format {version}"
     if version > FORMAT:
-        raise FileFormatError(f"{origin}, but probgen {__version__} reads formats up to {FORMAT}; upgrade probgen.")
+        raise FileFormatError(
+            f"{origin}, but probgen {__version__} reads formats up to {FORMAT}; upgrade probgen."
+        )
     if any(old not in MIGRATIONS for old in range(version, FORMAT)):
         raise FileFormatError(
-            f"{origin}, which probgen {__version__} no longer reads; fit the model again, or load it with "
-            f"probgen {writer} and pickle it."
+            f"{origin}, which probgen {__version__} no longer reads; fit the model again, or load"
+            f" it with probgen {writer} and pickle it."
         )
     if kind != expected:
-        raise FileFormatError(f"{str(path)!r} must be a file of kind {expected!r}; got one of kind {kind[:80]!r}.")
+        raise FileFormatError(
+            f"{str(path)!r} must be a file of kind {expected!r}; got one of kind {kind[:80]!r}."
+        )
 
 
 def _read(archive, name, file_size):
@@ -133,7 +150,10 @@ def _read(archive, name, file_size):
     if len(members) != 1:
         raise FileFormatError(f"it must hold one {name}; got {len(members)}")
     (member,) = members
-    if member.compress_type != zipfile.ZIP_STORED or not member.compress_size == member.file_size <= file_size:
+    if (
+        member.compress_type != zipfile.ZIP_STORED
+        or not member.compress_size == member.file_size <= file_size
+    ):
         raise FileFormatError(f"{name} must be stored without compression")
     return archive.read(member)
 
@@ -177,7 +197,11 @@ def _no_constant(name):
 
 def _versions():
     """Versions of the libraries that are in use, by the name of their distribution."""
-    return {name: importlib.metadata.version(name) for module, name in LIBRARIES.items() if module in sys.modules}
+    return {
+        name: importlib.metadata.version(name)
+        for module, name in LIBRARIES.items()
+        if module in sys.modules
+    }
 
 
 def _feature_names(value):

@@ -35,9 +35,11 @@ def decode(document, arrays, *, device="cpu", trusted=()):
     document, arrays
         As `encode` returns them, or anything else.
     device : str, default="cpu"
-        Where tensors go that were not on a CPU, and objects with a method `_to_device`; with "auto" they choose.
+        Where tensors go that were not on a CPU, and objects with a method `_to_device`; with "auto"
+        they choose.
     trusted : sequence of classes and functions
-        What the document may name besides the classes of probgen, scikit-learn's estimators and torch's modules.
+        What the document may name besides the classes of probgen, scikit-learn's estimators and
+        torch's modules.
 
     Raises
     ------
@@ -147,7 +149,10 @@ class _Decoder:
         if "dtype" in node:
             tensor = tensor.view(_torch_dtype(node["dtype"]))
         if "strides" in node:
-            moved = [size > 1 and a != b for size, a, b in zip(tensor.shape, tensor.stride(), node["strides"])]
+            moved = [
+                size > 1 and a != b
+                for size, a, b in zip(tensor.shape, tensor.stride(), node["strides"])
+            ]
             _check(not any(moved))
             tensor = tensor.as_strided(tensor.shape, node["strides"])
         if "device" in node:
@@ -156,7 +161,9 @@ class _Decoder:
 
     def _parameter(self, content, node):
         tensor = self._tensor(content, {**node, "requires_grad": False})
-        return _import_torch().nn.Parameter(tensor, requires_grad=node.get("requires_grad", False) is True)
+        return _import_torch().nn.Parameter(
+            tensor, requires_grad=node.get("requires_grad", False) is True
+        )
 
     def _torch_generator(self, content, node):
         torch = _import_torch()
@@ -173,7 +180,11 @@ class _Decoder:
         self._remember(node, module)
         _check(not any(name.endswith(HOOKS) for name in node["state"]))
         state = {**vars(module), **self._attributes(node["state"])}
-        kinds = {"_parameters": torch.nn.Parameter, "_buffers": torch.Tensor, "_modules": torch.nn.Module}
+        kinds = {
+            "_parameters": torch.nn.Parameter,
+            "_buffers": torch.Tensor,
+            "_modules": torch.nn.Module,
+        }
         for name, kind in kinds.items():
             for part in _instance(state[name], dict).values():
                 _instance(part, kind | None)
@@ -200,7 +211,9 @@ class _Decoder:
     def _new(self, path, kind):
         """An empty object of the class of a path."""
         cls = self._named(path, type)
-        if "torch" in sys.modules and issubclass(cls, sys.modules["torch"].nn.Module) is (kind is object):
+        if "torch" in sys.modules and issubclass(cls, sys.modules["torch"].nn.Module) is (
+            kind is object
+        ):
             raise FileFormatError(f"it builds {path} in a way that does not fit it.")
         if hasattr(cls, "__del__") or issubclass(cls, type | BaseException) or path in TYPES:
             raise FileFormatError(f"it builds {path}, which no model holds.")
@@ -223,8 +236,8 @@ class _Decoder:
         found = self._trusted.get(path) or TYPES.get(path) or CONTAINERS.get(path) or imported(path)
         if found is None:
             raise FileFormatError(
-                f"it names {path!r}, which is none of probgen's classes, scikit-learn's estimators or torch's modules; "
-                "pass it in trusted=[...] if you know what it does."
+                f"it names {path!r}, which is none of probgen's classes, scikit-learn's estimators"
+                " or torch's modules; pass it in trusted=[...] if you know what it does."
             )
         return _instance(found, kind)
 
@@ -267,12 +280,15 @@ def _complete(estimator):
     for name, parameter in inspect.signature(type(estimator)).parameters.items():
         if not hasattr(estimator, name):
             if parameter.default is parameter.empty:
-                raise FileFormatError(f"it lacks the parameter {name} of {type(estimator).__name__}.")
+                raise FileFormatError(
+                    f"it lacks the parameter {name} of {type(estimator).__name__}."
+                )
             setattr(estimator, name, parameter.default)
 
 
 def _check_state(state):
-    """Raise if a position of a random generator lies outside its buffer, which NumPy would read all the same."""
+    """Raise if a position of a random generator lies outside its buffer, which NumPy would read all
+    the same."""
     if state["bit_generator"] == "MT19937":
         _check(0 <= state["state"]["pos"] <= 624)
     if state["bit_generator"] == "Philox":
@@ -282,7 +298,11 @@ def _check_state(state):
 def _check_seeds(entropy, spawn_key, pool_size, n_children_spawned):
     """Raise if a SeedSequence would take long to make."""
     _check(0 < pool_size <= LARGEST_POOL)
-    _check(entropy.bit_length() <= LARGEST_SEED if isinstance(entropy, int) else np.asarray(entropy).dtype.kind in "iu")
+    _check(
+        entropy.bit_length() <= LARGEST_SEED
+        if isinstance(entropy, int)
+        else np.asarray(entropy).dtype.kind in "iu"
+    )
     _check(np.asarray(spawn_key).dtype.kind in "iuf" and isinstance(n_children_spawned, int))
 
 

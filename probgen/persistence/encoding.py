@@ -10,10 +10,20 @@ from typing import ClassVar
 
 import numpy as np
 
-from probgen.persistence.names import BIT_GENERATORS, CONTAINERS, HOOKS, UFUNCS, check_keys, dtype_name, ufunc_of
+from probgen.persistence.names import (
+    BIT_GENERATORS,
+    CONTAINERS,
+    HOOKS,
+    UFUNCS,
+    check_keys,
+    dtype_name,
+    ufunc_of,
+)
 
 STORED_DTYPES = {np.dtype(name) for name in "? i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 c8".split()}
-LEFT_OUT = ("_skl_callbacks",)  # of set_callbacks: they watch a fit, and are no part of what it learned
+LEFT_OUT = (
+    "_skl_callbacks",
+)  # of set_callbacks: they watch a fit, and are no part of what it learned
 LONGEST_INT = 2**1000  # in decimal digits, of which Python reads a few thousand at most
 
 
@@ -23,8 +33,8 @@ def encode(value, name):
     Parameters
     ----------
     value : object
-        Any nest of None, numbers, text, containers, paths, arrays, tensors, random generators, classes, and objects
-        whose state is made of such.
+        Any nest of None, numbers, text, containers, paths, arrays, tensors, random generators,
+        classes, and objects whose state is made of such.
     name : str
         What errors call the value.
 
@@ -80,7 +90,9 @@ class _Encoder:
 
     def _reference(self, value, path):
         if id(value) in self._open:
-            raise ValueError(f"{path} is a {type(value).__name__} that holds itself, which cannot be stored.")
+            raise ValueError(
+                f"{path} is a {type(value).__name__} that holds itself, which cannot be stored."
+            )
         node = self._met[id(value)][1]
         if "id" not in node:
             self._n_references += 1
@@ -135,7 +147,8 @@ class _Encoder:
             return {key: self.encode(entry, f"{path}[{key!r}]") for key, entry in value.items()}
         check_keys(value, path)
         return [
-            [self.encode(key, f"{path}.keys()"), self.encode(entry, f"{path}[{key!r}]")] for key, entry in value.items()
+            [self.encode(key, f"{path}.keys()"), self.encode(entry, f"{path}[{key!r}]")]
+            for key, entry in value.items()
         ]
 
     def _scalar(self, value, path):
@@ -182,7 +195,11 @@ class _Encoder:
         if BIT_GENERATORS.get(name) is not type(value):
             raise _unstorable(value, path)
         seeds = seeds.state if type(seeds) is np.random.SeedSequence else None
-        return {"bit_generator": name, "state": self.encode(value.state, path), "seeds": self.encode(seeds, path)}
+        return {
+            "bit_generator": name,
+            "state": self.encode(value.state, path),
+            "seeds": self.encode(seeds, path),
+        }
 
     def _tensor(self, value, path):
         torch = sys.modules["torch"]
@@ -201,7 +218,9 @@ class _Encoder:
             node["dtype"] = str(tensor.dtype).removeprefix("torch.")
             array = tensor.view(sizes[tensor.element_size()]).numpy()
         node = {"parameter" if is_parameter else "tensor": self._stored(array, path)} | node
-        if value.is_contiguous() and 1 in value.shape:  # torch chooses its kernels by the stride of such a side too
+        if (
+            value.is_contiguous() and 1 in value.shape
+        ):  # torch chooses its kernels by the stride of such a side too
             node["strides"] = list(value.stride())
         if value.requires_grad:
             node["requires_grad"] = True
@@ -220,8 +239,14 @@ class _Encoder:
         state = dict(self._reduced(value, path)[0])
         for name in [name for name in state if name.endswith(HOOKS)]:
             if state.pop(name):
-                raise ValueError(f"{path}.{name} holds functions, which cannot be stored; remove these hooks first.")
-        return {"module": _path_of(value, type(value), path), "state": self._attributes(state, path)}
+                raise ValueError(
+                    f"{path}.{name} holds functions, which cannot be stored; remove these hooks"
+                    " first."
+                )
+        return {
+            "module": _path_of(value, type(value), path),
+            "state": self._attributes(state, path),
+        }
 
     def _object(self, value, path):
         kind = type(value)
@@ -236,17 +261,26 @@ class _Encoder:
         return node
 
     def _attributes(self, state, path):
-        return {name: self.encode(entry, f"{path}.{name}") for name, entry in state.items() if name not in LEFT_OUT}
+        return {
+            name: self.encode(entry, f"{path}.{name}")
+            for name, entry in state.items()
+            if name not in LEFT_OUT
+        }
 
     def _reduced(self, value, path):
-        """The attributes of an object, its entries if it is a dict, its elements if it is a list."""
+        """The attributes of an object, its entries if it is a dict, its elements if it is a
+        list."""
         try:
-            make, arguments, state, elements, entries = (*value.__reduce_ex__(2), None, None, None)[:5]
+            make, arguments, state, elements, entries = (*value.__reduce_ex__(2), None, None, None)[
+                :5
+            ]
         except Exception as error:  # whatever an object has against being copied
             raise _unstorable(value, path) from error
         is_plain = make is copyreg.__newobj__ and arguments == (type(value),)  # type: ignore[attr-defined]
         is_container = make in CONTAINERS.values() and not arguments
-        is_named = state is None or (type(state) is dict and all(type(name) is str for name in state))
+        is_named = state is None or (
+            type(state) is dict and all(type(name) is str for name in state)
+        )
         if not ((is_plain or is_container) and is_named) or hasattr(type(value), "__del__"):
             raise _unstorable(value, path)
         return state, entries, elements
@@ -272,7 +306,9 @@ class _Encoder:
         frozenset: _set,
         dict: _dict,
         bytes: lambda self, value, path: {"bytes": _to_text(value)},
-        slice: lambda self, value, path: {"slice": self._items((value.start, value.stop, value.step), path)},
+        slice: lambda self, value, path: {
+            "slice": self._items((value.start, value.stop, value.step), path)
+        },
         range: lambda self, value, path: {"range": [value.start, value.stop, value.step]},
         np.ndarray: _array,
         np.memmap: _array,
@@ -286,8 +322,8 @@ def _unstorable(value, path):
     shown = " ".join(repr(value).split())
     shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
     return ValueError(
-        f"{path} is a {type(value).__name__} and cannot be stored in a file that holds no code; got {shown}; "
-        "remove it, or put plain values in its place."
+        f"{path} is a {type(value).__name__} and cannot be stored in a file that holds no code; got"
+        f" {shown}; remove it, or put plain values in its place."
     )
 
 

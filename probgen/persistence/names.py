@@ -17,17 +17,28 @@ IMPORTED = re.compile(
     r"(probgen|sklearn)(\.\w+)*|torch\.(nn\.modules|optim)(\.\w+)*|pyro\.(nn\.auto_reg_nn|distributions\.transforms(\.\w+)?)"
 )
 NEVER_IMPORTED = re.compile(r"(^|\.)(tests?|conftest|externals|__\w*)(\.|$)")
-TYPES = {f"builtins:{kind.__name__}": kind for kind in (bool, bytes, dict, float, int, list, set, str, tuple)}
+TYPES = {
+    f"builtins:{kind.__name__}": kind
+    for kind in (bool, bytes, dict, float, int, list, set, str, tuple)
+}
 CONTAINERS = {"collections:OrderedDict": collections.OrderedDict}
-# Of scikit-learn's classes that are no estimators, those that hold nothing but settings and results.
+# Of scikit-learn's classes that are no estimators, those that hold nothing but settings and
+# results.
 SKLEARN_PARTS = re.compile(r"sklearn\.(utils\._bunch|model_selection\._split|metrics\._scorer):\w+")
-BIT_GENERATORS = {name: getattr(np.random, name) for name in ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")}
+BIT_GENERATORS = {
+    name: getattr(np.random, name) for name in ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
+}
 UFUNCS = {"numpy": np, "scipy.special": scipy.special}
-HOOKS = ("_hooks", "_hooks_with_kwargs", "_hooks_always_called")  # names of a module's functions end so
+HOOKS = (
+    "_hooks",
+    "_hooks_with_kwargs",
+    "_hooks_always_called",
+)  # names of a module's functions end so
 DTYPE = re.compile(r"[<>|=]?[biufcmMUS]\d+(\[\w+\])?")
 PLAIN_KEYS = (types.NoneType, bool, int, float, str, bytes, np.generic, np.dtype, PurePath, type)
-# Modules of which classes are named in files of earlier versions, and where those are now; a class that moved alone, or
-# was renamed, has its whole path in RENAMED. `tests/test_old_files.py` opens files that need both.
+# Modules of which classes are named in files of earlier versions, and where those are now; a class
+# that moved alone, or was renamed, has its whole path in RENAMED. `tests/test_old_files.py` opens
+# files that need both.
 MOVED = {
     "probgen.training.devices": "probgen._devices",
     "probgen._commands": "probgen.cli.commands",
@@ -85,7 +96,8 @@ def current_path(path):
 
 
 def imported(path):
-    """The class of a path in probgen, scikit-learn or torch, or a metric of scikit-learn; None for any other."""
+    """The class of a path in probgen, scikit-learn or torch, or a metric of scikit-learn; None for
+    any other."""
     module, _, name = path.partition(":")
     if not IMPORTED.fullmatch(module) or NEVER_IMPORTED.search(module):
         return None
@@ -94,7 +106,9 @@ def imported(path):
         for part in name.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
-        raise FileFormatError(f"it names {path!r}, which is not there in the versions that are installed.") from error
+        raise FileFormatError(
+            f"it names {path!r}, which is not there in the versions that are installed."
+        ) from error
     if f"{getattr(found, '__module__', '')}:{getattr(found, '__qualname__', '')}" != path:
         return None  # only passing through that module
     if not isinstance(found, type):
@@ -105,7 +119,8 @@ def imported(path):
 
 
 def ufunc_of(path):
-    """The function of a path such as numpy:exp, which does nothing but sums; None for anything else."""
+    """The function of a path such as numpy:exp, which does nothing but sums; None for anything
+    else."""
     module, _, name = path.partition(":")
     found = getattr(UFUNCS.get(module), name, None)
     return found if isinstance(found, np.ufunc) else None
@@ -114,7 +129,9 @@ def ufunc_of(path):
 def dtype_name(dtype, path):
     """The name of a dtype, which `dtype_of` understands."""
     if not DTYPE.fullmatch(dtype.str):
-        raise ValueError(f"{path} is of dtype {dtype}, which cannot be stored; convert it to numbers or text.")
+        raise ValueError(
+            f"{path} is of dtype {dtype}, which cannot be stored; convert it to numbers or text."
+        )
     return dtype.str
 
 
@@ -132,16 +149,23 @@ def check_keys(keys, path="it"):
         while parts:
             part, n_parts = parts.pop(), n_parts + 1
             if n_parts > LARGEST_KEY:
-                raise ValueError(f"{path} has a key of more than {LARGEST_KEY} parts, which cannot be stored.")
+                raise ValueError(
+                    f"{path} has a key of more than {LARGEST_KEY} parts, which cannot be stored."
+                )
             if isinstance(part, tuple | frozenset):
                 parts.extend(part)
             elif not (isinstance(part, PLAIN_KEYS) or type(part).__hash__ in _quick_hashes()):
                 raise ValueError(
-                    f"{path} has a {type(part).__name__} as a key, which cannot be stored; use plain keys."
+                    f"{path} has a {type(part).__name__} as a key, which cannot be stored; use"
+                    " plain keys."
                 )
     return keys
 
 
 def _quick_hashes():
     torch = sys.modules.get("torch")
-    return {object.__hash__} if torch is None else {object.__hash__, torch.Tensor.__hash__, torch.device.__hash__}
+    return (
+        {object.__hash__}
+        if torch is None
+        else {object.__hash__, torch.Tensor.__hash__, torch.device.__hash__}
+    )

@@ -1,4 +1,5 @@
-"""Pictures of fitted generators, as Display objects in the manner of scikit-learn; they need matplotlib."""
+"""Pictures of fitted generators, as Display objects in the manner of scikit-learn; they need
+matplotlib."""
 
 from probgen.plots._latent import LatentDisplay
 from probgen.plots._manifold import ManifoldDisplay

@@ -13,5 +13,7 @@ def new_axes(name, size=None):
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError(f"{name} needs matplotlib; install it with `pip install 'probgen[plot]'`.") from error
+        raise ImportError(
+            f"{name} needs matplotlib; install it with `pip install 'probgen[plot]'`."
+        ) from error
     return Figure(figsize=size, layout="constrained").subplots()

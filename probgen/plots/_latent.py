@@ -50,8 +50,13 @@ class LatentDisplay:
             raise ValueError(f"codes must have shape (n, 1) or (n, 2); got {self.codes.shape}.")
         self.y = None if y is None else np.asarray(y)
         if self.y is not None and self.y.shape != (len(self.codes),):
-            raise ValueError(f"y must hold one class for each of {len(self.codes)} rows; got shape {self.y.shape}.")
-        self.names = [f"code {k}" for k in range(self.codes.shape[1])] if names is None else list(names)
+            raise ValueError(
+                f"y must hold one class for each of {len(self.codes)} rows; got shape"
+                f" {self.y.shape}."
+            )
+        self.names = (
+            [f"code {k}" for k in range(self.codes.shape[1])] if names is None else list(names)
+        )
 
     @classmethod
     def from_estimator(cls, estimator, X, y=None, *, components=(0, 1), ax=None, **params):
@@ -65,8 +70,8 @@ class LatentDisplay:
         y : array-like of shape (n,), default=None
             Classes.
         components : int, sequence of one or two int, or "pca", default=(0, 1)
-            Columns of the codes; "pca" takes their first two principal components. One column has a histogram, as have
-            codes of one number.
+            Columns of the codes; "pca" takes their first two principal components. One column has a
+            histogram, as have codes of one number.
         ax : matplotlib Axes, default=None
             As in `plot`.
         **params : dict
@@ -93,9 +98,12 @@ class LatentDisplay:
             names = ["principal component 0", "principal component 1"]
             return cls(PCA(2).fit_transform(codes), y, names).plot(ax=ax, **params)
         chosen = [0] if size == 1 else list(components) if np.iterable(components) else [components]
-        if len(chosen) not in {1, 2} or not all(isinstance(k, (int, np.integer)) and 0 <= k < size for k in chosen):
+        if len(chosen) not in {1, 2} or not all(
+            isinstance(k, (int, np.integer)) and 0 <= k < size for k in chosen
+        ):
             raise ValueError(
-                f"components must be one or two columns of the codes, 0 to {size - 1}, or 'pca'; got {components!r}."
+                f"components must be one or two columns of the codes, 0 to {size - 1}, or 'pca';"
+                f" got {components!r}."
             )
         names = code_names(model) or [f"code {k}" for k in range(size)]
         return cls(codes[:, chosen], y, [names[k] for k in chosen]).plot(ax=ax, **params)
@@ -124,7 +132,9 @@ class LatentDisplay:
             from matplotlib import colormaps
 
             palette = colormaps["tab10" if len(groups) <= 10 else "turbo"]
-            colors = palette(np.arange(10) if len(groups) <= 10 else np.linspace(0.0, 1.0, len(groups)))
+            colors = palette(
+                np.arange(10) if len(groups) <= 10 else np.linspace(0.0, 1.0, len(groups))
+            )
         self.artists_ = []
         if self.codes.shape[1] == 1:
             edges = np.histogram_bin_edges(self.codes, N_BINS)
@@ -134,7 +144,12 @@ class LatentDisplay:
             ax.set_ylabel("rows")
         else:
             for (label, codes), color in zip(groups.items(), colors):
-                style = {"s": POINT_AREA, "color": color, "label": label, "linewidths": 0.0} | params
+                style = {
+                    "s": POINT_AREA,
+                    "color": color,
+                    "label": label,
+                    "linewidths": 0.0,
+                } | params
                 self.artists_.append(ax.scatter(*codes.T, **style))
             ax.set_ylabel(self.names[1])
         ax.set_xlabel(self.names[0])
@@ -145,7 +160,8 @@ class LatentDisplay:
 
 
 def code_names(model):
-    """Names of the numbers of a code; None where a model, or a step of a pipeline, does not tell."""
+    """Names of the numbers of a code; None where a model, or a step of a pipeline, does not
+    tell."""
     try:
         return list(model.get_feature_names_out())
     except AttributeError:

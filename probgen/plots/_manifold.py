@@ -12,7 +12,8 @@ DEFAULT_EXTENT = (-2.0, 2.0, -2.0, 2.0)
 
 
 class ManifoldDisplay(SampleGridDisplay):
-    """Images decoded from a grid over codes of two numbers: the first to the right, the second upwards.
+    """Images decoded from a grid over codes of two numbers: the first to the right, the second
+    upwards.
 
     Make one with `from_estimator`; parameters and attributes are those of SampleGridDisplay.
 
@@ -50,7 +51,8 @@ class ManifoldDisplay(SampleGridDisplay):
         n_points : int, default=15
             Points along each side of the grid, at least 2.
         extent : tuple (left, right, bottom, top), default=None
-            Range of the codes. None covers nine tenths of the codes of X in either direction, or -2 to 2 without X.
+            Range of the codes. None covers nine tenths of the codes of X in either direction, or -2
+            to 2 without X.
         X : array-like of shape (n, n_features), default=None
             Rows whose codes give the extent.
         image_shape, value_range :
@@ -89,7 +91,10 @@ class ManifoldDisplay(SampleGridDisplay):
             value_range=value_range,
         )
         if display._is_table:
-            raise ValueError("a manifold is drawn of images; give image_shape, or rows of a square number of features.")
+            raise ValueError(
+                "a manifold is drawn of images; give image_shape, or rows of a square number of"
+                " features."
+            )
         return display.plot(ax=ax, **imshow_params)
 
     @staticmethod
@@ -110,4 +115,6 @@ class ManifoldDisplay(SampleGridDisplay):
 def _check_size(model, size):
     """Raise unless codes are of two numbers."""
     if size != 2:
-        raise ValueError(f"a manifold is drawn over codes of 2 numbers; {type(model).__name__} has {size}.")
+        raise ValueError(
+            f"a manifold is drawn over codes of 2 numbers; {type(model).__name__} has {size}."
+        )

@@ -26,7 +26,16 @@ class ReconstructionDisplay(SampleGridDisplay):
 
     @classmethod
     def from_estimator(  # type: ignore[override]
-        cls, estimator, X, *, damaged=None, n_rows=10, image_shape=None, value_range=None, ax=None, **imshow_params
+        cls,
+        estimator,
+        X,
+        *,
+        damaged=None,
+        n_rows=10,
+        image_shape=None,
+        value_range=None,
+        ax=None,
+        **imshow_params,
     ):
         """Reconstruct rows and plot both.
 
@@ -37,7 +46,8 @@ class ReconstructionDisplay(SampleGridDisplay):
         X : array-like of shape (n, n_features)
             Rows, of which the first n_rows are shown.
         damaged : array-like of shape (n, n_features), default=None
-            Copies of the rows that the model is to restore, shown between; None reconstructs X itself.
+            Copies of the rows that the model is to restore, shown between; None reconstructs X
+            itself.
         n_rows : int, default=10
             Rows to show, at least 1.
         image_shape, value_range :
@@ -61,17 +71,28 @@ class ReconstructionDisplay(SampleGridDisplay):
         check_count("n_rows", n_rows)
         model = getattr(estimator, "best_estimator_", estimator)
         if not hasattr(model, "reconstruct") and not hasattr(model, "inverse_transform"):
-            raise TypeError(f"estimator must have reconstruct, or transform and inverse_transform; got {model!r}.")
+            raise TypeError(
+                "estimator must have reconstruct, or transform and inverse_transform; got"
+                f" {model!r}."
+            )
         check_is_fitted(model)
         names = [str(name) for name in X.columns] if hasattr(X, "columns") else None
         shown = X[:n_rows]
         seen = shown if damaged is None else damaged[:n_rows]
         if np.shape(seen) != np.shape(shown):
-            raise ValueError(f"damaged must have the shape of X, {np.shape(X)}; got {np.shape(damaged)}.")
+            raise ValueError(
+                f"damaged must have the shape of X, {np.shape(X)}; got {np.shape(damaged)}."
+            )
         restored = (
-            model.reconstruct(seen) if hasattr(model, "reconstruct") else model.inverse_transform(model.transform(seen))
+            model.reconstruct(seen)
+            if hasattr(model, "reconstruct")
+            else model.inverse_transform(model.transform(seen))
         )
-        bands = {"data": shown, **({} if damaged is None else {"damaged": seen}), "reconstruction": restored}
+        bands = {
+            "data": shown,
+            **({} if damaged is None else {"damaged": seen}),
+            "reconstruction": restored,
+        }
         display = cls(
             np.concatenate([np.asarray(band, dtype=np.float64) for band in bands.values()]),
             image_shape=getattr(model, "image_shape", None) if image_shape is None else image_shape,

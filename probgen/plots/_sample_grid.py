@@ -15,25 +15,26 @@ INCHES_PER_IMAGE = 0.7
 class SampleGridDisplay:
     """Grid of images, or heat map of the rows of a table.
 
-    Make one with `from_estimator`; the constructor takes rows from anywhere, such as real data to set beside the draws.
+    Make one with `from_estimator`; the constructor takes rows from anywhere, such as real data to
+    set beside the draws.
 
     Parameters
     ----------
     X : array-like of shape (n, n_features)
-        Rows to draw, in reading order; NaN stays blank. An image is a row of height * width * channels numbers,
-        channels last.
+        Rows to draw, in reading order; NaN stays blank. An image is a row of height * width *
+        channels numbers, channels last.
     image_shape : tuple of int, default=None
-        (height, width) or (height, width, channels) with 1 or 3 channels. None reads a perfect square of features as a
-        grey image, and anything else as (1, n_features), a row of a table. Rows of a table are stacked into one heat
-        map with a column for each feature.
+        (height, width) or (height, width, channels) with 1 or 3 channels. None reads a perfect
+        square of features as a grey image, and anything else as (1, n_features), a row of a table.
+        Rows of a table are stacked into one heat map with a column for each feature.
     n_cols : int, default=10
         Images in a row of the grid, at least 1.
     row_labels : sequence, default=None
         Name of each row of the grid; in a heat map, of each n_cols successive rows of the table.
     value_range : tuple (low, high), default=None
-        Values drawn black and white, numbers or arrays of shape (n_features,); others are clipped. None takes the
-        smallest and the largest value of all images, so that they share one grey scale, and those of each column in a
-        heat map.
+        Values drawn black and white, numbers or arrays of shape (n_features,); others are clipped.
+        None takes the smallest and the largest value of all images, so that they share one grey
+        scale, and those of each column in a heat map.
     feature_names : sequence of str, default=None
         Names of the columns of a heat map; None takes those of a frame.
 
@@ -61,7 +62,16 @@ class SampleGridDisplay:
     (17, 89)
     """
 
-    def __init__(self, X, *, image_shape=None, n_cols=10, row_labels=None, value_range=None, feature_names=None):
+    def __init__(
+        self,
+        X,
+        *,
+        image_shape=None,
+        n_cols=10,
+        row_labels=None,
+        value_range=None,
+        feature_names=None,
+    ):
         check_count("n_cols", n_cols)
         if feature_names is None and hasattr(X, "columns"):
             feature_names = [str(name) for name in X.columns]
@@ -93,8 +103,8 @@ class SampleGridDisplay:
         estimator : estimator object
             Fitted generator, pipeline that samples, or search over such.
         n_samples : int, default=None
-            Number of draws, in the model's own proportions of the classes if it has classes. None fills n_cols rows or,
-            where the model has classes, one row for each class.
+            Number of draws, in the model's own proportions of the classes if it has classes. None
+            fills n_cols rows or, where the model has classes, one row for each class.
         image_shape, n_cols, value_range :
             As in the constructor.
         y : label or sequence of labels, default=None
@@ -122,29 +132,36 @@ class SampleGridDisplay:
         >>> from sklearn.datasets import load_digits
         >>> from probgen import GaussianMixture
         >>> from probgen.plots import SampleGridDisplay
-        >>> model = GaussianMixture(n_components=10, covariance_type="diag", random_state=0).fit(load_digits().data)
-        >>> display = SampleGridDisplay.from_estimator(model, n_samples=50, value_range=(0, 16), random_state=0)
+        >>> model = GaussianMixture(n_components=10, covariance_type="diag", random_state=0)
+        >>> model = model.fit(load_digits().data)
+        >>> settings = {"n_samples": 50, "value_range": (0, 16), "random_state": 0}
+        >>> display = SampleGridDisplay.from_estimator(model, **settings)
         >>> display.figure_.savefig("digits.png")  # doctest: +SKIP
         """
         model = getattr(estimator, "best_estimator_", estimator)
         if not hasattr(model, "sample"):
             raise TypeError(
-                f"estimator must be able to sample; got {estimator!r}, which has no method of that name; put the steps "
-                "into probgen.make_generative_pipeline, or pass a generator."
+                f"estimator must be able to sample; got {estimator!r}, which has no method of that"
+                " name; put the steps into probgen.make_generative_pipeline, or pass a generator."
             )
         check_is_fitted(model)
         check_count("n_cols", n_cols)
         image_shape = check_image_shape(image_shape, model.n_features_in_)
         if n_samples is not None and y is not None:
             raise ValueError(
-                f"n_samples={n_samples!r} and y={y!r} exclude each other: each class in y gets n_cols draws."
+                f"n_samples={n_samples!r} and y={y!r} exclude each other: each class in y gets"
+                " n_cols draws."
             )
         labels = np.atleast_1d(y) if y is not None else getattr(model, "classes_", None)
         if n_samples is None and labels is not None:
-            X = model.sample(len(labels) * n_cols, y=np.repeat(labels, n_cols), random_state=random_state)
+            X = model.sample(
+                len(labels) * n_cols, y=np.repeat(labels, n_cols), random_state=random_state
+            )
         else:
             labels = None
-            X = model.sample(n_cols**2 if n_samples is None else n_samples, random_state=random_state)
+            X = model.sample(
+                n_cols**2 if n_samples is None else n_samples, random_state=random_state
+            )
         display = cls(
             np.asarray(X),
             image_shape=image_shape,
@@ -161,8 +178,8 @@ class SampleGridDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on. None makes a new figure, through pyplot if the program has imported it, so that
-            `plt.show()` shows it.
+            Axes to draw on. None makes a new figure, through pyplot if the program has imported it,
+            so that `plt.show()` shows it.
         **imshow_params : dict
             Passed to matplotlib's `imshow`, such as `cmap` (default "gray").
 
@@ -200,7 +217,9 @@ class SampleGridDisplay:
         height, width, channels = self.image_shape
         n_rows, n_cols = math.ceil(len(self.X) / self.n_cols), min(self.n_cols, len(self.X))
         images = self._scaled().reshape(-1, height, width, channels)
-        mosaic = np.full((n_rows * (height + GAP) - GAP, n_cols * (width + GAP) - GAP, channels), np.nan)
+        mosaic = np.full(
+            (n_rows * (height + GAP) - GAP, n_cols * (width + GAP) - GAP, channels), np.nan
+        )
         for k, image in enumerate(images):
             top, left = k // n_cols * (height + GAP), k % n_cols * (width + GAP)
             mosaic[top : top + height, left : left + width] = image
@@ -228,9 +247,18 @@ class SampleGridDisplay:
         if self.row_labels is not None:
             step = self.n_cols if self._is_table else self.image_shape[0] + GAP
             middle = (step - (0 if self._is_table else GAP) - 1) / 2
-            ax.set_yticks(np.minimum(middle + step * np.arange(len(self.row_labels)), shape[0] - 1), self.row_labels)
+            ax.set_yticks(
+                np.minimum(middle + step * np.arange(len(self.row_labels)), shape[0] - 1),
+                self.row_labels,
+            )
         if self._is_table and self.feature_names is not None:
-            ax.set_xticks(np.arange(shape[1]), self.feature_names, rotation=45, ha="right", rotation_mode="anchor")
+            ax.set_xticks(
+                np.arange(shape[1]),
+                self.feature_names,
+                rotation=45,
+                ha="right",
+                rotation_mode="anchor",
+            )
 
 
 def _check_rows(X):
@@ -238,14 +266,15 @@ def _check_rows(X):
     X = np.asarray(X)
     if X.ndim != 2 or X.size == 0:
         raise ValueError(
-            f"X must be of shape (n, n_features), at least one row; got shape {X.shape}; reshape images to "
-            "(n, height * width * channels)."
+            f"X must be of shape (n, n_features), at least one row; got shape {X.shape}; reshape"
+            " images to (n, height * width * channels)."
         )
     return X.astype(np.float64)
 
 
 def _check_range(value_range, X, *, by_column):
-    """Return (low, high), each a number or an array of shape (d,), from what the user gave or from X."""
+    """Return (low, high), each a number or an array of shape (d,), from what the user gave or from
+    X."""
     if value_range is None:
         axis = 0 if by_column else None
         return np.fmin.reduce(X, axis=axis), np.fmax.reduce(X, axis=axis)
@@ -256,7 +285,8 @@ def _check_range(value_range, X, *, by_column):
         is_range = False
     if not is_range:
         raise ValueError(
-            f"value_range must be (low, high) with low <= high, numbers or {X.shape[1]} of them; got {value_range!r}."
+            f"value_range must be (low, high) with low <= high, numbers or {X.shape[1]} of them;"
+            f" got {value_range!r}."
         )
     return low, high
 

@@ -44,7 +44,9 @@ class TrainingCurveDisplay:
 
     def __init__(self, history):
         if not len(history):
-            raise ValueError("history must have at least one epoch; got none; fit the estimator first.")
+            raise ValueError(
+                "history must have at least one epoch; got none; fit the estimator first."
+            )
         self.history = history
 
     @classmethod
@@ -75,8 +77,8 @@ class TrainingCurveDisplay:
                 model = model.steps[-1][1]
             else:
                 raise TypeError(
-                    f"estimator must be fitted and keep a history_ of its epochs; got {estimator!r}; fit it, or take "
-                    "a model that is trained by epochs."
+                    "estimator must be fitted and keep a history_ of its epochs; got"
+                    f" {estimator!r}; fit it, or take a model that is trained by epochs."
                 )
         return cls.from_history(model.history_, ax=ax, log_scale=log_scale, **line_params)
 
@@ -103,8 +105,8 @@ class TrainingCurveDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on. None makes a new figure, through pyplot if the program has imported it, so that
-            `plt.show()` shows it.
+            Axes to draw on. None makes a new figure, through pyplot if the program has imported it,
+            so that `plt.show()` shows it.
         log_scale : bool, default=False
             Whether the axis of the losses is logarithmic.
         **line_params : dict
@@ -125,21 +127,33 @@ class TrainingCurveDisplay:
         for name, values in losses.items():
             if log_scale and np.any(values <= 0.0):
                 raise ValueError(
-                    f"log_scale=True needs losses above 0; got {name} = {np.nanmin(values):g}; set log_scale=False."
+                    f"log_scale=True needs losses above 0; got {name} = {np.nanmin(values):g}; set"
+                    " log_scale=False."
                 )
         epochs = history["epoch"] if "epoch" in history.columns else np.arange(1, len(history) + 1)
         if ax is None:
             ax = new_axes("TrainingCurveDisplay")
         params = {"marker": "o" if len(history) == 1 else None} | line_params
-        self.lines_ = [ax.plot(epochs, values, **({"label": name} | params))[0] for name, values in losses.items()]
+        self.lines_ = [
+            ax.plot(epochs, values, **({"label": name} | params))[0]
+            for name, values in losses.items()
+        ]
         ax.set(xlabel="Epoch", ylabel="Loss", yscale="log" if log_scale else "linear")
         ax.xaxis.get_major_locator().set_params(integer=True)
         self.score_ax_ = None
         if "validation_score" in history.columns:
             self.score_ax_ = ax.twinx()
             style = {"label": "validation score", "color": "black", "linestyle": "--"}
-            self.lines_ += self.score_ax_.plot(epochs, history["validation_score"], **(style | params))
+            self.lines_ += self.score_ax_.plot(
+                epochs, history["validation_score"], **(style | params)
+            )
             self.score_ax_.set_ylabel("Validation score (higher is better)")
-        ax.legend(handles=self.lines_, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
+        ax.legend(
+            handles=self.lines_,
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1.0),
+            ncols=3,
+            frameon=False,
+        )
         self.ax_, self.figure_ = ax, ax.figure
         return self

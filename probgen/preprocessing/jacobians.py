@@ -1,7 +1,7 @@
 """How each preprocessing step stretches volume, where its outputs can lie, and how it is undone.
 
-A density p(z) of a step's outputs z = f(x) is a density p(f(x)) |det J(x)| of its inputs. The functions here are
-told apart by the type of the step, and both public ones can be taught new types.
+A density p(z) of a step's outputs z = f(x) is a density p(f(x)) |det J(x)| of its inputs. The
+functions here are told apart by the type of the step, and both public ones can be taught new types.
 """
 
 from collections.abc import Callable
@@ -36,11 +36,13 @@ def log_abs_det_jacobian(step, X):
     Parameters
     ----------
     step : fitted transformer
-        One of scikit-learn's StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler, PowerTransformer,
-        QuantileTransformer, PCA, FunctionTransformer (see `register_function_jacobian`), ColumnTransformer and
-        Pipeline; a Dequantizer or LogitTransformer; or of a type that was registered.
+        One of scikit-learn's StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler,
+        PowerTransformer, QuantileTransformer, PCA, FunctionTransformer (see
+        `register_function_jacobian`), ColumnTransformer and Pipeline; a Dequantizer or
+        LogitTransformer; or of a type that was registered.
     X : array-like of shape (n, n_features)
-        Rows that go into the step. Missing values count for nothing where columns are mapped one by one.
+        Rows that go into the step. Missing values count for nothing where columns are mapped one by
+        one.
 
     Returns
     -------
@@ -56,8 +58,8 @@ def log_abs_det_jacobian(step, X):
 
     Notes
     -----
-    Register a step of your own by its type, and its image with `step_image` if that is not the whole space. The step
-    also needs an `inverse_transform`, with which draws run backwards.
+    Register a step of your own by its type, and its image with `step_image` if that is not the
+    whole space. The step also needs an `inverse_transform`, with which draws run backwards.
 
     Examples
     --------
@@ -100,12 +102,13 @@ def step_image(step):
     Returns
     -------
     box : tuple (low, high) or None
-        Ends of the box, numbers or arrays of shape (n_outputs,), infinite where open; None for the whole space.
+        Ends of the box, numbers or arrays of shape (n_outputs,), infinite where open; None for the
+        whole space.
 
     Notes
     -----
-    Draws outside the box have no inverse: a `GenerativePipeline` draws them again and divides the density by the
-    probability of the box.
+    Draws outside the box have no inverse: a `GenerativePipeline` draws them again and divides the
+    density by the probability of the box.
 
     Examples
     --------
@@ -133,21 +136,23 @@ _FUNCTIONS = {}
 def register_function_jacobian(func, log_abs_det, *, inverse=None, image=None, increasing=False):
     """Tell pipelines log|det J| of the `func` of a FunctionTransformer.
 
-    Known from the start are `np.log`, `np.log1p`, `np.exp`, `np.sqrt` and `np.arcsinh`, with their inverses.
+    Known from the start are `np.log`, `np.log1p`, `np.exp`, `np.sqrt` and `np.arcsinh`, with their
+    inverses.
 
     Parameters
     ----------
     func : callable
         The very function that the FunctionTransformer gets.
     log_abs_det : callable
-        Called with a float64 array of shape (n, n_features) and the `kw_args` of the FunctionTransformer; returns an
-        array of shape (n,), in nats.
+        Called with a float64 array of shape (n, n_features) and the `kw_args` of the
+        FunctionTransformer; returns an array of shape (n,), in nats.
     inverse : callable, default=None
         Undoes func where the FunctionTransformer has no `inverse_func`.
     image : tuple (low, high), default=None
         Box in which the outputs lie, as `step_image` returns it; None for the whole space.
     increasing : bool, default=False
-        Whether func maps every column alone, by an increasing function, so that `given` passes through it.
+        Whether func maps every column alone, by an increasing function, so that `given` passes
+        through it.
 
     Examples
     --------
@@ -181,9 +186,13 @@ def sum_observed(slopes, X):
 
 
 def column_blocks(step):
-    """(name, inner step, input indices, output slice) of the parts of a fitted ColumnTransformer, each column once."""
+    """(name, inner step, input indices, output slice) of the parts of a fitted ColumnTransformer,
+    each column once."""
     if step.transformer_weights:
-        raise ValueError("ColumnTransformer must have no transformer_weights in a pipeline that knows its density.")
+        raise ValueError(
+            "ColumnTransformer must have no transformer_weights in a pipeline that knows its"
+            " density."
+        )
     seen = set()
     for name, inner, _ in step.transformers_:
         indices = list(step._transformer_to_input_indices[name])
@@ -191,11 +200,15 @@ def column_blocks(step):
             continue
         if isinstance(inner, str) and inner == "drop":
             raise ValueError(
-                f"ColumnTransformer drops {len(indices)} of {step.n_features_in_} columns ({name!r}), so its rows have "
-                "no density and no way back; keep them with remainder='passthrough'."
+                f"ColumnTransformer drops {len(indices)} of {step.n_features_in_} columns"
+                f" ({name!r}), so its rows have no density and no way back; keep them with"
+                " remainder='passthrough'."
             )
         if seen & set(indices):
-            raise ValueError(f"ColumnTransformer must use each column once; {name!r} uses one for the second time.")
+            raise ValueError(
+                f"ColumnTransformer must use each column once; {name!r} uses one for the second"
+                " time."
+            )
         seen |= set(indices)
         yield name, inner, indices, step.output_indices_[name]
 
@@ -215,8 +228,8 @@ def _scaled(step, X, log_slopes):
 def _no_clipping(step):
     if getattr(step, "clip", False):
         raise ValueError(
-            f"{type(step).__name__} with clip=True moves all values outside its range to one point, and a point with "
-            "probability has no density; set clip=False."
+            f"{type(step).__name__} with clip=True moves all values outside its range to one point,"
+            " and a point with probability has no density; set clip=False."
         )
 
 
@@ -249,7 +262,9 @@ def _(step: PowerTransformer, X):
     X = _rows(step, X)
     if step.method == "box-cox":
         if np.nanmin(X, initial=np.inf) <= 0.0:
-            raise ValueError(f"X must be positive for the Box-Cox transformation; got {np.nanmin(X):g}.")
+            raise ValueError(
+                f"X must be positive for the Box-Cox transformation; got {np.nanmin(X):g}."
+            )
         slopes = (step.lambdas_ - 1.0) * np.log(X)
     else:
         slopes = (step.lambdas_ - 1.0) * np.sign(X) * np.log1p(np.abs(X))
@@ -283,20 +298,23 @@ def _(step: QuantileTransformer, X):
 
 
 def _quantile_log_slopes(step, x, j):
-    """(n,) log-slopes of column j of a QuantileTransformer at x, -inf outside the range that it has seen."""
+    """(n,) log-slopes of column j of a QuantileTransformer at x, -inf outside the range that it has
+    seen."""
     quantiles, references = step.quantiles_[:, j].astype(np.float64), step.references_
     widths = np.diff(quantiles)
     if not len(widths) or widths.min() <= 0.0:
         value = quantiles[0] if not len(widths) else quantiles[np.argmin(widths)]
         raise ValueError(
-            f"QuantileTransformer has tied quantiles in column {j}, at {value:g}: many rows share that "
-            "value, and a point with probability has no density; lower n_quantiles, or dequantize the column first."
+            f"QuantileTransformer has tied quantiles in column {j}, at {value:g}: many rows share"
+            " that value, and a point with probability has no density; lower n_quantiles, or"
+            " dequantize the column first."
         )
     normal = step.output_distribution == "normal"
     if normal and quantiles[-1] - quantiles[0] < 1e3 * QUANTILE_EDGE:
         raise ValueError(
-            f"QuantileTransformer merges values within {QUANTILE_EDGE:g} of the ends of its range, which is much of "
-            f"column {j}, as that spans only {quantiles[-1] - quantiles[0]:g}; put a StandardScaler before it."
+            f"QuantileTransformer merges values within {QUANTILE_EDGE:g} of the ends of its range,"
+            f" which is much of column {j}, as that spans only {quantiles[-1] - quantiles[0]:g};"
+            " put a StandardScaler before it."
         )
     cells = np.clip(np.searchsorted(quantiles, x, side="right") - 1, 0, len(widths) - 1)
     slopes = np.log(np.diff(references) / widths)[cells]
@@ -318,14 +336,20 @@ def _(step: PCA, X):
     kept, d = step.components_.shape
     if kept < d:
         raise ValueError(
-            f"PCA keeps {kept} of {d} dimensions, so its rows lie on a plane and have no density over all {d}; keep "
-            "all with n_components=None, or do without score and score_samples."
+            f"PCA keeps {kept} of {d} dimensions, so its rows lie on a plane and have no density"
+            f" over all {d}; keep all with n_components=None, or do without score and"
+            " score_samples."
         )
     log_det = 0.0
     if step.whiten:
         variances = step.explained_variance_.astype(np.float64)
-        if not np.sqrt(variances.min() / variances.max()) > d * np.finfo(step.explained_variance_.dtype).eps:
-            raise ValueError("PCA with whiten=True divides by a variance of zero here; set whiten=False.")
+        if (
+            not np.sqrt(variances.min() / variances.max())
+            > d * np.finfo(step.explained_variance_.dtype).eps
+        ):
+            raise ValueError(
+                "PCA with whiten=True divides by a variance of zero here; set whiten=False."
+            )
         log_det = -0.5 * np.sum(np.log(variances))
     return np.full(len(X), log_det)
 
@@ -342,10 +366,15 @@ def _(step: FunctionTransformer, X):
     with np.errstate(divide="ignore", invalid="ignore"):
         log_det = np.asarray(known.log_abs_det(X, **(step.kw_args or {})))
     if log_det.shape != (len(X),):
-        raise ValueError(f"log_abs_det of {step.func!r} must return shape ({len(X)},); got {log_det.shape}.")
+        raise ValueError(
+            f"log_abs_det of {step.func!r} must return shape ({len(X)},); got {log_det.shape}."
+        )
     if not np.isfinite(log_det).all():
         row = X[np.argmin(np.isfinite(log_det))]
-        raise ValueError(f"X must lie where {step.func!r} has a finite derivative; got the row {row}; move it first.")
+        raise ValueError(
+            f"X must lie where {step.func!r} has a finite derivative; got the row {row}; move it"
+            " first."
+        )
     return log_det
 
 
@@ -365,7 +394,8 @@ def _(step: ColumnTransformer, X):
 
 
 def _take_columns(step, X, indices):
-    """Columns of X by name if it has names, as the ColumnTransformer finds them, and otherwise by position."""
+    """Columns of X by name if it has names, as the ColumnTransformer finds them, and otherwise by
+    position."""
     if hasattr(X, "columns") and hasattr(step, "feature_names_in_"):
         return X[list(step.feature_names_in_[indices])]
     if hasattr(X, "columns"):

@@ -28,8 +28,8 @@ INCREASING = (
     RobustScaler,
     StandardScaler,
 )
-# Draws nearer to a wall of an image than this, relative to its distance from zero, count as outside: the rounding of
-# an inverse could cross the wall.
+# Draws nearer to a wall of an image than this, relative to its distance from zero, count as
+# outside: the rounding of an inverse could cross the wall.
 WALL = 1e-10
 
 
@@ -51,7 +51,9 @@ def _parts(step):
     if hasattr(step, "transformers_"):
         used = step._transformer_to_input_indices
         return [inner for name, inner, _ in step.transformers_ if len(used[name]) > 0]
-    return [inner for _, inner, _ in step.transformers] + ([] if step.remainder == "drop" else [step.remainder])
+    return [inner for _, inner, _ in step.transformers] + (
+        [] if step.remainder == "drop" else [step.remainder]
+    )
 
 
 def leaves(steps):
@@ -77,10 +79,13 @@ def is_bounded(steps):
 
 
 def measure_of(steps):
-    """Measure of the rows that go into a list of steps: "lebesgue", "counting" after a Dequantizer, or "mixed"."""
+    """Measure of the rows that go into a list of steps: "lebesgue", "counting" after a Dequantizer,
+    or "mixed"."""
     first, *rest = [step for step in steps if is_transformer(step)] or [None]
     if any(isinstance(leaf, Dequantizer) for leaf in leaves(rest)):
-        raise ValueError("Dequantizer must be the first step, as it takes the integers themselves; put it first.")
+        raise ValueError(
+            "Dequantizer must be the first step, as it takes the integers themselves; put it first."
+        )
     if isinstance(first, Pipeline):
         return measure_of(flatten(first))
     if isinstance(first, ColumnTransformer):
@@ -92,7 +97,11 @@ def measure_of(steps):
 def integer_dtypes(step):
     """Dtypes of the integer columns that a Dequantizer in a fitted step takes, by index."""
     if isinstance(step, Dequantizer):
-        return dict.fromkeys(range(step.n_features_in_), step.dtype_) if step.dtype_.kind in "iub" else {}
+        return (
+            dict.fromkeys(range(step.n_features_in_), step.dtype_)
+            if step.dtype_.kind in "iub"
+            else {}
+        )
     if isinstance(step, Pipeline):
         return next((integer_dtypes(inner) for inner in flatten(step) if is_transformer(inner)), {})
     if isinstance(step, ColumnTransformer):
@@ -112,13 +121,20 @@ def is_increasing(step):
 
 
 def _rebuilt(step, change, columns=None):
-    """Shallow copy of a fitted step with change made to the steps inside it; columns overrides theirs by name."""
+    """Shallow copy of a fitted step with change made to the steps inside it; columns overrides
+    theirs by name."""
     step = copy.copy(step)
     if isinstance(step, Pipeline):
-        step.steps = [(name, change(inner) if is_transformer(inner) else inner) for name, inner in step.steps]
+        step.steps = [
+            (name, change(inner) if is_transformer(inner) else inner) for name, inner in step.steps
+        ]
     elif isinstance(step, ColumnTransformer):
         step.transformers_ = [
-            (name, change(inner) if is_transformer(inner) else inner, (columns or {}).get(name, selected))
+            (
+                name,
+                change(inner) if is_transformer(inner) else inner,
+                (columns or {}).get(name, selected),
+            )
             for name, inner, selected in step.transformers_
         ]
     return step
@@ -132,7 +148,8 @@ def at_shift(step, k):
 
 
 def without_names(step):
-    """The step as if it had been fitted on arrays, so that arrays go through without a warning and come out."""
+    """The step as if it had been fitted on arrays, so that arrays go through without a warning and
+    come out."""
     step = _rebuilt(step, without_names, getattr(step, "_transformer_to_input_indices", None))
     if not isinstance(step, Pipeline):
         vars(step).pop("feature_names_in_", None)
@@ -141,7 +158,8 @@ def without_names(step):
 
 
 def invert_steps(steps, Z):
-    """Undo a list of steps on rows Z; return the rows, and which of them had a place in every step's image.
+    """Undo a list of steps on rows Z; return the rows, and which of them had a place in every
+    step's image.
 
     Rows without a place hold zeros or anything else.
     """
@@ -184,10 +202,13 @@ def _inverse_function(step):
         if known is not None and known.inverse is not None:
             return known.inverse
         raise TypeError(
-            f"sample runs backwards through FunctionTransformer(func={step.func!r}), which has no inverse_func; set it."
+            f"sample runs backwards through FunctionTransformer(func={step.func!r}), which has no"
+            " inverse_func; set it."
         )
     if not hasattr(step, "inverse_transform"):
-        raise TypeError(f"sample runs backwards through {type(step).__name__}, which has no inverse_transform.")
+        raise TypeError(
+            f"sample runs backwards through {type(step).__name__}, which has no inverse_transform."
+        )
     if isinstance(step, INCREASING):
         step = without_names(step)  # before scikit-learn 1.9, some warn here of arrays
     return step.inverse_transform

@@ -17,26 +17,31 @@ FLOAT_DTYPES = (np.float64, np.float32)
 
 
 class Dequantizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
-    r"""Spread integers 0, ..., levels - 1 evenly over the unit interval, so that they have a density.
+    r"""Spread integers 0, ..., levels - 1 evenly over the unit interval, so that they have a
+    density.
 
-    A level k becomes a point (k + u) / levels of its own cell of the unit interval. `fit_transform`, which pipelines
-    call on training rows, draws an independent u for every entry; `transform` takes the centre of the cell, u = 1/2,
-    and so always gives the same answer; `inverse_transform` returns the level of the cell, and the nearest level
-    outside the unit interval.
+    A level k becomes a point (k + u) / levels of its own cell of the unit interval.
+    `fit_transform`, which pipelines call on training rows, draws an independent u for every entry;
+    `transform` takes the centre of the cell, u = 1/2, and so always gives the same answer;
+    `inverse_transform` returns the level of the cell, and the nearest level outside the unit
+    interval.
 
-    In a `GenerativePipeline`, `score_samples` averages over `n_shifts` common values of u. By Jensen's inequality
+    In a `GenerativePipeline`, `score_samples` averages over `n_shifts` common values of u. By
+    Jensen's inequality
 
     .. math:: E_u \log p(x + u) \le \log \int_0^1 p(x + u) du = \log P(x),
 
-    so the score is a lower bound on the log-probability of the integers, up to the error of a mean over `n_shifts`
-    points, which has expectation zero over `random_state`.
+    so the score is a lower bound on the log-probability of the integers, up to the error of a mean
+    over `n_shifts` points, which has expectation zero over `random_state`.
 
     Parameters
     ----------
     levels : int, array-like of shape (n_features,) or None, default=256
-        Number of levels, of all columns or of each, at least 1; None takes the maximum of each column plus 1.
+        Number of levels, of all columns or of each, at least 1; None takes the maximum of each
+        column plus 1.
     n_shifts : int, default=8
-        Number of values of u that scoring averages over, a power of two. More shifts cost as many times the scoring.
+        Number of values of u that scoring averages over, a power of two. More shifts cost as many
+        times the scoring.
     random_state : int, RandomState, Generator or None, default=None
         Seeds the noise of `fit_transform` and the shifts.
 
@@ -55,9 +60,9 @@ class Dequantizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     References
     ----------
-    L. Theis, A. van den Oord and M. Bethge, A note on the evaluation of generative models, ICLR 2016, section 3.1.
-    R. Cranley and T. N. L. Patterson, Randomization of number theoretic methods for multiple integration, SIAM Journal
-    on Numerical Analysis 13, 1976.
+    L. Theis, A. van den Oord and M. Bethge, A note on the evaluation of generative models, ICLR
+    2016, section 3.1. R. Cranley and T. N. L. Patterson, Randomization of number theoretic methods
+    for multiple integration, SIAM Journal on Numerical Analysis 13, 1976.
 
     Examples
     --------
@@ -154,7 +159,8 @@ class Dequantizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return np.clip(cells, 0, self.levels_ - 1).astype(self.dtype_)
 
     def at_shift(self, index):
-        """Return a copy whose `transform` puts every level at one of the shifts instead of the centre of its cell.
+        """Return a copy whose `transform` puts every level at one of the shifts instead of the
+        centre of its cell.
 
         Parameters
         ----------
@@ -182,7 +188,9 @@ class Dequantizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """Checked X and the generator that its noise comes from."""
         check_count("n_shifts", self.n_shifts)
         if self.n_shifts & (self.n_shifts - 1):
-            raise ValueError(f"n_shifts must be a power of two, for balanced points; got {self.n_shifts!r}.")
+            raise ValueError(
+                f"n_shifts must be a power of two, for balanced points; got {self.n_shifts!r}."
+            )
         X = validate_data(self, X, dtype="numeric")
         levels = _read_levels(self.levels, X)
         _check_levels(X, levels)
@@ -208,8 +216,8 @@ class LogitTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     Parameters
     ----------
     alpha : float, default=1e-6
-        How far the ends of the unit interval are moved inwards, so that they do not go to infinity; in [0, 0.5).
-        Usual values for images are 1e-6 (MNIST) and 0.05 (CIFAR-10).
+        How far the ends of the unit interval are moved inwards, so that they do not go to infinity;
+        in [0, 0.5). Usual values for images are 1e-6 (MNIST) and 0.05 (CIFAR-10).
     bounds : tuple of two floats, default=(0, 1)
         The interval that the data live in; x is first scaled from it to the unit interval.
 
@@ -222,13 +230,15 @@ class LogitTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    The inverse is defined on the whole line and covers the interval widened by alpha / (1 - 2 alpha) of its width on
-    each side. `transform` takes values from the widened interval, so that a density of z is a density of x there,
-    normalised without a correction; `fit` takes values from `bounds` only. NaN passes through.
+    The inverse is defined on the whole line and covers the interval widened by alpha / (1 - 2
+    alpha) of its width on each side. `transform` takes values from the widened interval, so that a
+    density of z is a density of x there, normalised without a correction; `fit` takes values from
+    `bounds` only. NaN passes through.
 
     References
     ----------
-    L. Dinh, J. Sohl-Dickstein and S. Bengio, Density estimation using Real NVP, ICLR 2017, section 4.1.
+    L. Dinh, J. Sohl-Dickstein and S. Bengio, Density estimation using Real NVP, ICLR 2017, section
+    4.1.
 
     Examples
     --------
@@ -260,7 +270,8 @@ class LogitTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a value is outside `bounds`, or at one of them with `alpha=0`, or a parameter is out of range.
+            If a value is outside `bounds`, or at one of them with `alpha=0`, or a parameter is out
+            of range.
         """
         check_real("alpha", self.alpha, low=0.0)
         if not self.alpha < 0.5:
@@ -326,7 +337,9 @@ class LogitTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         except (TypeError, ValueError):
             low, high = np.nan, np.nan
         if not (np.isfinite([low, high]).all() and low < high):
-            raise ValueError(f"bounds must be two finite numbers, the lower first; got {self.bounds!r}.")
+            raise ValueError(
+                f"bounds must be two finite numbers, the lower first; got {self.bounds!r}."
+            )
         return low, high
 
     def _squeeze(self, X, outside=False):
@@ -336,10 +349,12 @@ class LogitTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         outside = outside | (unit <= 0.0) | (unit >= 1.0)
         if np.any(outside):
             row, column = np.argwhere(outside)[0]
-            ends = f"[{low:g}, {high:g}]" if self.alpha > 0.0 else f"({low:g}, {high:g}), as alpha=0"
+            ends = (
+                f"[{low:g}, {high:g}]" if self.alpha > 0.0 else f"({low:g}, {high:g}), as alpha=0"
+            )
             raise ValueError(
-                f"X must lie in {ends}; got {X[row, column]:g} in column {column}; scale it first, for example with "
-                "MinMaxScaler, or set bounds and alpha."
+                f"X must lie in {ends}; got {X[row, column]:g} in column {column}; scale it first,"
+                " for example with MinMaxScaler, or set bounds and alpha."
             )
         return unit
 
@@ -354,7 +369,9 @@ def _(step: LogitTransformer, X):
     X = check_array(X, dtype=np.float64, ensure_all_finite="allow-nan")
     low, high = step._read_bounds()
     unit = step._squeeze(X)
-    return sum_observed(np.log((1.0 - 2.0 * step.alpha) / (high - low)) - np.log(unit) - np.log1p(-unit), X)
+    return sum_observed(
+        np.log((1.0 - 2.0 * step.alpha) / (high - low)) - np.log(unit) - np.log1p(-unit), X
+    )
 
 
 def _read_levels(levels, X):
@@ -367,7 +384,10 @@ def _read_levels(levels, X):
         return np.full(d, int(levels))
     array = np.asarray(levels)
     if array.shape != (d,) or array.dtype.kind not in "iu" or array.min() < 1:
-        raise ValueError(f"levels must be an integer >= 1, {d} of them (one for each column) or None; got {levels!r}.")
+        raise ValueError(
+            f"levels must be an integer >= 1, {d} of them (one for each column) or None; got"
+            f" {levels!r}."
+        )
     return array.astype(np.int64)
 
 
@@ -379,27 +399,32 @@ def _check_levels(X, levels):
     if np.any(wrong):
         row, column = np.argwhere(wrong)[0]
         raise ValueError(
-            f"Negative values in data passed to X: it must hold integers from 0 to levels - 1 = {levels[column] - 1}; "
-            f"got {X[row, column]} in column {column}; shift or round it."
+            "Negative values in data passed to X: it must hold integers from 0 to levels - 1 ="
+            f" {levels[column] - 1}; got {X[row, column]} in column {column}; shift or round it."
             if X[row, column] < 0
-            else f"X must hold integers from 0 to levels - 1 = {levels[column] - 1}; got {X[row, column]} in column "
-            f"{column}; round it, or set levels."
+            else (
+                f"X must hold integers from 0 to levels - 1 = {levels[column] - 1}; got"
+                f" {X[row, column]} in column {column}; round it, or set levels."
+            )
         )
 
 
 def _check_columns(step, X):
     if X.shape[1] != step.n_features_in_:
         raise ValueError(
-            f"X has {X.shape[1]} features, but {type(step).__name__} is expecting {step.n_features_in_} features as "
-            "input: as many as it was fitted on."
+            f"X has {X.shape[1]} features, but {type(step).__name__} is expecting"
+            f" {step.n_features_in_} features as input: as many as it was fitted on."
         )
     return X
 
 
 def _shifts(n_shifts, n_features, generator):
-    """(n_shifts, d) Sobol points under one uniform rotation modulo 1, which makes each point uniform."""
+    """(n_shifts, d) Sobol points under one uniform rotation modulo 1, which makes each point
+    uniform."""
     blocks = [
-        qmc.Sobol(min(qmc.Sobol.MAXDIM, n_features - start), scramble=False).random_base2(n_shifts.bit_length() - 1)
+        qmc.Sobol(min(qmc.Sobol.MAXDIM, n_features - start), scramble=False).random_base2(
+            n_shifts.bit_length() - 1
+        )
         for start in range(0, n_features, qmc.Sobol.MAXDIM)
     ]
     return (np.hstack(blocks) + generator.random(n_features)) % 1.0

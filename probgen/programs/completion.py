@@ -1,15 +1,17 @@
 """Rows of a model with latent codes, completed where only some of their features are known.
 
-Pseudo-Gibbs chains [1]_ draw codes from the guide and the unknown features from the model, in turn. The guide at
-the ends of several chains, the guide that sees only what is known, and the prior make a mixture that proposes codes;
-their importance weights [2]_ make up for what the chains leave wrong. Rows whose weights are uneven propose again, from
-the codes that weighed most, and where that does not help either, Hamiltonian Monte Carlo moves what was chosen.
+Pseudo-Gibbs chains [1]_ draw codes from the guide and the unknown features from the model, in turn.
+The guide at the ends of several chains, the guide that sees only what is known, and the prior make
+a mixture that proposes codes; their importance weights [2]_ make up for what the chains leave
+wrong. Rows whose weights are uneven propose again, from the codes that weighed most, and where that
+does not help either, Hamiltonian Monte Carlo moves what was chosen.
 
 References
 ----------
-.. [1] D. J. Rezende, S. Mohamed, D. Wierstra, Stochastic backpropagation and approximate inference in deep generative
-   models, 2014, appendix F.
-.. [2] P.-A. Mattei and J. Frellsen, Leveraging the exact likelihood of deep latent variable models, 2018.
+.. [1] D. J. Rezende, S. Mohamed, D. Wierstra, Stochastic backpropagation and approximate inference
+   in deep generative models, 2014, appendix F.
+.. [2] P.-A. Mattei and J. Frellsen, Leveraging the exact likelihood of deep latent variable models,
+   2018.
 """
 
 import math
@@ -28,10 +30,14 @@ from probgen.programs.isolation import isolated
 
 N_CHAINS, N_STEPS = 15, 10
 N_PROPOSALS = 256  # codes of a round
-N_PRIOR = 64  # of them from the prior; the others are of the guide, at the ends of chains and at the start
+# Of them from the prior; the others are of the guide, at the ends of chains and at the start
+N_PRIOR = 64
 PRIOR_SHARE = N_PRIOR / N_PROPOSALS
 N_AVERAGED = 16  # codes behind a mean where weights are too uneven
-ENOUGH, MAX_ROUNDS = 64.0, 4  # effective sample size of a row that ends its proposals, and how often it may propose
+ENOUGH, MAX_ROUNDS = (
+    64.0,
+    4,
+)  # effective sample size of a row that ends its proposals, and how often it may propose
 N_MOVES = 30  # of Hamiltonian Monte Carlo; for half of them the steps adapt to the acceptance
 FIRST_STEP, STEP_GROWTH, ACCEPTANCE = 0.1, 0.5, 0.8
 WORK_BYTES = 2**24  # what fits in caches
@@ -76,12 +82,13 @@ def complete(
     Parameters
     ----------
     model, guide : callable
-        Pyro programs of rows (n, d), whatever is in labels, and a boolean mask (n, d) of the features that are seen;
-        the model observes rows as the site "x", of independent features.
+        Pyro programs of rows (n, d), whatever is in labels, and a boolean mask (n, d) of the
+        features that are seen; the model observes rows as the site "x", of independent features.
     conditions : Conditions
     generator : numpy.random.Generator
     fill : Tensor of shape (d,)
-        What the guide sees of a feature that is not known; on the device and of the precision of the networks.
+        What the guide sees of a feature that is not known; on the device and of the precision of
+        the networks.
     labels : sequence of Tensor of shape (n, ...), default=()
         What else the programs are told of each row.
     width : int
@@ -89,7 +96,8 @@ def complete(
     code_width : int, default=1
         Numbers that the guide computes for the density of a code, if more than the code has.
     n_chains : int, default=15
-        Chains for each row; fewer are quicker where the density of a code is dear. One less than a divisor of 192.
+        Chains for each row; fewer are quicker where the density of a code is dear. One less than a
+        divisor of 192.
     average : bool, default=False
         Whether to return conditional means in place of draws; for known values alone.
     argument : str, default="given"
@@ -117,14 +125,23 @@ def complete(
         n_rows = min(MAX_ROWS, max(1, WORK_BYTES // (fill.element_size() * numbers)))
         for start in range(0, len(evidence), n_rows):
             block = slice(start, start + n_rows)
-            rows = _Rows(model, guide, evidence.take(block), fill, [label[block] for label in labels], noise, n_chains)
+            rows = _Rows(
+                model,
+                guide,
+                evidence.take(block),
+                fill,
+                [label[block] for label in labels],
+                noise,
+                n_chains,
+            )
             parts.append(_complete_block(rows, width, average))
     completed = Completed(*(np.concatenate(part) for part in zip(*parts)))
     impossible = ~np.isfinite(completed.log_mass)
     if impossible.any():
         raise ValueError(
-            f"{argument} asks for rows that the fitted model holds impossible (row {np.flatnonzero(impossible)[0]} has "
-            "probability zero); widen its intervals or move its values nearer to the data."
+            f"{argument} asks for rows that the fitted model holds impossible (row"
+            f" {np.flatnonzero(impossible)[0]} has probability zero); widen its intervals or move"
+            " its values nearer to the data."
         )
     return completed
 
@@ -167,7 +184,13 @@ class _Rows:
     """Some rows, and what the programs do with them."""
 
     def __init__(self, model, guide, evidence, fill, labels, noise, n_chains):
-        self.model, self.guide, self.evidence, self.labels, self.noise = model, guide, evidence, labels, noise
+        self.model, self.guide, self.evidence, self.labels, self.noise = (
+            model,
+            guide,
+            evidence,
+            labels,
+            noise,
+        )
         self.fill, self.n, self.n_chains = fill, len(evidence), n_chains
         filled = np.clip(fill.double().cpu().numpy(), evidence.low, evidence.high)
         filled = np.where(evidence.known, evidence.values, filled)
@@ -178,7 +201,15 @@ class _Rows:
         """Those of a mask (n,)."""
         mask = torch.as_tensor(kept, device=self.start.device)
         labels = [label[mask] for label in self.labels]
-        return _Rows(self.model, self.guide, self.evidence.take(kept), self.fill, labels, self.noise, self.n_chains)
+        return _Rows(
+            self.model,
+            self.guide,
+            self.evidence.take(kept),
+            self.fill,
+            labels,
+            self.noise,
+            self.n_chains,
+        )
 
     def run_chains(self):
         """Completed rows (n_chains * n, d) at the ends of pseudo-Gibbs chains."""
@@ -196,7 +227,8 @@ class _Rows:
         return torch.where(known, start, self.evidence.draw(features, self.noise, start.dtype)[0])
 
     def propose(self, ends):
-        """Codes (N_PROPOSALS, n, ...), and their log-density (N_PROPOSALS, n) under the mixture of the guides."""
+        """Codes (N_PROPOSALS, n, ...), and their log-density (N_PROPOSALS, n) under the mixture of
+        the guides."""
         X = torch.cat([self.start, ends])
         seen = torch.cat([self.known, torch.ones_like(ends, dtype=torch.bool)])
         n_encoded = (N_PROPOSALS - N_PRIOR) // (self.n_chains + 1)
@@ -207,7 +239,9 @@ class _Rows:
             for name, code in near.items()
         }
         repeated = {name: _copies(code, self.n_chains + 1, dim=1) for name, code in codes.items()}
-        log_near = _log_prob(self._run(self.guide, X, seen, repeated), codes).unflatten(1, (-1, self.n))
+        log_near = _log_prob(self._run(self.guide, X, seen, repeated), codes).unflatten(
+            1, (-1, self.n)
+        )
         return codes, torch.logsumexp(log_near, 1) - math.log(self.n_chains + 1)
 
     def features(self, codes):
@@ -215,23 +249,35 @@ class _Rows:
         return elements(self._run(self.model, self.start, self.known, codes).nodes["x"]["fn"])
 
     def weigh(self, codes, log_near):
-        """Log-weights (n_draws, n) of codes, and the distribution of the features that they decode to."""
+        """Log-weights (n_draws, n) of codes, and the distribution of the features that they decode
+        to."""
         trace = self._run(self.model, self.start, self.known, codes)
         features = elements(trace.nodes["x"]["fn"])
         log_prior = _log_prob(trace, codes)
-        log_q = torch.logaddexp(log_near + math.log1p(-PRIOR_SHARE), log_prior + math.log(PRIOR_SHARE))
-        log_known = _log_prob(trace, ["x"]) + torch.as_tensor(self.evidence.log_mass(features), device=log_prior.device)
+        log_q = torch.logaddexp(
+            log_near + math.log1p(-PRIOR_SHARE), log_prior + math.log(PRIOR_SHARE)
+        )
+        log_known = _log_prob(trace, ["x"]) + torch.as_tensor(
+            self.evidence.log_mass(features), device=log_prior.device
+        )
         return (log_known + log_prior - log_q).nan_to_num(nan=-math.inf, posinf=-math.inf), features
 
     def decode_best(self, codes, log_weights, kept):
-        """Completed rows (n_chains * n, d) from resampled codes of more rows, these among them by a mask."""
+        """Completed rows (n_chains * n, d) from resampled codes of more rows, these among them by a
+        mask."""
         mask = torch.as_tensor(kept, device=self.start.device)
         picks = _pick(log_weights[:, mask], self.n_chains)
         columns = torch.arange(self.n, device=self.start.device)
-        return self.draw({name: code[:, mask][picks, columns].flatten(0, 1)[None] for name, code in codes.items()})
+        return self.draw(
+            {
+                name: code[:, mask][picks, columns].flatten(0, 1)[None]
+                for name, code in codes.items()
+            }
+        )
 
     def move(self, codes):
-        """Codes (m, n, ...) moved by Hamiltonian Monte Carlo under what is known; discrete ones stay."""
+        """Codes (m, n, ...) moved by Hamiltonian Monte Carlo under what is known; discrete ones
+        stay."""
         sites = self._run(self.model, self.start, self.known, codes).nodes
         if any(sites[name]["fn"].support.is_discrete for name in codes):
             return codes
@@ -255,10 +301,13 @@ class _Rows:
             vectors, acceptance = hamiltonian_move(log_density, vectors, step)
             if k < N_MOVES // 2:
                 step = step * torch.exp(STEP_GROWTH * (acceptance.to(step.dtype) - ACCEPTANCE))
-        return {name: code.reshape(*shape, *code.shape[2:]) for name, code in unpack(vectors).items()}
+        return {
+            name: code.reshape(*shape, *code.shape[2:]) for name, code in unpack(vectors).items()
+        }
 
     def _run(self, program, X, seen, codes=None, n_draws=None):
-        """Trace of a program on rows (m * n, d), of which codes (n_draws, m * n, ...) may be given."""
+        """Trace of a program on rows (m * n, d), of which codes (n_draws, m * n, ...) may be
+        given."""
         labels = [_copies(label, len(X) // self.n) for label in self.labels]
         if codes is not None:
             n_draws = len(next(iter(codes.values())))
@@ -268,7 +317,8 @@ class _Rows:
 
 
 class _Pool:
-    """What proposals come to: weights, means, and codes picked by weight, one for a draw and several for a mean.
+    """What proposals come to: weights, means, and codes picked by weight, one for a draw and
+    several for a mean.
 
     Attributes
     ----------
@@ -281,7 +331,8 @@ class _Pool:
 
     @classmethod
     def pick(cls, codes, log_weights, features):
-        """A pool of codes (n_draws, n, ...) with log-weights (n_draws, n), and features (n_draws, n, d) to average."""
+        """A pool of codes (n_draws, n, ...) with log-weights (n_draws, n), and features (n_draws,
+        n, d) to average."""
         log_total = torch.logsumexp(log_weights, 0)
         numbers = {
             "log_total": log_total,
@@ -298,7 +349,9 @@ class _Pool:
     @property
     def sizes(self):
         """Effective sample sizes (n,)."""
-        return torch.exp(2.0 * self.numbers["log_total"] - self.numbers["log_squares"]).nan_to_num(nan=0.0)
+        return torch.exp(2.0 * self.numbers["log_total"] - self.numbers["log_squares"]).nan_to_num(
+            nan=0.0
+        )
 
     @property
     def log_mass(self):
@@ -308,23 +361,42 @@ class _Pool:
     def merged(self, other):
         """The pool of the proposals of both, of the same rows."""
         mine, its = self.numbers, other.numbers
-        log_total, log_squares = (torch.logaddexp(mine[name], its[name]) for name in ("log_total", "log_squares"))
+        log_total, log_squares = (
+            torch.logaddexp(mine[name], its[name]) for name in ("log_total", "log_squares")
+        )
         share = torch.exp(its["log_total"] - log_total).nan_to_num(nan=0.0)
-        numbers = {"log_total": log_total, "log_squares": log_squares, "count": mine["count"] + its["count"]}
+        numbers = {
+            "log_total": log_total,
+            "log_squares": log_squares,
+            "count": mine["count"] + its["count"],
+        }
         if "means" in mine:
             numbers["means"] = torch.lerp(mine["means"], its["means"], share[:, None])
         n_picked = next(iter(self.codes.values())).shape[1]
-        moves = torch.rand(len(share), n_picked, dtype=share.dtype, device=share.device) < share[:, None]
-        return _Pool(numbers, {name: _where(moves, other.codes[name], code) for name, code in self.codes.items()})
+        moves = (
+            torch.rand(len(share), n_picked, dtype=share.dtype, device=share.device)
+            < share[:, None]
+        )
+        return _Pool(
+            numbers,
+            {name: _where(moves, other.codes[name], code) for name, code in self.codes.items()},
+        )
 
     def where(self, mask, other):
         """The rows of the other where a mask (n,) is true."""
         pairs = ((self.numbers, other.numbers), (self.codes, other.codes))
-        return _Pool(*({name: _where(mask, its[name], mine[name]) for name in mine} for mine, its in pairs))
+        return _Pool(
+            *({name: _where(mask, its[name], mine[name]) for name in mine} for mine, its in pairs)
+        )
 
     def take(self, rows):
         """The pool of some rows."""
-        return _Pool(*({name: value[rows] for name, value in part.items()} for part in (self.numbers, self.codes)))
+        return _Pool(
+            *(
+                {name: value[rows] for name, value in part.items()}
+                for part in (self.numbers, self.codes)
+            )
+        )
 
     def put(self, rows, other):
         """Replace some rows."""
@@ -367,5 +439,7 @@ def _log_prob(trace, names):
 
 def _pick(log_weights, n):
     """Indices (n, n_rows) of proposals, drawn by their log-weights (n_proposals, n_rows)."""
-    noise = torch.empty(n, *log_weights.shape, dtype=log_weights.dtype, device=log_weights.device).exponential_()
+    noise = torch.empty(
+        n, *log_weights.shape, dtype=log_weights.dtype, device=log_weights.device
+    ).exponential_()
     return torch.argmax(log_weights - noise.log(), dim=1)

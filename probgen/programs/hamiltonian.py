@@ -11,7 +11,8 @@ def hamiltonian_move(log_density, codes, step):
     Parameters
     ----------
     log_density : callable
-        From codes (n, k) to numbers (n,), each of its own row, in nats up to a constant; differentiable.
+        From codes (n, k) to numbers (n,), each of its own row, in nats up to a constant;
+        differentiable.
     codes : Tensor of shape (n, k)
     step : Tensor of shape (n,)
         Sizes of a leapfrog step.
@@ -31,7 +32,8 @@ def hamiltonian_move(log_density, codes, step):
     --------
     >>> import torch
     >>> codes = torch.zeros(3, 2)
-    >>> moved, acceptance = hamiltonian_move(lambda z: -0.5 * z.square().sum(1), codes, torch.full((3,), 0.5))
+    >>> log_density = lambda z: -0.5 * z.square().sum(1)
+    >>> moved, acceptance = hamiltonian_move(log_density, codes, torch.full((3,), 0.5))
     >>> moved.shape, bool((acceptance > 0.5).all())
     (torch.Size([3, 2]), True)
     """

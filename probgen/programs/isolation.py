@@ -1,4 +1,5 @@
-"""A place of their own for Pyro programs, whose handlers, parameters and draws belong to the whole process."""
+"""A place of their own for Pyro programs, whose handlers, parameters and draws belong to the whole
+process."""
 
 import contextlib
 
@@ -9,7 +10,8 @@ from probgen.training.randomness import global_generator
 
 @contextlib.contextmanager
 def isolated(device, seed=0):
-    """Run the body alone in the process: one thread at a time, with Pyro's store and torch's generator put back after.
+    """Run the body alone in the process: one thread at a time, with Pyro's store and torch's
+    generator put back after.
 
     Parameters
     ----------
@@ -27,5 +29,9 @@ def isolated(device, seed=0):
     True
     """
     # Checks of values branch on tensors, which costs time and cannot be recorded.
-    with global_generator(device, seed), pyro.get_param_store().scope(), pyro.validation_enabled(False):
+    with (
+        global_generator(device, seed),
+        pyro.get_param_store().scope(),
+        pyro.validation_enabled(False),
+    ):
         yield

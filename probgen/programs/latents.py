@@ -10,7 +10,8 @@ from probgen.programs.recording import Replayed
 
 
 def latent_model(model, rows, n_components, device):
-    """Return the joint density of a model, run once for each number of chains and replayed from then on.
+    """Return the joint density of a model, run once for each number of chains and replayed from
+    then on.
 
     Parameters
     ----------
@@ -44,5 +45,7 @@ def latent_model(model, rows, n_components, device):
         return run(len(codes), rows, z=codes)["x"]["log_prob"]
 
     noise = torch.Generator(device)
-    prior, likelihood = (Replayed(term, lambda: noise, device) for term in (log_prior, log_likelihood))
+    prior, likelihood = (
+        Replayed(term, lambda: noise, device) for term in (log_prior, log_likelihood)
+    )
     return LatentModel(rows, n_components, rows[0].dtype, sample_prior, prior, likelihood)

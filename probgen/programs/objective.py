@@ -15,8 +15,9 @@ ELBOS = ("trace", "mean_field", "iwae")
 class ProgramObjective(Objective):
     """Minus the bound of a model and its guide, in nats a row.
 
-    The programs are run once for each shape of batches, and replayed from then on; if they or the bound branch on
-    values, as some of pyro.infer do, they are run for every batch, one thread at a time.
+    The programs are run once for each shape of batches, and replayed from then on; if they or the
+    bound branch on values, as some of pyro.infer do, they are run for every batch, one thread at a
+    time.
 
     Parameters
     ----------
@@ -25,8 +26,9 @@ class ProgramObjective(Objective):
     networks : sequence of torch.nn.Module
         What they use, whose parameters are trained.
     elbo : {"trace", "mean_field", "iwae"} or pyro.infer.ELBO, default="mean_field"
-        "trace" estimates both terms of the bound from draws; "mean_field" has the divergence in closed form where
-        there is one; "iwae" is the importance weighted bound of the particles [1]_.
+        "trace" estimates both terms of the bound from draws; "mean_field" has the divergence in
+        closed form where there is one; "iwae" is the importance weighted bound of the particles
+        [1]_.
     n_particles : int, default=1
     beta : float, default=1.0
         Factor on the divergence.
@@ -40,7 +42,8 @@ class ProgramObjective(Objective):
     References
     ----------
     .. [1] Y. Burda, R. Grosse, R. Salakhutdinov, Importance weighted autoencoders, 2016.
-    .. [2] D. P. Kingma et al., Improving variational inference with inverse autoregressive flow, 2016, section C.8.
+    .. [2] D. P. Kingma et al., Improving variational inference with inverse autoregressive flow,
+       2016, section C.8.
     """
 
     def __init__(
@@ -59,12 +62,18 @@ class ProgramObjective(Objective):
         super().__init__()
         self.model, self.guide, self.networks = model, guide, torch.nn.ModuleList(networks)
         self.elbo, self.n_particles = elbo, n_particles
-        self.final_beta, self.warmup, self.free_bits, self.prepare = beta, warmup, free_bits, prepare
+        self.final_beta, self.warmup, self.free_bits, self.prepare = (
+            beta,
+            warmup,
+            free_bits,
+            prepare,
+        )
         self.device = str(next(self.parameters()).device)
         self.beta = torch.tensor(float(beta), device=self.device)
         loss = self._loss_of_pyro if isinstance(elbo, ELBO) else self._loss
         self.replayed_loss, self.replayed_bound = (
-            Replayed(function, lambda: self.noise, self.device, self) for function in (loss, self._bound)
+            Replayed(function, lambda: self.noise, self.device, self)
+            for function in (loss, self._bound)
         )
 
     def begin_epoch(self, epoch):
@@ -92,12 +101,19 @@ class ProgramObjective(Objective):
         reconstruction = terms.log_likelihood.mean()
         if self.elbo == "iwae":
             weights = terms.log_likelihood + self._weighted(terms.log_prior - terms.log_posterior)
-            bound = (torch.logsumexp(weights, 0) - math.log(self.n_particles)) if self.n_particles > 1 else weights
+            bound = (
+                (torch.logsumexp(weights, 0) - math.log(self.n_particles))
+                if self.n_particles > 1
+                else weights
+            )
             divergence = (terms.log_posterior - terms.log_prior).mean()
             return -bound.mean(), {"reconstruction": reconstruction, "kl": divergence}
         divergence = self._divergence(terms)
         charged = divergence if not self.free_bits else self._beyond_free_bits(terms)
-        return self._weighted(charged) - reconstruction, {"reconstruction": reconstruction, "kl": divergence}
+        return self._weighted(charged) - reconstruction, {
+            "reconstruction": reconstruction,
+            "kl": divergence,
+        }
 
     def _loss_of_pyro(self, *batch):
         return self.elbo.differentiable_loss(self.model, self.guide, *batch) / len(batch[0])
@@ -119,11 +135,14 @@ class ProgramObjective(Objective):
         return sum(_by_dimension(value).sum() for value in known.values())
 
     def _beyond_free_bits(self, terms):
-        """The same, each dimension at least free_bits; one of unknown closed form counts as a whole."""
+        """The same, each dimension at least free_bits; one of unknown closed form counts as a
+        whole."""
         known = terms.divergences
         if any(value is None for value in known.values()):
             return torch.clamp(self._divergence(terms), min=self.free_bits)
-        return sum(torch.clamp(_by_dimension(value), min=self.free_bits).sum() for value in known.values())
+        return sum(
+            torch.clamp(_by_dimension(value), min=self.free_bits).sum() for value in known.values()
+        )
 
 
 def _by_dimension(divergence):

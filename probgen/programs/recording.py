@@ -1,7 +1,7 @@
 """Functions of tensors, run once and then replayed as the torch operations that they were made of.
 
-A Pyro program costs more to trace than a small network costs to train. Its torch operations alone, on tensors of one
-shape, are a plain function again, which any thread may run.
+A Pyro program costs more to trace than a small network costs to train. Its torch operations alone,
+on tensors of one shape, are a plain function again, which any thread may run.
 """
 
 import torch
@@ -16,8 +16,8 @@ def record(function, inputs, noise, device="cpu"):
     Parameters
     ----------
     function : callable
-        From tensors to tensors, or a nest of them; without branches on the values of tensors. Parameters and other
-        tensors that it finds elsewhere are looked up anew in each replay.
+        From tensors to tensors, or a nest of them; without branches on the values of tensors.
+        Parameters and other tensors that it finds elsewhere are looked up anew in each replay.
     inputs : sequence of Tensor
         Of the shapes that replays will have.
     noise : callable
@@ -50,7 +50,9 @@ def record(function, inputs, noise, device="cpu"):
             draws_globally |= target is None
             if target is not None:
                 node.target = _Draw(target, noise)
-    module.graph.eliminate_dead_code(lambda node: node.is_impure() or isinstance(node.target, _Draw))
+    module.graph.eliminate_dead_code(
+        lambda node: node.is_impure() or isinstance(node.target, _Draw)
+    )
     module.recompile()
     return Recording(module, noise, device, draws_globally)
 
@@ -64,11 +66,17 @@ class Recording:
     noise : callable
     device : str
     draws_globally : bool
-        Whether an operation can draw from torch's global generator alone, which is then seeded from noise.
+        Whether an operation can draw from torch's global generator alone, which is then seeded from
+        noise.
     """
 
     def __init__(self, operations, noise, device, draws_globally):
-        self.operations, self.noise, self.device, self.draws_globally = operations, noise, device, draws_globally
+        self.operations, self.noise, self.device, self.draws_globally = (
+            operations,
+            noise,
+            device,
+            draws_globally,
+        )
 
     def __call__(self, *inputs):
         if not self.draws_globally:
@@ -78,7 +86,8 @@ class Recording:
 
 
 class Replayed:
-    """A function that is recorded for each shape of its inputs, and run as it is where that cannot be.
+    """A function that is recorded for each shape of its inputs, and run as it is where that cannot
+    be.
 
     Parameters
     ----------
@@ -87,7 +96,8 @@ class Replayed:
     noise : callable
     device : str
     networks : torch.nn.Module, default=None
-        What the function uses, if there is more of it than parameters: whether it trains, and running means.
+        What the function uses, if there is more of it than parameters: whether it trains, and
+        running means.
 
     Attributes
     ----------
@@ -113,14 +123,21 @@ class Replayed:
             return self.function(*inputs)
 
     def _record(self, inputs):
-        buffers = [] if self.networks is None else [(buffer, buffer.clone()) for buffer in self.networks.buffers()]
+        buffers = (
+            []
+            if self.networks is None
+            else [(buffer, buffer.clone()) for buffer in self.networks.buffers()]
+        )
         try:
             return record(self.function, inputs, self.noise, self.device)
         except RuntimeError:  # of torch, for a branch on values
             return None
         finally:
             with torch.no_grad():
-                for buffer, before in buffers:  # running means have seen the batch that was run to record it
+                for (
+                    buffer,
+                    before,
+                ) in buffers:  # running means have seen the batch that was run to record it
                     buffer.copy_(before)
 
 
@@ -142,7 +159,10 @@ class _Draw:
 
 
 def _is_random(operation):
-    return isinstance(operation, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in operation.tags
+    return (
+        isinstance(operation, torch._ops.OpOverload)
+        and torch.Tag.nondeterministic_seeded in operation.tags
+    )
 
 
 def _with_generator(operation):

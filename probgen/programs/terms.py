@@ -20,8 +20,9 @@ class Terms:
     log_prior, log_posterior : Tensor of that shape
         Of the latent sites, in the model and in the guide.
     divergences : dict of Tensor
-        Of each latent site the divergence of the guide from the model, of shape (..., n, k) for a site of k independent
-        dimensions, else (..., n, 1); None where it is not known in closed form.
+        Of each latent site the divergence of the guide from the model, of shape (..., n, k) for a
+        site of k independent dimensions, else (..., n, 1); None where it is not known in closed
+        form.
     """
 
     log_likelihood: torch.Tensor
@@ -41,8 +42,8 @@ def run_terms(model, guide, args, *, n_particles=1):
     Parameters
     ----------
     model, guide : callable
-        Pyro programs of the same arguments, which draw the rows in the plate of dimension -1. The model observes rows;
-        all its other sites are drawn by the guide.
+        Pyro programs of the same arguments, which draw the rows in the plate of dimension -1. The
+        model observes rows; all its other sites are drawn by the guide.
     args : tuple
         Of both.
     n_particles : int, default=1
@@ -55,8 +56,8 @@ def run_terms(model, guide, args, *, n_particles=1):
     Raises
     ------
     ValueError
-        If the guide leaves a latent site of the model out, or has one that the model has not, or if a parameter stands
-        in Pyro's store.
+        If the guide leaves a latent site of the model out, or has one that the model has not, or if
+        a parameter stands in Pyro's store.
     """
     if n_particles > 1:
         plate = pyro.plate("particles", n_particles, dim=-2)
@@ -79,24 +80,44 @@ def check_sites(guide_trace, model_trace):
     """Return the names of the latent and of the observed sites, or raise for what does not fit."""
     for name, trace in (("guide", guide_trace), ("model", model_trace)):
         for site in trace.nodes.values():
-            if site["type"] == "param" and "$$$" not in site["name"]:  # those of pyro.module are parameters of networks
+            if (
+                site["type"] == "param" and "$$$" not in site["name"]
+            ):  # those of pyro.module are parameters of networks
                 raise ValueError(
-                    f"{name} must keep its parameters in modules; got pyro.param({site['name']!r}), which would stand "
-                    "in a store that all models of the process share."
+                    f"{name} must keep its parameters in modules; got pyro.param({site['name']!r}),"
+                    " which would stand in a store that all models of the process share."
                 )
-    latent = [name for name, site in model_trace.nodes.items() if _is_sample(site) and not site["is_observed"]]
-    observed = [name for name, site in model_trace.nodes.items() if _is_sample(site) and site["is_observed"]]
-    drawn = [name for name, site in guide_trace.nodes.items() if _is_sample(site) and not site["is_observed"]]
+    latent = [
+        name
+        for name, site in model_trace.nodes.items()
+        if _is_sample(site) and not site["is_observed"]
+    ]
+    observed = [
+        name for name, site in model_trace.nodes.items() if _is_sample(site) and site["is_observed"]
+    ]
+    drawn = [
+        name
+        for name, site in guide_trace.nodes.items()
+        if _is_sample(site) and not site["is_observed"]
+    ]
     for name in latent:
         if name not in drawn:
-            raise ValueError(f"guide must draw every latent site of the model; it has no site {name!r}.")
+            raise ValueError(
+                f"guide must draw every latent site of the model; it has no site {name!r}."
+            )
     for name in drawn:
         if name not in latent:
-            raise ValueError(f"guide must draw sites of the model alone; the model has no latent site {name!r}.")
+            raise ValueError(
+                f"guide must draw sites of the model alone; the model has no latent site {name!r}."
+            )
     if not latent:
-        raise ValueError("model must draw a latent site, such as pyro.sample('z', ...); it has none.")
+        raise ValueError(
+            "model must draw a latent site, such as pyro.sample('z', ...); it has none."
+        )
     if not observed:
-        raise ValueError("model must observe the rows, as in pyro.sample('x', ..., obs=X); it observes nothing.")
+        raise ValueError(
+            "model must observe the rows, as in pyro.sample('x', ..., obs=X); it observes nothing."
+        )
     return latent, observed
 
 
@@ -110,12 +131,17 @@ def _is_sample(site):
 
 
 def _divergence(guide_site, model_site):
-    """Divergence of a site of the guide from that of the model in closed form, None where there is none."""
+    """Divergence of a site of the guide from that of the model in closed form, None where there is
+    none."""
     if any(site["scale"] != 1.0 or site["mask"] is not None for site in (guide_site, model_site)):
         return None
     q, p = guide_site["fn"], model_site["fn"]
     try:
-        if isinstance(q, Independent) and isinstance(p, Independent) and q.reinterpreted_batch_ndims == 1:
+        if (
+            isinstance(q, Independent)
+            and isinstance(p, Independent)
+            and q.reinterpreted_batch_ndims == 1
+        ):
             return kl_divergence(q.base_dist, p.base_dist)
         return kl_divergence(q, p).unsqueeze(-1)
     except NotImplementedError:

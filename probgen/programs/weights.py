@@ -1,4 +1,5 @@
-"""Importance weights of the codes that a guide proposes, under noise that is the same for all rows."""
+"""Importance weights of the codes that a guide proposes, under noise that is the same for all
+rows."""
 
 from pyro.distributions import TransformedDistribution
 from pyro.poutine.messenger import Messenger
@@ -8,7 +9,8 @@ from probgen.programs.terms import run_terms
 
 
 def log_weights(model, guide, args, noise):
-    """Run a guide on given noise, and the model on what that gives; their `log_weights` are those of the draws.
+    """Run a guide on given noise, and the model on what that gives; their `log_weights` are those
+    of the draws.
 
     Parameters
     ----------

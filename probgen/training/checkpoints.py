@@ -13,7 +13,13 @@ from probgen.persistence.archive import read_archive, write_archive
 KIND = "checkpoint"
 HASHED_ROWS = 1024
 # What may change between a fit and its continuation, because it does not change the weights.
-FREE = ("device", "verbose", "trainer__callbacks", "trainer__checkpoint", "trainer__checkpoint_interval")
+FREE = (
+    "device",
+    "verbose",
+    "trainer__callbacks",
+    "trainer__checkpoint",
+    "trainer__checkpoint_interval",
+)
 
 
 class CheckpointFile:
@@ -27,7 +33,8 @@ class CheckpointFile:
     arrays : sequence
         What is fitted: rows and perhaps labels.
     start : dict or None
-        State of the training from which the fit goes on, which makes it another fit than one from the beginning.
+        State of the training from which the fit goes on, which makes it another fit than one from
+        the beginning.
 
     Raises
     ------
@@ -41,10 +48,13 @@ class CheckpointFile:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ValueError(
-                f"checkpoint must be a folder that can be made; got {str(folder)!r} ({error.strerror})."
+                f"checkpoint must be a folder that can be made; got {str(folder)!r}"
+                f" ({error.strerror})."
             ) from error
         if not os.access(folder, os.W_OK):
-            raise ValueError(f"checkpoint must be a folder that can be written to; got {str(folder)!r}.")
+            raise ValueError(
+                f"checkpoint must be a folder that can be written to; got {str(folder)!r}."
+            )
         self.name = type(estimator).__name__
         self.fingerprint = fingerprint(estimator, arrays, start)
         self.path = folder / f"{self.name}-{self.fingerprint[:16]}.checkpoint"
@@ -59,26 +69,33 @@ class CheckpointFile:
         if not isinstance(value, dict) or value.get("fingerprint") != self.fingerprint:
             owner = value.get("name") if isinstance(value, dict) else None
             raise ValueError(
-                f"{str(self.path)!r} is the checkpoint of another fit, of {owner or 'an unknown model'}; delete it or "
-                "name another folder."
+                f"{str(self.path)!r} is the checkpoint of another fit, of"
+                f" {owner or 'an unknown model'}; delete it or name another folder."
             )
         return value["state"]
 
     def save(self, state):
-        """Write a state; a disk that cannot take it costs a warning, and the last state there stays."""
+        """Write a state; a disk that cannot take it costs a warning, and the last state there
+        stays."""
         try:
-            write_archive(self.path, {"fingerprint": self.fingerprint, "name": self.name, "state": state}, kind=KIND)
+            write_archive(
+                self.path,
+                {"fingerprint": self.fingerprint, "name": self.name, "state": state},
+                kind=KIND,
+            )
         except OSError as error:
             warnings.warn(
-                f"The checkpoint {str(self.path)!r} could not be written ({error.strerror or error}); training goes "
-                "on, and resumes from the last one written if it is killed.",
+                f"The checkpoint {str(self.path)!r} could not be written"
+                f" ({error.strerror or error}); training goes on, and resumes from the last one"
+                " written if it is killed.",
                 RuntimeWarning,
                 stacklevel=2,
             )
 
 
 def fingerprint(estimator, arrays, start):
-    """A hash of the class, the parameters, the data and the start of a fit, as hexadecimal digits."""
+    """A hash of the class, the parameters, the data and the start of a fit, as hexadecimal
+    digits."""
     digest = hashlib.sha256(type(estimator).__qualname__.encode())
     for name, value in sorted(estimator.get_params(deep=True).items()):
         if name not in FREE:
@@ -106,7 +123,9 @@ def _hash_parameter(digest, value):
 
 def _hash_tensors(digest, tensors):
     for tensor in tensors:
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(
+            tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        )
 
 
 def _hash_data(digest, data):

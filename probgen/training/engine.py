@@ -43,7 +43,9 @@ class Training:
         One record for each complete epoch.
     """
 
-    def __init__(self, objective, trainer, *, learning_rate, batch_size, seeds, device="cpu", ranks=None):
+    def __init__(
+        self, objective, trainer, *, learning_rate, batch_size, seeds, device="cpu", ranks=None
+    ):
         self.objective, self.trainer, self.device = objective, trainer, device
         self.learning_rate, self.batch_size, self.seeds = learning_rate, batch_size, seeds
         self.ranks = Ranks() if ranks is None else ranks
@@ -63,7 +65,8 @@ class Training:
         self.good = None
 
     def begin(self, n_epochs, n_batches, *, schedule):
-        """Start the learning rate on its way through n_epochs of n_batches; schedule None keeps it where it starts."""
+        """Start the learning rate on its way through n_epochs of n_batches; schedule None keeps it
+        where it starts."""
         self.is_finished, self.n_stale = False, 0
         self.n_epochs = self.epoch + n_epochs
         for update in self.updates:
@@ -97,7 +100,8 @@ class Training:
                 raise _DivergenceError("a weight")
         except KeyboardInterrupt:
             warnings.warn(
-                f"Training was interrupted in epoch {self.epoch + 1}; the model is usable as it is.",
+                f"Training was interrupted in epoch {self.epoch + 1}; the model is usable as"
+                " it is.",
                 ConvergenceWarning,
                 stacklevel=3,
             )
@@ -112,7 +116,8 @@ class Training:
             self.objective.eval()
 
     def finish(self):
-        """Put the weights that the model is to have into the objective: the best, the averaged or the last."""
+        """Put the weights that the model is to have into the objective: the best, the averaged or
+        the last."""
         with torch.no_grad():
             if self.trainer.early_stopping and self.best_weights is not None:
                 self.objective.load_state_dict(self.best_weights)
@@ -153,7 +158,11 @@ class Training:
             scheduler.load_state_dict(its)
         self.noise.set_state(state["noise"])
         self.best_weights = _to_device(state["best_weights"], self.device)
-        self.global_state, self.seeds, self.sums = state["global_state"], state["seeds"], state["sums"]
+        self.global_state, self.seeds, self.sums = (
+            state["global_state"],
+            state["seeds"],
+            state["sums"],
+        )
         self.history.records[:] = state["history"]
         for name in _COUNTS:
             setattr(self, name, state[name])
@@ -172,11 +181,17 @@ class Training:
             backend = self.trainer.compile if isinstance(self.trainer.compile, str) else "inductor"
             losses = [torch.compile(loss, backend=backend) for loss in losses]
         graphs = self.device != "cpu" and self.trainer.cuda_graph and self.ranks.world_size == 1
-        graphs = graphs and is_capturable(self.trainer.optimizer) and not self.objective.draws_globally
+        graphs = (
+            graphs and is_capturable(self.trainer.optimizer) and not self.objective.draws_globally
+        )
         maker, extra = (GraphedUpdate, {"noise": self.noise}) if graphs else (Update, {})
-        only = len(phases) == 1 or self.ranks.world_size > 1  # DistributedDataParallel waits for every gradient
+        only = (
+            len(phases) == 1 or self.ranks.world_size > 1
+        )  # DistributedDataParallel waits for every gradient
         settings = self.trainer, self.learning_rate, self.device, self.averages, self.share_of_new
-        return [maker(phase, loss, *settings, only=only, **extra) for phase, loss in zip(phases, losses)]
+        return [
+            maker(phase, loss, *settings, only=only, **extra) for phase, loss in zip(phases, losses)
+        ]
 
     def _make_schedulers(self, n_steps, schedule):
         optimizers, lr = [update.optimizer for update in self.updates], torch.optim.lr_scheduler
@@ -190,7 +205,12 @@ class Training:
             ]
         if schedule == "plateau":
             patience = max(1, self.trainer.n_iter_no_change // 2)
-            settings = {"mode": "max", "patience": patience, "threshold": self.trainer.tol, "threshold_mode": "abs"}
+            settings = {
+                "mode": "max",
+                "patience": patience,
+                "threshold": self.trainer.tol,
+                "threshold_mode": "abs",
+            }
             return [lr.ReduceLROnPlateau(optimizer, **settings) for optimizer in optimizers]
         return []
 
@@ -206,7 +226,9 @@ class Training:
         each_batch = self.schedulers and self.trainer.schedule != "plateau"
         interval = self.trainer.checkpoint_interval
         previous: tuple = ()
-        batches = rows.batches(rng, self.batch_size, start=self.batch, rank=ranks.rank, world_size=ranks.world_size)
+        batches = rows.batches(
+            rng, self.batch_size, start=self.batch, rank=ranks.rank, world_size=ranks.world_size
+        )
         for batch in batches:
             is_last = self.batch + 1 == n_batches
             share = 1.0 if ranks.world_size == 1 or not is_last else self._share(rows, batch)
@@ -250,7 +272,11 @@ class Training:
     def _record(self, name, value, n_rows, *, check):
         """Add a loss to the sums of the epoch, and look whether it is finite."""
         if self.device == "cpu":
-            value = value.item() if self.ranks.world_size == 1 or not check else self.ranks.agree(value.item())
+            value = (
+                value.item()
+                if self.ranks.world_size == 1 or not check
+                else self.ranks.agree(value.item())
+            )
             if check and not math.isfinite(value):
                 raise _DivergenceError(f"{name} became {value}")
         total, count = self.sums.get(name, (0.0, 0))
@@ -261,7 +287,8 @@ class Training:
                 raise _DivergenceError(f"{name} became {total}")
 
     def _share(self, rows, batch):
-        """Factor on this process's loss of an uneven last batch, whose gradients are averaged over processes."""
+        """Factor on this process's loss of an uneven last batch, whose gradients are averaged over
+        processes."""
         n_last = (rows.n_rows - 1) % (self.batch_size * self.ranks.world_size) + 1
         return len(batch[0]) * self.ranks.world_size / n_last
 
@@ -283,7 +310,8 @@ class Training:
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, {}
 
     def _validate(self, held_out):
-        """Score and judge the weights that the model would have, under noise that is always the same."""
+        """Score and judge the weights that the model would have, under noise that is always the
+        same."""
         weights = copy.deepcopy(self.objective.state_dict()) if self.averages else None
         with torch.no_grad():
             for parameter, average in self.averages.items():
@@ -292,7 +320,9 @@ class Training:
         self.objective.noise = torch.Generator(self.device).manual_seed(self.seeds["held_out"])
         try:
             with torch.no_grad():
-                score = float(self.objective.validation_score(held_out.batches(None, self.batch_size)))
+                score = float(
+                    self.objective.validation_score(held_out.batches(None, self.batch_size))
+                )
             self._judge(score)
         finally:
             self.objective.noise = self.noise
@@ -302,7 +332,8 @@ class Training:
         return score
 
     def _judge(self, score):
-        """Keep the present weights if they are the best so far; stop when there were none for long."""
+        """Keep the present weights if they are the best so far; stop when there were none for
+        long."""
         if math.isnan(score):
             raise _DivergenceError("the validation score became nan")
         if score >= self.best_score + self.trainer.tol:
@@ -332,9 +363,9 @@ class Training:
         where = f"epoch {self.epoch + 1}, batch {self.batch + 1}"
         self.load_state(self.good)
         warnings.warn(
-            f"Training stopped in {where}, where {what}; the weights of epoch {self.epoch + 1}, batch "
-            f"{self.batch + 1} were put back. Lower learning_rate_init (now {self.learning_rate:g}), set "
-            "max_grad_norm in the trainer, or scale the data.",
+            f"Training stopped in {where}, where {what}; the weights of epoch {self.epoch + 1},"
+            f" batch {self.batch + 1} were put back. Lower learning_rate_init (now"
+            f" {self.learning_rate:g}), set max_grad_norm in the trainer, or scale the data.",
             ConvergenceWarning,
             stacklevel=4,
         )

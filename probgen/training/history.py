@@ -12,8 +12,9 @@ TRAILING = ("validation_score", "learning_rate", "seconds")
 class History:
     """Records of the epochs of a fit, by epoch and by column.
 
-    `history[k]` is the record of the k-th epoch as a dict, `history["loss"]` a column as a list with a number for each
-    epoch; columns that an epoch did not report are NaN there. Iteration and `len` go over the epochs.
+    `history[k]` is the record of the k-th epoch as a dict, `history["loss"]` a column as a list
+    with a number for each epoch; columns that an epoch did not report are NaN there. Iteration and
+    `len` go over the epochs.
 
     Parameters
     ----------
@@ -23,9 +24,10 @@ class History:
     Attributes
     ----------
     records : list of dict
-        One for each epoch: `epoch` (from 1), the mean loss per row of each phase by its name, `validation_score` where
-        rows were held out (higher is better), `learning_rate` and `seconds`; and what callbacks add, such as the
-        measures of a doctor, of which `kl_per_dimension` is a list.
+        One for each epoch: `epoch` (from 1), the mean loss per row of each phase by its name,
+        `validation_score` where rows were held out (higher is better), `learning_rate` and
+        `seconds`; and what callbacks add, such as the measures of a doctor, of which
+        `kl_per_dimension` is a list.
 
     Examples
     --------
@@ -56,7 +58,8 @@ class History:
 
     @property
     def columns(self):
-        """Names of the columns, as a list: epoch, the losses, measures, validation_score, learning_rate, seconds."""
+        """Names of the columns, as a list: epoch, the losses, measures, validation_score,
+        learning_rate, seconds."""
         others = [name for name in (*MEASURES, *TRAILING) if name in self._names]
         return [*[name for name in LEADING if name in self._names], *self.loss_names, *others]
 
@@ -84,14 +87,20 @@ class History:
         try:
             import pandas as pd
         except ImportError as error:
-            raise ImportError("History.to_frame needs pandas; install it with `pip install pandas`.") from error
+            raise ImportError(
+                "History.to_frame needs pandas; install it with `pip install pandas`."
+            ) from error
         return pd.DataFrame({name: self[name] for name in self.columns})
 
     def __getitem__(self, key):
         if not isinstance(key, str):
             return self.records[key]
         if key not in self._names:
-            known = f"its columns are {', '.join(self.columns)}" if self.records else "it has no epochs yet"
+            known = (
+                f"its columns are {', '.join(self.columns)}"
+                if self.records
+                else "it has no epochs yet"
+            )
             raise KeyError(f"history has no column {key!r}; {known}.")
         return [record.get(key, float("nan")) for record in self.records]
 
@@ -110,14 +119,18 @@ class History:
         if not self.records:
             return "History(no epochs)"
         last = ", ".join(
-            f"{name}={_short(self.records[-1][name])}" for name in self.columns if name in self.records[-1]
+            f"{name}={_short(self.records[-1][name])}"
+            for name in self.columns
+            if name in self.records[-1]
         )
         return f"History({len(self)} epoch{'s' if len(self) > 1 else ''}, the last: {last})"
 
 
 def _same_record(mine, its):
     """Whether two records hold the same numbers, NaN being like NaN."""
-    return mine.keys() == its.keys() and all(_same(value, its[name]) for name, value in mine.items())
+    return mine.keys() == its.keys() and all(
+        _same(value, its[name]) for name, value in mine.items()
+    )
 
 
 def _same(mine, its):

@@ -11,7 +11,8 @@ COPIED_BYTES = 64 * 2**20  # of a copy to a device, at a time
 
 
 def default_budget(device):
-    """Bytes that rows may take: a quarter of the machine's memory, or half of what is free on a GPU.
+    """Bytes that rows may take: a quarter of the machine's memory, or half of what is free on a
+    GPU.
 
     On a CPU it does not depend on what else runs, so that a fit that is resumed takes the same way.
     """
@@ -40,7 +41,8 @@ def _host_tensor(array):
 
 
 class _Unlocked:
-    """A read-only array under the guise of a writable one, for torch, which would warn, and only reads it."""
+    """A read-only array under the guise of a writable one, for torch, which would warn, and only
+    reads it."""
 
     def __init__(self, array):
         self.array = array  # keeps the memory alive
@@ -70,7 +72,8 @@ def is_mapped(array):
 
 
 def _machine_memory():
-    """Bytes of memory that this process may hope for: the machine's, or the limit of its container."""
+    """Bytes of memory that this process may hope for: the machine's, or the limit of its
+    container."""
     try:
         sizes = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     except (AttributeError, ValueError, OSError):  # a system without sysconf

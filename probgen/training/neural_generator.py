@@ -20,28 +20,34 @@ from probgen.training.randomness import global_generator
 from probgen.training.rows import float_dtype, open_rows
 from probgen.training.trainer import Trainer
 
-QUERY_ROWS = 256  # rows of a block of queries: products of one shape give a row the same digits in any company
+# Rows of a block of queries: products of one shape give a row the same digits in any company
+QUERY_ROWS = 256
 SMALLEST_BATCH, BATCHES_AN_EPOCH = 32, 100
 
 
 class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
     """Promises of a generator that is trained by gradients; it writes no loop.
 
-    A subclass names its networks in `_networks`, takes `max_iter`, `batch_size`, `learning_rate_init`, `device`,
-    `random_state`, `verbose`, `warm_start` and `trainer` in its constructor, and writes:
+    A subclass names its networks in `_networks`, takes `max_iter`, `batch_size`,
+    `learning_rate_init`, `device`, `random_state`, `verbose`, `warm_start` and `trainer` in its
+    constructor, and writes:
 
     - `_check_parameters()`, which raises for what is wrong in them, and calls this class's;
-    - `_build(rows)`, which sets the networks as attributes; on the CPU, with torch's global generator seeded;
+    - `_build(rows)`, which sets the networks as attributes; on the CPU, with torch's global
+      generator seeded;
     - `_make_objective()`, an `Objective` that holds those networks;
     - optionally `_default_trainer()`, what trainer=None stands for;
     - optionally `_begin(rows)`, which takes what the objective needs of the rows of this fit;
-    - optionally `_finish(rows, held_out, generator, partial)`, which fits whatever stands on trained networks;
+    - optionally `_finish(rows, held_out, generator, partial)`, which fits whatever stands on
+      trained networks;
     - the hooks of `GeneratorMixin`.
     """
 
     _dtypes = (np.float32, np.float64)  # integers are read in single precision
     _networks: tuple[str, ...] = ()
-    _query_rows = QUERY_ROWS  # fewer where the hidden layers of so many rows outgrow a processor's cache
+    _query_rows = (
+        QUERY_ROWS  # fewer where the hidden layers of so many rows outgrow a processor's cache
+    )
     _largest_batch = 256  # rows of batch_size="auto", however many there are
     trainer: Trainer | None
     n_features_in_: int
@@ -52,8 +58,9 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n, n_features), RowBlocks or torch data set
-            Rows; at least 2. Memory maps, blocks and data sets that exceed the trainer's memory_budget are streamed.
-            The networks are of the precision of X: double for float64, else single.
+            Rows; at least 2. Memory maps, blocks and data sets that exceed the trainer's
+            memory_budget are streamed. The networks are of the precision of X: double for float64,
+            else single.
         y : object, default=None
             Ignored.
 
@@ -64,7 +71,8 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter is out of range, a network does not fit, or X is not made of finite numbers.
+            If a parameter is out of range, a network does not fit, or X is not made of finite
+            numbers.
         """
         goes_on = self.warm_start and hasattr(self, "_training_state")
         return self._train(X, y, goes_on=goes_on, partial=False)
@@ -113,7 +121,9 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
         if self.batch_size != "auto":
             check_count("batch_size", self.batch_size, hint="Or 'auto'.")
         check_real("learning_rate_init", self._learning_rate, low=0.0)
-        check_count("verbose", int(self.verbose) if isinstance(self.verbose, bool) else self.verbose, low=0)
+        check_count(
+            "verbose", int(self.verbose) if isinstance(self.verbose, bool) else self.verbose, low=0
+        )
         if self.trainer is not None and not isinstance(self.trainer, Trainer):
             raise ValueError(f"trainer must be a Trainer, or None; got {self.trainer!r}.")
 
@@ -122,16 +132,21 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
 
     def _hold_out(self, rows, trainer, rng):
         """The rows to train on, and those held out of a fit or None."""
-        return rows.split(trainer.validation_fraction, rng) if trainer.early_stopping else (rows, None)
+        return (
+            rows.split(trainer.validation_fraction, rng) if trainer.early_stopping else (rows, None)
+        )
 
     def _begin(self, rows):
-        """Take what the objective needs of the rows of a fit or of one more pass; nothing by default."""
+        """Take what the objective needs of the rows of a fit or of one more pass; nothing by
+        default."""
 
     def _finish(self, rows, held_out, generator, partial):
-        """Fit what stands on trained networks, of all rows or of those of one more pass; nothing by default."""
+        """Fit what stands on trained networks, of all rows or of those of one more pass; nothing by
+        default."""
 
     def _train(self, X, y, *, goes_on, partial, **reading):
-        """Fit from the start or from where it ended, for max_iter epochs or one; reading goes to `_read`."""
+        """Fit from the start or from where it ended, for max_iter epochs or one; reading goes to
+        `_read`."""
         self._check_parameters()
         trainer = self._default_trainer() if self.trainer is None else self.trainer
         trainer.check()
@@ -148,30 +163,43 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
                 saved = checkpoint.load()
             seeds = self._seeds(before, saved, ranks)
             if not partial:
-                rows, held_out = self._hold_out(rows, trainer, np.random.default_rng(seeds["held_out"]))
+                rows, held_out = self._hold_out(
+                    rows, trainer, np.random.default_rng(seeds["held_out"])
+                )
             if not goes_on:
                 with global_generator("cpu", seeds["start"]):
                     self._build(rows)
             self._begin(rows)
             self._place(device)
             batch_size = self._rows_of_a_batch(rows, ranks, quiet=partial)
-            settings = {"learning_rate": self._learning_rate, "batch_size": batch_size, "seeds": seeds}
-            training = Training(self._make_objective(), trainer, **settings, device=device, ranks=ranks)
+            settings = {
+                "learning_rate": self._learning_rate,
+                "batch_size": batch_size,
+                "seeds": seeds,
+            }
+            training = Training(
+                self._make_objective(), trainer, **settings, device=device, ranks=ranks
+            )
             if goes_on:
                 training.load_state(before)
             n_epochs, schedule = (1, None) if partial else (self._n_epochs, trainer.schedule)
-            training.begin(n_epochs, rows.n_batches(batch_size, ranks.world_size), schedule=schedule)
+            training.begin(
+                n_epochs, rows.n_batches(batch_size, ranks.world_size), schedule=schedule
+            )
             if saved is not None:
                 training.load_state(saved)
             self._run(training, rows, held_out, checkpoint, X, y, partial)
         return self
 
     def _seeds(self, before, saved, ranks):
-        """The seeds of a fit: those of what it goes on from, or new ones, and then a new stream of draws too."""
+        """The seeds of a fit: those of what it goes on from, or new ones, and then a new stream of
+        draws too."""
         if before is not None:
             return before["seeds"]
         seeds = draw_seeds(self._start_stream())
-        seeds, self._stream = ranks.share((seeds, self._stream))  # without a seed each process drew its own
+        seeds, self._stream = ranks.share(
+            (seeds, self._stream)
+        )  # without a seed each process drew its own
         return seeds if saved is None else saved["seeds"]
 
     def _run(self, training, rows, held_out, checkpoint, X, y, partial):
@@ -189,15 +217,30 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
             average = dict(zip(training.objective.parameters(), training.averages.values()))
             with torch.no_grad():
                 for name in self._networks:
-                    for mine, its in zip(getattr(self, name).parameters(), getattr(twin, name).parameters()):
+                    for mine, its in zip(
+                        getattr(self, name).parameters(), getattr(twin, name).parameters()
+                    ):
                         its.copy_(average.get(mine, mine))
                     getattr(twin, name).eval()
             finish(twin)
-            return {name: value for name, value in vars(twin).items() if name not in vars(self) or name.endswith("_")}
+            return {
+                name: value
+                for name, value in vars(twin).items()
+                if name not in vars(self) or name.endswith("_")
+            }
 
-        callbacks = [*training.trainer.callbacks, *([ProgressBar()] if self.verbose else [])] if is_first else []
+        callbacks = (
+            [*training.trainer.callbacks, *([ProgressBar()] if self.verbose else [])]
+            if is_first
+            else []
+        )
         with FitEvents(
-            self, callbacks, max_iter=training.n_epochs, X=X, y=y, fitted_attributes=fitted_attributes
+            self,
+            callbacks,
+            max_iter=training.n_epochs,
+            X=X,
+            y=y,
+            fitted_attributes=fitted_attributes,
         ) as events:
             save = checkpoint.save if checkpoint is not None and is_first else None
             training.run(
@@ -211,7 +254,8 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
             finish(self)
 
     def _read(self, X, y, *, reset, ensure_min_samples):
-        """The checked arrays of a fit, rows first; maps, integers, blocks and data sets stay as they are."""
+        """The checked arrays of a fit, rows first; maps, integers, blocks and data sets stay as
+        they are."""
         if isinstance(X, torch.Tensor):
             X = X.detach().cpu().numpy()
         if isinstance(X, RowBlocks | torch.utils.data.Dataset):
@@ -219,21 +263,25 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
                 self.__dict__.pop("feature_names_in_", None)
             return (X,)
         if isinstance(X, np.ndarray) and (isinstance(X, np.memmap) or X.dtype.kind in "biu"):
-            X = validate_data(self, X, dtype=None, reset=reset, ensure_min_samples=ensure_min_samples)
+            X = validate_data(
+                self, X, dtype=None, reset=reset, ensure_min_samples=ensure_min_samples
+            )
         else:
             X = self._validate(X, reset=reset, ensure_min_samples=ensure_min_samples)
         return (X,)
 
     def _open(self, arrays, trainer, device):
         """Rows of a fit."""
-        dtype = self._dtype if hasattr(self, "_training_state") else np.dtype(float_dtype(arrays[0]))
+        dtype = (
+            self._dtype if hasattr(self, "_training_state") else np.dtype(float_dtype(arrays[0]))
+        )
         budget = None if trainer.memory_budget is None else int(trainer.memory_budget * 2**20)
         rows = open_rows(*arrays, device=device, dtype=_TORCH_DTYPES[dtype], memory_budget=budget)
         if not isinstance(arrays[0], np.ndarray):
             if hasattr(self, "_training_state") and rows.n_features != self.n_features_in_:
                 raise ValueError(
-                    f"X has {rows.n_features} features, but {type(self).__name__} is expecting {self.n_features_in_} "
-                    "features as input."
+                    f"X has {rows.n_features} features, but {type(self).__name__} is expecting"
+                    f" {self.n_features_in_} features as input."
                 )
             self.n_features_in_ = rows.n_features
         self._dtype = dtype
@@ -246,14 +294,16 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
             return min(max(wanted, SMALLEST_BATCH), self._largest_batch, rows.n_rows)
         if self.batch_size > rows.n_rows and not quiet:
             warnings.warn(
-                f"batch_size is {self.batch_size}, but there are only {rows.n_rows} rows; they make one batch.",
+                f"batch_size is {self.batch_size}, but there are only {rows.n_rows} rows; they make"
+                " one batch.",
                 UserWarning,
                 stacklevel=4,
             )
         return min(self.batch_size, rows.n_rows)
 
     def _in_blocks(self, X, function):
-        """What function makes of the rows of X (n, d), block by block, as an array; it maps tensors to tensors."""
+        """What function makes of the rows of X (n, d), block by block, as an array; it maps tensors
+        to tensors."""
         check_is_fitted(self)
         answers = []
         with torch.inference_mode():
@@ -261,8 +311,12 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
                 block = X[start : start + self._query_rows]
                 n_rows = len(block)
                 if n_rows < self._query_rows:
-                    block = np.concatenate([block, np.zeros((self._query_rows - n_rows, X.shape[1]), dtype=X.dtype)])
-                block = torch.from_numpy(np.ascontiguousarray(block, dtype=self._dtype)).to(self.device_)
+                    block = np.concatenate(
+                        [block, np.zeros((self._query_rows - n_rows, X.shape[1]), dtype=X.dtype)]
+                    )
+                block = torch.from_numpy(np.ascontiguousarray(block, dtype=self._dtype)).to(
+                    self.device_
+                )
                 answers.append(function(block)[:n_rows].cpu().numpy())
         return np.concatenate(answers)
 
@@ -306,4 +360,6 @@ _TORCH_DTYPES = {np.dtype(np.float32): torch.float32, np.dtype(np.float64): torc
 
 def _check_precision(trainer, device):
     if trainer.precision == "bf16" and device != "cpu" and not torch.cuda.is_bf16_supported():
-        raise ValueError("precision='bf16' needs a device with bfloat16, which this GPU is not; use 'full'.")
+        raise ValueError(
+            "precision='bf16' needs a device with bfloat16, which this GPU is not; use 'full'."
+        )

@@ -15,17 +15,18 @@ class Phase:
     name : str
         Under which the loss stands in the history.
     loss : callable
-        Of the tensors of a batch; returns the mean loss of a row, a scalar tensor, or a pair of it and a dict of
-        further scalar tensors by name for the history.
+        Of the tensors of a batch; returns the mean loss of a row, a scalar tensor, or a pair of it
+        and a dict of further scalar tensors by name for the history.
     parameters : sequence of torch.nn.Parameter
         What the phase moves.
     every : int
         The phase runs on every so many batches.
     optimizer : dict
-        Arguments of the optimiser in place of the trainer's, such as betas; "lr" is a factor on the learning rate.
+        Arguments of the optimiser in place of the trainer's, such as betas; "lr" is a factor on the
+        learning rate.
     skip : callable, optional
-        Of the loss of a batch, detached; returns a scalar tensor of torch.float32 on its device, 1.0 where the update
-        is to be left out, else 0.0. For optimisers that torch fuses.
+        Of the loss of a batch, detached; returns a scalar tensor of torch.float32 on its device,
+        1.0 where the update is to be left out, else 0.0. For optimisers that torch fuses.
     """
 
     name: str
@@ -39,16 +40,17 @@ class Phase:
 class Objective(torch.nn.Module):
     """Networks and the losses that train them.
 
-    A subclass sets its networks as attributes and writes `loss(*batch)`; with several kinds of updates it writes
-    `phases()` in its place. It draws noise from `self.noise`, and from no other generator.
+    A subclass sets its networks as attributes and writes `loss(*batch)`; with several kinds of
+    updates it writes `phases()` in its place. It draws noise from `self.noise`, and from no other
+    generator.
 
     Attributes
     ----------
     noise : torch.Generator
         On the device of the training, which sets it.
     draws_globally : bool
-        Whether a network may draw from torch's global generator, such as one with torch.nn.Dropout; the training then
-        lends it a state of its own, at some cost a step.
+        Whether a network may draw from torch's global generator, such as one with torch.nn.Dropout;
+        the training then lends it a state of its own, at some cost a step.
 
     Examples
     --------
@@ -79,7 +81,8 @@ class Objective(torch.nn.Module):
         """Called before the batches of an epoch, numbered from 0; does nothing by default."""
 
     def end_epoch(self):
-        """Called after them; returns a dict of numbers for the record of the epoch, an empty one by default."""
+        """Called after them; returns a dict of numbers for the record of the epoch, an empty one by
+        default."""
         return {}
 
     def validation_score(self, batches):

@@ -19,7 +19,8 @@ def global_generator(device, seed=None, state=None):
     seed : int, optional
         Starts the state afresh.
     state : dict, optional
-        A state by the kind of device, filled in by an earlier call; it is replaced by the one that the body leaves.
+        A state by the kind of device, filled in by an earlier call; it is replaced by the one that
+        the body leaves.
 
     Notes
     -----

@@ -1,4 +1,5 @@
-"""Rows for training, in batches of tensors: held on the device where they fit, else read while they are used."""
+"""Rows for training, in batches of tensors: held on the device where they fit, else read while they
+are used."""
 
 import math
 from collections.abc import Iterator
@@ -29,8 +30,11 @@ ORDERED_BUFFER = 8 * MIB  # without shuffling a large buffer has no use
 LEAST_BATCHES = 4  # of a buffer that is shuffled
 LARGEST_CHUNK, CHUNKS_OF_A_BUFFER = MIB // 2, 64
 MASK_ROWS = 10**6  # rows held out are drawn so many at a time
-# Of these dtypes rows stay as they are, being no larger than half of a float; each batch is converted.
-SMALL = {np.dtype(name): getattr(torch, name) for name in ("bool", "uint8", "int8", "int16", "float16")}
+# Of these dtypes rows stay as they are, being no larger than half of a float; each batch is
+# converted.
+SMALL = {
+    np.dtype(name): getattr(torch, name) for name in ("bool", "uint8", "int8", "int16", "float16")
+}
 
 
 def open_rows(*arrays, device="cpu", dtype=torch.float32, memory_budget=None):
@@ -39,18 +43,20 @@ def open_rows(*arrays, device="cpu", dtype=torch.float32, memory_budget=None):
     Parameters
     ----------
     *arrays : X, then ndarrays of shape (n,) or (n, k)
-        X is a real ndarray of shape (n, d) that was checked, perhaps a memory map; a RowBlocks; or a torch data set,
-        whose items are rows, pictures (which are flattened), or tuples that start with one. Further arrays, such as
-        labels, go with an ndarray only; integers become int64 tensors.
+        X is a real ndarray of shape (n, d) that was checked, perhaps a memory map; a RowBlocks; or
+        a torch data set, whose items are rows, pictures (which are flattened), or tuples that start
+        with one. Further arrays, such as labels, go with an ndarray only; integers become int64
+        tensors.
     device : str, default="cpu"
         Where batches are wanted.
     dtype : torch.dtype, default=torch.float32
         Of floating batches.
     memory_budget : int, default=None
-        Bytes of the device that rows may take. None stands for a quarter of the machine's memory, or half of what is
-        free on a GPU. Rows that exceed it are streamed: read a buffer at a time, the next one in a background thread
-        while one is in use, in about half of the budget and at most 512 MiB. A contiguous array in memory of the right
-        dtype costs nothing on a CPU; blocks and data sets without a length are always streamed.
+        Bytes of the device that rows may take. None stands for a quarter of the machine's memory,
+        or half of what is free on a GPU. Rows that exceed it are streamed: read a buffer at a time,
+        the next one in a background thread while one is in use, in about half of the budget and at
+        most 512 MiB. A contiguous array in memory of the right dtype costs nothing on a CPU; blocks
+        and data sets without a length are always streamed.
 
     Returns
     -------
@@ -59,8 +65,9 @@ def open_rows(*arrays, device="cpu", dtype=torch.float32, memory_budget=None):
     Raises
     ------
     ValueError
-        If there are no rows, rows of unequal width, arrays of unequal length, or numbers in blocks and data sets that
-        are not finite; while reading, if blocks are no longer those of the first pass.
+        If there are no rows, rows of unequal width, arrays of unequal length, or numbers in blocks
+        and data sets that are not finite; while reading, if blocks are no longer those of the first
+        pass.
 
     Examples
     --------
@@ -80,7 +87,9 @@ def open_rows(*arrays, device="cpu", dtype=torch.float32, memory_budget=None):
     if isinstance(X, np.ndarray):
         return _open_arrays([X, *further], device, dtype, budget)
     if further:
-        raise ValueError(f"arrays beside X, such as labels, need X as an array; got X of {type(X).__name__}.")
+        raise ValueError(
+            f"arrays beside X, such as labels, need X as an array; got X of {type(X).__name__}."
+        )
     source = open_source(X, dtype)
     rows = StreamedRows(source, device, min(budget // 4, LARGEST_BUFFER))
     if isinstance(source, DatasetSource) and source.n_rows * source.columns[0].n_bytes <= budget:
@@ -89,14 +98,17 @@ def open_rows(*arrays, device="cpu", dtype=torch.float32, memory_budget=None):
 
 
 def float_dtype(X):
-    """Return numpy's float64 for an ndarray, RowBlocks or torch data set of such numbers, and float32 for any other."""
+    """Return numpy's float64 for an ndarray, RowBlocks or torch data set of such numbers, and
+    float32 for any other."""
     if isinstance(X, TensorDataset):
         dtype = as_row(X.tensors[0][:0]).dtype
     elif isinstance(X, Dataset):
         dtype = first_row(X).dtype
     elif isinstance(X, RowBlocks):
         blocks = X.blocks() if callable(X.blocks) else X.blocks
-        dtype = next((array.dtype for array in map(np.asarray, blocks) if array.size), np.dtype(np.float32))
+        dtype = next(
+            (array.dtype for array in map(np.asarray, blocks) if array.size), np.dtype(np.float32)
+        )
     else:
         dtype = np.asarray(X).dtype
     return np.float64 if dtype.kind == "f" and dtype.itemsize >= 8 else np.float32
@@ -123,27 +135,34 @@ class Rows:
         """Return the number of batches of an epoch."""
         return -(-self.n_rows // (batch_size * world_size))
 
-    def batches(self, rng, batch_size, *, start=0, rank=0, world_size=1) -> Iterator[tuple[torch.Tensor, ...]]:
+    def batches(
+        self, rng, batch_size, *, start=0, rank=0, world_size=1
+    ) -> Iterator[tuple[torch.Tensor, ...]]:
         """Return an iterator over the batches of an epoch, tuples of tensors on the device.
 
         Parameters
         ----------
         rng : numpy Generator or None
-            Shuffles; drawn from at once. None keeps the order, and may give views of the data: do not write to them.
+            Shuffles; drawn from at once. None keeps the order, and may give views of the data: do
+            not write to them.
         batch_size : int
             Rows of a batch, in each process; the last batch may be smaller.
         start : int, default=0
             Batches to skip; the others are those of a whole epoch.
         rank, world_size : int, default=0 and 1
-            This process among those that share each batch of batch_size * world_size rows. Its share is contiguous, the
-            first ones take one row more where a last batch cannot be shared evenly, and it may be empty.
+            This process among those that share each batch of batch_size * world_size rows. Its
+            share is contiguous, the first ones take one row more where a last batch cannot be
+            shared evenly, and it may be empty.
         """
         raise NotImplementedError
 
     def split(self, fraction, rng):
-        """Return the rows to train on, and the others: a fraction drawn by rng, at least one row on either side."""
+        """Return the rows to train on, and the others: a fraction drawn by rng, at least one row on
+        either side."""
         if self.n_rows < 2:
-            raise ValueError(f"X must hold at least 2 rows, for some to be held out; got {self.n_rows}.")
+            raise ValueError(
+                f"X must hold at least 2 rows, for some to be held out; got {self.n_rows}."
+            )
         n_out = min(max(round(fraction * self.n_rows), 1), self.n_rows - 1)
         mask = _draw_mask(self.n_rows, n_out, rng)
         return self._take(~mask), self._take(mask)
@@ -176,11 +195,18 @@ class HeldRows(Rows):
         if rng is not None:
             order = torch.from_numpy(rng.permutation(self.n_rows)).to(self.tensors[0].device)
             order = order if self.index is None else self.index[order]
-        return _slices(self.tensors, self.dtypes, order, _shares(self.n_rows, batch_size, start, rank, world_size))
+        return _slices(
+            self.tensors,
+            self.dtypes,
+            order,
+            _shares(self.n_rows, batch_size, start, rank, world_size),
+        )
 
     def _take(self, mask):
         index = torch.from_numpy(np.flatnonzero(mask)).to(self.tensors[0].device)
-        return HeldRows(self.tensors, self.dtypes, index if self.index is None else self.index[index])
+        return HeldRows(
+            self.tensors, self.dtypes, index if self.index is None else self.index[index]
+        )
 
 
 class StreamedRows(Rows):
@@ -199,7 +225,12 @@ class StreamedRows(Rows):
     is_streamed = True
 
     def __init__(self, source, device, buffer_bytes, chosen=None):
-        self.source, self.device, self.buffer_bytes, self.chosen = source, device, buffer_bytes, chosen
+        self.source, self.device, self.buffer_bytes, self.chosen = (
+            source,
+            device,
+            buffer_bytes,
+            chosen,
+        )
         self.n_rows = source.n_rows if chosen is None else int(np.count_nonzero(chosen))
         self.n_features, self.dtype = source.n_features, source.columns[0].dtype
 
@@ -212,7 +243,10 @@ class StreamedRows(Rows):
         """Return these rows, read once, on the device whole."""
         columns = self.source.columns
         capacity, chunk_rows = self._sizes(1, is_ordered=True)
-        tensors = [torch.empty((self.n_rows, *c.shape), dtype=c.stored, device=self.device) for c in columns]
+        tensors = [
+            torch.empty((self.n_rows, *c.shape), dtype=c.stored, device=self.device)
+            for c in columns
+        ]
         first = 0
         pieces = self.source.pieces(chunk_rows, chosen=self.chosen)
         for buffer, n_rows in filled_buffers([Buffer(columns, min(capacity, self.n_rows))], pieces):
@@ -233,17 +267,28 @@ class StreamedRows(Rows):
         )
         is_cuda = self.device.type == "cuda"
         size = min(capacity, self.n_rows)
-        buffers = [Buffer(self.source.columns, size, pinned=is_cuda) for _ in range(2 if size < self.n_rows else 1)]
+        buffers = [
+            Buffer(self.source.columns, size, pinned=is_cuda)
+            for _ in range(2 if size < self.n_rows else 1)
+        ]
         dtypes = [column.dtype for column in self.source.columns]
         with closing(one_ahead(filled_buffers(buffers, pieces))) as filled:
             for number, (buffer, n_rows) in enumerate(filled, first + 1):
-                tensors = [tensor[:n_rows].to(self.device, non_blocking=True) for tensor in buffer.tensors]
+                tensors = [
+                    tensor[:n_rows].to(self.device, non_blocking=True) for tensor in buffer.tensors
+                ]
                 if is_cuda:
                     buffer.read = torch.cuda.Event()
                     buffer.read.record(torch.cuda.current_stream(self.device))
-                order = np.arange(n_rows) if key is None else np.random.default_rng([*key, number]).permutation(n_rows)
+                order = (
+                    np.arange(n_rows)
+                    if key is None
+                    else np.random.default_rng([*key, number]).permutation(n_rows)
+                )
                 order = torch.from_numpy(order).to(self.device)
-                yield from _slices(tensors, dtypes, order, _shares(n_rows, batch_size, start, rank, world_size))
+                yield from _slices(
+                    tensors, dtypes, order, _shares(n_rows, batch_size, start, rank, world_size)
+                )
                 start = 0
 
     def _sizes(self, global_batch, *, is_ordered):
@@ -272,12 +317,20 @@ def _open_arrays(arrays, device, dtype, budget):
         raise ValueError("X must have at least one row; got an array without any.")
     for array in arrays[1:]:
         if len(array) != len(X):
-            raise ValueError(f"arrays beside X must have {len(X)} rows, like X; got one of {len(array)}.")
+            raise ValueError(
+                f"arrays beside X must have {len(X)} rows, like X; got one of {len(array)}."
+            )
     columns = [_column(array, SMALL.get(array.dtype, dtype), dtype) for array in arrays[:1]]
     for array in arrays[1:]:
         target = dtype if array.dtype.kind == "f" else torch.int64
         columns.append(_column(array, target, target))
-    needed = X.nbytes if is_mapped(X) else 0 if is_shared(X, columns[0].stored, device) else len(X) * columns[0].n_bytes
+    needed = (
+        X.nbytes
+        if is_mapped(X)
+        else 0
+        if is_shared(X, columns[0].stored, device)
+        else len(X) * columns[0].n_bytes
+    )
     if needed > budget:
         return StreamedRows(ArraySource(arrays, columns), device, min(budget // 4, LARGEST_BUFFER))
     tensors = [to_tensor(array, column.stored, device) for array, column in zip(arrays, columns)]
@@ -289,7 +342,8 @@ def _column(array, stored, dtype):
 
 
 def _slices(tensors, dtypes, order, shares):
-    """Yield tuples of the rows order[a:b] of the tensors, or of their rows a to b without an order."""
+    """Yield tuples of the rows order[a:b] of the tensors, or of their rows a to b without an
+    order."""
     if all(tensor.dtype == dtype for tensor, dtype in zip(tensors, dtypes)):
         dtypes = None
     for first, last in shares:
@@ -298,7 +352,11 @@ def _slices(tensors, dtypes, order, shares):
         else:
             index = order[first:last]
             batch = tuple([tensor.index_select(0, index) for tensor in tensors])
-        yield batch if dtypes is None else tuple([part.to(dtype) for part, dtype in zip(batch, dtypes)])
+        yield (
+            batch
+            if dtypes is None
+            else tuple([part.to(dtype) for part, dtype in zip(batch, dtypes)])
+        )
 
 
 def _shares(n_rows, batch_size, start, rank, world_size):
@@ -311,7 +369,8 @@ def _shares(n_rows, batch_size, start, rank, world_size):
 
 
 def _draw_mask(n_rows, n_chosen, rng):
-    """A mask (n_rows,) of n_chosen rows, each set of them as likely; takes little more memory than the mask."""
+    """A mask (n_rows,) of n_chosen rows, each set of them as likely; takes little more memory than
+    the mask."""
     sizes = np.full(-(-n_rows // MASK_ROWS), MASK_ROWS)
     sizes[-1] = n_rows - sizes[:-1].sum()
     counts = rng.multivariate_hypergeometric(sizes, n_chosen, method="marginals")

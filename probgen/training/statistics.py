@@ -47,8 +47,8 @@ class RowStatistics:
         """
         if not (self.low >= 0.0 and self.high <= 1.0):
             raise ValueError(
-                f"dynamic_binarization=True needs probabilities, values in [0, 1]; X holds {self.low:g} to "
-                f"{self.high:g}; scale it first."
+                "dynamic_binarization=True needs probabilities, values in [0, 1]; X holds"
+                f" {self.low:g} to {self.high:g}; scale it first."
             )
         return dataclasses.replace(self, low=0.0, high=1.0, is_binary=True, is_integer=True)
 
@@ -60,7 +60,8 @@ def take_statistics(rows):
     --------
     >>> import numpy as np
     >>> from probgen.training.rows import open_rows
-    >>> statistics = take_statistics(open_rows(np.array([[0.0, 2.0], [2.0, 4.0]], dtype=np.float32)))
+    >>> rows = open_rows(np.array([[0.0, 2.0], [2.0, 4.0]], dtype=np.float32))
+    >>> statistics = take_statistics(rows)
     >>> statistics.mean, statistics.scale, statistics.is_integer
     (array([1., 3.]), 1.0, True)
     """
@@ -71,7 +72,9 @@ def take_statistics(rows):
         block = block.double()
         seen = ~block.isnan()
         if not len(origin):
-            origin = block.nanmean(0).nan_to_num(0.0)  # far from zero, squares would lose their digits
+            origin = block.nanmean(0).nan_to_num(
+                0.0
+            )  # far from zero, squares would lose their digits
         values, offset = block[seen], (block - origin).nan_to_num(0.0)
         total = total + offset.sum(0).cpu().numpy()
         squares = squares + offset.square().sum(0).cpu().numpy()

@@ -46,8 +46,8 @@ def open_source(X, dtype):
     if isinstance(X, IterableDataset):
         if iter(X) is iter(X):
             raise ValueError(
-                f"X can be read only once, but a fit reads it many times; got {type(X).__name__}, whose __iter__ must "
-                "return a fresh iterator."
+                f"X can be read only once, but a fit reads it many times; got {type(X).__name__},"
+                " whose __iter__ must return a fresh iterator."
             )
         return BlockSource(RowBlocks(lambda: _item_blocks(X)), dtype)
     if isinstance(X, Dataset):
@@ -58,9 +58,9 @@ def open_source(X, dtype):
 class Source:
     """Rows that can be read again and again, part by part.
 
-    A subclass sets `n_rows`, `n_features` and `columns`, and writes `parts(chunk_rows, rng)`, which yields
-    (index of the first row, number of rows, function from a mask of them or None to a tuple of arrays), in random order
-    if it can and rng is not None.
+    A subclass sets `n_rows`, `n_features` and `columns`, and writes `parts(chunk_rows, rng)`, which
+    yields (index of the first row, number of rows, function from a mask of them or None to a tuple
+    of arrays), in random order if it can and rng is not None.
     """
 
     n_rows: int
@@ -71,7 +71,8 @@ class Source:
         raise NotImplementedError
 
     def pieces(self, chunk_rows, rng=None, *, chosen=None, skip=0):
-        """Yield tuples of arrays: all rows, or those of the mask chosen (n_rows,), but for the first skip of them."""
+        """Yield tuples of arrays: all rows, or those of the mask chosen (n_rows,), but for the
+        first skip of them."""
         for first, length, read in self.parts(chunk_rows, rng):
             mask = None if chosen is None else chosen[first : first + length]
             count = length if mask is None else np.count_nonzero(mask)
@@ -93,7 +94,11 @@ class ArraySource(Source):
         """Yield contiguous chunks."""
         for first, last in _chunks(self.n_rows, chunk_rows, rng):
             chunk = tuple(array[first:last] for array in self.arrays)
-            yield first, last - first, lambda mask, chunk=chunk: chunk if mask is None else _masked(chunk, mask)
+            yield (
+                first,
+                last - first,
+                lambda mask, chunk=chunk: chunk if mask is None else _masked(chunk, mask),
+            )
 
 
 class DatasetSource(Source):
@@ -109,7 +114,11 @@ class DatasetSource(Source):
     def parts(self, chunk_rows, rng):
         """Yield chunks of successive items."""
         for first, last in _chunks(self.n_rows, chunk_rows, rng):
-            yield first, last - first, lambda mask, first=first, last=last: (self._read(first, last, mask),)
+            yield (
+                first,
+                last - first,
+                lambda mask, first=first, last=last: (self._read(first, last, mask),),
+            )
 
     def _read(self, first, last, mask):
         """Items as an array of rows."""
@@ -139,16 +148,22 @@ class BlockSource(Source):
         with closing(iter(self.blocks)) as blocks:
             for block in blocks:
                 if first + len(block) > self.n_rows or block.shape[1] != self.n_features:
-                    raise self._changed(f"{first + len(block)} or more, of {block.shape[1]} features")
-                yield first, len(block), lambda mask, block=block: (block if mask is None else block[mask],)
+                    raise self._changed(
+                        f"{first + len(block)} or more, of {block.shape[1]} features"
+                    )
+                yield (
+                    first,
+                    len(block),
+                    lambda mask, block=block: (block if mask is None else block[mask],),
+                )
                 first += len(block)
         if first < self.n_rows:
             raise self._changed(str(first))
 
     def _changed(self, found):
         return ValueError(
-            f"X must give the same rows each time it is read; the first pass saw {self.n_rows} rows of "
-            f"{self.n_features} features, a later one {found}."
+            f"X must give the same rows each time it is read; the first pass saw {self.n_rows} rows"
+            f" of {self.n_features} features, a later one {found}."
         )
 
 
@@ -170,7 +185,9 @@ class Buffer:
     """
 
     def __init__(self, columns, n_rows, *, pinned=False):
-        self.tensors = tuple(torch.empty((n_rows, *c.shape), dtype=c.stored, pin_memory=pinned) for c in columns)
+        self.tensors = tuple(
+            torch.empty((n_rows, *c.shape), dtype=c.stored, pin_memory=pinned) for c in columns
+        )
         self.arrays = tuple(tensor.numpy() for tensor in self.tensors)
         self.n_rows, self.read = n_rows, None
 
@@ -178,13 +195,16 @@ class Buffer:
         """Put rows, one array for each column, at index first."""
         for array, part in zip(self.arrays, parts):
             written = array[first : first + len(part)]
-            with np.errstate(over="ignore"):  # an overflow is an infinity, of which the next line speaks
+            with np.errstate(
+                over="ignore"
+            ):  # an overflow is an infinity, of which the next line speaks
                 written[:] = part
             check_finite(written)
 
 
 def filled_buffers(buffers, pieces):
-    """Fill the buffers in turn with the pieces, and yield (buffer, number of rows) until there are none left."""
+    """Fill the buffers in turn with the pieces, and yield (buffer, number of rows) until there are
+    none left."""
     rest = next(pieces, None)
     for buffer in itertools.cycle(buffers):
         if buffer.read is not None:
@@ -194,7 +214,11 @@ def filled_buffers(buffers, pieces):
             taken = min(buffer.n_rows - filled, len(rest[0]))
             buffer.write(filled, tuple(array[:taken] for array in rest))
             filled += taken
-            rest = tuple(array[taken:] for array in rest) if taken < len(rest[0]) else next(pieces, None)
+            rest = (
+                tuple(array[taken:] for array in rest)
+                if taken < len(rest[0])
+                else next(pieces, None)
+            )
         if not filled:
             return
         yield buffer, filled
@@ -203,8 +227,8 @@ def filled_buffers(buffers, pieces):
 def one_ahead(items):
     """Yield what a generator does, each made in a background thread while the one before is in use.
 
-    The generator is never more than one ahead, and so may use the memory of an item again for the next but one. The
-    thread ends with the iteration, or when this is closed.
+    The generator is never more than one ahead, and so may use the memory of an item again for the
+    next but one. The thread ends with the iteration, or when this is closed.
     """
     executor = ThreadPoolExecutor(1, thread_name_prefix=THREAD_NAME)
     try:
@@ -232,12 +256,14 @@ def check_finite(array):
             row = np.flatnonzero(~finite.reshape(len(block), -1).all(axis=1))[0]
             bad = block[row][~finite[row]].flat[0]
             raise ValueError(
-                f"X must hold finite numbers; got {bad}, or more than its dtype holds; drop, clip or impute such rows."
+                f"X must hold finite numbers; got {bad}, or more than its dtype holds; drop, clip"
+                " or impute such rows."
             )
 
 
 def as_row(item):
-    """The row of an item of a data set, not yet flattened: the item, or the first entry of a tuple, as an array."""
+    """The row of an item of a data set, not yet flattened: the item, or the first entry of a tuple,
+    as an array."""
     if isinstance(item, tuple):
         item = item[0]
     if isinstance(item, torch.Tensor):
@@ -247,7 +273,8 @@ def as_row(item):
     row = np.asarray(item)
     if row.dtype.kind not in "biuf":
         raise ValueError(
-            f"the items of X must be rows of real numbers, or tuples that start with one; got {type(item).__name__}."
+            "the items of X must be rows of real numbers, or tuples that start with one; got"
+            f" {type(item).__name__}."
         )
     return row
 
@@ -269,7 +296,9 @@ def stack_items(items, shape):
     rows = [as_row(item) for item in items]
     for row in rows:
         if row.shape != shape:
-            raise ValueError(f"the items of X must all have shape {shape}, like the first; got {row.shape}.")
+            raise ValueError(
+                f"the items of X must all have shape {shape}, like the first; got {row.shape}."
+            )
     return np.stack(rows).reshape(len(rows), -1)
 
 
@@ -278,7 +307,8 @@ def _length(dataset):
         return len(dataset)
     except TypeError as error:
         raise ValueError(
-            f"X must be a torch data set with a length, or an IterableDataset; got {type(dataset).__name__}."
+            "X must be a torch data set with a length, or an IterableDataset; got"
+            f" {type(dataset).__name__}."
         ) from error
 
 

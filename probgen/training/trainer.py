@@ -23,29 +23,33 @@ PRECISIONS = ("full", "bf16")
 class Trainer(BaseEstimator):
     """Parameters of the training of a neural generator.
 
-    A generator takes one as `trainer`, so that a grid search reaches in with names such as `trainer__schedule`.
+    A generator takes one as `trainer`, so that a grid search reaches in with names such as
+    `trainer__schedule`.
 
     Parameters
     ----------
     optimizer : str or subclass of torch.optim.Optimizer, default="adam"
-        "adam", "adamw", "adagrad", "nadam", "radam", "rmsprop" or "sgd" (with momentum 0.9), fused where torch can.
+        "adam", "adamw", "adagrad", "nadam", "radam", "rmsprop" or "sgd" (with momentum 0.9), fused
+        where torch can.
     schedule : {"constant", "cosine", "one_cycle", "plateau"}, default="constant"
-        Path of the learning rate, which begins at the generator's `learning_rate_init`: "cosine" falls to zero over
-        max_iter epochs; "one_cycle" rises to it in the first 30 % of the batches and falls to zero [1]_; "plateau"
-        divides it by 10 whenever the validation score, or the loss where there is none, has not improved by tol for
-        half of n_iter_no_change epochs. `partial_fit` keeps to the rate of the start.
+        Path of the learning rate, which begins at the generator's `learning_rate_init`: "cosine"
+        falls to zero over max_iter epochs; "one_cycle" rises to it in the first 30 % of the batches
+        and falls to zero [1]_; "plateau" divides it by 10 whenever the validation score, or the
+        loss where there is none, has not improved by tol for half of n_iter_no_change epochs.
+        `partial_fit` keeps to the rate of the start.
     weight_decay : float, default=0.0
         Of the optimiser, at least 0: an L2 penalty, decoupled in "adamw".
     max_grad_norm : float, default=None
         Longest gradient of a phase; a longer one is scaled down.
     ema_decay : float, default=None
-        Decay in [0, 1) of an exponential moving average of the weights over the batches, such as 0.999; the fitted
-        model is the average. After t batches it is at most (1 + t) / (10 + t), so that the start is soon forgotten.
+        Decay in [0, 1) of an exponential moving average of the weights over the batches, such as
+        0.999; the fitted model is the average. After t batches it is at most (1 + t) / (10 + t), so
+        that the start is soon forgotten.
     precision : {"full", "bf16"}, default="full"
         "bf16" computes products in bfloat16 under torch's autocast, and keeps the weights in full.
     early_stopping : bool, default=False
-        Whether to hold out rows, to stop when their score has not improved by tol in n_iter_no_change epochs, and to
-        put the best weights back.
+        Whether to hold out rows, to stop when their score has not improved by tol in
+        n_iter_no_change epochs, and to put the best weights back.
     validation_fraction : float, default=0.1
         Share of the rows to hold out, in (0, 1); used with early_stopping alone.
     n_iter_no_change : int, default=10
@@ -53,26 +57,28 @@ class Trainer(BaseEstimator):
     tol : float, default=1e-4
         Least improvement, in units of the score; at least 0.
     callbacks : sequence, default=()
-        Objects with the methods of scikit-learn's FitCallback; `probgen.training` has some. `set_callbacks` of the
-        generator does the same, where meta-estimators are to hand them on.
+        Objects with the methods of scikit-learn's FitCallback; `probgen.training` has some.
+        `set_callbacks` of the generator does the same, where meta-estimators are to hand them on.
     checkpoint : str or path, default=None
-        Folder, made if needed, for the state of unfinished fits. A fit that was killed goes on from there when it is
-        started again with the same parameters and data, and on a CPU ends with the same weights to the bit. Each kind
-        of fit has a file of its own, so that the fits of a search may share a folder.
+        Folder, made if needed, for the state of unfinished fits. A fit that was killed goes on from
+        there when it is started again with the same parameters and data, and on a CPU ends with the
+        same weights to the bit. Each kind of fit has a file of its own, so that the fits of a
+        search may share a folder.
     checkpoint_interval : float, default=60.0
         Seconds between two writes, at least 0; that much work can be lost.
     memory_budget : float, default=None
-        Memory for rows on the device, in MB; data that need more are streamed. None takes a quarter of the free
-        memory of a CPU, half of that of a GPU.
+        Memory for rows on the device, in MB; data that need more are streamed. None takes a quarter
+        of the free memory of a CPU, half of that of a GPU.
     compile : bool or str, default=False
         Whether to compile the loss with torch.compile; a string names the backend.
     cuda_graph : bool, default=True
-        Whether to capture updates in CUDA graphs, on a GPU; an objective that cannot be captured runs without.
+        Whether to capture updates in CUDA graphs, on a GPU; an objective that cannot be captured
+        runs without.
 
     References
     ----------
-    .. [1] L. N. Smith and N. Topin, Super-convergence: very fast training of neural networks using large learning
-       rates, 2018.
+    .. [1] L. N. Smith and N. Topin, Super-convergence: very fast training of neural networks using
+       large learning rates, 2018.
 
     Examples
     --------
@@ -122,7 +128,9 @@ class Trainer(BaseEstimator):
     def check(self):
         """Raise a ValueError of one sentence for the first parameter that is out of range."""
         if not (inspect.isclass(self.optimizer) and hasattr(self.optimizer, "step")):
-            check_choice("optimizer", self.optimizer, OPTIMIZERS, hint="Or give a class of torch.optim.")
+            check_choice(
+                "optimizer", self.optimizer, OPTIMIZERS, hint="Or give a class of torch.optim."
+            )
         check_choice("schedule", self.schedule, SCHEDULES)
         check_choice("precision", self.precision, PRECISIONS)
         check_real("weight_decay", self.weight_decay, low=0.0)
@@ -132,19 +140,25 @@ class Trainer(BaseEstimator):
             check_real("ema_decay", self.ema_decay, low=0.0, high=1.0)
         check_real("validation_fraction", self.validation_fraction, low=0.0, high=1.0)
         if not 0.0 < self.validation_fraction < 1.0:
-            raise ValueError(f"validation_fraction must be between 0 and 1; got {self.validation_fraction!r}.")
+            raise ValueError(
+                f"validation_fraction must be between 0 and 1; got {self.validation_fraction!r}."
+            )
         check_count("n_iter_no_change", self.n_iter_no_change)
         check_real("tol", self.tol, low=0.0)
         check_real("checkpoint_interval", self.checkpoint_interval, low=0.0)
         if self.memory_budget is not None:
             check_real("memory_budget", self.memory_budget, low=0.0, hint="It is in MB.")
         if self.checkpoint is not None and not isinstance(self.checkpoint, str | os.PathLike):
-            raise ValueError(f"checkpoint must be the path of a folder, or None; got {self.checkpoint!r}.")
+            raise ValueError(
+                f"checkpoint must be the path of a folder, or None; got {self.checkpoint!r}."
+            )
         if not isinstance(self.compile, bool | str):
-            raise ValueError(f"compile must be a bool or the name of a backend; got {self.compile!r}.")
+            raise ValueError(
+                f"compile must be a bool or the name of a backend; got {self.compile!r}."
+            )
         for callback in self.callbacks:
             if isinstance(callback, type) or not hasattr(callback, "on_fit_task_end"):
                 raise ValueError(
-                    "callbacks must hold objects with the methods of scikit-learn's FitCallback, such as "
-                    f"ProgressBar(); got {callback!r}."
+                    "callbacks must hold objects with the methods of scikit-learn's FitCallback,"
+                    f" such as ProgressBar(); got {callback!r}."
                 )

@@ -28,10 +28,13 @@ class Update:
     share_of_new : Tensor
         Weight of the parameters in their averages, a scalar on the device, which the training sets.
     only : bool
-        Whether there is no other phase; else a gradient is taken for the phase's own parameters alone.
+        Whether there is no other phase; else a gradient is taken for the phase's own parameters
+        alone.
     """
 
-    def __init__(self, phase, loss, trainer, learning_rate, device, averages, share_of_new, *, only):
+    def __init__(
+        self, phase, loss, trainer, learning_rate, device, averages, share_of_new, *, only
+    ):
         self.phase, self.loss, self.trainer = phase, loss, trainer
         self.parameters = [parameter for parameter in phase.parameters if parameter.requires_grad]
         self.kind = torch.device(device).type
@@ -56,10 +59,12 @@ class Update:
                     raise
                 self.n_parts *= 2
                 message = (
-                    f"The device has too little memory for batches of {len(batch[0])} rows; the same gradient is "
-                    f"now added up over {self.n_parts} parts. Lower batch_size to do without."
+                    f"The device has too little memory for batches of {len(batch[0])} rows; the"
+                    f" same gradient is now added up over {self.n_parts} parts. Lower batch_size to"
+                    " do without."
                 )
-            # Outside of the handler, which keeps the frames and so the tensors of the failed try alive.
+            # Outside of the handler, which keeps the frames and so the tensors of the failed try
+            # alive.
             self._free()
             warnings.warn(message, RuntimeWarning, stacklevel=2)
 
@@ -73,7 +78,9 @@ class Update:
         if self.trainer.max_grad_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.trainer.max_grad_norm)
         if self.phase.skip is not None:
-            self.optimizer.found_inf = self.phase.skip(loss)  # fused optimisers then leave all as it is
+            self.optimizer.found_inf = self.phase.skip(
+                loss
+            )  # fused optimisers then leave all as it is
         self.optimizer.step()
         if self.averages:
             self._move_averages()
@@ -107,7 +114,10 @@ class Update:
                 weight = len(part[0]) / n_rows
                 loss, terms = self._backward(part, share * weight)
                 total = total + weight * loss
-                sums = {name: sums.get(name, 0.0) + weight * term.detach() for name, term in terms.items()}
+                sums = {
+                    name: sums.get(name, 0.0) + weight * term.detach()
+                    for name, term in terms.items()
+                }
         return total, sums
 
     def _free(self):
@@ -118,7 +128,8 @@ class Update:
 
 
 class GraphedUpdate(Update):
-    """An update that is captured in a CUDA graph once it has run a few times, for batches of the first one's shape."""
+    """An update that is captured in a CUDA graph once it has run a few times, for batches of the
+    first one's shape."""
 
     def __init__(self, *args, noise, **settings):
         super().__init__(*args, **settings)
@@ -129,7 +140,9 @@ class GraphedUpdate(Update):
         if self.graph is None and self.n_updates >= WARM_UP and self.n_parts == 1:
             self._capture(batch)
         self.n_updates += 1
-        if self.graph and all(mine.shape == its.shape for mine, its in zip(self.inputs_of_graph, batch)):
+        if self.graph and all(
+            mine.shape == its.shape for mine, its in zip(self.inputs_of_graph, batch)
+        ):
             for mine, its in zip(self.inputs_of_graph, batch):
                 mine.copy_(its)
             self.graph.replay()
@@ -181,7 +194,8 @@ def make_optimizer(phase, parameters, trainer, learning_rate, kind):
 
 
 def is_capturable(optimizer):
-    """Whether an optimiser, a name or a class, can be captured in a graph: its state and its rate are on the device."""
+    """Whether an optimiser, a name or a class, can be captured in a graph: its state and its rate
+    are on the device."""
     return "capturable" in inspect.signature(_maker(optimizer)).parameters
 
 

@@ -2,9 +2,10 @@
 
     python tests/files/write_files.py
 
-Files that are there already stay as they are: they are what earlier versions wrote, and `tests/test_old_files.py` holds
-later ones to open them. Run it when a family is added, or when the form of files changes, and commit what is new; the
-files of another version of probgen go into a folder of their own.
+Files that are there already stay as they are: they are what earlier versions wrote, and
+`tests/test_old_files.py` holds later ones to open them. Run it when a family is added, or when the
+form of files changes, and commit what is new; the files of another version of probgen go into a
+folder of their own.
 """
 
 import warnings
@@ -44,7 +45,9 @@ ROWS, SEED, N_SCORED, N_DRAWN = 200, 0, 5, 3
 IRIS, IRIS_CLASSES = load_iris(return_X_y=True)
 DIGITS, DIGITS_CLASSES = load_digits(return_X_y=True)
 IMAGES, DIGITS_CLASSES = DIGITS[:ROWS].astype(np.float32), DIGITS_CLASSES[:ROWS]
-DIGITS = np.ascontiguousarray(IMAGES.reshape(-1, 8, 8)[:, ::2, 1::2].reshape(-1, 16))  # 4 x 4 pixels
+DIGITS = np.ascontiguousarray(
+    IMAGES.reshape(-1, 8, 8)[:, ::2, 1::2].reshape(-1, 16)
+)  # 4 x 4 pixels
 BITS = (DIGITS > 7).astype(np.float32)
 FEW_LABELS = np.where(np.arange(ROWS) % 4 == 0, DIGITS_CLASSES, -1)
 
@@ -55,7 +58,10 @@ MODELS = {  # a name: an estimator, and what it is fitted to
     "gaussian_mixture_full": (GaussianMixture(2, random_state=SEED), IRIS),
     "gaussian_mixture_tied": (GaussianMixture(2, covariance_type="tied", random_state=SEED), IRIS),
     "gaussian_mixture_diag": (GaussianMixture(2, covariance_type="diag", random_state=SEED), IRIS),
-    "gaussian_mixture_spherical": (GaussianMixture(2, covariance_type="spherical", random_state=SEED), IRIS),
+    "gaussian_mixture_spherical": (
+        GaussianMixture(2, covariance_type="spherical", random_state=SEED),
+        IRIS,
+    ),
     "gaussian_mixture_low_rank": (
         GaussianMixture(2, covariance_type="low_rank", n_factors=1, random_state=SEED),
         IRIS,
@@ -66,19 +72,33 @@ MODELS = {  # a name: an estimator, and what it is fitted to
         IRIS,
         IRIS_CLASSES,
     ),
-    "gaussian_bayes_tied": (GaussianBayes(covariance_type="tied", random_state=SEED), IRIS, IRIS_CLASSES),
-    "bayes_classifier": (BayesClassifier(GaussianMixture(2), random_state=SEED), IRIS, IRIS_CLASSES),
+    "gaussian_bayes_tied": (
+        GaussianBayes(covariance_type="tied", random_state=SEED),
+        IRIS,
+        IRIS_CLASSES,
+    ),
+    "bayes_classifier": (
+        BayesClassifier(GaussianMixture(2), random_state=SEED),
+        IRIS,
+        IRIS_CLASSES,
+    ),
     "autoencoder_dense": (
-        Autoencoder(2, corruption="gaussian", penalty="contractive", n_importance_samples=8, **DENSE),
+        Autoencoder(
+            2, corruption="gaussian", penalty="contractive", n_importance_samples=8, **DENSE
+        ),
         DIGITS,
     ),
     "autoencoder_sparse": (
-        Autoencoder(2, corruption="masking", penalty="kl_sparsity", n_importance_samples=8, **DENSE),
+        Autoencoder(
+            2, corruption="masking", penalty="kl_sparsity", n_importance_samples=8, **DENSE
+        ),
         IRIS,
     ),
     "autoencoder_tied": (Autoencoder(2, tied_weights=True, n_importance_samples=8, **DENSE), IRIS),
     "autoencoder_conv": (
-        Autoencoder(2, architecture="conv", hidden_layer_sizes=(2,), n_importance_samples=8, **NETWORK),
+        Autoencoder(
+            2, architecture="conv", hidden_layer_sizes=(2,), n_importance_samples=8, **NETWORK
+        ),
         DIGITS,
     ),
     "vae_bernoulli": (VAE(2, likelihood="bernoulli", kl_warmup=2, free_bits=0.01, **DENSE), BITS),
@@ -99,14 +119,23 @@ MODELS = {  # a name: an estimator, and what it is fitted to
         VAE(2, likelihood="categorical", n_levels=5, elbo="iwae", n_particles=2, **DENSE),
         DIGITS // 4,
     ),
-    "vae_mixture": (VAE(2, likelihood="gaussian_mixture", n_logistics=2, elbo="trace", **DENSE), IRIS),
-    "vae_laplace": (VAE(2, likelihood="laplace", prior="vamp", n_prior_components=3, **DENSE), IRIS),
+    "vae_mixture": (
+        VAE(2, likelihood="gaussian_mixture", n_logistics=2, elbo="trace", **DENSE),
+        IRIS,
+    ),
+    "vae_laplace": (
+        VAE(2, likelihood="laplace", prior="vamp", n_prior_components=3, **DENSE),
+        IRIS,
+    ),
     "vae_iaf": (VAE(2, likelihood="gaussian", posterior="iaf", n_flows=1, **DENSE), IRIS),
     "vae_conv": (VAE(2, architecture="conv", **{**DENSE, "hidden_layer_sizes": (2,)}), BITS),
     "conditional_vae": (ConditionalVAE(2, **DENSE), BITS, DIGITS_CLASSES),
     "semi_supervised_vae": (SemiSupervisedVAE(2, **DENSE), BITS, FEW_LABELS),
     "made_gaussian": (MADE((6,), n_components=2, n_orderings=2, **NETWORK), IRIS),
-    "made_categorical": (MADE((6,), likelihood="categorical", n_levels=5, **NETWORK), DIGITS[:, 4:8] // 4),
+    "made_categorical": (
+        MADE((6,), likelihood="categorical", n_levels=5, **NETWORK),
+        DIGITS[:, 4:8] // 4,
+    ),
     "made_order_agnostic": (MADE((6,), order_agnostic=True, n_components=2, **NETWORK), IRIS),
     "fvbn": (FullyVisibleBeliefNetwork(**NETWORK), BITS),
     "pixelcnn_bits": (PixelCNN(2, 2, **NETWORK), BITS),
@@ -119,9 +148,20 @@ MODELS = {  # a name: an estimator, and what it is fitted to
     "conditional_pixelcnn": (ConditionalPixelCNN(2, 1, **NETWORK), BITS, DIGITS_CLASSES),
     "pixelrnn_row": (PixelRNN(2, 1, **NETWORK), BITS),
     "pixelrnn_diagonal": (PixelRNN(2, 1, layer="diagonal_bilstm", **NETWORK), BITS),
-    "gan_dense": (GAN(2, density="parzen", n_density_draws=64, penalty_weight=0.2, encoder=True, **DENSE), IRIS),
+    "gan_dense": (
+        GAN(2, density="parzen", n_density_draws=64, penalty_weight=0.2, encoder=True, **DENSE),
+        IRIS,
+    ),
     "gan_wasserstein": (
-        GAN(2, loss="wasserstein", penalty="wgan_gp", density="ais", n_chains=2, n_temperatures=4, **DENSE),
+        GAN(
+            2,
+            loss="wasserstein",
+            penalty="wgan_gp",
+            density="ais",
+            n_chains=2,
+            n_temperatures=4,
+            **DENSE,
+        ),
         IRIS,
     ),
     "gan_conv": (
@@ -129,13 +169,20 @@ MODELS = {  # a name: an estimator, and what it is fitted to
         IMAGES,
     ),
     "vaegan": (VAEGAN(2, density="parzen", n_density_draws=64, **DENSE), IRIS),
-    "conditional_gan": (ConditionalGAN(2, density="parzen", n_density_draws=64, **DENSE), IRIS, IRIS_CLASSES),
+    "conditional_gan": (
+        ConditionalGAN(2, density="parzen", n_density_draws=64, **DENSE),
+        IRIS,
+        IRIS_CLASSES,
+    ),
     "auxiliary_classifier_gan": (
         AuxiliaryClassifierGAN(2, density="parzen", n_density_draws=64, **DENSE),
         IRIS,
         IRIS_CLASSES,
     ),
-    "pipeline_scaled": (make_generative_pipeline(StandardScaler(), GaussianMixture(2, random_state=SEED)), IRIS),
+    "pipeline_scaled": (
+        make_generative_pipeline(StandardScaler(), GaussianMixture(2, random_state=SEED)),
+        IRIS,
+    ),
     "pipeline_dequantized": (
         make_generative_pipeline(
             Dequantizer(levels=17, random_state=SEED),
@@ -145,7 +192,9 @@ MODELS = {  # a name: an estimator, and what it is fitted to
         DIGITS[:, 4:8].astype(np.float64),
     ),
     "trainer": (
-        Autoencoder(2, trainer=Trainer(schedule="one_cycle", ema_decay=0.9), n_importance_samples=8, **DENSE),
+        Autoencoder(
+            2, trainer=Trainer(schedule="one_cycle", ema_decay=0.9), n_importance_samples=8, **DENSE
+        ),
         IRIS,
     ),
 }
@@ -177,7 +226,8 @@ def main():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # two epochs converge nowhere
             model = estimator.fit(*data)
-            # Importance sampling of many draws would make the test slow, and is a parameter that queries read.
+            # Importance sampling of many draws would make the test slow, and is a parameter that
+            # queries read.
             if hasattr(model, "n_importance_samples"):
                 model.set_params(n_importance_samples=8)
             if name in NEVER_CONTINUED:

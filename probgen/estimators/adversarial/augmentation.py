@@ -1,11 +1,13 @@
-"""Random changes to images that let gradients through, shown to a discriminator in place of the images [1]_.
+"""Random changes to images that let gradients through, shown to a discriminator in place of the
+images [1]_.
 
-What is changed alike in data and in draws tells them apart no less, but a discriminator that never sees a row twice
-cannot learn few rows by heart.
+What is changed alike in data and in draws tells them apart no less, but a discriminator that never
+sees a row twice cannot learn few rows by heart.
 
 References
 ----------
-.. [1] S. Zhao, Z. Liu, J. Lin, J.-Y. Zhu, S. Han, Differentiable augmentation for data-efficient GAN training, 2020.
+.. [1] S. Zhao, Z. Liu, J. Lin, J.-Y. Zhu, S. Han, Differentiable augmentation for data-efficient
+   GAN training, 2020.
 """
 
 import torch
@@ -24,8 +26,9 @@ def augment(rows, kinds, image_shape, generator):
     rows : Tensor of shape (n, height * width * channels)
         Images, channels last, of values about [-1, 1].
     kinds : sequence of {"brightness", "translation", "cutout"}
-        In this order: a number in [-0.5, 0.5] is added; the image is moved by up to an eighth of its sides, zeros
-        coming in; a rectangle of nearly half the sides, about a random pixel, is set to 0.
+        In this order: a number in [-0.5, 0.5] is added; the image is moved by up to an eighth of
+        its sides, zeros coming in; a rectangle of nearly half the sides, about a random pixel, is
+        set to 0.
     image_shape : tuple of int
         (height, width, channels).
     generator : torch.Generator
@@ -50,18 +53,24 @@ def augment(rows, kinds, image_shape, generator):
 
 
 def _uniform(images, *shape, generator):
-    return torch.empty(len(images), *shape, dtype=images.dtype, device=images.device).uniform_(generator=generator)
+    return torch.empty(len(images), *shape, dtype=images.dtype, device=images.device).uniform_(
+        generator=generator
+    )
 
 
 def _brighten(images, generator):
-    return images + LARGEST_BRIGHTNESS * (2.0 * _uniform(images, 1, 1, 1, generator=generator) - 1.0)
+    return images + LARGEST_BRIGHTNESS * (
+        2.0 * _uniform(images, 1, 1, 1, generator=generator) - 1.0
+    )
 
 
 def _translate(images, generator):
     n, height, width, _ = images.shape
     rows, row_is_in = _moved(height, _uniform(images, 1, generator=generator))
     columns, column_is_in = _moved(width, _uniform(images, 1, generator=generator))
-    moved = images[torch.arange(n, device=images.device)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    moved = images[
+        torch.arange(n, device=images.device)[:, None, None], rows[:, :, None], columns[:, None, :]
+    ]
     return moved * (row_is_in[:, :, None] & column_is_in[:, None, :]).unsqueeze(-1)
 
 

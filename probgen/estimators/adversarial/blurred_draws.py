@@ -25,10 +25,11 @@ NOISE_DRAWS = 4096  # that the noise of the observation model is fitted to
 class BlurredDraws(NeuralGenerator):
     """Estimates of p(x) = E_z N(x; g(z), noise_variance_) for a generator g of codes z.
 
-    A subclass takes `noise`, `density`, `n_chains`, `n_temperatures` and `n_density_draws` in its constructor, sets
-    `generator_`, from codes to scaled rows, `_center` and `_scale`, and writes `_draw_codes(n_samples, generator)` and
-    `_inverse_transform(Z)`; `_window_codes` and `_log_code_density` too, where `noise` does not say it all. It calls
-    `_fit_noise(rows)` when the networks are trained.
+    A subclass takes `noise`, `density`, `n_chains`, `n_temperatures` and `n_density_draws` in its
+    constructor, sets `generator_`, from codes to scaled rows, `_center` and `_scale`, and writes
+    `_draw_codes(n_samples, generator)` and `_inverse_transform(Z)`; `_window_codes` and
+    `_log_code_density` too, where `noise` does not say it all. It calls `_fit_noise(rows)` when the
+    networks are trained.
     """
 
     n_components: int
@@ -53,8 +54,8 @@ class BlurredDraws(NeuralGenerator):
         y : object, default=None
             Ignored.
         return_std : bool, default=False
-            Whether to return the standard errors of the estimates too. A value near 1 or above says that the estimate
-            is too low: few of the draws or chains are anywhere near the row.
+            Whether to return the standard errors of the estimates too. A value near 1 or above says
+            that the estimate is too low: few of the draws or chains are anywhere near the row.
 
         Returns
         -------
@@ -68,11 +69,13 @@ class BlurredDraws(NeuralGenerator):
         return (values, errors) if return_std else values
 
     def likelihood_bounds(self, n_samples=16, *, random_state=None):
-        """Return bounds on the log-likelihood of blurred draws by bidirectional annealed importance sampling.
+        """Return bounds on the log-likelihood of blurred draws by bidirectional annealed importance
+        sampling.
 
-        Of rows that the model itself draws, exact draws from the posterior of the codes are known. Chains from the
-        prior up to the posterior give lower bounds, chains from those draws down to the prior upper ones [1]_; what
-        lies between tells how far `score_samples` with density="ais" can be trusted.
+        Of rows that the model itself draws, exact draws from the posterior of the codes are known.
+        Chains from the prior up to the posterior give lower bounds, chains from those draws down to
+        the prior upper ones [1]_; what lies between tells how far `score_samples` with
+        density="ais" can be trusted.
 
         Parameters
         ----------
@@ -88,8 +91,8 @@ class BlurredDraws(NeuralGenerator):
 
         References
         ----------
-        .. [1] R. B. Grosse, Z. Ghahramani, R. P. Adams, Sandwiching the marginal likelihood using bidirectional Monte
-           Carlo, 2015.
+        .. [1] R. B. Grosse, Z. Ghahramani, R. P. Adams, Sandwiching the marginal likelihood using
+           bidirectional Monte Carlo, 2015.
         """
         from probgen.marginal_likelihood.annealing import bidirectional_log_weights
         from probgen.marginal_likelihood.latent_model import log_mean_exp
@@ -98,11 +101,17 @@ class BlurredDraws(NeuralGenerator):
         check_count("n_samples", n_samples, low=1)
         generator = self._stream if random_state is None else check_generator(random_state)
         codes = self._draw_codes(n_samples, generator)
-        noise = np.sqrt(self.noise_variance_) * generator.standard_normal((n_samples, self.n_features_in_))
+        noise = np.sqrt(self.noise_variance_) * generator.standard_normal(
+            (n_samples, self.n_features_in_)
+        )
         model = self._latent_model(self._inverse_transform(codes) + noise)
         generators = [spawn_generator(generator) for _ in codes]
-        up, down = bidirectional_log_weights(model, self._beside_networks(codes), generators, **self._annealing)
-        return tuple(bound.cpu().numpy() for bound in (log_mean_exp(up)[0], -log_mean_exp(-down)[0]))
+        up, down = bidirectional_log_weights(
+            model, self._beside_networks(codes), generators, **self._annealing
+        )
+        return tuple(
+            bound.cpu().numpy() for bound in (log_mean_exp(up)[0], -log_mean_exp(-down)[0])
+        )
 
     @property
     def _likelihood(self):
@@ -111,7 +120,11 @@ class BlurredDraws(NeuralGenerator):
     @property
     def _annealing(self):
         """Settings of annealed importance sampling."""
-        return {"n_chains": self.n_chains, "n_temperatures": self.n_temperatures, "n_leapfrog": N_LEAPFROG}
+        return {
+            "n_chains": self.n_chains,
+            "n_temperatures": self.n_temperatures,
+            "n_leapfrog": N_LEAPFROG,
+        }
 
     def _check_parameters(self):
         super()._check_parameters()
@@ -146,7 +159,9 @@ class BlurredDraws(NeuralGenerator):
         if self.density_ == "ais":
             return self._annealed(X)
         draws = self._window(self.n_density_draws)
-        values, errors = parzen_log_density(self._scaled(X), draws, self._bandwidth, return_std=True)
+        values, errors = parzen_log_density(
+            self._scaled(X), draws, self._bandwidth, return_std=True
+        )
         return values - np.log(self._scale).sum(), errors
 
     def _annealed(self, X):
@@ -177,7 +192,9 @@ class BlurredDraws(NeuralGenerator):
         def log_likelihood(codes, rows):
             return gaussian_log_prob(rows, self._decode_side_by_side(codes), variance)
 
-        return LatentModel((rows,), self.n_components, rows.dtype, sample_prior, log_prior, log_likelihood)
+        return LatentModel(
+            (rows,), self.n_components, rows.dtype, sample_prior, log_prior, log_likelihood
+        )
 
     def _log_code_density(self):
         """log p(z) as a function of codes (..., n_components) that can be differentiated."""
@@ -186,14 +203,17 @@ class BlurredDraws(NeuralGenerator):
 
         def log_uniform(codes):
             is_in = (codes.abs() <= 1.0).all(-1)
-            return 0.0 * codes.sum(-1) + torch.where(is_in, -self.n_components * np.log(2.0), -torch.inf)
+            return 0.0 * codes.sum(-1) + torch.where(
+                is_in, -self.n_components * np.log(2.0), -torch.inf
+            )
 
         return log_uniform
 
     def _decode_side_by_side(self, codes):
         """Rows (s, n, d) of codes (s, n, k) of s chains for each of n rows.
 
-        The chains of a row stand together and are filled up, so that a row gets the same digits wherever it stands.
+        The chains of a row stand together and are filled up, so that a row gets the same digits
+        wherever it stands.
         """
         n_chains, n_rows, k = codes.shape
         filled = torch.nn.functional.pad(codes.transpose(0, 1), (0, 0, 0, -n_chains % CHAINS))

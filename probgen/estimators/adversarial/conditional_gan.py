@@ -18,19 +18,22 @@ HEADS = ("auxiliary", "joint")
 class ConditionalGAN(ClassGeneratorMixin, LabelledRows, GAN):
     """Generative adversarial network that is told the class of a row.
 
-    The generator maps codes and a class to rows of that class, and the discriminator judges rows beside their class
-    [1]_: its score is linear in its features, with weights of the class added to those of all classes [2]_. A row that
-    looks real but belongs to another class is thus told from the data too.
+    The generator maps codes and a class to rows of that class, and the discriminator judges rows
+    beside their class [1]_: its score is linear in its features, with weights of the class added to
+    those of all classes [2]_. A row that looks real but belongs to another class is thus told from
+    the data too.
 
     Parameters
     ----------
     n_components : int, default=8
         Numbers of a code, at least 1.
     priors : array-like of shape (n_classes,), default=None
-        p(y) in the order of the sorted classes, adding up to one; by default the shares of the classes.
+        p(y) in the order of the sorted classes, adding up to one; by default the shares of the
+        classes.
     **parameters
-        Those of `GAN`, all by name. density="auto" takes a Parzen window, for every row is scored under each class;
-        `n_density_draws` is the number of draws in the windows of all classes together.
+        Those of `GAN`, all by name. density="auto" takes a Parzen window, for every row is scored
+        under each class; `n_density_draws` is the number of draws in the windows of all classes
+        together.
 
     Attributes
     ----------
@@ -40,16 +43,18 @@ class ConditionalGAN(ClassGeneratorMixin, LabelledRows, GAN):
         Rows of each class.
     class_prior_ : ndarray of shape (n_classes,)
         p(y); 0 for a class that `partial_fit` has not met yet.
-    generator_, discriminator_, encoder_, image_shape_, noise_variance_, density_, history_, n_iter_, device_
+    generator_, discriminator_, encoder_, image_shape_, noise_variance_, density_, history_,
+    n_iter_, device_
         As in `GAN`; the networks take rows of zeros with a 1 for the class beside codes and rows.
 
     Notes
     -----
-    `score_samples` estimates log p(x given y) of blurred draws of each class, as in `GAN`, and weighs the classes by
-    `class_prior_`; `predict` follows from that by Bayes' rule, so that a row gets the class whose draws are most like
-    it. A discriminator at its best tells no class from another: what it knows of classes, the generator does too.
-    `transform` gives features of the discriminator, which depend on the row alone, or codes with encoder=True.
-    `inverse_transform` gives rows of the classes in y, or without y the mean over `class_prior_`.
+    `score_samples` estimates log p(x given y) of blurred draws of each class, as in `GAN`, and
+    weighs the classes by `class_prior_`; `predict` follows from that by Bayes' rule, so that a row
+    gets the class whose draws are most like it. A discriminator at its best tells no class from
+    another: what it knows of classes, the generator does too. `transform` gives features of the
+    discriminator, which depend on the row alone, or codes with encoder=True. `inverse_transform`
+    gives rows of the classes in y, or without y the mean over `class_prior_`.
 
     References
     ----------
@@ -110,14 +115,16 @@ class ConditionalGAN(ClassGeneratorMixin, LabelledRows, GAN):
         return (values, errors) if return_std else values
 
     def discriminate(self, X, y=None):
-        """Return the discriminator's scores of rows and classes, high for those that it takes for data.
+        """Return the discriminator's scores of rows and classes, high for those that it takes for
+        data.
 
         Parameters
         ----------
         X : array-like of shape (n, n_features)
             Rows to judge, such as draws.
         y : label or array-like of shape (n,), default=None
-            Their classes; without them the mean over the classes is taken, as `class_prior_` weighs them.
+            Their classes; without them the mean over the classes is taken, as `class_prior_` weighs
+            them.
 
         Returns
         -------
@@ -126,7 +133,11 @@ class ConditionalGAN(ClassGeneratorMixin, LabelledRows, GAN):
         """
         check_is_fitted(self)
         X = self._validate(X)
-        labels = np.broadcast_to(self.class_prior_, (len(X), self._n_classes)) if y is None else self._labels(y, len(X))
+        labels = (
+            np.broadcast_to(self.class_prior_, (len(X), self._n_classes))
+            if y is None
+            else self._labels(y, len(X))
+        )
         scores = self._ask(self._scaled(X), labels, self.discriminator_)
         return scores.astype(X.dtype, copy=False)
 
@@ -138,7 +149,8 @@ class ConditionalGAN(ClassGeneratorMixin, LabelledRows, GAN):
         Z : array-like of shape (n, n_components)
             Codes.
         y : label or array-like of shape (n,), default=None
-            Classes of the rows; without them the mean over the classes is taken, as `class_prior_` weighs them.
+            Classes of the rows; without them the mean over the classes is taken, as `class_prior_`
+            weighs them.
 
         Returns
         -------
@@ -155,7 +167,8 @@ class ConditionalGAN(ClassGeneratorMixin, LabelledRows, GAN):
         return self._in_container(X.astype(Z.dtype, copy=False))
 
     def likelihood_bounds(self, n_samples=16, *, y=None, random_state=None):
-        """Return bounds on log p(x given y) of blurred draws by bidirectional annealed importance sampling.
+        """Return bounds on log p(x given y) of blurred draws by bidirectional annealed importance
+        sampling.
 
         Parameters
         ----------
@@ -174,9 +187,17 @@ class ConditionalGAN(ClassGeneratorMixin, LabelledRows, GAN):
         check_is_fitted(self)
         check_count("n_samples", n_samples, low=1)
         generator = self._stream if random_state is None else check_generator(random_state)
-        indices = self._draw_classes(n_samples, generator, None) if y is None else self._class_indices(y, n_samples)
+        indices = (
+            self._draw_classes(n_samples, generator, None)
+            if y is None
+            else self._class_indices(y, n_samples)
+        )
         counts = enumerate(np.bincount(indices))
-        bounds = [self._told(k).likelihood_bounds(count, random_state=generator) for k, count in counts if count]
+        bounds = [
+            self._told(k).likelihood_bounds(count, random_state=generator)
+            for k, count in counts
+            if count
+        ]
         return tuple(np.concatenate(parts) for parts in zip(*bounds))
 
     @property
@@ -198,12 +219,16 @@ class ConditionalGAN(ClassGeneratorMixin, LabelledRows, GAN):
     def _statistics_inputs(self, generator):
         shares = self.class_count_ / self.class_count_.sum()
         for _ in range(STATISTICS_BATCHES):
-            labels = np.eye(self._n_classes)[generator.choice(self._n_classes, size=STATISTICS_ROWS, p=shares)]
+            labels = np.eye(self._n_classes)[
+                generator.choice(self._n_classes, size=STATISTICS_ROWS, p=shares)
+            ]
             codes = self._draw_codes(STATISTICS_ROWS, generator)
             yield self._beside_networks(codes), self._beside_networks(labels)
 
     def _window(self, n_draws):
-        indices = np.searchsorted(np.cumsum(self.class_prior_), (np.arange(n_draws) + 0.5) / n_draws)
+        indices = np.searchsorted(
+            np.cumsum(self.class_prior_), (np.arange(n_draws) + 0.5) / n_draws
+        )
         labels = np.eye(self._n_classes)[np.minimum(indices, self._n_classes - 1)]
         return self._ask(self._window_codes(n_draws), labels, self.generator_).astype(float)
 
@@ -218,7 +243,8 @@ class ConditionalGAN(ClassGeneratorMixin, LabelledRows, GAN):
         return self._joint_estimates(X)[0]
 
     def _joint_estimates(self, X):
-        """Estimates of log p(x, y) for checked rows, and their standard errors, both (n, n_classes)."""
+        """Estimates of log p(x, y) for checked rows, and their standard errors, both (n,
+        n_classes)."""
         found = [self._joint_estimate(X, k) for k in range(self._n_classes)]
         return tuple(np.stack(parts, axis=1) for parts in zip(*found))
 
@@ -240,12 +266,17 @@ class ConditionalGAN(ClassGeneratorMixin, LabelledRows, GAN):
 
     def _decode(self, codes, labels):
         """Rows (n, d), in units of X, of codes (n, n_components) and labels (n, n_classes)."""
-        return self._ask(codes, labels, lambda codes, labels: self._unscale(self.generator_(codes, labels)))
+        return self._ask(
+            codes, labels, lambda codes, labels: self._unscale(self.generator_(codes, labels))
+        )
 
     def _ask(self, rows, labels, function):
-        """What function makes of rows (n, d) and labels (n, n_classes), block by block, as an array."""
+        """What function makes of rows (n, d) and labels (n, n_classes), block by block, as an
+        array."""
         width = rows.shape[1]
-        return self._in_blocks(np.hstack([rows, labels]), lambda block: function(block[:, :width], block[:, width:]))
+        return self._in_blocks(
+            np.hstack([rows, labels]), lambda block: function(block[:, :width], block[:, width:])
+        )
 
     def _labels(self, y, n_rows):
         """Labels (n_rows, n_classes) of a class, or of one class for each row."""
@@ -253,21 +284,29 @@ class ConditionalGAN(ClassGeneratorMixin, LabelledRows, GAN):
 
     def _generator_gradients(self, n_samples, generator, y=None):
         """As in `GAN`, of draws of the classes y (n_samples,), in the order of the classes."""
-        indices = self._draw_classes(n_samples, generator, None) if y is None else self._class_indices(y, n_samples)
+        indices = (
+            self._draw_classes(n_samples, generator, None)
+            if y is None
+            else self._class_indices(y, n_samples)
+        )
         counts = enumerate(np.bincount(indices))
-        return np.concatenate([self._told(k)._generator_gradients(count, generator) for k, count in counts if count])
+        return np.concatenate(
+            [self._told(k)._generator_gradients(count, generator) for k, count in counts if count]
+        )
 
 
 class AuxiliaryClassifierGAN(ConditionalGAN):
     """Generative adversarial network of rows and classes whose discriminator guesses the class too.
 
-    The generator is told the class, the discriminator is not. From the same features the discriminator gives a score
-    and a guess of the class, log q(y given x); it learns the guess from the data, by the cross-entropy, and the
-    generator learns to make rows whose class is guessed as it was told [1]_.
+    The generator is told the class, the discriminator is not. From the same features the
+    discriminator gives a score and a guess of the class, log q(y given x); it learns the guess from
+    the data, by the cross-entropy, and the generator learns to make rows whose class is guessed as
+    it was told [1]_.
 
-    With heads="joint" the discriminator tells n_classes + 1 kinds of rows apart, those of each class and draws [2]_:
-    a row is real by the sum of the probabilities of the classes, so that what tells classes apart is at once what tells
-    data from draws, and the labels of the data sharpen the draws.
+    With heads="joint" the discriminator tells n_classes + 1 kinds of rows apart, those of each
+    class and draws [2]_: a row is real by the sum of the probabilities of the classes, so that what
+    tells classes apart is at once what tells data from draws, and the labels of the data sharpen
+    the draws.
 
     Parameters
     ----------
@@ -284,21 +323,22 @@ class AuxiliaryClassifierGAN(ConditionalGAN):
     ----------
     history_ : History
         That of `GAN`, and per epoch: "classification", the cross-entropy of rows of the data.
-    classes_, class_count_, class_prior_, generator_, discriminator_, encoder_, image_shape_, noise_variance_ :
+    classes_, class_count_, class_prior_, generator_, discriminator_, encoder_, image_shape_,
+    noise_variance_ :
         As in `ConditionalGAN`; the discriminator is told no class.
     density_, n_iter_, device_ :
         As in `GAN`.
 
     Notes
     -----
-    `predict` and `predict_proba` ask the discriminator for its guess, whatever `priors` say; `score_samples` goes by
-    the draws, as in `ConditionalGAN`. The generator is paid for rows whose class is plain, so that draws are clearer
-    and less diverse than the data where classes overlap.
+    `predict` and `predict_proba` ask the discriminator for its guess, whatever `priors` say;
+    `score_samples` goes by the draws, as in `ConditionalGAN`. The generator is paid for rows whose
+    class is plain, so that draws are clearer and less diverse than the data where classes overlap.
 
     References
     ----------
-    .. [1] A. Odena, C. Olah, J. Shlens, Conditional image synthesis with auxiliary classifier GANs, 2017; where the
-       discriminator learns the guess from draws too.
+    .. [1] A. Odena, C. Olah, J. Shlens, Conditional image synthesis with auxiliary classifier GANs,
+       2017; where the discriminator learns the guess from draws too.
     .. [2] T. Salimans et al., Improved techniques for training GANs, 2016.
 
     Examples
@@ -314,7 +354,9 @@ class AuxiliaryClassifierGAN(ConditionalGAN):
     discriminator_: "ClassifyingDiscriminator"
 
     @with_parameters_of(ConditionalGAN)
-    def __init__(self, n_components=8, *, heads="auxiliary", classification_weight=1.0, **parameters):
+    def __init__(
+        self, n_components=8, *, heads="auxiliary", classification_weight=1.0, **parameters
+    ):
         super().__init__(n_components, **parameters)
         self.heads = heads
         self.classification_weight = classification_weight
@@ -337,12 +379,15 @@ class AuxiliaryClassifierGAN(ConditionalGAN):
         return super().discriminate(X)
 
     def predict(self, X):
-        """Return the class of each row that the discriminator finds most probable, of shape (n,)."""
+        """Return the class of each row that the discriminator finds most probable, of shape
+        (n,)."""
         check_is_fitted(self)
         return self.classes_[np.argmax(self._log_posterior(self._validate(X)), axis=1)]
 
     def _log_posterior(self, X):
-        return self._in_blocks(self._scaled(X), lambda block: self.discriminator_.log_proba(block).double())
+        return self._in_blocks(
+            self._scaled(X), lambda block: self.discriminator_.log_proba(block).double()
+        )
 
     def _check_parameters(self):
         super()._check_parameters()
@@ -366,8 +411,8 @@ class ClassifyingDiscriminator(Discriminator):
         Told no classes.
     n_classes : int
     is_joint : bool, default=False
-        Whether scores are log-odds of all classes together against draws, where the network's own score is minus the
-        logit of draws; else they are the network's own.
+        Whether scores are log-odds of all classes together against draws, where the network's own
+        score is minus the logit of draws; else they are the network's own.
 
     Examples
     --------

@@ -47,10 +47,15 @@ HIDDEN = {"dense": (64, 64, 64), "conv": (32, 64, 128)}
 EPOCHS = {"dense": 240, "conv": 10}
 LEAST_BATCHES = {"dense": 4000, "conv": 3000}  # of a fit, where the rows are few
 LEARNING_RATES = {"dense": 2e-3, "conv": 1e-3}
-LARGEST_BATCHES = {"dense": 256, "conv": 32}  # draws of images get better with every update, hardly with its rows
+LARGEST_BATCHES = {
+    "dense": 256,
+    "conv": 32,
+}  # draws of images get better with every update, hardly with its rows
 BETAS = {"dense": (0.0, 0.99), "conv": (0.5, 0.999)}  # of Adam
 PENALTY_WEIGHTS = {"dense": {"wgan_gp": 0.1}, "conv": {"r1": 0.1, "wgan_gp": 10.0}}
-R1_OF_A_FEATURE = 0.05  # weight of "r1" in dense networks: the squared slope of a score goes with 1 / n_features
+R1_OF_A_FEATURE = (
+    0.05  # weight of "r1" in dense networks: the squared slope of a score goes with 1 / n_features
+)
 DROPOUT = 0.25  # in a convolutional discriminator
 NOISE_ROWS = 500  # that the noise of the observation model is fitted to
 STATISTICS_BATCHES, STATISTICS_ROWS = 20, 256  # of draws, for the statistics of batch norm
@@ -59,31 +64,36 @@ STATISTICS_BATCHES, STATISTICS_ROWS = 20, 256  # of draws, for the statistics of
 class GAN(DecoderMixin, BlurredDraws):
     """Generative adversarial network.
 
-    A generator g maps codes z of random noise to rows; a discriminator learns to tell rows of the data from those, and
-    the generator to deceive it [1]_. Both take a step on every batch. By default slopes of the discriminator at the
-    data are penalised (R1 [2]_), the learning rate falls to zero, and the fitted model is an average of the weights
-    over the last batches, which together make the two converge where plain alternation goes round in circles.
+    A generator g maps codes z of random noise to rows; a discriminator learns to tell rows of the
+    data from those, and the generator to deceive it [1]_. Both take a step on every batch. By
+    default slopes of the discriminator at the data are penalised (R1 [2]_), the learning rate falls
+    to zero, and the fitted model is an average of the weights over the last batches, which together
+    make the two converge where plain alternation goes round in circles.
 
     Parameters
     ----------
     n_components : int, default=8
-        Numbers of a code, at least 1. With fewer of them the modes of scattered data are told apart more sharply.
+        Numbers of a code, at least 1. With fewer of them the modes of scattered data are told apart
+        more sharply.
     hidden_layer_sizes : sequence of int, default=None
-        Widths of the hidden layers of both networks. With architecture="conv" the channels of the discriminator's
-        layers, each of which halves the height and the width, and of the generator's in reverse. None takes
-        (64, 64, 64), or with "conv" as many of (32, 64, 128) as the image can be halved to no less than 2 pixels.
+        Widths of the hidden layers of both networks. With architecture="conv" the channels of the
+        discriminator's layers, each of which halves the height and the width, and of the
+        generator's in reverse. None takes (64, 64, 64), or with "conv" as many of (32, 64, 128) as
+        the image can be halved to no less than 2 pixels.
     architecture : {"dense", "conv"}, default="dense"
-        Dense networks, or convolutional ones for images [3]_: transposed convolutions with batch norm in the generator;
-        strided ones with leaky ReLUs and dropout in the discriminator; Adam with beta_1 = 0.5.
+        Dense networks, or convolutional ones for images [3]_: transposed convolutions with batch
+        norm in the generator; strided ones with leaky ReLUs and dropout in the discriminator; Adam
+        with beta_1 = 0.5.
     image_shape : tuple of int, default=None
-        (height, width) or (height, width, channels) of the images in the rows, channels last. None reads a perfect
-        square of features as a grey image, for convolutions and augmentation.
+        (height, width) or (height, width, channels) of the images in the rows, channels last. None
+        reads a perfect square of features as a grey image, for convolutions and augmentation.
     loss : str, default="non_saturating"
         "minimax" or "non_saturating" [1]_, "least_squares", "hinge" or "wasserstein", as in
         `probgen.estimators.adversarial.objective.discriminator_loss`.
     penalty : {"r1", "wgan_gp"}, default="r1"
-        On slopes of the discriminator: at the data towards 0 [2]_; between data and draws towards 1 [4]_, which goes
-        with loss="wasserstein". None leaves it out, and takes spectral_norm or noise to be stable.
+        On slopes of the discriminator: at the data towards 0 [2]_; between data and draws towards 1
+        [4]_, which goes with loss="wasserstein". None leaves it out, and takes spectral_norm or
+        noise to be stable.
     penalty_weight : float, default=None
         Factor on the penalty, at least 0; of scaled rows. None takes n_features / 20 for "r1" and
         0.1 for "wgan_gp", or 0.1 and 10 with architecture="conv".
@@ -92,43 +102,47 @@ class GAN(DecoderMixin, BlurredDraws):
     label_smoothing : float, default=0.0
         The discriminator's target for data is 1 minus this, in [0, 0.5]; for losses with a target.
     instance_noise : float, default=0.0
-        Standard deviation of Gaussian noise added to all that the discriminator is shown, in units of scaled rows, at
-        least 0; it falls to 0 over the epochs.
+        Standard deviation of Gaussian noise added to all that the discriminator is shown, in units
+        of scaled rows, at least 0; it falls to 0 over the epochs.
     augmentation : sequence of str, default=None
-        Random changes to the images that the discriminator is shown, of "brightness", "translation" and "cutout"
-        [5]_; for few images.
+        Random changes to the images that the discriminator is shown, of "brightness", "translation"
+        and "cutout" [5]_; for few images.
     noise : {"normal", "uniform"}, default="normal"
         Codes are standard Gaussian, or uniform in [-1, 1].
     truncation : float, default=None
-        `sample` draws the numbers of a code from within [-truncation, truncation] alone, above 0: more typical rows,
-        less diverse. The density is that of all codes.
+        `sample` draws the numbers of a code from within [-truncation, truncation] alone, above 0:
+        more typical rows, less diverse. The density is that of all codes.
     balance_ratio : float, default=None
-        A network's update is left out while its loss, times this, is below the other's; at least 1, such as 2. For
-        losses above 0, "non_saturating" and "least_squares".
+        A network's update is left out while its loss, times this, is below the other's; at least 1,
+        such as 2. For losses above 0, "non_saturating" and "least_squares".
     n_discriminator_steps : int, default=1
         Updates of the discriminator for one of the generator.
     encoder : bool, default=False
-        Whether to train an encoder beside both, which maps draws back to their codes and rows to codes that the
-        generator maps near to them. `transform` then gives codes.
+        Whether to train an encoder beside both, which maps draws back to their codes and rows to
+        codes that the generator maps near to them. `transform` then gives codes.
     density : {"auto", "ais", "parzen"}, default="auto"
-        What `score_samples` is an estimate by: annealed importance sampling, or a Parzen window on draws. "auto"
-        takes a window for rows of up to 4 features and for codes of more than 64 numbers.
+        What `score_samples` is an estimate by: annealed importance sampling, or a Parzen window on
+        draws. "auto" takes a window for rows of up to 4 features and for codes of more than 64
+        numbers.
     n_chains, n_temperatures : int, default=16 and 50
-        Of annealed importance sampling, at least 2 and 1: more tighten the estimate. `likelihood_bounds` tells whether
-        they are enough.
+        Of annealed importance sampling, at least 2 and 1: more tighten the estimate.
+        `likelihood_bounds` tells whether they are enough.
     n_density_draws : int, default=10_000
         Draws in the Parzen window.
     validation_metric : {"mmd", "frechet"}, default="mmd"
-        What early stopping holds rows held out and draws apart by: `kernel_mmd` or `frechet_distance`.
+        What early stopping holds rows held out and draws apart by: `kernel_mmd` or
+        `frechet_distance`.
     max_iter : int, default=None
-        Epochs. None takes 240, or 10 with architecture="conv"; more where that makes fewer than 4000 or 3000 batches.
+        Epochs. None takes 240, or 10 with architecture="conv"; more where that makes fewer than
+        4000 or 3000 batches.
     batch_size : int or "auto", default="auto"
-        Rows of a batch; "auto" takes 32 to 256, a hundredth of the rows, or 32 with architecture="conv".
+        Rows of a batch; "auto" takes 32 to 256, a hundredth of the rows, or 32 with
+        architecture="conv".
     learning_rate_init : float, default=None
         Learning rate at the start. None takes 2e-3, or 1e-3 with architecture="conv".
     trainer : Trainer, default=None
-        All else of the training; None is `Trainer(schedule="cosine", ema_decay=0.999)`. Adam's betas are (0, 0.99), or
-        (0.5, 0.999) with architecture="conv".
+        All else of the training; None is `Trainer(schedule="cosine", ema_decay=0.999)`. Adam's
+        betas are (0, 0.99), or (0.5, 0.999) with architecture="conv".
     warm_start : bool, default=False
         Whether a further fit goes on from the last one.
     device : {"auto", "cpu", "cuda"} or str such as "cuda:1", default="auto"
@@ -149,9 +163,9 @@ class GAN(DecoderMixin, BlurredDraws):
     density_ : {"ais", "parzen"}
         The estimate that was chosen.
     history_ : History
-        Per epoch: "discriminator" and "generator", the losses; "real_score" and "fake_score", mean scores; "penalty";
-        with balance_ratio the updates that were left out, "discriminator_skips" and "generator_skips"; "encoder";
-        validation score, learning rate, seconds.
+        Per epoch: "discriminator" and "generator", the losses; "real_score" and "fake_score", mean
+        scores; "penalty"; with balance_ratio the updates that were left out, "discriminator_skips"
+        and "generator_skips"; "encoder"; validation score, learning rate, seconds.
     n_iter_ : int
         Epochs that were trained.
     device_ : str
@@ -159,23 +173,27 @@ class GAN(DecoderMixin, BlurredDraws):
 
     Notes
     -----
-    Columns are centred and divided by their deviations inside; where rows are images, by one overall range.
+    Columns are centred and divided by their deviations inside; where rows are images, by one
+    overall range.
 
-    A GAN has no density of its own: its draws lie on a surface. `score_samples` estimates log p(x) of draws that are
-    blurred by Gaussian noise, p(x) = E_z N(x; g(z), noise_variance_), whose variance is the one under which rows have
-    the highest Parzen density; `sample` adds no such noise. It is worth what it says about blurred draws, which is
-    little about pictures: k-means centres score better on Parzen windows than the data themselves [6]_. To choose
-    among models take `kernel_mmd` or `frechet_distance` of held-out rows and draws.
+    A GAN has no density of its own: its draws lie on a surface. `score_samples` estimates log p(x)
+    of draws that are blurred by Gaussian noise, p(x) = E_z N(x; g(z), noise_variance_), whose
+    variance is the one under which rows have the highest Parzen density; `sample` adds no such
+    noise. It is worth what it says about blurred draws, which is little about pictures: k-means
+    centres score better on Parzen windows than the data themselves [6]_. To choose among models
+    take `kernel_mmd` or `frechet_distance` of held-out rows and draws.
 
     References
     ----------
     .. [1] I. Goodfellow et al., Generative adversarial nets, 2014.
-    .. [2] L. Mescheder, A. Geiger, S. Nowozin, Which training methods for GANs do actually converge?, 2018.
-    .. [3] A. Radford, L. Metz, S. Chintala, Unsupervised representation learning with deep convolutional generative
-       adversarial networks, 2016.
+    .. [2] L. Mescheder, A. Geiger, S. Nowozin, Which training methods for GANs do actually
+       converge?, 2018.
+    .. [3] A. Radford, L. Metz, S. Chintala, Unsupervised representation learning with deep
+       convolutional generative adversarial networks, 2016.
     .. [4] I. Gulrajani et al., Improved training of Wasserstein GANs, 2017.
     .. [5] S. Zhao et al., Differentiable augmentation for data-efficient GAN training, 2020.
-    .. [6] L. Theis, A. van den Oord, M. Bethge, A note on the evaluation of generative models, 2016.
+    .. [6] L. Theis, A. van den Oord, M. Bethge, A note on the evaluation of generative models,
+       2016.
 
     Examples
     --------
@@ -267,8 +285,9 @@ class GAN(DecoderMixin, BlurredDraws):
         Returns
         -------
         scores : ndarray of shape (n,)
-            Log-odds of being a row of the data and not a draw, with loss="minimax" and "non_saturating"; with others as
-            in `probgen.estimators.adversarial.objective.discriminator_loss`.
+            Log-odds of being a row of the data and not a draw, with loss="minimax" and
+            "non_saturating"; with others as in
+            `probgen.estimators.adversarial.objective.discriminator_loss`.
         """
         check_is_fitted(self)
         X = self._validate(X)
@@ -278,7 +297,11 @@ class GAN(DecoderMixin, BlurredDraws):
 
     @property
     def _networks(self):  # type: ignore[override]
-        return ("generator_", "discriminator_", "encoder_") if self.encoder else ("generator_", "discriminator_")
+        return (
+            ("generator_", "discriminator_", "encoder_")
+            if self.encoder
+            else ("generator_", "discriminator_")
+        )
 
     @property
     def _n_features_out(self):
@@ -292,7 +315,9 @@ class GAN(DecoderMixin, BlurredDraws):
     def _n_epochs(self):
         if self.max_iter is not None:
             return self.max_iter
-        return max(EPOCHS[self.architecture], -(-LEAST_BATCHES[self.architecture] // self._n_batches))
+        return max(
+            EPOCHS[self.architecture], -(-LEAST_BATCHES[self.architecture] // self._n_batches)
+        )
 
     @property
     def _largest_batch(self):  # type: ignore[override]
@@ -300,20 +325,28 @@ class GAN(DecoderMixin, BlurredDraws):
 
     @property
     def _learning_rate(self):
-        return LEARNING_RATES[self.architecture] if self.learning_rate_init is None else self.learning_rate_init
+        return (
+            LEARNING_RATES[self.architecture]
+            if self.learning_rate_init is None
+            else self.learning_rate_init
+        )
 
     @property
     def _hidden(self):
         if self.hidden_layer_sizes is not None:
             return tuple(self.hidden_layer_sizes)
         sizes = HIDDEN[self.architecture]
-        return sizes[: max(1, n_halvings(self.image_shape_))] if self.architecture == "conv" else sizes
+        return (
+            sizes[: max(1, n_halvings(self.image_shape_))] if self.architecture == "conv" else sizes
+        )
 
     @property
     def _penalty_weight(self):
         if self.penalty is None or self.penalty_weight is not None:
             return self.penalty_weight
-        return PENALTY_WEIGHTS[self.architecture].get(self.penalty, R1_OF_A_FEATURE * self.n_features_in_)
+        return PENALTY_WEIGHTS[self.architecture].get(
+            self.penalty, R1_OF_A_FEATURE * self.n_features_in_
+        )
 
     @property
     def _betas(self):
@@ -333,7 +366,9 @@ class GAN(DecoderMixin, BlurredDraws):
         check_count("n_components", self.n_components)
         sizes = self.hidden_layer_sizes
         if sizes is not None and (isinstance(sizes, str) or not np.iterable(sizes)):
-            raise ValueError(f"hidden_layer_sizes must be a sequence of integers, or None; got {sizes!r}.")
+            raise ValueError(
+                f"hidden_layer_sizes must be a sequence of integers, or None; got {sizes!r}."
+            )
         for width in () if sizes is None else sizes:
             check_count("hidden_layer_sizes", width)
         check_choice("loss", self.loss, LOSSES)
@@ -343,10 +378,15 @@ class GAN(DecoderMixin, BlurredDraws):
             check_real("penalty_weight", self.penalty_weight, low=0.0)
         check_real("label_smoothing", self.label_smoothing, low=0.0, high=0.5)
         if self.label_smoothing and self.loss not in SMOOTHED:
-            raise ValueError(f"label_smoothing needs a loss with a target, {_either(SMOOTHED)}; got {self.loss!r}.")
+            raise ValueError(
+                f"label_smoothing needs a loss with a target, {_either(SMOOTHED)}; got"
+                f" {self.loss!r}."
+            )
         check_real("instance_noise", self.instance_noise, low=0.0)
         if isinstance(self.augmentation, str):
-            raise ValueError(f"augmentation must be a sequence, such as [{self.augmentation!r}]; got a string.")
+            raise ValueError(
+                f"augmentation must be a sequence, such as [{self.augmentation!r}]; got a string."
+            )
         for kind in self.augmentation or ():
             check_choice("augmentation", kind, AUGMENTATIONS)
         check_choice("noise", self.noise, NOISES)
@@ -356,7 +396,8 @@ class GAN(DecoderMixin, BlurredDraws):
             check_real("balance_ratio", self.balance_ratio, low=1.0)
             if self.loss not in BALANCED:
                 raise ValueError(
-                    f"balance_ratio needs losses above 0, those of {_either(BALANCED)}; got {self.loss!r}."
+                    f"balance_ratio needs losses above 0, those of {_either(BALANCED)}; got"
+                    f" {self.loss!r}."
                 )
         check_count("n_discriminator_steps", self.n_discriminator_steps)
         check_choice("validation_metric", self.validation_metric, METRICS)
@@ -367,7 +408,8 @@ class GAN(DecoderMixin, BlurredDraws):
             )
         if self.architecture == "conv" and self.batch_size == 1:
             raise ValueError(
-                "batch_size must be at least 2 with architecture='conv', whose generator normalises over it; got 1."
+                "batch_size must be at least 2 with architecture='conv', whose generator normalises"
+                " over it; got 1."
             )
 
     def _rows_of_a_batch(self, rows, ranks, *, quiet):
@@ -378,18 +420,23 @@ class GAN(DecoderMixin, BlurredDraws):
     def _hold_out(self, rows, trainer, rng):
         rows, held_out = super()._hold_out(rows, trainer, rng)
         if held_out is not None and held_out.n_rows < 2:
-            raise ValueError("early_stopping needs at least 2 rows held out; got 1; raise validation_fraction.")
+            raise ValueError(
+                "early_stopping needs at least 2 rows held out; got 1; raise validation_fraction."
+            )
         return rows, held_out
 
     def _build(self, rows):
         d, found = rows.n_features, take_statistics(rows)
         if np.all(found.deviation <= CONSTANT * found.scale) and found.scale == 1.0:
             warnings.warn(
-                "X holds one row over and over, so that draws can be nothing but that row; give it rows that differ.",
+                "X holds one row over and over, so that draws can be nothing but that row; give it"
+                " rows that differ.",
                 UserWarning,
                 stacklevel=5,
             )
-        is_image = self.architecture == "conv" or self.image_shape is not None or bool(self.augmentation)
+        is_image = (
+            self.architecture == "conv" or self.image_shape is not None or bool(self.augmentation)
+        )
         for name in ("image_shape_", "encoder_"):  # of an earlier fit
             self.__dict__.pop(name, None)
         if is_image:
@@ -430,7 +477,8 @@ class GAN(DecoderMixin, BlurredDraws):
         return kind(self, score=functools.partial(_likeness, self.validation_metric))
 
     def _finish(self, rows, held_out, generator, partial):
-        """Take the statistics of batch norm for these weights, and fit the noise of the observation model."""
+        """Take the statistics of batch norm for these weights, and fit the noise of the observation
+        model."""
         if batch_norms(self.generator_):
             refresh_batch_norm(self.generator_, self._statistics_inputs(generator))
         self._fit_noise(self._some_rows(rows if held_out is None else held_out, generator, partial))
@@ -441,11 +489,14 @@ class GAN(DecoderMixin, BlurredDraws):
             yield (self._beside_networks(self._draw_codes(STATISTICS_ROWS, generator)),)
 
     def _some_rows(self, rows, generator, partial):
-        """Rows (n, d) to fit the noise to, in double precision; after partial_fit those of earlier passes too."""
+        """Rows (n, d) to fit the noise to, in double precision; after partial_fit those of earlier
+        passes too."""
         block, *_ = next(iter(rows.batches(generator, min(NOISE_ROWS, rows.n_rows))))
         seen = block.double().cpu().numpy()
         if partial:
-            self._kept = seen = np.concatenate([*([self._kept] if hasattr(self, "_kept") else []), seen])[-NOISE_ROWS:]
+            self._kept = seen = np.concatenate(
+                [*([self._kept] if hasattr(self, "_kept") else []), seen]
+            )[-NOISE_ROWS:]
         return seen
 
     def _draw_codes(self, n_samples, generator):
@@ -473,7 +524,8 @@ class GAN(DecoderMixin, BlurredDraws):
         return self._in_blocks(X, lambda block: answer((block - center) / scale))
 
     def _generator_gradients(self, n_samples, generator):
-        """Lengths (n_samples,) of the gradient of the generator's loss by each of new draws, in scaled units."""
+        """Lengths (n_samples,) of the gradient of the generator's loss by each of new draws, in
+        scaled units."""
 
         def lengths(codes):
             with torch.inference_mode(False), torch.enable_grad():

@@ -1,4 +1,5 @@
-"""Generators and discriminators of generative adversarial networks; images are rows with channels last."""
+"""Generators and discriminators of generative adversarial networks; images are rows with channels
+last."""
 
 import math
 from itertools import pairwise
@@ -46,14 +47,16 @@ class DenseGenerator(nn.Module):
 
 
 class ConvGenerator(nn.Module):
-    """A linear layer and transposed convolutions with batch norm, each of which doubles the sides, to images [1]_.
+    """A linear layer and transposed convolutions with batch norm, each of which doubles the sides,
+    to images [1]_.
 
     Parameters
     ----------
     n_inputs : int
         Numbers of a code.
     channels : sequence of int
-        Of the layers, from the smallest images to the largest: those of a ConvDiscriminator in reverse.
+        Of the layers, from the smallest images to the largest: those of a ConvDiscriminator in
+        reverse.
     image_shape : tuple of int
         (height, width, channels).
     n_classes : int, default=0
@@ -67,8 +70,8 @@ class ConvGenerator(nn.Module):
 
     References
     ----------
-    .. [1] A. Radford, L. Metz, S. Chintala, Unsupervised representation learning with deep convolutional generative
-       adversarial networks, 2016.
+    .. [1] A. Radford, L. Metz, S. Chintala, Unsupervised representation learning with deep
+       convolutional generative adversarial networks, 2016.
 
     Examples
     --------
@@ -90,7 +93,8 @@ class ConvGenerator(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Tanh())
 
     def forward(self, codes, *labels):
-        """Rows (n, height * width * channels) in [-1, 1] of codes (n, n_inputs) and labels (n, n_classes)."""
+        """Rows (n, height * width * channels) in [-1, 1] of codes (n, n_inputs) and labels (n,
+        n_classes)."""
         start = self.head(torch.cat([codes, *labels], dim=1) if labels else codes)
         return self.layers(start.reshape(-1, *self.start)).movedim(-3, -1).flatten(1)
 
@@ -98,8 +102,8 @@ class ConvGenerator(nn.Module):
 class Discriminator(nn.Module):
     """What tells rows of data from generated ones: features, and scores that are linear in them.
 
-    A label adds its own weights to those of the score [1]_, so that features do not depend on it. A subclass sets
-    `n_features` and writes `features(rows, generator=None)`.
+    A label adds its own weights to those of the score [1]_, so that features do not depend on it. A
+    subclass sets `n_features` and writes `features(rows, generator=None)`.
 
     References
     ----------
@@ -116,7 +120,8 @@ class Discriminator(nn.Module):
         self.by_class = kind(n_classes, self.n_features) if n_classes else None
 
     def forward(self, rows, *labels, generator=None):
-        """Scores (n,) of rows (n, d) and labels (n, n_classes), high for data; in training drops out by generator."""
+        """Scores (n,) of rows (n, d) and labels (n, n_classes), high for data; in training drops
+        out by generator."""
         return self.score(self.features(rows, generator), *labels)
 
     def score(self, features, *labels):
@@ -150,7 +155,10 @@ class DenseDiscriminator(Discriminator):
         super().__init__()
         sizes, layers = [n_inputs, *hidden_layer_sizes], []
         for before, after in pairwise(sizes):
-            layers += [(SpectralLinear if spectral_norm else Linear)(before, after), nn.LeakyReLU(SLOPE)]
+            layers += [
+                (SpectralLinear if spectral_norm else Linear)(before, after),
+                nn.LeakyReLU(SLOPE),
+            ]
         self.layers = nn.Sequential(*layers)
         self.n_features = sizes[-1]
         self._make_head(n_classes, spectral_norm)
@@ -174,8 +182,8 @@ class ConvDiscriminator(Discriminator):
     spectral_norm : bool, default=False
         Whether weights are divided by their largest singular value.
     dropout : float, default=0.0
-        Share of the numbers after each layer that are left out in training, drawn by the generator that `forward` is
-        given; without one none are.
+        Share of the numbers after each layer that are left out in training, drawn by the generator
+        that `forward` is given; without one none are.
 
     Raises
     ------
@@ -184,8 +192,8 @@ class ConvDiscriminator(Discriminator):
 
     References
     ----------
-    .. [1] A. Radford, L. Metz, S. Chintala, Unsupervised representation learning with deep convolutional generative
-       adversarial networks, 2016.
+    .. [1] A. Radford, L. Metz, S. Chintala, Unsupervised representation learning with deep
+       convolutional generative adversarial networks, 2016.
 
     Examples
     --------
@@ -201,7 +209,9 @@ class ConvDiscriminator(Discriminator):
         height, width = _sizes(image_shape, channels)[-1]
         kind = SpectralConv2d if spectral_norm else nn.Conv2d
         widths = pairwise([image_shape[2], *channels])
-        self.layers = nn.ModuleList(kind(before, after, KERNEL, STRIDE, PADDING) for before, after in widths)
+        self.layers = nn.ModuleList(
+            kind(before, after, KERNEL, STRIDE, PADDING) for before, after in widths
+        )
         self.n_features = channels[-1] * height * width
         self._make_head(n_classes, spectral_norm)
 
@@ -217,7 +227,8 @@ class ConvDiscriminator(Discriminator):
 
 
 class SpectralLinear(Linear):
-    """Linear layer whose weight is divided by its largest singular value [1]_, found by the power method.
+    """Linear layer whose weight is divided by its largest singular value [1]_, found by the power
+    method.
 
     Parameters
     ----------
@@ -241,11 +252,14 @@ class SpectralLinear(Linear):
         self.register_buffer("direction", _first_direction(self.weight))
 
     def forward(self, rows):
-        return aligned_linear(rows, _normalize(self.weight, self.direction, self.training), self.bias)
+        return aligned_linear(
+            rows, _normalize(self.weight, self.direction, self.training), self.bias
+        )
 
 
 class SpectralConv2d(nn.Conv2d):
-    """Convolution whose weight, as a matrix from patches to channels, is divided by its largest singular value.
+    """Convolution whose weight, as a matrix from patches to channels, is divided by its largest
+    singular value.
 
     Parameters
     ----------
@@ -275,7 +289,11 @@ def n_halvings(image_shape):
 
 def batch_norms(network):
     """The layers of a network that normalise over the batch, as a list."""
-    return [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    return [
+        module
+        for module in network.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+    ]
 
 
 def _first_direction(weight):
@@ -288,16 +306,21 @@ def _first_direction(weight):
 
 
 def _next_direction(matrix, direction):
-    return nn.functional.normalize(matrix @ nn.functional.normalize(matrix.mT @ direction, dim=0), dim=0)
+    return nn.functional.normalize(
+        matrix @ nn.functional.normalize(matrix.mT @ direction, dim=0), dim=0
+    )
 
 
 def _normalize(weight, direction, training):
-    """A weight over its largest singular value; in training the direction of that follows the weight."""
+    """A weight over its largest singular value; in training the direction of that follows the
+    weight."""
     matrix = weight.flatten(1)
     with torch.no_grad():
         if training:
             direction.copy_(_next_direction(matrix, direction))
-        left = direction.clone()  # a later call moves the buffer, which the gradient of this one still needs
+        left = (
+            direction.clone()
+        )  # a later call moves the buffer, which the gradient of this one still needs
         right = nn.functional.normalize(matrix.mT @ left, dim=0)
     return weight / (left @ matrix @ right)
 
@@ -305,7 +328,10 @@ def _normalize(weight, direction, training):
 def _sizes(image_shape, channels):
     """Height and width before each layer, and after the last."""
     if not len(channels):
-        raise ValueError("hidden_layer_sizes must hold the channels of at least one layer for architecture='conv'.")
+        raise ValueError(
+            "hidden_layer_sizes must hold the channels of at least one layer for"
+            " architecture='conv'."
+        )
     height, width = image_shape[:2]
     least = LEAST_SIDE * STRIDE ** len(channels)
     if min(height, width) < least:
@@ -316,7 +342,7 @@ def _sizes(image_shape, channels):
         if height == 1:  # as rows are read that are no square, where nothing is said of their shape
             remedies.insert(0, "name image_shape")
         raise ValueError(
-            f"architecture='conv' with {len(channels)} layer{'s' if many else ''} needs images of at least {least} x "
-            f"{least} pixels; got {height} x {width}; {', or '.join(remedies)}."
+            f"architecture='conv' with {len(channels)} layer{'s' if many else ''} needs images of"
+            f" at least {least} x {least} pixels; got {height} x {width}; {', or '.join(remedies)}."
         )
     return [(height // STRIDE**k, width // STRIDE**k) for k in range(len(channels) + 1)]

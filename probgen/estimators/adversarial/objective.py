@@ -1,7 +1,8 @@
-"""Two networks against each other: losses, penalties and the objective of generative adversarial networks.
+"""Two networks against each other: losses, penalties and the objective of generative adversarial
+networks.
 
-The discriminator gives a score s(x) to rows, whose logistic function it takes for the probability that a row is of the
-data; the generator g makes rows of codes z, and learns to raise s(g(z)).
+The discriminator gives a score s(x) to rows, whose logistic function it takes for the probability
+that a row is of the data; the generator g makes rows of codes z, and learns to raise s(g(z)).
 """
 
 import math
@@ -17,7 +18,10 @@ from probgen.training.objective import Objective, Phase
 
 LOSSES = ("minimax", "non_saturating", "least_squares", "hinge", "wasserstein")
 SMOOTHED = ("minimax", "non_saturating", "least_squares")  # losses with a target for rows of data
-BALANCED = ("non_saturating", "least_squares")  # losses of which both sides are above 0, so that they have a ratio
+BALANCED = (
+    "non_saturating",
+    "least_squares",
+)  # losses of which both sides are above 0, so that they have a ratio
 PENALTIES = ("r1", "wgan_gp")
 NOISES = ("normal", "uniform")
 VALIDATION_ROWS = 2048  # held out, that early stopping looks at
@@ -29,8 +33,9 @@ def discriminator_loss(kind, real, fake, smoothing=0.0):
     Parameters
     ----------
     kind : {"minimax", "non_saturating", "least_squares", "hinge", "wasserstein"}
-        The cross-entropy -log D(x) - log(1 - D(g)), D = 1/(1 + exp(-s)), for the first two [1]_; (s(x) - 1)^2 / 2 +
-        s(g)^2 / 2 [2]_; max(0, 1 - s(x)) + max(0, 1 + s(g)) [3]_; s(g) - s(x) [4]_.
+        The cross-entropy -log D(x) - log(1 - D(g)), D = 1/(1 + exp(-s)), for the first two [1]_;
+        (s(x) - 1)^2 / 2 + s(g)^2 / 2 [2]_; max(0, 1 - s(x)) + max(0, 1 + s(g)) [3]_; s(g) - s(x)
+        [4]_.
     real, fake : Tensor of shape (n,)
         Scores s of rows of data and of generated ones.
     smoothing : float, default=0.0
@@ -70,8 +75,8 @@ def generator_loss(kind, fake):
     Parameters
     ----------
     kind : {"minimax", "non_saturating", "least_squares", "hinge", "wasserstein"}
-        log(1 - D(g)); -log D(g), whose gradient does not vanish where the discriminator is sure; (s(g) - 1)^2 / 2;
-        and -s(g) for the last two.
+        log(1 - D(g)); -log D(g), whose gradient does not vanish where the discriminator is sure;
+        (s(g) - 1)^2 / 2; and -s(g) for the last two.
     fake : Tensor of shape (n,)
         Scores s of generated rows.
 
@@ -111,7 +116,8 @@ def r1_penalty(scores, rows):
 
     References
     ----------
-    .. [1] L. Mescheder, A. Geiger, S. Nowozin, Which training methods for GANs do actually converge?, 2018.
+    .. [1] L. Mescheder, A. Geiger, S. Nowozin, Which training methods for GANs do actually
+       converge?, 2018.
 
     Examples
     --------
@@ -124,7 +130,8 @@ def r1_penalty(scores, rows):
 
 
 def gradient_penalty(scores, rows):
-    """Return the mean square of how far the slope of the scores is from 1 at rows between data and draws [1]_.
+    """Return the mean square of how far the slope of the scores is from 1 at rows between data and
+    draws [1]_.
 
     Parameters
     ----------
@@ -157,7 +164,8 @@ def _slopes(scores, rows):
 
 
 class AdversarialObjective(Objective):
-    """What both networks of a GAN, and its encoder if it has one, are trained for; a phase for each.
+    """What both networks of a GAN, and its encoder if it has one, are trained for; a phase for
+    each.
 
     A subclass for rows with labels need only say in `one_hot` what the networks are told of them.
 
@@ -166,7 +174,8 @@ class AdversarialObjective(Objective):
     model : GAN
         With its networks built.
     score : callable, optional
-        Of held-out rows and as many draws, arrays; higher is better. It is what early stopping goes by.
+        Of held-out rows and as many draws, arrays; higher is better. It is what early stopping goes
+        by.
     """
 
     generator: Any  # modules and buffers, whose types torch does not tell
@@ -184,9 +193,16 @@ class AdversarialObjective(Objective):
         self.encoder = getattr(model, "encoder_", None)
         self.kind, self.smoothing = model.loss, model.label_smoothing
         self.penalty, self.penalty_weight = model.penalty, model._penalty_weight
-        self.augmentation, self.image_shape = model.augmentation, getattr(model, "image_shape_", None)
+        self.augmentation, self.image_shape = (
+            model.augmentation,
+            getattr(model, "image_shape_", None),
+        )
         self.instance_noise, self.max_iter = model.instance_noise, model._n_epochs
-        self.ratio, self.every, self.betas = model.balance_ratio, model.n_discriminator_steps, model._betas
+        self.ratio, self.every, self.betas = (
+            model.balance_ratio,
+            model.n_discriminator_steps,
+            model._betas,
+        )
         self.prior, self.n_components = model.noise, model.n_components
         self.judge = score
         like = next(self.generator.parameters())
@@ -203,7 +219,9 @@ class AdversarialObjective(Objective):
         def phase(index, name, loss, network, every=1):
             skip = None if self.ratio is None else partial(self._skip, index)
             optimizer = {"betas": self.betas}
-            return Phase(name, loss, list(network.parameters()), every=every, optimizer=optimizer, skip=skip)
+            return Phase(
+                name, loss, list(network.parameters()), every=every, optimizer=optimizer, skip=skip
+            )
 
         phases = [
             phase(0, "discriminator", self.discriminator_loss, self.discriminator),
@@ -214,7 +232,8 @@ class AdversarialObjective(Objective):
         return phases
 
     def one_hot(self, *labels):
-        """Tensors (n, n_classes) that tell the networks the classes of a batch, where it has some."""
+        """Tensors (n, n_classes) that tell the networks the classes of a batch, where it has
+        some."""
         return labels
 
     def draw_codes(self, n_rows):
@@ -238,7 +257,9 @@ class AdversarialObjective(Objective):
             real.requires_grad_()
         both = torch.cat([real, fake])
         features = self.discriminator.features(both, self.noise)
-        scores = self.discriminator.score(features, *[torch.cat([label, label]) for label in labels])
+        scores = self.discriminator.score(
+            features, *[torch.cat([label, label]) for label in labels]
+        )
         of_real, of_fake = scores[:n_rows], scores[n_rows:]
         loss = discriminator_loss(self.kind, of_real, of_fake, self.smoothing)
         terms = {"real_score": of_real.detach().mean(), "fake_score": of_fake.detach().mean()}
@@ -257,11 +278,13 @@ class AdversarialObjective(Objective):
         return loss + self.class_loss(features, *labels)[0]
 
     def class_loss(self, features, *labels):
-        """What guesses of the classes add to both losses, from features (n, n_features), and its terms; 0 here."""
+        """What guesses of the classes add to both losses, from features (n, n_features), and its
+        terms; 0 here."""
         return 0.0, {}
 
     def encoder_loss(self, X, *labels):
-        """Mean square by which codes of generated rows, and rows of data by way of their codes, are missed."""
+        """Mean square by which codes of generated rows, and rows of data by way of their codes, are
+        missed."""
         labels, codes = self.one_hot(*labels), self.draw_codes(len(X))
         with torch.no_grad():
             fake = self.generator(codes, *labels)
@@ -272,7 +295,9 @@ class AdversarialObjective(Objective):
 
     def begin_epoch(self, epoch):
         """Lower the instance noise, to nothing in the last epoch."""
-        self.noise_level.fill_(self.instance_noise * max(0.0, 1.0 - epoch / max(1, self.max_iter - 1)))
+        self.noise_level.fill_(
+            self.instance_noise * max(0.0, 1.0 - epoch / max(1, self.max_iter - 1))
+        )
 
     def end_epoch(self):
         """Updates of each network that the epoch left out."""
@@ -283,7 +308,8 @@ class AdversarialObjective(Objective):
         return {name: round(count) for name, count in counts.items()}
 
     def validation_score(self, batches):
-        """Score of as many draws as there are rows held out, or as many batches of these as hold VALIDATION_ROWS."""
+        """Score of as many draws as there are rows held out, or as many batches of these as hold
+        VALIDATION_ROWS."""
         kept: list = []
         for batch in batches:
             kept.append(batch)
@@ -317,7 +343,8 @@ class AdversarialObjective(Objective):
         return gradient_penalty(self.discriminator(between, *labels, generator=self.noise), between)
 
     def _skip(self, network, loss):
-        """1 where the update of a network, 0 or 1, is to be left out; the device decides, and nobody waits for it."""
+        """1 where the update of a network, 0 or 1, is to be left out; the device decides, and
+        nobody waits for it."""
         skipped = (self.ratio * loss < self.last_losses[1 - network]).float()
         self.last_losses[network] = loss
         self.skips[network] += skipped
@@ -325,7 +352,8 @@ class AdversarialObjective(Objective):
 
 
 def refresh_batch_norm(network, inputs):
-    """Take the running statistics of a network afresh, as means over batches of inputs (tuples of tensors)."""
+    """Take the running statistics of a network afresh, as means over batches of inputs (tuples of
+    tensors)."""
     norms, was_training = batch_norms(network), network.training
     if not norms:
         return

@@ -11,34 +11,47 @@ from probgen.estimators.adversarial.objective import AdversarialObjective
 from probgen.estimators.variational.code_distributions import GaussianPosterior
 from probgen.training.objective import Phase
 
-CODED_ROWS, KEPT_ROWS = 8192, 2048  # that the density of codes is fitted to; of partial_fit, which sees few at a time
+CODED_ROWS, KEPT_ROWS = (
+    8192,
+    2048,
+)  # that the density of codes is fitted to; of partial_fit, which sees few at a time
 RIDGE = 0.01  # of the mean square of features, for batches in which they do not vary
-OWN = ("encoder", "noise", "truncation", "augmentation", "balance_ratio")  # parameters of GAN that are not open
+OWN = (
+    "encoder",
+    "noise",
+    "truncation",
+    "augmentation",
+    "balance_ratio",
+)  # parameters of GAN that are not open
 
 
 class VAEGAN(GAN):
-    """Variational autoencoder with a discriminator that judges its rows, and tells how like two of them are [1]_.
+    """Variational autoencoder with a discriminator that judges its rows, and tells how like two of
+    them are [1]_.
 
-    An encoder maps a row x to a Gaussian q(z given x) of codes, a generator g maps codes to rows, and a discriminator
-    learns to tell rows of the data from generated ones. The generator is the decoder of the autoencoder: it has to
-    deceive the discriminator with g(z), and to make g(z) of a code z of x like x. How like they are is measured on the
-    features of the discriminator, its last hidden layer, and not column by column, which would ask for blurred
-    pictures. After that `latent_density` is fitted to codes of rows, and draws are g(z) of codes from it.
+    An encoder maps a row x to a Gaussian q(z given x) of codes, a generator g maps codes to rows,
+    and a discriminator learns to tell rows of the data from generated ones. The generator is the
+    decoder of the autoencoder: it has to deceive the discriminator with g(z), and to make g(z) of a
+    code z of x like x. How like they are is measured on the features of the discriminator, its last
+    hidden layer, and not column by column, which would ask for blurred pictures. After that
+    `latent_density` is fitted to codes of rows, and draws are g(z) of codes from it.
 
     Parameters
     ----------
     n_components : int, default=8
         Numbers of a code, at least 1.
     beta : float, default=0.01
-        Factor on the divergence of q(z given x) from a standard Gaussian, in nats, at least 0. It stands beside the
-        reconstruction loss, which is log 2 where g(z) is the same for all rows.
+        Factor on the divergence of q(z given x) from a standard Gaussian, in nats, at least 0. It
+        stands beside the reconstruction loss, which is log 2 where g(z) is the same for all rows.
     reconstruction_weight : float, default=1.0
-        Factor on the reconstruction loss of the generator, at least 0, beside its loss with the discriminator. More of
-        it makes reconstructions more like their rows, less makes draws more real.
+        Factor on the reconstruction loss of the generator, at least 0, beside its loss with the
+        discriminator. More of it makes reconstructions more like their rows, less makes draws more
+        real.
     latent_density : generator, default=None
         Density of the codes, cloned; None is a GaussianMixture of at most 10 components.
     **parameters
-        Those of `GAN`, all by name, apart from encoder, noise, truncation, augmentation and balance_ratio.
+        Those of `GAN`, all by name, apart from encoder, noise, truncation, augmentation and
+        balance_ratio.
 
     Attributes
     ----------
@@ -51,20 +64,22 @@ class VAEGAN(GAN):
     noise_variance_, density_, image_shape_, n_iter_, device_ :
         As in `GAN`.
     history_ : History
-        That of `GAN`, and per epoch: "encoder", the loss of the encoder, and its parts "reconstruction" and "kl".
+        That of `GAN`, and per epoch: "encoder", the loss of the encoder, and its parts
+        "reconstruction" and "kl".
 
     Notes
     -----
-    The reconstruction loss is log(1 + d / v), where d is the mean squared difference of features and v their variance
-    in the batch: features that the discriminator has made large do not outweigh all else. Half of the rows that the
-    discriminator tells from data are of codes from a standard Gaussian, half of codes of the data.
-    `transform` gives the means of q(z given x), `inverse_transform` the rows of codes. `score_samples` is an estimate,
-    as in `GAN`, where codes come from `latent_density_`.
+    The reconstruction loss is log(1 + d / v), where d is the mean squared difference of features
+    and v their variance in the batch: features that the discriminator has made large do not
+    outweigh all else. Half of the rows that the discriminator tells from data are of codes from a
+    standard Gaussian, half of codes of the data. `transform` gives the means of q(z given x),
+    `inverse_transform` the rows of codes. `score_samples` is an estimate, as in `GAN`, where codes
+    come from `latent_density_`.
 
     References
     ----------
-    .. [1] A. B. L. Larsen, S. K. Sonderby, H. Larochelle, O. Winther, Autoencoding beyond pixels using a learned
-       similarity metric, 2016.
+    .. [1] A. B. L. Larsen, S. K. Sonderby, H. Larochelle, O. Winther, Autoencoding beyond pixels
+       using a learned similarity metric, 2016.
 
     Examples
     --------
@@ -80,7 +95,15 @@ class VAEGAN(GAN):
     _kept_rows: np.ndarray
 
     @with_parameters_of(GAN, without=OWN)
-    def __init__(self, n_components=8, *, beta=0.01, reconstruction_weight=1.0, latent_density=None, **parameters):
+    def __init__(
+        self,
+        n_components=8,
+        *,
+        beta=0.01,
+        reconstruction_weight=1.0,
+        latent_density=None,
+        **parameters,
+    ):
         super().__init__(n_components, encoder=True, **parameters)
         self.beta = beta
         self.reconstruction_weight = reconstruction_weight
@@ -92,31 +115,45 @@ class VAEGAN(GAN):
         check_real("reconstruction_weight", self.reconstruction_weight, low=0.0)
         check_code_density(self.latent_density)
         if self.architecture == "dense" and not self._hidden:
-            raise ValueError("hidden_layer_sizes must hold at least one width, whose features VAEGAN compares; got ().")
+            raise ValueError(
+                "hidden_layer_sizes must hold at least one width, whose features VAEGAN compares;"
+                " got ()."
+            )
 
     def _make_encoder(self, d, n_outputs):
-        return GaussianPosterior(super()._make_encoder(d, GaussianPosterior.n_outputs(n_outputs)), n_outputs)
+        return GaussianPosterior(
+            super()._make_encoder(d, GaussianPosterior.n_outputs(n_outputs)), n_outputs
+        )
 
     def _make_objective(self, kind=None):
         return super()._make_objective(_VAEGANObjective if kind is None else kind)
 
     def _finish(self, rows, held_out, generator, partial):
-        """Fit the density of the codes, of all rows or after partial_fit of the latest, and what a GAN needs."""
+        """Fit the density of the codes, of all rows or after partial_fit of the latest, and what a
+        GAN needs."""
         block, *_ = next(iter(rows.batches(generator, min(CODED_ROWS, rows.n_rows))))
         seen = block.cpu().numpy()
         if partial:
             former = [self._kept_rows] if hasattr(self, "_kept_rows") else []
             self._kept_rows = seen = np.concatenate([*former, seen])[-KEPT_ROWS:]
-        means, deviations = np.split(self._encode(seen, lambda *moments: torch.cat(moments, 1)).astype(float), 2, 1)
+        means, deviations = np.split(
+            self._encode(seen, lambda *moments: torch.cat(moments, 1)).astype(float), 2, 1
+        )
         codes = means + deviations * generator.standard_normal(means.shape)
         self.latent_density_ = fit_code_density(self.latent_density, codes, generator)
-        self._code_moments = codes.mean(axis=0), np.maximum(codes.std(axis=0), np.finfo(np.float32).tiny)
+        self._code_moments = (
+            codes.mean(axis=0),
+            np.maximum(codes.std(axis=0), np.finfo(np.float32).tiny),
+        )
         super()._finish(rows, held_out, generator, partial)
 
     def _encode(self, X, answer):
-        """What answer makes of the means and deviations of q(z given x) for rows (n, d), as an array."""
+        """What answer makes of the means and deviations of q(z given x) for rows (n, d), as an
+        array."""
         center, scale = self._beside_networks(self._center), self._beside_networks(self._scale)
-        return self._in_blocks(X, lambda block: answer(*self.encoder_.moments((block - center) / scale)))
+        return self._in_blocks(
+            X, lambda block: answer(*self.encoder_.moments((block - center) / scale))
+        )
 
     def _transform(self, X):
         return self._encode(X, lambda means, _: means)
@@ -144,14 +181,18 @@ class _VAEGANObjective(AdversarialObjective):
         self.beta, self.reconstruction_weight = model.beta, model.reconstruction_weight
 
     def phases(self):
-        """Updates of the discriminator, of the generator, which is the decoder, and of the encoder."""
+        """Updates of the discriminator, of the generator, which is the decoder, and of the
+        encoder."""
         discriminator, generator, _ = super().phases()
         betas = {"betas": self.betas}
-        encoder = Phase("encoder", self.encoder_loss, list(self.encoder.parameters()), optimizer=betas)
+        encoder = Phase(
+            "encoder", self.encoder_loss, list(self.encoder.parameters()), optimizer=betas
+        )
         return [discriminator, generator, encoder]
 
     def codes_for(self, X):
-        """Codes (n, n_components) of the first half of a batch X (n, d), and for the other from the prior."""
+        """Codes (n, n_components) of the first half of a batch X (n, d), and for the other from the
+        prior."""
         with torch.no_grad():
             codes = self.draw_codes(len(X))
             half = len(X) // 2
@@ -173,23 +214,32 @@ class _VAEGANObjective(AdversarialObjective):
         return missed + self.beta * kl, {"reconstruction": missed.detach(), "kl": kl.detach()}
 
     def _draw_posterior(self, X):
-        """A code of each row (n, n_components), and the mean divergence of their posteriors from the prior."""
+        """A code of each row (n, n_components), and the mean divergence of their posteriors from
+        the prior."""
         mean, scale = self.encoder.moments((X - self.center) / self.scale)
         kl = (0.5 * (mean.square() + scale.square() - 1.0) - scale.log()).sum(1).mean()
         return mean + scale * self.draw_codes(len(X)), kl
 
     def _missed(self, X, codes):
-        """log(1 + d / v): the mean squared difference of the features of rows and decoded codes, and their variance."""
+        """log(1 + d / v): the mean squared difference of the features of rows and decoded codes,
+        and their variance."""
         with torch.no_grad():
             features = self.discriminator.features((X - self.center) / self.scale)
-            variance = (features - features.mean(0)).square().mean() + RIDGE * features.square().mean()
+            variance = (
+                features - features.mean(0)
+            ).square().mean() + RIDGE * features.square().mean()
         decoded = self.discriminator.features(self.generator(codes))
-        missed = (features - decoded).square().mean() / variance.clamp_min(torch.finfo(variance.dtype).tiny)
+        missed = (features - decoded).square().mean() / variance.clamp_min(
+            torch.finfo(variance.dtype).tiny
+        )
         return torch.log1p(missed)
 
     def _draw_inputs(self, batches):
-        """Codes for the generator, from a Gaussian that has the moments of the codes of these rows."""
+        """Codes for the generator, from a Gaussian that has the moments of the codes of these
+        rows."""
         codes = torch.cat([self._draw_posterior(X)[0] for X, *_ in batches])
         mean, spread = codes.mean(0), (codes - codes.mean(0)) / len(codes) ** 0.5
-        weights = [codes.new_empty(len(X), len(codes)).normal_(generator=self.noise) for X, *_ in batches]
+        weights = [
+            codes.new_empty(len(X), len(codes)).normal_(generator=self.noise) for X, *_ in batches
+        ]
         return [(mean + part @ spread,) for part in weights]

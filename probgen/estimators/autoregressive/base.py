@@ -1,4 +1,5 @@
-"""What generators share that draw one feature after another: log p(x) is the sum of log p(x_j given those before)."""
+"""What generators share that draw one feature after another: log p(x) is the sum of log p(x_j given
+those before)."""
 
 from typing import Any
 
@@ -28,9 +29,11 @@ class AutoregressiveGenerator(ConditionsInOrder):
 
     A subclass takes the parameters of this `__init__` in its constructor and writes:
 
-    - `_make_network(found)`, a module from rows (n, d), and labels (n, n_extra), to answers (n, d * n_answers), which
-      for a feature depend on features before it alone; with `features(rows, *labels)`, (n, `n_pooled`);
-    - optionally `_conditionals(order)`, the function of the network in a query, its masks folded into its weights;
+    - `_make_network(found)`, a module from rows (n, d), and labels (n, n_extra), to answers (n, d *
+      n_answers), which for a feature depend on features before it alone; with `features(rows,
+      *labels)`, (n, `n_pooled`);
+    - optionally `_conditionals(order)`, the function of the network in a query, its masks folded
+      into its weights;
     - optionally `_orders`, `_orders_under(evidence)`, `_draw_rows(choose, order, *labels)` and
       `_choose_likelihood(found)`.
 
@@ -94,8 +97,8 @@ class AutoregressiveGenerator(ConditionsInOrder):
         Returns
         -------
         log_prob : ndarray of shape (n, n_features)
-            In nats; a row adds up to its `score_samples`. Where several orderings are averaged, the mean over them,
-            which adds up to less.
+            In nats; a row adds up to its `score_samples`. Where several orderings are averaged, the
+            mean over them, which adds up to less.
         """
         check_is_fitted(self)
         X = self._validate(X)
@@ -123,14 +126,18 @@ class AutoregressiveGenerator(ConditionsInOrder):
         tags = super().__sklearn_tags__()
         is_discrete = self._likelihood.measure == "counting"
         tags.input_tags.categorical = tags.input_tags.positive_only = is_discrete
-        tags.input_tags.allow_nan = hasattr(self, "observation_")  # queries take missing values, fits do not
+        tags.input_tags.allow_nan = hasattr(
+            self, "observation_"
+        )  # queries take missing values, fits do not
         return tags
 
     @property
     def _likelihood(self):
         if hasattr(self, "observation_"):
             return Likelihood("exact", self.observation_.measure)
-        return Likelihood("exact", self._unsure if self.likelihood == "auto" else _measure(self.likelihood))
+        return Likelihood(
+            "exact", self._unsure if self.likelihood == "auto" else _measure(self.likelihood)
+        )
 
     @property
     def _n_features_out(self):
@@ -147,14 +154,19 @@ class AutoregressiveGenerator(ConditionsInOrder):
         check_choice("representation", self.representation, REPRESENTATIONS)
         check_count("n_components", self.n_components)
         if self.n_importance_samples is not None:
-            check_count("n_importance_samples", self.n_importance_samples, low=2, hint="Or None, for what is exact.")
+            check_count(
+                "n_importance_samples",
+                self.n_importance_samples,
+                low=2,
+                hint="Or None, for what is exact.",
+            )
         if self.n_levels is not None:
             check_count("n_levels", self.n_levels, low=2, hint="Or None, to take it from X.")
             _check_n_levels(self.n_levels)
         if self.dynamic_binarization and self.likelihood not in ("auto", "bernoulli"):
             raise ValueError(
-                f"dynamic_binarization=True draws rows of 0 and 1, which likelihood={self.likelihood!r} is not for; "
-                "take 'bernoulli'."
+                "dynamic_binarization=True draws rows of 0 and 1, which"
+                f" likelihood={self.likelihood!r} is not for; take 'bernoulli'."
             )
 
     def _choose_likelihood(self, found):
@@ -163,7 +175,11 @@ class AutoregressiveGenerator(ConditionsInOrder):
 
     def _read(self, X, y, *, reset, ensure_min_samples):
         arrays = super()._read(X, y, reset=reset, ensure_min_samples=ensure_min_samples)
-        if isinstance(arrays[0], np.ndarray) and arrays[0].dtype.kind == "f" and np.isnan(arrays[0]).any():
+        if (
+            isinstance(arrays[0], np.ndarray)
+            and arrays[0].dtype.kind == "f"
+            and np.isnan(arrays[0]).any()
+        ):
             raise ValueError(self._no_gaps)
         return arrays
 
@@ -178,8 +194,9 @@ class AutoregressiveGenerator(ConditionsInOrder):
     @property
     def _no_gaps(self):
         return (
-            f"X contains NaN, which {type(self).__name__} cannot learn from, though once fitted it scores and "
-            "completes such rows; fill them first, such as with GaussianMixture.impute."
+            f"X contains NaN, which {type(self).__name__} cannot learn from, though once fitted it"
+            " scores and completes such rows; fill them first, such as with"
+            " GaussianMixture.impute."
         )
 
     def _open(self, arrays, trainer, device):
@@ -248,14 +265,20 @@ class AutoregressiveGenerator(ConditionsInOrder):
         self._check_queries(X)
         has_gaps = np.isnan(X).any(axis=1)
         scores = np.empty(len(X))
-        for rows, score in ((~has_gaps, self._log_likelihood_of_whole), (has_gaps, self._log_likelihood_of_seen)):
+        for rows, score in (
+            (~has_gaps, self._log_likelihood_of_whole),
+            (has_gaps, self._log_likelihood_of_seen),
+        ):
             if rows.any():
                 scores[rows] = score(X[rows], *[label[rows] for label in labels])
         return scores
 
     def _log_likelihood_of_whole(self, X, *labels):
         n_orders = len(self._orders)
-        each = [self._over_blocks(self._log_prob_in(order, total=True), X, *labels) for order in range(n_orders)]
+        each = [
+            self._over_blocks(self._log_prob_in(order, total=True), X, *labels)
+            for order in range(n_orders)
+        ]
         return logsumexp(each, axis=0) - np.log(n_orders)
 
     def _log_likelihood_of_seen(self, X, *labels):
@@ -265,10 +288,16 @@ class AutoregressiveGenerator(ConditionsInOrder):
         """Log-probabilities (n, d) of features given those before, averaged over the orders."""
         self._check_queries(X, "conditional_log_prob")
         n_orders = len(self._orders)
-        return sum(self._over_blocks(self._log_prob_in(order), X, *labels) for order in range(n_orders)) / n_orders
+        return (
+            sum(
+                self._over_blocks(self._log_prob_in(order), X, *labels) for order in range(n_orders)
+            )
+            / n_orders
+        )
 
     def _log_prob_in(self, order, total=False):
-        """The function from rows and labels to log-probabilities (n, d) of features given those before, or totals."""
+        """The function from rows and labels to log-probabilities (n, d) of features given those
+        before, or totals."""
         answer = self._conditionals(order)
 
         def log_prob(X, *labels):
@@ -278,13 +307,16 @@ class AutoregressiveGenerator(ConditionsInOrder):
         return log_prob
 
     def _check_queries(self, X, without_gaps=None):
-        """Raise unless rows are in the support; without_gaps names a query that takes no missing values."""
+        """Raise unless rows are in the support; without_gaps names a query that takes no missing
+        values."""
         seen = X[~np.isnan(X)] if np.isnan(X).any() else X
         if without_gaps and seen is not X:
             raise ValueError(f"X contains NaN, which {without_gaps} cannot take; impute it first.")
         if self.n_levels_ is not None and seen.size:
             is_integer = bool((seen == np.rint(seen)).all())
-            _check_range(self.likelihood_, self.n_levels_, seen.min(), seen.max(), is_integer, seen is not X)
+            _check_range(
+                self.likelihood_, self.n_levels_, seen.min(), seen.max(), is_integer, seen is not X
+            )
 
     def _over_blocks(self, function, X, *labels):
         """What function makes of rows and labels, as an array; it maps tensors to tensors."""
@@ -304,10 +336,16 @@ class AutoregressiveGenerator(ConditionsInOrder):
         for start in range(0, n_samples, self._rows_at_once):
             block = np.arange(start, min(start + self._rows_at_once, n_samples))
             uniforms = generator.random((len(block), d))
-            orders = generator.integers(n_orders, size=len(block)) if n_orders > 1 else np.zeros(len(block), dtype=int)
+            orders = (
+                generator.integers(n_orders, size=len(block))
+                if n_orders > 1
+                else np.zeros(len(block), dtype=int)
+            )
             for order in np.unique(orders):
                 chosen = orders == order
-                drawn = self._draw_with(uniforms[chosen], order, [label[block[chosen]] for label in labels])
+                drawn = self._draw_with(
+                    uniforms[chosen], order, [label[block[chosen]] for label in labels]
+                )
                 X[block[chosen]] = drawn[1].cpu().numpy()
         return X
 
@@ -318,7 +356,8 @@ class AutoregressiveGenerator(ConditionsInOrder):
         return max(QUERY_ROWS, WORK_BYTES // (8 * width))
 
     def _draw_with(self, uniforms, order, labels, evidence=None, rows=None, is_drawn=True):
-        """The Chooser of uniforms (n, d), the rows that it chose, or what they hold and 0, and labels as tensors."""
+        """The Chooser of uniforms (n, d), the rows that it chose, or what they hold and 0, and
+        labels as tensors."""
         with torch.inference_mode():
             dtype = torch.float64 if self._dtype == np.float64 else torch.float32
             uniforms = torch.as_tensor(np.ascontiguousarray(uniforms), device=self.device_)
@@ -334,12 +373,17 @@ class AutoregressiveGenerator(ConditionsInOrder):
     def _draw_rows(self, choose, order, *labels):
         """Rows (n, d), a Tensor, that a Chooser chooses in one of the orders.
 
-        By default by fixed-point iteration: all features are chosen at once given the rows of the last pass, until
-        nothing changes. After k passes the first k features are those that drawing in turn would give, and so are the
-        rows where a pass leaves them as they were.
+        By default by fixed-point iteration: all features are chosen at once given the rows of the
+        last pass, until nothing changes. After k passes the first k features are those that drawing
+        in turn would give, and so are the rows where a pass leaves them as they were.
         """
         answer, d = self._conditionals(order), self.n_features_in_
-        X = torch.zeros(len(choose), d, dtype=labels[0].dtype if labels else self._tensor_dtype, device=self.device_)
+        X = torch.zeros(
+            len(choose),
+            d,
+            dtype=labels[0].dtype if labels else self._tensor_dtype,
+            device=self.device_,
+        )
         active = torch.arange(len(choose), device=self.device_)
         size = block_size(len(choose))
         for _ in range(d):
@@ -392,8 +436,8 @@ def _measure(likelihood):
 def _check_n_levels(n_levels):
     if n_levels > MOST_LEVELS:
         raise ValueError(
-            f"n_levels must be at most {MOST_LEVELS:,}; got {n_levels:,}; put the numbers into fewer bins, such as "
-            "with KBinsDiscretizer(encode='ordinal')."
+            f"n_levels must be at most {MOST_LEVELS:,}; got {n_levels:,}; put the numbers into"
+            " fewer bins, such as with KBinsDiscretizer(encode='ordinal')."
         )
 
 
@@ -405,16 +449,21 @@ def _check_range(likelihood, n_levels, low, high, is_integer, has_gaps=False):
     found += "" if is_integer else ", not all of them whole"
     if low < 0.0:  # scikit-learn's common checks look for these very words
         raise ValueError(
-            f"Negative values in data: {found}; likelihood={likelihood!r} wants levels; count them from 0."
+            f"Negative values in data: {found}; likelihood={likelihood!r} wants levels; count them"
+            " from 0."
         )
     if not is_integer:
         remedy = "quantise it first, such as with np.rint(X * (n_levels - 1)) for values in [0, 1]"
         if likelihood == "bernoulli" and high <= 1.0:
-            remedy = "take X > 0.5, or dynamic_binarization=True to draw bits with these probabilities in training"
+            remedy = (
+                "take X > 0.5, or dynamic_binarization=True to draw bits with these probabilities"
+                " in training"
+            )
     elif likelihood == "bernoulli":
         remedy = "take likelihood='categorical'"
     else:
         remedy = f"fit with n_levels={high + 1:.0f}"
     raise ValueError(
-        f"likelihood={likelihood!r} needs whole numbers from 0 to n_levels - 1 = {n_levels - 1}; {found}; {remedy}."
+        f"likelihood={likelihood!r} needs whole numbers from 0 to n_levels - 1 = {n_levels - 1};"
+        f" {found}; {remedy}."
     )

@@ -1,7 +1,7 @@
 """Draws by inversion of distribution functions: a uniform number for each feature makes its value.
 
-The same numbers make the same rows in whatever order, and however often, features are computed. Features may be known,
-or held to intervals and sets.
+The same numbers make the same rows in whatever order, and however often, features are computed.
+Features may be known, or held to intervals and sets.
 """
 
 from typing import Any
@@ -54,12 +54,15 @@ class Chooser:
         self.rows = torch.arange(len(uniforms)) if rows is None else torch.as_tensor(rows)
         self.rows = self.rows.to(device)
         self.known, self.low, self.high = (
-            torch.as_tensor(array, device=device) for array in (evidence.values, evidence.low, evidence.high)
+            torch.as_tensor(array, device=device)
+            for array in (evidence.values, evidence.low, evidence.high)
         )
         allowed = evidence.allowed
         self.allowed: Any = allowed if allowed is None else torch.as_tensor(allowed, device=device)
         self.bounded = torch.as_tensor(evidence.bounded)
-        self.slots = torch.full((uniforms.shape[1],), -1)  # of features among those that are bounded
+        self.slots = torch.full(
+            (uniforms.shape[1],), -1
+        )  # of features among those that are bounded
         self.slots[self.bounded] = torch.arange(len(self.bounded))
 
     def __len__(self):
@@ -154,8 +157,11 @@ class Chooser:
         return (ends[:, chosen][self.rows].cpu().numpy() for ends in (self.low, self.high))
 
     def _table(self, answers, inside):
-        """Log-probabilities (n, k, n_levels) of all levels of features among those that were answered."""
+        """Log-probabilities (n, k, n_levels) of all levels of features among those that were
+        answered."""
         answers = answers.unflatten(-1, (-1, self.observation.n_answers))[:, inside].flatten(-2)
         levels = torch.arange(self.allowed.shape[-1], device=answers.device, dtype=answers.dtype)
-        table = self.observation.distribution(answers).log_prob(levels[:, None, None]).movedim(0, -1)
+        table = (
+            self.observation.distribution(answers).log_prob(levels[:, None, None]).movedim(0, -1)
+        )
         return table.double().log_softmax(-1)

@@ -17,35 +17,41 @@ LEAST_SHARE = 1e-3  # of ones, where the answers for a feature of 0 and 1 begin
 class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
     """Fully visible belief network: every feature depends on a linear map of those before it.
 
-    log p(x) is the sum over features of log p(x_j given x_1, ..., x_{j-1}). For rows of 0 and 1 each of these is a
-    logistic regression [1]_ [2]_; for categories a multinomial one, for real values a mixture of Gaussians of which
-    weights, locations and scales are such maps.
+    log p(x) is the sum over features of log p(x_j given x_1, ..., x_{j-1}). For rows of 0 and 1
+    each of these is a logistic regression [1]_ [2]_; for categories a multinomial one, for real
+    values a mixture of Gaussians of which weights, locations and scales are such maps.
 
     Parameters
     ----------
-    likelihood : {"auto", "bernoulli", "categorical", "discretized_logistic", "gaussian_mixture"}, default="auto"
-        Law of a feature: 0 or 1; levels 0 to n_levels - 1, without or with an order; a real value. "auto" takes
-        "bernoulli" for rows of 0 and 1 and "gaussian_mixture" for others; fix it in a search.
+    likelihood : {"auto", "bernoulli", "categorical", "discretized_logistic", "gaussian_mixture"},
+    default="auto"
+        Law of a feature: 0 or 1; levels 0 to n_levels - 1, without or with an order; a real value.
+        "auto" takes "bernoulli" for rows of 0 and 1 and "gaussian_mixture" for others; fix it in a
+        search.
     n_levels : int, default=None
-        Levels of "categorical" and "discretized_logistic", at most 65,536; None counts up to the largest in X.
+        Levels of "categorical" and "discretized_logistic", at most 65,536; None counts up to the
+        largest in X.
     n_components : int, default=10
-        Gaussians, or logistics, mixed for each feature in "gaussian_mixture" and "discretized_logistic".
+        Gaussians, or logistics, mixed for each feature in "gaussian_mixture" and
+        "discretized_logistic".
     n_orderings : int, default=1
-        Orders of the features of which the probabilities of rows are averaged: that of the columns first, then random
-        ones. All share their weights, and each batch trains one.
+        Orders of the features of which the probabilities of rows are averaged: that of the columns
+        first, then random ones. All share their weights, and each batch trains one.
     order_agnostic : bool, default=False
-        Whether each batch trains an order of its own, drawn at random [3]_, so that the network can be asked in any.
-        What is known then moves to the front of the orders, and is an exact condition; likelihoods may be lower.
+        Whether each batch trains an order of its own, drawn at random [3]_, so that the network can
+        be asked in any. What is known then moves to the front of the orders, and is an exact
+        condition; likelihoods may be lower.
     input_dropout : float, default=0.0
         Share of the inputs that count for nothing in a pass of the training, in [0, 1).
     dynamic_binarization : bool, default=False
-        Whether values in [0, 1] are probabilities of a 1, from which rows are drawn afresh for each batch of the
-        training. What is scored later has to be rows of 0 and 1.
+        Whether values in [0, 1] are probabilities of a 1, from which rows are drawn afresh for each
+        batch of the training. What is scored later has to be rows of 0 and 1.
     representation : {"features", "log_prob"}, default="features"
-        What `transform` gives: the answers for all features, or the log-probability of each given those before.
+        What `transform` gives: the answers for all features, or the log-probability of each given
+        those before.
     n_importance_samples : int or None, default=100
-        Proposals for each row where known features stand behind unknown ones, at least 2. None asks for what is exact,
-        and raises elsewhere.
+        Proposals for each row where known features stand behind unknown ones, at least 2. None asks
+        for what is exact, and raises elsewhere.
     max_iter : int, default=100
         Epochs.
     batch_size : int or "auto", default="auto"
@@ -53,7 +59,8 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
     learning_rate_init : float, default=1e-2
         Learning rate at the start.
     trainer : Trainer, default=None
-        All else of the training; None is `Trainer(schedule="cosine", early_stopping=True, n_iter_no_change=20)`.
+        All else of the training; None is `Trainer(schedule="cosine", early_stopping=True,
+        n_iter_no_change=20)`.
     warm_start : bool, default=False
         Whether a further fit goes on from the last one.
     device : {"auto", "cpu", "cuda"} or str such as "cuda:1", default="auto"
@@ -82,20 +89,24 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
 
     Notes
     -----
-    `score_samples` is exact. Values that are missing (NaN) in its rows are integrated out: exactly where they stand
-    last in all orderings, else by importance sampling, of which n_importance_samples tightens the estimate. So it is
-    with draws under conditions: they are exact where what is known stands first, and resampled from proposals of all
-    orderings elsewhere. Put the columns first that will be known.
+    `score_samples` is exact. Values that are missing (NaN) in its rows are integrated out: exactly
+    where they stand last in all orderings, else by importance sampling, of which
+    n_importance_samples tightens the estimate. So it is with draws under conditions: they are exact
+    where what is known stands first, and resampled from proposals of all orderings elsewhere. Put
+    the columns first that will be known.
 
-    With order_agnostic=True any known values are exact conditions, of the orderings with what is known moved to their
-    front: of laws that share their weights, but are not those of one joint law. The network, trained for all d! orders,
-    knows each less well: in the tables of `fetch_binary` a row of mushrooms, 112 bits, took 12.4 nats by default, not
-    9.8, one of DNA, 180 bits, 84.0, not 83.8; with the probabilities of 8 orderings averaged 11.5 and 82.0.
+    With order_agnostic=True any known values are exact conditions, of the orderings with what is
+    known moved to their front: of laws that share their weights, but are not those of one joint
+    law. The network, trained for all d! orders, knows each less well: in the tables of
+    `fetch_binary` a row of mushrooms, 112 bits, took 12.4 nats by default, not 9.8, one of DNA, 180
+    bits, 84.0, not 83.8; with the probabilities of 8 orderings averaged 11.5 and 82.0.
 
     References
     ----------
-    .. [1] B. J. Frey, G. E. Hinton, P. Dayan, Does the wake-sleep algorithm produce good density estimators?, 1996.
-    .. [2] Z. Gan, R. Henao, D. Carlson, L. Carin, Learning deep sigmoid belief networks with data augmentation, 2015.
+    .. [1] B. J. Frey, G. E. Hinton, P. Dayan, Does the wake-sleep algorithm produce good density
+       estimators?, 1996.
+    .. [2] Z. Gan, R. Henao, D. Carlson, L. Carin, Learning deep sigmoid belief networks with data
+       augmentation, 2015.
     .. [3] B. Uria, I. Murray, H. Larochelle, A deep and tractable density estimator, 2014.
 
     Examples
@@ -172,8 +183,13 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
 
     def _make_network(self, found):
         d = self.n_features_in_
-        settings = self._hidden | {"input_dropout": self.input_dropout, "any_order": self.order_agnostic}
-        orders = torch.stack([torch.arange(d), *(torch.randperm(d) for _ in range(self.n_orderings - 1))])
+        settings = self._hidden | {
+            "input_dropout": self.input_dropout,
+            "any_order": self.order_agnostic,
+        }
+        orders = torch.stack(
+            [torch.arange(d), *(torch.randperm(d) for _ in range(self.n_orderings - 1))]
+        )
         self.orderings_ = orders.numpy()
         if self.likelihood_ == "categorical":
             settings["n_levels"] = self.n_levels_
@@ -181,11 +197,16 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
             half = torch.full((d,), 0.5 * (self.observation_.n_levels - 1))
             settings |= {"center": half, "scale": half}
         elif self.likelihood_ == "gaussian_mixture":
-            settings |= {"center": torch.as_tensor(found.mean), "scale": torch.as_tensor(found.deviation)}
+            settings |= {
+                "center": torch.as_tensor(found.mean),
+                "scale": torch.as_tensor(found.deviation),
+            }
         network = MaskedMLP(orders.argsort(dim=1), self.observation_.n_answers, **settings)
         if self.likelihood_ == "bernoulli":
             with torch.no_grad():
-                network.last.bias.copy_(torch.as_tensor(logit(found.mean.clip(LEAST_SHARE, 1.0 - LEAST_SHARE))))
+                network.last.bias.copy_(
+                    torch.as_tensor(logit(found.mean.clip(LEAST_SHARE, 1.0 - LEAST_SHARE)))
+                )
         return network
 
     def _make_objective(self):
@@ -199,7 +220,9 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
         ranks[:, evidence.bounded] = np.minimum(ranks[:, evidence.bounded], 1)
         patterns, which = np.unique(ranks, axis=0, return_inverse=True)
         for k, rank in enumerate(patterns):
-            orders = np.stack([order[rank[order].argsort(kind="stable")] for order in self.orderings_])
+            orders = np.stack(
+                [order[rank[order].argsort(kind="stable")] for order in self.orderings_]
+            )
             yield np.flatnonzero(which == k), orders, orders
 
     def _conditionals(self, order):
@@ -214,9 +237,10 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
 class MADE(FullyVisibleBeliefNetwork):
     """Masked autoencoder for distribution estimation: autoregression by a multilayer perceptron.
 
-    log p(x) is the sum over features of log p(x_j given those before), and one pass of a network gives all of them:
-    masks on its weights let an answer depend on the features before it alone [1]_. Short cuts lead from the inputs to
-    the answers, so that hidden units are left what is not linear.
+    log p(x) is the sum over features of log p(x_j given those before), and one pass of a network
+    gives all of them: masks on its weights let an answer depend on the features before it alone
+    [1]_. Short cuts lead from the inputs to the answers, so that hidden units are left what is not
+    linear.
 
     Parameters
     ----------
@@ -227,29 +251,36 @@ class MADE(FullyVisibleBeliefNetwork):
     dropout : float, default=0.5
         Share of the hidden units that count for nothing in a pass of the training, in [0, 1). Large
         data want less, and no dropout of inputs.
-    likelihood : {"auto", "bernoulli", "categorical", "discretized_logistic", "gaussian_mixture"}, default="auto"
-        Law of a feature: 0 or 1; levels 0 to n_levels - 1, without or with an order; a real value. "auto" takes
-        "bernoulli" for rows of 0 and 1 and "gaussian_mixture" for others; fix it in a search.
+    likelihood : {"auto", "bernoulli", "categorical", "discretized_logistic", "gaussian_mixture"},
+    default="auto"
+        Law of a feature: 0 or 1; levels 0 to n_levels - 1, without or with an order; a real value.
+        "auto" takes "bernoulli" for rows of 0 and 1 and "gaussian_mixture" for others; fix it in a
+        search.
     n_levels : int, default=None
-        Levels of "categorical" and "discretized_logistic", at most 65,536; None counts up to the largest in X.
+        Levels of "categorical" and "discretized_logistic", at most 65,536; None counts up to the
+        largest in X.
     n_components : int, default=10
-        Gaussians, or logistics, mixed for each feature in "gaussian_mixture" and "discretized_logistic".
+        Gaussians, or logistics, mixed for each feature in "gaussian_mixture" and
+        "discretized_logistic".
     n_orderings : int, default=1
-        Orders of the features, each with masks of its own, of which the probabilities of rows are averaged: that of
-        the columns first, then random ones. All share their weights, and each batch trains one, which also regularises.
+        Orders of the features, each with masks of its own, of which the probabilities of rows are
+        averaged: that of the columns first, then random ones. All share their weights, and each
+        batch trains one, which also regularises.
     order_agnostic : bool, default=False
-        Whether each batch trains an order of its own, drawn at random [3]_, so that the network can be asked in any.
-        What is known then moves to the front of the orders, and is an exact condition; likelihoods may be lower.
+        Whether each batch trains an order of its own, drawn at random [3]_, so that the network can
+        be asked in any. What is known then moves to the front of the orders, and is an exact
+        condition; likelihoods may be lower.
     input_dropout : float, default=0.02
         Share of the inputs that count for nothing in a pass of the training, in [0, 1).
     dynamic_binarization : bool, default=False
-        Whether values in [0, 1] are probabilities of a 1, from which rows are drawn afresh for each batch of the
-        training. What is scored later has to be rows of 0 and 1.
+        Whether values in [0, 1] are probabilities of a 1, from which rows are drawn afresh for each
+        batch of the training. What is scored later has to be rows of 0 and 1.
     representation : {"features", "log_prob"}, default="features"
-        What `transform` gives: the last hidden layer, or the log-probability of each feature given those before.
+        What `transform` gives: the last hidden layer, or the log-probability of each feature given
+        those before.
     n_importance_samples : int or None, default=100
-        Proposals for each row where known features stand behind unknown ones, at least 2. None asks for what is exact,
-        and raises elsewhere.
+        Proposals for each row where known features stand behind unknown ones, at least 2. None asks
+        for what is exact, and raises elsewhere.
     max_iter : int, default=100
         Epochs.
     batch_size : int or "auto", default="auto"
@@ -257,7 +288,8 @@ class MADE(FullyVisibleBeliefNetwork):
     learning_rate_init : float, default=1e-2
         Learning rate at the start.
     trainer : Trainer, default=None
-        All else of the training; None is `Trainer(schedule="cosine", early_stopping=True, n_iter_no_change=20)`.
+        All else of the training; None is `Trainer(schedule="cosine", early_stopping=True,
+        n_iter_no_change=20)`.
     warm_start : bool, default=False
         Whether a further fit goes on from the last one.
     device : {"auto", "cpu", "cuda"} or str such as "cuda:1", default="auto"
@@ -274,25 +306,29 @@ class MADE(FullyVisibleBeliefNetwork):
 
     Notes
     -----
-    `score_samples` is exact. Values that are missing (NaN) in its rows are integrated out: exactly where they stand
-    last in all orderings, else by importance sampling, of which n_importance_samples tightens the estimate. So it is
-    with draws under conditions: they are exact where what is known stands first, and resampled from proposals of all
-    orderings elsewhere. Put the columns first that will be known.
+    `score_samples` is exact. Values that are missing (NaN) in its rows are integrated out: exactly
+    where they stand last in all orderings, else by importance sampling, of which
+    n_importance_samples tightens the estimate. So it is with draws under conditions: they are exact
+    where what is known stands first, and resampled from proposals of all orderings elsewhere. Put
+    the columns first that will be known.
 
-    With order_agnostic=True any known values are exact conditions, of the orderings with what is known moved to their
-    front: of laws that share their weights, but are not those of one joint law. The network, trained for all d! orders,
-    knows each less well: in the tables of `fetch_binary` a row of mushrooms, 112 bits, took 12.4 nats by default, not
-    9.8, one of DNA, 180 bits, 84.0, not 83.8; with the probabilities of 8 orderings averaged 11.5 and 82.0.
+    With order_agnostic=True any known values are exact conditions, of the orderings with what is
+    known moved to their front: of laws that share their weights, but are not those of one joint
+    law. The network, trained for all d! orders, knows each less well: in the tables of
+    `fetch_binary` a row of mushrooms, 112 bits, took 12.4 nats by default, not 9.8, one of DNA, 180
+    bits, 84.0, not 83.8; with the probabilities of 8 orderings averaged 11.5 and 82.0.
 
-    Probabilities of rows are averaged over orderings, and not those of features given others, whose product would be
-    no probability [1]_. Draws take an ordering at random for each row, and choose all features at once, again and
-    again, until nothing changes [2]_: the rows that drawing feature after feature would give, in fewer passes.
+    Probabilities of rows are averaged over orderings, and not those of features given others, whose
+    product would be no probability [1]_. Draws take an ordering at random for each row, and choose
+    all features at once, again and again, until nothing changes [2]_: the rows that drawing feature
+    after feature would give, in fewer passes.
 
     References
     ----------
-    .. [1] M. Germain, K. Gregor, I. Murray, H. Larochelle, MADE: masked autoencoder for distribution estimation, 2015.
-    .. [2] Y. Song, C. Meng, R. Liao, S. Ermon, Accelerating feedforward computation via parallel nonlinear equation
-       solving, 2021.
+    .. [1] M. Germain, K. Gregor, I. Murray, H. Larochelle, MADE: masked autoencoder for
+       distribution estimation, 2015.
+    .. [2] Y. Song, C. Meng, R. Liao, S. Ermon, Accelerating feedforward computation via parallel
+       nonlinear equation solving, 2021.
     .. [3] B. Uria, I. Murray, H. Larochelle, A deep and tractable density estimator, 2014.
 
     Examples
@@ -306,7 +342,15 @@ class MADE(FullyVisibleBeliefNetwork):
     """
 
     @with_parameters_of(FullyVisibleBeliefNetwork)
-    def __init__(self, hidden_layer_sizes=(500,), *, activation="relu", dropout=0.5, input_dropout=0.02, **parameters):
+    def __init__(
+        self,
+        hidden_layer_sizes=(500,),
+        *,
+        activation="relu",
+        dropout=0.5,
+        input_dropout=0.02,
+        **parameters,
+    ):
         super().__init__(input_dropout=input_dropout, **parameters)
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -315,7 +359,10 @@ class MADE(FullyVisibleBeliefNetwork):
     def _check_parameters(self):
         super()._check_parameters()
         if isinstance(self.hidden_layer_sizes, str) or not np.iterable(self.hidden_layer_sizes):
-            raise ValueError(f"hidden_layer_sizes must be a sequence of integers; got {self.hidden_layer_sizes!r}.")
+            raise ValueError(
+                "hidden_layer_sizes must be a sequence of integers; got"
+                f" {self.hidden_layer_sizes!r}."
+            )
         for width in self.hidden_layer_sizes:
             check_count("hidden_layer_sizes", width)
         activation(self.activation)
@@ -328,7 +375,8 @@ class MADE(FullyVisibleBeliefNetwork):
 
 
 class OrderingsObjective(LikelihoodObjective):
-    """Minus the mean log-likelihood of rows in an order drawn for each batch; scores are those of the average."""
+    """Minus the mean log-likelihood of rows in an order drawn for each batch; scores are those of
+    the average."""
 
     def loss(self, *batch):
         """See Objective."""
@@ -337,7 +385,9 @@ class OrderingsObjective(LikelihoodObjective):
         if self.network.any_order:
             order = torch.rand(X.shape[1], generator=self.noise, device=X.device).argsort()
         elif self.network.n_orders > 1:
-            order = torch.randint(self.network.n_orders, (1,), generator=self.noise, device=X.device)
+            order = torch.randint(
+                self.network.n_orders, (1,), generator=self.noise, device=X.device
+            )
         return -self.log_likelihood(self.network(X, order, self.noise), X).mean()
 
     def validation_score(self, batches):
@@ -346,7 +396,9 @@ class OrderingsObjective(LikelihoodObjective):
         functions = [self.network.folded(order) for order in range(n_orders)]
         for batch in batches:
             (X,) = self.prepare(*batch, generator=self.noise)
-            each = [self.log_likelihood(function(X), X).double().cpu().numpy() for function in functions]
+            each = [
+                self.log_likelihood(function(X), X).double().cpu().numpy() for function in functions
+            ]
             total += float((logsumexp(each, axis=0) - np.log(n_orders)).sum())
             n_rows += len(X)
         return total / n_rows

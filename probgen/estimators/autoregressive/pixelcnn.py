@@ -1,4 +1,5 @@
-"""Generators of images that draw one pixel after another, from a convolutional network that sees those before."""
+"""Generators of images that draw one pixel after another, from a convolutional network that sees
+those before."""
 
 import functools
 from itertools import pairwise
@@ -12,7 +13,10 @@ from probgen.base import ClassGeneratorMixin, draw_columns
 from probgen.estimators._labelled import LabelledRows, one_hot, with_parameters_of
 from probgen.estimators.autoregressive.base import AutoregressiveGenerator
 from probgen.estimators.autoregressive.networks.drawing import Drawing
-from probgen.estimators.autoregressive.networks.multiscale import MultiScaleDrawing, MultiScaleNetwork
+from probgen.estimators.autoregressive.networks.multiscale import (
+    MultiScaleDrawing,
+    MultiScaleNetwork,
+)
 from probgen.estimators.autoregressive.networks.pixel import PixelNetwork
 from probgen.training.callbacks._progress import _bar_class as progress_bar_class
 
@@ -23,10 +27,11 @@ DRAWN_ROWS = {"cpu": 256, "cuda": 2048}  # at a time
 class PixelCNN(AutoregressiveGenerator):
     """PixelCNN: a convolutional network that tells how each pixel scatters given those before it.
 
-    log p(x) is the sum over the pixels, row by row from the top left, and over their colours, red, green, blue, of
-    log p(x_j given all before); masked convolutions see to it that the network does not look ahead [1]_. So
-    `score_samples` is exact, at the cost of one pass of the network for a whole row of X, and draws are made pixel by
-    pixel, from layers that remember what they have seen.
+    log p(x) is the sum over the pixels, row by row from the top left, and over their colours, red,
+    green, blue, of log p(x_j given all before); masked convolutions see to it that the network does
+    not look ahead [1]_. So `score_samples` is exact, at the cost of one pass of the network for a
+    whole row of X, and draws are made pixel by pixel, from layers that remember what they have
+    seen.
 
     Parameters
     ----------
@@ -35,42 +40,46 @@ class PixelCNN(AutoregressiveGenerator):
     n_layers : int, default=4
         Blocks, each of which sees one pixel further on every side.
     gated : bool, default=False
-        Whether to use the gated stacks of [2]_, one for the rows above and one for the row of the pixel, which leave
-        no blind spot, in place of the residual blocks of [1]_. They take about twice the time.
+        Whether to use the gated stacks of [2]_, one for the rows above and one for the row of the
+        pixel, which leave no blind spot, in place of the residual blocks of [1]_. They take about
+        twice the time.
     attention : bool, default=False
         Whether pixels attend to all pixels before [3]_, after every fourth block and the last.
     shortcuts : bool, default=False
         Whether the blocks of the second half are told what those of the first made, as in [4]_.
     n_downsamplings : int, default=0
-        How often the image is halved between the first block and the middle one, which sees further so and costs less,
-        and doubled again up to the last [4]_; each size has about as many blocks. n_layers is at least
-        2 * n_downsamplings + 1.
+        How often the image is halved between the first block and the middle one, which sees further
+        so and costs less, and doubled again up to the last [4]_; each size has about as many
+        blocks. n_layers is at least 2 * n_downsamplings + 1.
     position_map : bool, default=True
         Whether the network learns what is peculiar to a place in the image, and to a class there.
     scales : sequence of int, default=None
-        Heights of smaller images to draw first, such as (7, 14, 28), each a divisor of the next and the last that of
-        the image: every fourth pixel of every fourth row is drawn, then every second given these, then all. Each
-        scale has a network of its own. None draws all pixels in one pass.
+        Heights of smaller images to draw first, such as (7, 14, 28), each a divisor of the next and
+        the last that of the image: every fourth pixel of every fourth row is drawn, then every
+        second given these, then all. Each scale has a network of its own. None draws all pixels in
+        one pass.
     image_shape : tuple of int, default=None
-        (height, width) or (height, width, channels) of the images in the rows, channels last. None reads a perfect
-        square of features as a grey image, and other rows as an image of one pixel's height.
+        (height, width) or (height, width, channels) of the images in the rows, channels last. None
+        reads a perfect square of features as a grey image, and other rows as an image of one
+        pixel's height.
     likelihood : {"auto", "bernoulli", "categorical", "discretized_logistic"}, default="auto"
-        Of a pixel: "bernoulli" for 0 and 1, a probability for each level, or a mixture of logistics, which knows that
-        levels are near to each other [4]_. "auto" takes the first for rows of 0 and 1, the second for up to 64
-        levels and the last beyond.
+        Of a pixel: "bernoulli" for 0 and 1, a probability for each level, or a mixture of
+        logistics, which knows that levels are near to each other [4]_. "auto" takes the first for
+        rows of 0 and 1, the second for up to 64 levels and the last beyond.
     n_levels : int, default=None
         Pixels are whole numbers from 0 to n_levels - 1, at most 65,535; None takes it from X.
     n_components : int, default=10
         Logistics in a mixture.
     dynamic_binarization : bool, default=False
-        Whether values in [0, 1] are probabilities of a 1, from which rows are drawn afresh for each batch of the
-        training. What is scored later has to be rows of 0 and 1.
+        Whether values in [0, 1] are probabilities of a 1, from which rows are drawn afresh for each
+        batch of the training. What is scored later has to be rows of 0 and 1.
     representation : {"features", "log_prob"}, default="features"
-        What `transform` gives: the channels of the last hidden layer, averaged over the pixels, or the
-        log-probability of every pixel given those before.
+        What `transform` gives: the channels of the last hidden layer, averaged over the pixels, or
+        the log-probability of every pixel given those before.
     n_importance_samples : int or None, default=100
-        Proposals for each row under conditions that do not stand first in the order of drawing, and for each row that
-        lacks values before others. None asks for what is exact, and raises elsewhere.
+        Proposals for each row under conditions that do not stand first in the order of drawing, and
+        for each row that lacks values before others. None asks for what is exact, and raises
+        elsewhere.
     max_iter : int, default=30
         Epochs.
     batch_size : int or "auto", default="auto"
@@ -107,17 +116,18 @@ class PixelCNN(AutoregressiveGenerator):
 
     Notes
     -----
-    `sample(given=...)` is exact where what is known stands before what is drawn, as the upper part of an image does;
-    else rows are proposed in order and resampled by the probability of what is known. `conditional_log_prob` tells
-    which pixels the model finds surprising.
+    `sample(given=...)` is exact where what is known stands before what is drawn, as the upper part
+    of an image does; else rows are proposed in order and resampled by the probability of what is
+    known. `conditional_log_prob` tells which pixels the model finds surprising.
 
     References
     ----------
     .. [1] A. van den Oord, N. Kalchbrenner, K. Kavukcuoglu, Pixel recurrent neural networks, 2016.
     .. [2] A. van den Oord et al., Conditional image generation with PixelCNN decoders, 2016.
-    .. [3] X. Chen, N. Mishra, M. Rohaninejad, P. Abbeel, PixelSNAIL: an improved autoregressive generative model, 2018.
-    .. [4] T. Salimans, A. Karpathy, X. Chen, D. P. Kingma, PixelCNN++: improving the PixelCNN with discretized logistic
-       mixture likelihood and other modifications, 2017.
+    .. [3] X. Chen, N. Mishra, M. Rohaninejad, P. Abbeel, PixelSNAIL: an improved autoregressive
+       generative model, 2018.
+    .. [4] T. Salimans, A. Karpathy, X. Chen, D. P. Kingma, PixelCNN++: improving the PixelCNN with
+       discretized logistic mixture likelihood and other modifications, 2017.
 
     Examples
     --------
@@ -187,7 +197,11 @@ class PixelCNN(AutoregressiveGenerator):
 
     @property
     def _orders(self):
-        return super()._orders if self.scales is None else self.network_.order.cpu().numpy()[np.newaxis]
+        return (
+            super()._orders
+            if self.scales is None
+            else self.network_.order.cpu().numpy()[np.newaxis]
+        )
 
     @property
     def _n_classes(self):
@@ -202,8 +216,9 @@ class PixelCNN(AutoregressiveGenerator):
         least = 2 * self.n_downsamplings + 1
         if self.n_layers < least:
             raise ValueError(
-                f"n_layers must be at least 2 * n_downsamplings + 1 = {least}, a block for every size on the way down "
-                f"and up; got {self.n_layers}; add blocks, or halve the image less often."
+                f"n_layers must be at least 2 * n_downsamplings + 1 = {least}, a block for every"
+                f" size on the way down and up; got {self.n_layers}; add blocks, or halve the image"
+                " less often."
             )
 
     def _choose_likelihood(self, found):
@@ -228,13 +243,22 @@ class PixelCNN(AutoregressiveGenerator):
         if self.scales is None:
             return PixelNetwork(self.image_shape_, self.observation_.n_answers, **settings)
         _check_scales(self.scales, self.image_shape_)
-        return MultiScaleNetwork(self.image_shape_, self.observation_.n_answers, tuple(self.scales), **settings)
+        return MultiScaleNetwork(
+            self.image_shape_, self.observation_.n_answers, tuple(self.scales), **settings
+        )
 
     def _draw_rows(self, choose, order, *labels):
         parts, begin = [], Drawing if self.scales is None else MultiScaleDrawing
-        for index in torch.arange(len(choose), device=self.device_).split(DRAWN_ROWS[str(self.device_).split(":")[0]]):
-            chosen, drawing = choose.take(index), begin(self.network_, len(index), *[part[index] for part in labels])
-            rows = torch.empty(len(index), self.n_features_in_, dtype=self._tensor_dtype, device=self.device_)
+        for index in torch.arange(len(choose), device=self.device_).split(
+            DRAWN_ROWS[str(self.device_).split(":")[0]]
+        ):
+            chosen, drawing = (
+                choose.take(index),
+                begin(self.network_, len(index), *[part[index] for part in labels]),
+            )
+            rows = torch.empty(
+                len(index), self.n_features_in_, dtype=self._tensor_dtype, device=self.device_
+            )
             for features in self._shown(drawing):
                 rows[:, features] = drawing.put(chosen(drawing.answers(), features))
             parts.append(rows)
@@ -245,14 +269,16 @@ class PixelCNN(AutoregressiveGenerator):
         if not self.verbose:
             return drawing.turns()
         bar = progress_bar_class()
-        return bar(drawing.turns(), desc=f"{type(self).__name__} draws", total=len(drawing), unit="turn")
+        return bar(
+            drawing.turns(), desc=f"{type(self).__name__} draws", total=len(drawing), unit="turn"
+        )
 
 
 class ConditionalPixelCNN(ClassGeneratorMixin, LabelledRows, PixelCNN):
     """PixelCNN that is told the class of a row.
 
-    Every block adds learned numbers of the class to its channels, which makes p(x given y) [1]_; with shares p(y) of
-    the classes that is a joint density, which classifies by Bayes' rule.
+    Every block adds learned numbers of the class to its channels, which makes p(x given y) [1]_;
+    with shares p(y) of the classes that is a joint density, which classifies by Bayes' rule.
 
     Parameters
     ----------
@@ -261,7 +287,8 @@ class ConditionalPixelCNN(ClassGeneratorMixin, LabelledRows, PixelCNN):
     n_layers : int, default=4
         Blocks.
     priors : array-like of shape (n_classes,), default=None
-        p(y) in the order of the sorted classes, adding up to one; by default the shares of the classes.
+        p(y) in the order of the sorted classes, adding up to one; by default the shares of the
+        classes.
     **parameters
         Those of `PixelCNN`, all by name.
 
@@ -278,8 +305,8 @@ class ConditionalPixelCNN(ClassGeneratorMixin, LabelledRows, PixelCNN):
 
     Notes
     -----
-    `score_samples`, `predict` and `transform` take one pass of the network for each class. `transform` gives the
-    features under each class, averaged as `predict_proba` weighs them.
+    `score_samples`, `predict` and `transform` take one pass of the network for each class.
+    `transform` gives the features under each class, averaged as `predict_proba` weighs them.
 
     References
     ----------
@@ -313,7 +340,8 @@ class ConditionalPixelCNN(ClassGeneratorMixin, LabelledRows, PixelCNN):
         X : array-like of shape (n, n_features)
             Rows.
         y : label or array-like of shape (n,), default=None
-            Their classes, which then are given too; without them classes are weighed by what stands before.
+            Their classes, which then are given too; without them classes are weighed by what stands
+            before.
 
         Returns
         -------
@@ -340,13 +368,21 @@ class ConditionalPixelCNN(ClassGeneratorMixin, LabelledRows, PixelCNN):
         return super()._prepare_training(X, *labels, generator=generator)
 
     def _each_class(self, n_rows):
-        """Labels (n_rows, n_classes) of each class in turn, and its log-probability; None for what has none."""
+        """Labels (n_rows, n_classes) of each class in turn, and its log-probability; None for what
+        has none."""
         for label, probability in zip(np.eye(self._n_classes), self.class_prior_):
-            yield np.broadcast_to(label, (n_rows, self._n_classes)), np.log(probability) if probability else None
+            yield (
+                np.broadcast_to(label, (n_rows, self._n_classes)),
+                np.log(probability) if probability else None,
+            )
 
     def _joint(self, function, n_rows):
-        """function(labels) + log p(y) of each class, stacked in the last axis; -inf for classes of probability 0."""
-        found = [None if log is None else function(labels) + log for labels, log in self._each_class(n_rows)]
+        """function(labels) + log p(y) of each class, stacked in the last axis; -inf for classes of
+        probability 0."""
+        found = [
+            None if log is None else function(labels) + log
+            for labels, log in self._each_class(n_rows)
+        ]
         empty = np.full_like(next(part for part in found if part is not None), -np.inf)
         return np.stack([empty if part is None else part for part in found], axis=-1)
 
@@ -362,7 +398,9 @@ class ConditionalPixelCNN(ClassGeneratorMixin, LabelledRows, PixelCNN):
         if labels:
             return super()._log_conditionals(X, *labels)
         whole = super()._log_conditionals
-        joint = self._joint(lambda labels: np.cumsum(whole(X, labels).astype(np.float64), axis=1), len(X))
+        joint = self._joint(
+            lambda labels: np.cumsum(whole(X, labels).astype(np.float64), axis=1), len(X)
+        )
         so_far = np.logaddexp.reduce(joint, axis=2)
         return np.diff(so_far, axis=1, prepend=0.0)
 
@@ -381,12 +419,19 @@ class ConditionalPixelCNN(ClassGeneratorMixin, LabelledRows, PixelCNN):
 
     def _log_joint_of_conditions(self, conditions, argument="given"):
         """Log-probabilities (n, n_classes) of conditions and classes; the same at every call."""
-        return self._joint(functools.partial(self._log_mass, conditions, argument), len(conditions.values))
+        return self._joint(
+            functools.partial(self._log_mass, conditions, argument), len(conditions.values)
+        )
 
     def _complete(self, conditions, generator, argument, *labels, stacklevel, average=False):
         """Rows (n, d) of classes that are not known, draws or means under conditions."""
         complete = functools.partial(
-            super()._complete, conditions, generator, argument, stacklevel=stacklevel + 1, average=average
+            super()._complete,
+            conditions,
+            generator,
+            argument,
+            stacklevel=stacklevel + 1,
+            average=average,
         )
         if labels:
             return complete(*labels)
@@ -405,7 +450,9 @@ def _check_scales(scales, image_shape):
     """Raise unless scales are heights of images, each within the next."""
     height, width, _ = image_shape
     if isinstance(scales, str) or not np.iterable(scales):
-        raise ValueError(f"scales must be a sequence of heights such as (7, 14, 28), or None; got {scales!r}.")
+        raise ValueError(
+            f"scales must be a sequence of heights such as (7, 14, 28), or None; got {scales!r}."
+        )
     heights = list(scales)
     for scale in heights:
         check_count("scales", scale)
@@ -413,6 +460,6 @@ def _check_scales(scales, image_shape):
     nested = all(before < after and after % before == 0 for before, after in steps)
     if not heights or heights[-1] != height or not nested or width % (height // heights[0]):
         raise ValueError(
-            f"scales must rise to the height of the image, {height}, each a divisor of the next, and their ratios must "
-            f"divide its width, {width}; got {scales!r}."
+            f"scales must rise to the height of the image, {height}, each a divisor of the next,"
+            f" and their ratios must divide its width, {width}; got {scales!r}."
         )

@@ -1,4 +1,5 @@
-"""Generators of images that draw one pixel after another, from a recurrent network that walks over those before."""
+"""Generators of images that draw one pixel after another, from a recurrent network that walks over
+those before."""
 
 from probgen._validation import check_choice, check_count, check_image_shape
 from probgen.estimators.autoregressive.base import AutoregressiveGenerator
@@ -9,10 +10,11 @@ from probgen.estimators.autoregressive.pixelcnn import PixelCNN
 class PixelRNN(AutoregressiveGenerator):
     """PixelRNN: a recurrent network that tells how each pixel scatters given those before it.
 
-    log p(x) is the sum over the pixels, row by row from the top left, and over their colours, red, green, blue, of
-    log p(x_j given all before) [1]_. Its layers walk over the image as a `PixelCNN` does not, so that a pixel is told
-    of all that is before it however few layers there are; but a walk takes a step for each row or diagonal. Training is
-    several times slower than that of a `PixelCNN`, and draws are far slower.
+    log p(x) is the sum over the pixels, row by row from the top left, and over their colours, red,
+    green, blue, of log p(x_j given all before) [1]_. Its layers walk over the image as a `PixelCNN`
+    does not, so that a pixel is told of all that is before it however few layers there are; but a
+    walk takes a step for each row or diagonal. Training is several times slower than that of a
+    `PixelCNN`, and draws are far slower.
 
     Parameters
     ----------
@@ -21,27 +23,30 @@ class PixelRNN(AutoregressiveGenerator):
     n_layers : int, default=2
         Layers.
     layer : {"row_lstm", "diagonal_bilstm"}, default="row_lstm"
-        A walk down the rows, in which a pixel is told of a triangle above it; or walks along the diagonals from both
-        upper corners, in which it is told of all that is before it.
+        A walk down the rows, in which a pixel is told of a triangle above it; or walks along the
+        diagonals from both upper corners, in which it is told of all that is before it.
     image_shape : tuple of int, default=None
-        (height, width) or (height, width, channels) of the images in the rows, channels last. None reads a perfect
-        square of features as a grey image, and other rows as an image of one pixel's height.
+        (height, width) or (height, width, channels) of the images in the rows, channels last. None
+        reads a perfect square of features as a grey image, and other rows as an image of one
+        pixel's height.
     likelihood : {"auto", "bernoulli", "categorical", "discretized_logistic"}, default="auto"
-        Of a pixel: "bernoulli" for 0 and 1, a probability for each level, or a mixture of logistics. "auto" takes the
-        first for rows of 0 and 1, the second for up to 64 levels and the last beyond.
+        Of a pixel: "bernoulli" for 0 and 1, a probability for each level, or a mixture of
+        logistics. "auto" takes the first for rows of 0 and 1, the second for up to 64 levels and
+        the last beyond.
     n_levels : int, default=None
         Pixels are whole numbers from 0 to n_levels - 1, at most 65,535; None takes it from X.
     n_components : int, default=10
         Logistics in a mixture.
     dynamic_binarization : bool, default=False
-        Whether values in [0, 1] are probabilities of a 1, from which rows are drawn afresh for each batch of the
-        training. What is scored later has to be rows of 0 and 1.
+        Whether values in [0, 1] are probabilities of a 1, from which rows are drawn afresh for each
+        batch of the training. What is scored later has to be rows of 0 and 1.
     representation : {"features", "log_prob"}, default="features"
-        What `transform` gives: the channels of the last hidden layer, averaged over the pixels, or the
-        log-probability of every pixel given those before.
+        What `transform` gives: the channels of the last hidden layer, averaged over the pixels, or
+        the log-probability of every pixel given those before.
     n_importance_samples : int or None, default=100
-        Proposals for each row under conditions that do not stand first in the order of drawing, and for each row that
-        lacks values before others. None asks for what is exact, and raises elsewhere.
+        Proposals for each row under conditions that do not stand first in the order of drawing, and
+        for each row that lacks values before others. None asks for what is exact, and raises
+        elsewhere.
     max_iter : int, default=30
         Epochs.
     batch_size : int or "auto", default="auto"

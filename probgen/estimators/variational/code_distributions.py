@@ -1,4 +1,5 @@
-"""Densities of codes: priors, and posteriors that a network gives for a row. They are Pyro's distributions."""
+"""Densities of codes: priors, and posteriors that a network gives for a row. They are Pyro's
+distributions."""
 
 import pyro.distributions as dist
 import torch
@@ -13,7 +14,8 @@ SPLINE_BINS, SPLINE_BOUND = 8, 5.0
 
 
 class GaussianPosterior(nn.Module):
-    """Gaussian of independent dimensions that a network gives for a row, perhaps moved by normalizing flows.
+    """Gaussian of independent dimensions that a network gives for a row, perhaps moved by
+    normalizing flows.
 
     Parameters
     ----------
@@ -21,14 +23,17 @@ class GaussianPosterior(nn.Module):
         From (n, d) to (n, n_outputs), see `n_outputs`.
     n_components : int
     flow : {"iaf", "spline"}, default=None
-        Inverse autoregressive flows [1]_, or autoregressive rational splines [2]_, each told of the row.
+        Inverse autoregressive flows [1]_, or autoregressive rational splines [2]_, each told of the
+        row.
     n_flows : int, default=2
     center, scale : default=None
-        What is taken from the rows, of shape (d,), and what they are divided by, before the network sees them.
+        What is taken from the rows, of shape (d,), and what they are divided by, before the network
+        sees them.
 
     References
     ----------
-    .. [1] D. P. Kingma et al., Improving variational inference with inverse autoregressive flow, 2016.
+    .. [1] D. P. Kingma et al., Improving variational inference with inverse autoregressive flow,
+       2016.
     .. [2] C. Durkan et al., Neural spline flows, 2019.
 
     Examples
@@ -42,7 +47,9 @@ class GaussianPosterior(nn.Module):
     def __init__(self, network, n_components, *, flow=None, n_flows=2, center=None, scale=None):
         super().__init__()
         self.network, self.n_components = network, n_components
-        self.flows = nn.ModuleList(_make_flow(flow, n_components) for _ in range(n_flows if flow else 0))
+        self.flows = nn.ModuleList(
+            _make_flow(flow, n_components) for _ in range(n_flows if flow else 0)
+        )
         self.is_scaled = center is not None
         if self.is_scaled:
             self.register_buffer("center", center)
@@ -55,7 +62,8 @@ class GaussianPosterior(nn.Module):
         return 2 * n_components + (CONTEXT if flow else 0)
 
     def forward(self, X):
-        """The distribution of codes for rows (n, d): batch shape (n,), event shape (n_components,)."""
+        """The distribution of codes for rows (n, d): batch shape (n,), event shape
+        (n_components,)."""
         answers = self._answers(X)
         base = self._base(answers)
         if not len(self.flows):
@@ -71,7 +79,8 @@ class GaussianPosterior(nn.Module):
         return self._base(self._answers(X))
 
     def moments(self, X):
-        """Means and standard deviations (n, n_components) of that, two tensors that nobody has checked."""
+        """Means and standard deviations (n, n_components) of that, two tensors that nobody has
+        checked."""
         return self._moments(self._answers(X))
 
     def _answers(self, X):
@@ -140,7 +149,8 @@ class MixturePrior(nn.Module):
 
 
 class VampPrior(nn.Module):
-    """Mixture of the posteriors of learned pseudo-inputs [1]_, of their Gaussians where they have flows.
+    """Mixture of the posteriors of learned pseudo-inputs [1]_, of their Gaussians where they have
+    flows.
 
     Parameters
     ----------
@@ -167,7 +177,8 @@ class VampPrior(nn.Module):
 
 
 def beside(rows, *labels):
-    """Rows (..., d) and labels (..., k) side by side, their other dimensions broadcast; rows alone without labels."""
+    """Rows (..., d) and labels (..., k) side by side, their other dimensions broadcast; rows alone
+    without labels."""
     if not labels:
         return rows
     shape = torch.broadcast_shapes(*[part.shape[:-1] for part in (rows, *labels)])
@@ -175,7 +186,9 @@ def beside(rows, *labels):
 
 
 def _mixture(logits, means, scales):
-    return dist.MixtureSameFamily(dist.Categorical(logits=logits), dist.Normal(means, scales).to_event(1))
+    return dist.MixtureSameFamily(
+        dist.Categorical(logits=logits), dist.Normal(means, scales).to_event(1)
+    )
 
 
 def _make_flow(kind, n_components):

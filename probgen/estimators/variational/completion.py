@@ -22,8 +22,8 @@ FEW = 10.0  # effective sample size below which a row is warned of
 class CompletionMixin(NeuralGenerator):
     """Draws under conditions, and imputation, for a model and a guide of rows.
 
-    The host has the programs `model` and `guide`, an `encoder_`, an `observation_` and `_fill`, the means of the
-    features.
+    The host has the programs `model` and `guide`, an `encoder_`, an `observation_` and `_fill`, the
+    means of the features.
     """
 
     model: Callable
@@ -42,7 +42,8 @@ class CompletionMixin(NeuralGenerator):
         X : array-like of shape (n, n_features)
             Rows with NaN where values are missing.
         method : {"mean", "draw"}, default="mean"
-            The mean of what is missing given what is there, or a draw from that law; both by importance sampling.
+            The mean of what is missing given what is there, or a draw from that law; both by
+            importance sampling.
         random_state : int, RandomState, Generator or None, default=None
             Seeds the draw; None continues the model's stream. The mean is the same at every call.
 
@@ -95,7 +96,11 @@ class CompletionMixin(NeuralGenerator):
             self._fill.to(self.device_),
             labels,
             width=width,
-            **({"n_chains": CHAINS_WITH_FLOWS, "code_width": FLOW_NUMBERS} if len(self.encoder_.flows) else {}),
+            **(
+                {"n_chains": CHAINS_WITH_FLOWS, "code_width": FLOW_NUMBERS}
+                if len(self.encoder_.flows)
+                else {}
+            ),
             average=average,
             argument=argument,
         )
@@ -107,9 +112,10 @@ class CompletionMixin(NeuralGenerator):
         uneven = completed.sizes < FEW
         if uneven.any():
             warnings.warn(
-                f"{argument} is hard to meet: the effective sample size of the proposed codes is below {FEW:g} for "
-                f"{uneven.sum()} of {len(uneven)} rows (least {completed.sizes.min():.1f}), which a short Markov chain "
-                "takes to their condition roughly; train longer, or fix less.",
+                f"{argument} is hard to meet: the effective sample size of the proposed codes is"
+                f" below {FEW:g} for {uneven.sum()} of {len(uneven)} rows (least"
+                f" {completed.sizes.min():.1f}), which a short Markov chain takes to their"
+                " condition roughly; train longer, or fix less.",
                 UserWarning,
                 stacklevel=stacklevel,
             )

@@ -22,10 +22,11 @@ from probgen.networks import ConvEncoder
 class ConditionalVAE(ClassGeneratorMixin, LabelledRows, VAE):
     """Variational autoencoder that is told the class of a row.
 
-    A row x of class y has a code z from a prior that is the same for all classes, and comes from p(x given z, y); the
-    encoder computes q(z given x, y), and the lower bound on log p(x given y) is raised [1]_ [2]_. Both networks see the
-    class as one number for each class, 1 for the right one and 0 for the others. With the shares p(y) of the classes
-    that makes a joint density, which classifies by Bayes' rule.
+    A row x of class y has a code z from a prior that is the same for all classes, and comes from
+    p(x given z, y); the encoder computes q(z given x, y), and the lower bound on log p(x given y)
+    is raised [1]_ [2]_. Both networks see the class as one number for each class, 1 for the right
+    one and 0 for the others. With the shares p(y) of the classes that makes a joint density, which
+    classifies by Bayes' rule.
 
     `model` and `guide` are Pyro programs of those names; a subclass may replace either.
 
@@ -34,11 +35,12 @@ class ConditionalVAE(ClassGeneratorMixin, LabelledRows, VAE):
     n_components : int, default=16
         Size of the code, at least 1.
     priors : array-like of shape (n_classes,), default=None
-        p(y) in the order of the sorted classes, adding up to one; by default the shares of the classes.
+        p(y) in the order of the sorted classes, adding up to one; by default the shares of the
+        classes.
     **parameters
-        Those of `VAE`, all by name. An encoder of your own maps (n, n_features + n_classes) to (n, 2 n_components), a
-        decoder (n, n_components + n_classes) to (n, n_features times the numbers of the likelihood): the class stands
-        last.
+        Those of `VAE`, all by name. An encoder of your own maps (n, n_features + n_classes) to (n,
+        2 n_components), a decoder (n, n_components + n_classes) to (n, n_features times the numbers
+        of the likelihood): the class stands last.
 
     Attributes
     ----------
@@ -55,16 +57,17 @@ class ConditionalVAE(ClassGeneratorMixin, LabelledRows, VAE):
 
     Notes
     -----
-    `score_samples` sums over the classes, by as many decoded draws as all of them need. `transform` gives codes and not
-    p(y given x): the posterior means for the classes in y, or without y the mean over the classes as `predict_proba`
-    weighs them. `inverse_transform` gives the means of rows for the classes in y, or without y over `class_prior_`.
+    `score_samples` sums over the classes, by as many decoded draws as all of them need. `transform`
+    gives codes and not p(y given x): the posterior means for the classes in y, or without y the
+    mean over the classes as `predict_proba` weighs them. `inverse_transform` gives the means of
+    rows for the classes in y, or without y over `class_prior_`.
 
     References
     ----------
-    .. [1] K. Sohn, H. Lee, X. Yan, Learning structured output representation using deep conditional generative models,
-       2015.
-    .. [2] D. P. Kingma, D. J. Rezende, S. Mohamed, M. Welling, Semi-supervised learning with deep generative models,
-       2014.
+    .. [1] K. Sohn, H. Lee, X. Yan, Learning structured output representation using deep conditional
+       generative models, 2015.
+    .. [2] D. P. Kingma, D. J. Rezende, S. Mohamed, M. Welling, Semi-supervised learning with deep
+       generative models, 2014.
 
     Examples
     --------
@@ -72,7 +75,7 @@ class ConditionalVAE(ClassGeneratorMixin, LabelledRows, VAE):
     >>> from sklearn.datasets import load_digits
     >>> X, y = load_digits(return_X_y=True)
     >>> X = (X > 7).astype("float32")
-    >>> model = ConditionalVAE(n_components=4, hidden_layer_sizes=(64,), max_iter=30, random_state=0).fit(X, y)
+    >>> model = ConditionalVAE(4, hidden_layer_sizes=(64,), max_iter=30, random_state=0).fit(X, y)
     >>> bool((model.predict(X) == y).mean() > 0.9)
     True
     >>> model.sample(2, y=[3, 8]).shape
@@ -147,7 +150,11 @@ class ConditionalVAE(ClassGeneratorMixin, LabelledRows, VAE):
         check_is_fitted(self)
         check_count("n_samples", n_samples, low=1)
         generator = self._stream if random_state is None else check_generator(random_state)
-        indices = self._draw_classes(n_samples, generator, None) if y is None else self._class_indices(y, n_samples)
+        indices = (
+            self._draw_classes(n_samples, generator, None)
+            if y is None
+            else self._class_indices(y, n_samples)
+        )
         codes = self._draw_sites(n_samples, generator, y=self._one_hot(indices))["z"]
         X = self._by_class(self._decode, codes, self.classes_[indices])
         return self._in_container(X.astype(self._dtype, copy=False))
@@ -160,7 +167,8 @@ class ConditionalVAE(ClassGeneratorMixin, LabelledRows, VAE):
         X : array-like of shape (n, n_features)
             Rows.
         y : label or array-like of shape (n,), default=None
-            Their classes; without them the posterior is the mixture over the classes that `predict_proba` weighs.
+            Their classes; without them the posterior is the mixture over the classes that
+            `predict_proba` weighs.
         return_std : bool, default=False
             Whether to return the posterior standard deviations too.
 
@@ -183,7 +191,8 @@ class ConditionalVAE(ClassGeneratorMixin, LabelledRows, VAE):
         Z : array-like of shape (n, n_components)
             Codes.
         y : label or array-like of shape (n,), default=None
-            Classes of the rows; without them the mean over the classes is taken, as `class_prior_` weighs them.
+            Classes of the rows; without them the mean over the classes is taken, as `class_prior_`
+            weighs them.
 
         Returns
         -------
@@ -193,20 +202,24 @@ class ConditionalVAE(ClassGeneratorMixin, LabelledRows, VAE):
         check_is_fitted(self)
         Z = self._validate_codes(Z)
         if y is None:
-            X = self._averaged(self._decode, Z, np.broadcast_to(self.class_prior_, (len(Z), len(self.classes_))))
+            X = self._averaged(
+                self._decode, Z, np.broadcast_to(self.class_prior_, (len(Z), len(self.classes_)))
+            )
         else:
             X = self._by_class(self._decode, Z, y)
         return self._in_container(X.astype(Z.dtype, copy=False))
 
     def reconstruct(self, X, y=None):
-        """Return the means of the posterior predictive, rows that share the codes and the classes of X.
+        """Return the means of the posterior predictive, rows that share the codes and the classes
+        of X.
 
         Parameters
         ----------
         X : array-like of shape (n, n_features)
             Rows; what is missing is filled in.
         y : label or array-like of shape (n,), default=None
-            Their classes; without them the mean over the classes is taken, as `predict_proba` weighs them.
+            Their classes; without them the mean over the classes is taken, as `predict_proba`
+            weighs them.
 
         Returns
         -------
@@ -257,14 +270,14 @@ class ConditionalVAE(ClassGeneratorMixin, LabelledRows, VAE):
         X : array-like of shape (n, n_features)
             Rows.
         y : label or array-like of shape (n,), default=None
-            Their classes, for the bound on log p(x, y); without them, that on log p(x), where q(y given x) is
-            `predict_proba`.
+            Their classes, for the bound on log p(x, y); without them, that on log p(x), where q(y
+            given x) is `predict_proba`.
 
         Returns
         -------
         bounds : Bunch
-            With `elbo` = `reconstruction` - `kl`, ndarrays of shape (n,): means over n_importance_samples draws. The
-            divergence is that of codes and classes.
+            With `elbo` = `reconstruction` - `kl`, ndarrays of shape (n,): means over
+            n_importance_samples draws. The divergence is that of codes and classes.
         """
         check_is_fitted(self)
         X = self._validate(X)
@@ -273,13 +286,18 @@ class ConditionalVAE(ClassGeneratorMixin, LabelledRows, VAE):
             log_posterior = self._log_posterior(X)
             posterior = np.exp(log_posterior)
             parts = self._averaged(self._elbo_parts, X, posterior)
-            divergence = np.sum(posterior * np.where(posterior > 0.0, log_posterior - log_prior, 0.0), axis=1)
+            divergence = np.sum(
+                posterior * np.where(posterior > 0.0, log_posterior - log_prior, 0.0), axis=1
+            )
             expected = posterior @ log_prior
         else:
             parts = self._by_class(self._elbo_parts, X, y)
             expected = log_prior[self._class_indices(y, len(X))]
             divergence = -expected
-        reconstruction, kl = parts[:, 0] - expected, parts[:, 1] + divergence  # p(y) stands among the observed
+        reconstruction, kl = (
+            parts[:, 0] - expected,
+            parts[:, 1] + divergence,
+        )  # p(y) stands among the observed
         answers = {"elbo": reconstruction - kl, "reconstruction": reconstruction, "kl": kl}
         return Bunch(**{name: part.astype(X.dtype, copy=False) for name, part in answers.items()})
 
@@ -317,10 +335,13 @@ class ConditionalVAE(ClassGeneratorMixin, LabelledRows, VAE):
     def _one_hot(self, indices):
         """Classes (n,) as tensors (n, n_classes) beside the networks."""
         indices = torch.tensor(np.asarray(indices), device=getattr(self, "device_", "cpu"))
-        return one_hot(indices, self._n_extra, torch.float64 if self._dtype == np.float64 else torch.float32)
+        return one_hot(
+            indices, self._n_extra, torch.float64 if self._dtype == np.float64 else torch.float32
+        )
 
     def _by_class(self, function, X, y):
-        """What function(rows, label) makes of rows (n, d) and their classes y, an array (n, ...)."""
+        """What function(rows, label) makes of rows (n, d) and their classes y, an array (n,
+        ...)."""
         indices = self._class_indices(y, len(X))
         labels = self._one_hot(np.arange(len(self.classes_)))
         parts = {k: function(X[indices == k], labels[k]) for k in np.unique(indices)}
@@ -331,12 +352,14 @@ class ConditionalVAE(ClassGeneratorMixin, LabelledRows, VAE):
         return answers
 
     def _averaged(self, function, X, weights):
-        """The mean of function(rows, label), of shape (n, ...), over the classes, under weights (n, n_classes)."""
+        """The mean of function(rows, label), of shape (n, ...), over the classes, under weights (n,
+        n_classes)."""
         labels = self._one_hot(np.arange(len(self.classes_)))
         return sum(weights[:, [k]] * function(X, label) for k, label in enumerate(labels))
 
     def _posterior_moments(self, X, y=None):
-        """Means and deviations (n, k) of the codes of checked rows, under their classes or over all of them."""
+        """Means and deviations (n, k) of the codes of checked rows, under their classes or over all
+        of them."""
         deviation_only = y is not None
 
         def moments(rows, label):
@@ -345,11 +368,14 @@ class ConditionalVAE(ClassGeneratorMixin, LabelledRows, VAE):
 
         if y is not None:
             return np.split(self._by_class(moments, X, y), 2, axis=1)
-        mean, square = np.split(self._averaged(moments, X, np.exp(self._log_posterior(X))), 2, axis=1)
+        mean, square = np.split(
+            self._averaged(moments, X, np.exp(self._log_posterior(X))), 2, axis=1
+        )
         return mean, np.sqrt(np.maximum(square - mean**2, 0.0))
 
     def _joint_bounds(self, X):
-        """Bounds on log p(x, y) for each class, then that on log p(x) and its standard error: (n, n_classes + 2)."""
+        """Bounds on log p(x, y) for each class, then that on log p(x) and its standard error: (n,
+        n_classes + 2)."""
         labels = self._one_hot(np.arange(len(self.classes_)))
 
         def bounds(block):
@@ -375,7 +401,9 @@ class ConditionalVAE(ClassGeneratorMixin, LabelledRows, VAE):
     def _log_joint_of_conditions(self, conditions, argument="given"):
         """Log-probabilities (n, n_classes) of conditions and classes; the same at every call."""
         n_rows, log_joint = len(conditions.values), []
-        for label, probability in zip(self._one_hot(np.arange(len(self.classes_))), self.class_prior_):
+        for label, probability in zip(
+            self._one_hot(np.arange(len(self.classes_))), self.class_prior_
+        ):
             if probability == 0.0:
                 log_joint.append(np.full(n_rows, -np.inf))
                 continue
@@ -402,7 +430,8 @@ class ConditionalVAE(ClassGeneratorMixin, LabelledRows, VAE):
     def _latent_rows(self, X, y):
         if y is None:
             raise ValueError(
-                f"y must hold the classes of the rows, on which the codes of {type(self).__name__} depend; got None."
+                f"y must hold the classes of the rows, on which the codes of {type(self).__name__}"
+                " depend; got None."
             )
         return self._arguments(X, self._one_hot(self._class_indices(y, len(X))))
 
@@ -424,7 +453,9 @@ class LabelPrior(torch.nn.Module):
 
     def __init__(self, n_classes):
         super().__init__()
-        self.register_buffer("probabilities", torch.full((n_classes,), 1.0 / n_classes), persistent=False)
+        self.register_buffer(
+            "probabilities", torch.full((n_classes,), 1.0 / n_classes), persistent=False
+        )
 
     def set(self, probabilities):
         """Take probabilities (n_classes,)."""

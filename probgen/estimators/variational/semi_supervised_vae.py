@@ -26,26 +26,28 @@ UNLABELLED = -1
 class SemiSupervisedVAE(ConditionalVAE):
     """Conditional variational autoencoder that learns from rows without a class too.
 
-    The model M2 of Kingma et al. [1]_: a row x of class y has a code z, and comes from p(x given z, y). A classifier
-    q(y given x) guesses the classes that are not known, and the bound of such a row sums over them all,
+    The model M2 of Kingma et al. [1]_: a row x of class y has a code z, and comes from p(x given z,
+    y). A classifier q(y given x) guesses the classes that are not known, and the bound of such a
+    row sums over them all,
 
         log p(x) >= sum_y q(y given x) [L(x, y) - log q(y given x)],
 
-    where L(x, y) is the bound on log p(x, y) of `ConditionalVAE`. Rows with a class count L(x, y), and teach the
-    classifier by their cross-entropy.
+    where L(x, y) is the bound on log p(x, y) of `ConditionalVAE`. Rows with a class count L(x, y),
+    and teach the classifier by their cross-entropy.
 
-    `model` and `guide` are Pyro programs of those names, for rows with and without classes; a subclass may replace
-    either.
+    `model` and `guide` are Pyro programs of those names, for rows with and without classes; a
+    subclass may replace either.
 
     Parameters
     ----------
     n_components : int, default=16
         Size of the code, at least 1.
     classifier : torch.nn.Module, default=None
-        Network in place of one like the encoder's, from (n, n_features) to (n, n_classes); a template.
+        Network in place of one like the encoder's, from (n, n_features) to (n, n_classes); a
+        template.
     classification_weight : float, default=1.0
-        Factor on the mean cross-entropy of the rows with a class, in nats, which is added to minus the mean bound of
-        all rows; at least 0. Kingma et al. take 0.1.
+        Factor on the mean cross-entropy of the rows with a class, in nats, which is added to minus
+        the mean bound of all rows; at least 0. Kingma et al. take 0.1.
     elbo : {"mean_field", "trace"}, default="mean_field"
         As in `VAE`.
     **parameters
@@ -62,22 +64,23 @@ class SemiSupervisedVAE(ConditionalVAE):
     encoder_, prior_, decoder_, observation_, label_prior_, likelihood_, n_iter_, device_
         As in `ConditionalVAE`.
     history_ : History
-        Per epoch: "loss" and its parts "reconstruction" (of rows and classes), "kl" (of codes), "entropy" (of guessed
-        classes) and "classification" (cross-entropy), in nats a row; validation score, learning rate, seconds.
+        Per epoch: "loss" and its parts "reconstruction" (of rows and classes), "kl" (of codes),
+        "entropy" (of guessed classes) and "classification" (cross-entropy), in nats a row;
+        validation score, learning rate, seconds.
 
     Notes
     -----
-    In y, -1 marks a row without a class, as in `sklearn.semi_supervised`; classes that are text stand in an array of
-    dtype object then. Beside each batch as many labelled rows are drawn once more for the classifier, however few there
-    are.
+    In y, -1 marks a row without a class, as in `sklearn.semi_supervised`; classes that are text
+    stand in an array of dtype object then. Beside each batch as many labelled rows are drawn once
+    more for the classifier, however few there are.
 
-    `predict`, `predict_proba`, and what averages over classes, ask the classifier; `score_samples` sums over the
-    classes, without it.
+    `predict`, `predict_proba`, and what averages over classes, ask the classifier; `score_samples`
+    sums over the classes, without it.
 
     References
     ----------
-    .. [1] D. P. Kingma, D. J. Rezende, S. Mohamed, M. Welling, Semi-supervised learning with deep generative models,
-       2014.
+    .. [1] D. P. Kingma, D. J. Rezende, S. Mohamed, M. Welling, Semi-supervised learning with deep
+       generative models, 2014.
 
     Examples
     --------
@@ -87,7 +90,8 @@ class SemiSupervisedVAE(ConditionalVAE):
     >>> X = (X > 7).astype("float32")
     >>> few = y.copy()
     >>> few[200:] = -1
-    >>> model = SemiSupervisedVAE(n_components=4, hidden_layer_sizes=(64,), max_iter=30, random_state=0).fit(X, few)
+    >>> model = SemiSupervisedVAE(4, hidden_layer_sizes=(64,), max_iter=30, random_state=0)
+    >>> model = model.fit(X, few)
     >>> bool((model.predict(X) == y).mean() > 0.8)
     True
     """
@@ -95,7 +99,9 @@ class SemiSupervisedVAE(ConditionalVAE):
     _networks = (*ConditionalVAE._networks, "classifier_")
 
     @with_parameters_of(ConditionalVAE)
-    def __init__(self, n_components=16, *, classifier=None, classification_weight=1.0, **parameters):
+    def __init__(
+        self, n_components=16, *, classifier=None, classification_weight=1.0, **parameters
+    ):
         super().__init__(n_components, **parameters)
         self.classifier = classifier
         self.classification_weight = classification_weight
@@ -131,17 +137,21 @@ class SemiSupervisedVAE(ConditionalVAE):
 
     def _check_parameters(self):
         super()._check_parameters()
-        check_choice("elbo", self.elbo, ELBOS, hint="SemiSupervisedVAE sums over the classes itself.")
+        check_choice(
+            "elbo", self.elbo, ELBOS, hint="SemiSupervisedVAE sums over the classes itself."
+        )
         check_real("classification_weight", self.classification_weight, low=0.0)
         if not (self.classifier is None or isinstance(self.classifier, nn.Module)):
-            raise ValueError(f"classifier must be a torch.nn.Module, or None; got {self.classifier!r}.")
+            raise ValueError(
+                f"classifier must be a torch.nn.Module, or None; got {self.classifier!r}."
+            )
 
     def _has_label(self, y):
         if y.dtype.kind in "US":
             if (y == str(UNLABELLED)).any():
                 raise ValueError(
-                    "y must hold -1, the number, where a row has no class; got the text '-1'; write "
-                    "np.array(labels, dtype=object)."
+                    "y must hold -1, the number, where a row has no class; got the text '-1'; write"
+                    " np.array(labels, dtype=object)."
                 )
             return np.ones(len(y), dtype=bool)
         return np.asarray(y != UNLABELLED, dtype=bool)
@@ -160,7 +170,9 @@ class SemiSupervisedVAE(ConditionalVAE):
         if self.classifier is not None:
             return check_network(self.classifier, d, n_classes, "classifier", dtype=dtype)
         if self.architecture == "conv":
-            return ConvEncoder(check_image_shape(self.image_shape, d), hidden, n_classes, self.activation)
+            return ConvEncoder(
+                check_image_shape(self.image_shape, d), hidden, n_classes, self.activation
+            )
         return MLP(d, hidden, n_classes, self.activation)
 
     def _begin(self, rows):
@@ -189,9 +201,11 @@ class SemiSupervisedVAE(ConditionalVAE):
 
 
 class SemiSupervisedObjective(ProgramObjective):
-    """Minus the bound of rows with and without classes, and the cross-entropy of those with one, in nats a row.
+    """Minus the bound of rows with and without classes, and the cross-entropy of those with one, in
+    nats a row.
 
-    The sum over the classes is one run of the programs on as many copies of the rows as there are classes.
+    The sum over the classes is one run of the programs on as many copies of the rows as there are
+    classes.
 
     Parameters
     ----------
@@ -208,9 +222,15 @@ class SemiSupervisedObjective(ProgramObjective):
         As in `ProgramObjective`.
     """
 
-    def __init__(self, model, guide, networks, *, classify, labelled, classification_weight, **settings):
+    def __init__(
+        self, model, guide, networks, *, classify, labelled, classification_weight, **settings
+    ):
         super().__init__(model, guide, networks, **settings)
-        self.classify, self.labelled, self.classification_weight = classify, labelled, classification_weight
+        self.classify, self.labelled, self.classification_weight = (
+            classify,
+            labelled,
+            classification_weight,
+        )
 
     def loss(self, *batch):
         rows, labels, *_ = self._draw_labelled(len(batch[0]))
@@ -231,7 +251,12 @@ class SemiSupervisedObjective(ProgramObjective):
         terms, entropy = self._enumerate(log_proba[: len(X)], X, labels, *seen)
         reconstruction, divergence = terms.log_likelihood.mean(), self._divergence(terms)
         charged = divergence if not self.free_bits else self._beyond_free_bits(terms)
-        loss = self._weighted(charged) - reconstruction - entropy + self.classification_weight * classification
+        loss = (
+            self._weighted(charged)
+            - reconstruction
+            - entropy
+            + self.classification_weight * classification
+        )
         parts = {"reconstruction": reconstruction, "kl": divergence, "entropy": entropy}
         return loss, {**parts, "classification": classification}
 
@@ -240,7 +265,8 @@ class SemiSupervisedObjective(ProgramObjective):
         return terms.log_likelihood.mean() - self._divergence(terms) + entropy
 
     def _enumerate(self, log_proba, X, labels, *seen):
-        """Terms of the rows under every class, weighed so that their means are those of the rows; and the entropy."""
+        """Terms of the rows under every class, weighed so that their means are those of the rows;
+        and the entropy."""
         n, n_classes = labels.shape
         guessed = 1.0 - labels.sum(1, keepdim=True)
         proba = guessed * torch.exp(log_proba)
@@ -253,7 +279,8 @@ class SemiSupervisedObjective(ProgramObjective):
             log_prior=weights * terms.log_prior,
             log_posterior=weights * terms.log_posterior,
             divergences={
-                name: None if value is None else weights[:, None] * value for name, value in terms.divergences.items()
+                name: None if value is None else weights[:, None] * value
+                for name, value in terms.divergences.items()
             },
         )
         return weighed, -(proba * log_proba).sum() / n
@@ -267,7 +294,8 @@ class Classifier(nn.Module):
     network : torch.nn.Module
         From (n, d) to (n, n_classes).
     center, scale : default=None
-        What is taken from the rows, of shape (d,), and what they are divided by, before the network sees them.
+        What is taken from the rows, of shape (d,), and what they are divided by, before the network
+        sees them.
 
     Examples
     --------

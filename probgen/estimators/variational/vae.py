@@ -10,7 +10,13 @@ from pyro.infer import ELBO
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
-from probgen._validation import check_choice, check_count, check_generator, check_image_shape, check_real
+from probgen._validation import (
+    check_choice,
+    check_count,
+    check_generator,
+    check_image_shape,
+    check_real,
+)
 from probgen.base import DecoderMixin, Likelihood
 from probgen.distributions.observation import LIKELIHOODS, make_observation
 from probgen.estimators.variational.code_distributions import (
@@ -45,9 +51,10 @@ N_POSTERIOR_DRAWS = 32  # behind the mean of a posterior with flows, and behind 
 class VAE(CompletionMixin, DecoderMixin):
     """Variational autoencoder.
 
-    A row x has a code z of n_components numbers, z from a prior, x from p(x given z), whose parameters a decoder
-    computes; an encoder computes an approximate posterior q(z given x), and both are trained to raise the evidence
-    lower bound (ELBO) E_q[log p(x given z)] - KL(q(z given x), p(z)) [1]_ [2]_.
+    A row x has a code z of n_components numbers, z from a prior, x from p(x given z), whose
+    parameters a decoder computes; an encoder computes an approximate posterior q(z given x), and
+    both are trained to raise the evidence lower bound (ELBO) E_q[log p(x given z)] - KL(q(z given
+    x), p(z)) [1]_ [2]_.
 
     `model` and `guide` are Pyro programs of those names; a subclass may replace either.
 
@@ -56,46 +63,50 @@ class VAE(CompletionMixin, DecoderMixin):
     n_components : int, default=16
         Size of the code, at least 1.
     hidden_layer_sizes : sequence of int, default=(400, 400)
-        Widths of the encoder's hidden layers, in the decoder reversed. With architecture="conv" the channels of its
-        layers, each of which halves the height and the width.
+        Widths of the encoder's hidden layers, in the decoder reversed. With architecture="conv" the
+        channels of its layers, each of which halves the height and the width.
     activation : str, default="silu"
         Of the hidden layers, as in `Autoencoder`.
     architecture : {"mlp", "conv"}, default="mlp"
         Dense or convolutional networks.
     image_shape : tuple of int, default=None
-        (height, width) or (height, width, channels) of the images in the rows, channels last. None reads a perfect
-        square of features as a grey image.
+        (height, width) or (height, width, channels) of the images in the rows, channels last. None
+        reads a perfect square of features as a grey image.
     encoder, decoder : torch.nn.Module, default=None
-        Networks of your own in place of those; templates that fit copies, each alone. The encoder maps (n, n_features)
-        to (n, 2 n_components), means and what softplus makes deviations of; flows want 32 numbers more. The decoder
-        maps (n, n_components) to (n, n_features times the numbers of the likelihood).
+        Networks of your own in place of those; templates that fit copies, each alone. The encoder
+        maps (n, n_features) to (n, 2 n_components), means and what softplus makes deviations of;
+        flows want 32 numbers more. The decoder maps (n, n_components) to (n, n_features times the
+        numbers of the likelihood).
     likelihood : str, default="auto"
-        p(x given z): "bernoulli", "continuous_bernoulli", "gaussian", "laplace", "gaussian_mixture", "categorical" or
-        "discretized_logistic". "auto" takes "bernoulli" for rows of 0 and 1 and "gaussian" for others; fix it in a
-        search, for likelihoods of different measures do not compare.
+        p(x given z): "bernoulli", "continuous_bernoulli", "gaussian", "laplace",
+        "gaussian_mixture", "categorical" or "discretized_logistic". "auto" takes "bernoulli" for
+        rows of 0 and 1 and "gaussian" for others; fix it in a search, for likelihoods of different
+        measures do not compare.
     noise_scale : {"per_feature", "learned"} or float, default="per_feature"
-        Scale of "gaussian" and "laplace" noise: learned, one for each feature or one for all, which suits images; or
-        given, in units of X.
+        Scale of "gaussian" and "laplace" noise: learned, one for each feature or one for all, which
+        suits images; or given, in units of X.
     n_logistics : int, default=1
-        Logistics mixed for each feature in "discretized_logistic", or Gaussians in "gaussian_mixture".
+        Logistics mixed for each feature in "discretized_logistic", or Gaussians in
+        "gaussian_mixture".
     n_levels : int, default=256
         Values 0 to n_levels - 1 of "categorical" and "discretized_logistic".
     dynamic_binarization : bool, default=False
-        Whether values in [0, 1] are probabilities of a 1, from which rows are drawn afresh for each batch of the
-        training. What is scored later has to be rows of 0 and 1.
+        Whether values in [0, 1] are probabilities of a 1, from which rows are drawn afresh for each
+        batch of the training. What is scored later has to be rows of 0 and 1.
     prior : {"normal", "mixture", "vamp"}, default="normal"
-        p(z): a standard Gaussian; a mixture of Gaussians that is learned; a mixture of posteriors of learned
-        pseudo-inputs.
+        p(z): a standard Gaussian; a mixture of Gaussians that is learned; a mixture of posteriors
+        of learned pseudo-inputs.
     n_prior_components : int, default=50
         Gaussians of "mixture" and "vamp".
     posterior : {"gaussian", "iaf", "spline"}, default="gaussian"
-        q(z given x): independent Gaussians, or these moved by inverse autoregressive flows or by splines.
+        q(z given x): independent Gaussians, or these moved by inverse autoregressive flows or by
+        splines.
     n_flows : int, default=2
         Flows of the posterior.
     elbo : {"mean_field", "trace", "iwae"} or pyro.infer.ELBO, default="mean_field"
-        Bound that is trained: with the divergence in closed form where there is one; from draws alone; importance
-        weighted over the particles. A bound of Pyro's own is taken as it is; one that branches on values costs a trace
-        of the programs a batch.
+        Bound that is trained: with the divergence in closed form where there is one; from draws
+        alone; importance weighted over the particles. A bound of Pyro's own is taken as it is; one
+        that branches on values costs a trace of the programs a batch.
     n_particles : int, default=1
         Draws for each row in training.
     beta : float, default=1.0
@@ -132,8 +143,8 @@ class VAE(CompletionMixin, DecoderMixin):
     likelihood_ : str
         The likelihood that was chosen.
     history_ : History
-        Per epoch: "loss" and its parts "reconstruction" and "kl", in nats a row; validation score, learning rate,
-        seconds.
+        Per epoch: "loss" and its parts "reconstruction" and "kl", in nats a row; validation score,
+        learning rate, seconds.
     n_iter_ : int
         Epochs that were trained.
     device_ : str
@@ -141,16 +152,16 @@ class VAE(CompletionMixin, DecoderMixin):
 
     Notes
     -----
-    `score_samples` is the importance weighted bound [3]_ of n_importance_samples draws from the encoder, the same
-    quasi-random noise for every row; `elbo_samples` is the bound of one. Values that are missing (NaN) count for
-    nothing in the likelihood; in training the encoder sees the mean of their feature, in queries what their codes
-    decode to.
+    `score_samples` is the importance weighted bound [3]_ of n_importance_samples draws from the
+    encoder, the same quasi-random noise for every row; `elbo_samples` is the bound of one. Values
+    that are missing (NaN) count for nothing in the likelihood; in training the encoder sees the
+    mean of their feature, in queries what their codes decode to.
 
     References
     ----------
     .. [1] D. P. Kingma and M. Welling, Auto-encoding variational Bayes, 2014.
-    .. [2] D. J. Rezende, S. Mohamed, D. Wierstra, Stochastic backpropagation and approximate inference in deep
-       generative models, 2014.
+    .. [2] D. J. Rezende, S. Mohamed, D. Wierstra, Stochastic backpropagation and approximate
+       inference in deep generative models, 2014.
     .. [3] Y. Burda, R. Grosse, R. Salakhutdinov, Importance weighted autoencoders, 2016.
 
     Examples
@@ -363,7 +374,8 @@ class VAE(CompletionMixin, DecoderMixin):
         Returns
         -------
         bounds : Bunch
-            With `elbo` = `reconstruction` - `kl`, ndarrays of shape (n,): means over n_importance_samples draws.
+            With `elbo` = `reconstruction` - `kl`, ndarrays of shape (n,): means over
+            n_importance_samples draws.
         """
         check_is_fitted(self)
         X = self._validate(X)
@@ -397,7 +409,10 @@ class VAE(CompletionMixin, DecoderMixin):
         super()._check_parameters()
         check_count("n_components", self.n_components)
         if isinstance(self.hidden_layer_sizes, str) or not np.iterable(self.hidden_layer_sizes):
-            raise ValueError(f"hidden_layer_sizes must be a sequence of integers; got {self.hidden_layer_sizes!r}.")
+            raise ValueError(
+                "hidden_layer_sizes must be a sequence of integers; got"
+                f" {self.hidden_layer_sizes!r}."
+            )
         for width in self.hidden_layer_sizes:
             check_count("hidden_layer_sizes", width)
         activation(self.activation)
@@ -414,22 +429,32 @@ class VAE(CompletionMixin, DecoderMixin):
         check_real("beta", self.beta, low=0.0)
         check_real("free_bits", self.free_bits, low=0.0)
         for name in ("encoder", "decoder"):
-            if not (getattr(self, name) is None or isinstance(getattr(self, name), torch.nn.Module)):
-                raise ValueError(f"{name} must be a torch.nn.Module, or None; got {getattr(self, name)!r}.")
+            if not (
+                getattr(self, name) is None or isinstance(getattr(self, name), torch.nn.Module)
+            ):
+                raise ValueError(
+                    f"{name} must be a torch.nn.Module, or None; got {getattr(self, name)!r}."
+                )
 
     def _build(self, rows):
         found = take_statistics(rows)
         if self.dynamic_binarization:
             found = found.binarized()
         self.observation_ = make_observation(
-            self.likelihood, found, noise_scale=self.noise_scale, n_logistics=self.n_logistics, n_levels=self.n_levels
+            self.likelihood,
+            found,
+            noise_scale=self.noise_scale,
+            n_logistics=self.n_logistics,
+            n_levels=self.n_levels,
         )
         self.likelihood_ = self.observation_.name
         self._has_missing = found.has_missing
         self._fill = torch.as_tensor(found.mean, dtype=rows.dtype)
         d, k = rows.n_features, self.n_components
         flow = None if self.posterior == "gaussian" else self.posterior
-        encoder, decoder = self._make_networks(d, k, GaussianPosterior.n_outputs(k, flow), rows.dtype)
+        encoder, decoder = self._make_networks(
+            d, k, GaussianPosterior.n_outputs(k, flow), rows.dtype
+        )
         pad, extra = torch.nn.functional.pad, (0, self._n_extra)
         center, scale = pad(self._fill, extra), pad(torch.full((d,), found.scale), extra, value=1.0)
         scaling = {} if found.is_binary else {"center": center, "scale": scale}
@@ -445,8 +470,13 @@ class VAE(CompletionMixin, DecoderMixin):
             getattr(self, name).to(rows.dtype)
 
     def _make_networks(self, d, k, n_outputs, dtype):
-        """Encoder from d features to n_outputs numbers, and decoder from k to those of the observation model."""
-        hidden, n_answers, extra = tuple(self.hidden_layer_sizes), self.observation_.n_answers, self._n_extra
+        """Encoder from d features to n_outputs numbers, and decoder from k to those of the
+        observation model."""
+        hidden, n_answers, extra = (
+            tuple(self.hidden_layer_sizes),
+            self.observation_.n_answers,
+            self._n_extra,
+        )
         is_image = self.architecture == "conv" and (self.encoder is None or self.decoder is None)
         is_shaped = is_image or self.image_shape is not None
         shape = check_image_shape(self.image_shape, d) if is_shaped else ()
@@ -460,7 +490,9 @@ class VAE(CompletionMixin, DecoderMixin):
             decoder = check_network(self.decoder, k + extra, d * n_answers, "decoder", dtype=dtype)
         elif is_image:
             height, width, channels = (*shape, 1)[:3]
-            decoder = ConvDecoder(k + extra, hidden[::-1], (height, width, channels * n_answers), self.activation)
+            decoder = ConvDecoder(
+                k + extra, hidden[::-1], (height, width, channels * n_answers), self.activation
+            )
         else:
             decoder = MLP(k + extra, hidden[::-1], d * n_answers, self.activation)
         return encoder, decoder
@@ -472,7 +504,9 @@ class VAE(CompletionMixin, DecoderMixin):
         """Rows (n_rows, d) to start pseudo-inputs from, noise added where there are fewer."""
         block, *_ = next(iter(rows.batches(np.random.default_rng(0), min(n_rows, rows.n_rows))))
         block = torch.where(block.isnan(), self._fill.to(block.device), block).cpu()
-        return block[torch.arange(n_rows) % len(block)] + 0.01 * torch.randn(n_rows, block.shape[1], dtype=block.dtype)
+        return block[torch.arange(n_rows) % len(block)] + 0.01 * torch.randn(
+            n_rows, block.shape[1], dtype=block.dtype
+        )
 
     def _make_objective(self, kind=ProgramObjective, **settings):
         return kind(
@@ -484,7 +518,11 @@ class VAE(CompletionMixin, DecoderMixin):
             beta=self.beta,
             warmup=self.kl_warmup,
             free_bits=self.free_bits,
-            prepare=self._prepare_training if self.dynamic_binarization or self._has_missing or self._n_extra else None,
+            prepare=(
+                self._prepare_training
+                if self.dynamic_binarization or self._has_missing or self._n_extra
+                else None
+            ),
             **settings,
         )
 
@@ -492,7 +530,11 @@ class VAE(CompletionMixin, DecoderMixin):
         """What the programs see of a batch in training."""
         if self.dynamic_binarization:
             drawn = torch.empty_like(X).uniform_(generator=generator) < X
-            X = torch.where(X.isnan(), X, drawn.to(X.dtype)) if self._has_missing else drawn.to(X.dtype)
+            X = (
+                torch.where(X.isnan(), X, drawn.to(X.dtype))
+                if self._has_missing
+                else drawn.to(X.dtype)
+            )
         return self._prepare(X, *labels) if self._has_missing else (X, *labels)
 
     def _prepare(self, X, *labels):
@@ -514,12 +556,18 @@ class VAE(CompletionMixin, DecoderMixin):
         return rows, *others
 
     def _common_noise(self, n_samples):
-        return torch.as_tensor(normal_noise(self.n_components, n_samples).astype(self._dtype), device=self.device_)
+        return torch.as_tensor(
+            normal_noise(self.n_components, n_samples).astype(self._dtype), device=self.device_
+        )
 
     def _draw_posterior(self, X, noise, *labels):
         """Codes (n_draws, n, k) of rows under common noise (n_draws, k)."""
         arguments = self._arguments(X, *labels)
-        with isolated(self.device_), CommonNoise(noise), pyro.plate("particles", len(noise), dim=-2):
+        with (
+            isolated(self.device_),
+            CommonNoise(noise),
+            pyro.plate("particles", len(noise), dim=-2),
+        ):
             return poutine.trace(self.guide).get_trace(*arguments).nodes["z"]["value"]
 
     def _reconstruct(self, X, *labels):
@@ -528,7 +576,11 @@ class VAE(CompletionMixin, DecoderMixin):
 
         def reconstruct(block):
             draws = self._draw_posterior(block, noise, *labels)
-            return self._decoded_mean(draws.flatten(0, 1), *labels).unflatten(0, draws.shape[:2]).mean(0)
+            return (
+                self._decoded_mean(draws.flatten(0, 1), *labels)
+                .unflatten(0, draws.shape[:2])
+                .mean(0)
+            )
 
         return self._in_blocks(X, reconstruct)
 
@@ -538,7 +590,11 @@ class VAE(CompletionMixin, DecoderMixin):
 
         def moments(block):
             with isolated(self.device_):
-                posterior = poutine.trace(self.guide).get_trace(*self._arguments(block, *labels)).nodes["z"]["fn"]
+                posterior = (
+                    poutine.trace(self.guide)
+                    .get_trace(*self._arguments(block, *labels))
+                    .nodes["z"]["fn"]
+                )
             if isinstance(posterior, torch.distributions.Independent):
                 return torch.cat([posterior.mean, posterior.stddev], dim=1)
             draws = self._draw_posterior(block, noise, *labels)
@@ -559,13 +615,19 @@ class VAE(CompletionMixin, DecoderMixin):
         return self._decode(Z)
 
     def _draw_sites(self, n_samples, generator, **known):
-        """Values of the sites of the model, drawn DRAWN_ROWS rows at a time; known are tensors (n_samples, ...)."""
+        """Values of the sites of the model, drawn DRAWN_ROWS rows at a time; known are tensors
+        (n_samples, ...)."""
         parts = []
         with torch.inference_mode(), isolated(self.device_, int(generator.integers(2**62))):
             for start in range(0, n_samples, DRAWN_ROWS):
                 part = {name: value[start : start + DRAWN_ROWS] for name, value in known.items()}
-                trace = poutine.trace(self.model).get_trace(n_rows=min(DRAWN_ROWS, n_samples - start), **part)
-                values = {name: torch.as_tensor(trace.nodes[name]["value"]) for name in trace.stochastic_nodes}
+                trace = poutine.trace(self.model).get_trace(
+                    n_rows=min(DRAWN_ROWS, n_samples - start), **part
+                )
+                values = {
+                    name: torch.as_tensor(trace.nodes[name]["value"])
+                    for name in trace.stochastic_nodes
+                }
                 parts.append({name: value.cpu().numpy() for name, value in values.items()})
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -576,13 +638,17 @@ class VAE(CompletionMixin, DecoderMixin):
         return self._bounds(X)[0]
 
     def _weigh(self, X, *labels):
-        """Terms (n_samples, n) of rows, in double precision; so many draws at a time that memory is bounded."""
+        """Terms (n_samples, n) of rows, in double precision; so many draws at a time that memory is
+        bounded."""
         noise = self._common_noise(self.n_importance_samples)
         width = max(X.shape[1] * self.observation_.n_answers, *self.hidden_layer_sizes, 1)
         n_draws = max(1, WORK_BYTES // (X.element_size() * width * len(X)))
         arguments = self._arguments(X, *labels)
         with isolated(self.device_):
-            parts = [log_weights(self.model, self.guide, arguments, part) for part in noise.split(n_draws)]
+            parts = [
+                log_weights(self.model, self.guide, arguments, part)
+                for part in noise.split(n_draws)
+            ]
         return Terms(
             log_likelihood=_joined([part.log_likelihood for part in parts]),
             log_prior=_joined([part.log_prior for part in parts]),
@@ -593,11 +659,14 @@ class VAE(CompletionMixin, DecoderMixin):
     def _latent_model(self, X, y=None):
         """The joint density of checked rows and their codes."""
         with torch.no_grad():
-            rows = self._latent_rows(torch.as_tensor(X.astype(self._dtype, copy=False), device=self.device_), y)
+            rows = self._latent_rows(
+                torch.as_tensor(X.astype(self._dtype, copy=False), device=self.device_), y
+            )
         return latent_model(self.model, rows, self.n_components, self.device_)
 
     def _latent_rows(self, X, y):
-        """What the model is told of rows, as tensors of which the first dimension runs over them."""
+        """What the model is told of rows, as tensors of which the first dimension runs over
+        them."""
         return self._arguments(X)
 
     def _bounds(self, X, *labels):

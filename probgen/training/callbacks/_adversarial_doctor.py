@@ -1,4 +1,5 @@
-"""How the two networks of a GAN get along, measured after epochs, and what to do where one of them fails."""
+"""How the two networks of a GAN get along, measured after epochs, and what to do where one of them
+fails."""
 
 import math
 from dataclasses import dataclass
@@ -13,12 +14,21 @@ from sklearn.metrics import pairwise_distances, pairwise_distances_argmin
 from probgen._validation import check_count
 from probgen.training.callbacks._looks import Doctor, ask, without_names
 
-SURE = 0.999  # share of pairs of a row and a draw that the discriminator tells apart; that of good ones reaches 0.99
+# Share of pairs of a row and a draw that the discriminator tells apart; that of good ones reaches
+# 0.99
+SURE = 0.999
 UNSURE = 0.9  # below it, generators have little left to learn from a discriminator
-NARROW = 0.5  # share of the distances between rows, or of the clusters, from which on draws lack variety
+NARROW = (
+    0.5  # share of the distances between rows, or of the clusters, from which on draws lack variety
+)
 SEEN = 0.1  # share of a cluster's due draws with which it counts as hit
-FAINT = 0.01  # share of the strongest gradient that a generator got, or of one unit of loss a unit of the networks
-RESTLESS, LEAST_MOVES = 0.4, 3  # share of the draws that changes clusters from look to look, and looks that say so
+# Share of the strongest gradient that a generator got, or of one unit of loss a unit of the
+# networks
+FAINT = 0.01
+RESTLESS, LEAST_MOVES = (
+    0.4,
+    3,
+)  # share of the draws that changes clusters from look to look, and looks that say so
 PROGRESS = 0.1  # share of the draws that has come to where it should be meanwhile
 PAIRED_ROWS = 500  # for distances
 SEED = 0  # of draws and clusters
@@ -27,24 +37,29 @@ SEED = 0  # of draws and clusters
 class AdversarialDoctor(Doctor):
     """Watch the two networks of a GAN, and say which parameter to move where one of them fails.
 
-    After every k-th epoch it compares rows of X, evenly spaced, with as many draws of the model of that epoch, always
-    from the same seed, and adds to the record of the epoch in `history_`:
+    After every k-th epoch it compares rows of X, evenly spaced, with as many draws of the model of
+    that epoch, always from the same seed, and adds to the record of the epoch in `history_`:
 
-    - "discriminator_auc": share of the pairs of a row and a draw in which the discriminator takes the row for the more
-      real one; 0.5 if it cannot tell them apart, 1 if it always can;
+    - "discriminator_auc": share of the pairs of a row and a draw in which the discriminator takes
+      the row for the more real one; 0.5 if it cannot tell them apart, 1 if it always can;
     - "diversity": mean distance between two draws over that between two rows;
-    - "clusters_hit": number of the k-means clusters of the rows into which draws fall, a tenth of their due at least;
-    - "generator_gradient": mean length of the gradient of the generator's loss by a draw, which is what the generator
-      learns from; in the units of the networks. NaN where an estimator does not tell.
+    - "clusters_hit": number of the k-means clusters of the rows into which draws fall, a tenth of
+      their due at least;
+    - "generator_gradient": mean length of the gradient of the generator's loss by a draw, which is
+      what the generator learns from; in the units of the networks. NaN where an estimator does not
+      tell.
 
-    From the middle of a fit on, and at its end, it warns of each of these once: a saturated discriminator (in two looks
-    it tells at least 99.9 % of the pairs apart, unless loss="wasserstein", whose critic is meant to), mode collapse
-    (draws hit at most half of the clusters, or are half as far apart as rows), a vanishing gradient (a hundredth of the
-    strongest one, or of 1, though the discriminator tells draws from rows), and oscillation (over the last four looks
-    two fifths of the draws change clusters each time, and do not come nearer to the shares of the rows).
+    From the middle of a fit on, and at its end, it warns of each of these once: a saturated
+    discriminator (in two looks it tells at least 99.9 % of the pairs apart, unless
+    loss="wasserstein", whose critic is meant to), mode collapse (draws hit at most half of the
+    clusters, or are half as far apart as rows), a vanishing gradient (a hundredth of the strongest
+    one, or of 1, though the discriminator tells draws from rows), and oscillation (over the last
+    four looks two fifths of the draws change clusters each time, and do not come nearer to the
+    shares of the rows).
 
-    It serves every generator with `discriminate(X)`, such as GAN, and moves none of the fit's random numbers. X has to
-    be an array, a frame or a list of rows: of blocks and data sets nothing is measured.
+    It serves every generator with `discriminate(X)`, such as GAN, and moves none of the fit's
+    random numbers. X has to be an array, a frame or a list of rows: of blocks and data sets nothing
+    is measured.
 
     Parameters
     ----------
@@ -58,8 +73,8 @@ class AdversarialDoctor(Doctor):
     Attributes
     ----------
     epochs_ : ndarray of shape (n_looks,)
-        Numbers of the epochs after which the model was looked at, from 1, in the last fit; one that goes on from an
-        earlier one, such as `partial_fit`, adds to them.
+        Numbers of the epochs after which the model was looked at, from 1, in the last fit; one that
+        goes on from an earlier one, such as `partial_fit`, adds to them.
     cluster_shares_ : ndarray of shape (n_looks, n_clusters)
         Shares of the draws that fall into each cluster of the rows.
 
@@ -94,7 +109,8 @@ class AdversarialDoctor(Doctor):
     def _check_estimator(self, estimator):
         if not (hasattr(estimator, "sample") and hasattr(estimator, "discriminate")):
             raise TypeError(
-                f"AdversarialDoctor needs an estimator with sample and discriminate(X), such as GAN; got {estimator!r}."
+                "AdversarialDoctor needs an estimator with sample and discriminate(X), such as"
+                f" GAN; got {estimator!r}."
             )
 
     def _look(self, model, X, y, epoch, record, looks):
@@ -108,7 +124,9 @@ class AdversarialDoctor(Doctor):
         return _Look(
             epoch=epoch,
             auc=_share_of_pairs(*scores),
-            diversity=_mean_distance(draws) / _mean_distance(rows) if len(centres) > 1 else math.nan,
+            diversity=(
+                _mean_distance(draws) / _mean_distance(rows) if len(centres) > 1 else math.nan
+            ),
             n_hit=int(np.sum(shares > SEEN * due)),
             gradient=_gradient(model, self.n_rows, drawn_y),
             shares=shares,
@@ -127,7 +145,8 @@ class AdversarialDoctor(Doctor):
 
 @dataclass(frozen=True)
 class _Look:
-    """What is found after an epoch; shares (k,) of draws and rows by the clusters of the rows, and their centres."""
+    """What is found after an epoch; shares (k,) of draws and rows by the clusters of the rows, and
+    their centres."""
 
     epoch: int
     auc: float
@@ -155,7 +174,8 @@ def _judge_saturation(looks, model):
         return None
     advice = _advise(model, penalty="r1", instance_noise="raise", n_discriminator_steps="lower")
     return (
-        f"the discriminator tells {100.0 * sure:.4g} % of pairs of a row and a draw apart: it is saturated; {advice}."
+        f"the discriminator tells {100.0 * sure:.4g} % of pairs of a row and a draw apart: it is"
+        f" saturated; {advice}."
     )
 
 
@@ -163,10 +183,13 @@ def _judge_collapse(looks, model):
     last, k = looks[-1], len(looks[-1].shares)
     if last.n_hit > NARROW * k and not last.diversity <= NARROW:
         return None
-    advice = _advise(model, penalty="r1", loss="non_saturating", learning_rate_init="lower", max_iter="raise")
+    advice = _advise(
+        model, penalty="r1", loss="non_saturating", learning_rate_init="lower", max_iter="raise"
+    )
     return (
-        f"draws hit {last.n_hit} of {k} clusters of the rows, and are {last.diversity:.2g} times as far apart as rows: "
-        f"the generator has collapsed to few modes, or has not found the others yet; {advice}."
+        f"draws hit {last.n_hit} of {k} clusters of the rows, and are {last.diversity:.2g} times as"
+        " far apart as rows: the generator has collapsed to few modes, or has not found the others"
+        f" yet; {advice}."
     )
 
 
@@ -174,10 +197,17 @@ def _judge_gradient(looks, model):
     last, strongest = looks[-1], max(look.gradient for look in looks)
     if not (last.gradient <= FAINT * max(strongest, 1.0) and last.auc > UNSURE):
         return None
-    advice = _advise(model, loss="non_saturating", penalty="r1", instance_noise="raise", n_discriminator_steps="lower")
+    advice = _advise(
+        model,
+        loss="non_saturating",
+        penalty="r1",
+        instance_noise="raise",
+        n_discriminator_steps="lower",
+    )
     return (
-        f"the gradient that the generator learns from is {last.gradient:.3g}, at most {strongest:.3g} before, though "
-        f"the discriminator tells draws from rows: it has vanished; {advice}."
+        f"the gradient that the generator learns from is {last.gradient:.3g}, at most"
+        f" {strongest:.3g} before, though the discriminator tells draws from rows: it has vanished;"
+        f" {advice}."
     )
 
 
@@ -191,8 +221,8 @@ def _judge_oscillation(looks, model):
         return None
     advice = _advise(model, learning_rate_init="lower", penalty="r1", trainer__ema_decay=0.999)
     return (
-        f"{100.0 * moved:.3g} % of the draws change clusters from look to look, and do not come nearer to the rows: "
-        f"the networks chase each other; {advice}."
+        f"{100.0 * moved:.3g} % of the draws change clusters from look to look, and do not come"
+        f" nearer to the rows: the networks chase each other; {advice}."
     )
 
 
@@ -202,7 +232,8 @@ def _difference(shares, others):
 
 
 def _advise(model, **changes):
-    """Changes of the model's parameters as a phrase: "raise" and "lower", or values to set where nothing is."""
+    """Changes of the model's parameters as a phrase: "raise" and "lower", or values to set where
+    nothing is."""
     values, kept = model.get_params(), []
     for name, change in changes.items():
         now = values.get(name, change)
@@ -232,7 +263,9 @@ def _gradient(model, n_samples, y):
     """Mean length of the gradient of the generator's loss by a draw."""
     if not hasattr(model, "_generator_gradients"):
         return math.nan
-    lengths = ask(model, "_generator_gradients", n_samples, y, generator=np.random.default_rng(SEED))
+    lengths = ask(
+        model, "_generator_gradients", n_samples, y, generator=np.random.default_rng(SEED)
+    )
     return float(np.mean(lengths, dtype=np.float64))
 
 

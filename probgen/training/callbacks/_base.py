@@ -9,10 +9,11 @@ from sklearn.base import BaseEstimator
 class Callback(BaseEstimator):
     """Base class of callbacks: four hooks that do nothing.
 
-    A subclass overrides the hooks it needs, and may name any of the keyword-only arguments `X`, `y` and
-    `fitted_estimator` in those of tasks. Its parameters are those of its constructor, as in every estimator, so that
-    `clone` gives a fresh one. One callback can serve several fits at a time: what belongs to one fit is kept under its
-    context. The fitted estimator is made only where `is_due` says that a callback has a use for it.
+    A subclass overrides the hooks it needs, and may name any of the keyword-only arguments `X`, `y`
+    and `fitted_estimator` in those of tasks. Its parameters are those of its constructor, as in
+    every estimator, so that `clone` gives a fresh one. One callback can serve several fits at a
+    time: what belongs to one fit is kept under its context. The fitted estimator is made only where
+    `is_due` says that a callback has a use for it.
 
     Examples
     --------
@@ -114,7 +115,11 @@ class Callback(BaseEstimator):
 
 def is_epoch(context):
     """Whether a task is a step of a fit, and not a whole fit."""
-    return context.max_subtasks == 0 and context.parent is not None and context.source_task_name is None
+    return (
+        context.max_subtasks == 0
+        and context.parent is not None
+        and context.source_task_name is None
+    )
 
 
 def last_record(estimator):
@@ -124,7 +129,8 @@ def last_record(estimator):
 
 
 def epoch_number(estimator, context):
-    """Number of the epoch that ended, from 1: the one in the history, or else by its place in the fit."""
+    """Number of the epoch that ended, from 1: the one in the history, or else by its place in the
+    fit."""
     return last_record(estimator).get("epoch", context.task_id + 1)
 
 
@@ -138,5 +144,6 @@ def check_folder(name, folder):
             pass
     except OSError as error:
         raise OSError(
-            f"{name} must be a folder that can be written to; got {os.fspath(folder)!r}: {error.strerror}."
+            f"{name} must be a folder that can be written to; got {os.fspath(folder)!r}:"
+            f" {error.strerror}."
         ) from error

@@ -11,14 +11,20 @@ from probgen.training.callbacks._base import Callback, check_folder, epoch_numbe
 from probgen.training.history import History
 
 PATTERN = "epoch-[0-9]*.probgen"
-OF_A_FIT = ("_callback_fit_ctx", "_parent_callback_ctx", "_skl_callbacks", "_skl_callbacks_to_teardown")
+OF_A_FIT = (
+    "_callback_fit_ctx",
+    "_parent_callback_ctx",
+    "_skl_callbacks",
+    "_skl_callbacks_to_teardown",
+)
 
 
 class Checkpoint(Callback):
     """Save the model as it is after some of the epochs, to files such as `epoch-0005.probgen`.
 
-    `probgen.load` opens them as fitted models without callbacks; to go on with a fit that was killed, give the trainer
-    a `checkpoint` folder. A file that cannot be written is warned of, and the fit goes on.
+    `probgen.load` opens them as fitted models without callbacks; to go on with a fit that was
+    killed, give the trainer a `checkpoint` folder. A file that cannot be written is warned of, and
+    the fit goes on.
 
     Parameters
     ----------
@@ -29,16 +35,16 @@ class Checkpoint(Callback):
     keep : int, default=3
         Number of files that are kept, those written last; None keeps all.
     best_only : bool, default=False
-        Whether to write only what is better than all before: in `validation_score` where rows were held out, else in
-        the loss (the first of several).
+        Whether to write only what is better than all before: in `validation_score` where rows were
+        held out, else in the loss (the first of several).
 
     Raises
     ------
     OSError
         At the beginning of a fit, if the folder cannot be made or written to.
     ValueError
-        At the beginning of a fit, if a parameter is out of range; after an epoch, with best_only, if the estimator
-        keeps no history.
+        At the beginning of a fit, if a parameter is out of range; after an epoch, with best_only,
+        if the estimator keeps no history.
 
     Examples
     --------
@@ -79,29 +85,41 @@ class Checkpoint(Callback):
             self._remove_old()
         except OSError as error:
             reason = error.strerror or str(error)
-            warnings.warn(f"Checkpoint could not write {str(path)!r}: {reason}; the fit goes on.", stacklevel=2)
+            warnings.warn(
+                f"Checkpoint could not write {str(path)!r}: {reason}; the fit goes on.",
+                stacklevel=2,
+            )
 
     def _is_best(self, estimator):
         """Whether the last epoch is better than those before it that were due."""
         history = History(getattr(estimator, "history_", ()))
         if not history.loss_names and "validation_score" not in history.columns:
             raise ValueError(
-                f"best_only=True needs a history_ with a loss or a validation_score, which {type(estimator).__name__} "
-                "does not keep; set best_only=False."
+                "best_only=True needs a history_ with a loss or a validation_score, which"
+                f" {type(estimator).__name__} does not keep; set best_only=False."
             )
         scored = not math.isnan(history[-1].get("validation_score", math.nan))
-        column = history["validation_score"] if scored else [-loss for loss in history[history.loss_names[0]]]
-        *before, last = [value for value, epoch in zip(column, history["epoch"]) if epoch % self.every == 0]
+        column = (
+            history["validation_score"]
+            if scored
+            else [-loss for loss in history[history.loss_names[0]]]
+        )
+        *before, last = [
+            value for value, epoch in zip(column, history["epoch"]) if epoch % self.every == 0
+        ]
         return all(last > value for value in before if not math.isnan(value))
 
     def _remove_old(self):
-        files = sorted(Path(self.folder).glob(PATTERN), key=lambda file: (os.stat(file).st_mtime_ns, file))
+        files = sorted(
+            Path(self.folder).glob(PATTERN), key=lambda file: (os.stat(file).st_mtime_ns, file)
+        )
         for file in [] if self.keep is None else files[: -self.keep]:
             file.unlink()
 
 
 def _forget_callbacks(model):
-    """Take the callbacks from a copy of an estimator, and from its trainer, which it shares with the original."""
+    """Take the callbacks from a copy of an estimator, and from its trainer, which it shares with
+    the original."""
     for name in OF_A_FIT:
         vars(model).pop(name, None)
     if getattr(getattr(model, "trainer", None), "callbacks", ()):

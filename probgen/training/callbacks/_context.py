@@ -1,6 +1,8 @@
-"""Calls of the hooks of callbacks, and callback support where scikit-learn is too old to have its own.
+"""Calls of the hooks of callbacks, and callback support where scikit-learn is too old to have its
+own.
 
-The names and their meaning are those of `sklearn.callback`, of which this is what a single estimator needs.
+The names and their meaning are those of `sklearn.callback`, of which this is what a single
+estimator needs.
 """
 
 import copy
@@ -18,11 +20,21 @@ def keywords(hook):
     return [p.name for p in inspect.signature(hook).parameters.values() if p.kind is p.KEYWORD_ONLY]
 
 
-def call_hooks(callbacks, hook, estimator, context, *, X=None, y=None, metadata=None, reconstruction_attributes=None):
+def call_hooks(
+    callbacks,
+    hook,
+    estimator,
+    context,
+    *,
+    X=None,
+    y=None,
+    metadata=None,
+    reconstruction_attributes=None,
+):
     """Call a hook of each callback; return whether one of them answered yes.
 
-    Each hook gets those of ARGUMENTS that its signature names as keyword-only; they may be given as functions without
-    arguments, which are called once, and only where a hook asks for the value.
+    Each hook gets those of ARGUMENTS that its signature names as keyword-only; they may be given as
+    functions without arguments, which are called once, and only where a hook asks for the value.
     """
 
     @functools.cache
@@ -38,8 +50,8 @@ def call_hooks(callbacks, hook, estimator, context, *, X=None, y=None, metadata=
         for name in names:
             if name not in ARGUMENTS:
                 raise TypeError(
-                    f"{hook} of {type(callback).__name__} has the keyword {name!r}; a hook can ask for "
-                    f"{', '.join(ARGUMENTS)}."
+                    f"{hook} of {type(callback).__name__} has the keyword {name!r}; a hook can ask"
+                    f" for {', '.join(ARGUMENTS)}."
                 )
         stop |= bool(method(estimator, context, **{name: value(name) for name in names}))
     return stop
@@ -72,7 +84,16 @@ class CallbackContext:
 
     source_estimator_name = source_task_name = None
 
-    def __init__(self, callbacks, estimator_name, task_name, task_id, max_subtasks, sequential_subtasks, parent=None):
+    def __init__(
+        self,
+        callbacks,
+        estimator_name,
+        task_name,
+        task_id,
+        max_subtasks,
+        sequential_subtasks,
+        parent=None,
+    ):
         self._callbacks = callbacks
         self.estimator_name, self.task_name, self.task_id = estimator_name, task_name, task_id
         self.max_subtasks, self.sequential_subtasks = max_subtasks, sequential_subtasks
@@ -86,7 +107,13 @@ class CallbackContext:
     def subcontext(self, task_name="", task_id=None, max_subtasks=0, sequential_subtasks=True):
         """Return the context of a task within this one."""
         return CallbackContext(
-            self._callbacks, self.estimator_name, task_name, task_id, max_subtasks, sequential_subtasks, parent=self
+            self._callbacks,
+            self.estimator_name,
+            task_name,
+            task_id,
+            max_subtasks,
+            sequential_subtasks,
+            parent=self,
         )
 
     def call_on_fit_task_begin(self, *, estimator, **lazy):
@@ -121,15 +148,22 @@ class CallbackSupportMixin:
         """
         for callback in callbacks:
             if isinstance(callback, type) or not all(hasattr(callback, hook) for hook in HOOKS):
-                raise TypeError(f"callbacks must be instances with the methods {', '.join(HOOKS)}; got {callback!r}.")
+                raise TypeError(
+                    f"callbacks must be instances with the methods {', '.join(HOOKS)}; got"
+                    f" {callback!r}."
+                )
         self._skl_callbacks = list(callbacks)
         return self
 
-    def _init_callback_context(self, task_name="fit", task_id=0, max_subtasks=0, sequential_subtasks=True):
+    def _init_callback_context(
+        self, task_name="fit", task_id=0, max_subtasks=0, sequential_subtasks=True
+    ):
         """Return the context of a fit whose callbacks are set up."""
         callbacks = getattr(self, "_skl_callbacks", [])
         name = type(self).__name__
-        context = CallbackContext(callbacks, name, task_name, task_id, max_subtasks, sequential_subtasks)
+        context = CallbackContext(
+            callbacks, name, task_name, task_id, max_subtasks, sequential_subtasks
+        )
         self._callback_fit_ctx, self._skl_callbacks_to_teardown = context, []
         for callback in callbacks:
             self._skl_callbacks_to_teardown.append(callback)

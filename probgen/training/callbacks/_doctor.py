@@ -1,4 +1,5 @@
-"""What the code of a model learns, measured after epochs, and what to do where it learns nothing."""
+"""What the code of a model learns, measured after epochs, and what to do where it learns
+nothing."""
 
 import math
 from dataclasses import dataclass
@@ -15,41 +16,46 @@ GAP = 0.5  # in standard deviations of the bounds of the rows, or in nats where 
 
 
 class LatentDoctor(Doctor):
-    """Watch the code of a model with latent variables, and say which parameter to move where something is wrong.
+    """Watch the code of a model with latent variables, and say which parameter to move where
+    something is wrong.
 
-    After every k-th epoch it asks the model of that epoch for the codes and the bounds of the same rows of X, evenly
-    spaced, and adds to the record of the epoch in `history_`:
+    After every k-th epoch it asks the model of that epoch for the codes and the bounds of the same
+    rows of X, evenly spaced, and adds to the record of the epoch in `history_`:
 
-    - "active_units": the dimensions of the code whose posterior mean varies over the rows, by more than 0.01 [1]_;
-    - "elbo_reconstruction" and "elbo_kl": means over the rows of the two parts of `elbo_samples`, in nats. Those of the
-      training, "reconstruction" and "kl", are means over an epoch in which the weights move;
+    - "active_units": the dimensions of the code whose posterior mean varies over the rows, by more
+      than 0.01 [1]_;
+    - "elbo_reconstruction" and "elbo_kl": means over the rows of the two parts of `elbo_samples`,
+      in nats. Those of the training, "reconstruction" and "kl", are means over an epoch in which
+      the weights move;
     - "kl_per_dimension": the latter by dimension of the code, a list.
 
-    From the middle of a fit on, and at its end, it warns of each of these once: posterior collapse (a tenth of the
-    dimensions is active, or less), unused dimensions (fewer than half are active), a negative divergence, a learned
-    noise scale near its floor, and held-out rows whose bound lies far below that of the rows of X (by half the standard
-    deviation of their bounds).
+    From the middle of a fit on, and at its end, it warns of each of these once: posterior collapse
+    (a tenth of the dimensions is active, or less), unused dimensions (fewer than half are active),
+    a negative divergence, a learned noise scale near its floor, and held-out rows whose bound lies
+    far below that of the rows of X (by half the standard deviation of their bounds).
 
-    It serves every estimator with `transform(X, return_std=True)` and `elbo_samples(X)`, and moves none of the fit's
-    random numbers. X has to be an array, a frame or a list of rows: of blocks and data sets nothing is measured.
+    It serves every estimator with `transform(X, return_std=True)` and `elbo_samples(X)`, and moves
+    none of the fit's random numbers. X has to be an array, a frame or a list of rows: of blocks and
+    data sets nothing is measured.
 
     Parameters
     ----------
     every : int, default=1
-        Epochs from one measurement to the next, at least 1. One takes as long as `elbo_samples` of these rows.
+        Epochs from one measurement to the next, at least 1. One takes as long as `elbo_samples` of
+        these rows.
     n_rows : int, default=1000
         Rows of X to look at, at least 2.
 
     Attributes
     ----------
     epochs_ : ndarray of shape (n_looks,)
-        Numbers of the epochs after which the code was looked at, from 1, in the last fit; one that goes on from an
-        earlier one, such as `partial_fit`, adds to them.
+        Numbers of the epochs after which the code was looked at, from 1, in the last fit; one that
+        goes on from an earlier one, such as `partial_fit`, adds to them.
     kl_per_dimension_ : ndarray of shape (n_looks, n_components)
-        Mean over the rows of the divergence of each dimension of the posterior from a standard normal prior, in nats:
-        (mean^2 + std^2 - 1) / 2 - log(std), exact for a Gaussian posterior with independent dimensions, and less than
-        the divergence for any other. NaN where the estimator's `prior` is another than "normal", which has no
-        divergence by dimension.
+        Mean over the rows of the divergence of each dimension of the posterior from a standard
+        normal prior, in nats: (mean^2 + std^2 - 1) / 2 - log(std), exact for a Gaussian posterior
+        with independent dimensions, and less than the divergence for any other. NaN where the
+        estimator's `prior` is another than "normal", which has no divergence by dimension.
 
     Raises
     ------
@@ -60,7 +66,8 @@ class LatentDoctor(Doctor):
 
     References
     ----------
-    .. [1] Y. Burda, R. Grosse, R. Salakhutdinov, Importance weighted autoencoders, 2016, section 5.2.
+    .. [1] Y. Burda, R. Grosse, R. Salakhutdinov, Importance weighted autoencoders, 2016, section
+       5.2.
 
     Examples
     --------
@@ -69,7 +76,8 @@ class LatentDoctor(Doctor):
     >>> from sklearn.datasets import load_digits
     >>> X = (load_digits().data > 7).astype("float32")
     >>> doctor = LatentDoctor(every=5)
-    >>> model = VAE(4, hidden_layer_sizes=(64,), max_iter=10, trainer=Trainer(callbacks=[doctor]), random_state=0)
+    >>> trainer = Trainer(callbacks=[doctor])
+    >>> model = VAE(4, hidden_layer_sizes=(64,), max_iter=10, trainer=trainer, random_state=0)
     >>> model.fit(X).history_[-1]["active_units"], doctor.kl_per_dimension_.shape
     (4, (2, 4))
     """
@@ -85,18 +93,25 @@ class LatentDoctor(Doctor):
     def _check_estimator(self, estimator):
         if not (takes(estimator, "transform", "return_std") and hasattr(estimator, "elbo_samples")):
             raise TypeError(
-                "LatentDoctor needs an estimator with transform(X, return_std=True) and elbo_samples(X), such as VAE; "
-                f"got {estimator!r}."
+                "LatentDoctor needs an estimator with transform(X, return_std=True) and"
+                f" elbo_samples(X), such as VAE; got {estimator!r}."
             )
 
     def _look(self, model, X, y, epoch, record, looks):
         """A _Look at rows."""
         if getattr(model, "dynamic_binarization", False):
             model, X = without_names(model), np.asarray(X, dtype=np.float64)
-            X = np.ceil(X - np.random.default_rng(0).random(X.shape))  # rows of 0 and 1, as the training sees them
-        means, std = (np.asarray(part, dtype=np.float64) for part in ask(model, "transform", X, y, return_std=True))
+            X = np.ceil(
+                X - np.random.default_rng(0).random(X.shape)
+            )  # rows of 0 and 1, as the training sees them
+        means, std = (
+            np.asarray(part, dtype=np.float64)
+            for part in ask(model, "transform", X, y, return_std=True)
+        )
         bounds = ask(model, "elbo_samples", X, y)
-        elbo, reconstruction, kl = (np.asarray(bounds[name], float) for name in ("elbo", "reconstruction", "kl"))
+        elbo, reconstruction, kl = (
+            np.asarray(bounds[name], float) for name in ("elbo", "reconstruction", "kl")
+        )
         return _Look(
             epoch=epoch,
             n_active=int(np.sum(means.var(axis=0) > ACTIVE)),
@@ -116,7 +131,8 @@ class LatentDoctor(Doctor):
 class _Look:
     """What is found after an epoch; means over rows, in nats.
 
-    spread is the standard deviation of the bounds, gap what the bound of held-out rows lacks (NaN without any).
+    spread is the standard deviation of the bounds, gap what the bound of held-out rows lacks (NaN
+    without any).
     """
 
     epoch: int
@@ -139,7 +155,8 @@ class _Look:
 
 
 def _divergence(means, std, prior):
-    """Mean divergence (k,) over rows of Gaussians (n, k) from a standard normal prior, NaN for another prior."""
+    """Mean divergence (k,) over rows of Gaussians (n, k) from a standard normal prior, NaN for
+    another prior."""
     if not (isinstance(prior, str) and prior == "normal"):
         return np.full(means.shape[1], math.nan)
     return np.mean((means**2 + std**2 - 1.0) / 2.0 - np.log(std), axis=0)
@@ -153,31 +170,34 @@ def _symptoms(look, model):
     active = f"After epoch {look.epoch} {look.n_active} of {k} dimensions of the code are active"
     if look.n_active <= COLLAPSED * k:
         found["collapse"] = (
-            f"{active}: the posterior has collapsed onto the prior, or has not left it yet; raise kl_warmup or "
-            f"free_bits, lower beta{now(model, 'beta')}, or make the decoder weaker with smaller hidden_layer_sizes."
+            f"{active}: the posterior has collapsed onto the prior, or has not left it yet; raise"
+            f" kl_warmup or free_bits, lower beta{now(model, 'beta')}, or make the decoder weaker"
+            " with smaller hidden_layer_sizes."
         )
     elif look.n_active < UNUSED * k:
-        found["unused"] = f"{active}: the others cost time and are not used; lower n_components to about that."
+        found["unused"] = (
+            f"{active}: the others cost time and are not used; lower n_components to about that."
+        )
     if min(look.kl, look.training_kl) < NEGATIVE:
         where, parameter, value = "", "n_importance_samples", look.kl
         if not look.kl < NEGATIVE:
             where, parameter, value = "in training ", "n_particles", look.training_kl
         found["negative"] = (
-            f"After epoch {look.epoch} the divergence of the posterior from the prior is {where}estimated as "
-            f"{value:.3g} nats, but none is negative: it is a Monte Carlo mean of too few draws; raise "
-            f"{parameter}{now(model, parameter)}."
+            f"After epoch {look.epoch} the divergence of the posterior from the prior is"
+            f" {where}estimated as {value:.3g} nats, but none is negative: it is a Monte Carlo mean"
+            f" of too few draws; raise {parameter}{now(model, parameter)}."
         )
     if n_at_floor:
         found["floor"] = (
-            f"After epoch {look.epoch} {n_at_floor} of {n_scales} noise scales nears the floor, which then decides the "
-            "likelihood; drop features that are constant or copies of others, bring all to one range, or give "
-            "noise_scale as a number."
+            f"After epoch {look.epoch} {n_at_floor} of {n_scales} noise scales nears the floor,"
+            " which then decides the likelihood; drop features that are constant or copies of"
+            " others, bring all to one range, or give noise_scale as a number."
         )
     if look.gap > GAP * max(look.spread, 1.0):
         found["gap"] = (
-            f"After epoch {look.epoch} the bound of held-out rows is {look.gap:.3g} nats below that of the rows of X, "
-            "which is overfitting; keep early_stopping, take smaller hidden_layer_sizes, or raise weight_decay in the "
-            "trainer."
+            f"After epoch {look.epoch} the bound of held-out rows is {look.gap:.3g} nats below that"
+            " of the rows of X, which is overfitting; keep early_stopping, take smaller"
+            " hidden_layer_sizes, or raise weight_decay in the trainer."
         )
     return found
 

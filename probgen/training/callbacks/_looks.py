@@ -1,4 +1,5 @@
-"""What callbacks share that look at a model after epochs, and say which parameter to move where something is wrong."""
+"""What callbacks share that look at a model after epochs, and say which parameter to move where
+something is wrong."""
 
 import copy
 import inspect
@@ -13,18 +14,20 @@ from probgen.training.callbacks._base import Callback, epoch_number, is_epoch, l
 
 
 class Doctor(Callback):
-    """Base class of callbacks that look at a model after every k-th epoch, on rows of X that are always the same.
+    """Base class of callbacks that look at a model after every k-th epoch, on rows of X that are
+    always the same.
 
-    A subclass has the parameters `every` and `n_rows`, and writes `_check_estimator(estimator)`, which raises;
-    `_look(model, X, y, epoch, record, looks)`, a frozen object with the number `epoch` and a method `columns()`, a dict
-    for the record of the epoch, where `looks` are the former ones; and `_symptoms(looks, model)`, sentences by the name
-    of what is wrong in the last look. From the middle of a fit on, and at its end, it warns of each symptom once.
+    A subclass has the parameters `every` and `n_rows`, and writes `_check_estimator(estimator)`,
+    which raises; `_look(model, X, y, epoch, record, looks)`, a frozen object with the number
+    `epoch` and a method `columns()`, a dict for the record of the epoch, where `looks` are the
+    former ones; and `_symptoms(looks, model)`, sentences by the name of what is wrong in the last
+    look. From the middle of a fit on, and at its end, it warns of each symptom once.
 
     Attributes
     ----------
     epochs_ : ndarray of shape (n_looks,)
-        Numbers of the epochs after which the model was looked at, from 1, in the last fit; one that goes on from an
-        earlier one, such as `partial_fit`, adds to them.
+        Numbers of the epochs after which the model was looked at, from 1, in the last fit; one that
+        goes on from an earlier one, such as `partial_fit`, adds to them.
     """
 
     every: int
@@ -66,7 +69,11 @@ class Doctor(Callback):
             self._case = case
         if not (isinstance(X, list | tuple) or hasattr(X, "shape")):
             name = type(self).__name__
-            case.symptoms = {"stream": f"{name} looks at rows of an array, and saw none: X is {type(X).__name__}."}
+            case.symptoms = {
+                "stream": (
+                    f"{name} looks at rows of an array, and saw none: X is {type(X).__name__}."
+                )
+            }
             return
         rows, labels = _spaced_rows(X, y, self.n_rows)
         look = self._look(model, rows, labels, epoch, last_record(estimator), case.looks)
@@ -79,8 +86,8 @@ class Doctor(Callback):
         case = vars(self).get("_case")
         if case is None or not case.looks:
             raise AttributeError(
-                f"{type(self).__name__} has seen no model yet; set it on an estimator, fit that to an array, and look "
-                "at this object."
+                f"{type(self).__name__} has seen no model yet; set it on an estimator, fit that to"
+                " an array, and look at this object."
             )
         return case.looks
 
@@ -103,7 +110,8 @@ class _Case:
     known: set = field(default_factory=set)
 
     def goes_on_at(self, epoch):
-        """Whether a fit whose first look comes after this epoch goes on from the one of this case."""
+        """Whether a fit whose first look comes after this epoch goes on from the one of this
+        case."""
         return bool(self.looks) and self.looks[-1].epoch < epoch
 
     def warn(self):

@@ -10,8 +10,9 @@ from probgen.training.callbacks._base import Callback, is_epoch, last_record
 class ProgressBar(Callback):
     """Bar over the epochs of a fit, with the last losses and the validation score beside it.
 
-    A notebook shows a widget if it has ipywidgets, a terminal a line on its standard error. In worker processes, whose
-    lines would overwrite one another, a fit writes a single line when it has ended.
+    A notebook shows a widget if it has ipywidgets, a terminal a line on its standard error. In
+    worker processes, whose lines would overwrite one another, a fit writes a single line when it
+    has ended.
 
     Examples
     --------
@@ -23,9 +24,13 @@ class ProgressBar(Callback):
     def on_fit_task_begin(self, estimator, context):
         """Show a bar when the first epoch begins."""
         if is_epoch(context) and self._kept(context) is None:
-            kind = _Line if multiprocessing.current_process().name != "MainProcess" else _bar_class()
+            kind = (
+                _Line if multiprocessing.current_process().name != "MainProcess" else _bar_class()
+            )
             total = context.parent.max_subtasks
-            bar = kind(desc=context.estimator_name, total=total, initial=context.task_id, unit="epoch")
+            bar = kind(
+                desc=context.estimator_name, total=total, initial=context.task_id, unit="epoch"
+            )
             self._keep(context.parent, bar)
 
     def on_fit_task_end(self, estimator, context):
@@ -66,7 +71,8 @@ class _Line:
 
 
 def _bar_class():
-    """tqdm's class for the place where this runs; tqdm.auto would warn, or change the filters of warnings."""
+    """tqdm's class for the place where this runs; tqdm.auto would warn, or change the filters of
+    warnings."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is not None and "IPKernelApp" in shell.config:
         from tqdm import notebook

@@ -17,8 +17,9 @@ MARGIN = 0.03  # beside points, as a share of the plane that they take
 class SampleHistory(Callback):
     """Draw from the model every few epochs, always from the same seed, and keep the draws.
 
-    It serves every generator that tells its epochs. The draws leave the fit's own stream alone. They are those of the
-    last fit; a fit that goes on from an earlier one, such as `partial_fit`, adds to what was kept.
+    It serves every generator that tells its epochs. The draws leave the fit's own stream alone.
+    They are those of the last fit; a fit that goes on from an earlier one, such as `partial_fit`,
+    adds to what was kept.
 
     Parameters
     ----------
@@ -68,7 +69,10 @@ class SampleHistory(Callback):
         check_count("every", self.every)
         check_count("n_samples", self.n_samples)
         if not isinstance(self.random_state, Integral):
-            raise ValueError(f"random_state must be an integer, one seed for all draws; got {self.random_state!r}.")
+            raise ValueError(
+                "random_state must be an integer, one seed for all draws; got"
+                f" {self.random_state!r}."
+            )
         if not hasattr(estimator, "sample"):
             raise TypeError(f"SampleHistory needs an estimator that can sample; got {estimator!r}.")
 
@@ -81,11 +85,17 @@ class SampleHistory(Callback):
         if fitted_estimator is None or not self.is_due(estimator, context):
             return
         epoch = epoch_number(estimator, context)
-        draws = np.asarray(fitted_estimator.sample(self.n_samples, random_state=int(self.random_state)))
+        draws = np.asarray(
+            fitted_estimator.sample(self.n_samples, random_state=int(self.random_state))
+        )
         kept = self._kept(context.parent)
         if kept is None:
             former = vars(self).get("_drawn", [])
-            kept = list(former) if former and former[-1][0] < epoch and former[-1][1].shape == draws.shape else []
+            kept = (
+                list(former)
+                if former and former[-1][0] < epoch and former[-1][1].shape == draws.shape
+                else []
+            )
             self._keep(context.parent, kept)
         kept.append((epoch, draws))
         self._drawn = kept
@@ -127,20 +137,21 @@ class SampleHistory(Callback):
     def save_gif(self, path, *, image_shape=None, duration=0.25, value_range=None, **params):
         """Write an animated picture with a frame for each set of draws.
 
-        Draws of two features are points in the plane, others images or rows of a heat map. The file takes its place
-        when it is whole.
+        Draws of two features are points in the plane, others images or rows of a heat map. The file
+        takes its place when it is whole.
 
         Parameters
         ----------
         path : str or path
             Name of the file, ending in .gif, in a folder that exists.
         image_shape : tuple of int, default=None
-            Shape of an image, as in SampleGridDisplay; draws of two features with a shape are no points.
+            Shape of an image, as in SampleGridDisplay; draws of two features with a shape are no
+            points.
         duration : float, default=0.25
             Seconds that a frame is shown, at least 0.02.
         value_range : tuple (low, high), default=None
-            Values drawn black and white, or ends of both axes of points; None takes the extremes of all draws, so that
-            all frames share one scale.
+            Values drawn black and white, or ends of both axes of points; None takes the extremes of
+            all draws, so that all frames share one scale.
         **params : dict
             Passed to matplotlib's `imshow`, or to its `plot` for points.
 
@@ -162,16 +173,22 @@ class SampleHistory(Callback):
             from PIL import Image
         except ImportError as error:
             raise ImportError(
-                "SampleHistory.save_gif needs matplotlib; install it with `pip install 'probgen[plot]'`."
+                "SampleHistory.save_gif needs matplotlib; install it with `pip install"
+                " 'probgen[plot]'`."
             ) from error
-        frames = [Image.fromarray(frame) for frame in self._frames(image_shape, value_range, params)]
+        frames = [
+            Image.fromarray(frame) for frame in self._frames(image_shape, value_range, params)
+        ]
         first, *others = frames
         with written_whole(path) as beside:
-            first.save(beside, save_all=True, append_images=others, duration=round(1000 * duration), loop=0)
+            first.save(
+                beside, save_all=True, append_images=others, duration=round(1000 * duration), loop=0
+            )
         return path
 
     def _frames(self, image_shape, value_range, params):
-        """Pictures of the sets in one size and scale, as uint8 arrays of shape (height, width, 3)."""
+        """Pictures of the sets in one size and scale, as uint8 arrays of shape (height, width,
+        3)."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
@@ -184,7 +201,9 @@ class SampleHistory(Callback):
             figure = Figure(figsize=(INCHES, INCHES), layout="constrained")
             canvas = FigureCanvasAgg(figure)
             ax = figure.subplots()
-            display = SampleGridDisplay(draws, image_shape=image_shape, n_cols=n_cols, value_range=value_range)
+            display = SampleGridDisplay(
+                draws, image_shape=image_shape, n_cols=n_cols, value_range=value_range
+            )
             if draws.shape[1] == 2 and image_shape is None:
                 _show_points(ax, draws, display.value_range, params)
             else:
@@ -197,7 +216,8 @@ class SampleHistory(Callback):
         """The draws with their epochs, as a list of pairs."""
         if not vars(self).get("_drawn"):
             raise AttributeError(
-                "SampleHistory has no draws yet; set it on a generator, fit that, and look at this object."
+                "SampleHistory has no draws yet; set it on a generator, fit that, and look at this"
+                " object."
             )
         return self._drawn
 

@@ -6,7 +6,13 @@ from itertools import islice
 import numpy as np
 
 from probgen._validation import check_count, check_image_shape
-from probgen.training.callbacks._base import Callback, check_folder, epoch_number, is_epoch, last_record
+from probgen.training.callbacks._base import (
+    Callback,
+    check_folder,
+    epoch_number,
+    is_epoch,
+    last_record,
+)
 from probgen.training.history import MEASURES, TRAILING
 
 MAX_COLUMNS = 16  # features with a histogram each
@@ -15,17 +21,19 @@ MAX_COLUMNS = 16  # features with a histogram each
 class TensorBoard(Callback):
     """Write the history, and histograms and pictures of draws and activations, for TensorBoard.
 
-    Scalars are the columns of `history_`. Histograms show the draws (each feature of a table of up to 16, else all
-    together), and what the layers of the networks put out for the first rows of X and, where rows do not pass them,
-    for the draws. Networks are the torch modules among the attributes of the fitted estimator that end in an
-    underscore. Draws of a model that knows an `image_shape` are written as pictures too. Needs the extra "tensorboard".
+    Scalars are the columns of `history_`. Histograms show the draws (each feature of a table of up
+    to 16, else all together), and what the layers of the networks put out for the first rows of X
+    and, where rows do not pass them, for the draws. Networks are the torch modules among the
+    attributes of the fitted estimator that end in an underscore. Draws of a model that knows an
+    `image_shape` are written as pictures too. Needs the extra "tensorboard".
 
     Parameters
     ----------
     log_dir : str or path
         Folder of the event files, made where it is missing. Each fit needs its own.
     every : int, default=1
-        Epochs from one set of histograms and pictures to the next, at least 1; scalars are written after each.
+        Epochs from one set of histograms and pictures to the next, at least 1; scalars are written
+        after each.
     n_samples : int, default=64
         Number of draws and of rows, at least 1.
     random_state : int, default=0
@@ -62,7 +70,8 @@ class TensorBoard(Callback):
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise ImportError(
-                "TensorBoard needs tensorboard; install it with `pip install 'probgen[tensorboard]'`."
+                "TensorBoard needs tensorboard; install it with `pip install"
+                " 'probgen[tensorboard]'`."
             ) from error
         self._keep(context, SummaryWriter(str(self.log_dir)))
 
@@ -80,7 +89,9 @@ class TensorBoard(Callback):
             if isinstance(value, list):
                 writer.add_histogram(name, np.asarray(value), epoch)
             elif name != "epoch":
-                writer.add_scalar(name if name in (*MEASURES, *TRAILING) else f"loss/{name}", value, epoch)
+                writer.add_scalar(
+                    name if name in (*MEASURES, *TRAILING) else f"loss/{name}", value, epoch
+                )
         if fitted_estimator is not None and self.is_due(estimator, context):
             self._write_model(writer, fitted_estimator, X, epoch)
         writer.flush()
@@ -125,7 +136,8 @@ def _layers(model):
 
 @contextmanager
 def _watched(layers, n_rows):
-    """Yield a dict that gets what each layer puts out for n_rows when it is first called, as an array."""
+    """Yield a dict that gets what each layer puts out for n_rows when it is first called, as an
+    array."""
     import torch
 
     outputs = {}
@@ -133,7 +145,9 @@ def _watched(layers, n_rows):
     def watch(name):
         def hook(layer, inputs, output):
             if name not in outputs and isinstance(output, torch.Tensor):
-                outputs[name] = output[:n_rows].detach().float().cpu().numpy()  # a block may be padded below its rows
+                outputs[name] = (
+                    output[:n_rows].detach().float().cpu().numpy()
+                )  # a block may be padded below its rows
 
         return hook
 
@@ -154,11 +168,14 @@ def _first_rows(X, n_rows):
     if isinstance(X, list) or hasattr(X, "shape"):
         return np.asarray(X[:n_rows]) if isinstance(X, list) else X[:n_rows]
     items = [X[i] for i in islice(range(len(X)), n_rows)]  # a torch data set
-    return np.stack([np.asarray(item[0] if isinstance(item, tuple) else item).ravel() for item in items])
+    return np.stack(
+        [np.asarray(item[0] if isinstance(item, tuple) else item).ravel() for item in items]
+    )
 
 
 def _as_images(model, draws):
-    """Draws in [0, 1] of shape (n, height, width, channels), None where they are rows of a table."""
+    """Draws in [0, 1] of shape (n, height, width, channels), None where they are rows of a
+    table."""
 
     if not hasattr(model, "image_shape"):
         return None

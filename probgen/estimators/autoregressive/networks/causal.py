@@ -1,7 +1,9 @@
-"""Layers in which a pixel sees the pixels before it alone, in raster order, and its colours in order.
+"""Layers in which a pixel sees the pixels before it alone, in raster order, and its colours in
+order.
 
-Hidden channels stand in as many groups as an image has colours: group g of a pixel may depend on all colours of earlier
-pixels and on the colours before g of its own, and from the second layer on, on hidden groups up to g.
+Hidden channels stand in as many groups as an image has colours: group g of a pixel may depend on
+all colours of earlier pixels and on the colours before g of its own, and from the second layer on,
+on hidden groups up to g.
 """
 
 import math
@@ -39,11 +41,11 @@ class CausalConv2d(nn.Module):
     kernel_size : int, default=1
         Odd side of the window, of which the causal part is kept.
     stack : {"raster", "vertical", "horizontal"}, default="raster"
-        What a pixel sees: the rows above and its own to its left; the rows above with its own whole row of a vertical
-        stack; its own row to its left.
+        What a pixel sees: the rows above and its own to its left; the rows above with its own whole
+        row of a vertical stack; its own row to its left.
     first : bool, default=False
-        Whether the inputs are the image itself, of which a pixel must not see itself (mask A of [1]_) nor a vertical
-        stack [2]_ its own row. Other layers do (mask B).
+        Whether the inputs are the image itself, of which a pixel must not see itself (mask A of
+        [1]_) nor a vertical stack [2]_ its own row. Other layers do (mask B).
     n_colors : int, default=1
     n_parts : int, default=1
         Parts of the outputs, each of which has groups of all colours.
@@ -82,23 +84,31 @@ class CausalConv2d(nn.Module):
         half = kernel_size // 2
         self.stack, self.radius, self.first = stack, half, first
         self.n_colors, self.n_parts, self.stride = n_colors, n_parts, stride
-        height = {"raster": half + 1, "vertical": half if first else half + 1, "horizontal": 1}[stack]
+        height = {"raster": half + 1, "vertical": half if first else half + 1, "horizontal": 1}[
+            stack
+        ]
         width = half + 1 if stack == "horizontal" else kernel_size
         self.padding = (0 if stack == "horizontal" else half, half)
         mask = torch.ones(n_out, n_in, height, width)
         if stack != "vertical":
             mask[:, :, -1, half + 1 :] = 0.0
-            after, before = color_groups(n_out, n_colors, n_parts)[:, None], color_groups(n_in, n_colors)
+            after, before = (
+                color_groups(n_out, n_colors, n_parts)[:, None],
+                color_groups(n_in, n_colors),
+            )
             mask[:, :, -1, half] = (after > before if first else after >= before).float()
         self.register_buffer("mask", mask, persistent=False)
         self.is_masked = not bool(mask.all())
-        # Where the mask is 0 a weight starts at 0 and gets no gradient, so that queries need not multiply.
+        # Where the mask is 0 a weight starts at 0 and gets no gradient, so that queries need not
+        # multiply.
         bound = 1.0 / math.sqrt(max(float(mask[0].sum()), float(mask[-1].sum()), 1.0))
         self.weight = nn.Parameter(torch.empty_like(mask).uniform_(-bound, bound) * mask)
         self.bias = nn.Parameter(torch.empty(n_out).uniform_(-bound, bound)) if bias else None
 
     def forward(self, images):
-        weight = self.weight * self.mask if self.is_masked and torch.is_grad_enabled() else self.weight
+        weight = (
+            self.weight * self.mask if self.is_masked and torch.is_grad_enabled() else self.weight
+        )
         return _convolve(images, weight, self.bias, self.padding, self.stride)
 
 
@@ -123,7 +133,8 @@ class Pointwise(nn.Conv2d):
 
 
 class PositionMap(nn.Module):
-    """Learned numbers for every pixel and channel, and for every class those of its own, which are added.
+    """Learned numbers for every pixel and channel, and for every class those of its own, which are
+    added.
 
     Parameters
     ----------
@@ -139,7 +150,9 @@ class PositionMap(nn.Module):
     def __init__(self, n_channels, height, width, n_classes=0):
         super().__init__()
         self.map = nn.Parameter(torch.zeros(n_channels, height, width))
-        self.class_maps = nn.Parameter(torch.zeros(n_classes, n_channels, height, width)) if n_classes else None
+        self.class_maps = (
+            nn.Parameter(torch.zeros(n_classes, n_channels, height, width)) if n_classes else None
+        )
 
     def forward(self, images, labels=None):
         images = images + self.map
@@ -195,7 +208,9 @@ class Hints(nn.Module):
 
     def told(self, hints):
         """What is added (n, n_channels, height, width)."""
-        hidden = functional.relu(_convolve(hints, self.first.weight, self.first.bias, self.first.padding))
+        hidden = functional.relu(
+            _convolve(hints, self.first.weight, self.first.bias, self.first.padding)
+        )
         return _convolve(hidden, self.last.weight, self.last.bias, self.last.padding)
 
     def forward(self, images, hints):
@@ -203,10 +218,12 @@ class Hints(nn.Module):
 
 
 class CausalAttention(nn.Module):
-    """Attention of every pixel to all pixels before it, as in PixelSNAIL [1]_, which is added to what comes in.
+    """Attention of every pixel to all pixels before it, as in PixelSNAIL [1]_, which is added to
+    what comes in.
 
-    Keys and values are made of the hidden channels and the colours of a pixel, queries of the hidden channels. One more
-    key and value stand before the first pixel, which has none to attend to otherwise.
+    Keys and values are made of the hidden channels and the colours of a pixel, queries of the
+    hidden channels. One more key and value stand before the first pixel, which has none to attend
+    to otherwise.
 
     Parameters
     ----------
@@ -216,7 +233,8 @@ class CausalAttention(nn.Module):
 
     References
     ----------
-    .. [1] X. Chen, N. Mishra, M. Rohaninejad, P. Abbeel, PixelSNAIL: an improved autoregressive generative model, 2018.
+    .. [1] X. Chen, N. Mishra, M. Rohaninejad, P. Abbeel, PixelSNAIL: an improved autoregressive
+       generative model, 2018.
 
     Examples
     --------
@@ -236,7 +254,8 @@ class CausalAttention(nn.Module):
         self.out = CausalConv2d(inner, n_channels, n_colors=n_colors)
 
     def heads(self, numbers):
-        """Numbers (n, n_heads * size, n_pixels) as (n, n_heads, n_pixels, size), laid out as quick attention wants."""
+        """Numbers (n, n_heads * size, n_pixels) as (n, n_heads, n_pixels, size), laid out as quick
+        attention wants."""
         return numbers.unflatten(1, (self.n_heads, self.size)).transpose(-1, -2).contiguous()
 
     def forward(self, hidden, images):
@@ -244,7 +263,9 @@ class CausalAttention(nn.Module):
         pairs = self.keys(torch.cat([hidden, images], dim=1)).flatten(2)[:, :, :-1]
         pairs = torch.cat([self.start[:, None].expand(len(hidden), -1, 1), pairs], dim=2)
         keys, values = (self.heads(part) for part in pairs.chunk(2, dim=1))
-        seen = functional.scaled_dot_product_attention(self.heads(queries), keys, values, is_causal=True)
+        seen = functional.scaled_dot_product_attention(
+            self.heads(queries), keys, values, is_causal=True
+        )
         return hidden + self.out(seen.transpose(-1, -2).reshape(len(hidden), -1, *hidden.shape[2:]))
 
 
@@ -254,7 +275,8 @@ def halved(size):
 
 
 def doubled(images, height, width):
-    """Images (n, c, height, width) of four parts of the channels, those of the pixels in squares of two by two.
+    """Images (n, c, height, width) of four parts of the channels, those of the pixels in squares of
+    two by two.
 
     Examples
     --------
@@ -269,9 +291,10 @@ def doubled(images, height, width):
 def _convolve(images, weight, bias, padding=(0, 0), stride=1):
     """The first rows and columns of a convolution, as many as there are pixels.
 
-    In training kernels are made whole, for the gradient of a cut is a copy, which takes longer than the products with
-    zeros. In double precision on the CPU images are multiplied one by one; in a query rows of zeros are added below, so
-    that each begins at a whole vector, or its digits would depend on where in a batch it stands.
+    In training kernels are made whole, for the gradient of a cut is a copy, which takes longer than
+    the products with zeros. In double precision on the CPU images are multiplied one by one; in a
+    query rows of zeros are added below, so that each begins at a whole vector, or its digits would
+    depend on where in a batch it stands.
     """
     if torch.is_grad_enabled():
         below, right = (2 * pad + 1 - kernel for pad, kernel in zip(padding, weight.shape[2:]))
@@ -283,7 +306,9 @@ def _convolve(images, weight, bias, padding=(0, 0), stride=1):
             (side + 2 * pad - kernel) // stride + 1
             for side, pad, kernel in zip((height, width), padding, weight.shape[2:])
         )
-        images = functional.pad(images, (0, 0, 0, stride * (-n_rows % (DOUBLES // math.gcd(DOUBLES, n_columns)))))
+        images = functional.pad(
+            images, (0, 0, 0, stride * (-n_rows % (DOUBLES // math.gcd(DOUBLES, n_columns))))
+        )
     # Padding on both sides and cutting is quicker than padding on one.
     answers = functional.conv2d(images, weight, bias, padding=padding, stride=stride)
     return answers[:, :, : -(-height // stride), : -(-width // stride)]

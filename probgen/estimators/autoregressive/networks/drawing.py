@@ -1,7 +1,8 @@
 """Drawing pixel by pixel, at a cost of each that does not depend on the size of the image.
 
-A network is copied with every layer that looks at other pixels replaced by one that sees some pixels, or a single row,
-and remembers what it saw before; all else of the network is used as it is. Attention looks at all pixels before.
+A network is copied with every layer that looks at other pixels replaced by one that sees some
+pixels, or a single row, and remembers what it saw before; all else of the network is used as it is.
+Attention looks at all pixels before.
 """
 
 import functools
@@ -27,9 +28,10 @@ from probgen.estimators.autoregressive.networks.pixel import Middle, VerticalMid
 class Drawing:
     """Rows that a PixelNetwork is asked about pixel by pixel, in turns.
 
-    In a turn come all pixels that do not wait for each other: residual blocks see few pixels to the right in the row
-    above, so that each row of an image can follow the one above it, some pixels behind. Where a network sees all of the
-    rows above (gates, attention, downsampling), the pixels have a turn each. Colours have their turns one by one.
+    In a turn come all pixels that do not wait for each other: residual blocks see few pixels to the
+    right in the row above, so that each row of an image can follow the one above it, some pixels
+    behind. Where a network sees all of the rows above (gates, attention, downsampling), the pixels
+    have a turn each. Colours have their turns one by one.
 
     Parameters
     ----------
@@ -64,7 +66,9 @@ class Drawing:
         self.of_turns = order.to(like.device).split(counts)
         self.of_firsts = [int(pixels[0]) for pixels in order.split(counts)]
         self.pixel = self.color = 0  # pixel is the first of the turn
-        self.colors = like.new_zeros(n_rows, self.n_colors)  # of this pixel, or of the last before any is put
+        self.colors = like.new_zeros(
+            n_rows, self.n_colors
+        )  # of this pixel, or of the last before any is put
         self.above = like.new_zeros(n_rows, self.n_colors, 1, self.width)
         self.windows: dict = {}
         self.layers: list = []  # that are told what is put
@@ -80,7 +84,8 @@ class Drawing:
         return self.pixel % self.width
 
     def turns(self):
-        """Yield the features (m,) of each turn, before which the network can be asked, and after which they are put."""
+        """Yield the features (m,) of each turn, before which the network can be asked, and after
+        which they are put."""
         for first, pixels in zip(self.of_firsts, self.of_turns):
             self.pixel, self.pixels = first, pixels
             if self.column == 0 and self.network.vertical is not None:
@@ -90,7 +95,8 @@ class Drawing:
                 yield pixels * self.n_colors + color
 
     def answers(self):
-        """What the network says (n_rows, m * n_answers) of the features of the turn, given what was put."""
+        """What the network says (n_rows, m * n_answers) of the features of the turn, given what was
+        put."""
         contexts = [context[self.color][self.column] for context in self.contexts]
         told = self.network.answers(self.network.hidden(self.colors, contexts, None, None))
         return told.unflatten(0, (-1, self.n_rows)).transpose(0, 1).flatten(1)
@@ -107,7 +113,9 @@ class Drawing:
     def _begin_row(self):
         """Compute, for all pixels of a row, what the rows above say of them."""
         groups = color_groups(2 * self.network.n_channels, self.n_colors, 2).to(self.colors.device)
-        rows = [row[:, :, 0].permute(2, 0, 1).contiguous() for row in self.network.vertical(self.above)]
+        rows = [
+            row[:, :, 0].permute(2, 0, 1).contiguous() for row in self.network.vertical(self.above)
+        ]
         self.contexts = [by_color(row, groups, self.n_colors) for row in rows]
 
 
@@ -119,13 +127,20 @@ def n_turns(network):
 
 def _lag(network):
     """Pixels by which a row has to stay behind the one above it."""
-    sees_all = network.vertical is not None or any(isinstance(m, CausalAttention | Middle) for m in network.modules())
-    return network.image_shape[1] if sees_all else min(network.first.radius + 1, network.image_shape[1])
+    sees_all = network.vertical is not None or any(
+        isinstance(m, CausalAttention | Middle) for m in network.modules()
+    )
+    return (
+        network.image_shape[1]
+        if sees_all
+        else min(network.first.radius + 1, network.image_shape[1])
+    )
 
 
 @functools.singledispatch
 def stepwise(layer, drawing):
-    """The layer for one pixel at a time, (n, channels) of one colour; a layer not known here keeps its own code."""
+    """The layer for one pixel at a time, (n, channels) of one colour; a layer not known here keeps
+    its own code."""
     return Stepwise(layer, drawing) if next(layer.children(), None) is not None else layer
 
 
@@ -227,14 +242,18 @@ class PixelStep:
         if not self.is_direct:
             if not self.first:
                 self.write(values)
-            values = self.memory.index_select(0, self.windows.seen()).view(-1, len(self.weights[color]))
+            values = self.memory.index_select(0, self.windows.seen()).view(
+                -1, len(self.weights[color])
+            )
         return torch.addmm(self.biases[color], values, self.weights[color])
 
 
 class Windows:
-    """Where the pixels of a turn, and what a kernel sees from there, are in a memory of the last rows of images.
+    """Where the pixels of a turn, and what a kernel sees from there, are in a memory of the last
+    rows of images.
 
-    A cell has the pixels of one place in all images; the last cell, of zeros, is the place of what is outside.
+    A cell has the pixels of one place in all images; the last cell, of zeros, is the place of what
+    is outside.
 
     Parameters
     ----------
@@ -254,7 +273,9 @@ class Windows:
         pixels = torch.arange(height * width, device=device)
         rows, columns = pixels[:, None] // width + up, pixels[:, None] % width + right
         is_inside = (rows >= 0) & (columns >= 0) & (columns < width)
-        self.cells = torch.where(is_inside, rows % n_kept * width + columns, n_kept * width) * drawing.n_rows
+        self.cells = (
+            torch.where(is_inside, rows % n_kept * width + columns, n_kept * width) * drawing.n_rows
+        )
         self.images = torch.arange(drawing.n_rows, device=device)
         self.pixel = None
 
@@ -279,14 +300,21 @@ class Windows:
 
 def _taps(n_up, radius):
     """Rows and columns of the numbers of a causal kernel, its own pixel last."""
-    return [(i, j) for i in range(n_up) for j in range(2 * radius + 1 if i < n_up - 1 else radius + 1)]
+    return [
+        (i, j) for i in range(n_up) for j in range(2 * radius + 1 if i < n_up - 1 else radius + 1)
+    ]
 
 
 class RowStep:
-    """A CausalConv2d of a vertical stack, for rows (n, channels, 1, width) that are given one at a time."""
+    """A CausalConv2d of a vertical stack, for rows (n, channels, 1, width) that are given one at a
+    time."""
 
     def __init__(self, layer, drawing):
-        self.weight, self.bias, self.radius = layer.weight.detach(), layer.bias.detach(), layer.radius
+        self.weight, self.bias, self.radius = (
+            layer.weight.detach(),
+            layer.bias.detach(),
+            layer.radius,
+        )
         n_in, height = layer.weight.shape[1:3]
         self.before = self.weight.new_zeros(drawing.n_rows, n_in, height - 1, drawing.width)
 
@@ -333,7 +361,9 @@ class ClassStep:
         self.biases = [biases[:, groups == color].contiguous() for color in range(drawing.n_colors)]
 
     def __call__(self, values, labels):
-        return (values.unflatten(0, (-1, self.drawing.n_rows)) + self.biases[self.drawing.color]).flatten(0, 1)
+        return (
+            values.unflatten(0, (-1, self.drawing.n_rows)) + self.biases[self.drawing.color]
+        ).flatten(0, 1)
 
 
 class HintStep:
@@ -369,7 +399,9 @@ class AttentionStep:
             else:
                 past = torch.cat([self.here, drawing.colors], dim=1)
                 pairs = functional.linear(past, layer.keys.weight[:, :, 0, 0], layer.keys.bias)
-            self.pairs[:, :, :, drawing.pixel] = pairs.view(-1, 2, layer.n_heads, layer.size).transpose(0, 1)
+            self.pairs[:, :, :, drawing.pixel] = pairs.view(
+                -1, 2, layer.n_heads, layer.size
+            ).transpose(0, 1)
         self.slots[drawing.color].copy_(values)
         queries = self.queries(values).view(drawing.n_rows, -1, 1, layer.size)
         n_heads = queries.shape[1]
@@ -380,7 +412,8 @@ class AttentionStep:
 
 
 class HalfDrawing:
-    """What layers at half the size are told of a drawing: of every square of two by two it is at the first pixel."""
+    """What layers at half the size are told of a drawing: of every square of two by two it is at
+    the first pixel."""
 
     at_once = 1
 
@@ -412,7 +445,8 @@ class HalfDrawing:
         return self.whole.pixel // self.whole.width % 2, self.whole.column % 2
 
     def write(self, values):
-        """Take note of values (n_rows, 1) of the present colour, if they are of the first pixel of a square."""
+        """Take note of values (n_rows, 1) of the present colour, if they are of the first pixel of
+        a square."""
         if self.place == (0, 0):
             self.colors[:, self.color] = values[:, 0]
             for layer in self.layers:
@@ -441,10 +475,14 @@ class MiddleStep:
 
 
 class VerticalMiddleStep:
-    """A VerticalMiddle, for rows that are given one at a time: its stack is asked at every second, for both."""
+    """A VerticalMiddle, for rows that are given one at a time: its stack is asked at every second,
+    for both."""
 
     def __init__(self, layer, drawing):
-        self.down, self.inner = stepwise(layer.down, drawing), stepwise(layer.inner, HalfDrawing(drawing))
+        self.down, self.inner = (
+            stepwise(layer.down, drawing),
+            stepwise(layer.inner, HalfDrawing(drawing)),
+        )
         self.up = layer.up
         self.is_second = True  # of the row that is given last
         self.rows: Any = None
@@ -458,6 +496,8 @@ class VerticalMiddleStep:
             hidden, contexts = self.inner.walk(down)
             self.rows = doubled(self.up(hidden), 2, width)
             # Blocks at half the size are asked at every second pixel.
-            self.contexts = [context.repeat_interleave(2, dim=3)[:, :, :, :width] for context in contexts]
+            self.contexts = [
+                context.repeat_interleave(2, dim=3)[:, :, :, :width] for context in contexts
+            ]
         second = int(self.is_second)
         return row + self.rows[:, :, second : second + 1], self.contexts

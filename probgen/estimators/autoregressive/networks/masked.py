@@ -1,12 +1,14 @@
-"""Dense networks in which an answer depends on the inputs before it alone, in one of several orders.
+"""Dense networks in which an answer depends on the inputs before it alone, in one of several
+orders.
 
-Every unit has a degree in every order: the position of the last input that it may see. Those of inputs are their
-positions, counted from 0; a hidden unit sees units of degrees up to its own, an answer those of lower degrees than the
-position of its feature [1]_.
+Every unit has a degree in every order: the position of the last input that it may see. Those of
+inputs are their positions, counted from 0; a hidden unit sees units of degrees up to its own, an
+answer those of lower degrees than the position of its feature [1]_.
 
 References
 ----------
-.. [1] M. Germain, K. Gregor, I. Murray, H. Larochelle, MADE: masked autoencoder for distribution estimation, 2015.
+.. [1] M. Germain, K. Gregor, I. Murray, H. Larochelle, MADE: masked autoencoder for distribution
+   estimation, 2015.
 """
 
 from functools import partial
@@ -18,7 +20,8 @@ from torch import nn
 from probgen.networks.activations import activation as make_activation
 from probgen.networks.dense import aligned_linear
 
-REACH = 1e3  # of scaled inputs; a number beyond would overflow, and 0 times infinity leaves a mask no hold
+# Of scaled inputs; a number beyond would overflow, and 0 times infinity leaves a mask no hold
+REACH = 1e3
 
 
 class MaskedLinear(nn.Linear):
@@ -55,8 +58,13 @@ class MaskedLinear(nn.Linear):
         return mask.to(self.weight.dtype)  # a product is quicker than a choice
 
     def masked_weight(self, order=0):
-        """Return the weights (n_outputs, n_inputs) of an order, an int or an int64 Tensor of shape (1,)."""
-        mask = self.mask.index_select(0, order)[0] if isinstance(order, torch.Tensor) else self.mask[order]
+        """Return the weights (n_outputs, n_inputs) of an order, an int or an int64 Tensor of shape
+        (1,)."""
+        mask = (
+            self.mask.index_select(0, order)[0]
+            if isinstance(order, torch.Tensor)
+            else self.mask[order]
+        )
         return self.weight * mask
 
     def forward(self, rows, order=0):
@@ -64,7 +72,8 @@ class MaskedLinear(nn.Linear):
 
 
 class MaskedMLP(nn.Module):
-    """Multilayer perceptron from features to answers, with short cuts from the inputs to the answers.
+    """Multilayer perceptron from features to answers, with short cuts from the inputs to the
+    answers.
 
     Without a hidden layer it is the short cuts, a linear map.
 
@@ -75,17 +84,21 @@ class MaskedMLP(nn.Module):
     n_answers : int
         Numbers for each feature, which stand together.
     hidden_layer_sizes : sequence of int, default=()
-        The degrees 0 to d - 2 are spread evenly over the units of a layer, and at random over several orders.
+        The degrees 0 to d - 2 are spread evenly over the units of a layer, and at random over
+        several orders.
     activation : str, class or torch.nn.Module, default="relu"
     n_levels : int, default=None
-        Levels of features that the network is to see as that many numbers, a 1 for the right one and 0 for the others.
+        Levels of features that the network is to see as that many numbers, a 1 for the right one
+        and 0 for the others.
     center, scale : Tensor of shape (d,), default=None
-        Of features that it is to see as numbers, to be brought to about unit size. None leaves them as they are.
+        Of features that it is to see as numbers, to be brought to about unit size. None leaves them
+        as they are.
     dropout, input_dropout : float, default=0.0
         Shares of hidden units and of inputs that count for nothing in a pass of the training.
     any_order : bool, default=False
-        Whether the network is asked in orders that are not known beforehand too. Hidden units then have the same
-        degrees in all orders, and beside each number stands a 1, so that a unit can tell what it does not see from 0.
+        Whether the network is asked in orders that are not known beforehand too. Hidden units then
+        have the same degrees in all orders, and beside each number stands a 1, so that a unit can
+        tell what it does not see from 0.
 
     Attributes
     ----------
@@ -124,28 +137,35 @@ class MaskedMLP(nn.Module):
         self.register_buffer("center", center)
         self.register_buffer("scale", scale)
         *degrees, outputs = self._degrees(positions)
-        self.hidden = nn.ModuleList(MaskedLinear(before, after) for before, after in pairwise(degrees))
+        self.hidden = nn.ModuleList(
+            MaskedLinear(before, after) for before, after in pairwise(degrees)
+        )
         self.last = MaskedLinear(degrees[-1], outputs, strict=True)
-        self.short_cut = MaskedLinear(degrees[0], outputs, strict=True, bias=False) if len(self.hidden) else None
+        self.short_cut = (
+            MaskedLinear(degrees[0], outputs, strict=True, bias=False) if len(self.hidden) else None
+        )
         nn.init.zeros_(self.last.bias)
         nn.init.zeros_((self.short_cut or self.last).weight)
         self.activation = make_activation(activation)
         self.n_pooled = degrees[-1].shape[1] if len(self.hidden) else outputs.shape[1]
 
     def forward(self, rows, order=0, noise=None):
-        """Answers (n, d * n_answers) in an order, an int or an int64 Tensor (1,); noise seeds dropout in training.
+        """Answers (n, d * n_answers) in an order, an int or an int64 Tensor (1,); noise seeds
+        dropout in training.
 
         With any_order a Tensor (d,) holds the positions of the features in one.
         """
         return self._answer(rows, self._weights(order), noise)
 
     def folded(self, order=0):
-        """Return the function from rows to answers in an order as above, its masks folded into weights once."""
+        """Return the function from rows to answers in an order as above, its masks folded into
+        weights once."""
         with torch.no_grad():
             return partial(self._answer, weights=self._weights(order))
 
     def features(self, rows):
-        """Return the last hidden layer (n, n_pooled), or the answers without one: the mean over the orders."""
+        """Return the last hidden layer (n, n_pooled), or the answers without one: the mean over the
+        orders."""
         return self.folded_features()(rows)
 
     def folded_features(self):
@@ -166,10 +186,18 @@ class MaskedMLP(nn.Module):
         """Degrees (n_orders, n_units) of the inputs, the hidden layers and the answers."""
         n_orders, d = positions.shape
         n_inputs = self.n_levels or (2 if self.any_order else 1)
-        hidden = [_spread(width, d, positions.device).expand(n_orders, -1) for width in self.hidden_layer_sizes]
+        hidden = [
+            _spread(width, d, positions.device).expand(n_orders, -1)
+            for width in self.hidden_layer_sizes
+        ]
         if n_orders > 1 and not self.any_order:
-            hidden = [torch.stack([row[torch.randperm(len(row))] for row in degrees]) for degrees in hidden]
-        inputs, outputs = (positions.repeat_interleave(n, dim=1) for n in (n_inputs, self.n_answers))
+            hidden = [
+                torch.stack([row[torch.randperm(len(row))] for row in degrees])
+                for degrees in hidden
+            ]
+        inputs, outputs = (
+            positions.repeat_interleave(n, dim=1) for n in (n_inputs, self.n_answers)
+        )
         return [inputs, *hidden, outputs]
 
     def _hide(self, rows, weights, noise=None):
@@ -186,7 +214,11 @@ class MaskedMLP(nn.Module):
     def _answer(self, rows, weights, noise=None):
         inputs, hidden = self._hide(rows, weights, noise)
         answers = aligned_linear(hidden, weights[len(self.hidden)], self.last.bias)
-        return answers if self.short_cut is None else answers + aligned_linear(inputs, weights[-1], None)
+        return (
+            answers
+            if self.short_cut is None
+            else answers + aligned_linear(inputs, weights[-1], None)
+        )
 
     def _encode(self, rows):
         """What the network sees of rows (n, d)."""
@@ -195,7 +227,11 @@ class MaskedMLP(nn.Module):
             return (rows[..., None] == levels).to(rows.dtype).flatten(-2)
         if self.center is not None:
             rows = ((rows - self.center) / self.scale).clamp(-REACH, REACH)
-        return torch.stack([rows, torch.ones_like(rows)], dim=-1).flatten(-2) if self.any_order else rows
+        return (
+            torch.stack([rows, torch.ones_like(rows)], dim=-1).flatten(-2)
+            if self.any_order
+            else rows
+        )
 
     def _dropped(self, values, share, noise):
         if not self.training or noise is None or share == 0.0:

@@ -12,9 +12,11 @@ from probgen.estimators.autoregressive.networks.pixel import PixelNetwork
 
 
 class MultiScaleNetwork(nn.Module):
-    """Networks for every pixel in so many, for finer ones given these, and so on to all pixels [1]_.
+    """Networks for every pixel in so many, for finer ones given these, and so on to all pixels
+    [1]_.
 
-    The pixels of a small image are pixels of the large one, drawn first; so the probabilities of all add up to one.
+    The pixels of a small image are pixels of the large one, drawn first; so the probabilities of
+    all add up to one.
 
     Parameters
     ----------
@@ -23,7 +25,8 @@ class MultiScaleNetwork(nn.Module):
     n_answers : int
         Numbers for each colour of a pixel.
     scales : sequence of int
-        Heights of the images, each a divisor of the next, the last that of the image; ratios divide the width too.
+        Heights of the images, each a divisor of the next, the last that of the image; ratios divide
+        the width too.
     **settings
         As in `PixelNetwork`.
 
@@ -34,7 +37,8 @@ class MultiScaleNetwork(nn.Module):
 
     References
     ----------
-    .. [1] A. van den Oord, N. Kalchbrenner, K. Kavukcuoglu, Pixel recurrent neural networks, 2016, section 3.6.
+    .. [1] A. van den Oord, N. Kalchbrenner, K. Kavukcuoglu, Pixel recurrent neural networks, 2016,
+       section 3.6.
 
     Examples
     --------
@@ -78,7 +82,8 @@ class MultiScaleNetwork(nn.Module):
         return torch.cat(answers, dim=1)[:, self.places].flatten(1)
 
     def features(self, rows, labels=None):
-        """Channels (n, n_pooled) of the last hidden layer of the finest network, averaged over the pixels."""
+        """Channels (n, n_pooled) of the last hidden layer of the finest network, averaged over the
+        pixels."""
         finest: Any = self.networks[-1]
         return finest.features(rows, labels, self.hints(rows, len(self.networks) - 1))
 
@@ -88,7 +93,8 @@ class MultiScaleNetwork(nn.Module):
         return rows.unflatten(1, self.image_shape)[:, ::stride, ::stride].flatten(1)
 
     def hints(self, rows, k):
-        """What is known at scale k (n, colours + 1, height, width): the smaller image in its places, and where."""
+        """What is known at scale k (n, colours + 1, height, width): the smaller image in its
+        places, and where."""
         if k == 0:
             return None
         network: Any = self.networks[k]
@@ -118,19 +124,29 @@ class MultiScaleDrawing:
         return sum(n_turns(network) for network in self.network.networks)
 
     def turns(self):
-        """Yield the features (m,) of each turn, those of a smaller image among them, which are known."""
+        """Yield the features (m,) of each turn, those of a smaller image among them, which are
+        known."""
         for k in range(len(self.network.networks)):
             network: Any = self.network.networks[k]
             hints = self.network.hints(self.rows, k)
             self.drawing = Drawing(network, len(self.rows), self.labels, hints)
-            places, is_new = (part[k].to(self.rows.device) for part in (self.network.pixels, self.network.is_new))
+            places, is_new = (
+                part[k].to(self.rows.device) for part in (self.network.pixels, self.network.is_new)
+            )
             for features in self.drawing.turns():
-                pixels, colors = features // network.image_shape[2], features % network.image_shape[2]
-                self.features, self.is_new = places[pixels] * network.image_shape[2] + colors, is_new[pixels]
+                pixels, colors = (
+                    features // network.image_shape[2],
+                    features % network.image_shape[2],
+                )
+                self.features, self.is_new = (
+                    places[pixels] * network.image_shape[2] + colors,
+                    is_new[pixels],
+                )
                 yield self.features
 
     def answers(self):
-        """What the network says (n_rows, m * n_answers) of the features of the turn, given what was put."""
+        """What the network says (n_rows, m * n_answers) of the features of the turn, given what was
+        put."""
         return self.drawing.answers()
 
     def put(self, values):

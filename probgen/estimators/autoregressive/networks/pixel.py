@@ -19,7 +19,8 @@ ATTENTION_EVERY = 4  # blocks between two layers of attention
 
 
 class ResidualBlock(nn.Module):
-    """Block of the PixelCNN [1]_: to half the channels, a masked convolution, back to all, and added.
+    """Block of the PixelCNN [1]_: to half the channels, a masked convolution, back to all, and
+    added.
 
     Parameters
     ----------
@@ -52,7 +53,8 @@ class ResidualBlock(nn.Module):
 
 
 class GatedBlock(nn.Module):
-    """Layer of the horizontal stack of the gated PixelCNN [1]_, which sees what the vertical one says of the pixel.
+    """Layer of the horizontal stack of the gated PixelCNN [1]_, which sees what the vertical one
+    says of the pixel.
 
     Parameters
     ----------
@@ -90,7 +92,8 @@ class GatedBlock(nn.Module):
 
 
 class VerticalStack(nn.Module):
-    """Vertical stack of the gated PixelCNN: what each layer of the horizontal one is told of the rows above.
+    """Vertical stack of the gated PixelCNN: what each layer of the horizontal one is told of the
+    rows above.
 
     Parameters
     ----------
@@ -111,9 +114,15 @@ class VerticalStack(nn.Module):
     def __init__(self, n_filters, n_layers, n_in, n_downsamplings=0):
         super().__init__()
         n_outer = outer_layers(n_layers, n_downsamplings)
-        convs = [] if n_in is None else [CausalConv2d(n_in, 2 * n_filters, FIRST_KERNEL, stack="vertical", first=True)]
+        convs = (
+            []
+            if n_in is None
+            else [CausalConv2d(n_in, 2 * n_filters, FIRST_KERNEL, stack="vertical", first=True)]
+        )
         self.goes_on, self.n_before = n_in is None, len(convs) + n_outer // 2
-        convs += [CausalConv2d(n_filters, 2 * n_filters, KERNEL, stack="vertical") for _ in range(n_outer)]
+        convs += [
+            CausalConv2d(n_filters, 2 * n_filters, KERNEL, stack="vertical") for _ in range(n_outer)
+        ]
         self.convs = nn.ModuleList(convs)
         self.across = nn.ModuleList(Pointwise(2 * n_filters, 2 * n_filters) for _ in convs)
         self.middle = None
@@ -158,7 +167,8 @@ class VerticalMiddle(nn.Module):
 
 
 class BlockStack(nn.Module):
-    """Blocks of a PixelNetwork one after another, the middle ones at half the size of the image if so asked.
+    """Blocks of a PixelNetwork one after another, the middle ones at half the size of the image if
+    so asked.
 
     Parameters
     ----------
@@ -169,8 +179,9 @@ class BlockStack(nn.Module):
     gated, attention, shortcuts : bool
         As in `PixelNetwork`; attention after every fourth block of a size and its last.
     n_downsamplings : int, default=0
-        How often the size is halved from the first block to the middle one; each size has about as many blocks. The
-        sizes of an image are rounded up, and n_layers is at least 2 * n_downsamplings + 1.
+        How often the size is halved from the first block to the middle one; each size has about as
+        many blocks. The sizes of an image are rounded up, and n_layers is at least 2 *
+        n_downsamplings + 1.
     n_colors, n_classes : int
 
     Examples
@@ -194,12 +205,20 @@ class BlockStack(nn.Module):
         n_classes=0,
     ):
         super().__init__()
-        block, n_outer = GatedBlock if gated else ResidualBlock, outer_layers(n_layers, n_downsamplings)
+        block, n_outer = (
+            GatedBlock if gated else ResidualBlock,
+            outer_layers(n_layers, n_downsamplings),
+        )
         self.n_before = -(-n_outer // 2)
         self.layers = nn.ModuleList(block(n_filters, n_colors, n_classes) for _ in range(n_outer))
-        attending = [k for k in range(n_outer) if k == n_outer - 1 or (k + 1) % ATTENTION_EVERY == 0]
+        attending = [
+            k for k in range(n_outer) if k == n_outer - 1 or (k + 1) % ATTENTION_EVERY == 0
+        ]
         self.attention = nn.ModuleDict(
-            {str(k): CausalAttention(n_channels, n_colors) for k in (attending if attention else [])}
+            {
+                str(k): CausalAttention(n_channels, n_colors)
+                for k in (attending if attention else [])
+            }
         )
         self.shortcuts = nn.ModuleDict(
             {
@@ -209,7 +228,12 @@ class BlockStack(nn.Module):
         )
         self.middle = None
         if n_downsamplings:
-            settings = {"gated": gated, "attention": attention, "shortcuts": shortcuts, "n_classes": n_classes}
+            settings = {
+                "gated": gated,
+                "attention": attention,
+                "shortcuts": shortcuts,
+                "n_classes": n_classes,
+            }
             inner = BlockStack(
                 n_filters,
                 n_layers - n_outer,
@@ -238,10 +262,12 @@ class BlockStack(nn.Module):
 
 
 class Middle(nn.Module):
-    """Blocks at half the size of the image, whose answers are added to what comes in, as in PixelCNN++ [1]_.
+    """Blocks at half the size of the image, whose answers are added to what comes in, as in
+    PixelCNN++ [1]_.
 
-    A convolution of stride two halves the image: of every square of two by two its first pixel stands for it, which
-    sees what is before it. What the blocks make of that goes to all four, through weights of each.
+    A convolution of stride two halves the image: of every square of two by two its first pixel
+    stands for it, which sees what is before it. What the blocks make of that goes to all four,
+    through weights of each.
 
     Parameters
     ----------
@@ -254,8 +280,8 @@ class Middle(nn.Module):
 
     References
     ----------
-    .. [1] T. Salimans, A. Karpathy, X. Chen, D. P. Kingma, PixelCNN++: improving the PixelCNN with discretized logistic
-       mixture likelihood and other modifications, 2017.
+    .. [1] T. Salimans, A. Karpathy, X. Chen, D. P. Kingma, PixelCNN++: improving the PixelCNN with
+       discretized logistic mixture likelihood and other modifications, 2017.
 
     Examples
     --------
@@ -267,7 +293,9 @@ class Middle(nn.Module):
     def __init__(self, n_channels, inner, gated=False, n_colors=1):
         super().__init__()
         stack = "horizontal" if gated else "raster"
-        self.down = CausalConv2d(n_channels, n_channels, KERNEL, stack=stack, n_colors=n_colors, stride=2)
+        self.down = CausalConv2d(
+            n_channels, n_channels, KERNEL, stack=stack, n_colors=n_colors, stride=2
+        )
         self.inner = inner
         self.up = CausalConv2d(n_channels, 4 * n_channels, n_colors=n_colors, n_parts=4)
 
@@ -277,7 +305,8 @@ class Middle(nn.Module):
 
 
 class PixelNetwork(nn.Module):
-    """Network of the PixelCNN, from rows to what an observation model is told of each pixel and colour.
+    """Network of the PixelCNN, from rows to what an observation model is told of each pixel and
+    colour.
 
     Parameters
     ----------
@@ -286,10 +315,12 @@ class PixelNetwork(nn.Module):
     n_answers : int
         Numbers for each colour of a pixel.
     n_filters, n_layers : int
-        Channels of the convolutions, a multiple of the colours or rounded up to one, and number of blocks.
+        Channels of the convolutions, a multiple of the colours or rounded up to one, and number of
+        blocks.
     gated, attention, shortcuts, position_map : bool
-        Gated stacks in place of residual blocks; attention after every fourth block and the last; whether blocks of
-        the second half see what those of the first half made, the last that of the first; a position map.
+        Gated stacks in place of residual blocks; attention after every fourth block and the last;
+        whether blocks of the second half see what those of the first half made, the last that of
+        the first; a position map.
     n_downsamplings : int, default=0
         As in `BlockStack`.
     n_classes : int, default=0
@@ -328,16 +359,24 @@ class PixelNetwork(nn.Module):
         n_filters = -(-n_filters // n_colors) * n_colors
         self.n_channels = n_filters if gated else 2 * n_filters
         settings = {"n_colors": n_colors, "n_classes": n_classes}
-        self.vertical = VerticalStack(n_filters, n_layers, n_colors, n_downsamplings) if gated else None
+        self.vertical = (
+            VerticalStack(n_filters, n_layers, n_colors, n_downsamplings) if gated else None
+        )
         self.first: nn.Module
         if gated:
             self.first = GatedBlock(n_filters, **settings, kernel_size=FIRST_KERNEL, n_in=n_colors)
         else:
-            self.first = CausalConv2d(n_colors, self.n_channels, FIRST_KERNEL, first=True, n_colors=n_colors)
-        self.position = PositionMap(self.n_channels, height, width, n_classes) if position_map else None
+            self.first = CausalConv2d(
+                n_colors, self.n_channels, FIRST_KERNEL, first=True, n_colors=n_colors
+            )
+        self.position = (
+            PositionMap(self.n_channels, height, width, n_classes) if position_map else None
+        )
         self.hints = Hints(n_hints, self.n_channels) if n_hints else None
         settings |= {"gated": gated, "attention": attention, "shortcuts": shortcuts}
-        self.blocks = BlockStack(n_filters, n_layers, self.n_channels, **settings, n_downsamplings=n_downsamplings)
+        self.blocks = BlockStack(
+            n_filters, n_layers, self.n_channels, **settings, n_downsamplings=n_downsamplings
+        )
         self.last = CausalConv2d(self.n_channels, self.n_channels, n_colors=n_colors)
         self.head = CausalConv2d(self.n_channels, n_colors * n_answers, n_colors=n_colors)
 
@@ -349,7 +388,9 @@ class PixelNetwork(nn.Module):
     def features(self, rows, labels=None, hints=None):
         """Channels (n, n_pooled) of the last hidden layer, averaged over the pixels."""
         images = self.images(rows)
-        hidden = self.last(functional.relu(self.hidden(images, self.contexts(images), labels, hints)))
+        hidden = self.last(
+            functional.relu(self.hidden(images, self.contexts(images), labels, hints))
+        )
         return functional.relu(hidden).mean(dim=(2, 3))
 
     @property
@@ -371,7 +412,9 @@ class PixelNetwork(nn.Module):
 
     def hidden(self, images, contexts, labels, hints):
         """What the blocks make of images."""
-        hidden = self.first(images) if self.vertical is None else self.first(images, contexts[0], labels)
+        hidden = (
+            self.first(images) if self.vertical is None else self.first(images, contexts[0], labels)
+        )
         if self.position is not None:
             hidden = self.position(hidden, labels)
         if self.hints is not None:
@@ -384,7 +427,8 @@ class PixelNetwork(nn.Module):
 
 
 def outer_layers(n_layers, n_downsamplings):
-    """Layers at the size of the image itself, half of them before those in the middle, which see smaller ones."""
+    """Layers at the size of the image itself, half of them before those in the middle, which see
+    smaller ones."""
     return 2 * -(-n_layers // (2 * n_downsamplings + 2)) if n_downsamplings else n_layers
 
 

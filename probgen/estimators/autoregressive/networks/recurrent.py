@@ -1,4 +1,5 @@
-"""Networks of the PixelRNN: long short-term memories that walk over an image, and see what is before each pixel."""
+"""Networks of the PixelRNN: long short-term memories that walk over an image, and see what is
+before each pixel."""
 
 import torch
 from torch import nn
@@ -12,9 +13,11 @@ KERNEL = 3  # of the Row LSTM, along a row
 
 
 class RowLSTM(nn.Module):
-    """Layer that walks down an image, all pixels of a row at a time [1]_, and is added to what comes in.
+    """Layer that walks down an image, all pixels of a row at a time [1]_, and is added to what
+    comes in.
 
-    The state of a pixel depends on those of the three pixels above it, and so on a triangle of the image.
+    The state of a pixel depends on those of the three pixels above it, and so on a triangle of the
+    image.
 
     Parameters
     ----------
@@ -24,7 +27,8 @@ class RowLSTM(nn.Module):
 
     References
     ----------
-    .. [1] A. van den Oord, N. Kalchbrenner, K. Kavukcuoglu, Pixel recurrent neural networks, 2016, section 3.1.
+    .. [1] A. van den Oord, N. Kalchbrenner, K. Kavukcuoglu, Pixel recurrent neural networks, 2016,
+       section 3.1.
 
     Examples
     --------
@@ -45,9 +49,11 @@ class RowLSTM(nn.Module):
 
 
 class DiagonalLSTM(nn.Module):
-    """Layer that walks over an image along its diagonals, from both upper corners [1]_, and is added to what comes in.
+    """Layer that walks over an image along its diagonals, from both upper corners [1]_, and is
+    added to what comes in.
 
-    The state of a pixel depends on those of the pixel beside and of the pixel above it, and so on all that is before.
+    The state of a pixel depends on those of the pixel beside and of the pixel above it, and so on
+    all that is before.
 
     Parameters
     ----------
@@ -57,7 +63,8 @@ class DiagonalLSTM(nn.Module):
 
     References
     ----------
-    .. [1] A. van den Oord, N. Kalchbrenner, K. Kavukcuoglu, Pixel recurrent neural networks, 2016, section 3.2.
+    .. [1] A. van den Oord, N. Kalchbrenner, K. Kavukcuoglu, Pixel recurrent neural networks, 2016,
+       section 3.2.
 
     Examples
     --------
@@ -68,18 +75,22 @@ class DiagonalLSTM(nn.Module):
     def __init__(self, n_filters, n_colors=1):
         super().__init__()
         n_gates, settings = N_GATES * n_filters, {"n_colors": n_colors, "n_parts": N_GATES}
-        self.inputs = nn.ModuleList(CausalConv2d(2 * n_filters, n_gates, **settings) for _ in range(2))
+        self.inputs = nn.ModuleList(
+            CausalConv2d(2 * n_filters, n_gates, **settings) for _ in range(2)
+        )
         self.states = nn.ModuleList(nn.Conv1d(n_filters, n_gates, 2) for _ in range(2))
         self.out = CausalConv2d(n_filters, 2 * n_filters, n_colors=n_colors)
 
     def forward(self, images, context=None, labels=None):
         rightwards = self._walk(images, 0)
         leftwards = self._walk(images.flip(3), 1).flip(3)
-        # What comes from the right has seen the rest of its row: a pixel is told of the row above alone.
+        # What comes from the right has seen the rest of its row: a pixel is told of the row above
+        # alone.
         return images + self.out(rightwards + functional.pad(leftwards, (0, 0, 1, 0))[:, :, :-1])
 
     def _walk(self, images, direction):
-        """States (n, n_filters, height, width), the columns of the skewed images one after another."""
+        """States (n, n_filters, height, width), the columns of the skewed images one after
+        another."""
         convolve = self.states[direction]
         gates = skewed(self.inputs[direction](images))
         states = walk(gates.unbind(3), lambda state: convolve(functional.pad(state, (1, 0))))
@@ -87,7 +98,8 @@ class DiagonalLSTM(nn.Module):
 
 
 class RecurrentNetwork(PixelNetwork):
-    """Network of the PixelRNN, from rows to what an observation model is told of each pixel and colour.
+    """Network of the PixelRNN, from rows to what an observation model is told of each pixel and
+    colour.
 
     Parameters
     ----------
@@ -144,7 +156,8 @@ def walk(inputs, convolve):
 
 
 def skewed(images):
-    """Images (n, c, height, width) with row i moved i pixels to the right: (n, c, height, width + height - 1).
+    """Images (n, c, height, width) with row i moved i pixels to the right: (n, c, height, width +
+    height - 1).
 
     Examples
     --------
@@ -154,7 +167,9 @@ def skewed(images):
             [0., 0., 1., 1.]])
     """
     height, width = images.shape[2:]
-    wide = functional.pad(images, (0, height)).flatten(2)  # read with rows one shorter, each begins one pixel later
+    wide = functional.pad(images, (0, height)).flatten(
+        2
+    )  # read with rows one shorter, each begins one pixel later
     return wide[:, :, : height * (width + height - 1)].unflatten(2, (height, width + height - 1))
 
 
