@@ -12,10 +12,17 @@ import numpy as np
 from sklearn import get_config
 from sklearn.base import ClassifierMixin, DensityMixin, TransformerMixin
 from sklearn.utils import Tags
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from probgen._validation import check_count, check_generator, check_weights, spawn_generator
+from probgen._validation import (
+    check_choice,
+    check_count,
+    check_generator,
+    check_weights,
+    spawn_generator,
+)
 from probgen.conditions.given import parse_given
 
 
@@ -318,6 +325,66 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
 
             return pl.DataFrame(X, schema=list(names), orient="row")
         return X
+
+
+class ImputerMixin(GeneratorMixin):
+    """Imputation of missing values, for generators that marginalise them.
+
+    A subclass writes `_impute(X, generator)`, which returns rows of shape (n, n_features) for a
+    validated X with NaN where values are missing. The generator is the source of draws, or None for
+    conditional means, which must be the same at every call. Values that X holds are put back by the
+    mixin. `impute` is absent where the model takes no conditions.
+    """
+
+    @available_if(lambda self: self._takes_conditions)
+    def impute(self, X, *, method="mean", random_state=None):
+        """Return X with its missing values filled in.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows with NaN where values are missing.
+        method : {"mean", "draw"}, default="mean"
+            The conditional mean of the missing values given the observed ones, or a draw from their
+            conditional distribution. Gaussian mixtures compute both exactly; other models compute
+            them as `sample` does with `given`, by importance sampling where they must.
+        random_state : int, RandomState, Generator or None, default=None
+            Seeds the draw; None continues the model's stream. The mean is the same at every call.
+
+        Returns
+        -------
+        X : ndarray or frame of shape (n, n_features)
+            A frame after `set_output`.
+
+        Raises
+        ------
+        ValueError
+            If the model cannot condition on the observed values of some row.
+
+        Warns
+        -----
+        UserWarning
+            If the effective sample size of importance sampling is below 10 for some row.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from probgen import GaussianMixture
+        >>> X = np.array([[0.0, 0.0], [1.0, 2.0], [2.0, 4.0], [3.0, 6.0]])
+        >>> GaussianMixture().fit(X).impute([[1.5, np.nan]]).round(2)
+        array([[1.5, 3. ]])
+        """
+        check_is_fitted(self)
+        check_choice("method", method, ("mean", "draw"))
+        X = self._validate(X)
+        if method == "mean":
+            generator = None
+        elif random_state is None:
+            generator = self._stream
+        else:
+            generator = check_generator(random_state)
+        filled = np.where(np.isnan(X), self._impute(X, generator), X)
+        return self._in_container(filled.astype(X.dtype, copy=False))
 
 
 class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):

@@ -27,6 +27,7 @@ from probgen.base import (
     ClassGeneratorMixin,
     DecoderMixin,
     GeneratorMixin,
+    ImputerMixin,
     Likelihood,
     get_likelihood,
 )
@@ -73,6 +74,20 @@ class DiagonalGaussian(GeneratorMixin, BaseEstimator):
     @property
     def _n_features_out(self):
         return self.n_features_in_
+
+
+class ImputingGaussian(ImputerMixin, DiagonalGaussian):
+    """Independent features, so that missing values follow their marginal density."""
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = hasattr(self, "means_")
+        return tags
+
+    def _impute(self, X, generator):
+        if generator is None:
+            return np.tile(self.means_, (len(X), 1))
+        return self._sample(len(X), generator)
 
 
 class ClassGaussian(ClassGeneratorMixin, BaseEstimator):
@@ -231,6 +246,42 @@ class TestQueries:
         draws = DiagonalGaussian(random_state=0).fit(X).sample(5, given={1: 7.0})
         np.testing.assert_array_equal(draws[:, 1], 7.0)
         assert len(np.unique(draws[:, 0])) == 5
+
+
+class TestImpute:
+    HOLES = np.array([[np.nan, 1.0, 2.0], [3.0, np.nan, np.nan]], dtype=np.float32)
+
+    def test_means_fill_holes_and_known_values_stay(self):
+        model = ImputingGaussian().fit(X)
+        filled = model.impute(self.HOLES)
+        a, b, c = X.mean(axis=0)
+        np.testing.assert_allclose(filled, [[a, 1.0, 2.0], [3.0, b, c]], rtol=1e-6)
+        assert filled.dtype == np.float32
+
+    def test_draws_continue_the_stream_unless_seeded(self):
+        model = ImputingGaussian(random_state=0).fit(X)
+        first, second = (model.impute(self.HOLES, method="draw") for _ in range(2))
+        assert (first != second)[np.isnan(self.HOLES)].all()
+        np.testing.assert_array_equal(
+            model.impute(self.HOLES, method="draw", random_state=1),
+            model.impute(self.HOLES, method="draw", random_state=1),
+        )
+
+    def test_frames_in_frames_out(self):
+        model = ImputingGaussian().set_output(transform="pandas")
+        model.fit(pd.DataFrame(X, columns=["a", "b", "c"]))
+        filled = model.impute(pd.DataFrame(self.HOLES, columns=["a", "b", "c"]))
+        assert list(filled.columns) == ["a", "b", "c"]
+
+    def test_another_method_is_refused(self):
+        with pytest.raises(ValueError, match="method must be one of 'mean', 'draw'; got 'mode'"):
+            ImputingGaussian().fit(X).impute(self.HOLES, method="mode")
+
+    def test_a_model_without_conditions_does_not_impute(self):
+        class Closed(ImputingGaussian):
+            _takes_conditions = False
+
+        assert not hasattr(Closed().fit(X), "impute")
 
 
 class TestMessages:

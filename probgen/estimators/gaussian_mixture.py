@@ -14,12 +14,11 @@ from probgen._devices import resolve_device
 from probgen._validation import (
     check_choice,
     check_count,
-    check_generator,
     check_real,
     check_weights,
     spawn_generator,
 )
-from probgen.base import GeneratorMixin
+from probgen.base import ImputerMixin
 from probgen.gaussians import conditional
 from probgen.gaussians.em import Engine, run_em
 from probgen.gaussians.fitted import FittedComponentsMixin
@@ -31,7 +30,7 @@ from probgen.gaussians.statistics import merged
 from probgen.row_blocks import RowBlocks
 
 
-class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
+class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
     r"""Gaussian mixture, fitted by expectation-maximization.
 
     .. math:: p(x) = \sum_k \pi_k \, N(x; \mu_k, \Sigma_k)
@@ -334,47 +333,6 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
         X = self._validate(X)
         return self._transform(X).astype(X.dtype, copy=False)
 
-    def impute(self, X, *, method="mean", random_state=None):
-        """Return X with its missing values filled in.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, n_features)
-            Rows with NaN where values are missing.
-        method : {"mean", "draw"}, default="mean"
-            The mean of what is missing given what is there, or a draw from that law.
-        random_state : int, RandomState, Generator or None, default=None
-            Seeds the draw; None continues the model's stream.
-
-        Returns
-        -------
-        X : ndarray or frame of shape (n, n_features)
-            A frame after `set_output`.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from probgen import GaussianMixture
-        >>> X = np.array([[0.0, 0.0], [1.0, 2.0], [2.0, 4.0], [3.0, 6.0]])
-        >>> GaussianMixture().fit(X).impute([[1.5, np.nan]]).round(2)
-        array([[1.5, 3. ]])
-        """
-        check_is_fitted(self)
-        check_choice("method", method, ("mean", "draw"))
-        X = self._validate(X)
-        rows = X.astype(np.float64)
-        with Engine(self._query_device()) as engine:
-            if method == "mean":
-                filled = conditional.conditional_mean(engine, self._components(), rows)
-            else:
-                generator = self._stream if random_state is None else check_generator(random_state)
-                conditions = self._parse_given(rows, len(rows))
-                filled, _ = conditional.draw_given(
-                    engine, self._components(), conditions, generator
-                )
-        filled = np.where(np.isnan(X), filled, X)
-        return self._in_container(filled.astype(X.dtype, copy=False))
-
     def bic(self, X):
         """Return the Bayesian information criterion on X; lower is better.
 
@@ -413,6 +371,14 @@ class GaussianMixture(FittedComponentsMixin, GeneratorMixin, BaseEstimator):
 
     def _sample_given(self, conditions, generator):
         with Engine(self._query_device()) as engine:
+            return conditional.draw_given(engine, self._components(), conditions, generator)[0]
+
+    def _impute(self, X, generator):
+        rows = X.astype(np.float64)
+        with Engine(self._query_device()) as engine:
+            if generator is None:
+                return conditional.conditional_mean(engine, self._components(), rows)
+            conditions = self._parse_given(rows, len(rows))
             return conditional.draw_given(engine, self._components(), conditions, generator)[0]
 
     def _log_given(self, conditions):

@@ -1,4 +1,4 @@
-"""Draws under conditions, and gaps in rows, of generators that draw feature after feature."""
+"""Conditional draws and imputation for generators that draw one feature after another."""
 
 import warnings
 from typing import Any
@@ -7,9 +7,8 @@ import numpy as np
 import torch
 from scipy.special import logsumexp
 from scipy.stats import qmc
-from sklearn.utils.validation import check_is_fitted
 
-from probgen._validation import check_choice, check_generator
+from probgen.base import ImputerMixin
 from probgen.conditions.evidence import Evidence
 from probgen.conditions.given import observed, representable
 from probgen.training.neural_generator import QUERY_ROWS, NeuralGenerator
@@ -19,7 +18,7 @@ DRAWN_ROWS = 4096  # of a block of draws, where there are so many; of QUERY_ROWS
 FEW = 10.0  # effective sample size below which a row is warned of
 
 
-class ConditionsInOrder(NeuralGenerator):
+class ConditionsInOrder(ImputerMixin, NeuralGenerator):
     """Conditions on the features of a chain, p(x) = product of p(x_j given all before).
 
     What stands first in the order is an exact condition; elsewhere rows are proposed in order and
@@ -31,50 +30,14 @@ class ConditionsInOrder(NeuralGenerator):
     n_importance_samples: int | None
     observation_: Any
 
-    def impute(self, X, *, method="mean", random_state=None):
-        """Return X with its missing values filled in.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, n_features)
-            Rows with NaN where values are missing.
-        method : {"mean", "draw"}, default="mean"
-            The mean of what is missing given what is there, or a draw from that law; both as in
-            `sample` with `given`.
-        random_state : int, RandomState, Generator or None, default=None
-            Seeds the draw; None continues the model's stream. The mean is the same at every call,
-            and taken over n_importance_samples draws, 100 where that is None.
-
-        Returns
-        -------
-        X : ndarray or frame of shape (n, n_features)
-            A frame after `set_output`.
-
-        Warns
-        -----
-        UserWarning
-            If the effective sample size is below 10 for some row.
-
-        Raises
-        ------
-        ValueError
-            If n_importance_samples is None, and a value is missing that stands before one that is
-            not.
-        """
-        check_is_fitted(self)
-        check_choice("method", method, ("mean", "draw"))
-        X = self._validate(X)
-        if method == "mean":
-            generator = None
-        else:
-            generator = self._stream if random_state is None else check_generator(random_state)
-        filled, gaps = X.copy(), np.isnan(X).any(axis=1)
-        if gaps.any():
-            average = method == "mean"
-            filled[gaps] = self._complete(
-                observed(X[gaps]), generator, "X", stacklevel=3, average=average
+    def _impute(self, X, generator):
+        filled = X.copy()
+        has_gaps = np.isnan(X).any(axis=1)
+        if has_gaps.any():
+            filled[has_gaps] = self._complete(
+                observed(X[has_gaps]), generator, "X", stacklevel=4, average=generator is None
             )
-        return self._in_container(filled.astype(X.dtype, copy=False))
+        return filled
 
     def _sample_given(self, conditions, generator):
         return self._complete(conditions, generator, "given", stacklevel=5)
