@@ -1,6 +1,5 @@
 """Bayes' rule with Gaussians, or mixtures of them, in each class."""
 
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from probgen._devices import resolve_device
 from probgen._validation import check_choice, check_count, check_priors, check_real, spawn_generator
+from probgen._warnings import warn
 from probgen.base import ClassGeneratorMixin, class_indices
 from probgen.gaussians import conditional
 from probgen.gaussians.em import Engine, expectation_of_groups, run_em
@@ -483,13 +483,12 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         return rows
 
     def _warn(self):
-        self._warn_of_repairs(stacklevel=5)
+        self._warn_of_repairs()
         if not self.converged_:
-            warnings.warn(
+            warn(
                 f"EM did not converge in max_iter={self.max_iter} iterations; raise max_iter or"
                 " tol, or leave it: the components are usable.",
                 ConvergenceWarning,
-                stacklevel=4,
             )
 
 

@@ -1,7 +1,6 @@
 """Gaussian mixtures by expectation-maximization."""
 
 import time
-import warnings
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from probgen._validation import (
     check_weights,
     spawn_generator,
 )
+from probgen._warnings import warn
 from probgen.base import ImputerMixin
 from probgen.gaussians import conditional
 from probgen.gaussians.em import Engine, run_em
@@ -521,13 +521,12 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
         return family.n_covariance_parameters(K, d, *extra) + K * d + K - 1
 
     def _warn(self):
-        self._warn_of_repairs(stacklevel=4)
+        self._warn_of_repairs()
         if not self.converged_ and self.max_iter > 0:
-            warnings.warn(
+            warn(
                 "Best performing initialization did not converge. Try different init parameters, or"
                 " increase max_iter, tol, or check for degenerate data.",
                 ConvergenceWarning,
-                stacklevel=3,
             )
 
 

@@ -1,11 +1,11 @@
 """Fitted components as the public attributes of an estimator."""
 
-import warnings
 from typing import Any
 
 import numpy as np
 
 from probgen._devices import resolve_device
+from probgen._warnings import warn
 from probgen.gaussians.low_rank import LowRankComponents
 from probgen.gaussians.starts import FAMILIES
 
@@ -75,12 +75,10 @@ class FittedComponentsMixin:
         except ValueError:
             return "cpu"
 
-    def _warn_of_repairs(self, stacklevel):
+    def _warn_of_repairs(self):
         if self.n_reseeded_ or self.n_repaired_:
-            warnings.warn(
+            warn(
                 f"EM moved {self.n_reseeded_} empty components and repaired {self.n_repaired_}"
                 " covariances that were not positive definite; ask for fewer components or raise"
                 " reg_covar if the fit is not what you expect.",
-                UserWarning,
-                stacklevel=stacklevel,
             )

@@ -2,12 +2,12 @@
 
 import hashlib
 import os
-import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from probgen._warnings import warn
 from probgen.persistence.archive import read_archive, write_archive
 
 KIND = "checkpoint"
@@ -84,12 +84,11 @@ class CheckpointFile:
                 kind=KIND,
             )
         except OSError as error:
-            warnings.warn(
+            warn(
                 f"The checkpoint {str(self.path)!r} could not be written"
                 f" ({error.strerror or error}); training goes on, and resumes from the last one"
                 " written if it is killed.",
                 RuntimeWarning,
-                stacklevel=2,
             )
 
 

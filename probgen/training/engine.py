@@ -3,12 +3,12 @@
 import copy
 import math
 import time
-import warnings
 
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
+from probgen._warnings import warn
 from probgen.training.distributed import Ranks
 from probgen.training.history import History
 from probgen.training.randomness import global_generator
@@ -99,11 +99,10 @@ class Training:
             if not self._weights_are_finite():
                 raise _DivergenceError("a weight")
         except KeyboardInterrupt:
-            warnings.warn(
+            warn(
                 f"Training was interrupted in epoch {self.epoch + 1}; the model is usable as"
                 " it is.",
                 ConvergenceWarning,
-                stacklevel=3,
             )
         except _DivergenceError as error:
             self._fall_back(str(error))
@@ -362,12 +361,11 @@ class Training:
     def _fall_back(self, what):
         where = f"epoch {self.epoch + 1}, batch {self.batch + 1}"
         self.load_state(self.good)
-        warnings.warn(
+        warn(
             f"Training stopped in {where}, where {what}; the weights of epoch {self.epoch + 1},"
             f" batch {self.batch + 1} were put back. Lower learning_rate_init (now"
             f" {self.learning_rate:g}), set max_grad_norm in the trainer, or scale the data.",
             ConvergenceWarning,
-            stacklevel=4,
         )
 
 

@@ -1,7 +1,6 @@
 """What every generator with a network shares: how it is fitted, continued, copied and asked."""
 
 import copy
-import warnings
 
 import numpy as np
 import torch
@@ -10,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from probgen._devices import resolve_device
 from probgen._validation import check_count, check_real
+from probgen._warnings import warn
 from probgen.base import GeneratorMixin
 from probgen.row_blocks import RowBlocks
 from probgen.training.callbacks import CallbackSupport, FitEvents, ProgressBar
@@ -293,11 +293,9 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
             wanted = rows.n_rows // (BATCHES_AN_EPOCH * ranks.world_size)
             return min(max(wanted, SMALLEST_BATCH), self._largest_batch, rows.n_rows)
         if self.batch_size > rows.n_rows and not quiet:
-            warnings.warn(
+            warn(
                 f"batch_size is {self.batch_size}, but there are only {rows.n_rows} rows; they make"
                 " one batch.",
-                UserWarning,
-                stacklevel=4,
             )
         return min(self.batch_size, rows.n_rows)
 

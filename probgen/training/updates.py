@@ -2,10 +2,10 @@
 
 import contextlib
 import inspect
-import warnings
 
 import torch
 
+from probgen._warnings import warn
 from probgen.training.trainer import OPTIMIZERS
 
 WARM_UP = 3  # updates before one is captured, so that every buffer is there
@@ -66,7 +66,7 @@ class Update:
             # Outside of the handler, which keeps the frames and so the tensors of the failed try
             # alive.
             self._free()
-            warnings.warn(message, RuntimeWarning, stacklevel=2)
+            warn(message, RuntimeWarning)
 
     def _apply(self, batch, share):
         for parameter in self.parameters:

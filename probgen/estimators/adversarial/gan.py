@@ -1,7 +1,6 @@
 """Generative adversarial networks, for tables and for images."""
 
 import functools
-import warnings
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from probgen._validation import (
     check_image_shape,
     check_real,
 )
+from probgen._warnings import warn
 from probgen.base import DecoderMixin
 from probgen.estimators.adversarial.augmentation import AUGMENTATIONS
 from probgen.estimators.adversarial.blurred_draws import BlurredDraws
@@ -428,11 +428,9 @@ class GAN(DecoderMixin, BlurredDraws):
     def _build(self, rows):
         d, found = rows.n_features, take_statistics(rows)
         if np.all(found.deviation <= CONSTANT * found.scale) and found.scale == 1.0:
-            warnings.warn(
+            warn(
                 "X holds one row over and over, so that draws can be nothing but that row; give it"
                 " rows that differ.",
-                UserWarning,
-                stacklevel=5,
             )
         is_image = (
             self.architecture == "conv" or self.image_shape is not None or bool(self.augmentation)

@@ -1,6 +1,5 @@
 """Conditional draws and imputation for generators that draw one feature after another."""
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -8,6 +7,7 @@ import torch
 from scipy.special import logsumexp
 from scipy.stats import qmc
 
+from probgen._warnings import warn
 from probgen.base import ImputerMixin
 from probgen.conditions.evidence import Evidence
 from probgen.conditions.given import observed, representable
@@ -35,14 +35,14 @@ class ConditionsInOrder(ImputerMixin, NeuralGenerator):
         has_gaps = np.isnan(X).any(axis=1)
         if has_gaps.any():
             filled[has_gaps] = self._complete(
-                observed(X[has_gaps]), generator, "X", stacklevel=4, average=generator is None
+                observed(X[has_gaps]), generator, "X", average=generator is None
             )
         return filled
 
     def _sample_given(self, conditions, generator):
-        return self._complete(conditions, generator, "given", stacklevel=5)
+        return self._complete(conditions, generator, "given")
 
-    def _complete(self, conditions, generator, argument, *labels, stacklevel, average=False):
+    def _complete(self, conditions, generator, argument, *labels, average=False):
         """Rows (n, d), draws by a generator or means under conditions; a warning where weights are
         uneven."""
         low, high = representable(conditions, self._dtype, argument)
@@ -62,13 +62,11 @@ class ConditionsInOrder(ImputerMixin, NeuralGenerator):
         self._propose(conditions, generator, argument, labels, settle, always_many=average)
         uneven = sizes < FEW
         if uneven.any():
-            warnings.warn(
+            warn(
                 f"{argument} is hard to meet: the effective sample size of the proposed rows is"
                 f" below {FEW:g} for {uneven.sum()} of {len(uneven)} rows (least"
                 f" {sizes.min():.1f}); raise n_importance_samples, or fix features that stand first"
                 " in the order of the model.",
-                UserWarning,
-                stacklevel=stacklevel,
             )
         return np.where(np.isnan(conditions.values), np.clip(X, low, high), conditions.values)
 

@@ -415,7 +415,7 @@ class ConditionalPixelCNN(ClassGeneratorMixin, LabelledRows, PixelCNN):
         labels = np.eye(self._n_classes)[indices]
         if conditions is None:
             return self._draw_labelled(len(indices), generator, labels)
-        return super()._complete(conditions, generator, "given", labels, stacklevel=5)
+        return super()._complete(conditions, generator, "given", labels)
 
     def _log_joint_of_conditions(self, conditions, argument="given"):
         """Log-probabilities (n, n_classes) of conditions and classes; the same at every call."""
@@ -423,14 +423,13 @@ class ConditionalPixelCNN(ClassGeneratorMixin, LabelledRows, PixelCNN):
             functools.partial(self._log_mass, conditions, argument), len(conditions.values)
         )
 
-    def _complete(self, conditions, generator, argument, *labels, stacklevel, average=False):
+    def _complete(self, conditions, generator, argument, *labels, average=False):
         """Rows (n, d) of classes that are not known, draws or means under conditions."""
         complete = functools.partial(
             super()._complete,
             conditions,
             generator,
             argument,
-            stacklevel=stacklevel + 1,
             average=average,
         )
         if labels:

@@ -1,12 +1,12 @@
 """Queries of variational autoencoders for rows of which a part is known."""
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
+from probgen._warnings import warn
 from probgen.base import ImputerMixin
 from probgen.conditions.given import Conditions, representable
 from probgen.programs.completion import complete
@@ -37,10 +37,10 @@ class CompletionMixin(ImputerMixin, NeuralGenerator):
             generator = np.random.default_rng(0)
         open_ends = np.full(X.shape, np.inf)
         conditions = Conditions(X.astype(np.float64), -open_ends, open_ends)
-        return self._complete(conditions, generator, "X", stacklevel=4, average=is_mean)
+        return self._complete(conditions, generator, "X", average=is_mean)
 
     def _sample_given(self, conditions, generator):
-        return self._complete(conditions, generator, "given", stacklevel=5)
+        return self._complete(conditions, generator, "given")
 
     def _propose(self, conditions, generator, argument, labels=(), average=False):
         """What is Completed of rows, of which the programs are told the labels too."""
@@ -62,19 +62,17 @@ class CompletionMixin(ImputerMixin, NeuralGenerator):
             argument=argument,
         )
 
-    def _complete(self, conditions, generator, argument, *, stacklevel, labels=(), average=False):
+    def _complete(self, conditions, generator, argument, *, labels=(), average=False):
         """Rows (n, d), draws or means under conditions; a warning where weights are uneven."""
         low, high = representable(conditions, self._dtype, argument)
         completed = self._propose(conditions, generator, argument, labels, average)
         uneven = completed.sizes < FEW
         if uneven.any():
-            warnings.warn(
+            warn(
                 f"{argument} is hard to meet: the effective sample size of the proposed codes is"
                 f" below {FEW:g} for {uneven.sum()} of {len(uneven)} rows (least"
                 f" {completed.sizes.min():.1f}), which a short Markov chain takes to their"
                 " condition roughly; train longer, or fix less.",
-                UserWarning,
-                stacklevel=stacklevel,
             )
         rows = np.clip(completed.rows, low, high)
         return np.where(np.isnan(conditions.values), rows, conditions.values)

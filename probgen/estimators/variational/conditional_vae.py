@@ -396,7 +396,7 @@ class ConditionalVAE(ClassGeneratorMixin, LabelledRows, VAE):
         labels = self._one_hot(indices)
         if conditions is None:
             return self._draw_sites(len(indices), generator, y=labels)["x"]
-        return super()._complete(conditions, generator, "given", stacklevel=5, labels=[labels])
+        return super()._complete(conditions, generator, "given", labels=[labels])
 
     def _log_joint_of_conditions(self, conditions, argument="given"):
         """Log-probabilities (n, n_classes) of conditions and classes; the same at every call."""
@@ -412,9 +412,9 @@ class ConditionalVAE(ClassGeneratorMixin, LabelledRows, VAE):
             log_joint.append(completed.log_mass + np.log(probability))
         return np.stack(log_joint, axis=1)
 
-    def _complete(self, conditions, generator, argument, *, stacklevel, labels=(), average=False):
+    def _complete(self, conditions, generator, argument, *, labels=(), average=False):
         """Rows (n, d) of classes that are not known, draws or means under conditions."""
-        complete = functools.partial(super()._complete, stacklevel=stacklevel + 1, average=average)
+        complete = functools.partial(super()._complete, average=average)
         log_joint = self._log_joint_of_conditions(conditions, argument)
         posterior = np.exp(log_joint - np.logaddexp.reduce(log_joint, axis=1, keepdims=True))
         if not average:

@@ -3,10 +3,10 @@
 import copy
 import math
 import os
-import warnings
 from pathlib import Path
 
 from probgen._validation import check_count
+from probgen._warnings import warn
 from probgen.training.callbacks._base import Callback, check_folder, epoch_number, is_epoch
 from probgen.training.history import History
 
@@ -85,9 +85,8 @@ class Checkpoint(Callback):
             self._remove_old()
         except OSError as error:
             reason = error.strerror or str(error)
-            warnings.warn(
+            warn(
                 f"Checkpoint could not write {str(path)!r}: {reason}; the fit goes on.",
-                stacklevel=2,
             )
 
     def _is_best(self, estimator):

@@ -3,13 +3,13 @@ something is wrong."""
 
 import copy
 import inspect
-import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
 from sklearn.utils import _safe_indexing
 
 from probgen._validation import check_count
+from probgen._warnings import warn
 from probgen.training.callbacks._base import Callback, epoch_number, is_epoch, last_record
 
 
@@ -119,7 +119,7 @@ class _Case:
         for name, sentence in self.symptoms.items():
             if name not in self.known:
                 self.known.add(name)
-                warnings.warn(sentence, UserWarning, stacklevel=3)
+                warn(sentence)
 
 
 def without_names(model):
