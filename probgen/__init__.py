@@ -43,6 +43,7 @@ _SUBMODULES = (
     "datasets",
     "estimators",
     "metrics",
+    "options",
     "pipeline",
     "plots",
     "preprocessing",

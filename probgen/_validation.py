@@ -35,6 +35,17 @@ def check_choice(name, value, choices, *, hint=""):
         raise ValueError(f"{name} must be one of {listed}; got {value!r}.{_remedy(hint)}")
 
 
+def check_hidden_layer_sizes(sizes, *, optional=False):
+    """Raise unless sizes is a sequence of positive integers; with optional=True also None."""
+    if sizes is None and optional:
+        return
+    if isinstance(sizes, str) or not np.iterable(sizes):
+        expected = "a sequence of integers, or None" if optional else "a sequence of integers"
+        raise ValueError(f"hidden_layer_sizes must be {expected}; got {sizes!r}.")
+    for width in sizes:
+        check_count("hidden_layer_sizes", width)
+
+
 def check_weights(sample_weight, n_rows):
     """Return sample_weight as a float64 array of shape (n_rows,), ones for None, a constant for a
     number."""

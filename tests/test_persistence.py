@@ -983,7 +983,8 @@ def test_a_checksum_that_does_not_fit(path):
 
 def test_a_newer_file_asks_for_an_upgrade(path):
     save(GaussianMixture(), path)
-    rewrite(path, lambda header: header.update(format=2, versions={"probgen": "9.8"}))
+    newer = archive.FORMAT + 1
+    rewrite(path, lambda header: header.update(format=newer, versions={"probgen": "9.8"}))
     with pytest.raises(
         FileFormatError,
         match=(

@@ -9,6 +9,7 @@ from probgen._validation import (
     check_choice,
     check_count,
     check_generator,
+    check_hidden_layer_sizes,
     check_image_shape,
     check_real,
 )
@@ -23,6 +24,7 @@ from probgen.networks import (
     ConvEncoder,
     TiedMLP,
     activation,
+    check_module,
     check_network,
     uses_global_generator,
 )
@@ -307,13 +309,7 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
     def _check_parameters(self):
         super()._check_parameters()
         check_count("n_components", self.n_components)
-        if isinstance(self.hidden_layer_sizes, str) or not np.iterable(self.hidden_layer_sizes):
-            raise ValueError(
-                "hidden_layer_sizes must be a sequence of integers; got"
-                f" {self.hidden_layer_sizes!r}."
-            )
-        for width in self.hidden_layer_sizes:
-            check_count("hidden_layer_sizes", width)
+        check_hidden_layer_sizes(self.hidden_layer_sizes)
         activation(self.activation)
         check_choice("architecture", self.architecture, ARCHITECTURES)
         check_choice("loss", self.loss, LOSSES)
@@ -327,13 +323,8 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
         check_real("noise_fraction", self.noise_fraction, low=0.0, high=0.99)
         check_real("sparsity_target", self.sparsity_target, low=1e-6, high=1.0 - 1e-6)
         check_count("n_importance_samples", self.n_importance_samples, low=4)
-        for name in ("encoder", "decoder"):
-            if not (
-                getattr(self, name) is None or isinstance(getattr(self, name), torch.nn.Module)
-            ):
-                raise ValueError(
-                    f"{name} must be a torch.nn.Module, or None; got {getattr(self, name)!r}."
-                )
+        check_module("encoder", self.encoder)
+        check_module("decoder", self.decoder)
         check_code_density(self.latent_density)
         dense = self.architecture == "mlp" and self.encoder is None and self.decoder is None
         if self.tied_weights and not dense:

@@ -1,7 +1,7 @@
 """Building blocks of networks: plain torch, which knows of no training."""
 
 from probgen.networks.activations import activation
-from probgen.networks.checks import check_network, uses_global_generator
+from probgen.networks.checks import check_module, check_network, uses_global_generator
 from probgen.networks.convolutional import ConvDecoder, ConvEncoder
 from probgen.networks.dense import MLP, TiedMLP
 
@@ -11,6 +11,7 @@ __all__ = [
     "ConvEncoder",
     "TiedMLP",
     "activation",
+    "check_module",
     "check_network",
     "uses_global_generator",
 ]

@@ -22,6 +22,12 @@ KNOWN = ("torch.nn.", "probgen.")
 N_TRIAL = 2  # rows
 
 
+def check_module(name, value):
+    """Raise unless value is a torch.nn.Module or None."""
+    if not (value is None or isinstance(value, nn.Module)):
+        raise ValueError(f"{name} must be a torch.nn.Module, or None; got {value!r}.")
+
+
 def check_network(network, n_inputs, n_outputs, name, *, dtype=torch.float32):
     """Return a copy of a network, once it has mapped rows to rows of the right width.
 

@@ -25,9 +25,9 @@ from probgen._writing import written_whole
 from probgen.exceptions import FileFormatError
 from probgen.persistence.decoding import decode
 from probgen.persistence.encoding import encode
+from probgen.persistence.migrations import MIGRATIONS
 
-FORMAT = 1
-MIGRATIONS: dict = {}  # older format: a function from its header and arrays to those of the next
+FORMAT = 2
 DOCUMENT, ARRAYS = "probgen.json", "arrays.safetensors"
 LONGEST_REASON, LONGEST_VERSION = 300, 20  # in letters, of which a file may be the author
 LIBRARIES = {"numpy": "numpy", "sklearn": "scikit-learn", "torch": "torch"}

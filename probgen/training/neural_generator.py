@@ -11,6 +11,7 @@ from probgen._devices import resolve_device
 from probgen._validation import check_count, check_real
 from probgen._warnings import warn
 from probgen.base import GeneratorMixin
+from probgen.options._base import TakesOptions
 from probgen.row_blocks import RowBlocks
 from probgen.training.callbacks import CallbackSupport, FitEvents, ProgressBar
 from probgen.training.checkpoints import CheckpointFile
@@ -25,7 +26,7 @@ QUERY_ROWS = 256
 SMALLEST_BATCH, BATCHES_AN_EPOCH = 32, 100
 
 
-class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
+class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimator):
     """Promises of a generator that is trained by gradients; it writes no loop.
 
     A subclass names its networks in `_networks`, takes `max_iter`, `batch_size`,
@@ -117,6 +118,7 @@ class NeuralGenerator(CallbackSupport, GeneratorMixin, BaseEstimator):
         return self.learning_rate_init
 
     def _check_parameters(self):
+        self._check_options()
         check_count("max_iter", self._n_epochs)
         if self.batch_size != "auto":
             check_count("batch_size", self.batch_size, hint="Or 'auto'.")

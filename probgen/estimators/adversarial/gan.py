@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from probgen._validation import (
     check_choice,
     check_count,
+    check_hidden_layer_sizes,
     check_image_shape,
     check_real,
 )
@@ -364,13 +365,7 @@ class GAN(DecoderMixin, BlurredDraws):
         check_choice("architecture", self.architecture, ARCHITECTURES)
         super()._check_parameters()
         check_count("n_components", self.n_components)
-        sizes = self.hidden_layer_sizes
-        if sizes is not None and (isinstance(sizes, str) or not np.iterable(sizes)):
-            raise ValueError(
-                f"hidden_layer_sizes must be a sequence of integers, or None; got {sizes!r}."
-            )
-        for width in () if sizes is None else sizes:
-            check_count("hidden_layer_sizes", width)
+        check_hidden_layer_sizes(self.hidden_layer_sizes, optional=True)
         check_choice("loss", self.loss, LOSSES)
         if self.penalty is not None:
             check_choice("penalty", self.penalty, PENALTIES, hint="Or None.")

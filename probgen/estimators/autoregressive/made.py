@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from scipy.special import logit, logsumexp
 
-from probgen._validation import check_count, check_real
+from probgen._validation import check_count, check_hidden_layer_sizes, check_real
 from probgen.estimators._labelled import with_parameters_of
 from probgen.estimators.autoregressive.base import AutoregressiveGenerator, LikelihoodObjective
 from probgen.estimators.autoregressive.networks.masked import MaskedMLP
@@ -358,13 +358,7 @@ class MADE(FullyVisibleBeliefNetwork):
 
     def _check_parameters(self):
         super()._check_parameters()
-        if isinstance(self.hidden_layer_sizes, str) or not np.iterable(self.hidden_layer_sizes):
-            raise ValueError(
-                "hidden_layer_sizes must be a sequence of integers; got"
-                f" {self.hidden_layer_sizes!r}."
-            )
-        for width in self.hidden_layer_sizes:
-            check_count("hidden_layer_sizes", width)
+        check_hidden_layer_sizes(self.hidden_layer_sizes)
         activation(self.activation)
         _check_share("dropout", self.dropout)
 

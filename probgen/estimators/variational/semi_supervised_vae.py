@@ -13,7 +13,7 @@ from probgen._validation import check_choice, check_image_shape, check_real
 from probgen.estimators._labelled import with_parameters_of
 from probgen.estimators.variational.code_distributions import beside
 from probgen.estimators.variational.conditional_vae import ConditionalVAE
-from probgen.networks import MLP, ConvEncoder, check_network
+from probgen.networks import MLP, ConvEncoder, check_module, check_network
 from probgen.programs.objective import ProgramObjective
 from probgen.programs.terms import Terms, run_terms
 
@@ -141,10 +141,7 @@ class SemiSupervisedVAE(ConditionalVAE):
             "elbo", self.elbo, ELBOS, hint="SemiSupervisedVAE sums over the classes itself."
         )
         check_real("classification_weight", self.classification_weight, low=0.0)
-        if not (self.classifier is None or isinstance(self.classifier, nn.Module)):
-            raise ValueError(
-                f"classifier must be a torch.nn.Module, or None; got {self.classifier!r}."
-            )
+        check_module("classifier", self.classifier)
 
     def _has_label(self, y):
         if y.dtype.kind in "US":

@@ -14,6 +14,7 @@ from probgen._validation import (
     check_choice,
     check_count,
     check_generator,
+    check_hidden_layer_sizes,
     check_image_shape,
     check_real,
 )
@@ -30,7 +31,7 @@ from probgen.estimators.variational.code_distributions import (
 from probgen.estimators.variational.completion import CompletionMixin
 from probgen.marginal_likelihood.importance import normal_noise
 from probgen.marginal_likelihood.latent_model import log_mean_exp
-from probgen.networks import MLP, ConvDecoder, ConvEncoder, activation, check_network
+from probgen.networks import MLP, ConvDecoder, ConvEncoder, activation, check_module, check_network
 from probgen.programs import ProgramObjective, isolated, log_weights
 from probgen.programs.latents import latent_model
 from probgen.programs.objective import ELBOS
@@ -408,13 +409,7 @@ class VAE(CompletionMixin, DecoderMixin):
     def _check_parameters(self):
         super()._check_parameters()
         check_count("n_components", self.n_components)
-        if isinstance(self.hidden_layer_sizes, str) or not np.iterable(self.hidden_layer_sizes):
-            raise ValueError(
-                "hidden_layer_sizes must be a sequence of integers; got"
-                f" {self.hidden_layer_sizes!r}."
-            )
-        for width in self.hidden_layer_sizes:
-            check_count("hidden_layer_sizes", width)
+        check_hidden_layer_sizes(self.hidden_layer_sizes)
         activation(self.activation)
         check_choice("architecture", self.architecture, ARCHITECTURES)
         check_choice("likelihood", self.likelihood, ("auto", *LIKELIHOODS))
@@ -428,13 +423,8 @@ class VAE(CompletionMixin, DecoderMixin):
         check_count("kl_warmup", self.kl_warmup, low=0)
         check_real("beta", self.beta, low=0.0)
         check_real("free_bits", self.free_bits, low=0.0)
-        for name in ("encoder", "decoder"):
-            if not (
-                getattr(self, name) is None or isinstance(getattr(self, name), torch.nn.Module)
-            ):
-                raise ValueError(
-                    f"{name} must be a torch.nn.Module, or None; got {getattr(self, name)!r}."
-                )
+        check_module("encoder", self.encoder)
+        check_module("decoder", self.decoder)
 
     def _build(self, rows):
         found = take_statistics(rows)

@@ -1,0 +1,162 @@
+"""Corruptions and penalties of autoencoders."""
+
+from probgen._validation import check_real
+from probgen.options._base import Option
+
+
+class GaussianCorruption(Option):
+    """Gaussian noise added to the rows that the encoder sees in training.
+
+    Parameters
+    ----------
+    scale : float, default=0.3
+        Standard deviation of the noise in units of X, at least 0.
+
+    Examples
+    --------
+    >>> from probgen import Autoencoder
+    >>> Autoencoder(corruption="gaussian").set_params(corruption__scale=0.1).corruption
+    GaussianCorruption(scale=0.1)
+    """
+
+    name = "gaussian"
+
+    def __init__(self, scale=0.3):
+        self.scale = scale
+
+    def check(self) -> None:
+        """Raise a ValueError of one sentence if scale is out of range."""
+        check_real("scale", self.scale, low=0.0)
+
+
+class _RandomFeatures(Option):
+    def __init__(self, fraction=0.3):
+        self.fraction = fraction
+
+    def check(self) -> None:
+        """Raise a ValueError of one sentence if fraction is out of range."""
+        check_real("fraction", self.fraction, low=0.0, high=1.0)
+
+
+class MaskingCorruption(_RandomFeatures):
+    """Features that are set to 0 at random in the rows that the encoder sees in training.
+
+    Parameters
+    ----------
+    fraction : float, default=0.3
+        Share of the features, in [0, 1].
+
+    Examples
+    --------
+    >>> from probgen.options import MaskingCorruption
+    >>> MaskingCorruption(fraction=0.5)
+    MaskingCorruption(fraction=0.5)
+    """
+
+    name = "masking"
+
+
+class SaltAndPepperCorruption(_RandomFeatures):
+    """Features that are set to the smallest or the largest value of X at random in training.
+
+    Parameters
+    ----------
+    fraction : float, default=0.3
+        Share of the features, in [0, 1].
+
+    Examples
+    --------
+    >>> from probgen.options import SaltAndPepperCorruption
+    >>> SaltAndPepperCorruption(fraction=0.1)
+    SaltAndPepperCorruption(fraction=0.1)
+    """
+
+    name = "salt_and_pepper"
+
+
+class _CodePenalty(Option):
+    weight: float
+
+    def check(self) -> None:
+        """Raise a ValueError of one sentence for the first setting that is out of range."""
+        check_real("weight", self.weight, low=0.0)
+
+
+class KLSparsity(_CodePenalty):
+    """Divergence of the mean activity of each unit of a logistic code from a target [1]_.
+
+    Parameters
+    ----------
+    weight : float, default=1e-3
+        Factor on the penalty, at least 0. The loss is a mean over features, of scaled rows.
+    target : float, default=0.05
+        Wanted mean activity of a unit, in (0, 1).
+
+    References
+    ----------
+    .. [1] A. Ng, Sparse autoencoder, CS294A lecture notes, 2011.
+
+    Examples
+    --------
+    >>> from probgen import Autoencoder
+    >>> Autoencoder(penalty="kl_sparsity").set_params(penalty__target=0.1).penalty
+    KLSparsity(target=0.1)
+    """
+
+    name = "kl_sparsity"
+
+    def __init__(self, weight=1e-3, target=0.05):
+        self.weight = weight
+        self.target = target
+
+    def check(self) -> None:
+        """Raise a ValueError of one sentence for the first setting that is out of range."""
+        super().check()
+        check_real("target", self.target, low=1e-6, high=1.0 - 1e-6)
+
+
+class L1(_CodePenalty):
+    """Mean absolute value of the code.
+
+    Parameters
+    ----------
+    weight : float, default=1e-3
+        Factor on the penalty, at least 0. The loss is a mean over features, of scaled rows.
+
+    Examples
+    --------
+    >>> from probgen.options import L1
+    >>> L1(weight=0.01)
+    L1(weight=0.01)
+    """
+
+    name = "l1"
+
+    def __init__(self, weight=1e-3):
+        self.weight = weight
+
+
+class Contractive(_CodePenalty):
+    """Squared Frobenius norm of the encoder's Jacobian [1]_, along one random direction a row.
+
+    Parameters
+    ----------
+    weight : float, default=1e-3
+        Factor on the penalty, at least 0. The loss is a mean over features, of scaled rows.
+
+    References
+    ----------
+    .. [1] S. Rifai et al., Contractive auto-encoders: explicit invariance during feature
+       extraction, 2011.
+
+    Examples
+    --------
+    >>> from probgen.options import Contractive
+    >>> Contractive(weight=0.1)
+    Contractive(weight=0.1)
+    """
+
+    name = "contractive"
+
+    def __init__(self, weight=1e-3):
+        self.weight = weight

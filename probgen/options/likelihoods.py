@@ -1,0 +1,266 @@
+"""Distributions of the features of a row, given a code or the features before: p(x given ...)."""
+
+import math
+from numbers import Real
+
+from probgen._validation import check_count
+from probgen.options._base import Option
+
+MOST_LEVELS = 65_536
+
+
+class Bernoulli(Option):
+    """Values 0 and 1.
+
+    Examples
+    --------
+    >>> from probgen.options import Bernoulli
+    >>> Bernoulli().name
+    'bernoulli'
+    """
+
+    name = "bernoulli"
+
+
+class ContinuousBernoulli(Option):
+    """Values in [0, 1], such as grey levels, of density proportional to p^x (1 - p)^(1 - x) [1]_.
+
+    References
+    ----------
+    .. [1] G. Loaiza-Ganem and J. P. Cunningham, The continuous Bernoulli: fixing a pervasive error
+       in variational autoencoders, 2019.
+
+    Examples
+    --------
+    >>> from probgen.options import ContinuousBernoulli
+    >>> ContinuousBernoulli().name
+    'continuous_bernoulli'
+    """
+
+    name = "continuous_bernoulli"
+
+
+class _LocationScale(Option):
+    def __init__(self, scale="per_feature"):
+        self.scale = scale
+
+    def check(self) -> None:
+        """Raise a ValueError of one sentence if scale is out of range."""
+        _check_scale(self.scale)
+
+
+class Gaussian(_LocationScale):
+    """Real values with Gaussian noise.
+
+    Parameters
+    ----------
+    scale : {"per_feature", "learned"} or float, default="per_feature"
+        Standard deviation of the noise: learned for each feature; one learned for all features,
+        which suits images [1]_; or a number above 0, in units of X.
+
+    References
+    ----------
+    .. [1] O. Rybkin, K. Daniilidis, S. Levine, Simple and effective VAE training with calibrated
+       decoders, 2021.
+
+    Examples
+    --------
+    >>> from probgen import VAE
+    >>> from probgen.options import Gaussian
+    >>> VAE(likelihood=Gaussian(scale="learned")).get_params()["likelihood__scale"]
+    'learned'
+    """
+
+    name = "gaussian"
+
+
+class Laplace(_LocationScale):
+    """Real values with Laplace noise, which has heavier tails than Gaussian noise.
+
+    Parameters
+    ----------
+    scale : {"per_feature", "learned"} or float, default="per_feature"
+        Mean absolute deviation of the noise, as in `Gaussian`.
+
+    Examples
+    --------
+    >>> from probgen.options import Laplace
+    >>> Laplace(scale=0.5)
+    Laplace(scale=0.5)
+    """
+
+    name = "laplace"
+
+
+class GaussianMixtureLikelihood(Option):
+    """Real values, each from a mixture of Gaussians of its own.
+
+    Parameters
+    ----------
+    n_mixture : int, default=10
+        Gaussians mixed for each feature, at least 1.
+
+    Examples
+    --------
+    >>> from probgen import MADE
+    >>> from probgen.options import GaussianMixtureLikelihood
+    >>> MADE(likelihood=GaussianMixtureLikelihood(n_mixture=3)).likelihood.n_mixture
+    3
+    """
+
+    name = "gaussian_mixture"
+
+    def __init__(self, n_mixture=10):
+        self.n_mixture = n_mixture
+
+    def check(self) -> None:
+        """Raise a ValueError of one sentence if n_mixture is out of range."""
+        check_count("n_mixture", self.n_mixture)
+
+
+class Categorical(Option):
+    """Whole numbers from 0 to n_levels - 1, without an order among them.
+
+    Parameters
+    ----------
+    n_levels : int, default=None
+        Number of values, from 2 to 65,536. None counts up to the largest value in X.
+
+    Examples
+    --------
+    >>> from probgen.options import Categorical
+    >>> Categorical(n_levels=17)
+    Categorical(n_levels=17)
+    """
+
+    name = "categorical"
+
+    def __init__(self, n_levels=None):
+        self.n_levels = n_levels
+
+    def check(self) -> None:
+        """Raise a ValueError of one sentence if n_levels is out of range."""
+        _check_n_levels(self.n_levels)
+
+
+class DiscretizedLogistic(Option):
+    """Whole numbers from 0 to n_levels - 1, from a mixture of logistics cut into cells [1]_.
+
+    Parameters
+    ----------
+    n_levels : int, default=None
+        Number of values, from 2 to 65,536. None counts up to the largest value in X.
+    n_mixture : int, default=10
+        Logistics mixed for each feature, at least 1.
+
+    References
+    ----------
+    .. [1] T. Salimans et al., PixelCNN++: improving the PixelCNN with discretized logistic mixture
+       likelihood and other modifications, 2017.
+
+    Examples
+    --------
+    >>> from probgen.options import DiscretizedLogistic
+    >>> DiscretizedLogistic(n_levels=256, n_mixture=5)
+    DiscretizedLogistic(n_levels=256, n_mixture=5)
+    """
+
+    name = "discretized_logistic"
+
+    def __init__(self, n_levels=None, n_mixture=10):
+        self.n_levels = n_levels
+        self.n_mixture = n_mixture
+
+    def check(self) -> None:
+        """Raise a ValueError of one sentence for the first setting that is out of range."""
+        _check_n_levels(self.n_levels)
+        check_count("n_mixture", self.n_mixture)
+
+
+class AutoLikelihood(Option):
+    """The likelihood that suits the rows of the fit, with these settings where it has them.
+
+    In a search, choose a likelihood instead: likelihoods of different measures do not compare.
+
+    Parameters
+    ----------
+    scale : {"per_feature", "learned"} or float, default="per_feature"
+        As in `Gaussian`.
+    n_levels : int, default=None
+        As in `DiscretizedLogistic`.
+    n_mixture : int, default=10
+        As in `DiscretizedLogistic` and `GaussianMixtureLikelihood`.
+
+    Examples
+    --------
+    >>> from probgen import PixelCNN
+    >>> PixelCNN().set_params(likelihood__n_levels=17).likelihood
+    AutoLikelihood(n_levels=17)
+    """
+
+    name = "auto"
+
+    def __init__(self, scale="per_feature", n_levels=None, n_mixture=10):
+        self.scale = scale
+        self.n_levels = n_levels
+        self.n_mixture = n_mixture
+
+    def check(self) -> None:
+        """Raise a ValueError of one sentence for the first setting that is out of range."""
+        _check_scale(self.scale)
+        _check_n_levels(self.n_levels)
+        check_count("n_mixture", self.n_mixture)
+
+    def chosen(self, name: str) -> Option:
+        """Return the likelihood of a name with these settings.
+
+        Parameters
+        ----------
+        name : str
+            Such as "bernoulli".
+
+        Returns
+        -------
+        likelihood : Option
+        """
+        kind = LIKELIHOODS[name]
+        settings = {key: getattr(self, key) for key in kind._get_param_names()}
+        return kind(**settings)
+
+
+LIKELIHOODS: dict[str, type[Option]] = {
+    kind.name: kind
+    for kind in (
+        Bernoulli,
+        ContinuousBernoulli,
+        Gaussian,
+        Laplace,
+        GaussianMixtureLikelihood,
+        Categorical,
+        DiscretizedLogistic,
+    )
+}
+
+
+def _check_scale(scale):
+    if isinstance(scale, str):
+        is_good = scale in ("learned", "per_feature")
+    else:
+        is_number = isinstance(scale, Real) and not isinstance(scale, bool)
+        is_good = is_number and 0.0 < float(scale) < math.inf
+    if not is_good:
+        raise ValueError(
+            "scale must be 'learned', 'per_feature' or a finite number > 0 in units of X; got"
+            f" {scale!r}; take 'learned' where the noise is not known."
+        )
+
+
+def _check_n_levels(n_levels):
+    if n_levels is None:
+        return
+    check_count("n_levels", n_levels, low=2, hint="Or None.")
+    if n_levels > MOST_LEVELS:
+        raise ValueError(
+            f"n_levels must be at most {MOST_LEVELS:,}; got {n_levels:,}; put the numbers into"
+            " fewer bins, such as with KBinsDiscretizer(encode='ordinal')."
+        )

@@ -1,0 +1,66 @@
+"""What files of earlier formats need to be read as files of today.
+
+A migration takes the header and the arrays of a file and returns those of the next format. Moved
+and renamed classes need none: `names.py` has a table of these. A change of the parameters or
+attributes of a class needs one, and `tests/test_old_files.py` opens files that hold the promise.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+State = dict[str, Any]
+
+# Functions from the old attributes of an object, as nodes of the document, to those of today, by
+# the path of its class in files of format 1.
+FROM_FORMAT_1: dict[str, Callable[[State], State]] = {}
+
+
+def from_format_1(header, arrays):
+    """Put settings that belong to one choice of a parameter into the options of today."""
+    return {**header, "format": 2, "value": _migrated(header["value"], FROM_FORMAT_1)}, arrays
+
+
+MIGRATIONS: dict[int, Callable] = {1: from_format_1}
+
+
+def option(path, **settings):
+    """The node of an option: the path of its class in `probgen.options`, and its settings."""
+    return {"object": f"probgen.options.{path}", "state": settings}
+
+
+def fold(state, parameter, settings, defaults, options):
+    """Move settings of a parameter into the option that it names.
+
+    Parameters
+    ----------
+    state : dict
+        Attributes of an estimator as nodes; settings are removed from it.
+    parameter : str
+        Such as "likelihood", whose value is a string.
+    settings : dict
+        From names of attributes to the names of settings of options.
+    defaults : dict
+        Values of the settings for which the string stands, by their new names.
+    options : dict
+        From each value of the parameter to the path of its option and the names of its settings.
+    """
+    values = {new: state.pop(old) for old, new in settings.items() if old in state}
+    path, names = options.get(state[parameter], (None, ()))
+    own = {name: values[name] for name in names if name in values}
+    if path is not None and any(value != defaults[name] for name, value in own.items()):
+        state[parameter] = option(path, **own)
+
+
+def _migrated(node, table):
+    """A node of a document with the state of each object in it migrated."""
+    if isinstance(node, list):
+        return [_migrated(part, table) for part in node]
+    if not isinstance(node, dict):
+        return node
+    node = {key: _migrated(part, table) for key, part in node.items()}
+    migrate = None
+    if next(iter(node), None) == "object" and isinstance(node["object"], str):
+        migrate = table.get(node["object"])
+    if migrate is not None and isinstance(node.get("state"), dict):
+        node["state"] = migrate(dict(node["state"]))
+    return node
