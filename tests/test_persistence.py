@@ -988,8 +988,8 @@ def test_a_newer_file_asks_for_an_upgrade(path):
     with pytest.raises(
         FileFormatError,
         match=(
-            r"was written by probgen 9\.8 in format 2, but .* reads formats up to 1; upgrade"
-            r" probgen\."
+            rf"was written by probgen 9\.8 in format {newer}, but .* reads formats up to"
+            rf" {archive.FORMAT}; upgrade probgen\."
         ),
     ):
         load(path)
