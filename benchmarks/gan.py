@@ -53,6 +53,7 @@ from probgen.datasets import fetch_mnist
 from probgen.estimators.adversarial.augmentation import augment
 from probgen.metrics import frechet_distance
 from probgen.training.engine import Training, draw_seeds
+from probgen.training.neural_generator import FitContext
 from probgen.training.rows import open_rows
 
 N_ROWS, N_DRAWS = 10_000, 10_000
@@ -130,7 +131,8 @@ def with_engine(model, X, batch_size, device):
         "seeds": draw_seeds(np.random.default_rng(0)),
     }
     trainer = model._default_trainer().set_params(schedule="constant")
-    training = Training(model._make_objective(), trainer, **settings, device=device)
+    fit = FitContext(rows, batch_size, rows.n_batches(batch_size), max_iter=1)
+    training = Training(model._make_objective(fit), trainer, **settings, device=device)
 
     def epoch():
         training.begin(1, rows.n_batches(batch_size), schedule=None)
@@ -145,7 +147,7 @@ def by_hand(model, X, batch_size, device):
         copy.deepcopy(model.generator_).train(),
         copy.deepcopy(model.discriminator_).train(),
     )
-    center, scale = model._beside_networks(model._center), model._beside_networks(model._scale)
+    center, scale = model._to_network_tensor(model._center), model._to_network_tensor(model._scale)
     rows = (torch.from_numpy(X).to(device) - center) / scale
     networks = (generator, discriminator)
     betas, weight = model._betas, model._penalty_weight

@@ -47,6 +47,7 @@ import probgen
 from probgen import ConditionalPixelCNN, PixelCNN, Trainer
 from probgen.datasets import fetch_fashion_mnist, fetch_mnist
 from probgen.training.engine import Training, draw_seeds
+from probgen.training.neural_generator import FitContext
 from probgen.training.rows import open_rows
 
 BEST_OF_OTHERS = 2.576  # bits for a pixel of the digits, in the table of `probgen compare`
@@ -231,8 +232,9 @@ def by_engine(model, X):
         "device": "cpu",
     }
     trainer = Trainer(precision=model.trainer.precision)
+    fit = FitContext(rows, batch_size, rows.n_batches(batch_size), max_iter=1)
     training = Training(
-        model._make_objective(), trainer, seeds=draw_seeds(np.random.default_rng(0)), **settings
+        model._make_objective(fit), trainer, seeds=draw_seeds(np.random.default_rng(0)), **settings
     )
 
     def epoch():

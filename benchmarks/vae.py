@@ -43,6 +43,7 @@ from probgen import VAE, ConditionalVAE, SemiSupervisedVAE, Trainer
 from probgen.datasets import fetch_mnist
 from probgen.estimators.variational.code_distributions import GaussianPosterior
 from probgen.training.engine import Training, draw_seeds
+from probgen.training.neural_generator import FitContext
 from probgen.training.rows import open_rows
 
 N_PIXELS, N_HIDDEN, N_CODES = 784, 400, 20
@@ -139,7 +140,8 @@ def with_engine(X, batch_size, device):
         N_CODES, hidden_layer_sizes=(N_HIDDEN,), max_iter=1, device=device, random_state=0
     ).fit(X[:512].numpy())
     settings = {"learning_rate": 1e-3, "batch_size": batch_size, "seeds": seeds, "device": device}
-    training = Training(model._make_objective(), Trainer(), **settings)
+    fit = FitContext(rows, batch_size, rows.n_batches(batch_size), max_iter=1)
+    training = Training(model._make_objective(fit), Trainer(), **settings)
 
     def epoch():
         training.begin(1, rows.n_batches(batch_size), schedule=None)

@@ -11,6 +11,7 @@ from sklearn.metrics import log_loss
 from probgen import SemiSupervisedVAE, Trainer, load, save
 from probgen.programs import isolated
 from probgen.training import Callback
+from probgen.training.neural_generator import FitContext
 from probgen.training.rows import open_rows
 
 RNG = np.random.default_rng(0)
@@ -41,8 +42,8 @@ def fit(rows=X, y=Y, **parameters):
 
 def make_objective(model, rows=X, y=Y):
     """The objective of a fitted model, as if it went on with these rows."""
-    model._begin(open_rows(rows, y, dtype=torch.float64))
-    objective = model._make_objective()
+    rows = open_rows(rows, y, dtype=torch.float64)
+    objective = model._make_objective(FitContext(rows, 64, n_batches=1, max_iter=1))
     objective.noise = torch.Generator().manual_seed(0)
     return objective
 
@@ -207,7 +208,6 @@ class TestFewLabels:
         np.testing.assert_array_equal(
             again.predict_proba(PIXELS[:50]), model.predict_proba(PIXELS[:50])
         )
-        assert not hasattr(model, "_labelled")
 
 
 class Breaks(Callback):
@@ -235,15 +235,18 @@ class TestTraining:
     def test_held_out_rows_teach_nothing(self):
         model = make(trainer=Trainer(early_stopping=True, validation_fraction=0.3))
         seen = []
-        begin = model._begin
-        model._begin = lambda rows: (
-            begin(rows),
-            seen.append(rows.n_rows),
-            seen.append(model._labelled[0]),
-        )
+        make_objective = model._make_objective
+
+        def spy(fit):
+            objective = make_objective(fit)
+            seen.append((fit.rows.n_rows, len(objective.labelled[0])))
+            return objective
+
+        model._make_objective = spy
         model.fit(X, Y)
-        assert seen[0] == 210
-        assert len(seen[1]) < (Y >= 0).sum()
+        ((n_rows, n_labelled),) = seen
+        assert n_rows == 210
+        assert n_labelled < (Y >= 0).sum()
         assert np.isfinite(model.history_["validation_score"]).all()
 
     def test_passes_may_bring_no_label(self):

@@ -15,6 +15,8 @@ from sklearn.model_selection import GridSearchCV
 
 from probgen import VAE, RowBlocks, Trainer, get_likelihood, load, save
 from probgen.metrics import ais_log_likelihood
+from probgen.training.neural_generator import FitContext
+from probgen.training.rows import open_rows
 
 RNG = np.random.default_rng(0)
 X = (
@@ -208,7 +210,7 @@ class TestTraining:
     def test_grey_values_are_drawn_afresh(self):
         model = fit(GREY, dynamic_binarization=True, max_iter=3)
         assert model.likelihood_ == "bernoulli"
-        objective = model._make_objective()
+        objective = model._make_objective(FitContext(open_rows(GREY), 64, 1, 1))
         seen = [
             objective.prepare(torch.from_numpy(GREY), generator=torch.Generator().manual_seed(k))[0]
             for k in range(400)
@@ -220,7 +222,7 @@ class TestTraining:
         holes = np.where(RNG.random(X.shape) < 0.2, np.nan, X)
         whole, patched = linear(max_iter=100), linear(rows=holes, max_iter=100)
         assert patched.score(X) > whole.score(X) - 1.0
-        objective = patched._make_objective()
+        objective = patched._make_objective(FitContext(open_rows(holes), 64, 1, 1))
         rows, seen = objective.prepare(torch.from_numpy(holes), generator=torch.Generator())
         np.testing.assert_array_equal(~seen, np.isnan(holes))
         assert torch.isfinite(rows).all()

@@ -13,6 +13,8 @@ from sklearn.preprocessing import StandardScaler
 from probgen import VAEGAN, GaussianMixture, Trainer, load, make_generative_pipeline, save
 from probgen.metrics import ais_log_likelihood, frechet_distance, kernel_mmd
 from probgen.training import AdversarialDoctor
+from probgen.training.neural_generator import FitContext
+from probgen.training.rows import open_rows
 
 RNG = np.random.default_rng(0)
 FACTOR = RNG.uniform(-2.0, 2.0, 800)
@@ -32,7 +34,7 @@ def learned():
 
 
 def objective_of(model, seed=0):
-    objective = model._make_objective()
+    objective = model._make_objective(FitContext(open_rows(X), 64, n_batches=1, max_iter=1))
     objective.noise = torch.Generator().manual_seed(seed)
     return objective.train()
 

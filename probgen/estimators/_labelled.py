@@ -69,19 +69,19 @@ class LabelledRows(NeuralGenerator):
         ValueError
             As in `fit`; if the first call does not say the classes.
         """
-        goes_on = hasattr(self, "_training_state")
+        resume = hasattr(self, "_training_state")
         if classes is not None:
             classes = np.unique(classes)
-            if goes_on and not np.array_equal(classes, self.classes_):
+            if resume and not np.array_equal(classes, self.classes_):
                 raise ValueError(
                     f"classes must be those of the first partial_fit, {self.classes_.tolist()}, or"
                     f" be left out; got {classes.tolist()}."
                 )
-        elif not goes_on:
+        elif not resume:
             raise ValueError(
                 "classes must be passed to the first partial_fit; list every class that will come."
             )
-        return self._train(X, y, goes_on=goes_on, partial=True, classes=classes, adds_up=True)
+        return self._train(X, y, resume=resume, partial=True, classes=classes, adds_up=True)
 
     def _read(self, X, y, *, reset, ensure_min_samples, classes=None, adds_up=False):
         """Checked rows, and the indices of their classes (n,), -1 where there is none; classes are

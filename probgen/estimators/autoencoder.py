@@ -31,7 +31,6 @@ from probgen.networks import (
 from probgen.training.neural_generator import NeuralGenerator
 from probgen.training.objective import Objective
 from probgen.training.rows import open_rows
-from probgen.training.statistics import take_statistics
 
 LOSSES = ("squared_error", "absolute_error", "bernoulli")
 CORRUPTIONS = ("gaussian", "masking", "salt_and_pepper")
@@ -339,9 +338,9 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
             return rows, None
         return rows.split(fraction, rng)
 
-    def _build(self, rows):
-        self._take_statistics(rows)
-        d, k = rows.n_features, self.n_components
+    def _build(self, fit):
+        self._take_statistics(fit.statistics)
+        d, k = fit.rows.n_features, self.n_components
         hidden = tuple(self.hidden_layer_sizes)
         is_image = self.architecture == "conv" and (self.encoder is None or self.decoder is None)
         shape = (
@@ -349,7 +348,7 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
             if is_image or self.image_shape is not None
             else None
         )
-        dtype = rows.dtype
+        dtype = fit.rows.dtype
         if self.encoder is not None:
             self.encoder_ = check_network(self.encoder, d, k, "encoder", dtype=dtype)
         elif is_image:
@@ -368,9 +367,8 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
             self.encoder_ = torch.nn.Sequential(self.encoder_, torch.nn.Sigmoid())
         self.encoder_.to(dtype), self.decoder_.to(dtype)
 
-    def _take_statistics(self, rows):
+    def _take_statistics(self, found):
         """Set centre, scale and range of the rows."""
-        found = take_statistics(rows)
         if self.loss == "bernoulli" and not (found.low >= 0.0 and found.high <= 1.0):
             raise ValueError(
                 f"loss='bernoulli' needs values in [0, 1]; X holds {found.low:g} to {found.high:g};"
@@ -381,14 +379,13 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
             "bernoulli" if self.loss == "bernoulli" and found.is_binary else "gaussian"
         )
 
-    def _make_objective(self):
+    def _make_objective(self, fit):
         return _Reconstruction(self)
 
-    def _finish(self, rows, held_out, generator, partial):
+    def _finish(self, fit, generator):
         """Fit the density of the codes, and the noise; after partial_fit to the latest rows, coded
         afresh."""
-        if partial:
-            rows = self._latest(rows)
+        rows = self._latest(fit.rows) if fit.is_partial else fit.rows
         codes = self._some_codes(rows)
         self.latent_density_ = fit_code_density(self.latent_density, codes, generator)
         self._code_mean = codes.mean(axis=0)
@@ -401,7 +398,9 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
         self._code_precision = np.linalg.inv(covariance + ridge * np.eye(len(covariance)))
         self.noise_variance_ = None
         if self.observation_ == "gaussian":
-            self.noise_variance_ = self._residual_variance(rows if held_out is None else held_out)
+            self.noise_variance_ = self._residual_variance(
+                rows if fit.held_out is None else fit.held_out
+            )
 
     def _latest(self, rows):
         """The last rows that were seen, those of earlier passes included, which are kept for the
@@ -441,7 +440,7 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
 
     def _center(self):
         """The centre of the rows as a tensor beside the networks."""
-        return self._beside_networks(self._mean)
+        return self._to_network_tensor(self._mean)
 
     def _rescale(self, answer):
         """The decoder's answer in units of X; logits are left as they are."""
@@ -483,7 +482,7 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
         log_prob = self._observation_log_prob()
         curvature = _bernoulli_curvature
         if self.observation_ == "gaussian":
-            variance = self._beside_networks(self.noise_variance_)
+            variance = self._to_network_tensor(self.noise_variance_)
 
             def curvature(rows, answers):
                 means = self._mean_of(answers)
@@ -511,20 +510,20 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
         """log p(x given z) as a function of rows and the decoder's answers (..., n_features)."""
         if self.observation_ == "bernoulli":
             return bernoulli_log_prob
-        variance = self._beside_networks(self.noise_variance_)
+        variance = self._to_network_tensor(self.noise_variance_)
         return lambda rows, answers: gaussian_log_prob(rows, self._mean_of(answers), variance)
 
     def _latent_model(self, X, y=None):
         """The joint density of checked rows and their codes."""
         rows, log_prob, log_density = (
-            self._beside_networks(X),
+            self._to_network_tensor(X),
             self._observation_log_prob(),
             self._log_code_density(),
         )
 
         def sample_prior(n_chains, generator, rows):
             codes = self._draw_codes(n_chains * len(rows), generator)
-            return self._beside_networks(codes).unflatten(0, (n_chains, len(rows)))
+            return self._to_network_tensor(codes).unflatten(0, (n_chains, len(rows)))
 
         def log_prior(codes, rows):
             return log_density(codes)
@@ -543,11 +542,6 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
         return log_code_density(
             self.latent_density_, self._code_mean, deviations, self._center().device
         )
-
-    def _beside_networks(self, array):
-        """An array as a tensor of the precision and on the device of the networks."""
-        parameter = next(self.decoder_.parameters())
-        return torch.as_tensor(array, dtype=parameter.dtype, device=parameter.device)
 
     def _mean_of(self, answers):
         return torch.sigmoid(answers) if self.loss == "bernoulli" else answers

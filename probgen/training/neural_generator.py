@@ -1,6 +1,8 @@
-"""What every generator with a network shares: how it is fitted, continued, copied and asked."""
+"""Base class of generators with a network: fitting, resuming, copying and querying."""
 
 import copy
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -18,38 +20,103 @@ from probgen.training.checkpoints import CheckpointFile
 from probgen.training.distributed import joined_ranks, local_device
 from probgen.training.engine import Training, draw_seeds
 from probgen.training.randomness import global_generator
-from probgen.training.rows import float_dtype, open_rows
+from probgen.training.rows import Rows, float_dtype, open_rows
+from probgen.training.statistics import RowStatistics, take_statistics
 from probgen.training.trainer import Trainer
 
-# Rows of a block of queries: products of one shape give a row the same digits in any company
+# Queries run in blocks of one shape, which makes results bit-identical in any batch.
 QUERY_ROWS = 256
-SMALLEST_BATCH, BATCHES_AN_EPOCH = 32, 100
+SMALLEST_BATCH = 32
+BATCHES_PER_EPOCH = 100
+_TORCH_DTYPES = {np.dtype(np.float32): torch.float32, np.dtype(np.float64): torch.float64}
+
+
+@dataclass(frozen=True, eq=False)
+class FitContext:
+    """What the hooks of a `NeuralGenerator` know about a call of `fit` or `partial_fit`.
+
+    Attributes
+    ----------
+    rows : Rows
+        Rows to train on.
+    batch_size : int
+        Rows of a batch, in each process.
+    n_batches : int
+        Batches of an epoch.
+    max_iter : int
+        Epochs of a whole fit of these rows, whatever `is_partial` is.
+    held_out : Rows or None
+        Rows that are held out of the training.
+    all_rows : Rows or None
+        The rows to train on and those held out, in the order of X; None without held-out rows.
+    is_partial : bool
+        Whether this is one pass of `partial_fit`.
+    """
+
+    rows: Rows
+    batch_size: int
+    n_batches: int
+    max_iter: int
+    held_out: Rows | None = None
+    all_rows: Rows | None = None
+    is_partial: bool = False
+
+    @cached_property
+    def statistics(self) -> RowStatistics:
+        """Statistics of the rows to train on."""
+        return take_statistics(self.rows)
+
+    @cached_property
+    def all_statistics(self) -> RowStatistics:
+        """Statistics of all rows, those held out included."""
+        if self.all_rows is None:
+            return self.statistics
+        return take_statistics(self.all_rows)
 
 
 class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimator):
-    """Promises of a generator that is trained by gradients; it writes no loop.
+    """Base class of generators that are trained by gradients.
 
-    A subclass names its networks in `_networks`, takes `max_iter`, `batch_size`,
-    `learning_rate_init`, `device`, `random_state`, `verbose`, `warm_start` and `trainer` in its
-    constructor, and writes:
+    This class owns the training loop, seeds, devices, checkpoints and callbacks. A subclass takes
+    `max_iter`, `batch_size`, `learning_rate_init`, `device`, `random_state`, `verbose`,
+    `warm_start` and `trainer` in its constructor, names its networks in the class attribute
+    `_networks`, and implements the hooks below. Their names and arguments are stable. A call of
+    `fit` or `partial_fit` calls them in this order:
 
-    - `_check_parameters()`, which raises for what is wrong in them, and calls this class's;
-    - `_build(rows)`, which sets the networks as attributes; on the CPU, with torch's global
-      generator seeded;
-    - `_make_objective()`, an `Objective` that holds those networks;
-    - optionally `_default_trainer()`, what trainer=None stands for;
-    - optionally `_begin(rows)`, which takes what the objective needs of the rows of this fit;
-    - optionally `_finish(rows, held_out, generator, partial)`, which fits whatever stands on
-      trained networks;
-    - the hooks of `GeneratorMixin`.
+    - `_check_parameters()` raises a ValueError for a parameter that is out of range; it starts with
+      `super()._check_parameters()`.
+    - `_default_trainer()`, optional, returns the Trainer that trainer=None stands for.
+    - `_read(X, y, *, reset, ensure_min_samples)`, optional, returns the validated arrays of the
+      fit, the rows first. Only the rows may be blocks or a torch data set.
+    - `_hold_out(rows, trainer, rng)`, optional, returns the rows to train on and the held-out rows
+      or None; `partial_fit` does not call it.
+    - `_n_epochs(n_batches)`, optional, returns the epochs of a whole fit whose epochs have
+      n_batches.
+    - `_build(fit)` sets the networks as attributes. It runs on the CPU with torch's global
+      generator seeded, and only if the training does not resume an earlier one.
+    - `_begin(fit)`, optional, checks the rows against the networks and updates what follows the
+      data, such as class frequencies. It runs in every fit and every pass.
+    - `_make_objective(fit)` returns an `Objective` that holds the networks, which are on the device
+      now.
+    - `_finish(fit, generator)`, optional, fits what depends on trained networks, with a NumPy
+      Generator for its draws. It runs after the training, and on a copy of the estimator after each
+      epoch in which a callback asks for the fitted estimator.
+
+    `fit` is a `FitContext`. Hooks pass nothing to each other through attributes: an attribute that
+    they set belongs to the fitted estimator. Queries go through the hooks of `GeneratorMixin`,
+    such as `_score_samples(X)`, which run a network with `_in_blocks`.
+
+    Queries must give a row the same bits in any batch. `_in_blocks` and
+    `probgen.networks.dense.Linear` together guarantee this; `torch.nn.Linear` does not, because
+    its matrix products may sum in an order that depends on where a row lies in memory. Build
+    networks from the layers of `probgen.networks`.
     """
 
     _dtypes = (np.float32, np.float64)  # integers are read in single precision
     _networks: tuple[str, ...] = ()
-    _query_rows = (
-        QUERY_ROWS  # fewer where the hidden layers of so many rows outgrow a processor's cache
-    )
-    _largest_batch = 256  # rows of batch_size="auto", however many there are
+    # Fewer where the hidden layers of this many rows outgrow a processor's cache.
+    _query_rows = QUERY_ROWS
+    _largest_batch = 256  # upper limit of batch_size="auto"
     trainer: Trainer | None
     n_features_in_: int
 
@@ -60,7 +127,7 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         ----------
         X : array-like of shape (n, n_features), RowBlocks or torch data set
             Rows; at least 2. Memory maps, blocks and data sets that exceed the trainer's
-            memory_budget are streamed. The networks are of the precision of X: double for float64,
+            memory_budget are streamed. The networks have the precision of X: double for float64,
             else single.
         y : object, default=None
             Ignored.
@@ -72,14 +139,14 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         Raises
         ------
         ValueError
-            If a parameter is out of range, a network does not fit, or X is not made of finite
-            numbers.
+            If a parameter is out of range, a network does not fit, or X contains values that are
+            not finite numbers.
         """
-        goes_on = self.warm_start and hasattr(self, "_training_state")
-        return self._train(X, y, goes_on=goes_on, partial=False)
+        resume = self.warm_start and hasattr(self, "_training_state")
+        return self._train(X, y, resume=resume, partial=False)
 
     def partial_fit(self, X, y=None):
-        """Train for one pass over the rows of X, going on from where earlier calls ended.
+        """Train for one pass over the rows of X, resuming from where earlier calls ended.
 
         Parameters
         ----------
@@ -92,25 +159,25 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         -------
         self : estimator object
         """
-        return self._train(X, y, goes_on=hasattr(self, "_training_state"), partial=True)
+        return self._train(X, y, resume=hasattr(self, "_training_state"), partial=True)
 
     def set_params(self, **params):
-        """Set parameters, those of the trainer by names such as trainer__schedule; return self."""
+        """Set parameters, those of the trainer by names such as trainer__schedule.
+
+        Returns
+        -------
+        self : estimator object
+        """
         if self.trainer is None and any(name.startswith("trainer__") for name in params):
             self.trainer = params.pop("trainer", None) or self._default_trainer()
         return super().set_params(**params)
 
     @property
     def n_iter_(self):
-        """Epochs that were trained."""
+        """Number of epochs trained."""
         if not hasattr(self, "history_"):
             raise AttributeError(f"{type(self).__name__} is not fitted yet, so it has no n_iter_.")
         return len(self.history_)
-
-    @property
-    def _n_epochs(self):
-        """Epochs of a fit."""
-        return self.max_iter
 
     @property
     def _learning_rate(self):
@@ -119,13 +186,13 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
 
     def _check_parameters(self):
         self._check_options()
-        check_count("max_iter", self._n_epochs)
+        # A default that depends on the number of batches is valid whatever the number is.
+        check_count("max_iter", self._n_epochs(n_batches=1))
         if self.batch_size != "auto":
             check_count("batch_size", self.batch_size, hint="Or 'auto'.")
         check_real("learning_rate_init", self._learning_rate, low=0.0)
-        check_count(
-            "verbose", int(self.verbose) if isinstance(self.verbose, bool) else self.verbose, low=0
-        )
+        verbose = int(self.verbose) if isinstance(self.verbose, bool) else self.verbose
+        check_count("verbose", verbose, low=0)
         if self.trainer is not None and not isinstance(self.trainer, Trainer):
             raise ValueError(f"trainer must be a Trainer, or None; got {self.trainer!r}.")
 
@@ -133,131 +200,168 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         return Trainer()
 
     def _hold_out(self, rows, trainer, rng):
-        """The rows to train on, and those held out of a fit or None."""
-        return (
-            rows.split(trainer.validation_fraction, rng) if trainer.early_stopping else (rows, None)
-        )
+        """Return the rows to train on, and those held out of a fit or None."""
+        if trainer.early_stopping:
+            return rows.split(trainer.validation_fraction, rng)
+        return rows, None
 
-    def _begin(self, rows):
-        """Take what the objective needs of the rows of a fit or of one more pass; nothing by
-        default."""
+    def _n_epochs(self, n_batches):
+        """Return the epochs of a fit whose epochs have n_batches."""
+        return self.max_iter
 
-    def _finish(self, rows, held_out, generator, partial):
-        """Fit what stands on trained networks, of all rows or of those of one more pass; nothing by
-        default."""
+    def _build(self, fit):
+        """Set the networks as attributes."""
+        raise NotImplementedError
 
-    def _train(self, X, y, *, goes_on, partial, **reading):
-        """Fit from the start or from where it ended, for max_iter epochs or one; reading goes to
-        `_read`."""
+    def _begin(self, fit):
+        """Check the rows against the networks, and update what follows the data."""
+
+    def _make_objective(self, fit):
+        """Return the Objective of the networks."""
+        raise NotImplementedError
+
+    def _finish(self, fit, generator):
+        """Fit what depends on trained networks."""
+
+    def _train(self, X, y, *, resume, partial, **reading):
+        """Fit for max_iter epochs or one pass, from the start or from the last training state.
+
+        Further keywords go to `_read`.
+        """
         self._check_parameters()
         trainer = self._default_trainer() if self.trainer is None else self.trainer
         trainer.check()
         with joined_ranks(resolve_device(self.device)) as ranks:
             device = local_device(resolve_device(self.device), ranks)
             _check_precision(trainer, device)
-            least = 1 if partial and goes_on else 2
-            arrays = self._read(X, y, reset=not goes_on, ensure_min_samples=least, **reading)
-            rows, held_out = self._open(arrays, trainer, device), None
-            before = self._training_state if goes_on else None
+            least = 1 if partial and resume else 2
+            arrays = self._read(X, y, reset=not resume, ensure_min_samples=least, **reading)
+            rows = self._open(arrays, trainer, device)
+
+            former = self._training_state if resume else None
             checkpoint = saved = None
             if trainer.checkpoint is not None and not partial:
-                checkpoint = CheckpointFile(trainer.checkpoint, self, arrays, before)
+                checkpoint = CheckpointFile(trainer.checkpoint, self, arrays, former)
                 saved = checkpoint.load()
-            seeds = self._seeds(before, saved, ranks)
-            if not partial:
-                rows, held_out = self._hold_out(
-                    rows, trainer, np.random.default_rng(seeds["held_out"])
-                )
-            if not goes_on:
+            seeds = self._seeds(former, saved, ranks)
+
+            fit = self._plan(rows, trainer, seeds, ranks, partial=partial)
+            if not resume:
                 with global_generator("cpu", seeds["start"]):
-                    self._build(rows)
-            self._begin(rows)
+                    self._build(fit)
+            self._begin(fit)
             self._place(device)
-            batch_size = self._rows_of_a_batch(rows, ranks, quiet=partial)
-            settings = {
-                "learning_rate": self._learning_rate,
-                "batch_size": batch_size,
-                "seeds": seeds,
-            }
+
             training = Training(
-                self._make_objective(), trainer, **settings, device=device, ranks=ranks
+                self._make_objective(fit),
+                trainer,
+                learning_rate=self._learning_rate,
+                batch_size=fit.batch_size,
+                seeds=seeds,
+                device=device,
+                ranks=ranks,
             )
-            if goes_on:
-                training.load_state(before)
-            n_epochs, schedule = (1, None) if partial else (self._n_epochs, trainer.schedule)
-            training.begin(
-                n_epochs, rows.n_batches(batch_size, ranks.world_size), schedule=schedule
-            )
+            if former is not None:
+                training.load_state(former)
+            if partial:
+                training.begin(1, fit.n_batches, schedule=None)
+            else:
+                training.begin(fit.max_iter, fit.n_batches, schedule=trainer.schedule)
             if saved is not None:
                 training.load_state(saved)
-            self._run(training, rows, held_out, checkpoint, X, y, partial)
+            save = checkpoint.save if checkpoint is not None and ranks.is_first else None
+            self._run(training, fit, X=X, y=y, save=save)
         return self
 
-    def _seeds(self, before, saved, ranks):
-        """The seeds of a fit: those of what it goes on from, or new ones, and then a new stream of
-        draws too."""
-        if before is not None:
-            return before["seeds"]
+    def _seeds(self, former, saved, ranks):
+        """Seeds of the training that is resumed, or new ones and a new stream of draws."""
+        if former is not None:
+            return former["seeds"]
         seeds = draw_seeds(self._start_stream())
-        seeds, self._stream = ranks.share(
-            (seeds, self._stream)
-        )  # without a seed each process drew its own
+        # Without a random_state every process draws its own; those of the first rank count.
+        seeds, self._stream = ranks.share((seeds, self._stream))
         return seeds if saved is None else saved["seeds"]
 
-    def _run(self, training, rows, held_out, checkpoint, X, y, partial):
-        """Train to the end, and store what was learned."""
+    def _plan(self, rows, trainer, seeds, ranks, *, partial):
+        """The FitContext of a fit, or of one pass of partial_fit."""
+        training_rows, held_out = rows, None
+        if not partial:
+            rng = np.random.default_rng(seeds["held_out"])
+            training_rows, held_out = self._hold_out(rows, trainer, rng)
+        if not partial and self.batch_size != "auto" and self.batch_size > training_rows.n_rows:
+            warn(
+                f"batch_size is {self.batch_size}, but there are only {training_rows.n_rows} rows;"
+                " they make one batch."
+            )
+        batch_size = self._rows_per_batch(training_rows.n_rows, ranks.world_size)
+        n_batches = training_rows.n_batches(batch_size, ranks.world_size)
+        return FitContext(
+            rows=training_rows,
+            batch_size=batch_size,
+            n_batches=n_batches,
+            max_iter=self._n_epochs(n_batches),
+            held_out=held_out,
+            all_rows=None if held_out is None else rows,
+            is_partial=partial,
+        )
+
+    def _rows_per_batch(self, n_rows, world_size):
+        """Rows of a batch in each process."""
+        if self.batch_size != "auto":
+            return min(self.batch_size, n_rows)
+        wanted = n_rows // (BATCHES_PER_EPOCH * world_size)
+        return min(max(wanted, SMALLEST_BATCH), self._largest_batch, n_rows)
+
+    def _run(self, training, fit, *, X, y, save):
+        """Train to the end, and set the fitted attributes."""
         self.history_ = training.history
         is_first = training.ranks.is_first
-
-        def finish(model):
-            generator = np.random.default_rng(training.seeds["finish"])
-            model._finish(rows, held_out, generator, partial)
-
-        def fitted_attributes():
-            twin = self._copy_with_networks()
-            twin._training_state = {}
-            average = dict(zip(training.objective.parameters(), training.averages.values()))
-            with torch.no_grad():
-                for name in self._networks:
-                    for mine, its in zip(
-                        getattr(self, name).parameters(), getattr(twin, name).parameters()
-                    ):
-                        its.copy_(average.get(mine, mine))
-                    getattr(twin, name).eval()
-            finish(twin)
-            return {
-                name: value
-                for name, value in vars(twin).items()
-                if name not in vars(self) or name.endswith("_")
-            }
-
-        callbacks = (
-            [*training.trainer.callbacks, *([ProgressBar()] if self.verbose else [])]
-            if is_first
-            else []
-        )
+        callbacks = []
+        if is_first:
+            callbacks.extend(training.trainer.callbacks)
+            if self.verbose:
+                callbacks.append(ProgressBar())
         with FitEvents(
             self,
             callbacks,
             max_iter=training.n_epochs,
             X=X,
             y=y,
-            fitted_attributes=fitted_attributes,
+            fitted_attributes=lambda: self._attributes_if_stopped(training, fit),
         ) as events:
-            save = checkpoint.save if checkpoint is not None and is_first else None
             training.run(
-                rows,
-                held_out if training.trainer.early_stopping else None,
+                fit.rows,
+                fit.held_out if training.trainer.early_stopping else None,
                 events=events if is_first else None,
                 save=save,
             )
             self._training_state = training.state()
             training.finish()
-            finish(self)
+            self._finish(fit, np.random.default_rng(training.seeds["finish"]))
+
+    def _attributes_if_stopped(self, training, fit):
+        """Attributes that the estimator would have if the training stopped now, as a dict."""
+        twin = self._copy_with_networks()
+        twin._training_state = {}
+        average_of = dict(zip(training.objective.parameters(), training.averages.values()))
+        with torch.no_grad():
+            for name in self._networks:
+                network, network_of_twin = getattr(self, name), getattr(twin, name)
+                for parameter, copied in zip(network.parameters(), network_of_twin.parameters()):
+                    copied.copy_(average_of.get(parameter, parameter))
+                network_of_twin.eval()
+        twin._finish(fit, np.random.default_rng(training.seeds["finish"]))
+        return {
+            name: value
+            for name, value in vars(twin).items()
+            if name not in vars(self) or name.endswith("_")
+        }
 
     def _read(self, X, y, *, reset, ensure_min_samples):
-        """The checked arrays of a fit, rows first; maps, integers, blocks and data sets stay as
-        they are."""
+        """Validated arrays of a fit, the rows first.
+
+        Memory maps, integers, blocks and data sets are not converted.
+        """
         if isinstance(X, torch.Tensor):
             X = X.detach().cpu().numpy()
         if isinstance(X, RowBlocks | torch.utils.data.Dataset):
@@ -273,14 +377,13 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         return (X,)
 
     def _open(self, arrays, trainer, device):
-        """Rows of a fit."""
-        dtype = (
-            self._dtype if hasattr(self, "_training_state") else np.dtype(float_dtype(arrays[0]))
-        )
+        """Rows of a fit, in the precision of the networks."""
+        is_fitted = hasattr(self, "_training_state")
+        dtype = self._dtype if is_fitted else np.dtype(float_dtype(arrays[0]))
         budget = None if trainer.memory_budget is None else int(trainer.memory_budget * 2**20)
         rows = open_rows(*arrays, device=device, dtype=_TORCH_DTYPES[dtype], memory_budget=budget)
         if not isinstance(arrays[0], np.ndarray):
-            if hasattr(self, "_training_state") and rows.n_features != self.n_features_in_:
+            if is_fitted and rows.n_features != self.n_features_in_:
                 raise ValueError(
                     f"X has {rows.n_features} features, but {type(self).__name__} is expecting"
                     f" {self.n_features_in_} features as input."
@@ -289,39 +392,32 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         self._dtype = dtype
         return rows
 
-    def _rows_of_a_batch(self, rows, ranks, *, quiet):
-        """batch_size for these rows, in each process."""
-        if self.batch_size == "auto":
-            wanted = rows.n_rows // (BATCHES_AN_EPOCH * ranks.world_size)
-            return min(max(wanted, SMALLEST_BATCH), self._largest_batch, rows.n_rows)
-        if self.batch_size > rows.n_rows and not quiet:
-            warn(
-                f"batch_size is {self.batch_size}, but there are only {rows.n_rows} rows; they make"
-                " one batch.",
-            )
-        return min(self.batch_size, rows.n_rows)
-
     def _in_blocks(self, X, function):
-        """What function makes of the rows of X (n, d), block by block, as an array; it maps tensors
-        to tensors."""
+        """Outputs of a function of tensors for the rows of X (n, d), as one array.
+
+        The function sees blocks of `_query_rows` rows, the last of which is padded with zeros.
+        """
         check_is_fitted(self)
-        answers = []
+        n_block = self._query_rows
+        outputs = []
         with torch.inference_mode():
-            for start in range(0, len(X), self._query_rows):
-                block = X[start : start + self._query_rows]
+            for start in range(0, len(X), n_block):
+                block = X[start : start + n_block]
                 n_rows = len(block)
-                if n_rows < self._query_rows:
-                    block = np.concatenate(
-                        [block, np.zeros((self._query_rows - n_rows, X.shape[1]), dtype=X.dtype)]
-                    )
-                block = torch.from_numpy(np.ascontiguousarray(block, dtype=self._dtype)).to(
-                    self.device_
-                )
-                answers.append(function(block)[:n_rows].cpu().numpy())
-        return np.concatenate(answers)
+                if n_rows < n_block:
+                    padding = np.zeros((n_block - n_rows, X.shape[1]), dtype=X.dtype)
+                    block = np.concatenate([block, padding])
+                block = np.ascontiguousarray(block, dtype=self._dtype)
+                output = function(torch.from_numpy(block).to(self.device_))
+                outputs.append(output[:n_rows].cpu().numpy())
+        return np.concatenate(outputs)
+
+    def _to_network_tensor(self, array):
+        """An array as a tensor of the precision and on the device of the networks."""
+        return torch.as_tensor(array, dtype=_TORCH_DTYPES[self._dtype], device=self.device_)
 
     def _copy_with_networks(self):
-        """A shallow copy with networks of its own, what they share still shared."""
+        """A shallow copy with networks of its own; parameters they share stay shared."""
         twin = copy.copy(self)
         networks = copy.deepcopy({name: getattr(self, name) for name in self._networks})
         twin.__dict__.update(networks)
@@ -333,7 +429,7 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
             self._place(device)
 
     def _place(self, device):
-        """Move the networks, and remember where they are."""
+        """Move the networks, and remember the device."""
         for name in self._networks:
             getattr(self, name).to(device)
         self.device_ = device
@@ -350,12 +446,9 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         if hasattr(self, "device_"):
             try:
                 device = resolve_device(self.device_)
-            except ValueError:  # fitted where there was a GPU
+            except ValueError:  # fitted on a GPU that is not there
                 device = "cpu"
             self._to_device(device)
-
-
-_TORCH_DTYPES = {np.dtype(np.float32): torch.float32, np.dtype(np.float64): torch.float64}
 
 
 def _check_precision(trainer, device):

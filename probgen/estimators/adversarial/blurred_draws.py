@@ -107,7 +107,7 @@ class BlurredDraws(NeuralGenerator):
         model = self._latent_model(self._inverse_transform(codes) + noise)
         generators = [spawn_generator(generator) for _ in codes]
         up, down = bidirectional_log_weights(
-            model, self._beside_networks(codes), generators, **self._annealing
+            model, self._to_network_tensor(codes), generators, **self._annealing
         )
         return tuple(
             bound.cpu().numpy() for bound in (log_mean_exp(up)[0], -log_mean_exp(-down)[0])
@@ -177,14 +177,14 @@ class BlurredDraws(NeuralGenerator):
 
     def _latent_model(self, X, y=None):
         """The joint density of checked rows and their codes."""
-        rows = self._beside_networks(X)
-        variance = self._beside_networks(self.noise_variance_)
+        rows = self._to_network_tensor(X)
+        variance = self._to_network_tensor(self.noise_variance_)
 
         log_density = self._log_code_density()
 
         def sample_prior(n_chains, generator, rows):
             codes = self._draw_codes(n_chains * len(rows), generator)
-            return self._beside_networks(codes).unflatten(0, (n_chains, len(rows)))
+            return self._to_network_tensor(codes).unflatten(0, (n_chains, len(rows)))
 
         def log_prior(codes, rows):
             return log_density(codes)
@@ -225,9 +225,4 @@ class BlurredDraws(NeuralGenerator):
         return (X - self._center) / self._scale
 
     def _unscale(self, rows):
-        return rows * self._beside_networks(self._scale) + self._beside_networks(self._center)
-
-    def _beside_networks(self, array):
-        """An array as a tensor of the precision and on the device of the networks."""
-        parameter = next(self.generator_.parameters())
-        return torch.as_tensor(array, dtype=parameter.dtype, device=parameter.device)
+        return rows * self._to_network_tensor(self._scale) + self._to_network_tensor(self._center)

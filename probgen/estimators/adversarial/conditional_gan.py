@@ -208,11 +208,11 @@ class ConditionalGAN(ClassGeneratorMixin, LabelledRows, GAN):
     def _n_features_out(self):
         return self.n_components if self.encoder else self.discriminator_.n_features
 
-    def _make_objective(self, kind=None):
-        return super()._make_objective(_LabelledObjective if kind is None else kind)
+    def _make_objective(self, fit, kind=None):
+        return super()._make_objective(fit, _LabelledObjective if kind is None else kind)
 
-    def _finish(self, rows, held_out, generator, partial):
-        super()._finish(rows, held_out, generator, partial)
+    def _finish(self, fit, generator):
+        super()._finish(fit, generator)
         if self.density == "auto":
             self.density_ = "parzen"
 
@@ -223,7 +223,7 @@ class ConditionalGAN(ClassGeneratorMixin, LabelledRows, GAN):
                 generator.choice(self._n_classes, size=STATISTICS_ROWS, p=shares)
             ]
             codes = self._draw_codes(STATISTICS_ROWS, generator)
-            yield self._beside_networks(codes), self._beside_networks(labels)
+            yield self._to_network_tensor(codes), self._to_network_tensor(labels)
 
     def _window(self, n_draws):
         indices = np.searchsorted(
@@ -398,8 +398,8 @@ class AuxiliaryClassifierGAN(ConditionalGAN):
         network = super()._make_discriminator(d, n_classes=0)
         return ClassifyingDiscriminator(network, n_classes, is_joint=self.heads == "joint")
 
-    def _make_objective(self, kind=None):
-        return super()._make_objective(_ClassifyingObjective if kind is None else kind)
+    def _make_objective(self, fit, kind=None):
+        return super()._make_objective(fit, _ClassifyingObjective if kind is None else kind)
 
 
 class ClassifyingDiscriminator(Discriminator):
@@ -459,8 +459,8 @@ class _Told(torch.nn.Module):
 class _LabelledObjective(AdversarialObjective):
     """What a ConditionalGAN is trained for, on batches of rows and indices of their classes."""
 
-    def __init__(self, model, score=None):
-        super().__init__(model, score)
+    def __init__(self, model, score=None, max_iter=1):
+        super().__init__(model, score, max_iter)
         self.n_classes = model._n_classes
 
     def one_hot(self, *labels):
@@ -473,8 +473,8 @@ class _ClassifyingObjective(_LabelledObjective):
 
     discriminator: ClassifyingDiscriminator
 
-    def __init__(self, model, score=None):
-        super().__init__(model, score)
+    def __init__(self, model, score=None, max_iter=1):
+        super().__init__(model, score, max_iter)
         self.classification_weight = model.classification_weight
 
     def class_loss(self, features, *labels):

@@ -39,7 +39,7 @@ from probgen.estimators.adversarial.objective import (
 )
 from probgen.metrics import frechet_distance, kernel_mmd
 from probgen.networks import MLP, ConvEncoder
-from probgen.training.statistics import CONSTANT, take_statistics
+from probgen.training.statistics import CONSTANT
 from probgen.training.trainer import Trainer
 
 ARCHITECTURES = ("dense", "conv")
@@ -210,7 +210,6 @@ class GAN(DecoderMixin, BlurredDraws):
     discriminator_: Any
     encoder_: torch.nn.Module
     _kept: np.ndarray
-    _n_batches = 100  # of an epoch; the rows of a fit say how many it has
 
     def __init__(
         self,
@@ -292,7 +291,7 @@ class GAN(DecoderMixin, BlurredDraws):
         """
         check_is_fitted(self)
         X = self._validate(X)
-        center, scale = self._beside_networks(self._center), self._beside_networks(self._scale)
+        center, scale = self._to_network_tensor(self._center), self._to_network_tensor(self._scale)
         scores = self._in_blocks(X, lambda block: self.discriminator_((block - center) / scale))
         return scores.astype(X.dtype, copy=False)
 
@@ -312,13 +311,10 @@ class GAN(DecoderMixin, BlurredDraws):
     def _n_codes(self):
         return self.n_components
 
-    @property
-    def _n_epochs(self):
+    def _n_epochs(self, n_batches):
         if self.max_iter is not None:
             return self.max_iter
-        return max(
-            EPOCHS[self.architecture], -(-LEAST_BATCHES[self.architecture] // self._n_batches)
-        )
+        return max(EPOCHS[self.architecture], -(-LEAST_BATCHES[self.architecture] // n_batches))
 
     @property
     def _largest_batch(self):  # type: ignore[override]
@@ -407,11 +403,6 @@ class GAN(DecoderMixin, BlurredDraws):
                 " over it; got 1."
             )
 
-    def _rows_of_a_batch(self, rows, ranks, *, quiet):
-        batch_size = super()._rows_of_a_batch(rows, ranks, quiet=quiet)
-        self._n_batches = rows.n_batches(batch_size, ranks.world_size)
-        return batch_size
-
     def _hold_out(self, rows, trainer, rng):
         rows, held_out = super()._hold_out(rows, trainer, rng)
         if held_out is not None and held_out.n_rows < 2:
@@ -420,8 +411,9 @@ class GAN(DecoderMixin, BlurredDraws):
             )
         return rows, held_out
 
-    def _build(self, rows):
-        d, found = rows.n_features, take_statistics(rows)
+    def _build(self, fit):
+        d = fit.rows.n_features
+        found = fit.statistics
         if np.all(found.deviation <= CONSTANT * found.scale) and found.scale == 1.0:
             warn(
                 "X holds one row over and over, so that draws can be nothing but that row; give it"
@@ -440,7 +432,7 @@ class GAN(DecoderMixin, BlurredDraws):
             self._center, self._scale = found.mean, found.deviation
         self._make_networks(d)
         for name in self._networks:
-            getattr(self, name).to(rows.dtype)
+            getattr(self, name).to(fit.rows.dtype)
 
     def _make_networks(self, d):
         """Set the networks for rows of d features."""
@@ -466,20 +458,22 @@ class GAN(DecoderMixin, BlurredDraws):
             return ConvEncoder(self.image_shape_, self._hidden, n_outputs)
         return MLP(d, self._hidden, n_outputs)
 
-    def _make_objective(self, kind=AdversarialObjective):
-        return kind(self, score=functools.partial(_likeness, self.validation_metric))
+    def _make_objective(self, fit, kind=AdversarialObjective):
+        score = functools.partial(_likeness, self.validation_metric)
+        return kind(self, score=score, max_iter=fit.max_iter)
 
-    def _finish(self, rows, held_out, generator, partial):
+    def _finish(self, fit, generator):
         """Take the statistics of batch norm for these weights, and fit the noise of the observation
         model."""
         if batch_norms(self.generator_):
             refresh_batch_norm(self.generator_, self._statistics_inputs(generator))
-        self._fit_noise(self._some_rows(rows if held_out is None else held_out, generator, partial))
+        rows = fit.rows if fit.held_out is None else fit.held_out
+        self._fit_noise(self._some_rows(rows, generator, fit.is_partial))
 
     def _statistics_inputs(self, generator):
         """Yield batches of codes, and labels if there are any, for the statistics of batch norm."""
         for _ in range(STATISTICS_BATCHES):
-            yield (self._beside_networks(self._draw_codes(STATISTICS_ROWS, generator)),)
+            yield (self._to_network_tensor(self._draw_codes(STATISTICS_ROWS, generator)),)
 
     def _some_rows(self, rows, generator, partial):
         """Rows (n, d) to fit the noise to, in double precision; after partial_fit those of earlier
@@ -513,7 +507,7 @@ class GAN(DecoderMixin, BlurredDraws):
 
     def _transform(self, X):
         answer = self.encoder_ if self.encoder else self.discriminator_.features
-        center, scale = self._beside_networks(self._center), self._beside_networks(self._scale)
+        center, scale = self._to_network_tensor(self._center), self._to_network_tensor(self._scale)
         return self._in_blocks(X, lambda block: answer((block - center) / scale))
 
     def _generator_gradients(self, n_samples, generator):

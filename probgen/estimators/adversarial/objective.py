@@ -187,7 +187,7 @@ class AdversarialObjective(Objective):
     last_losses: torch.Tensor
     skips: torch.Tensor
 
-    def __init__(self, model, score=None):
+    def __init__(self, model, score=None, max_iter=1):
         super().__init__()
         self.generator, self.discriminator = model.generator_, model.discriminator_
         self.encoder = getattr(model, "encoder_", None)
@@ -197,7 +197,7 @@ class AdversarialObjective(Objective):
             model.augmentation,
             getattr(model, "image_shape_", None),
         )
-        self.instance_noise, self.max_iter = model.instance_noise, model._n_epochs
+        self.instance_noise, self.max_iter = model.instance_noise, max_iter
         self.ratio, self.every, self.betas = (
             model.balance_ratio,
             model.n_discriminator_steps,

@@ -125,15 +125,16 @@ class VAEGAN(GAN):
             super()._make_encoder(d, GaussianPosterior.n_outputs(n_outputs)), n_outputs
         )
 
-    def _make_objective(self, kind=None):
-        return super()._make_objective(_VAEGANObjective if kind is None else kind)
+    def _make_objective(self, fit, kind=None):
+        return super()._make_objective(fit, _VAEGANObjective if kind is None else kind)
 
-    def _finish(self, rows, held_out, generator, partial):
+    def _finish(self, fit, generator):
         """Fit the density of the codes, of all rows or after partial_fit of the latest, and what a
         GAN needs."""
-        block, *_ = next(iter(rows.batches(generator, min(CODED_ROWS, rows.n_rows))))
+        n_rows = min(CODED_ROWS, fit.rows.n_rows)
+        block, *_ = next(iter(fit.rows.batches(generator, n_rows)))
         seen = block.cpu().numpy()
-        if partial:
+        if fit.is_partial:
             former = [self._kept_rows] if hasattr(self, "_kept_rows") else []
             self._kept_rows = seen = np.concatenate([*former, seen])[-KEPT_ROWS:]
         means, deviations = np.split(
@@ -145,12 +146,12 @@ class VAEGAN(GAN):
             codes.mean(axis=0),
             np.maximum(codes.std(axis=0), np.finfo(np.float32).tiny),
         )
-        super()._finish(rows, held_out, generator, partial)
+        super()._finish(fit, generator)
 
     def _encode(self, X, answer):
         """What answer makes of the means and deviations of q(z given x) for rows (n, d), as an
         array."""
-        center, scale = self._beside_networks(self._center), self._beside_networks(self._scale)
+        center, scale = self._to_network_tensor(self._center), self._to_network_tensor(self._scale)
         return self._in_blocks(
             X, lambda block: answer(*self.encoder_.moments((block - center) / scale))
         )
@@ -176,8 +177,8 @@ class _VAEGANObjective(AdversarialObjective):
     center: torch.Tensor
     scale: torch.Tensor
 
-    def __init__(self, model, score=None):
-        super().__init__(model, score)
+    def __init__(self, model, score=None, max_iter=1):
+        super().__init__(model, score, max_iter)
         self.beta, self.reconstruction_weight = model.beta, model.reconstruction_weight
 
     def phases(self):

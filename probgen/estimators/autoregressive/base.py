@@ -16,7 +16,6 @@ from probgen.estimators.autoregressive.conditioning import ConditionsInOrder, bl
 from probgen.estimators.autoregressive.feature_sampler import Chooser
 from probgen.training.neural_generator import QUERY_ROWS
 from probgen.training.objective import Objective
-from probgen.training.statistics import take_statistics
 from probgen.training.trainer import Trainer
 
 REPRESENTATIONS = ("features", "log_prob")
@@ -199,14 +198,14 @@ class AutoregressiveGenerator(ConditionsInOrder):
             " GaussianMixture.impute."
         )
 
-    def _open(self, arrays, trainer, device):
-        rows = super()._open(arrays, trainer, device)
-        found = take_statistics(rows)  # before rows are held out, whose levels count too
-        self._found = found.binarized() if self.dynamic_binarization else found
-        return rows
+    def _statistics(self, fit):
+        """Statistics of all rows of a fit, as the levels of held-out rows count too."""
+        if self.dynamic_binarization:
+            return fit.all_statistics.binarized()
+        return fit.all_statistics
 
-    def _build(self, rows):
-        found = self._found
+    def _build(self, fit):
+        found = self._statistics(fit)
         name = self._choose_likelihood(found) if self.likelihood == "auto" else self.likelihood
         self.n_levels_ = None
         if _measure(name) == "counting":
@@ -219,17 +218,17 @@ class AutoregressiveGenerator(ConditionsInOrder):
         self.likelihood_ = name
         self.network_ = self._make_network(found)
         for network in self._networks:
-            getattr(self, network).to(rows.dtype)
+            getattr(self, network).to(fit.rows.dtype)
 
     def _make_network(self, found):
         raise NotImplementedError
 
-    def _begin(self, rows):
-        found = self.__dict__.pop("_found")
+    def _begin(self, fit):
+        found = self._statistics(fit)
         if self.n_levels_ is not None:
             _check_range(self.likelihood_, self.n_levels_, found.low, found.high, found.is_integer)
 
-    def _make_objective(self):
+    def _make_objective(self, fit):
         return LikelihoodObjective(self.network_, self.observation_, self._prepare_training)
 
     def _prepare_training(self, X, *labels, generator):

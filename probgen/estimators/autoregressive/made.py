@@ -209,7 +209,7 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
                 )
         return network
 
-    def _make_objective(self):
+    def _make_objective(self, fit):
         return OrderingsObjective(self.network_, self.observation_, self._prepare_training)
 
     def _orders_under(self, evidence):

@@ -309,11 +309,11 @@ class ConditionalVAE(ClassGeneratorMixin, LabelledRows, VAE):
     def _n_extra(self):
         return len(self.classes_)
 
-    def _build(self, rows):
+    def _build(self, fit):
         self.label_prior_ = LabelPrior(len(self.classes_))
-        super()._build(rows)
+        super()._build(fit)
 
-    def _begin(self, rows):
+    def _begin(self, fit):
         self.label_prior_.set(self.class_prior_)
 
     def _make_conv_encoder(self, shape, channels, n_outputs):

@@ -153,9 +153,10 @@ class SemiSupervisedVAE(ConditionalVAE):
             return np.ones(len(y), dtype=bool)
         return np.asarray(y != UNLABELLED, dtype=bool)
 
-    def _build(self, rows):
+    def _build(self, fit):
+        rows = fit.rows
         self.classifier_ = self._make_classifier(rows.n_features, rows.dtype)
-        super()._build(rows)
+        super()._build(fit)
         encoder: Any = self.encoder_
         scaling = {"center": encoder.center, "scale": encoder.scale} if encoder.is_scaled else {}
         scaling = {name: part[: rows.n_features] for name, part in scaling.items()}
@@ -172,29 +173,29 @@ class SemiSupervisedVAE(ConditionalVAE):
             )
         return MLP(d, hidden, n_classes, self.activation)
 
-    def _begin(self, rows):
-        super()._begin(rows)
-        parts, n_found = [], 0
-        for X, y in rows.batches(np.random.default_rng(0), READ_ROWS):
-            parts.append((X[y >= 0], y[y >= 0]))
-            n_found += len(parts[-1][1])
-            if n_found >= LABELLED_ROWS:
-                break
-        self._labelled = tuple(torch.cat(column)[:LABELLED_ROWS] for column in zip(*parts))
-
-    def _finish(self, rows, held_out, generator, partial):
-        del self._labelled
-
-    def _make_objective(self, kind=None, **settings):
+    def _make_objective(self, fit, kind=None, **settings):
         return super()._make_objective(
+            fit,
             SemiSupervisedObjective,
             classify=self._classify,
-            labelled=self._labelled,
+            labelled=_labelled_rows(fit.rows),
             classification_weight=self.classification_weight,
         )
 
     def _classify(self, X):
         return self.classifier_.log_proba(X)
+
+
+def _labelled_rows(rows):
+    """At most LABELLED_ROWS rows that have a class, and their classes, as two tensors."""
+    parts, n_labelled = [], 0
+    for X, y in rows.batches(np.random.default_rng(0), READ_ROWS):
+        has_label = y >= 0
+        parts.append((X[has_label], y[has_label]))
+        n_labelled += len(parts[-1][1])
+        if n_labelled >= LABELLED_ROWS:
+            break
+    return tuple(torch.cat(column)[:LABELLED_ROWS] for column in zip(*parts))
 
 
 class SemiSupervisedObjective(ProgramObjective):

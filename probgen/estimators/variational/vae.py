@@ -37,7 +37,6 @@ from probgen.programs.latents import latent_model
 from probgen.programs.objective import ELBOS
 from probgen.programs.terms import Terms
 from probgen.programs.weights import CommonNoise
-from probgen.training.statistics import take_statistics
 from probgen.training.trainer import Trainer
 
 ARCHITECTURES = ("mlp", "conv")
@@ -426,8 +425,8 @@ class VAE(CompletionMixin, DecoderMixin):
         check_module("encoder", self.encoder)
         check_module("decoder", self.decoder)
 
-    def _build(self, rows):
-        found = take_statistics(rows)
+    def _build(self, fit):
+        rows, found = fit.rows, fit.statistics
         if self.dynamic_binarization:
             found = found.binarized()
         self.observation_ = make_observation(
@@ -498,7 +497,7 @@ class VAE(CompletionMixin, DecoderMixin):
             n_rows, block.shape[1], dtype=block.dtype
         )
 
-    def _make_objective(self, kind=ProgramObjective, **settings):
+    def _make_objective(self, fit, kind=ProgramObjective, **settings):
         return kind(
             self.model,
             self.guide,
