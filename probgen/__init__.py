@@ -4,39 +4,37 @@ Every generator is fitted, sampled, scored and used as a transform in the same w
 load on first use, so that `import probgen` stays light and a mixture never waits for torch.
 """
 
-from importlib import import_module
+from typing import TYPE_CHECKING
+
+from probgen import estimators
+from probgen._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from probgen.base import Likelihood, get_likelihood
+    from probgen.estimators import *
+    from probgen.exceptions import FileFormatError
+    from probgen.persistence import load, save
+    from probgen.pipeline import GenerativePipeline, log_abs_det_jacobian, make_generative_pipeline
+    from probgen.preprocessing import Dequantizer, LogitTransformer
+    from probgen.row_blocks import RowBlocks
+    from probgen.training import Trainer
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Autoencoder": "probgen.estimators",
-    "AuxiliaryClassifierGAN": "probgen.estimators",
-    "BayesClassifier": "probgen.estimators",
-    "ConditionalGAN": "probgen.estimators",
-    "ConditionalPixelCNN": "probgen.estimators",
-    "ConditionalVAE": "probgen.estimators",
-    "Dequantizer": "probgen.preprocessing",
-    "FileFormatError": "probgen.exceptions",
-    "FullyVisibleBeliefNetwork": "probgen.estimators",
-    "GAN": "probgen.estimators",
-    "GaussianBayes": "probgen.estimators",
-    "GaussianMixture": "probgen.estimators",
-    "GenerativePipeline": "probgen.pipeline",
-    "Likelihood": "probgen.base",
-    "LogitTransformer": "probgen.preprocessing",
-    "MADE": "probgen.estimators",
-    "PixelCNN": "probgen.estimators",
-    "PixelRNN": "probgen.estimators",
-    "RowBlocks": "probgen.row_blocks",
-    "SemiSupervisedVAE": "probgen.estimators",
-    "Trainer": "probgen.training",
-    "VAE": "probgen.estimators",
-    "VAEGAN": "probgen.estimators",
-    "get_likelihood": "probgen.base",
-    "load": "probgen.persistence",
-    "log_abs_det_jacobian": "probgen.pipeline",
-    "make_generative_pipeline": "probgen.pipeline",
-    "save": "probgen.persistence",
+    **dict.fromkeys(estimators.__all__, "estimators"),
+    "Dequantizer": "preprocessing",
+    "FileFormatError": "exceptions",
+    "GenerativePipeline": "pipeline",
+    "Likelihood": "base",
+    "LogitTransformer": "preprocessing",
+    "RowBlocks": "row_blocks",
+    "Trainer": "training",
+    "get_likelihood": "base",
+    "load": "persistence",
+    "log_abs_det_jacobian": "pipeline",
+    "make_generative_pipeline": "pipeline",
+    "save": "persistence",
 }
 _SUBMODULES = (
     "base",
@@ -50,16 +48,4 @@ _SUBMODULES = (
     "training",
 )
 
-__all__ = sorted([*_HOMES, *_SUBMODULES])
-
-
-def __getattr__(name):
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    if name in _SUBMODULES:
-        return import_module(f"probgen.{name}")
-    raise AttributeError(f"module 'probgen' has no attribute {name!r}")
-
-
-def __dir__():
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES, _SUBMODULES)

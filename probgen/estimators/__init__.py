@@ -7,7 +7,27 @@ if __name__ != "probgen.estimators":
         " every class would result. Write `from probgen.estimators import ...`."
     )
 
-from importlib import import_module
+from typing import TYPE_CHECKING
+
+from probgen._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from probgen.estimators.adversarial.conditional_gan import (
+        AuxiliaryClassifierGAN,
+        ConditionalGAN,
+    )
+    from probgen.estimators.adversarial.gan import GAN
+    from probgen.estimators.adversarial.vaegan import VAEGAN
+    from probgen.estimators.autoencoder import Autoencoder
+    from probgen.estimators.autoregressive.made import MADE, FullyVisibleBeliefNetwork
+    from probgen.estimators.autoregressive.pixelcnn import ConditionalPixelCNN, PixelCNN
+    from probgen.estimators.autoregressive.pixelrnn import PixelRNN
+    from probgen.estimators.bayes_classifier import BayesClassifier
+    from probgen.estimators.gaussian_bayes import GaussianBayes
+    from probgen.estimators.gaussian_mixture import GaussianMixture
+    from probgen.estimators.variational.conditional_vae import ConditionalVAE
+    from probgen.estimators.variational.semi_supervised_vae import SemiSupervisedVAE
+    from probgen.estimators.variational.vae import VAE
 
 _HOMES = {
     "Autoencoder": "autoencoder",
@@ -28,14 +48,4 @@ _HOMES = {
     "VAEGAN": "adversarial.vaegan",
 }
 
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name):
-    if name in _HOMES:
-        return getattr(import_module(f"probgen.estimators.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'probgen.estimators' has no attribute {name!r}")
-
-
-def __dir__():
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

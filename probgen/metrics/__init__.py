@@ -1,6 +1,14 @@
 """Measures of fitted generators and of their draws, beside the score that each has of itself."""
 
-from importlib import import_module
+from typing import TYPE_CHECKING
+
+from probgen._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from probgen.metrics.ais import ais_log_likelihood
+    from probgen.metrics.frechet import frechet_distance
+    from probgen.metrics.mmd import kernel_mmd
+    from probgen.metrics.scorers import make_sample_quality_scorer
 
 _HOMES = {
     "ais_log_likelihood": "ais",
@@ -9,14 +17,4 @@ _HOMES = {
     "make_sample_quality_scorer": "scorers",
 }
 
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name):
-    if name in _HOMES:
-        return getattr(import_module(f"probgen.metrics.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'probgen.metrics' has no attribute {name!r}")
-
-
-def __dir__():
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

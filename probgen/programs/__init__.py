@@ -1,6 +1,6 @@
 """Pyro programs: run alone, recorded for training, and weighed against each other."""
 
-from importlib import import_module
+from probgen._lazy import lazy_names
 
 _HOMES = {
     "ProgramObjective": "objective",
@@ -13,10 +13,4 @@ _HOMES = {
     "run_terms": "terms",
 }
 
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name):
-    if name in _HOMES:
-        return getattr(import_module(f"probgen.programs.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'probgen.programs' has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

@@ -1,6 +1,22 @@
 """The one training engine of all neural generators."""
 
-from importlib import import_module
+from typing import TYPE_CHECKING
+
+from probgen._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from probgen.training.callbacks import (
+        AdversarialDoctor,
+        Callback,
+        Checkpoint,
+        LatentDoctor,
+        ProgressBar,
+        SampleHistory,
+        TensorBoard,
+    )
+    from probgen.training.history import History
+    from probgen.training.objective import Objective, Phase
+    from probgen.training.trainer import Trainer
 
 _HOMES = {
     "AdversarialDoctor": "callbacks",
@@ -16,14 +32,4 @@ _HOMES = {
     "Trainer": "trainer",
 }
 
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name):
-    if name in _HOMES:
-        return getattr(import_module(f"probgen.training.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'probgen.training' has no attribute {name!r}")
-
-
-def __dir__():
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)
