@@ -48,4 +48,5 @@ _SUBMODULES = (
     "training",
 )
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES, _SUBMODULES)
+__all__ = sorted([*_HOMES, *_SUBMODULES])
+__getattr__, __dir__ = lazy_names(__name__, _HOMES, _SUBMODULES)

@@ -7,8 +7,8 @@ from typing import Any
 
 def lazy_names(
     module: str, homes: Mapping[str, str], submodules: Iterable[str] = ()
-) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """Return the `__getattr__`, `__dir__` and `__all__` of a module.
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return the `__getattr__` and the `__dir__` of a module.
 
     Parameters
     ----------
@@ -22,9 +22,9 @@ def lazy_names(
     Examples
     --------
     >>> from probgen._lazy import lazy_names
-    >>> get, _, names = lazy_names("probgen", {"RowBlocks": "row_blocks"}, ["metrics"])
-    >>> get("RowBlocks"), names
-    (<class 'probgen.row_blocks.RowBlocks'>, ['RowBlocks', 'metrics'])
+    >>> get, _ = lazy_names("probgen", {"RowBlocks": "row_blocks"}, ["metrics"])
+    >>> get("RowBlocks")
+    <class 'probgen.row_blocks.RowBlocks'>
     """
     names = sorted([*homes, *submodules])
 
@@ -38,4 +38,4 @@ def lazy_names(
     def listed() -> list[str]:
         return sorted({*vars(import_module(module)), *names})
 
-    return get, listed, names
+    return get, listed

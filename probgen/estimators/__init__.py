@@ -29,6 +29,24 @@ if TYPE_CHECKING:
     from probgen.estimators.variational.semi_supervised_vae import SemiSupervisedVAE
     from probgen.estimators.variational.vae import VAE
 
+__all__ = [
+    "GAN",
+    "MADE",
+    "VAE",
+    "VAEGAN",
+    "Autoencoder",
+    "AuxiliaryClassifierGAN",
+    "BayesClassifier",
+    "ConditionalGAN",
+    "ConditionalPixelCNN",
+    "ConditionalVAE",
+    "FullyVisibleBeliefNetwork",
+    "GaussianBayes",
+    "GaussianMixture",
+    "PixelCNN",
+    "PixelRNN",
+    "SemiSupervisedVAE",
+]
 _HOMES = {
     "Autoencoder": "autoencoder",
     "AuxiliaryClassifierGAN": "adversarial.conditional_gan",
@@ -48,4 +66,4 @@ _HOMES = {
     "VAEGAN": "adversarial.vaegan",
 }
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -10,6 +10,12 @@ if TYPE_CHECKING:
     from probgen.metrics.mmd import kernel_mmd
     from probgen.metrics.scorers import make_sample_quality_scorer
 
+__all__ = [
+    "ais_log_likelihood",
+    "frechet_distance",
+    "kernel_mmd",
+    "make_sample_quality_scorer",
+]
 _HOMES = {
     "ais_log_likelihood": "ais",
     "frechet_distance": "frechet",
@@ -17,4 +23,4 @@ _HOMES = {
     "make_sample_quality_scorer": "scorers",
 }
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

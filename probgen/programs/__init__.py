@@ -13,4 +13,4 @@ _HOMES = {
     "run_terms": "terms",
 }
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -18,6 +18,19 @@ if TYPE_CHECKING:
     from probgen.training.objective import Objective, Phase
     from probgen.training.trainer import Trainer
 
+__all__ = [
+    "AdversarialDoctor",
+    "Callback",
+    "Checkpoint",
+    "History",
+    "LatentDoctor",
+    "Objective",
+    "Phase",
+    "ProgressBar",
+    "SampleHistory",
+    "TensorBoard",
+    "Trainer",
+]
 _HOMES = {
     "AdversarialDoctor": "callbacks",
     "Callback": "callbacks",
@@ -32,4 +45,4 @@ _HOMES = {
     "Trainer": "trainer",
 }
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
