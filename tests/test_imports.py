@@ -1,4 +1,4 @@
-"""The floors of the house: who imports whom, read from the sources, imports within functions too."""
+"""The floors of the house, read from the imports of the sources, those within functions too."""
 
 import ast
 import graphlib
