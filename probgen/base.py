@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn import get_config
 from sklearn.base import ClassifierMixin, DensityMixin, TransformerMixin
-from sklearn.utils import Tags
+from sklearn.utils import Tags, get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
@@ -50,9 +50,28 @@ class Likelihood:
 
 @dataclass
 class GeneratorTags(Tags):
-    """scikit-learn's tags, and the likelihood."""
+    """scikit-learn's tags, and those of a generator.
+
+    Attributes
+    ----------
+    likelihood : Likelihood or None
+        What `score_samples` returns; None where the model gives no likelihood.
+    conditions : bool
+        Whether `sample` takes `given`.
+    missing_values : {"none", "queries", "all"}
+        Which calls take NaN as missing values: none, the queries of a fitted model, or `fit` too.
+    semi_supervised : bool
+        Whether the label -1 marks rows of an unknown class in `fit`.
+    draws_follow_density : bool
+        Whether `sample` draws from the density of `score_samples`. False for a GAN, whose density
+        is that of draws with Gaussian noise of variance `noise_variance_`.
+    """
 
     likelihood: Likelihood | None = None
+    conditions: bool = False
+    missing_values: str = "none"
+    semi_supervised: bool = False
+    draws_follow_density: bool = True
 
 
 def get_likelihood(estimator):
@@ -105,21 +124,31 @@ def get_likelihood(estimator):
 
 
 class GeneratorMixin(TransformerMixin, DensityMixin):
-    """Promises of every generator.
+    """Public methods of every generator, on top of the hooks of a subclass.
 
-    A subclass writes, on validated arrays:
+    The names and shapes of the hooks are stable. They take validated arrays: X is float64 or
+    float32 of shape (n, n_features), and generators are `numpy.random.Generator`.
 
-    - `fit`, which calls `_validate(X, reset=True)` and `_start_stream()`;
-    - `_sample(n_samples, generator)`, an array of shape (n_samples, n_features);
-    - `_score_samples(X)`, log-densities in nats of shape (n,);
-    - `_transform(X)`, an array of shape (n, k), and `_n_features_out`, the k;
-    - optionally `_sample_given(conditions, generator)`, one row for each row of a `Conditions`.
+    A subclass writes:
 
-    It states its `_likelihood` where that is not an exact density, and sets the input tags for what
-    it eats.
+    - `fit(X, y=None)`, which calls `_validate(X, reset=True)` and `_start_stream()`;
+    - `_sample(n_samples, generator)`, which returns rows of shape (n_samples, n_features);
+    - `_score_samples(X)`, which returns log-likelihoods in nats of shape (n,);
+    - `_transform(X)`, which returns representations of shape (n, k);
+    - `_n_features_out`, the k of `_transform`.
+
+    It may write:
+
+    - `_sample_given(conditions, generator)`, which returns one row for each row of a `Conditions`,
+      of shape (n, n_features), and opens `given` in `sample`;
+    - `_likelihood`, a `Likelihood`, where that is not an exact density;
+    - `_missing_values`, "queries" or "all", where NaN is marginalised, as in `GeneratorTags`;
+    - `_dtypes`, the dtypes that `_validate` keeps; rows of other dtypes become the first;
+    - `__sklearn_tags__`, for the kind of rows that the model learns from.
     """
 
-    _dtypes: tuple = (np.float64, np.float32)  # of rows; others become the first
+    _dtypes: tuple = (np.float64, np.float32)
+    _missing_values = "none"
 
     @property
     def _likelihood(self):
@@ -127,15 +156,20 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
 
     @property
     def _takes_conditions(self):
-        """Whether `given` is open; a class-conditional subclass whose hooks obey conditions sets it
-        to True."""
+        """Whether `sample` takes `given`."""
         return hasattr(self, "_sample_given")
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.input_tags.allow_nan = self._missing_values == "all"
         shallow = {field.name: getattr(tags, field.name) for field in dataclasses.fields(Tags)}
-        return GeneratorTags(**shallow, likelihood=self._likelihood)
+        return GeneratorTags(
+            **shallow,
+            likelihood=self._likelihood,
+            conditions=self._takes_conditions,
+            missing_values=self._missing_values,
+        )
 
     def sample(self, n_samples=1, *, y=None, given=None, return_y=False, random_state=None):
         """Draw rows from the fitted model.
@@ -266,7 +300,7 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
                 ensure_min_samples=ensure_min_samples,
             )
         except ValueError as error:
-            sentence = _explain(str(error), type(self).__name__)
+            sentence = _explain(str(error), self)
             if sentence is None:
                 raise
             raise ValueError(sentence) from error
@@ -285,8 +319,8 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
             return None
         if not self._takes_conditions:
             raise ValueError(
-                f"given is not known to {type(self).__name__}; "
-                "GaussianMixture, GaussianBayes, VAE, MADE and PixelCNN draw under conditions."
+                f"given is not known to {type(self).__name__};"
+                f" {_others(self, lambda tags: tags.conditions)} draw under conditions."
             )
         names = getattr(self, "feature_names_in_", None)
         conditions = parse_given(
@@ -330,10 +364,11 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
 class ImputerMixin(GeneratorMixin):
     """Imputation of missing values, for generators that marginalise them.
 
-    A subclass writes `_impute(X, generator)`, which returns rows of shape (n, n_features) for a
-    validated X with NaN where values are missing. The generator is the source of draws, or None for
-    conditional means, which must be the same at every call. Values that X holds are put back by the
-    mixin. `impute` is absent where the model takes no conditions.
+    The name and shapes of the hook are stable. A subclass writes `_impute(X, generator)`, which
+    returns rows of shape (n, n_features) for a validated X with NaN where values are missing. The
+    generator is the source of draws, or None for conditional means, which must be the same at every
+    call. The mixin puts the observed values back. `impute` is absent where `sample` takes no
+    `given`.
     """
 
     @available_if(lambda self: self._takes_conditions)
@@ -388,13 +423,28 @@ class ImputerMixin(GeneratorMixin):
 
 
 class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
-    """Promises of a generator that knows p(x given y), and so can classify by Bayes' rule.
+    """Public methods of a generator that knows p(x given y), and so classifies by Bayes' rule.
 
-    A subclass writes `_sample_classes(indices, generator, conditions)`, rows for an array of class
-    indices, and `_joint_log_likelihood(X)`, log p(x, y) of shape (n, n_classes); where `given` is
-    open, also `_log_joint_of_conditions(conditions)`, log p(conditions, y) of that shape. It sets
-    `classes_` and `class_prior_` in fit.
+    The names and shapes of the hooks are stable. A subclass sets `classes_` and `class_prior_` in
+    `fit`, both of shape (n_classes,), and writes in place of `_sample` and `_score_samples`:
+
+    - `_sample_classes(indices, generator, conditions)`, which returns one row for each class index,
+      of shape (n, n_features), and obeys conditions, a `Conditions` of n rows, unless it is None;
+    - `_joint_log_likelihood(X)`, which returns log p(x, y) of shape (n, n_classes).
+
+    It may write:
+
+    - `_log_joint_of_conditions(conditions)`, which returns log p(conditions, y) of shape
+      (n, n_classes), and opens `given` in `sample`;
+    - `_log_joint_at(X, indices)`, which returns log p(x, y) of shape (n,) for one class index a
+      row, where that is cheaper than the whole joint.
+
+    `_transform` gives p(y given x) unless it is overridden.
     """
+
+    @property
+    def _takes_conditions(self):
+        return hasattr(self, "_log_joint_of_conditions")
 
     def score_samples(self, X, y=None):
         """Return the log-likelihood of each row.
@@ -416,7 +466,7 @@ class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
         if y is None:
             scores = np.logaddexp.reduce(self._joint_log_likelihood(X), axis=1)
         else:
-            scores = self._log_likelihood_beside(X, self._class_indices(y, len(X)))
+            scores = self._log_joint_at(X, self._class_indices(y, len(X)))
         return scores.astype(X.dtype, copy=False)
 
     def score(self, X, y=None):
@@ -460,9 +510,8 @@ class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
     def _n_features_out(self):
         return len(self.classes_)
 
-    def _log_likelihood_beside(self, X, indices):
-        """log p(x, y) (n,) of rows and indices of classes; a subclass may know a way without the
-        other classes."""
+    def _log_joint_at(self, X, indices):
+        """log p(x, y) (n,) of rows and their class indices (n,)."""
         return self._joint_log_likelihood(X)[np.arange(len(X)), indices]
 
     def _log_posterior(self, X):
@@ -517,8 +566,12 @@ def draw_columns(weights, generator):
 
 
 class DecoderMixin(GeneratorMixin):
-    """Promise of a generator that maps representations back to rows; it writes
-    `_inverse_transform(Z)`."""
+    """Public method of a generator that maps representations back to rows.
+
+    The names and shapes of the hooks are stable. A subclass writes `_inverse_transform(Z)`, which
+    returns rows of shape (n, n_features) for validated codes Z of shape (n, k). It may write
+    `_n_codes`, the k, where that is not the number of columns of `transform`.
+    """
 
     def inverse_transform(self, Z):
         """Return the rows that representations stand for.
@@ -539,7 +592,7 @@ class DecoderMixin(GeneratorMixin):
 
     @property
     def _n_codes(self):
-        """Numbers of a code."""
+        """Columns of a code."""
         return self._n_features_out
 
     def _validate_codes(self, Z):
@@ -573,12 +626,28 @@ def _is_single_polars(X):
     return isinstance(dtypes, list) and all(str(dtype) == "Float32" for dtype in dtypes)
 
 
+def _others(model, accept):
+    """Names of the public generators, the model's own left out, whose tags pass `accept`."""
+    # The public face, because this module knows no generator. It loads torch, so only an error
+    # that needs the names goes there.
+    import probgen
+
+    names = []
+    for name in probgen.estimators.__all__:
+        if name != type(model).__name__ and accept(get_tags(getattr(probgen, name)())):
+            names.append(name)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
 def _explain(message, model):
-    """A sentence with a remedy in place of one of scikit-learn's, or None where its own will do."""
+    """A sentence with a remedy in place of one of scikit-learn's, or None to keep that."""
+    name = type(model).__name__
     if "X contains NaN" in message:
+        learners = _others(model, lambda tags: tags.missing_values == "all")
+        scorers = _others(model, lambda tags: tags.missing_values == "queries")
         return (
-            f"X contains NaN, which {model} cannot take; GaussianMixture and GaussianBayes"
-            " marginalise missing values, and GaussianMixture.impute fills them in."
+            f"X contains NaN, which {name} cannot take; {learners} learn from rows with missing"
+            f" values, {scorers} score them once fitted, and GaussianMixture.impute fills them in."
         )
     if "X contains infinity" in message:
         return (
@@ -587,7 +656,7 @@ def _explain(message, model):
         )
     if "Found array with 1 sample(s)" in message:
         return (
-            f"X must hold at least 2 rows, for {model} to learn how they vary; got 1 sample; give"
+            f"X must hold at least 2 rows, for {name} to learn how they vary; got 1 sample; give"
             " it more."
         )
     if "could not convert string" in message:

@@ -316,6 +316,7 @@ class GenerativePipeline(Pipeline):
             if isinstance(self.steps, list)
             else []
         )
+        of_model = {}
         if chain:
             inputs = [get_tags(step).input_tags for step in chain]
             tags.input_tags.categorical, tags.input_tags.positive_only = (
@@ -323,8 +324,17 @@ class GenerativePipeline(Pipeline):
                 inputs[0].positive_only,
             )
             tags.input_tags.allow_nan = all(each.allow_nan for each in inputs)
+            model_tags = get_tags(chain[-1])
+            if isinstance(model_tags, GeneratorTags):
+                of_model = {
+                    "conditions": model_tags.conditions,
+                    "semi_supervised": model_tags.semi_supervised,
+                    "draws_follow_density": model_tags.draws_follow_density,
+                }
+                if all(each.allow_nan for each in inputs[:-1]):
+                    of_model["missing_values"] = model_tags.missing_values
         shallow = {field.name: getattr(tags, field.name) for field in dataclasses.fields(Tags)}
-        return GeneratorTags(**shallow, likelihood=self._declare_likelihood())
+        return GeneratorTags(**shallow, likelihood=self._declare_likelihood(), **of_model)
 
     def _declare_likelihood(self):
         """The Likelihood of score_samples, or None without a generator at the end."""

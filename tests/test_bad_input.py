@@ -10,6 +10,7 @@ import pytest
 from scipy.sparse import csr_array
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import NotFittedError
+from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
 from probgen import (
@@ -108,7 +109,7 @@ GENERATORS = [
         2, hidden_layer_sizes=(16,), n_density_draws=512, max_iter=30, device="cpu", random_state=0
     ),
 ]
-CONDITIONAL = [generator for generator in GENERATORS if generator._takes_conditions]
+CONDITIONAL = [generator for generator in GENERATORS if get_tags(generator).conditions]
 WEIGHTED = [generator for generator in GENERATORS if has_fit_parameter(generator, "sample_weight")]
 CLASSIFIERS = [generator for generator in GENERATORS if is_classifier(generator)]
 RNG = np.random.default_rng(0)

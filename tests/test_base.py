@@ -1,6 +1,7 @@
 """The mixins alone: three toy generators written on them keep scikit-learn's contract and ours."""
 
 import re
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -14,8 +15,18 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+import probgen
+from probgen import (
+    GAN,
+    Autoencoder,
+    BayesClassifier,
+    GaussianMixture,
+    LogitTransformer,
+    make_generative_pipeline,
+)
 from probgen._validation import (
     check_choice,
     check_count,
@@ -78,6 +89,8 @@ class DiagonalGaussian(GeneratorMixin, BaseEstimator):
 
 class ImputingGaussian(ImputerMixin, DiagonalGaussian):
     """Independent features, so that missing values follow their marginal density."""
+
+    _missing_values = "queries"
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -362,6 +375,87 @@ class TestMessages:
         model = ProbabilisticPCA().fit(X)
         with pytest.raises(ValueError, match=message):
             model.inverse_transform(rows)
+
+
+class TestTags:
+    """What tags and error sentences say of a generator, and what it does."""
+
+    BITS = np.random.default_rng(1).integers(2, size=(40, 4)).astype(float)
+    LABELS = np.repeat([0, 1], 20)
+    HOLED = np.where(np.arange(160).reshape(40, 4) == 5, np.nan, BITS)
+
+    def small(self, name):
+        estimator = getattr(probgen, name)()
+        if "max_iter" in estimator.get_params():
+            estimator.set_params(max_iter=1, device="cpu")
+        if "n_density_draws" in estimator.get_params():
+            estimator.set_params(n_density_draws=64)
+        return estimator
+
+    def does(self, call, refusal):
+        """Whether a call succeeds; if not, it says why in the words of the contract."""
+        with warnings.catch_warnings(action="ignore"):
+            try:
+                call()
+            except ValueError as error:
+                if not str(error).startswith(refusal):
+                    raise
+                return False
+        return True
+
+    @pytest.mark.parametrize("name", probgen.estimators.__all__)
+    def test_of_a_generator_are_true(self, name):
+        model = self.small(name)
+        tags = get_tags(model)
+        can_learn = self.does(lambda: model.fit(self.HOLED, self.LABELS), "X contains NaN")
+        assert can_learn == (tags.missing_values == "all")
+        with warnings.catch_warnings(action="ignore"):
+            model = self.small(name).fit(self.BITS, self.LABELS)
+        can_score = self.does(lambda: model.score_samples(self.HOLED), "X contains NaN")
+        assert can_score == (tags.missing_values != "none")
+        can_condition = self.does(lambda: model.sample(given={0: 1.0}), "given is not known")
+        assert can_condition == tags.conditions
+
+    @pytest.mark.parametrize(
+        "call, named",
+        [
+            (
+                lambda m: m.sample(given={0: 1.0}),
+                {r"; (.*) draw under conditions\.": lambda tags: tags.conditions},
+            ),
+            (
+                lambda m: m.score_samples([[np.nan, 0.0, 0.0]]),
+                {
+                    r"take; (.*) learn from": lambda tags: tags.missing_values == "all",
+                    r"values, (.*) score them": lambda tags: tags.missing_values == "queries",
+                },
+            ),
+        ],
+    )
+    def test_decide_which_generators_an_error_names(self, call, named):
+        with pytest.raises(ValueError, match=r"^given is not known|^X contains NaN") as caught:
+            call(ClassGaussian().fit(X, Y))
+        for pattern, accept in named.items():
+            names = re.search(pattern, str(caught.value))[1].replace(" and ", ", ").split(", ")
+            assert names == [
+                name
+                for name in probgen.estimators.__all__
+                if accept(get_tags(getattr(probgen, name)()))
+            ]
+
+    def test_an_error_does_not_send_back_to_its_own_class(self):
+        model = BayesClassifier(Autoencoder(1, max_iter=1, device="cpu")).fit(X, Y)
+        with pytest.raises(ValueError, match="known to BayesClassifier; ConditionalPixelCNN, "):
+            model.sample(given={0: 1.0})
+
+    def test_of_a_pipeline_are_those_of_its_generator(self):
+        tags = get_tags(make_generative_pipeline(StandardScaler(), GaussianMixture()))
+        assert tags.conditions
+        assert tags.missing_values == "all"
+        tags = get_tags(make_generative_pipeline(LogitTransformer(), GAN()))
+        assert not tags.conditions
+        assert not tags.draws_follow_density
+        assert tags.missing_values == "none"
 
 
 class TestGetLikelihood:

@@ -17,6 +17,7 @@ from sklearn.base import clone, is_classifier
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_info
@@ -163,9 +164,9 @@ GENERATORS = [  # settings that need more rows in each class than scikit-learn's
 ]
 CLASSIFIERS = [estimator for estimator in GENERATORS if is_classifier(estimator)]
 WEIGHTED = [estimator for estimator in GENERATORS if has_fit_parameter(estimator, "sample_weight")]
-CONDITIONAL = [estimator for estimator in GENERATORS if estimator._takes_conditions]
+CONDITIONAL = [estimator for estimator in GENERATORS if get_tags(estimator).conditions]
 MARGINALISING = [
-    estimator for estimator in GENERATORS if estimator.__sklearn_tags__().input_tags.allow_nan
+    estimator for estimator in GENERATORS if get_tags(estimator).missing_values == "all"
 ]
 
 
@@ -192,7 +193,7 @@ def fit(estimator, X=X, y=Y, **parameters):
 
 def excused(estimator):
     """Checks that a generator cannot pass, and why."""
-    if isinstance(estimator, SemiSupervisedVAE):
+    if get_tags(estimator).semi_supervised:
         return {
             "check_classifiers_classes": (
                 "its labels are -1 and 1, of which -1 marks rows without a class"
@@ -505,7 +506,7 @@ def sharp(estimator):
 def blurred(model, draws):
     """Draws under the noise of the observation model, where `sample` leaves that out and the
     density does not."""
-    if not isinstance(model, GAN):
+    if get_tags(model).draws_follow_density:
         return draws
     return draws + np.sqrt(model.noise_variance_) * np.random.default_rng(18).standard_normal(
         draws.shape

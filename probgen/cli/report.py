@@ -10,6 +10,7 @@ from string import Template
 
 import numpy as np
 from sklearn.base import is_classifier
+from sklearn.utils import get_tags
 
 try:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -176,7 +177,7 @@ def _pictures(result, data, random_state):
         caption = "Held-out rows, and below each what its code decodes to."
         alt = f"Held-out rows and their reconstructions by {name}."
         figures.append(_figure(_reconstruction_picture(model, data), caption, alt))
-    if is_image and generator._takes_conditions:
+    if is_image and get_tags(generator).conditions:
         caption = "Held-out images, what is left of them, and below each three draws of the rest."
         figures.append(
             _figure(

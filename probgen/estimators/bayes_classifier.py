@@ -4,6 +4,7 @@ from copy import copy
 
 import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
+from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import has_fit_parameter
@@ -79,7 +80,9 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         inner = self._inner()
         if hasattr(inner, "__sklearn_tags__"):
-            tags.input_tags = copy(inner.__sklearn_tags__().input_tags)
+            inner_tags = get_tags(inner)
+            tags.input_tags = copy(inner_tags.input_tags)
+            tags.draws_follow_density = getattr(inner_tags, "draws_follow_density", True)
         return tags
 
     @property
@@ -221,6 +224,14 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
     @property
     def _takes_conditions(self):
         return hasattr(self._inner(), "_sample_given")
+
+    @property
+    def _missing_values(self):
+        inner = self._inner()
+        if not hasattr(inner, "__sklearn_tags__"):  # not a generator: `fit` says so
+            return "none"
+        # Rows are checked against the tags of the unfitted estimator, in queries too.
+        return "all" if get_tags(inner).input_tags.allow_nan else "none"
 
     def _joint_log_likelihood(self, X):
         joint = np.full((len(X), len(self.classes_)), -np.inf)

@@ -115,6 +115,8 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
     0.98
     """
 
+    _missing_values = "all"
+
     def __init__(
         self,
         *,
@@ -143,11 +145,6 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         self.random_state = random_state
         self.learning_decay = learning_decay
         self.device = device
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        return tags
 
     def fit(self, X, y, sample_weight=None):
         """Estimate the components of every class.
@@ -437,10 +434,6 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         components = super()._components()
         met = self.class_count_ > 0.0
         return components if met.all() else components.select(self._members(np.flatnonzero(met)))
-
-    @property
-    def _takes_conditions(self):
-        return True
 
     def _joint_log_likelihood(self, X):
         with Engine(self._query_device()) as engine:

@@ -127,6 +127,8 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
     (3, 2)
     """
 
+    _missing_values = "all"
+
     lower_bound_: float
     n_features_in_: Any
     _state: dict
@@ -171,11 +173,6 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
         self.learning_decay = learning_decay
         self.n_jobs = n_jobs
         self.device = device
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        return tags
 
     def fit(self, X, y=None, sample_weight=None):
         """Estimate the mixture.

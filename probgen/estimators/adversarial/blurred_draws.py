@@ -44,6 +44,11 @@ class BlurredDraws(NeuralGenerator):
     _draw_codes: Any
     _inverse_transform: Any
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.draws_follow_density = False
+        return tags
+
     def score_samples(self, X, y=None, *, return_std=False):
         """Return an estimate of the log-likelihood of each row under blurred draws, in nats.
 

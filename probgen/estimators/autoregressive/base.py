@@ -46,6 +46,7 @@ class AutoregressiveGenerator(ConditionsInOrder):
         Levels of a discrete likelihood.
     """
 
+    _missing_values = "queries"
     _networks: tuple[str, ...] = ("network_", "observation_")
     _likelihoods: tuple[str, ...] = ("bernoulli", "categorical", "discretized_logistic")
     _unsure = "counting"  # measure of likelihood="auto" before a fit
@@ -125,9 +126,7 @@ class AutoregressiveGenerator(ConditionsInOrder):
         tags = super().__sklearn_tags__()
         is_discrete = self._likelihood.measure == "counting"
         tags.input_tags.categorical = tags.input_tags.positive_only = is_discrete
-        tags.input_tags.allow_nan = hasattr(
-            self, "observation_"
-        )  # queries take missing values, fits do not
+        tags.input_tags.allow_nan = hasattr(self, "observation_")  # not in a first fit
         return tags
 
     @property

@@ -389,7 +389,7 @@ class ConditionalPixelCNN(ClassGeneratorMixin, LabelledRows, PixelCNN):
     def _joint_log_likelihood(self, X):
         return self._joint(functools.partial(self._log_likelihood, X), len(X))
 
-    def _log_likelihood_beside(self, X, indices):
+    def _log_joint_at(self, X, indices):
         with np.errstate(divide="ignore"):  # a class that has no rows yet
             log_priors = np.log(self.class_prior_)[indices]
         return self._log_likelihood(X, np.eye(self._n_classes)[indices]) + log_priors

@@ -106,6 +106,11 @@ class SemiSupervisedVAE(ConditionalVAE):
         self.classifier = classifier
         self.classification_weight = classification_weight
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.semi_supervised = True
+        return tags
+
     def guide(self, X, y=None, seen=None):  # type: ignore[override]
         """Pyro program of the approximate posterior: the sites "y", without classes, and "z".
 

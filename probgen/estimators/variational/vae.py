@@ -174,6 +174,7 @@ class VAE(CompletionMixin, DecoderMixin):
     ('bernoulli', (1797, 4), (3, 64))
     """
 
+    _missing_values = "all"
     _networks: tuple[str, ...] = ("encoder_", "prior_", "decoder_", "observation_")
     _largest_batch = 128  # bounds of twice as many rows took more epochs to tighten
     prior_: torch.nn.Module
@@ -384,7 +385,6 @@ class VAE(CompletionMixin, DecoderMixin):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
         tags.input_tags.categorical = self._likelihood.measure == "counting"
         return tags
 
