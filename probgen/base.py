@@ -148,14 +148,17 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
     """
 
     _dtypes: tuple = (np.float64, np.float32)
-    _missing_values = "none"
 
     @property
-    def _likelihood(self):
+    def _likelihood(self) -> Likelihood | None:
         return Likelihood()
 
     @property
-    def _takes_conditions(self):
+    def _missing_values(self) -> str:
+        return "none"
+
+    @property
+    def _takes_conditions(self) -> bool:
         """Whether `sample` takes `given`."""
         return hasattr(self, "_sample_given")
 

@@ -1,6 +1,7 @@
 """Pipelines that sample, and whose densities are those of the columns that the user sees."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -316,7 +317,7 @@ class GenerativePipeline(Pipeline):
             if isinstance(self.steps, list)
             else []
         )
-        of_model = {}
+        of_model: dict[str, Any] = {}
         if chain:
             inputs = [get_tags(step).input_tags for step in chain]
             tags.input_tags.categorical, tags.input_tags.positive_only = (
