@@ -10,7 +10,7 @@ from scipy.special import expit, softmax
 from probgen.conditions.evidence import Evidence
 from probgen.conditions.given import Conditions
 from probgen.distributions.bounded import DiscretizedLogisticMixture
-from probgen.distributions.observation import make_observation
+from probgen.distributions.observation import CategoricalObservation, make_observation
 from probgen.distributions.quantiles import (
     level_quantile,
     normal_mixture_log_mass,
@@ -18,6 +18,7 @@ from probgen.distributions.quantiles import (
     quantile,
 )
 from probgen.estimators.autoregressive.feature_sampler import Chooser
+from probgen.options import GaussianMixtureLikelihood
 from probgen.training.rows import open_rows
 from probgen.training.statistics import take_statistics
 
@@ -122,17 +123,13 @@ class TestIntervals:
         assert 40.0 < drawn[0] < 40.1
 
 
-def make(name, rows, **settings):
-    return make_observation(name, take_statistics(open_rows(rows, dtype=torch.float64)), **settings)
-
-
 def open_conditions(values):
     return np.full(values.shape, -np.inf), np.full(values.shape, np.inf)
 
 
 class TestChooser:
     def test_keeps_what_is_known_and_some_features_are_as_in_all(self):
-        observation = make("categorical", RNG.integers(3, size=(9, 4)), n_levels=3)
+        observation = CategoricalObservation(3)
         values = np.where(
             RNG.random((50, 4)) < 0.4, RNG.integers(3, size=(50, 4)).astype(float), np.nan
         )
@@ -150,7 +147,7 @@ class TestChooser:
         np.testing.assert_array_equal(choose.take(few)(answers[few]), whole[few])
 
     def test_weighs_what_is_known(self):
-        observation = make("categorical", RNG.integers(3, size=(9, 2)), n_levels=3)
+        observation = CategoricalObservation(3)
         values = np.array([[1.0, np.nan], [np.nan, np.nan]])
         conditions = Conditions(values, *open_conditions(values), {1: np.array([0, 2])})
         answers = torch.from_numpy(RNG.standard_normal((2, 6)))
@@ -165,9 +162,8 @@ class TestChooser:
         np.testing.assert_allclose(choose.log_weights(answers, choose(answers)), truth)
 
     def test_real_values_within_intervals(self):
-        observation = make(
-            "gaussian_mixture", RNG.standard_normal((20, 2)) * [1.0, 9.0], n_logistics=2
-        )
+        rows = open_rows(RNG.standard_normal((20, 2)) * [1.0, 9.0], dtype=torch.float64)
+        observation = make_observation(GaussianMixtureLikelihood(2), take_statistics(rows))
         values = np.full((30, 2), np.nan)
         low, high = open_conditions(values)
         low[:, 1], high[:15, 1] = 3.0, 4.0

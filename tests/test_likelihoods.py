@@ -9,15 +9,24 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from scipy import stats
 from scipy.integrate import quad
 from scipy.special import expit, log_softmax, logsumexp, softmax
+from sklearn.base import clone
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from probgen.distributions.observation import (
-    LIKELIHOODS,
     NOISE_FLOOR,
     bernoulli_log_prob,
     gaussian_log_prob,
     make_observation,
 )
+from probgen.options import (
+    AutoLikelihood,
+    Categorical,
+    DiscretizedLogistic,
+    Gaussian,
+    GaussianMixtureLikelihood,
+    Laplace,
+)
+from probgen.options.likelihoods import LIKELIHOODS
 from probgen.training.rows import open_rows
 from probgen.training.statistics import take_statistics
 
@@ -35,23 +44,32 @@ ROWS = {
     "categorical": RNG.integers(N_LEVELS, size=(50, 4)).astype(np.float64),
     "discretized_logistic": RNG.integers(N_LEVELS, size=(50, 4)).astype(np.float64),
 }
+OPTIONS = {name: kind() for name, kind in LIKELIHOODS.items()} | {
+    "auto": AutoLikelihood(),
+    "gaussian": Gaussian("learned"),
+    "laplace": Laplace("learned"),
+    "gaussian_mixture": GaussianMixtureLikelihood(1),
+    "categorical": Categorical(N_LEVELS),
+    "discretized_logistic": DiscretizedLogistic(N_LEVELS, 1),
+}
 SIZES = np.array([1e-8, 1e-3, 0.49, 0.5, 0.6, 2.0, 20.0, 100.0])
 LOG_ODDS = np.concatenate([-SIZES[::-1], [0.0], SIZES])
 
 
-def make(name, rows=None, dtype=torch.float64, **settings):
-    statistics = take_statistics(
-        open_rows(ROWS[name] if rows is None else rows, dtype=torch.float64)
-    )
-    if name in ("categorical", "discretized_logistic"):
-        settings = {"n_levels": N_LEVELS, **settings}
-    return make_observation(name, statistics, **settings).to(dtype)
+def statistics_of(rows):
+    return take_statistics(open_rows(rows, dtype=torch.float64))
+
+
+def make(option, rows=None, dtype=torch.float64):
+    """The observation model of an option, or of the small one of a name, for rows."""
+    option = OPTIONS.get(option, option)
+    statistics = statistics_of(ROWS[option.name] if rows is None else rows)
+    return make_observation(option, statistics).to(dtype)
 
 
 def draw_answers(observation, n_rows=50, scale=1.0, seed=0):
-    return torch.from_numpy(
-        scale * np.random.default_rng(seed).standard_normal((n_rows, 4 * observation.n_answers))
-    )
+    shape = (n_rows, 4 * observation.n_outputs_per_feature)
+    return torch.from_numpy(scale * np.random.default_rng(seed).standard_normal(shape))
 
 
 def draw_samples(distribution, n_samples):
@@ -100,7 +118,7 @@ class TestDensity:
 
     @pytest.mark.parametrize("name, law", [("gaussian", stats.norm), ("laplace", stats.laplace)])
     def test_of_noise_of_a_known_scale(self, name, law):
-        observation, rows = make(name, noise_scale=0.7), ROWS[name]
+        observation, rows = make(LIKELIHOODS[name](0.7)), ROWS[name]
         answers = draw_answers(observation)
         location = rows.mean(axis=0) + np.sqrt(rows.var(axis=0).mean()) * answers.numpy()
         truth = law(location, 0.7).logpdf(rows)
@@ -123,7 +141,7 @@ class TestDensity:
     @pytest.mark.parametrize("n_gaussians", [1, 3])
     def test_gaussian_mixture(self, n_gaussians):
         observation, rows = (
-            make("gaussian_mixture", n_logistics=n_gaussians),
+            make(GaussianMixtureLikelihood(n_gaussians)),
             ROWS["gaussian_mixture"],
         )
         answers = draw_answers(observation, scale=2.0)
@@ -176,9 +194,7 @@ class TestDensity:
 
     @pytest.mark.parametrize("n_levels, n_logistics", [(2, 1), (6, 1), (6, 3), (256, 2)])
     def test_discretized_logistic(self, n_levels, n_logistics):
-        observation = make(
-            "discretized_logistic", rows=np.eye(4), n_levels=n_levels, n_logistics=n_logistics
-        )
+        observation = make(DiscretizedLogistic(n_levels, n_logistics), rows=np.eye(4))
         logits, locations, log_scales = RNG.standard_normal((3, 8, 4, n_logistics))
         answers = torch.from_numpy(np.concatenate([logits, locations, log_scales], -1)).flatten(-2)
         floor = 1.0 / (n_levels - 1) / 8.0  # an eighth of half a cell
@@ -188,7 +204,7 @@ class TestDensity:
 
     @pytest.mark.parametrize("dtype, rtol", [(torch.float64, 1e-9), (torch.float32, 2e-5)])
     def test_discretized_logistic_keeps_its_digits_in_the_tails(self, dtype, rtol):
-        observation = make("discretized_logistic", rows=np.eye(4), n_levels=256)
+        observation = make(DiscretizedLogistic(256, 1), rows=np.eye(4))
         answers = (
             torch.tensor([[0.0, location, -3.0] for location in (-3.0, -0.9, 0.9, 3.0)])
             .flatten()
@@ -204,14 +220,13 @@ class TestDensity:
                 assert log_prob.item() == pytest.approx(truth, rel=rtol)
 
     @pytest.mark.parametrize("dtype, atol", [(torch.float64, 1e-12), (torch.float32, 1e-4)])
-    @pytest.mark.parametrize(
-        "name, settings", [("categorical", {}), ("discretized_logistic", {"n_logistics": 3})]
-    )
+    @pytest.mark.parametrize("option", [Categorical(), DiscretizedLogistic(n_mixture=3)], ids=str)
     @pytest.mark.parametrize("n_levels", [2, 17, 256])
-    def test_all_levels_sum_to_one(self, name, settings, n_levels, dtype, atol):
-        observation = make(name, rows=np.eye(4), n_levels=n_levels, dtype=dtype, **settings)
+    def test_all_levels_sum_to_one(self, option, n_levels, dtype, atol):
+        option = clone(option).set_params(n_levels=n_levels)
+        observation = make(option, rows=np.eye(4), dtype=dtype)
         extreme = np.random.default_rng(0).choice(
-            [-100.0, -1.0, 0.0, 1.0, 100.0], (20, 4 * observation.n_answers)
+            [-100.0, -1.0, 0.0, 1.0, 100.0], (20, 4 * observation.n_outputs_per_feature)
         )
         for answers in (draw_answers(observation), torch.from_numpy(extreme)):
             total = all_levels(observation, answers.to(dtype), n_levels).exp().sum(0)
@@ -242,7 +257,8 @@ class TestExtremes:
         inside = [] if name == "bernoulli" else [0.5] if name == "continuous_bernoulli" else [2.0]
         values = torch.tensor(ends + inside, dtype=dtype)
         choices = torch.tensor([-100.0, -1.0, 0.0, 1.0, 100.0], dtype=dtype)
-        picked = np.random.default_rng(0).integers(5, size=(300, 4 * observation.n_answers))
+        shape = (300, 4 * observation.n_outputs_per_feature)
+        picked = np.random.default_rng(0).integers(5, size=shape)
         answers = choices[torch.from_numpy(picked)].requires_grad_()
         for value in values:
             log_prob = observation.distribution(answers).log_prob(value.expand(300, 4))
@@ -274,7 +290,9 @@ class TestSamples:
         "name, n_levels", [("bernoulli", 2), ("categorical", 6), ("discretized_logistic", 6)]
     )
     def test_of_whole_numbers_have_their_probabilities(self, name, n_levels):
-        observation = make(name, **({"n_logistics": 2} if name == "discretized_logistic" else {}))
+        observation = make(
+            DiscretizedLogistic(N_LEVELS, 2) if name == "discretized_logistic" else name
+        )
         answers = draw_answers(observation, n_rows=2)
         draws = draw_samples(observation.distribution(answers), 5000).numpy()
         masses = all_levels(observation, answers, n_levels).exp().numpy()
@@ -285,7 +303,7 @@ class TestSamples:
 
     @pytest.mark.parametrize("name, law", [("gaussian", stats.norm), ("laplace", stats.laplace)])
     def test_of_noise_have_its_density(self, name, law):
-        observation = make(name, noise_scale="per_feature")
+        observation = make(LIKELIHOODS[name]("per_feature"))
         with torch.no_grad():
             observation.log_scale.copy_(torch.tensor([-2.0, -1.0, 0.0, 1.0]))
             answers = draw_answers(observation, n_rows=1)[0]
@@ -311,16 +329,17 @@ class TestSamples:
 
 class TestMean:
     @pytest.mark.parametrize(
-        "name, n_levels, settings",
+        "option, n_levels",
         [
-            ("bernoulli", 2, {}),
-            ("categorical", 6, {}),
-            ("discretized_logistic", 6, {"n_logistics": 3}),
-            ("discretized_logistic", 256, {"n_levels": 256}),
+            ("bernoulli", 2),
+            ("categorical", 6),
+            (DiscretizedLogistic(6, 3), 6),
+            (DiscretizedLogistic(256, 1), 256),
         ],
+        ids=str,
     )
-    def test_of_whole_numbers_is_their_sum_by_probability(self, name, n_levels, settings):
-        observation = make(name, **settings)
+    def test_of_whole_numbers_is_their_sum_by_probability(self, option, n_levels):
+        observation = make(option)
         answers = draw_answers(observation, scale=2.0)
         truth = torch.einsum(
             "l,lnd->nd",
@@ -355,7 +374,7 @@ class TestNoise:
         ],
     )
     def test_a_scale_for_each_feature_is_best_at_its_error(self, name, law, error):
-        observation, rows = make(name, noise_scale="per_feature"), torch.from_numpy(ROWS[name])
+        observation, rows = make(LIKELIHOODS[name]("per_feature")), torch.from_numpy(ROWS[name])
         answers = draw_answers(observation)
         scale = error(rows.numpy() - observation.mean(answers).numpy())
         with torch.no_grad():
@@ -373,7 +392,7 @@ class TestNoise:
     def test_never_falls_below_a_floor(self, name, noise_scale):
         rows = ROWS["gaussian"].copy()
         rows[:, 2] = 5.0
-        observation = make(name, rows, noise_scale=noise_scale)
+        observation = make(LIKELIHOODS[name](noise_scale), rows)
         with torch.no_grad():
             observation.log_scale.fill_(-1e4)
         floor = 1e-3 * np.sqrt(rows.var(axis=0).mean())
@@ -388,7 +407,7 @@ class TestNoise:
         assert observation.scale.item() == pytest.approx(1.0, rel=2e-3)
 
     def test_a_known_scale_has_nothing_to_learn(self):
-        assert not list(make("laplace", noise_scale=np.float32(0.5)).parameters())
+        assert not list(make(Laplace(np.float32(0.5))).parameters())
 
 
 class TestDistributions:
@@ -402,7 +421,7 @@ class TestDistributions:
         for j in range(4):
             log_prob = observation.distribution(answers).log_prob(rows)[j]
             (gradient,) = torch.autograd.grad(log_prob, answers)
-            moved = gradient.unflatten(0, (4, observation.n_answers)).abs().sum(1) > 0.0
+            moved = gradient.unflatten(0, (4, observation.n_outputs_per_feature)).abs().sum(1) > 0.0
             assert moved.tolist() == [k == j for k in range(4)]
 
     @pytest.mark.parametrize("name", LIKELIHOODS)
@@ -422,10 +441,17 @@ class TestDistributions:
         assert distribution.support.check(rows).all()
         assert distribution.support.check(distribution.sample().to(rows.dtype)).all()
 
-    @pytest.mark.parametrize("noise_scale", ["learned", "per_feature", 0.5])
-    @pytest.mark.parametrize("name", LIKELIHOODS)
-    def test_can_be_recorded_and_replayed(self, name, noise_scale):
-        observation, rows = make(name, noise_scale=noise_scale), torch.from_numpy(ROWS[name])
+    @pytest.mark.parametrize(
+        "option",
+        [
+            *OPTIONS.values(),
+            *(kind(scale) for kind in (Gaussian, Laplace) for scale in ("per_feature", 0.5)),
+        ],
+        ids=str,
+    )
+    def test_can_be_recorded_and_replayed(self, option):
+        rows = torch.from_numpy(ROWS["bernoulli" if option.name == "auto" else option.name])
+        observation = make(option, rows.numpy())
 
         def log_prob_and_gradient(answers, X):
             log_prob = observation.distribution(answers).log_prob(X)
@@ -468,79 +494,61 @@ class TestChoice:
 
     @pytest.mark.parametrize("name", ["categorical", "discretized_logistic"])
     def test_the_highest_level_is_in_the_support(self, name):
-        assert make(name, np.array([[0.0, 255.0]]), n_levels=256).name == name
+        assert make(LIKELIHOODS[name](256), np.array([[0.0, 255.0]])).name == name
+
+    @pytest.mark.parametrize("name", ["categorical", "discretized_logistic"])
+    def test_levels_are_counted_up_to_the_largest(self, name):
+        assert make(LIKELIHOODS[name](), np.array([[0.0, 7.0]])).n_levels == 8
+        assert make(LIKELIHOODS[name](), np.zeros((2, 1))).n_levels == 2
+        assert make(LIKELIHOODS[name](9), np.array([[0.0, 7.0]])).n_levels == 9
 
 
 GREY, WIDE, HALVES = np.array([[0.0, 0.25]]), np.array([[0.0, 2.0]]), np.array([[0.0, 2.5]])
 
 
 @pytest.mark.parametrize(
-    "name, rows, settings, message",
+    "option, rows, message",
     [
-        ("poisson", GREY, {}, "likelihood must be one of 'auto', 'bernoulli', .*; got 'poisson'"),
         (
             "bernoulli",
             GREY,
-            {},
             r"'bernoulli' needs values 0 and 1; X holds 0 to 0.25; set dynamic_binarization=True or"
-            r" take "
-            r"'continuous_bernoulli'",
+            r" take 'continuous_bernoulli'",
         ),
-        (
-            "bernoulli",
-            WIDE,
-            {},
-            "'bernoulli' needs values 0 and 1; X holds 0 to 2; take 'gaussian'",
-        ),
+        ("bernoulli", WIDE, "'bernoulli' needs values 0 and 1; X holds 0 to 2; take 'gaussian'"),
         (
             "continuous_bernoulli",
             -GREY,
-            {},
-            (
-                r"'continuous_bernoulli' needs values in \[0, 1\]; X holds -0.25 to -?0; scale"
-                r" them, or take 'gaussian'"
-            ),
+            r"'continuous_bernoulli' needs values in \[0, 1\]; X holds -0.25 to -?0; scale them, or"
+            r" take 'gaussian'",
         ),
         (
-            "categorical",
+            Categorical(2),
             WIDE,
-            {"n_levels": 2},
-            (
-                "'categorical' needs whole numbers from 0 to n_levels - 1 = 1; X holds 0 to 2; set"
-                " n_levels=3, or take 'gaussian'"
-            ),
+            "'categorical' needs whole numbers from 0 to n_levels - 1 = 1; X holds 0 to 2; set"
+            " n_levels=3, or take 'gaussian'",
         ),
         (
-            "categorical",
+            Categorical(6),
             -WIDE,
-            {},
             "from 0 to n_levels - 1 = 5; X holds -2 to -?0; take 'gaussian'",
         ),
         (
-            "discretized_logistic",
+            DiscretizedLogistic(6),
             HALVES,
-            {},
             "from 0 to n_levels - 1 = 5; X holds 0 to 2.5, not all of them whole; take 'gaussian'",
         ),
-        ("categorical", WIDE, {"n_levels": 1}, "n_levels must be an integer >= 2; got 1"),
-        (
-            "discretized_logistic",
-            WIDE,
-            {"n_logistics": 0},
-            "n_logistics must be an integer >= 1; got 0",
-        ),
+        (Categorical(), HALVES, "X holds 0 to 2.5, not all of them whole"),
+        (Categorical(), np.array([[0.0, 7e4]]), "n_levels must be at most 65,536; got 70,001; put"),
+        (Categorical(1), WIDE, "n_levels must be an integer >= 2; got 1"),
+        (DiscretizedLogistic(n_mixture=0), WIDE, "n_mixture must be an integer >= 1; got 0"),
         *[
-            (
-                "gaussian",
-                GREY,
-                {"noise_scale": bad},
-                f"noise_scale must be 'learned', .* number > 0 .*; got {bad!r}; take",
-            )
+            (Gaussian(bad), GREY, f"scale must be 'learned', .* number > 0 .*; got {bad!r}; take")
             for bad in (0.0, -1.0, np.inf, np.nan, True, None, "loud")
         ],
     ],
     ids=str,
 )
-def test_bad_input(name, rows, settings, message):
+def test_bad_input(option, rows, message):
     with pytest.raises(ValueError, match=message):
-        make(name, rows, **settings)
+        make(option, rows)

@@ -149,15 +149,15 @@ class TestProbabilities:
 
 class TestNetwork:
     @pytest.mark.parametrize("hidden", [(), (7,), (20, 5), (3, 9, 9)])
-    @pytest.mark.parametrize("n_answers", [1, 3])
+    @pytest.mark.parametrize("n_outputs", [1, 3])
     @pytest.mark.parametrize(
         "scaling", [{}, {"center": torch.ones(6), "scale": torch.full((6,), 2.0)}]
     )
-    def test_answers_depend_on_features_before_alone(self, hidden, n_answers, scaling):
+    def test_answers_depend_on_features_before_alone(self, hidden, n_outputs, scaling):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             orders = torch.stack([torch.arange(6), torch.randperm(6), torch.randperm(6)])
-            network = MaskedMLP(orders.argsort(dim=1), n_answers, hidden, "tanh", **scaling)
+            network = MaskedMLP(orders.argsort(dim=1), n_outputs, hidden, "tanh", **scaling)
             for weight in network.parameters():
                 torch.nn.init.normal_(weight)
         rows = torch.from_numpy(RNG.standard_normal((1, 6)).astype(np.float32))
@@ -165,7 +165,7 @@ class TestNetwork:
             jacobian = torch.autograd.functional.jacobian(lambda x, k=k: network(x, k)[0], rows)[
                 :, 0
             ]
-            depends = jacobian.reshape(6, n_answers, 6).abs().amax(1)[order][:, order] > 0.0
+            depends = jacobian.reshape(6, n_outputs, 6).abs().amax(1)[order][:, order] > 0.0
             np.testing.assert_array_equal(depends, np.tri(6, k=-1, dtype=bool))
 
     def test_categories_are_seen_as_such(self):

@@ -369,7 +369,7 @@ class TestSubclasses:
         ({"kl_warmup": 0.5}, "kl_warmup must be an integer >= 0; got 0.5"),
         ({"n_particles": 0}, "n_particles must be an integer >= 1; got 0"),
         ({"n_importance_samples": 1}, "n_importance_samples must be an integer >= 2; got 1"),
-        ({"noise_scale": -1.0}, "noise_scale must be"),
+        ({"noise_scale": -1.0}, "scale must be"),
         (
             {"dynamic_binarization": True},
             r"dynamic_binarization=True needs probabilities, values in \[0, 1\]; X holds",

@@ -1,25 +1,23 @@
-"""Observation models: how a row scatters about what a decoder says of it. In torch, in nats."""
+"""Observation models: p(x given decoder outputs), independent over features. In torch, in nats."""
 
 import math
-from numbers import Real
-from typing import Any
+from typing import Any, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
-from probgen._validation import check_choice, check_count
+from probgen.options import AutoLikelihood, Option
+from probgen.options.likelihoods import check_n_levels
 
 LOG_2PI = math.log(2.0 * math.pi)
-NOISE_FLOOR = (
-    1e-3  # of the scale of the data: a feature that is decoded exactly still has a density
-)
-LOGISTIC_FLOOR = (
-    0.125  # least scale of a logistic, in half cells: one number can have all but 7e-4 of its mass
-)
+# Relative to the scale of the data: a feature that is decoded exactly still has a density.
+NOISE_FLOOR = 1e-3
+# Smallest scale of a logistic, in half cells: one level can have all but 7e-4 of its mass.
+LOGISTIC_FLOOR = 0.125
 
 
-def gaussian_log_prob(X, mean, variance):
+def gaussian_log_prob(X: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
     """Log-density of rows under independent Gaussians.
 
     Parameters
@@ -41,10 +39,10 @@ def gaussian_log_prob(X, mean, variance):
     return -0.5 * (((X - mean) ** 2 / variance).sum(-1) + constant)
 
 
-def bernoulli_log_prob(X, logits):
+def bernoulli_log_prob(X: Tensor, logits: Tensor) -> Tensor:
     """Log-probability of rows of 0 and 1 under independent Bernoulli variables.
 
-    For values between, it is the negative cross-entropy, which is no log-density.
+    For values between 0 and 1 it is the negative cross-entropy, which is not a log-density.
 
     Parameters
     ----------
@@ -62,95 +60,109 @@ def bernoulli_log_prob(X, logits):
     tensor([-1.3863])
     """
     X, logits = torch.broadcast_tensors(X, logits)
-    return -torch.nn.functional.binary_cross_entropy_with_logits(logits, X, reduction="none").sum(
-        -1
-    )
+    return -functional.binary_cross_entropy_with_logits(logits, X, reduction="none").sum(-1)
 
 
 class ObservationModel(nn.Module):
-    """How the features of a row scatter, independently, about what a decoder says of them.
+    """Distribution of the features of a row, independent given the outputs of a decoder.
 
     Attributes
     ----------
     name : str
-        As in the parameter `likelihood`.
+        The string that selects it in the parameter `likelihood`.
     measure : {"lebesgue", "counting"}
-        Of its probabilities, as in `Likelihood`.
-    n_answers : int
-        Numbers that the decoder gives for a feature; those of one feature stand together.
+        Reference measure of its densities, as in `Likelihood`.
+    n_outputs_per_feature : int
+        Decoder outputs for each feature. The outputs of one feature are adjacent.
+    n_levels : int or None
+        Number of values of a feature, 0 to n_levels - 1; None if they are real.
     """
 
     name: str
     measure = "counting"
-    n_answers = 1
+    n_outputs_per_feature = 1
+    n_levels: int | None = None
 
     @classmethod
-    def check(cls, statistics, n_levels):
-        """Raise a ValueError if rows of these RowStatistics are not in the support."""
+    def from_option(cls, option: Option, statistics: Any) -> Self:
+        """Return the observation model of an option for rows of these RowStatistics.
 
-    def distribution(self, answers):
+        Parameters
+        ----------
+        option : Option
+            The option of the same name.
+        statistics : RowStatistics
+
+        Returns
+        -------
+        observation : ObservationModel
+        """
+        return cls()
+
+    def check(self, statistics: Any) -> None:
+        """Raise a ValueError if rows of these RowStatistics are outside the support."""
+
+    def distribution(self, outputs: Tensor) -> Any:
         """Return the distribution of features.
 
         Parameters
         ----------
-        answers : Tensor of shape (..., d * n_answers)
+        outputs : Tensor of shape (..., d * n_outputs_per_feature)
 
         Returns
         -------
         distribution : pyro.distributions.TorchDistribution
-            Of batch shape (..., d), over single numbers. Its log_prob, in nats, is finite on all of
-            the support.
+            Of batch shape (..., d), over scalars. Its log_prob, in nats, is finite on the whole
+            support.
         """
         raise NotImplementedError
 
-    def mean(self, answers):
+    def mean(self, outputs: Tensor) -> Tensor:
         """Return the means of features, in units of X.
 
         Parameters
         ----------
-        answers : Tensor of shape (..., d * n_answers)
+        outputs : Tensor of shape (..., d * n_outputs_per_feature)
 
         Returns
         -------
         mean : Tensor of shape (..., d)
         """
-        return self.distribution(answers).mean
+        return self.distribution(outputs).mean
 
-    def _by_feature(self, answers):
-        return answers.unflatten(-1, (-1, self.n_answers))
+    def _by_feature(self, outputs):
+        """Outputs with an axis for the feature, (..., d, n_outputs_per_feature)."""
+        return outputs.unflatten(-1, (-1, self.n_outputs_per_feature))
 
 
-class Bernoulli(ObservationModel):
-    """Values 0 and 1; answers are log-odds."""
+class BernoulliObservation(ObservationModel):
+    """Values 0 and 1; outputs are log-odds."""
 
     name = "bernoulli"
+    n_levels = 2
 
-    @classmethod
-    def check(cls, statistics, n_levels):
+    def check(self, statistics: Any) -> None:
         """See ObservationModel."""
-        if not statistics.is_binary:
-            is_grey = statistics.low >= 0.0 and statistics.high <= 1.0
-            remedy = (
-                "set dynamic_binarization=True or take 'continuous_bernoulli'"
-                if is_grey
-                else "take 'gaussian'"
-            )
-            raise ValueError(
-                f"likelihood='bernoulli' needs values 0 and 1; {_found(statistics)}; {remedy}."
-            )
+        if statistics.is_binary:
+            return
+        remedy = "take 'gaussian'"
+        if statistics.low >= 0.0 and statistics.high <= 1.0:
+            remedy = "set dynamic_binarization=True or take 'continuous_bernoulli'"
+        raise ValueError(
+            f"likelihood='bernoulli' needs values 0 and 1; {_range_of(statistics)}; {remedy}."
+        )
 
-    def distribution(self, answers):
+    def distribution(self, outputs: Tensor) -> Any:
         """See ObservationModel."""
         from pyro.distributions import Bernoulli
 
-        return Bernoulli(logits=answers, validate_args=False)
+        return Bernoulli(logits=outputs, validate_args=False)
 
 
-class ContinuousBernoulli(ObservationModel):
-    """Values in [0, 1], of density proportional to p^x (1 - p)^(1 - x); answers are log-odds of p.
+class ContinuousBernoulliObservation(ObservationModel):
+    """Values in [0, 1], of density proportional to p^x (1 - p)^(1 - x); outputs are log-odds of p.
 
-    A feature that is always 0, or always 1, has a density without bound, to which training comes
-    ever closer.
+    The density of a feature that is always 0, or always 1, is unbounded: training keeps raising it.
 
     References
     ----------
@@ -158,169 +170,193 @@ class ContinuousBernoulli(ObservationModel):
     variational autoencoders, 2019.
     """
 
-    name, measure = "continuous_bernoulli", "lebesgue"
+    name = "continuous_bernoulli"
+    measure = "lebesgue"
 
-    @classmethod
-    def check(cls, statistics, n_levels):
+    def check(self, statistics: Any) -> None:
         """See ObservationModel."""
         if not (statistics.low >= 0.0 and statistics.high <= 1.0):
             raise ValueError(
-                f"likelihood='continuous_bernoulli' needs values in [0, 1]; {_found(statistics)};"
-                " scale them, or take 'gaussian'."
+                "likelihood='continuous_bernoulli' needs values in [0, 1];"
+                f" {_range_of(statistics)}; scale them, or take 'gaussian'."
             )
 
-    def distribution(self, answers):
+    def distribution(self, outputs: Tensor) -> Any:
         """See ObservationModel."""
         from probgen.distributions.bounded import ContinuousBernoulli
 
-        return ContinuousBernoulli(answers)
+        return ContinuousBernoulli(outputs)
 
 
-class _LocationScale(ObservationModel):
-    """Noise about a location, which is the answer in units of the data."""
+class _LocationScaleObservation(ObservationModel):
+    """Noise around a location; the output is the location in units of the data's scale."""
 
     measure = "lebesgue"
-    center: torch.Tensor
+    center: Tensor
 
-    def __init__(self, statistics, noise_scale):
+    def __init__(self, statistics, scale):
         super().__init__()
         self.spread = statistics.scale
         self.register_buffer("center", torch.as_tensor(statistics.mean))
-        self.fixed_scale = None if isinstance(noise_scale, str) else float(noise_scale)
-        if self.fixed_scale is None:
-            self.log_scale = nn.Parameter(
-                torch.zeros(() if noise_scale == "learned" else len(statistics.mean))
-            )
+        self.fixed_scale = None
+        if scale == "learned":
+            self.log_scale = nn.Parameter(torch.zeros(()))
+        elif scale == "per_feature":
+            self.log_scale = nn.Parameter(torch.zeros(len(statistics.mean)))
+        else:
+            self.fixed_scale = float(scale)
+
+    @classmethod
+    def from_option(cls, option: Any, statistics: Any) -> Self:
+        """See ObservationModel."""
+        return cls(statistics, option.scale)
 
     @property
-    def scale(self):
+    def scale(self) -> Any:
         """Scale of the noise, in units of X: a number, or a Tensor of shape () or (d,)."""
         if self.fixed_scale is not None:
             return self.fixed_scale
         return self.spread * (torch.exp(self.log_scale) + NOISE_FLOOR)
 
-    def mean(self, answers):
+    def mean(self, outputs: Tensor) -> Tensor:
         """See ObservationModel."""
-        return self.center + self.spread * answers
+        return self.center + self.spread * outputs
 
 
-class Gaussian(_LocationScale):
-    """Gaussian noise, of which the scale is the standard deviation."""
+class GaussianObservation(_LocationScaleObservation):
+    """Gaussian noise; the scale is its standard deviation."""
 
     name = "gaussian"
 
-    def distribution(self, answers):
+    def distribution(self, outputs: Tensor) -> Any:
         """See ObservationModel."""
         from pyro.distributions import Normal
 
-        return Normal(self.mean(answers), self.scale, validate_args=False)
+        return Normal(self.mean(outputs), self.scale, validate_args=False)
 
 
-class Laplace(_LocationScale):
-    """Laplace noise, of which the scale is the mean absolute error."""
+class LaplaceObservation(_LocationScaleObservation):
+    """Laplace noise; the scale is its mean absolute deviation."""
 
     name = "laplace"
 
-    def distribution(self, answers):
+    def distribution(self, outputs: Tensor) -> Any:
         """See ObservationModel."""
         from pyro.distributions import Laplace
 
-        return Laplace(self.mean(answers), self.scale, validate_args=False)
+        return Laplace(self.mean(outputs), self.scale, validate_args=False)
 
 
-class _Levels(ObservationModel):
+class _LevelsObservation(ObservationModel):
     """Whole numbers from 0 to n_levels - 1."""
 
-    @classmethod
-    def check(cls, statistics, n_levels):
+    n_levels: int
+
+    def check(self, statistics: Any) -> None:
         """See ObservationModel."""
-        if not (
-            statistics.is_integer and statistics.low >= 0.0 and statistics.high <= n_levels - 1
-        ):
-            kind = "" if statistics.is_integer else ", not all of them whole"
-            remedy = "take 'gaussian'"
-            if statistics.is_integer and statistics.low >= 0.0:
-                remedy = f"set n_levels={statistics.high + 1:.0f}, or {remedy}"
-            raise ValueError(
-                f"likelihood={cls.name!r} needs whole numbers from 0 to n_levels - 1 ="
-                f" {n_levels - 1}; {_found(statistics)}{kind}; {remedy}."
-            )
+        is_count = statistics.is_integer and statistics.low >= 0.0
+        if is_count and statistics.high <= self.n_levels - 1:
+            return
+        kind = "" if statistics.is_integer else ", not all of them whole"
+        remedy = "take 'gaussian'"
+        if is_count:
+            remedy = f"set n_levels={statistics.high + 1:.0f}, or {remedy}"
+        raise ValueError(
+            f"likelihood={self.name!r} needs whole numbers from 0 to n_levels - 1 ="
+            f" {self.n_levels - 1}; {_range_of(statistics)}{kind}; {remedy}."
+        )
 
 
-class Categorical(_Levels):
-    """Whole numbers from 0 up; answers are unnormalised log-probabilities of each."""
+class CategoricalObservation(_LevelsObservation):
+    """Whole numbers from 0 up; outputs are the unnormalised log-probability of each."""
 
     name = "categorical"
 
     def __init__(self, n_levels):
         super().__init__()
-        self.n_answers = n_levels
+        self.n_levels = n_levels
+        self.n_outputs_per_feature = n_levels
 
-    def distribution(self, answers):
+    @classmethod
+    def from_option(cls, option: Any, statistics: Any) -> Self:
+        """See ObservationModel."""
+        return cls(_count_levels(option, statistics))
+
+    def distribution(self, outputs: Tensor) -> Any:
         """See ObservationModel."""
         from pyro.distributions import Categorical
 
-        return Categorical(logits=self._by_feature(answers), validate_args=False)
+        return Categorical(logits=self._by_feature(outputs), validate_args=False)
 
-    def mean(self, answers):
+    def mean(self, outputs: Tensor) -> Tensor:
         """See ObservationModel."""
-        levels = torch.arange(self.n_answers, dtype=answers.dtype, device=answers.device)
-        return functional.softmax(self._by_feature(answers), -1) @ levels
+        levels = torch.arange(self.n_levels, dtype=outputs.dtype, device=outputs.device)
+        return functional.softmax(self._by_feature(outputs), -1) @ levels
 
 
-class DiscretizedLogistic(_Levels):
-    """Whole numbers from 0 up: a mixture of logistics, of which each number has the mass of its
-    cell.
+class DiscretizedLogisticObservation(_LevelsObservation):
+    """Whole numbers from 0 up: a mixture of logistics, integrated over the cell of each number.
 
-    The first and the last cell take the tails. Answers are the weights of the logistics, as logits,
-    then their locations, where the numbers span [-1, 1], then the logarithms of their scales, to
-    which a floor is added.
+    The first and the last cell include the tails. Outputs are the logits of the weights, then the
+    locations, on an axis where the numbers span [-1, 1], then the log-scales, to which a floor is
+    added.
     """
 
     name = "discretized_logistic"
 
-    def __init__(self, n_levels, n_logistics):
+    def __init__(self, n_levels, n_mixture):
         super().__init__()
-        self.n_levels, self.n_answers = n_levels, 3 * n_logistics
+        self.n_levels = n_levels
+        self.n_outputs_per_feature = 3 * n_mixture
 
-    def distribution(self, answers):
+    @classmethod
+    def from_option(cls, option: Any, statistics: Any) -> Self:
+        """See ObservationModel."""
+        return cls(_count_levels(option, statistics), option.n_mixture)
+
+    def distribution(self, outputs: Tensor) -> Any:
         """See ObservationModel."""
         from probgen.distributions.bounded import DiscretizedLogisticMixture
 
-        logits, locations, log_scales = self._by_feature(answers).chunk(3, -1)
+        logits, locations, log_scales = self._by_feature(outputs).chunk(3, -1)
         floor = math.log(LOGISTIC_FLOOR / (self.n_levels - 1))
-        log_scales = (
-            functional.softplus(log_scales - floor) + floor
-        )  # the logarithm of the sum of both scales
+        # The logarithm of the sum of the scale and its floor.
+        log_scales = functional.softplus(log_scales - floor) + floor
         return DiscretizedLogisticMixture(logits, locations, log_scales, self.n_levels)
 
 
-class GaussianMixture(ObservationModel):
-    """Real values: a mixture of Gaussians.
+class GaussianMixtureObservation(ObservationModel):
+    """Real values: a mixture of Gaussians for each feature.
 
-    Answers are the weights of the Gaussians, as logits, then their locations and what softplus
-    makes their standard deviations of, in standard deviations of the feature about its mean.
-    Locations are counted from quantiles of a Gaussian, so that a mixture begins spread out.
+    Outputs are the logits of the weights, then the locations, then the pre-softplus standard
+    deviations, in standard deviations of the feature around its mean. Locations are offset by
+    quantiles of a Gaussian, so that a mixture starts spread out.
     """
 
-    name, measure = "gaussian_mixture", "lebesgue"
-    center: torch.Tensor
-    deviation: torch.Tensor
-    offsets: torch.Tensor
+    name = "gaussian_mixture"
+    measure = "lebesgue"
+    center: Tensor
+    deviation: Tensor
+    offsets: Tensor
 
-    def __init__(self, statistics, n_gaussians):
+    def __init__(self, statistics, n_mixture):
         super().__init__()
-        self.n_answers = 3 * n_gaussians
+        self.n_outputs_per_feature = 3 * n_mixture
         self.register_buffer("center", torch.as_tensor(statistics.mean)[:, None])
         self.register_buffer("deviation", torch.as_tensor(statistics.deviation)[:, None])
-        levels = (torch.arange(n_gaussians, dtype=torch.float64) + 0.5) / n_gaussians
+        levels = (torch.arange(n_mixture, dtype=torch.float64) + 0.5) / n_mixture
         self.register_buffer("offsets", torch.special.ndtri(levels))
 
-    def distribution(self, answers):
+    @classmethod
+    def from_option(cls, option: Any, statistics: Any) -> Self:
+        """See ObservationModel."""
+        return cls(statistics, option.n_mixture)
+
+    def distribution(self, outputs: Tensor) -> Any:
         """See ObservationModel."""
         from pyro.distributions import Categorical, MixtureSameFamily, Normal
 
-        logits, locations, scales = self._by_feature(answers).chunk(3, -1)
+        logits, locations, scales = self._by_feature(outputs).chunk(3, -1)
         locations = self.center + self.deviation * (locations + self.offsets)
         scales = self.deviation * (functional.softplus(scales) + NOISE_FLOOR)
         return MixtureSameFamily(
@@ -330,38 +366,30 @@ class GaussianMixture(ObservationModel):
         )
 
 
-FAMILIES: dict[str, Any] = {
-    family.name: family
-    for family in (
-        Bernoulli,
-        ContinuousBernoulli,
-        Gaussian,
-        Laplace,
-        GaussianMixture,
-        Categorical,
-        DiscretizedLogistic,
+OBSERVATION_MODELS: dict[str, type[ObservationModel]] = {
+    kind.name: kind
+    for kind in (
+        BernoulliObservation,
+        ContinuousBernoulliObservation,
+        GaussianObservation,
+        LaplaceObservation,
+        GaussianMixtureObservation,
+        CategoricalObservation,
+        DiscretizedLogisticObservation,
     )
 }
-LIKELIHOODS = tuple(FAMILIES)
 
 
-def make_observation(name, statistics, *, noise_scale="learned", n_logistics=1, n_levels=256):
-    """Return the observation model of a name for rows of these statistics.
+def make_observation(option: Option, statistics: Any) -> ObservationModel:
+    """Return the observation model of an option for rows of these statistics.
 
     Parameters
     ----------
-    name : str
-        "auto" or one of LIKELIHOODS. "auto" is "bernoulli" for rows of 0 and 1, else "gaussian".
+    option : Option
+        One of `probgen.options.likelihoods`. `AutoLikelihood` is "bernoulli" for rows of 0 and 1,
+        else "gaussian". Where n_levels is None, levels are counted up to the largest value.
     statistics : RowStatistics
         Of the rows.
-    noise_scale : {"learned", "per_feature"} or float, default="learned"
-        Of "gaussian" and "laplace": one learned scale for all features [1]_, one for each, or a
-        number in units of X.
-    n_logistics : int, default=1
-        Logistics mixed in "discretized_logistic" [2]_, or Gaussians in "gaussian_mixture"; at least
-        1.
-    n_levels : int, default=256
-        Values 0 to n_levels - 1 of "categorical" and "discretized_logistic", at least 2.
 
     Returns
     -------
@@ -370,55 +398,36 @@ def make_observation(name, statistics, *, noise_scale="learned", n_logistics=1, 
     Raises
     ------
     ValueError
-        If the name is unknown, a number is out of range, or the rows are not in the support.
-
-    References
-    ----------
-    .. [1] O. Rybkin, K. Daniilidis, S. Levine, Simple and effective VAE training with calibrated
-       decoders, 2021.
-    .. [2] T. Salimans et al., PixelCNN++, 2017.
+        If a setting is out of range, or the rows are outside the support.
 
     Examples
     --------
     >>> import numpy as np
+    >>> from probgen.options import Bernoulli
     >>> from probgen.training.rows import open_rows
     >>> from probgen.training.statistics import take_statistics
-    >>> observation = make_observation("auto", take_statistics(open_rows(np.eye(2))))
+    >>> observation = make_observation(Bernoulli(), take_statistics(open_rows(np.eye(2))))
     >>> observation.name, observation.mean(torch.zeros(1, 2))
     ('bernoulli', tensor([[0.5000, 0.5000]]))
     """
-    check_choice("likelihood", name, ("auto", *LIKELIHOODS))
-    check_count("n_logistics", n_logistics)
-    check_count("n_levels", n_levels, low=2)
-    _check_noise_scale(noise_scale)
-    if name == "auto":
-        name = "bernoulli" if statistics.is_binary else "gaussian"
-    family = FAMILIES[name]
-    family.check(statistics, n_levels)
-    if issubclass(family, _LocationScale):
-        return family(statistics, noise_scale)
-    if family is Categorical:
-        return family(n_levels)
-    if family is GaussianMixture:
-        return family(statistics, n_logistics)
-    return family(n_levels, n_logistics) if family is DiscretizedLogistic else family()
+    option.check()
+    if isinstance(option, AutoLikelihood):
+        option = option.chosen("bernoulli" if statistics.is_binary else "gaussian")
+    observation = OBSERVATION_MODELS[option.name].from_option(option, statistics)
+    observation.check(statistics)
+    return observation
 
 
-def _check_noise_scale(noise_scale):
-    if isinstance(noise_scale, str):
-        is_good = noise_scale in ("learned", "per_feature")
-    else:
-        is_good = (
-            isinstance(noise_scale, Real)
-            and not isinstance(noise_scale, bool)
-            and 0.0 < float(noise_scale) < math.inf
-        )
-    if not is_good:
-        raise ValueError(
-            "noise_scale must be 'learned', 'per_feature' or a finite number > 0 in units of X;"
-            f" got {noise_scale!r}; take 'learned' where the noise is not known."
-        )
+def _count_levels(option, statistics):
+    """The option's number of levels, or else one more than the largest value, at least 2."""
+    if option.n_levels is not None:
+        return int(option.n_levels)
+    if not statistics.is_integer:
+        return 2  # no number of levels suits such rows, which `check` says
+    n_levels = int(max(statistics.high, 1.0)) + 1
+    check_n_levels(n_levels)
+    return n_levels
 
 
-def _found(statistics):
+def _range_of(statistics):
     return f"X holds {statistics.low:g} to {statistics.high:g}"

@@ -140,7 +140,7 @@ class Categorical(Option):
 
     def check(self) -> None:
         """Raise a ValueError of one sentence if n_levels is out of range."""
-        _check_n_levels(self.n_levels)
+        check_n_levels(self.n_levels)
 
 
 class DiscretizedLogistic(Option):
@@ -173,7 +173,7 @@ class DiscretizedLogistic(Option):
 
     def check(self) -> None:
         """Raise a ValueError of one sentence for the first setting that is out of range."""
-        _check_n_levels(self.n_levels)
+        check_n_levels(self.n_levels)
         check_count("n_mixture", self.n_mixture)
 
 
@@ -208,7 +208,7 @@ class AutoLikelihood(Option):
     def check(self) -> None:
         """Raise a ValueError of one sentence for the first setting that is out of range."""
         _check_scale(self.scale)
-        _check_n_levels(self.n_levels)
+        check_n_levels(self.n_levels)
         check_count("n_mixture", self.n_mixture)
 
     def chosen(self, name: str) -> Option:
@@ -255,7 +255,7 @@ def _check_scale(scale):
         )
 
 
-def _check_n_levels(n_levels):
+def check_n_levels(n_levels):
     if n_levels is None:
         return
     check_count("n_levels", n_levels, low=2, hint="Or None.")

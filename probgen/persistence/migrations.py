@@ -15,6 +15,28 @@ State = dict[str, Any]
 FROM_FORMAT_1: dict[str, Callable[[State], State]] = {}
 
 
+def _rename_outputs(state):
+    """Networks and observation models called the outputs for a feature answers."""
+    state["n_outputs_per_feature"] = state.pop("n_answers")
+    return state
+
+
+def _categorical(state):
+    """Categories had no other count than that of their outputs."""
+    state = _rename_outputs(state)
+    return {**state, "n_levels": state["n_outputs_per_feature"]}
+
+
+FROM_FORMAT_1 |= {
+    "probgen.likelihoods:Categorical": _categorical,
+    "probgen.likelihoods:DiscretizedLogistic": _rename_outputs,
+    "probgen.likelihoods:GaussianMixture": _rename_outputs,
+    "probgen.networks.masked:MaskedMLP": _rename_outputs,
+    "probgen.networks.pixel:PixelNetwork": _rename_outputs,
+    "probgen.networks.recurrent:RecurrentNetwork": _rename_outputs,
+}
+
+
 def from_format_1(header, arrays):
     """Put settings that belong to one choice of a parameter into the options of today."""
     return {**header, "format": 2, "value": _migrated(header["value"], FROM_FORMAT_1)}, arrays
@@ -52,15 +74,16 @@ def fold(state, parameter, settings, defaults, options):
 
 
 def _migrated(node, table):
-    """A node of a document with the state of each object in it migrated."""
+    """A node of a document with the state of each object and module in it migrated."""
     if isinstance(node, list):
         return [_migrated(part, table) for part in node]
     if not isinstance(node, dict):
         return node
     node = {key: _migrated(part, table) for key, part in node.items()}
     migrate = None
-    if next(iter(node), None) == "object" and isinstance(node["object"], str):
-        migrate = table.get(node["object"])
+    kind = next(iter(node), None)
+    if kind in ("object", "module") and isinstance(node[kind], str):
+        migrate = table.get(node[kind])
     if migrate is not None and isinstance(node.get("state"), dict):
         node["state"] = migrate(dict(node["state"]))
     return node

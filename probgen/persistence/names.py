@@ -84,7 +84,21 @@ MOVED = {
     "probgen.estimators._completion": "probgen.estimators.variational.completion",
     "probgen.networks.latents": "probgen.estimators.variational.code_distributions",
 }  # end of the table
-RENAMED: dict = {}
+RENAMED: dict = {
+    "probgen.likelihoods:Bernoulli": "probgen.distributions.observation:BernoulliObservation",
+    "probgen.likelihoods:ContinuousBernoulli": (
+        "probgen.distributions.observation:ContinuousBernoulliObservation"
+    ),
+    "probgen.likelihoods:Gaussian": "probgen.distributions.observation:GaussianObservation",
+    "probgen.likelihoods:Laplace": "probgen.distributions.observation:LaplaceObservation",
+    "probgen.likelihoods:GaussianMixture": (
+        "probgen.distributions.observation:GaussianMixtureObservation"
+    ),
+    "probgen.likelihoods:Categorical": "probgen.distributions.observation:CategoricalObservation",
+    "probgen.likelihoods:DiscretizedLogistic": (
+        "probgen.distributions.observation:DiscretizedLogisticObservation"
+    ),
+}
 LARGEST_KEY = 10_000  # parts of a tuple to hash, which references could make endless
 
 

@@ -11,9 +11,10 @@ from sklearn.utils.validation import check_is_fitted
 from probgen._validation import check_choice, check_count
 from probgen.base import Likelihood
 from probgen.conditions.given import observed
-from probgen.distributions.observation import FAMILIES, make_observation
+from probgen.distributions.observation import OBSERVATION_MODELS, make_observation
 from probgen.estimators.autoregressive.conditioning import ConditionsInOrder, block_size, blocks_of
 from probgen.estimators.autoregressive.feature_sampler import Chooser
+from probgen.options import AutoLikelihood
 from probgen.training.neural_generator import QUERY_ROWS
 from probgen.training.objective import Objective
 from probgen.training.trainer import Trainer
@@ -28,9 +29,9 @@ class AutoregressiveGenerator(ConditionsInOrder):
 
     A subclass takes the parameters of this `__init__` in its constructor and writes:
 
-    - `_make_network(found)`, a module from rows (n, d), and labels (n, n_extra), to answers (n, d *
-      n_answers), which for a feature depend on features before it alone; with `features(rows,
-      *labels)`, (n, `n_pooled`);
+    - `_make_network(found)`, a module from rows (n, d), and labels (n, n_extra), to outputs (n, d *
+      n_outputs_per_feature), which for a feature depend on features before it alone; with
+      `features(rows, *labels)`, (n, `n_pooled`);
     - optionally `_conditionals(order)`, the function of the network in a query, its masks folded
       into its weights;
     - optionally `_orders`, `_orders_under(evidence)`, `_draw_rows(choose, order, *labels)` and
@@ -212,8 +213,8 @@ class AutoregressiveGenerator(ConditionsInOrder):
             self.n_levels_ = 2 if name == "bernoulli" else int(self.n_levels or inferred)
             _check_range(name, self.n_levels_, found.low, found.high, found.is_integer)
             _check_n_levels(self.n_levels_)
-        levels = {} if self.n_levels_ is None else {"n_levels": self.n_levels_}
-        self.observation_ = make_observation(name, found, n_logistics=self.n_components, **levels)
+        option = AutoLikelihood(n_levels=self.n_levels_, n_mixture=self.n_components).chosen(name)
+        self.observation_ = make_observation(option, found)
         self.likelihood_ = name
         self.network_ = self._make_network(found)
         for network in self._networks:
@@ -350,8 +351,8 @@ class AutoregressiveGenerator(ConditionsInOrder):
     @property
     def _rows_at_once(self):
         """Rows whose draws fit in memory."""
-        width = self.n_features_in_ * max(self.observation_.n_answers, self.n_levels_ or 1)
-        return max(QUERY_ROWS, WORK_BYTES // (8 * width))
+        per_feature = max(self.observation_.n_outputs_per_feature, self.n_levels_ or 1)
+        return max(QUERY_ROWS, WORK_BYTES // (8 * self.n_features_in_ * per_feature))
 
     def _draw_with(self, uniforms, order, labels, evidence=None, rows=None, is_drawn=True):
         """The Chooser of uniforms (n, d), the rows that it chose, or what they hold and 0, and
@@ -428,7 +429,8 @@ class LikelihoodObjective(Objective):
 
 def _measure(likelihood):
     """The measure of a likelihood of that name; one that there is not counts as discrete."""
-    return FAMILIES[likelihood].measure if likelihood in FAMILIES else "counting"
+    model = OBSERVATION_MODELS.get(likelihood)
+    return "counting" if model is None else model.measure
 
 
 def _check_n_levels(n_levels):

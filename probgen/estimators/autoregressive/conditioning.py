@@ -91,10 +91,8 @@ class ConditionsInOrder(ImputerMixin, NeuralGenerator):
         Without a generator the uniform numbers are quasi-random and the same for every row. For
         masses_only, rows are not drawn where those do not need it.
         """
-        d = self.n_features_in_
-        trial = torch.zeros(
-            1, d * self.observation_.n_answers, dtype=self._tensor_dtype, device=self.device_
-        )
+        n_outputs = self.n_features_in_ * self.observation_.n_outputs_per_feature
+        trial = torch.zeros(1, n_outputs, dtype=self._tensor_dtype, device=self.device_)
         evidence = Evidence(conditions, self.observation_.distribution(trial), argument)
         for group, orders, exact in self._groups(evidence, argument):
             n_draws = (

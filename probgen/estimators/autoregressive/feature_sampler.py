@@ -33,13 +33,10 @@ class Chooser:
 
     Examples
     --------
-    >>> import numpy as np
     >>> import torch
-    >>> from probgen.distributions.observation import make_observation
-    >>> from probgen.training.rows import open_rows
-    >>> from probgen.training.statistics import take_statistics
-    >>> observation = make_observation("bernoulli", take_statistics(open_rows(np.eye(2))))
-    >>> choose = Chooser(observation, torch.tensor([[0.2, 0.7], [0.6, 0.4]], dtype=torch.float64))
+    >>> from probgen.distributions.observation import BernoulliObservation
+    >>> uniforms = torch.tensor([[0.2, 0.7], [0.6, 0.4]], dtype=torch.float64)
+    >>> choose = Chooser(BernoulliObservation(), uniforms)
     >>> choose(torch.zeros(2, 2))
     tensor([[0., 1.],
             [1., 0.]])
@@ -82,7 +79,7 @@ class Chooser:
 
         Parameters
         ----------
-        answers : Tensor of shape (n, m * n_answers)
+        answers : Tensor of shape (n, m * n_outputs_per_feature)
             What the network says of these features.
         features : slice or int64 Tensor of shape (m,), default=slice(None)
             Which they are.
@@ -105,7 +102,7 @@ class Chooser:
 
         Parameters
         ----------
-        answers : Tensor of shape (n, d * n_answers)
+        answers : Tensor of shape (n, d * n_outputs_per_feature)
         X : Tensor of shape (n, d)
             Rows that were chosen.
 
@@ -159,7 +156,8 @@ class Chooser:
     def _table(self, answers, inside):
         """Log-probabilities (n, k, n_levels) of all levels of features among those that were
         answered."""
-        answers = answers.unflatten(-1, (-1, self.observation.n_answers))[:, inside].flatten(-2)
+        by_feature = answers.unflatten(-1, (-1, self.observation.n_outputs_per_feature))
+        answers = by_feature[:, inside].flatten(-2)
         levels = torch.arange(self.allowed.shape[-1], device=answers.device, dtype=answers.dtype)
         table = (
             self.observation.distribution(answers).log_prob(levels[:, None, None]).movedim(0, -1)

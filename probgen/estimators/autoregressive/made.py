@@ -201,7 +201,8 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
                 "center": torch.as_tensor(found.mean),
                 "scale": torch.as_tensor(found.deviation),
             }
-        network = MaskedMLP(orders.argsort(dim=1), self.observation_.n_answers, **settings)
+        n_outputs = self.observation_.n_outputs_per_feature
+        network = MaskedMLP(orders.argsort(dim=1), n_outputs, **settings)
         if self.likelihood_ == "bernoulli":
             with torch.no_grad():
                 network.last.bias.copy_(

@@ -240,12 +240,11 @@ class PixelCNN(AutoregressiveGenerator):
             "n_classes": self._n_classes,
             "n_levels": self.n_levels_,
         }
+        n_outputs = self.observation_.n_outputs_per_feature
         if self.scales is None:
-            return PixelNetwork(self.image_shape_, self.observation_.n_answers, **settings)
+            return PixelNetwork(self.image_shape_, n_outputs, **settings)
         _check_scales(self.scales, self.image_shape_)
-        return MultiScaleNetwork(
-            self.image_shape_, self.observation_.n_answers, tuple(self.scales), **settings
-        )
+        return MultiScaleNetwork(self.image_shape_, n_outputs, tuple(self.scales), **settings)
 
     def _draw_rows(self, choose, order, *labels):
         parts, begin = [], Drawing if self.scales is None else MultiScaleDrawing

@@ -152,7 +152,7 @@ class PixelRNN(AutoregressiveGenerator):
         self.image_shape_ = check_image_shape(self.image_shape, self.n_features_in_)
         return RecurrentNetwork(
             self.image_shape_,
-            self.observation_.n_answers,
+            self.observation_.n_outputs_per_feature,
             layer=self.layer,
             n_filters=self.n_filters,
             n_layers=self.n_layers,

@@ -44,7 +44,8 @@ class CompletionMixin(ImputerMixin, NeuralGenerator):
 
     def _propose(self, conditions, generator, argument, labels=(), average=False):
         """What is Completed of rows, of which the programs are told the labels too."""
-        width = max(self.n_features_in_ * self.observation_.n_answers, *self.hidden_layer_sizes, 1)
+        n_outputs = self.n_features_in_ * self.observation_.n_outputs_per_feature
+        width = max(n_outputs, *self.hidden_layer_sizes, 1)
         return complete(
             self.model,
             self.guide,

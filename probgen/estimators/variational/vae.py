@@ -19,7 +19,7 @@ from probgen._validation import (
     check_real,
 )
 from probgen.base import DecoderMixin, Likelihood
-from probgen.distributions.observation import LIKELIHOODS, make_observation
+from probgen.distributions.observation import make_observation
 from probgen.estimators.variational.code_distributions import (
     FLOWS,
     GaussianPosterior,
@@ -32,6 +32,8 @@ from probgen.estimators.variational.completion import CompletionMixin
 from probgen.marginal_likelihood.importance import normal_noise
 from probgen.marginal_likelihood.latent_model import log_mean_exp
 from probgen.networks import MLP, ConvDecoder, ConvEncoder, activation, check_module, check_network
+from probgen.options import AutoLikelihood
+from probgen.options.likelihoods import LIKELIHOODS
 from probgen.programs import ProgramObjective, isolated, log_weights
 from probgen.programs.latents import latent_model
 from probgen.programs.objective import ELBOS
@@ -429,13 +431,10 @@ class VAE(CompletionMixin, DecoderMixin):
         rows, found = fit.rows, fit.statistics
         if self.dynamic_binarization:
             found = found.binarized()
-        self.observation_ = make_observation(
-            self.likelihood,
-            found,
-            noise_scale=self.noise_scale,
-            n_logistics=self.n_logistics,
-            n_levels=self.n_levels,
-        )
+        likelihood: Any = AutoLikelihood(self.noise_scale, self.n_levels, self.n_logistics)
+        if self.likelihood != "auto":
+            likelihood = likelihood.chosen(self.likelihood)
+        self.observation_ = make_observation(likelihood, found)
         self.likelihood_ = self.observation_.name
         self._has_missing = found.has_missing
         self._fill = torch.as_tensor(found.mean, dtype=rows.dtype)
@@ -461,11 +460,8 @@ class VAE(CompletionMixin, DecoderMixin):
     def _make_networks(self, d, k, n_outputs, dtype):
         """Encoder from d features to n_outputs numbers, and decoder from k to those of the
         observation model."""
-        hidden, n_answers, extra = (
-            tuple(self.hidden_layer_sizes),
-            self.observation_.n_answers,
-            self._n_extra,
-        )
+        hidden, extra = tuple(self.hidden_layer_sizes), self._n_extra
+        n_decoded = self.observation_.n_outputs_per_feature
         is_image = self.architecture == "conv" and (self.encoder is None or self.decoder is None)
         is_shaped = is_image or self.image_shape is not None
         shape = check_image_shape(self.image_shape, d) if is_shaped else ()
@@ -476,14 +472,14 @@ class VAE(CompletionMixin, DecoderMixin):
         else:
             encoder = MLP(d + extra, hidden, n_outputs, self.activation)
         if self.decoder is not None:
-            decoder = check_network(self.decoder, k + extra, d * n_answers, "decoder", dtype=dtype)
+            decoder = check_network(self.decoder, k + extra, d * n_decoded, "decoder", dtype=dtype)
         elif is_image:
             height, width, channels = (*shape, 1)[:3]
             decoder = ConvDecoder(
-                k + extra, hidden[::-1], (height, width, channels * n_answers), self.activation
+                k + extra, hidden[::-1], (height, width, channels * n_decoded), self.activation
             )
         else:
-            decoder = MLP(k + extra, hidden[::-1], d * n_answers, self.activation)
+            decoder = MLP(k + extra, hidden[::-1], d * n_decoded, self.activation)
         return encoder, decoder
 
     def _make_conv_encoder(self, shape, channels, n_outputs):
@@ -630,7 +626,8 @@ class VAE(CompletionMixin, DecoderMixin):
         """Terms (n_samples, n) of rows, in double precision; so many draws at a time that memory is
         bounded."""
         noise = self._common_noise(self.n_importance_samples)
-        width = max(X.shape[1] * self.observation_.n_answers, *self.hidden_layer_sizes, 1)
+        n_outputs = X.shape[1] * self.observation_.n_outputs_per_feature
+        width = max(n_outputs, *self.hidden_layer_sizes, 1)
         n_draws = max(1, WORK_BYTES // (X.element_size() * width * len(X)))
         arguments = self._arguments(X, *labels)
         with isolated(self.device_):

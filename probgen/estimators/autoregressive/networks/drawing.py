@@ -95,8 +95,7 @@ class Drawing:
                 yield pixels * self.n_colors + color
 
     def answers(self):
-        """What the network says (n_rows, m * n_answers) of the features of the turn, given what was
-        put."""
+        """Outputs (n_rows, m * n_outputs_per_feature) for the features of the turn."""
         contexts = [context[self.color][self.column] for context in self.contexts]
         told = self.network.answers(self.network.hidden(self.colors, contexts, None, None))
         return told.unflatten(0, (-1, self.n_rows)).transpose(0, 1).flatten(1)

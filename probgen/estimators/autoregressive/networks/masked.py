@@ -81,7 +81,7 @@ class MaskedMLP(nn.Module):
     ----------
     positions : int64 Tensor of shape (n_orders, d)
         Of the features in each order, from 0.
-    n_answers : int
+    n_outputs_per_feature : int
         Numbers for each feature, which stand together.
     hidden_layer_sizes : sequence of int, default=()
         The degrees 0 to d - 2 are spread evenly over the units of a layer, and at random over
@@ -119,7 +119,7 @@ class MaskedMLP(nn.Module):
     def __init__(
         self,
         positions,
-        n_answers,
+        n_outputs_per_feature,
         hidden_layer_sizes=(),
         activation="relu",
         *,
@@ -131,8 +131,12 @@ class MaskedMLP(nn.Module):
         any_order=False,
     ):
         super().__init__()
-        self.n_orders, self.n_answers, self.any_order = len(positions), n_answers, any_order
-        self.n_levels, self.dropout, self.input_dropout = n_levels, dropout, input_dropout
+        self.n_orders = len(positions)
+        self.n_outputs_per_feature = n_outputs_per_feature
+        self.any_order = any_order
+        self.n_levels = n_levels
+        self.dropout = dropout
+        self.input_dropout = input_dropout
         self.hidden_layer_sizes = tuple(hidden_layer_sizes)
         self.register_buffer("center", center)
         self.register_buffer("scale", scale)
@@ -150,9 +154,9 @@ class MaskedMLP(nn.Module):
         self.n_pooled = degrees[-1].shape[1] if len(self.hidden) else outputs.shape[1]
 
     def forward(self, rows, order=0, noise=None):
-        """Answers (n, d * n_answers) in an order, an int or an int64 Tensor (1,); noise seeds
-        dropout in training.
+        """Outputs (n, d * n_outputs_per_feature) in an order, an int or an int64 Tensor (1,).
 
+        In training `noise` seeds the dropout.
         With any_order a Tensor (d,) holds the positions of the features in one.
         """
         return self._answer(rows, self._weights(order), noise)
@@ -196,7 +200,7 @@ class MaskedMLP(nn.Module):
                 for degrees in hidden
             ]
         inputs, outputs = (
-            positions.repeat_interleave(n, dim=1) for n in (n_inputs, self.n_answers)
+            positions.repeat_interleave(n, dim=1) for n in (n_inputs, self.n_outputs_per_feature)
         )
         return [inputs, *hidden, outputs]
 

@@ -22,7 +22,7 @@ class MultiScaleNetwork(nn.Module):
     ----------
     image_shape : tuple of int
         (height, width, colours).
-    n_answers : int
+    n_outputs_per_feature : int
         Numbers for each colour of a pixel.
     scales : sequence of int
         Heights of the images, each a divisor of the next, the last that of the image; ratios divide
@@ -50,14 +50,14 @@ class MultiScaleNetwork(nn.Module):
     order: torch.Tensor
     places: torch.Tensor
 
-    def __init__(self, image_shape, n_answers, scales, **settings):
+    def __init__(self, image_shape, n_outputs_per_feature, scales, **settings):
         super().__init__()
         height, width, n_colors = self.image_shape = tuple(image_shape)
         self.strides = [height // scale for scale in scales]
         self.ratios = [before // after for before, after in pairwise(self.strides)]
         shapes = [(height // stride, width // stride, n_colors) for stride in self.strides]
         self.networks = nn.ModuleList(
-            PixelNetwork(shape, n_answers, n_hints=n_colors + 1 if k else 0, **settings)
+            PixelNetwork(shape, n_outputs_per_feature, n_hints=n_colors + 1 if k else 0, **settings)
             for k, shape in enumerate(shapes)
         )
         pixels = torch.arange(height * width).view(height, width)
@@ -145,8 +145,7 @@ class MultiScaleDrawing:
                 yield self.features
 
     def answers(self):
-        """What the network says (n_rows, m * n_answers) of the features of the turn, given what was
-        put."""
+        """Outputs (n_rows, m * n_outputs_per_feature) for the features of the turn."""
         return self.drawing.answers()
 
     def put(self, values):

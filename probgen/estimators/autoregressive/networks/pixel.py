@@ -312,7 +312,7 @@ class PixelNetwork(nn.Module):
     ----------
     image_shape : tuple of int
         (height, width, colours).
-    n_answers : int
+    n_outputs_per_feature : int
         Numbers for each colour of a pixel.
     n_filters, n_layers : int
         Channels of the convolutions, a multiple of the colours or rounded up to one, and number of
@@ -340,7 +340,7 @@ class PixelNetwork(nn.Module):
     def __init__(
         self,
         image_shape,
-        n_answers,
+        n_outputs_per_feature,
         *,
         n_filters,
         n_layers,
@@ -355,7 +355,9 @@ class PixelNetwork(nn.Module):
     ):
         super().__init__()
         height, width, n_colors = self.image_shape = tuple(image_shape)
-        self.n_answers, self.n_classes, self.n_levels = n_answers, n_classes, n_levels
+        self.n_outputs_per_feature = n_outputs_per_feature
+        self.n_classes = n_classes
+        self.n_levels = n_levels
         n_filters = -(-n_filters // n_colors) * n_colors
         self.n_channels = n_filters if gated else 2 * n_filters
         settings = {"n_colors": n_colors, "n_classes": n_classes}
@@ -378,7 +380,8 @@ class PixelNetwork(nn.Module):
             n_filters, n_layers, self.n_channels, **settings, n_downsamplings=n_downsamplings
         )
         self.last = CausalConv2d(self.n_channels, self.n_channels, n_colors=n_colors)
-        self.head = CausalConv2d(self.n_channels, n_colors * n_answers, n_colors=n_colors)
+        n_outputs = n_colors * n_outputs_per_feature
+        self.head = CausalConv2d(self.n_channels, n_outputs, n_colors=n_colors)
 
     def forward(self, rows, labels=None, hints=None):
         images = self.images(rows)
@@ -422,7 +425,7 @@ class PixelNetwork(nn.Module):
         return self.blocks(hidden, images, contexts[1:], labels)
 
     def answers(self, hidden):
-        """Numbers (n, colours * n_answers, height, width) for the observation model."""
+        """Numbers (n, colours * n_outputs_per_feature, height, width) for the observation model."""
         return self.head(functional.relu(self.last(functional.relu(hidden)), inplace=True))
 
 

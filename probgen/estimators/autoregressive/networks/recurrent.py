@@ -105,7 +105,7 @@ class RecurrentNetwork(PixelNetwork):
     ----------
     image_shape : tuple of int
         (height, width, colours).
-    n_answers : int
+    n_outputs_per_feature : int
         Numbers for each colour of a pixel.
     layer : {"row_lstm", "diagonal_bilstm"}
     n_filters, n_layers : int
@@ -120,8 +120,12 @@ class RecurrentNetwork(PixelNetwork):
     torch.Size([2, 48])
     """
 
-    def __init__(self, image_shape, n_answers, *, layer, n_filters, n_layers, n_levels=2):
-        super().__init__(image_shape, n_answers, n_filters=n_filters, n_layers=0, n_levels=n_levels)
+    def __init__(
+        self, image_shape, n_outputs_per_feature, *, layer, n_filters, n_layers, n_levels=2
+    ):
+        super().__init__(
+            image_shape, n_outputs_per_feature, n_filters=n_filters, n_layers=0, n_levels=n_levels
+        )
         n_colors = self.image_shape[2]
         layers = [LAYERS[layer](self.n_channels // 2, n_colors) for _ in range(n_layers)]
         self.blocks.layers = nn.ModuleList(layers)
