@@ -26,6 +26,7 @@ from probgen.estimators.adversarial.objective import (
     refresh_batch_norm,
 )
 from probgen.training.engine import Training, draw_seeds
+from probgen.training.neural_generator import FitContext
 from probgen.training.objective import Objective, Phase
 from probgen.training.rows import open_rows
 
@@ -287,6 +288,10 @@ class Sometimes(Objective):
         return (X - self.weight).square().sum(1).mean()
 
 
+def objective_of(model, X):
+    return model._make_objective(FitContext(open_rows(X), 64, n_batches=1, max_iter=1))
+
+
 def train(objective, X, n_epochs=1, **trainer):
     """A training of some epochs, batches of 10 rows."""
     seeds = draw_seeds(np.random.default_rng(0))
@@ -340,7 +345,8 @@ class TestSkips:
         model = GAN(2, hidden_layer_sizes=(8,), balance_ratio=1.2, max_iter=1, random_state=0).fit(
             self.X
         )
-        objective, logged = AdversarialObjective(model), []
+        objective = objective_of(model, self.X)
+        logged = []
         skip = objective._skip
 
         def spy(network, loss):
@@ -370,7 +376,7 @@ class TestObjective:
         model = GAN(2, hidden_layer_sizes=(8,), max_iter=1, random_state=0, **parameters).fit(
             self.X
         )
-        objective = AdversarialObjective(model).train()
+        objective = objective_of(model, self.X).train()
         objective.noise = seeded(3)
         return objective
 
@@ -395,6 +401,34 @@ class TestObjective:
             objective.discriminator(real).mean().item(), rel=1e-4
         )
 
+    def test_networks_and_numbers_suffice_to_make_one(self):
+        """Scores 2 x of a row and of a generated one, by the hinge loss and the penalty R1."""
+        generator, discriminator = DenseGenerator(1, (), 1), DenseDiscriminator(1, ())
+        for layer, weight, bias in (
+            (generator.layers[0], 0.0, 3.0),
+            (discriminator.head, 2.0, 0.0),
+        ):
+            torch.nn.init.constant_(layer.weight, weight)
+            torch.nn.init.constant_(layer.bias, bias)
+        objective = AdversarialObjective(
+            generator,
+            discriminator,
+            center=[5.0],
+            scale=[4.0],
+            n_components=1,
+            loss="hinge",
+            penalty="r1",
+            penalty_weight=0.1,
+        )
+        objective.noise = seeded()
+        X = torch.tensor([[6.0], [3.0]])  # 0.25 and -0.5 when scaled; generated rows are 3
+        loss, terms = objective.discriminator_loss(X)
+        hinge = np.mean([1.0 - 2.0 * 0.25, 1.0 + 2.0 * 0.5]) + (1.0 + 2.0 * 3.0)
+        assert terms["penalty"].item() == pytest.approx(0.5 * 2.0**2)
+        assert loss.item() == pytest.approx(hinge + 0.1 * 2.0)
+        assert objective.generator_loss(X).item() == pytest.approx(-6.0)
+        assert [phase.name for phase in objective.phases()] == ["discriminator", "generator"]
+
     def test_a_phase_moves_its_own_network_alone(self):
         objective = self.objective(encoder=True)
         before = copy.deepcopy(objective.state_dict())
@@ -415,11 +449,12 @@ class TestObjective:
 
     def test_instance_noise_falls_to_nothing(self):
         objective = self.objective(instance_noise=0.5)
-        objective.max_iter, levels = 5, []
+        objective.n_epochs = 5
+        levels = []
         for epoch in range(7):
             objective.begin_epoch(epoch)
-            shown = objective._show(torch.zeros(20_000, 3))
-            levels.append(shown.std().item())
+            inputs = objective._discriminator_input(torch.zeros(20_000, 3))
+            levels.append(inputs.std().item())
         np.testing.assert_allclose(levels, [0.5, 0.375, 0.25, 0.125, 0.0, 0.0, 0.0], rtol=0.02)
 
     @pytest.mark.parametrize(

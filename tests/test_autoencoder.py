@@ -13,8 +13,10 @@ from sklearn.decomposition import PCA
 
 from probgen import Autoencoder, GaussianMixture, RowBlocks, Trainer, get_likelihood
 from probgen.distributions.observation import bernoulli_log_prob, gaussian_log_prob
-from probgen.estimators.autoencoder import _Reconstruction, _shrink
+from probgen.estimators.autoencoder import ReconstructionObjective, _shrink
 from probgen.marginal_likelihood.importance import log_likelihood
+from probgen.training.neural_generator import FitContext
+from probgen.training.rows import open_rows
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((300, 5)) @ RNG.standard_normal((5, 5)) + np.arange(5.0)
@@ -32,7 +34,7 @@ def fit(rows=X, **parameters):
 
 
 def objective(model, **changes):
-    made = _Reconstruction(model)
+    made = model._make_objective(FitContext(open_rows(X), 64, n_batches=1, max_iter=1))
     made.noise = torch.Generator().manual_seed(0)
     for name, value in changes.items():
         setattr(made, name, value)
@@ -49,6 +51,18 @@ class TestLoss:
         codes = model.transform(rows)
         with torch.no_grad():
             return codes, model.decoder_(torch.from_numpy(codes)).numpy()
+
+    def test_networks_and_numbers_suffice_to_make_one(self):
+        """Codes 3 x and reconstructions 0.5 z of scaled rows x, with an L1 penalty."""
+        encoder, decoder = (torch.nn.Linear(1, 1, bias=False) for _ in range(2))
+        torch.nn.init.constant_(encoder.weight, 3.0)
+        torch.nn.init.constant_(decoder.weight, 0.5)
+        made = ReconstructionObjective(
+            encoder, decoder, center=torch.ones(1), scale=2.0, penalty="l1", penalty_weight=0.1
+        )
+        loss, terms = made.loss(torch.tensor([[5.0], [-1.0]]))  # 2 and -1 when scaled
+        assert terms["reconstruction"].item() == pytest.approx(0.5**2 * (2.0**2 + 1.0**2) / 2.0)
+        assert loss.item() == pytest.approx(0.625 + 0.1 * 3.0 * (2.0 + 1.0) / 2.0)
 
     def test_rows_are_scaled_by_their_means_and_one_deviation(self):
         model = fit(noise_fraction=0.0)

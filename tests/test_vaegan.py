@@ -54,15 +54,15 @@ class TestLosses:
         _, terms = objective_of(self.MODEL).encoder_loss(self.ROWS)
         assert terms["kl"].item() == pytest.approx(truth.item(), rel=1e-10)
 
-    def test_rows_that_are_decoded_to_their_features_miss_nothing_and_to_the_mean_all(self):
+    def test_the_reconstruction_loss_is_zero_for_exact_rows_and_log_two_for_their_mean(self):
         objective = objective_of(self.MODEL)
         scaled = torch.from_numpy(self.MODEL._scaled(X[:64]))
         objective.discriminator = objective.generator = torch.nn.Identity()
         objective.discriminator.features = lambda rows: rows
-        assert objective._missed(self.ROWS, scaled).item() == 0.0
+        assert objective._reconstruction_loss(self.ROWS, scaled).item() == 0.0
         ridge = 1.0 + 0.01 * scaled.square().mean() / scaled.var(0, correction=0).mean()
         mean = scaled.mean(0).expand(64, -1)
-        assert objective._missed(self.ROWS, mean).item() == pytest.approx(
+        assert objective._reconstruction_loss(self.ROWS, mean).item() == pytest.approx(
             np.log1p(1.0 / ridge.item()), rel=1e-10
         )
 
@@ -97,7 +97,7 @@ class TestLosses:
 
     def test_codes_for_early_stopping_have_the_moments_of_those_of_the_rows(self):
         rows = torch.from_numpy(X)
-        (codes,) = objective_of(self.MODEL)._draw_inputs([(rows,)])[0]
+        (codes,) = objective_of(self.MODEL)._generator_inputs([(rows,)])[0]
         truth, _ = objective_of(self.MODEL)._draw_posterior(rows)
         error = (truth.var(0) / len(X)).sqrt()
         assert ((codes.mean(0) - truth.mean(0)).abs() < 4.0 * error).all()

@@ -380,7 +380,19 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
         )
 
     def _make_objective(self, fit):
-        return _Reconstruction(self)
+        return ReconstructionObjective(
+            self.encoder_,
+            self.decoder_,
+            center=self._center(),
+            scale=self._scale,
+            loss=self.loss,
+            corruption=self.corruption,
+            corruption_level=self.corruption_level,
+            extremes=self._range,
+            penalty=self.penalty,
+            penalty_weight=self.penalty_weight,
+            sparsity_target=self.sparsity_target,
+        )
 
     def _finish(self, fit, generator):
         """Fit the density of the codes, and the noise; after partial_fit to the latest rows, coded
@@ -547,74 +559,115 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
         return torch.sigmoid(answers) if self.loss == "bernoulli" else answers
 
 
-class _Reconstruction(Objective):
-    """Loss of decoded codes of damaged rows, and a penalty on the codes."""
+class ReconstructionObjective(Objective):
+    """Reconstruction loss of corrupted rows, and a penalty on their codes.
 
-    def __init__(self, model):
+    Parameters
+    ----------
+    encoder, decoder : torch.nn.Module
+        On scaled rows.
+    center : Tensor of shape (n_features,)
+    scale : float
+        The networks work on rows (X - center) / scale.
+    loss : {"squared_error", "absolute_error", "bernoulli"}, default="squared_error"
+    corruption : {"gaussian", "masking", "salt_and_pepper"}, optional
+        Damage to the encoder's inputs in training.
+    corruption_level : float, default=0.0
+        Standard deviation of the noise, or share of the features that are replaced.
+    extremes : tuple of float, default=(0.0, 1.0)
+        Values of pepper and of salt.
+    penalty : {"kl_sparsity", "l1", "contractive"}, optional
+    penalty_weight : float, default=0.0
+        Factor on the penalty.
+    sparsity_target : float, default=0.05
+        Mean activity at which the penalty "kl_sparsity" is 0.
+    """
+
+    center: torch.Tensor
+    extremes: torch.Tensor
+
+    def __init__(
+        self,
+        encoder,
+        decoder,
+        *,
+        center,
+        scale,
+        loss="squared_error",
+        corruption=None,
+        corruption_level=0.0,
+        extremes=(0.0, 1.0),
+        penalty=None,
+        penalty_weight=0.0,
+        sparsity_target=0.05,
+    ):
         super().__init__()
-        self.encoder, self.decoder = model.encoder_, model.decoder_
-        self.kind, self.penalty, self.penalty_weight = (
-            model.loss,
-            model.penalty,
-            model.penalty_weight,
-        )
-        self.corruption, self.level = model.corruption, model.corruption_level
-        self.sparsity_target = model.sparsity_target
-        self.scale = model._scale
-        center = model._center()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.scale = scale
+        self.loss_kind = loss
+        self.corruption = corruption
+        self.corruption_level = corruption_level
+        self.penalty = penalty
+        self.penalty_weight = penalty_weight
+        self.sparsity_target = sparsity_target
         self.register_buffer("center", center, persistent=False)
-        self.ends: torch.Tensor
-        self.register_buffer("ends", center.new_tensor(model._range), persistent=False)
-        self.draws_globally = uses_global_generator(self.encoder) or uses_global_generator(
-            self.decoder
-        )
+        self.register_buffer("extremes", center.new_tensor(extremes), persistent=False)
+        self.draws_globally = uses_global_generator(encoder) or uses_global_generator(decoder)
 
     def loss(self, X, *_):
-        seen = (self._corrupt(X) - self.center) / self.scale
+        """Mean reconstruction loss of a batch, with the penalty and both terms if there is one."""
+        inputs = (self._corrupt(X) - self.center) / self.scale
         if self.penalty == "contractive":
+            # Validation runs without gradients, which this penalty is made of.
             with torch.enable_grad():
-                seen = seen.detach().requires_grad_()
-                code = self.encoder(seen)
-                penalty = self._contraction(seen, code)
+                inputs = inputs.detach().requires_grad_()
+                code = self.encoder(inputs)
+                penalty = self._contraction(inputs, code)
         else:
-            code = self.encoder(seen)
-            penalty = self._penalize(code)
-        target = X if self.kind == "bernoulli" else (X - self.center) / self.scale
-        reconstruction = _row_loss(self.kind, target, self.decoder(code)).mean()
+            code = self.encoder(inputs)
+            penalty = self._code_penalty(code)
+        target = X
+        if self.loss_kind != "bernoulli":
+            target = (X - self.center) / self.scale
+        reconstruction = _row_loss(self.loss_kind, target, self.decoder(code)).mean()
         if penalty is None:
             return reconstruction
-        return reconstruction + self.penalty_weight * penalty, {
-            "reconstruction": reconstruction.detach(),
-            "penalty": penalty.detach(),
-        }
+        terms = {"reconstruction": reconstruction.detach(), "penalty": penalty.detach()}
+        return reconstruction + self.penalty_weight * penalty, terms
 
     def _corrupt(self, X):
+        """Rows with the damage that the encoder has to undo in training."""
         if self.corruption is None or not self.training:
             return X
         if self.corruption == "gaussian":
-            noise = torch.empty_like(X).normal_(generator=self.noise)
-            return X + self.level * noise
-        chosen = torch.empty_like(X).uniform_(generator=self.noise) < self.level
+            return X + self.corruption_level * torch.empty_like(X).normal_(generator=self.noise)
+        is_replaced = torch.empty_like(X).uniform_(generator=self.noise) < self.corruption_level
         if self.corruption == "masking":
-            return X.masked_fill(chosen, 0.0)
-        is_high = torch.empty_like(X).uniform_(generator=self.noise) < 0.5
-        return torch.where(chosen, self.ends[is_high.long()], X)
+            return X.masked_fill(is_replaced, 0.0)
+        is_salt = torch.empty_like(X).uniform_(generator=self.noise) < 0.5
+        return torch.where(is_replaced, self.extremes[is_salt.long()], X)
 
-    def _penalize(self, code):
+    def _code_penalty(self, code):
         """Penalty on codes (n, k), or None."""
         if self.penalty == "l1":
             return code.abs().sum(1).mean()
         if self.penalty == "kl_sparsity":
-            target, active = self.sparsity_target, code.mean(0).clamp(1e-6, 1.0 - 1e-6)
-            inactive = (1.0 - target) * torch.log((1.0 - target) / (1.0 - active))
-            return (target * torch.log(target / active) + inactive).sum()
+            # KL divergence of Bernoulli variables with the target and the mean activities.
+            target = self.sparsity_target
+            activity = code.mean(0).clamp(1e-6, 1.0 - 1e-6)
+            inactive = (1.0 - target) * torch.log((1.0 - target) / (1.0 - activity))
+            return (target * torch.log(target / activity) + inactive).sum()
         return None
 
-    def _contraction(self, seen, code):
-        """An unbiased estimate of the mean squared Frobenius norm of the Jacobian of the code."""
+    def _contraction(self, inputs, code):
+        """An unbiased estimate of the mean squared Frobenius norm of the encoder's Jacobian J.
+
+        For standard normal u, E |J' u|^2 is the squared Frobenius norm of J.
+        """
         direction = torch.empty_like(code).normal_(generator=self.noise)
-        (slope,) = torch.autograd.grad((code * direction).sum(), seen, create_graph=True)
-        return slope.square().sum(1).mean()
+        (gradient,) = torch.autograd.grad((code * direction).sum(), inputs, create_graph=True)
+        return gradient.square().sum(1).mean()
 
 
 class _CodePrior:

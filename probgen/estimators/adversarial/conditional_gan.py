@@ -208,8 +208,11 @@ class ConditionalGAN(ClassGeneratorMixin, LabelledRows, GAN):
     def _n_features_out(self):
         return self.n_components if self.encoder else self.discriminator_.n_features
 
-    def _make_objective(self, fit, kind=None):
-        return super()._make_objective(fit, _LabelledObjective if kind is None else kind)
+    def _make_objective(self, fit):
+        return ConditionalObjective(*self._objective_networks(), **self._objective_settings(fit))
+
+    def _objective_settings(self, fit):
+        return super()._objective_settings(fit) | {"n_classes": self._n_classes}
 
     def _finish(self, fit, generator):
         super()._finish(fit, generator)
@@ -398,8 +401,12 @@ class AuxiliaryClassifierGAN(ConditionalGAN):
         network = super()._make_discriminator(d, n_classes=0)
         return ClassifyingDiscriminator(network, n_classes, is_joint=self.heads == "joint")
 
-    def _make_objective(self, fit, kind=None):
-        return super()._make_objective(fit, _ClassifyingObjective if kind is None else kind)
+    def _make_objective(self, fit):
+        return ClassifyingObjective(
+            *self._objective_networks(),
+            **self._objective_settings(fit),
+            classification_weight=self.classification_weight,
+        )
 
 
 class ClassifyingDiscriminator(Discriminator):
@@ -456,28 +463,43 @@ class _Told(torch.nn.Module):
         return self.network(inputs, labels)
 
 
-class _LabelledObjective(AdversarialObjective):
-    """What a ConditionalGAN is trained for, on batches of rows and indices of their classes."""
+class ConditionalObjective(AdversarialObjective):
+    """The losses of a ConditionalGAN, on batches of rows and indices of their classes.
 
-    def __init__(self, model, score=None, max_iter=1):
-        super().__init__(model, score, max_iter)
-        self.n_classes = model._n_classes
+    Parameters
+    ----------
+    *networks, **settings
+        As in `AdversarialObjective`.
+    n_classes : int
+    """
+
+    def __init__(self, *networks, n_classes, **settings):
+        super().__init__(*networks, **settings)
+        self.n_classes = n_classes
 
     def one_hot(self, *labels):
         """Labels (n, n_classes) of indices (n,)."""
         return [one_hot(indices, self.n_classes, self.center.dtype) for indices in labels]
 
 
-class _ClassifyingObjective(_LabelledObjective):
-    """The same, with the cross-entropy of the classes that the discriminator guesses."""
+class ClassifyingObjective(ConditionalObjective):
+    """The same, with the cross-entropy of the discriminator's classification.
+
+    Parameters
+    ----------
+    *networks, **settings
+        As in `ConditionalObjective`; the discriminator is a ClassifyingDiscriminator.
+    classification_weight : float
+        Factor on the cross-entropy.
+    """
 
     discriminator: ClassifyingDiscriminator
 
-    def __init__(self, model, score=None, max_iter=1):
-        super().__init__(model, score, max_iter)
-        self.classification_weight = model.classification_weight
+    def __init__(self, *networks, classification_weight, **settings):
+        super().__init__(*networks, **settings)
+        self.classification_weight = classification_weight
 
     def class_loss(self, features, *labels):
-        """Cross-entropy of guesses, weighted; and it alone."""
+        """Weighted cross-entropy of the classification, and the unweighted one as a term."""
         loss = torch.nn.functional.cross_entropy(self.discriminator.classes(features), labels[0])
         return self.classification_weight * loss, {"classification": loss}

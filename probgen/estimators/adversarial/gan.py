@@ -458,9 +458,33 @@ class GAN(DecoderMixin, BlurredDraws):
             return ConvEncoder(self.image_shape_, self._hidden, n_outputs)
         return MLP(d, self._hidden, n_outputs)
 
-    def _make_objective(self, fit, kind=AdversarialObjective):
-        score = functools.partial(_likeness, self.validation_metric)
-        return kind(self, score=score, max_iter=fit.max_iter)
+    def _make_objective(self, fit):
+        return AdversarialObjective(*self._objective_networks(), **self._objective_settings(fit))
+
+    def _objective_networks(self):
+        """The networks that are trained, as arguments of an objective."""
+        return tuple(getattr(self, name) for name in self._networks)
+
+    def _objective_settings(self, fit):
+        """Settings of an AdversarialObjective."""
+        return {
+            "center": self._center,
+            "scale": self._scale,
+            "n_components": self.n_components,
+            "prior": self.noise,
+            "loss": self.loss,
+            "label_smoothing": self.label_smoothing,
+            "balance_ratio": self.balance_ratio,
+            "penalty": self.penalty,
+            "penalty_weight": self._penalty_weight,
+            "augmentation": self.augmentation,
+            "image_shape": getattr(self, "image_shape_", None),
+            "instance_noise": self.instance_noise,
+            "n_epochs": fit.max_iter,
+            "n_discriminator_steps": self.n_discriminator_steps,
+            "betas": self._betas,
+            "score": functools.partial(_negative_distance, self.validation_metric),
+        }
 
     def _finish(self, fit, generator):
         """Take the statistics of batch norm for these weights, and fit the noise of the observation
@@ -523,8 +547,8 @@ class GAN(DecoderMixin, BlurredDraws):
         return self._in_blocks(self._draw_codes(n_samples, generator), lengths)
 
 
-def _likeness(metric, rows, draws):
-    """How like draws are to rows by a distance between samples; 0 at most, but for chance."""
+def _negative_distance(metric, rows, draws):
+    """Minus the distance between samples; higher is better."""
     return -METRICS[metric](rows, draws)
 
 

@@ -1,8 +1,7 @@
-"""Two networks against each other: losses, penalties and the objective of generative adversarial
-networks.
+"""Losses, gradient penalties and the objective of generative adversarial networks.
 
-The discriminator gives a score s(x) to rows, whose logistic function it takes for the probability
-that a row is of the data; the generator g makes rows of codes z, and learns to raise s(g(z)).
+The discriminator assigns a score s(x) to each row; the logistic function of s(x) is its probability
+that the row is data. The generator g maps codes z to rows, and learns to raise s(g(z)).
 """
 
 import math
@@ -18,13 +17,10 @@ from probgen.training.objective import Objective, Phase
 
 LOSSES = ("minimax", "non_saturating", "least_squares", "hinge", "wasserstein")
 SMOOTHED = ("minimax", "non_saturating", "least_squares")  # losses with a target for rows of data
-BALANCED = (
-    "non_saturating",
-    "least_squares",
-)  # losses of which both sides are above 0, so that they have a ratio
+BALANCED = ("non_saturating", "least_squares")  # both losses are positive, so they have a ratio
 PENALTIES = ("r1", "wgan_gp")
 NOISES = ("normal", "uniform")
-VALIDATION_ROWS = 2048  # held out, that early stopping looks at
+VALIDATION_ROWS = 2048  # held-out rows that early stopping scores
 
 
 def discriminator_loss(kind, real, fake, smoothing=0.0):
@@ -37,9 +33,9 @@ def discriminator_loss(kind, real, fake, smoothing=0.0):
         (s(x) - 1)^2 / 2 + s(g)^2 / 2 [2]_; max(0, 1 - s(x)) + max(0, 1 + s(g)) [3]_; s(g) - s(x)
         [4]_.
     real, fake : Tensor of shape (n,)
-        Scores s of rows of data and of generated ones.
+        Scores s of rows of data and of generated rows.
     smoothing : float, default=0.0
-        The target of rows of data is 1 - smoothing in place of 1, where the loss has one [5]_.
+        The target of rows of data is 1 - smoothing instead of 1, for losses with a target [5]_.
 
     Returns
     -------
@@ -66,7 +62,10 @@ def discriminator_loss(kind, real, fake, smoothing=0.0):
     if kind == "wasserstein":
         return fake.mean() - real.mean()
     loss = softplus(-real).mean() + softplus(fake).mean()
-    return loss + smoothing * real.mean() if smoothing else loss
+    if smoothing:
+        # softplus(s) = softplus(-s) + s, so a target of 1 - smoothing adds smoothing * s.
+        loss = loss + smoothing * real.mean()
+    return loss
 
 
 def generator_loss(kind, fake):
@@ -75,8 +74,8 @@ def generator_loss(kind, fake):
     Parameters
     ----------
     kind : {"minimax", "non_saturating", "least_squares", "hinge", "wasserstein"}
-        log(1 - D(g)); -log D(g), whose gradient does not vanish where the discriminator is sure;
-        (s(g) - 1)^2 / 2; and -s(g) for the last two.
+        log(1 - D(g)); -log D(g), whose gradient does not vanish where the discriminator is
+        certain; (s(g) - 1)^2 / 2; and -s(g) for the last two.
     fake : Tensor of shape (n,)
         Scores s of generated rows.
 
@@ -100,19 +99,19 @@ def generator_loss(kind, fake):
 
 
 def r1_penalty(scores, rows):
-    """Return half the mean squared slope of the scores at rows of data [1]_.
+    """Return half the mean squared gradient norm of the scores at rows of data [1]_.
 
     Parameters
     ----------
     scores : Tensor of shape (n,)
-        Made of `rows`, each of its own alone.
+        Computed from `rows`, each score from its own row alone.
     rows : Tensor of shape (n, d)
         With requires_grad.
 
     Returns
     -------
     penalty : Tensor of shape ()
-        Differentiable by what made the scores.
+        Differentiable with respect to the parameters behind the scores.
 
     References
     ----------
@@ -126,24 +125,23 @@ def r1_penalty(scores, rows):
     >>> r1_penalty(3.0 * rows[:, 0] + 4.0 * rows[:, 1], rows).item()
     12.5
     """
-    return 0.5 * _slopes(scores, rows).square().sum(1).mean()
+    return 0.5 * _gradients(scores, rows).square().sum(1).mean()
 
 
 def gradient_penalty(scores, rows):
-    """Return the mean square of how far the slope of the scores is from 1 at rows between data and
-    draws [1]_.
+    """Return the mean squared deviation of the scores' gradient norms from 1 [1]_.
 
     Parameters
     ----------
     scores : Tensor of shape (n,)
-        Made of `rows`, each of its own alone.
+        Computed from `rows`, each score from its own row alone.
     rows : Tensor of shape (n, d)
-        With requires_grad.
+        Between data and draws, with requires_grad.
 
     Returns
     -------
     penalty : Tensor of shape ()
-        Differentiable by what made the scores.
+        Differentiable with respect to the parameters behind the scores.
 
     References
     ----------
@@ -156,29 +154,61 @@ def gradient_penalty(scores, rows):
     >>> gradient_penalty(3.0 * rows[:, 0] + 4.0 * rows[:, 1], rows).item()
     16.0
     """
-    return (torch.linalg.vector_norm(_slopes(scores, rows), dim=1) - 1.0).square().mean()
+    norms = torch.linalg.vector_norm(_gradients(scores, rows), dim=1)
+    return (norms - 1.0).square().mean()
 
 
-def _slopes(scores, rows):
+def _gradients(scores, rows):
+    """Gradients (n, d) of the scores with respect to their rows, differentiable themselves."""
     return torch.autograd.grad(scores.sum(), rows, create_graph=True)[0]
 
 
 class AdversarialObjective(Objective):
-    """What both networks of a GAN, and its encoder if it has one, are trained for; a phase for
-    each.
+    """The losses of both networks of a GAN, and of its encoder if it has one; one phase each.
 
-    A subclass for rows with labels need only say in `one_hot` what the networks are told of them.
+    A subclass for rows with labels overrides `one_hot`, which turns the labels of a batch into
+    inputs of the networks.
 
     Parameters
     ----------
-    model : GAN
-        With its networks built.
+    generator, discriminator : torch.nn.Module
+        From codes to scaled rows, and from scaled rows to scores.
+    encoder : torch.nn.Module, optional
+        From scaled rows to codes.
+    center, scale : array-like of shape (n_features,)
+        The networks work on rows (X - center) / scale.
+    n_components : int
+        Length of a code.
+    prior : {"normal", "uniform"}, default="normal"
+        Distribution of the codes: standard Gaussian, or uniform in [-1, 1].
+    loss : str, default="non_saturating"
+        As in `discriminator_loss`.
+    label_smoothing : float, default=0.0
+        The target of rows of data is 1 minus this.
+    balance_ratio : float, optional
+        A network skips its update while its loss, times this, is below the other network's.
+    penalty : {"r1", "wgan_gp"}, optional
+        Gradient penalty of the discriminator.
+    penalty_weight : float, default=0.0
+        Factor on the penalty.
+    augmentation : sequence of str, optional
+        Random changes to the discriminator's inputs, as in `augment`.
+    image_shape : tuple of int, optional
+        (height, width, channels) of the rows, for augmentation.
+    instance_noise : float, default=0.0
+        Standard deviation of the noise on the discriminator's inputs in the first epoch.
+    n_epochs : int, default=1
+        Epochs over which the instance noise falls to 0.
+    n_discriminator_steps : int, default=1
+        Updates of the discriminator for each of the generator.
+    betas : tuple of float, default=(0.9, 0.999)
+        Of the Adam optimisers of generator and discriminator.
     score : callable, optional
-        Of held-out rows and as many draws, arrays; higher is better. It is what early stopping goes
-        by.
+        From arrays of held-out rows and of as many draws, scaled, to a number that is higher for
+        better draws; early stopping follows it.
     """
 
-    generator: Any  # modules and buffers, whose types torch does not tell
+    generator: Any  # torch types modules and buffers as their union
     discriminator: Any
     encoder: Any
     center: torch.Tensor
@@ -187,180 +217,230 @@ class AdversarialObjective(Objective):
     last_losses: torch.Tensor
     skips: torch.Tensor
 
-    def __init__(self, model, score=None, max_iter=1):
+    def __init__(
+        self,
+        generator,
+        discriminator,
+        encoder=None,
+        *,
+        center,
+        scale,
+        n_components,
+        prior="normal",
+        loss="non_saturating",
+        label_smoothing=0.0,
+        balance_ratio=None,
+        penalty=None,
+        penalty_weight=0.0,
+        augmentation=None,
+        image_shape=None,
+        instance_noise=0.0,
+        n_epochs=1,
+        n_discriminator_steps=1,
+        betas=(0.9, 0.999),
+        score=None,
+    ):
         super().__init__()
-        self.generator, self.discriminator = model.generator_, model.discriminator_
-        self.encoder = getattr(model, "encoder_", None)
-        self.kind, self.smoothing = model.loss, model.label_smoothing
-        self.penalty, self.penalty_weight = model.penalty, model._penalty_weight
-        self.augmentation, self.image_shape = (
-            model.augmentation,
-            getattr(model, "image_shape_", None),
-        )
-        self.instance_noise, self.max_iter = model.instance_noise, max_iter
-        self.ratio, self.every, self.betas = (
-            model.balance_ratio,
-            model.n_discriminator_steps,
-            model._betas,
-        )
-        self.prior, self.n_components = model.noise, model.n_components
-        self.judge = score
-        like = next(self.generator.parameters())
-        self.register_buffer("center", like.new_tensor(model._center), persistent=False)
-        self.register_buffer("scale", like.new_tensor(model._scale), persistent=False)
-        self.register_buffer("noise_level", like.new_tensor(model.instance_noise), persistent=False)
-        if self.ratio is not None:
+        self.generator = generator
+        self.discriminator = discriminator
+        self.encoder = encoder
+        self.n_components = n_components
+        self.prior = prior
+        self.loss_kind = loss
+        self.label_smoothing = label_smoothing
+        self.balance_ratio = balance_ratio
+        self.penalty = penalty
+        self.penalty_weight = penalty_weight
+        self.augmentation = augmentation
+        self.image_shape = image_shape
+        self.instance_noise = instance_noise
+        self.n_epochs = n_epochs
+        self.n_discriminator_steps = n_discriminator_steps
+        self.betas = betas
+        self.score = score
+        like = next(generator.parameters())
+        self.register_buffer("center", like.new_tensor(center), persistent=False)
+        self.register_buffer("scale", like.new_tensor(scale), persistent=False)
+        # A buffer, so that a captured CUDA graph reads the level of the current epoch.
+        self.register_buffer("noise_level", like.new_tensor(instance_noise), persistent=False)
+        if balance_ratio is not None:
+            # NaN compares as False: without a loss of the other network nothing is skipped.
             self.register_buffer("last_losses", like.new_full((2,), math.nan))
             self.register_buffer("skips", like.new_zeros(2))
 
     def phases(self):
         """Updates of the discriminator, of the generator and of the encoder."""
-
-        def phase(index, name, loss, network, every=1):
-            skip = None if self.ratio is None else partial(self._skip, index)
-            optimizer = {"betas": self.betas}
-            return Phase(
-                name, loss, list(network.parameters()), every=every, optimizer=optimizer, skip=skip
-            )
-
         phases = [
-            phase(0, "discriminator", self.discriminator_loss, self.discriminator),
-            phase(1, "generator", self.generator_loss, self.generator, self.every),
+            self._balanced_phase(0, "discriminator", self.discriminator_loss, self.discriminator),
+            self._balanced_phase(
+                1, "generator", self.generator_loss, self.generator, self.n_discriminator_steps
+            ),
         ]
         if self.encoder is not None:
             phases.append(Phase("encoder", self.encoder_loss, list(self.encoder.parameters())))
         return phases
 
+    def _balanced_phase(self, index, name, loss, network, every=1):
+        """A phase of one of the two adversaries, which balance_ratio may skip."""
+        skip = None
+        if self.balance_ratio is not None:
+            skip = partial(self._skip, index)
+        parameters = list(network.parameters())
+        return Phase(
+            name, loss, parameters, every=every, optimizer={"betas": self.betas}, skip=skip
+        )
+
     def one_hot(self, *labels):
-        """Tensors (n, n_classes) that tell the networks the classes of a batch, where it has
-        some."""
+        """Labels (n, n_classes) as inputs of the networks; those of the batch unless overridden."""
         return labels
 
     def draw_codes(self, n_rows):
-        """Codes (n_rows, n_components) from the noise prior, by the generator of the training."""
+        """Codes (n_rows, n_components) from the prior, drawn by the generator of the training."""
         codes = self.center.new_empty(n_rows, self.n_components)
         if self.prior == "normal":
             return codes.normal_(generator=self.noise)
         return codes.uniform_(-1.0, 1.0, generator=self.noise)
 
     def codes_for(self, X):
-        """Codes (n, n_components) of the generated rows that stand against a batch X (n, d)."""
+        """Codes (n, n_components) of the rows to generate for a batch X (n, d)."""
         return self.draw_codes(len(X))
 
     def discriminator_loss(self, X, *labels):
-        """Loss of telling rows of a batch from as many generated ones, and its terms."""
-        n_rows, labels = len(X), self.one_hot(*labels)
+        """The discriminator's loss on a batch and as many generated rows, and its terms."""
+        n_rows = len(X)
+        labels = self.one_hot(*labels)
         with torch.no_grad():
-            fake = self._show(self.generator(self.codes_for(X), *labels))
-        real = self._show((X - self.center) / self.scale)
+            fake = self._discriminator_input(self.generator(self.codes_for(X), *labels))
+        real = self._discriminator_input((X - self.center) / self.scale)
         if self.penalty == "r1":
             real.requires_grad_()
+        # One pass over both halves costs less than two; no layer normalises over the batch.
         both = torch.cat([real, fake])
         features = self.discriminator.features(both, self.noise)
-        scores = self.discriminator.score(
-            features, *[torch.cat([label, label]) for label in labels]
-        )
-        of_real, of_fake = scores[:n_rows], scores[n_rows:]
-        loss = discriminator_loss(self.kind, of_real, of_fake, self.smoothing)
-        terms = {"real_score": of_real.detach().mean(), "fake_score": of_fake.detach().mean()}
+        repeated = [torch.cat([label, label]) for label in labels]
+        scores = self.discriminator.score(features, *repeated)
+        real_scores = scores[:n_rows]
+        fake_scores = scores[n_rows:]
+        loss = discriminator_loss(self.loss_kind, real_scores, fake_scores, self.label_smoothing)
+        terms = {"real_score": real_scores.mean(), "fake_score": fake_scores.mean()}
         if self.penalty is not None:
-            terms["penalty"] = self._penalize(real, fake, of_real, labels)
+            terms["penalty"] = self._gradient_penalty(real, fake, real_scores, labels)
             loss = loss + self.penalty_weight * terms["penalty"]
-        more, more_terms = self.class_loss(features[:n_rows], *labels)
-        return loss + more, {name: term.detach() for name, term in (terms | more_terms).items()}
+        class_loss, class_terms = self.class_loss(features[:n_rows], *labels)
+        terms |= class_terms
+        return loss + class_loss, {name: term.detach() for name, term in terms.items()}
 
     def generator_loss(self, X, *labels):
-        """Loss of the scores of as many generated rows as a batch has."""
+        """The generator's loss on as many generated rows as the batch has."""
         labels = self.one_hot(*labels)
-        fake = self._show(self.generator(self.codes_for(X), *labels))
+        fake = self._discriminator_input(self.generator(self.codes_for(X), *labels))
         features = self.discriminator.features(fake, self.noise)
-        loss = generator_loss(self.kind, self.discriminator.score(features, *labels))
-        return loss + self.class_loss(features, *labels)[0]
+        loss = generator_loss(self.loss_kind, self.discriminator.score(features, *labels))
+        class_loss, _ = self.class_loss(features, *labels)
+        return loss + class_loss
 
     def class_loss(self, features, *labels):
-        """What guesses of the classes add to both losses, from features (n, n_features), and its
-        terms; 0 here."""
+        """A classification loss from features (n, n_features), added to both losses, and its terms.
+
+        It is 0 unless a subclass overrides it.
+        """
         return 0.0, {}
 
     def encoder_loss(self, X, *labels):
-        """Mean square by which codes of generated rows, and rows of data by way of their codes, are
-        missed."""
-        labels, codes = self.one_hot(*labels), self.draw_codes(len(X))
+        """Mean squared errors of the codes of generated rows and of reconstructions of a batch."""
+        n_rows = len(X)
+        labels = self.one_hot(*labels)
+        codes = self.draw_codes(n_rows)
         with torch.no_grad():
             fake = self.generator(codes, *labels)
         real = (X - self.center) / self.scale
-        found = self.encoder(torch.cat([fake, real]))
-        missed_rows = (self.generator(found[len(X) :], *labels) - real).square().mean()
-        return (found[: len(X)] - codes).square().mean() + missed_rows
+        encoded = self.encoder(torch.cat([fake, real]))
+        code_error = (encoded[:n_rows] - codes).square().mean()
+        row_error = (self.generator(encoded[n_rows:], *labels) - real).square().mean()
+        return code_error + row_error
 
     def begin_epoch(self, epoch):
-        """Lower the instance noise, to nothing in the last epoch."""
-        self.noise_level.fill_(
-            self.instance_noise * max(0.0, 1.0 - epoch / max(1, self.max_iter - 1))
-        )
+        """Lower the instance noise linearly, to 0 in the last epoch."""
+        remaining = max(0.0, 1.0 - epoch / max(1, self.n_epochs - 1))
+        self.noise_level.fill_(self.instance_noise * remaining)
 
     def end_epoch(self):
-        """Updates of each network that the epoch left out."""
-        if self.ratio is None:
+        """Numbers of updates that each network skipped in the epoch."""
+        if self.balance_ratio is None:
             return {}
-        counts = dict(zip(("discriminator_skips", "generator_skips"), self.skips.tolist()))
+        discriminator_skips, generator_skips = self.skips.tolist()
         self.skips.zero_()
-        return {name: round(count) for name, count in counts.items()}
+        return {
+            "discriminator_skips": round(discriminator_skips),
+            "generator_skips": round(generator_skips),
+        }
 
     def validation_score(self, batches):
-        """Score of as many draws as there are rows held out, or as many batches of these as hold
-        VALIDATION_ROWS."""
+        """Score of draws against as many held-out rows, VALIDATION_ROWS or a few more at most."""
         kept: list = []
+        n_rows = 0
         for batch in batches:
             kept.append(batch)
-            if sum(len(X) for X, *_ in kept) >= VALIDATION_ROWS:
+            n_rows += len(batch[0])
+            if n_rows >= VALIDATION_ROWS:
                 break
-        refresh_batch_norm(self.generator, self._draw_inputs(kept))
-        draws = torch.cat([self.generator(*inputs) for inputs in self._draw_inputs(kept)])
+        # The weights are averages, for which the running statistics of training are wrong.
+        refresh_batch_norm(self.generator, self._generator_inputs(kept))
+        draws = torch.cat([self.generator(*inputs) for inputs in self._generator_inputs(kept)])
         if not torch.isfinite(draws).all():
             return math.nan
         rows = (torch.cat([X for X, *_ in kept]) - self.center) / self.scale
-        return self.judge(*(part.double().cpu().numpy() for part in (rows, draws)))
+        return self.score(rows.double().cpu().numpy(), draws.double().cpu().numpy())
 
-    def _draw_inputs(self, batches):
-        """Codes and labels for the generator, as many as there are rows in each batch."""
+    def _generator_inputs(self, batches):
+        """Codes, and labels if any, for as many generated rows as each batch has."""
         return [(self.draw_codes(len(X)), *self.one_hot(*labels)) for X, *labels in batches]
 
-    def _show(self, rows):
-        """What the discriminator is shown of scaled rows: augmented, and under noise."""
+    def _discriminator_input(self, rows):
+        """Scaled rows with the augmentations and the noise of the discriminator's inputs."""
         if self.augmentation:
             rows = augment(rows, self.augmentation, self.image_shape, self.noise)
         if self.instance_noise:
             rows = rows + self.noise_level * torch.empty_like(rows).normal_(generator=self.noise)
         return rows
 
-    def _penalize(self, real, fake, scores, labels):
-        """Penalty on the slopes of a discriminator that gave scores to real."""
+    def _gradient_penalty(self, real, fake, real_scores, labels):
+        """Penalty on the discriminator's gradients at real rows, or between real and fake ones."""
         if self.penalty == "r1":
-            return r1_penalty(scores, real)
-        share = real.new_empty(len(real), 1).uniform_(generator=self.noise)
-        between = torch.lerp(fake, real, share).requires_grad_()
-        return gradient_penalty(self.discriminator(between, *labels, generator=self.noise), between)
+            return r1_penalty(real_scores, real)
+        weight = real.new_empty(len(real), 1).uniform_(generator=self.noise)
+        between = torch.lerp(fake, real, weight).requires_grad_()
+        scores = self.discriminator(between, *labels, generator=self.noise)
+        return gradient_penalty(scores, between)
 
     def _skip(self, network, loss):
-        """1 where the update of a network, 0 or 1, is to be left out; the device decides, and
-        nobody waits for it."""
-        skipped = (self.ratio * loss < self.last_losses[1 - network]).float()
+        """1.0 if the update of network 0 or 1 is to be skipped, else 0.0.
+
+        It is decided on the device, without waiting for the host, and also in a CUDA graph.
+        """
+        skipped = (self.balance_ratio * loss < self.last_losses[1 - network]).float()
         self.last_losses[network] = loss
         self.skips[network] += skipped
         return skipped
 
 
 def refresh_batch_norm(network, inputs):
-    """Take the running statistics of a network afresh, as means over batches of inputs (tuples of
-    tensors)."""
-    norms, was_training = batch_norms(network), network.training
+    """Recompute the running statistics of a network's batch norms as means over batches.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    inputs : iterable of tuple of tensors
+        Arguments of the network, batch by batch.
+    """
+    norms = batch_norms(network)
     if not norms:
         return
+    was_training = network.training
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the mean over all batches
+        norm.momentum = None  # a plain mean over all batches
     network.train()
     with torch.no_grad():
         for arguments in inputs:

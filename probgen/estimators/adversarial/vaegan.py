@@ -125,8 +125,13 @@ class VAEGAN(GAN):
             super()._make_encoder(d, GaussianPosterior.n_outputs(n_outputs)), n_outputs
         )
 
-    def _make_objective(self, fit, kind=None):
-        return super()._make_objective(fit, _VAEGANObjective if kind is None else kind)
+    def _make_objective(self, fit):
+        return VAEGANObjective(
+            *self._objective_networks(),
+            **self._objective_settings(fit),
+            beta=self.beta,
+            reconstruction_weight=self.reconstruction_weight,
+        )
 
     def _finish(self, fit, generator):
         """Fit the density of the codes, of all rows or after partial_fit of the latest, and what a
@@ -170,30 +175,41 @@ class VAEGAN(GAN):
         return log_code_density(self.latent_density_, *self._code_moments, device)
 
 
-class _VAEGANObjective(AdversarialObjective):
-    """What the three networks are trained for; a phase for each."""
+class VAEGANObjective(AdversarialObjective):
+    """The losses of the three networks of a VAEGAN, one phase each.
+
+    Parameters
+    ----------
+    *networks, **settings
+        As in `AdversarialObjective`; the encoder is a GaussianPosterior.
+    beta : float
+        Factor on the divergence of the posterior of the codes from their prior.
+    reconstruction_weight : float
+        Factor on the reconstruction loss of the generator.
+    """
 
     encoder: GaussianPosterior
     center: torch.Tensor
     scale: torch.Tensor
 
-    def __init__(self, model, score=None, max_iter=1):
-        super().__init__(model, score, max_iter)
-        self.beta, self.reconstruction_weight = model.beta, model.reconstruction_weight
+    def __init__(self, *networks, beta, reconstruction_weight, **settings):
+        super().__init__(*networks, **settings)
+        self.beta = beta
+        self.reconstruction_weight = reconstruction_weight
 
     def phases(self):
-        """Updates of the discriminator, of the generator, which is the decoder, and of the
-        encoder."""
+        """Updates of the discriminator, the generator, which is the decoder, and the encoder."""
         discriminator, generator, _ = super().phases()
-        betas = {"betas": self.betas}
         encoder = Phase(
-            "encoder", self.encoder_loss, list(self.encoder.parameters()), optimizer=betas
+            "encoder",
+            self.encoder_loss,
+            list(self.encoder.parameters()),
+            optimizer={"betas": self.betas},
         )
         return [discriminator, generator, encoder]
 
     def codes_for(self, X):
-        """Codes (n, n_components) of the first half of a batch X (n, d), and for the other from the
-        prior."""
+        """Codes (n, n_components): posterior draws for the first half of X, then prior draws."""
         with torch.no_grad():
             codes = self.draw_codes(len(X))
             half = len(X) // 2
@@ -203,44 +219,46 @@ class _VAEGANObjective(AdversarialObjective):
         return codes
 
     def generator_loss(self, X):
-        """Loss of the scores of generated rows, and of decoded codes of a batch."""
+        """Adversarial loss of generated rows, and reconstruction loss of a batch."""
         with torch.no_grad():
             codes, _ = self._draw_posterior(X)
-        return super().generator_loss(X) + self.reconstruction_weight * self._missed(X, codes)
+        adversarial_loss = super().generator_loss(X)
+        return adversarial_loss + self.reconstruction_weight * self._reconstruction_loss(X, codes)
 
     def encoder_loss(self, X):
-        """Loss of decoded codes of a batch, and divergence from the prior; and its terms."""
+        """Reconstruction loss of a batch and divergence of its posteriors; and these terms."""
         codes, kl = self._draw_posterior(X)
-        missed = self._missed(X, codes)
-        return missed + self.beta * kl, {"reconstruction": missed.detach(), "kl": kl.detach()}
+        reconstruction = self._reconstruction_loss(X, codes)
+        terms = {"reconstruction": reconstruction.detach(), "kl": kl.detach()}
+        return reconstruction + self.beta * kl, terms
 
     def _draw_posterior(self, X):
-        """A code of each row (n, n_components), and the mean divergence of their posteriors from
-        the prior."""
+        """A posterior draw of each row's code (n, n_components), and the posteriors' mean KL."""
         mean, scale = self.encoder.moments((X - self.center) / self.scale)
         kl = (0.5 * (mean.square() + scale.square() - 1.0) - scale.log()).sum(1).mean()
         return mean + scale * self.draw_codes(len(X)), kl
 
-    def _missed(self, X, codes):
-        """log(1 + d / v): the mean squared difference of the features of rows and decoded codes,
-        and their variance."""
+    def _reconstruction_loss(self, X, codes):
+        """log(1 + d / v): d is the mean squared feature difference of rows X and decoded codes.
+
+        v is the variance of the features in the batch, so that their scale does not matter. The
+        loss is 0 for exact reconstructions, and about log 2 where all are the mean.
+        """
         with torch.no_grad():
             features = self.discriminator.features((X - self.center) / self.scale)
-            variance = (
-                features - features.mean(0)
-            ).square().mean() + RIDGE * features.square().mean()
+            variance = (features - features.mean(0)).square().mean()
+            variance = variance + RIDGE * features.square().mean()
         decoded = self.discriminator.features(self.generator(codes))
-        missed = (features - decoded).square().mean() / variance.clamp_min(
-            torch.finfo(variance.dtype).tiny
-        )
-        return torch.log1p(missed)
+        difference = (features - decoded).square().mean()
+        return torch.log1p(difference / variance.clamp_min(torch.finfo(variance.dtype).tiny))
 
-    def _draw_inputs(self, batches):
-        """Codes for the generator, from a Gaussian that has the moments of the codes of these
-        rows."""
+    def _generator_inputs(self, batches):
+        """Codes from a Gaussian with the moments of the codes of these batches, like the prior."""
         codes = torch.cat([self._draw_posterior(X)[0] for X, *_ in batches])
-        mean, spread = codes.mean(0), (codes - codes.mean(0)) / len(codes) ** 0.5
+        mean = codes.mean(0)
+        # Random combinations of n centred codes, over sqrt(n), have the covariance of the codes.
+        spread = (codes - mean) / len(codes) ** 0.5
         weights = [
             codes.new_empty(len(X), len(codes)).normal_(generator=self.noise) for X, *_ in batches
         ]
-        return [(mean + part @ spread,) for part in weights]
+        return [(mean + weight @ spread,) for weight in weights]
