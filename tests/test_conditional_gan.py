@@ -297,9 +297,7 @@ class TestBadInput:
             fit(kind, y=np.full(300, "ash"))
         with pytest.raises(ValueError, match="classes must be passed to the first partial_fit"):
             kind(**QUICK).partial_fit(X, Y)
-        with pytest.raises(
-            ValueError, match="X must be an array, as classes stand beside its rows in y"
-        ):
+        with pytest.raises(ValueError, match="X must be an array, as y holds a class for each row"):
             fit(kind, rows=RowBlocks(lambda: [X]))
         model = fit(kind, warm_start=True)
         for query in (model.sample, model.likelihood_bounds):

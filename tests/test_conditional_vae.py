@@ -373,7 +373,7 @@ def partial_fit_twice(classes):
         (lambda: fit(y=RNG.random(400)), "Unknown label type: continuous"),
         (
             lambda: fit(RowBlocks([X])),
-            "X must be an array, as classes stand beside its rows in y; got RowBlocks",
+            "X must be an array, as y holds a class for each row; got RowBlocks",
         ),
         (
             lambda: fit(encoder=torch.nn.Linear(5, 4)),

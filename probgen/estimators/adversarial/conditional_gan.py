@@ -5,8 +5,8 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import check_choice, check_count, check_generator, check_real
-from probgen.base import ClassGeneratorMixin
-from probgen.estimators._labelled import LabelledRows, one_hot, with_parameters_of
+from probgen.estimators._classes import ClassConditional, one_hot
+from probgen.estimators._labelled import with_parameters_of
 from probgen.estimators.adversarial.gan import GAN, STATISTICS_BATCHES, STATISTICS_ROWS
 from probgen.estimators.adversarial.networks import Discriminator
 from probgen.estimators.adversarial.objective import AdversarialObjective
@@ -15,7 +15,7 @@ from probgen.networks.dense import Linear
 HEADS = ("auxiliary", "joint")
 
 
-class ConditionalGAN(ClassGeneratorMixin, LabelledRows, GAN):
+class ConditionalGAN(ClassConditional, GAN):
     """Generative adversarial network that is told the class of a row.
 
     The generator maps codes and a class to rows of that class, and the discriminator judges rows
@@ -106,11 +106,7 @@ class ConditionalGAN(ClassGeneratorMixin, LabelledRows, GAN):
             values = np.logaddexp.reduce(joint, axis=1)
             errors = np.sqrt(np.sum((np.exp(joint - values[:, np.newaxis]) * errors) ** 2, axis=1))
         else:
-            values, errors = np.empty((2, len(X)))
-            indices = self._class_indices(y, len(X))
-            for k in np.unique(indices):
-                is_here = indices == k
-                values[is_here], errors[is_here] = self._joint_estimate(X[is_here], k)
+            values, errors = self._by_class(self._joint_estimate, X, y).T
         values, errors = values.astype(X.dtype, copy=False), errors.astype(X.dtype, copy=False)
         return (values, errors) if return_std else values
 
@@ -133,12 +129,11 @@ class ConditionalGAN(ClassGeneratorMixin, LabelledRows, GAN):
         """
         check_is_fitted(self)
         X = self._validate(X)
-        labels = (
-            np.broadcast_to(self.class_prior_, (len(X), self._n_classes))
-            if y is None
-            else self._labels(y, len(X))
-        )
-        scores = self._ask(self._scaled(X), labels, self.discriminator_)
+        if y is None:
+            labels = np.broadcast_to(self.class_prior_, (len(X), self._n_classes))
+        else:
+            labels = self._one_hot(self._class_indices(y, len(X)))
+        scores = self._evaluate(self.discriminator_, self._scaled(X), labels)
         return scores.astype(X.dtype, copy=False)
 
     def inverse_transform(self, Z, y=None):
@@ -160,10 +155,10 @@ class ConditionalGAN(ClassGeneratorMixin, LabelledRows, GAN):
         check_is_fitted(self)
         Z = self._validate_codes(Z)
         if y is None:
-            shares = zip(self.classes_, self.class_prior_)
-            X = sum(share * self._decode(Z, self._labels(label, len(Z))) for label, share in shares)
+            weights = np.broadcast_to(self.class_prior_, (len(Z), self._n_classes))
+            X = self._class_mean(lambda k: self._decode(Z, self._class_labels(k, len(Z))), weights)
         else:
-            X = self._decode(Z, self._labels(y, len(Z)))
+            X = self._decode(Z, self._one_hot(self._class_indices(y, len(Z))))
         return self._in_container(X.astype(Z.dtype, copy=False))
 
     def likelihood_bounds(self, n_samples=16, *, y=None, random_state=None):
@@ -187,16 +182,10 @@ class ConditionalGAN(ClassGeneratorMixin, LabelledRows, GAN):
         check_is_fitted(self)
         check_count("n_samples", n_samples, low=1)
         generator = self._stream if random_state is None else check_generator(random_state)
-        indices = (
-            self._draw_classes(n_samples, generator, None)
-            if y is None
-            else self._class_indices(y, n_samples)
-        )
-        counts = enumerate(np.bincount(indices))
+        indices = self._requested_classes(n_samples, generator, y)
         bounds = [
-            self._told(k).likelihood_bounds(count, random_state=generator)
-            for k, count in counts
-            if count
+            self._for_class(k).likelihood_bounds(count, random_state=generator)
+            for k, count in zip(*np.unique(indices, return_counts=True))
         ]
         return tuple(np.concatenate(parts) for parts in zip(*bounds))
 
@@ -222,9 +211,9 @@ class ConditionalGAN(ClassGeneratorMixin, LabelledRows, GAN):
     def _statistics_inputs(self, generator):
         shares = self.class_count_ / self.class_count_.sum()
         for _ in range(STATISTICS_BATCHES):
-            labels = np.eye(self._n_classes)[
+            labels = self._one_hot(
                 generator.choice(self._n_classes, size=STATISTICS_ROWS, p=shares)
-            ]
+            )
             codes = self._draw_codes(STATISTICS_ROWS, generator)
             yield self._to_network_tensor(codes), self._to_network_tensor(labels)
 
@@ -232,69 +221,71 @@ class ConditionalGAN(ClassGeneratorMixin, LabelledRows, GAN):
         indices = np.searchsorted(
             np.cumsum(self.class_prior_), (np.arange(n_draws) + 0.5) / n_draws
         )
-        labels = np.eye(self._n_classes)[np.minimum(indices, self._n_classes - 1)]
-        return self._ask(self._window_codes(n_draws), labels, self.generator_).astype(float)
+        labels = self._one_hot(np.minimum(indices, self._n_classes - 1))
+        codes = self._window_codes(n_draws)
+        return self._evaluate(self.generator_, codes, labels).astype(float)
 
     def _transform(self, X):
         return GAN._transform(self, X)
 
     def _sample_classes(self, indices, generator, conditions):
         codes = self._truncated_codes(len(indices), generator)
-        return self._decode(codes, np.eye(self._n_classes)[indices])
+        return self._decode(codes, self._one_hot(indices))
 
     def _joint_log_likelihood(self, X):
         return self._joint_estimates(X)[0]
 
     def _joint_estimates(self, X):
-        """Estimates of log p(x, y) for checked rows, and their standard errors, both (n,
-        n_classes)."""
-        found = [self._joint_estimate(X, k) for k in range(self._n_classes)]
-        return tuple(np.stack(parts, axis=1) for parts in zip(*found))
+        """Estimates of log p(x, y) of checked rows and standard errors, both (n, n_classes)."""
+        errors = np.zeros((len(X), self._n_classes))
+
+        def log_likelihood(k):
+            values, errors[:, k] = self._for_class(k)._estimate(X)
+            return values
+
+        return self._log_joint(log_likelihood), errors
 
     def _joint_estimate(self, X, k):
-        """The same (n,) for class k."""
+        """Estimates of log p(x, y) for class k, and standard errors: (n, 2)."""
         if self.class_prior_[k] == 0.0:
-            return np.full(len(X), -np.inf), np.zeros(len(X))
-        values, errors = self._told(k)._estimate(X)
-        return values + np.log(self.class_prior_[k]), errors
+            return np.column_stack([np.full(len(X), -np.inf), np.zeros(len(X))])
+        values, errors = self._for_class(k)._estimate(X)
+        return np.column_stack([values + np.log(self.class_prior_[k]), errors])
 
-    def _told(self, k):
-        """The GAN of class k: one whose networks are these, told that class."""
-        twin = GAN.__new__(GAN)
-        twin.__dict__.update(self.__dict__)
-        for name in ("generator_", "discriminator_"):
-            setattr(twin, name, _Told(getattr(self, name), k, self._n_classes))
-        twin.n_density_draws = max(1, self.n_density_draws // self._n_classes)
-        return twin
+    def _for_class(self, k):
+        """A fitted GAN of the rows of class k, with the networks of this model."""
+        parameters = self.get_params(deep=False)
+        gan = GAN(**{name: parameters[name] for name in GAN._get_param_names()})
+        gan.n_density_draws = max(1, self.n_density_draws // self._n_classes)
+        for name in vars(self).keys() - parameters.keys():
+            setattr(gan, name, getattr(self, name))
+        gan.generator_ = _FixedClass(self.generator_, k, self._n_classes)
+        gan.discriminator_ = _FixedClass(self.discriminator_, k, self._n_classes)
+        return gan
 
     def _decode(self, codes, labels):
         """Rows (n, d), in units of X, of codes (n, n_components) and labels (n, n_classes)."""
-        return self._ask(
-            codes, labels, lambda codes, labels: self._unscale(self.generator_(codes, labels))
-        )
 
-    def _ask(self, rows, labels, function):
-        """What function makes of rows (n, d) and labels (n, n_classes), block by block, as an
-        array."""
+        def decode(codes, labels):
+            return self._unscale(self.generator_(codes, labels))
+
+        return self._evaluate(decode, codes, labels)
+
+    def _evaluate(self, function, rows, labels):
+        """function(rows (n, d), labels (n, n_classes)), in blocks of tensors, as an array."""
         width = rows.shape[1]
         return self._in_blocks(
             np.hstack([rows, labels]), lambda block: function(block[:, :width], block[:, width:])
         )
 
-    def _labels(self, y, n_rows):
-        """Labels (n_rows, n_classes) of a class, or of one class for each row."""
-        return np.eye(self._n_classes)[self._class_indices(y, n_rows)]
-
     def _generator_gradients(self, n_samples, generator, y=None):
         """As in `GAN`, of draws of the classes y (n_samples,), in the order of the classes."""
-        indices = (
-            self._draw_classes(n_samples, generator, None)
-            if y is None
-            else self._class_indices(y, n_samples)
-        )
-        counts = enumerate(np.bincount(indices))
+        indices = self._requested_classes(n_samples, generator, y)
         return np.concatenate(
-            [self._told(k)._generator_gradients(count, generator) for k, count in counts if count]
+            [
+                self._for_class(k)._generator_gradients(count, generator)
+                for k, count in zip(*np.unique(indices, return_counts=True))
+            ]
         )
 
 
@@ -449,15 +440,15 @@ class ClassifyingDiscriminator(Discriminator):
         return torch.log_softmax(self.classes(self.features(rows)), dim=1)
 
 
-class _Told(torch.nn.Module):
-    """A network of codes or rows and labels, told class k of n_classes once and for all."""
+class _FixedClass(torch.nn.Module):
+    """A network of codes or rows and labels, with the labels fixed to class k of n_classes."""
 
     def __init__(self, network, k, n_classes):
         super().__init__()
         self.network, self.k, self.n_classes = network, k, n_classes
 
     def forward(self, inputs):
-        """What the network makes of inputs (n, d) of that class."""
+        """Outputs of the network for inputs (n, d) of that class."""
         labels = inputs.new_zeros(len(inputs), self.n_classes)
         labels[:, self.k] = 1.0
         return self.network(inputs, labels)

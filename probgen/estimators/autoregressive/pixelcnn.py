@@ -1,7 +1,6 @@
 """Generators of images that draw one pixel after another, from a convolutional network that sees
 those before."""
 
-import functools
 from itertools import pairwise
 
 import numpy as np
@@ -9,8 +8,8 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import check_count, check_image_shape
-from probgen.base import ClassGeneratorMixin, draw_columns
-from probgen.estimators._labelled import LabelledRows, one_hot, with_parameters_of
+from probgen.estimators._classes import ClassConditional, one_hot
+from probgen.estimators._labelled import with_parameters_of
 from probgen.estimators.autoregressive.base import AutoregressiveGenerator
 from probgen.estimators.autoregressive.networks.drawing import Drawing
 from probgen.estimators.autoregressive.networks.multiscale import (
@@ -273,7 +272,7 @@ class PixelCNN(AutoregressiveGenerator):
         )
 
 
-class ConditionalPixelCNN(ClassGeneratorMixin, LabelledRows, PixelCNN):
+class ConditionalPixelCNN(ClassConditional, PixelCNN):
     """PixelCNN that is told the class of a row.
 
     Every block adds learned numbers of the class to its channels, which makes p(x given y) [1]_;
@@ -351,7 +350,7 @@ class ConditionalPixelCNN(ClassGeneratorMixin, LabelledRows, PixelCNN):
             return super().conditional_log_prob(X)
         check_is_fitted(self)
         X = self._validate(X)
-        labels = np.eye(self._n_classes)[self._class_indices(y, len(X))]
+        labels = self._one_hot(self._class_indices(y, len(X)))
         return super()._log_conditionals(X, labels).astype(X.dtype, copy=False)
 
     @property
@@ -366,82 +365,49 @@ class ConditionalPixelCNN(ClassGeneratorMixin, LabelledRows, PixelCNN):
         labels = [one_hot(label, self._n_classes, X.dtype) for label in labels]
         return super()._prepare_training(X, *labels, generator=generator)
 
-    def _each_class(self, n_rows):
-        """Labels (n_rows, n_classes) of each class in turn, and its log-probability; None for what
-        has none."""
-        for label, probability in zip(np.eye(self._n_classes), self.class_prior_):
-            yield (
-                np.broadcast_to(label, (n_rows, self._n_classes)),
-                np.log(probability) if probability else None,
-            )
-
-    def _joint(self, function, n_rows):
-        """function(labels) + log p(y) of each class, stacked in the last axis; -inf for classes of
-        probability 0."""
-        found = [
-            None if log is None else function(labels) + log
-            for labels, log in self._each_class(n_rows)
-        ]
-        empty = np.full_like(next(part for part in found if part is not None), -np.inf)
-        return np.stack([empty if part is None else part for part in found], axis=-1)
-
     def _joint_log_likelihood(self, X):
-        return self._joint(functools.partial(self._log_likelihood, X), len(X))
+        return self._log_joint(lambda k: self._log_likelihood(X, self._class_labels(k, len(X))))
 
     def _log_joint_at(self, X, indices):
         with np.errstate(divide="ignore"):  # a class that has no rows yet
             log_priors = np.log(self.class_prior_)[indices]
-        return self._log_likelihood(X, np.eye(self._n_classes)[indices]) + log_priors
+        return self._log_likelihood(X, self._one_hot(indices)) + log_priors
 
     def _log_conditionals(self, X, *labels):
         if labels:
             return super()._log_conditionals(X, *labels)
-        whole = super()._log_conditionals
-        joint = self._joint(
-            lambda labels: np.cumsum(whole(X, labels).astype(np.float64), axis=1), len(X)
-        )
-        so_far = np.logaddexp.reduce(joint, axis=2)
-        return np.diff(so_far, axis=1, prepend=0.0)
+        log_conditionals = super()._log_conditionals
+
+        def log_prefixes(k):
+            """log p(x_1, ..., x_j given class k) for each j, of shape (n, d)."""
+            log_prob = log_conditionals(X, self._class_labels(k, len(X)))
+            return np.cumsum(log_prob.astype(np.float64), axis=1)
+
+        log_marginal = np.logaddexp.reduce(self._log_joint(log_prefixes), axis=2)
+        return np.diff(log_marginal, axis=1, prepend=0.0)
 
     def _transform(self, X):
         if self.representation == "log_prob":
             return self._log_conditionals(X)
         posterior = np.exp(self._log_posterior(X))
-        features = [PixelCNN._transform(self, X, labels) for labels, _ in self._each_class(len(X))]
-        return np.einsum("nc,cnk->nk", posterior, features)
+
+        def features(k):
+            return PixelCNN._transform(self, X, self._class_labels(k, len(X)))
+
+        return self._class_mean(features, posterior)
 
     def _sample_classes(self, indices, generator, conditions):
-        labels = np.eye(self._n_classes)[indices]
+        labels = self._one_hot(indices)
         if conditions is None:
             return self._draw_labelled(len(indices), generator, labels)
-        return super()._complete(conditions, generator, "given", labels)
+        return self._complete(conditions, generator, "given", labels)
 
     def _log_joint_of_conditions(self, conditions, argument="given"):
         """Log-probabilities (n, n_classes) of conditions and classes; the same at every call."""
-        return self._joint(
-            functools.partial(self._log_mass, conditions, argument), len(conditions.values)
+        n_rows = len(conditions.values)
+        return self._log_joint(
+            lambda k: self._log_mass(conditions, argument, self._class_labels(k, n_rows))
         )
-
-    def _complete(self, conditions, generator, argument, *labels, average=False):
-        """Rows (n, d) of classes that are not known, draws or means under conditions."""
-        complete = functools.partial(
-            super()._complete,
-            conditions,
-            generator,
-            argument,
-            average=average,
-        )
-        if labels:
-            return complete(*labels)
-        joint = self._log_joint_of_conditions(conditions, argument)
-        posterior = np.exp(joint - np.logaddexp.reduce(joint, axis=1, keepdims=True))
-        if not average:
-            return complete(np.eye(self._n_classes)[draw_columns(posterior, generator)])
-        total = 0.0
-        for (label, log), share in zip(self._each_class(len(posterior)), posterior.T):
-            if log is not None:
-                total = total + share[:, np.newaxis] * complete(label)
-        return np.where(np.isnan(conditions.values), total, conditions.values)
 
 
 def _check_scales(scales, image_shape):

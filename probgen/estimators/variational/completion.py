@@ -63,7 +63,7 @@ class CompletionMixin(ImputerMixin, NeuralGenerator):
             argument=argument,
         )
 
-    def _complete(self, conditions, generator, argument, *, labels=(), average=False):
+    def _complete(self, conditions, generator, argument, *labels, average=False):
         """Rows (n, d), draws or means under conditions; a warning where weights are uneven."""
         low, high = representable(conditions, self._dtype, argument)
         completed = self._propose(conditions, generator, argument, labels, average)

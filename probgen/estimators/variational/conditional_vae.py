@@ -1,6 +1,5 @@
 """Variational autoencoders of rows and their classes."""
 
-import functools
 import math
 
 import numpy as np
@@ -11,15 +10,15 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import check_count, check_generator
-from probgen.base import ClassGeneratorMixin, draw_columns
-from probgen.estimators._labelled import LabelledRows, one_hot, with_parameters_of
+from probgen.estimators._classes import ClassConditional, one_hot
+from probgen.estimators._labelled import with_parameters_of
 from probgen.estimators.variational.code_distributions import beside
 from probgen.estimators.variational.vae import VAE
 from probgen.marginal_likelihood.latent_model import log_mean_exp
 from probgen.networks import ConvEncoder
 
 
-class ConditionalVAE(ClassGeneratorMixin, LabelledRows, VAE):
+class ConditionalVAE(ClassConditional, VAE):
     """Variational autoencoder that is told the class of a row.
 
     A row x of class y has a code z from a prior that is the same for all classes, and comes from
@@ -150,13 +149,12 @@ class ConditionalVAE(ClassGeneratorMixin, LabelledRows, VAE):
         check_is_fitted(self)
         check_count("n_samples", n_samples, low=1)
         generator = self._stream if random_state is None else check_generator(random_state)
-        indices = (
-            self._draw_classes(n_samples, generator, None)
-            if y is None
-            else self._class_indices(y, n_samples)
-        )
+        indices = self._requested_classes(n_samples, generator, y)
         codes = self._draw_sites(n_samples, generator, y=self._one_hot(indices))["z"]
-        X = self._by_class(self._decode, codes, self.classes_[indices])
+        labels = self._label_vectors()
+        X = self._by_class(
+            lambda codes, k: self._decode(codes, labels[k]), codes, self.classes_[indices]
+        )
         return self._in_container(X.astype(self._dtype, copy=False))
 
     def transform(self, X, y=None, *, return_std=False):
@@ -201,12 +199,12 @@ class ConditionalVAE(ClassGeneratorMixin, LabelledRows, VAE):
         """
         check_is_fitted(self)
         Z = self._validate_codes(Z)
+        labels = self._label_vectors()
         if y is None:
-            X = self._averaged(
-                self._decode, Z, np.broadcast_to(self.class_prior_, (len(Z), len(self.classes_)))
-            )
+            weights = np.broadcast_to(self.class_prior_, (len(Z), len(self.classes_)))
+            X = self._class_mean(lambda k: self._decode(Z, labels[k]), weights)
         else:
-            X = self._by_class(self._decode, Z, y)
+            X = self._by_class(lambda codes, k: self._decode(codes, labels[k]), Z, y)
         return self._in_container(X.astype(Z.dtype, copy=False))
 
     def reconstruct(self, X, y=None):
@@ -228,10 +226,12 @@ class ConditionalVAE(ClassGeneratorMixin, LabelledRows, VAE):
         """
         check_is_fitted(self)
         X = self._validate(X)
+        labels = self._label_vectors()
         if y is None:
-            means = self._averaged(self._reconstruct, X, np.exp(self._log_posterior(X)))
+            posterior = np.exp(self._log_posterior(X))
+            means = self._class_mean(lambda k: self._reconstruct(X, labels[k]), posterior)
         else:
-            means = self._by_class(self._reconstruct, X, y)
+            means = self._by_class(lambda rows, k: self._reconstruct(rows, labels[k]), X, y)
         return self._in_container(means.astype(X.dtype, copy=False))
 
     def score_samples(self, X, y=None, *, return_std=False):
@@ -256,10 +256,11 @@ class ConditionalVAE(ClassGeneratorMixin, LabelledRows, VAE):
         check_is_fitted(self)
         X = self._validate(X)
         if y is None:
-            answers = self._joint_bounds(X)[:, -2:]
+            bounds = self._joint_bounds(X)[:, -2:]
         else:
-            answers = self._by_class(lambda rows, label: self._bounds(rows, label).T, X, y)
-        values, errors = answers.astype(X.dtype, copy=False).T
+            labels = self._label_vectors()
+            bounds = self._by_class(lambda rows, k: self._bounds(rows, labels[k]).T, X, y)
+        values, errors = bounds.astype(X.dtype, copy=False).T
         return (values, errors) if return_std else values
 
     def elbo_samples(self, X, y=None):
@@ -282,16 +283,17 @@ class ConditionalVAE(ClassGeneratorMixin, LabelledRows, VAE):
         check_is_fitted(self)
         X = self._validate(X)
         log_prior = np.log(np.maximum(self.class_prior_, np.finfo(np.float64).tiny))
+        labels = self._label_vectors()
         if y is None:
             log_posterior = self._log_posterior(X)
             posterior = np.exp(log_posterior)
-            parts = self._averaged(self._elbo_parts, X, posterior)
+            parts = self._class_mean(lambda k: self._elbo_parts(X, labels[k]), posterior)
             divergence = np.sum(
                 posterior * np.where(posterior > 0.0, log_posterior - log_prior, 0.0), axis=1
             )
             expected = posterior @ log_prior
         else:
-            parts = self._by_class(self._elbo_parts, X, y)
+            parts = self._by_class(lambda rows, k: self._elbo_parts(rows, labels[k]), X, y)
             expected = log_prior[self._class_indices(y, len(X))]
             divergence = -expected
         reconstruction, kl = (
@@ -339,44 +341,31 @@ class ConditionalVAE(ClassGeneratorMixin, LabelledRows, VAE):
             indices, self._n_extra, torch.float64 if self._dtype == np.float64 else torch.float32
         )
 
-    def _by_class(self, function, X, y):
-        """What function(rows, label) makes of rows (n, d) and their classes y, an array (n,
-        ...)."""
-        indices = self._class_indices(y, len(X))
-        labels = self._one_hot(np.arange(len(self.classes_)))
-        parts = {k: function(X[indices == k], labels[k]) for k in np.unique(indices)}
-        first = next(iter(parts.values()))
-        answers = np.empty((len(X), *first.shape[1:]), dtype=first.dtype)
-        for k, part in parts.items():
-            answers[indices == k] = part
-        return answers
-
-    def _averaged(self, function, X, weights):
-        """The mean of function(rows, label), of shape (n, ...), over the classes, under weights (n,
-        n_classes)."""
-        labels = self._one_hot(np.arange(len(self.classes_)))
-        return sum(weights[:, [k]] * function(X, label) for k, label in enumerate(labels))
+    def _label_vectors(self):
+        """Labels (n_classes, n_classes) of all classes; each broadcasts over rows of its class."""
+        return self._one_hot(np.arange(len(self.classes_)))
 
     def _posterior_moments(self, X, y=None):
-        """Means and deviations (n, k) of the codes of checked rows, under their classes or over all
-        of them."""
-        deviation_only = y is not None
+        """Means and deviations (n, k) of the codes of checked rows, given y or over all classes."""
+        labels = self._label_vectors()
 
-        def moments(rows, label):
-            mean, std = super(ConditionalVAE, self)._posterior_moments(rows, label)
-            return np.hstack([mean, std if deviation_only else std**2 + mean**2])
+        def moments(rows, k):
+            return np.hstack(VAE._posterior_moments(self, rows, labels[k]))
+
+        def raw_moments(k):
+            mean, std = VAE._posterior_moments(self, X, labels[k])
+            return np.hstack([mean, std**2 + mean**2])
 
         if y is not None:
             return np.split(self._by_class(moments, X, y), 2, axis=1)
-        mean, square = np.split(
-            self._averaged(moments, X, np.exp(self._log_posterior(X))), 2, axis=1
-        )
+        posterior = np.exp(self._log_posterior(X))
+        mean, square = np.split(self._class_mean(raw_moments, posterior), 2, axis=1)
         return mean, np.sqrt(np.maximum(square - mean**2, 0.0))
 
     def _joint_bounds(self, X):
         """Bounds on log p(x, y) for each class, then that on log p(x) and its standard error: (n,
         n_classes + 2)."""
-        labels = self._one_hot(np.arange(len(self.classes_)))
+        labels = self._label_vectors()
 
         def bounds(block):
             joint, total = [], torch.tensor(-math.inf, device=block.device)
@@ -396,36 +385,18 @@ class ConditionalVAE(ClassGeneratorMixin, LabelledRows, VAE):
         labels = self._one_hot(indices)
         if conditions is None:
             return self._draw_sites(len(indices), generator, y=labels)["x"]
-        return super()._complete(conditions, generator, "given", labels=[labels])
+        return self._complete(conditions, generator, "given", labels)
 
     def _log_joint_of_conditions(self, conditions, argument="given"):
         """Log-probabilities (n, n_classes) of conditions and classes; the same at every call."""
-        n_rows, log_joint = len(conditions.values), []
-        for label, probability in zip(
-            self._one_hot(np.arange(len(self.classes_))), self.class_prior_
-        ):
-            if probability == 0.0:
-                log_joint.append(np.full(n_rows, -np.inf))
-                continue
-            labels = [label.expand(n_rows, -1)]
-            completed = self._propose(conditions, np.random.default_rng(0), argument, labels)
-            log_joint.append(completed.log_mass + np.log(probability))
-        return np.stack(log_joint, axis=1)
+        n_rows = len(conditions.values)
 
-    def _complete(self, conditions, generator, argument, *, labels=(), average=False):
-        """Rows (n, d) of classes that are not known, draws or means under conditions."""
-        complete = functools.partial(super()._complete, average=average)
-        log_joint = self._log_joint_of_conditions(conditions, argument)
-        posterior = np.exp(log_joint - np.logaddexp.reduce(log_joint, axis=1, keepdims=True))
-        if not average:
-            indices = draw_columns(posterior, generator)
-            return complete(conditions, generator, argument, labels=[self._one_hot(indices)])
-        n_rows, total = len(conditions.values), 0.0
-        for label, share in zip(self._one_hot(np.arange(len(self.classes_))), posterior.T):
-            if share.any():
-                rows = complete(conditions, generator, argument, labels=[label.expand(n_rows, -1)])
-                total = total + share[:, np.newaxis] * rows
-        return total
+        def log_mass(k):
+            labels = [self._class_labels(k, n_rows)]
+            noise = np.random.default_rng(0)
+            return self._propose(conditions, noise, argument, labels).log_mass
+
+        return self._log_joint(log_mass)
 
     def _latent_rows(self, X, y):
         if y is None:
