@@ -25,6 +25,16 @@ from probgen._validation import (
 )
 from probgen.conditions.given import parse_given
 
+__all__ = [
+    "ClassGeneratorMixin",
+    "DecoderMixin",
+    "GeneratorMixin",
+    "GeneratorTags",
+    "ImputerMixin",
+    "Likelihood",
+    "get_likelihood",
+]
+
 
 @dataclass(frozen=True)
 class Likelihood:

@@ -34,12 +34,12 @@ class Minimax(_SmoothedLoss):
 
     name = "minimax"
 
-    def __init__(self, label_smoothing=0.0):
+    def __init__(self, label_smoothing: float = 0.0) -> None:
         self.label_smoothing = label_smoothing
 
 
 class _BalancedLoss(_SmoothedLoss):
-    def __init__(self, label_smoothing=0.0, balance_ratio=None):
+    def __init__(self, label_smoothing: float = 0.0, balance_ratio: float | None = None) -> None:
         self.label_smoothing = label_smoothing
         self.balance_ratio = balance_ratio
 
@@ -132,7 +132,7 @@ class Wasserstein(Option):
 
 
 class _GradientPenalty(Option):
-    def __init__(self, weight=None):
+    def __init__(self, weight: float | None = None) -> None:
         self.weight = weight
 
     def check(self) -> None:
@@ -209,7 +209,7 @@ class AnnealedImportanceSampling(Option):
 
     name = "ais"
 
-    def __init__(self, n_chains=16, n_temperatures=50):
+    def __init__(self, n_chains: int = 16, n_temperatures: int = 50) -> None:
         self.n_chains = n_chains
         self.n_temperatures = n_temperatures
 
@@ -236,7 +236,7 @@ class ParzenWindow(Option):
 
     name = "parzen"
 
-    def __init__(self, n_draws=10_000):
+    def __init__(self, n_draws: int = 10_000) -> None:
         self.n_draws = n_draws
 
     def check(self) -> None:
@@ -263,7 +263,7 @@ class AutoDensity(Option):
 
     name = "auto"
 
-    def __init__(self, n_chains=16, n_temperatures=50, n_draws=10_000):
+    def __init__(self, n_chains: int = 16, n_temperatures: int = 50, n_draws: int = 10_000) -> None:
         self.n_chains = n_chains
         self.n_temperatures = n_temperatures
         self.n_draws = n_draws

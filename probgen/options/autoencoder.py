@@ -21,7 +21,7 @@ class GaussianCorruption(Option):
 
     name = "gaussian"
 
-    def __init__(self, scale=0.3):
+    def __init__(self, scale: float = 0.3) -> None:
         self.scale = scale
 
     def check(self) -> None:
@@ -30,7 +30,7 @@ class GaussianCorruption(Option):
 
 
 class _RandomFeatures(Option):
-    def __init__(self, fraction=0.3):
+    def __init__(self, fraction: float = 0.3) -> None:
         self.fraction = fraction
 
     def check(self) -> None:
@@ -105,7 +105,7 @@ class KLSparsity(_CodePenalty):
 
     name = "kl_sparsity"
 
-    def __init__(self, weight=1e-3, target=0.05):
+    def __init__(self, weight: float = 1e-3, target: float = 0.05) -> None:
         self.weight = weight
         self.target = target
 
@@ -132,7 +132,7 @@ class L1(_CodePenalty):
 
     name = "l1"
 
-    def __init__(self, weight=1e-3):
+    def __init__(self, weight: float = 1e-3) -> None:
         self.weight = weight
 
 
@@ -158,5 +158,5 @@ class Contractive(_CodePenalty):
 
     name = "contractive"
 
-    def __init__(self, weight=1e-3):
+    def __init__(self, weight: float = 1e-3) -> None:
         self.weight = weight

@@ -41,7 +41,7 @@ class ContinuousBernoulli(Option):
 
 
 class _LocationScale(Option):
-    def __init__(self, scale="per_feature"):
+    def __init__(self, scale: str | float = "per_feature") -> None:
         self.scale = scale
 
     def check(self) -> None:
@@ -110,7 +110,7 @@ class GaussianMixtureLikelihood(Option):
 
     name = "gaussian_mixture"
 
-    def __init__(self, n_mixture=10):
+    def __init__(self, n_mixture: int = 10) -> None:
         self.n_mixture = n_mixture
 
     def check(self) -> None:
@@ -135,7 +135,7 @@ class Categorical(Option):
 
     name = "categorical"
 
-    def __init__(self, n_levels=None):
+    def __init__(self, n_levels: int | None = None) -> None:
         self.n_levels = n_levels
 
     def check(self) -> None:
@@ -167,7 +167,7 @@ class DiscretizedLogistic(Option):
 
     name = "discretized_logistic"
 
-    def __init__(self, n_levels=None, n_mixture=10):
+    def __init__(self, n_levels: int | None = None, n_mixture: int = 10) -> None:
         self.n_levels = n_levels
         self.n_mixture = n_mixture
 
@@ -200,7 +200,9 @@ class AutoLikelihood(Option):
 
     name = "auto"
 
-    def __init__(self, scale="per_feature", n_levels=None, n_mixture=10):
+    def __init__(
+        self, scale: str | float = "per_feature", n_levels: int | None = None, n_mixture: int = 10
+    ) -> None:
         self.scale = scale
         self.n_levels = n_levels
         self.n_mixture = n_mixture

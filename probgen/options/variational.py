@@ -38,7 +38,14 @@ class ELBO(Option):
 
     name = "elbo"
 
-    def __init__(self, kind="mean_field", *, n_particles=1, kl_warmup=0, free_bits=0.0):
+    def __init__(
+        self,
+        kind: str = "mean_field",
+        *,
+        n_particles: int = 1,
+        kl_warmup: int = 0,
+        free_bits: float = 0.0,
+    ) -> None:
         self.kind = kind
         self.n_particles = n_particles
         self.kl_warmup = kl_warmup
@@ -66,7 +73,7 @@ class NormalPrior(Option):
 
 
 class _MixedPrior(Option):
-    def __init__(self, n_components=50):
+    def __init__(self, n_components: int = 50) -> None:
         self.n_components = n_components
 
     def check(self) -> None:
@@ -128,7 +135,7 @@ class GaussianPosterior(Option):
 
 
 class _FlowPosterior(Option):
-    def __init__(self, n_flows=2):
+    def __init__(self, n_flows: int = 2) -> None:
         self.n_flows = n_flows
 
     def check(self) -> None:

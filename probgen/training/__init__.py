@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         TensorBoard,
     )
     from probgen.training.history import History
+    from probgen.training.neural_generator import NeuralGenerator
     from probgen.training.objective import Objective, Phase
     from probgen.training.trainer import Trainer
 
@@ -24,6 +25,7 @@ __all__ = [
     "Checkpoint",
     "History",
     "LatentDoctor",
+    "NeuralGenerator",
     "Objective",
     "Phase",
     "ProgressBar",
@@ -37,6 +39,7 @@ _HOMES = {
     "Checkpoint": "callbacks",
     "History": "history",
     "LatentDoctor": "callbacks",
+    "NeuralGenerator": "neural_generator",
     "Objective": "objective",
     "Phase": "objective",
     "ProgressBar": "callbacks",
