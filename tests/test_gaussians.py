@@ -15,8 +15,9 @@ from probgen.gaussians.components import (
     FullComponents,
     SphericalComponents,
     TiedComponents,
-    conditional_law,
+    conditional_gaussian,
 )
+from probgen.gaussians.fitting import MixtureSettings, fit_mixture
 from probgen.gaussians.kernels import (
     CenteredFactorAnalysisKernel,
     CenteredKernel,
@@ -29,7 +30,7 @@ from probgen.gaussians.kernels import (
 from probgen.gaussians.low_rank import LowRankComponents
 from probgen.gaussians.missing import patterns
 from probgen.gaussians.rows import Rows
-from probgen.gaussians.starts import kmeans_plusplus, survey
+from probgen.gaussians.starts import kmeans_plusplus, summarise_rows
 from probgen.gaussians.statistics import FactorStatistics
 
 TYPES = ["full", "tied", "diag", "spherical", "low_rank"]
@@ -121,7 +122,7 @@ def by_hand(covariance_type, components, X, weights, centers):
 
 def expectation(components, X, weights=None, origin=None, has_missing=False):
     origin = np.zeros(X.shape[1]) if origin is None else origin
-    with em.Engine() as engine:
+    with em.EMEngine() as engine:
         return engine.expectation(components, Rows(X, weights, origin, has_missing))
 
 
@@ -240,7 +241,7 @@ class TestThreads:
 
         monkeypatch.setattr(em, "single_threaded_blas", three)
         monkeypatch.setattr(em, "SERIAL_COST", 0)
-        with em.Engine() as engine:
+        with em.EMEngine() as engine:
             assert engine.threads == 3
             yield engine
 
@@ -268,7 +269,7 @@ class TestThreads:
         components = make(covariance_type, n_features)
         X = draw(components, 7000)
         threaded = engine.log_densities(components, X)
-        with em.Engine(n_shares=3) as alone:
+        with em.EMEngine(n_shares=3) as alone:
             assert alone.threads == 1
             np.testing.assert_array_equal(alone.log_densities(components, X), threaded)
 
@@ -414,7 +415,7 @@ class TestMarginals:
         observed, missing = np.array([0, 2]), np.array([1, 3])
         for k in range(3):
             precision = np.linalg.inv(components.covariance(k))
-            regression, rest = conditional_law(components, k, observed, missing)
+            regression, rest = conditional_gaussian(components, k, observed, missing)
             own = np.linalg.inv(precision[np.ix_(missing, missing)])
             np.testing.assert_allclose(rest, own, atol=1e-10)
             np.testing.assert_allclose(
@@ -450,8 +451,10 @@ class TestStarts:
         rows[::7, 1] = np.nan
         repeats = np.random.default_rng(1).integers(1, 4, 50)
         order = np.random.default_rng(2).permutation(repeats.sum())
-        many = survey(np.repeat(rows, repeats, axis=0)[order], None, 1000, np.random.default_rng(3))
-        few = survey(rows, repeats.astype(float), 1000, np.random.default_rng(3))
+        many = summarise_rows(
+            np.repeat(rows, repeats, axis=0)[order], None, 1000, np.random.default_rng(3)
+        )
+        few = summarise_rows(rows, repeats.astype(float), 1000, np.random.default_rng(3))
         assert len(many.rows) == len(few.rows) == 50
         np.testing.assert_allclose(many.rows, few.rows, atol=1e-12)
         np.testing.assert_array_equal(many.weights, few.weights)
@@ -463,7 +466,7 @@ class TestStarts:
     def test_a_part_of_the_rows_stands_for_all(self):
         rows = np.random.default_rng(0).standard_normal((5000, 2)) * [1.0, 10.0] + 3.0
         weights = np.random.default_rng(1).uniform(size=5000)
-        found = survey(rows, weights, 1000, np.random.default_rng(2))
+        found = summarise_rows(rows, weights, 1000, np.random.default_rng(2))
         assert 900 <= len(found.rows) <= 1000
         assert found.weights.sum() == pytest.approx(weights.sum(), rel=1e-9)
         np.testing.assert_allclose(
@@ -492,3 +495,31 @@ class TestStarts:
             found = kmeans_plusplus(rows, np.ones(300), 6, np.random.default_rng(seed))
             nearest = np.argmin(((rows[::50, None] - found) ** 2).sum(axis=2), axis=1)
             assert len(np.unique(nearest)) == 6
+
+
+def test_groups_far_apart_are_fitted_in_their_own_units():
+    rng = np.random.default_rng(7)
+    groups = [rng.standard_normal((50, 2)) + 1e4, 3.0 * rng.standard_normal((80, 2)) - 1e4]
+    generators = [np.random.default_rng(seed) for seed in range(2)]
+    summaries = [
+        summarise_rows(rows, None, 1000, generator) for rows, generator in zip(groups, generators)
+    ]
+    settings = MixtureSettings(
+        covariance_type="full",
+        n_components=1,
+        init_params="kmeans",
+        reg_covar=0.1,
+        n_factors=1,
+        tol=1e-3,
+        max_iter=10,
+    )
+    fit = fit_mixture(summaries, settings, generators, device="cpu", closed_form=True)
+    scores = []
+    for rows, mean, covariance in zip(groups, fit.components.means, fit.components.covariances):
+        np.testing.assert_allclose(mean, rows.mean(axis=0), rtol=1e-14)
+        truth = np.cov(rows.T, bias=True) + 0.1 * np.eye(2)
+        np.testing.assert_allclose(covariance, truth, rtol=1e-9)
+        scores.append(multivariate_normal(rows.mean(axis=0), truth).logpdf(rows))
+    np.testing.assert_allclose(fit.components.weights, [50 / 130, 80 / 130])
+    assert fit.lower_bound == pytest.approx(np.concatenate(scores).mean(), rel=1e-9)
+    assert fit.converged

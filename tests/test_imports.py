@@ -10,7 +10,16 @@ PACKAGE = Path(__file__).resolve().parents[1] / "probgen"
 
 # From the ground up. A module imports from lower floors, and from its own room.
 FLOORS = (
-    {"_devices", "_lazy", "_validation", "_warnings", "_writing", "exceptions", "row_blocks"},
+    {
+        "_constants",
+        "_devices",
+        "_lazy",
+        "_validation",
+        "_warnings",
+        "_writing",
+        "exceptions",
+        "row_blocks",
+    },
     {"options"},
     {
         "datasets",

@@ -15,7 +15,7 @@ from probgen.gaussians.components import (
     TiedComponents,
 )
 from probgen.gaussians.conditional import conditional_mean, log_density, log_joint
-from probgen.gaussians.em import Engine
+from probgen.gaussians.em import EMEngine
 from probgen.gaussians.log_probabilities import responsibilities
 from probgen.gaussians.low_rank import LowRankComponents
 from probgen.gaussians.rows import Rows
@@ -75,7 +75,7 @@ def expect(components, rows, weights=None, origin=None):
     """Total and arrays of the statistics of rows of which some values are missing, about no
     centre."""
     origin = np.zeros(rows.shape[1]) if origin is None else origin
-    with Engine() as engine:
+    with EMEngine() as engine:
         total, found = engine.expectation(
             components.shifted(origin), Rows(rows, weights, origin, has_missing=True)
         )
@@ -194,7 +194,7 @@ class TestAnswers:
             np.full(n_features, 20.0)
         )
         rows = holed_rows(100, n_features, share) - 20.0
-        with Engine() as engine:
+        with EMEngine() as engine:
             with monkeypatch.context() as patch:
                 one_pattern_at_a_time(patch)
                 wanted = [
@@ -213,7 +213,7 @@ class TestAnswers:
         components = make_components(covariance_type)
         rows = holed_rows(60, 7)
         side_by_side(monkeypatch)
-        with Engine() as engine:
+        with EMEngine() as engine:
             joint, filled = (
                 log_joint(engine, components, rows),
                 conditional_mean(engine, components, rows),
@@ -230,7 +230,7 @@ class TestAnswers:
         rows = holed_rows(300, 7)
         rows[50:, :2], rows[50:, 2:] = np.nan, np.random.default_rng(3).standard_normal((250, 5))
         monkeypatch.setattr(missing, "MANY_ROWS", 100)
-        with Engine() as engine:
+        with EMEngine() as engine:
             alone = log_joint(engine, components, rows, by_size=True)
             np.testing.assert_allclose(alone, log_joint(engine, components, rows), rtol=1e-10)
 
@@ -238,7 +238,7 @@ class TestAnswers:
     def test_do_not_depend_on_the_batch(self, covariance_type, n_features, share):
         components = make_components(covariance_type, 3, n_features, 5)
         rows = holed_rows(1500, n_features, share)
-        with Engine() as engine:
+        with EMEngine() as engine:
             for answer in (log_joint, log_density, conditional_mean):
                 together = answer(engine, components, rows)
                 backwards = answer(engine, components, rows[::-1])[::-1]
@@ -269,7 +269,7 @@ class TestChoice:
         components = FullComponents.build(np.ones(1), np.zeros((1, 3)), covariance[None], 0.0)[0]
         assert not masked.can_mask(components, 2)
         rows = np.array([[np.nan, np.nan, 1.0], [np.nan, 0.5, 1.0]])
-        with Engine() as engine:
+        with EMEngine() as engine:
             found = log_density(engine, components, rows)
         wanted = [
             multivariate_normal(0.0, 1.0).logpdf(1.0),
@@ -287,7 +287,7 @@ class TestChoice:
             else SphericalComponents(np.full(2, 0.5), means, variances[:, 0])
         )
         rows = np.array([[1e4 + 0.01, np.nan], [np.nan, -0.02]])
-        with Engine() as engine:
+        with EMEngine() as engine:
             found = log_density(engine, components, rows)
         law = multivariate_normal(0.0, 1e-4)
         deviations = [rows[0, 0] - 1e4, -0.02]

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from probgen._constants import LOG_2PI
 from probgen.options import AutoLikelihood, Option
 from probgen.options.likelihoods import check_n_levels
 
-LOG_2PI = math.log(2.0 * math.pi)
 # Relative to the scale of the data: a feature that is decoded exactly still has a density.
 NOISE_FLOOR = 1e-3
 # Smallest scale of a logistic, in half cells: one level can have all but 7e-4 of its mass.

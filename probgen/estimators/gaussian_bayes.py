@@ -11,11 +11,11 @@ from probgen._validation import check_choice, check_count, check_priors, check_r
 from probgen._warnings import warn
 from probgen.base import ClassGeneratorMixin, class_indices
 from probgen.gaussians import conditional
-from probgen.gaussians.em import Engine, expectation_of_groups, run_em
+from probgen.gaussians.em import EMEngine
 from probgen.gaussians.fitted import FittedComponentsMixin
-from probgen.gaussians.kernels import LOG_2PI
+from probgen.gaussians.fitting import MixtureSettings, fit_mixture, mean_expectation
 from probgen.gaussians.rows import Rows
-from probgen.gaussians.starts import FAMILIES, INIT_PARAMS, start_components, survey
+from probgen.gaussians.starts import FAMILIES, INIT_PARAMS, summarise_rows
 from probgen.gaussians.statistics import merged
 
 
@@ -235,129 +235,107 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         class_count = np.bincount(indices, weights, minlength=len(classes))
         class_prior = check_priors(self.priors, class_count)
         rows = self._rows_of_classes(X, indices, weights, classes, class_count > 0.0)
+        fit = self._fit_classes(list(rows.values()), self._start_stream(), device)
+        met = list(rows)
         origins = np.zeros((len(classes), X.shape[1]))
-        fit, floor = self._start(device, rows, origins, self._start_stream())
-        members, n_all = self._members(list(rows)), len(classes) * self.n_components
+        origins[met] = fit.origins
+        n_all = len(classes) * self.n_components
         self.classes_ = classes
-        statistics = fit.statistics.placed(members, n_all)
         self._state = {
-            "statistics": statistics,
+            "statistics": fit.statistics.placed(self._members(met), n_all),
             "origins": origins,
-            "floor": floor,
+            "floor": fit.floor,
             "layout": self._layout(),
         }
-        self.n_reseeded_, self.n_repaired_ = fit.n_reseeded, fit.n_repaired
-        self.converged_, self.n_iter_, self.lower_bound_ = (
-            fit.converged,
-            len(fit.lower_bounds),
-            fit.lower_bound,
-        )
+        self.n_reseeded_ = fit.n_reseeded
+        self.n_repaired_ = fit.n_repaired
+        self.converged_ = fit.converged
+        self.n_iter_ = len(fit.lower_bounds)
+        self.lower_bound_ = fit.lower_bound
         self._store_classes(fit.components, class_count, class_prior)
         self._warn()
         return self
 
     def _continue(self, device, X, y, weights):
-        """Take an E-step over the classes that are known, start the new ones, and estimate all of
-        them."""
+        """Take an E-step over known classes, start new ones, and estimate all of them."""
         indices = class_indices(y, self.classes_, len(X))
         batch_count = np.bincount(indices, weights, minlength=len(self.classes_))
         class_count = self.class_count_ + batch_count
         class_prior = check_priors(self.priors, class_count)
-        known = self.class_count_ > 0.0
-        rows = self._rows_of_classes(
-            X, indices, weights, self.classes_, ~known & (batch_count > 0.0)
-        )
+        is_known = self.class_count_ > 0.0
+        is_new = ~is_known & (batch_count > 0.0)
+        rows = self._rows_of_classes(X, indices, weights, self.classes_, is_new)
+        known = [i for i in rows if is_known[i]]
+        new = [i for i in rows if not is_known[i]]
         state = dict(self._state, origins=self._state["origins"].copy())
-        statistics, total, n_all = state["statistics"], 0.0, len(self.weights_)
+        n_all = len(self.weights_)
+        log_likelihood = 0.0
         batches = []
-        old = [i for i in rows if known[i]]
-        if old:
-            mean, found = self._expectation(device, {i: rows[i] for i in old}, state["origins"])
-            batches.append(found.placed(self._members(old), n_all))
-            total += mean * found.total
-        new = [i for i in rows if not known[i]]
+        if known:
+            mean, statistics = self._expectation({i: rows[i] for i in known}, device)
+            batches.append(statistics.placed(self._members(known), n_all))
+            log_likelihood += mean * statistics.total
         if new:
-            fit, floor = self._start(
-                device, {i: rows[i] for i in new}, state["origins"], spawn_generator(self._stream)
-            )
+            generator = spawn_generator(self._stream)
+            fit = self._fit_classes([rows[i] for i in new], generator, device)
             batches.append(fit.statistics.placed(self._members(new), n_all))
-            total += fit.lower_bound * fit.statistics.total
-            state["floor"] = np.maximum(state["floor"], floor)
+            log_likelihood += fit.lower_bound * fit.statistics.total
+            state["origins"][new] = fit.origins
+            state["floor"] = np.maximum(state["floor"], fit.floor)
             self.n_reseeded_ += fit.n_reseeded
             self.n_repaired_ += fit.n_repaired
         batch = sum(batches[1:], batches[0])
-        state["statistics"] = statistics = merged(statistics, batch, self.learning_decay)
-        met = self._members(np.flatnonzero(class_count))
+        state["statistics"] = merged(state["statistics"], batch, self.learning_decay)
+        met = np.flatnonzero(class_count)
         family = FAMILIES[self.covariance_type]
         components, repaired = family.estimate(
-            statistics.select(met), self.reg_covar, state["floor"], self.reg_param
+            state["statistics"].select(self._members(met)),
+            self.reg_covar,
+            state["floor"],
+            self.reg_param,
         )
+        origins = np.repeat(state["origins"][met], self.n_components, axis=0)
         self._state = state
         self.n_iter_ += 1
         self.n_repaired_ += repaired
-        self.lower_bound_ = total / batch.total
-        self._store_classes(components, class_count, class_prior)
+        self.lower_bound_ = log_likelihood / batch.total
+        self._store_classes(components.shifted(-origins), class_count, class_prior)
         return self
 
-    def _start(self, device, rows, origins, generator):
-        """EM for classes that had no rows before, and their least variance; writes their
-        origins."""
-        parts, groups, floors = [], [], []
-        for place, (i, (data, weights)) in enumerate(rows.items()):
-            own = spawn_generator(generator)
-            found = survey(data, weights, max(8192, 256 * self.n_components), own)
-            part, _ = start_components(
-                self.covariance_type,
-                found,
-                self.n_components,
-                self.init_params,
-                own,
-                reg_covar=self.reg_covar,
-                n_factors=min(self.n_factors, self.n_features_in_),
-                reg_param=self.reg_param,
-            )
-            origins[i] = found.origin
-            parts.append(part)
-            floors.append(found.floor)
-            members = slice(place * self.n_components, (place + 1) * self.n_components)
-            groups.append((Rows(data, weights, found.origin, found.has_missing), members))
-        start = type(parts[0]).concatenate(parts, np.full(len(parts), 1.0 / len(parts)))
-        has_missing = any(group.has_missing for group, _ in groups)
-        is_closed = (
-            self.n_components == 1 and self.covariance_type != "low_rank" and not has_missing
+    def _settings(self):
+        return MixtureSettings(
+            covariance_type=self.covariance_type,
+            n_components=self.n_components,
+            init_params=self.init_params,
+            reg_covar=self.reg_covar,
+            n_factors=min(self.n_factors, self.n_features_in_),
+            tol=self.tol,
+            max_iter=self.max_iter,
+            reg_param=self.reg_param,
         )
-        with Engine(device) as engine:
-            fit = run_em(
-                engine,
-                start,
-                groups,
-                reg_covar=self.reg_covar,
-                floor=np.max(floors, axis=0),
-                max_iter=1 if is_closed else self.max_iter,
-                tol=self.tol,
-                reg_param=self.reg_param,
-            )
-        if is_closed:
-            fit.converged, fit.lower_bounds = (
-                True,
-                [_mean_log_likelihood(fit.components, fit.statistics)],
-            )
-        return fit, np.max(floors, axis=0)
 
-    def _expectation(self, device, rows, origins):
-        """Mean of log p(x given y) of rows of classes that are known, and their statistics."""
-        components = self._components()
-        met = np.flatnonzero(self.class_count_)
-        components = components.shifted(np.repeat(origins[met], self.n_components, axis=0))
-        # A prior of 0 must not hide how the components of a class share its rows.
-        components = replace(components, weights=self._state["weights"])
-        components = components.select(self._members(np.searchsorted(met, list(rows))))
+    def _fit_classes(self, rows, generator, device):
+        """The Fit of classes that had no rows before, from pairs of rows and weights."""
+        generators = [spawn_generator(generator) for _ in rows]
+        n_start_rows = max(8192, 256 * self.n_components)
+        summaries = [
+            summarise_rows(data, weights, n_start_rows, own)
+            for (data, weights), own in zip(rows, generators, strict=True)
+        ]
+        return fit_mixture(summaries, self._settings(), generators, device=device, closed_form=True)
+
+    def _expectation(self, rows, device):
+        """Mean of log p(x given y) of rows of known classes, and their statistics."""
+        # A class prior of 0 must not hide how the components of the class share its rows.
+        components = replace(self._components(), weights=self._state["weights"])
+        # _components leaves out classes without rows, so the others move up.
+        place = np.cumsum(self.class_count_ > 0.0) - 1
+        components = components.select(self._members(place[list(rows)]))
         groups = []
-        for place, (i, (data, weights)) in enumerate(rows.items()):
-            members = slice(place * self.n_components, (place + 1) * self.n_components)
-            groups.append((Rows(data, weights, origins[i], bool(np.isnan(data).any())), members))
-        with Engine(device) as engine:
-            return expectation_of_groups(engine, components, groups)
+        for i, (data, weights) in rows.items():
+            origin = self._state["origins"][i]
+            groups.append(Rows(data, weights, origin, bool(np.isnan(data).any())))
+        return mean_expectation(components, groups, self.n_components, device=device)
 
     def _members(self, classes):
         """Indices of the components of some classes, in their order."""
@@ -402,32 +380,25 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         return rows
 
     def _store_classes(self, components, class_count, class_prior):
-        """Set the fitted attributes from components of the classes met so far, relative to the
-        classes' origins."""
-        met, m = np.flatnonzero(class_count), self.n_components
-        within = components.weights.reshape(len(met), m)
+        """Set the fitted attributes from components of the classes that have rows."""
+        met = np.flatnonzero(class_count)
+        within = components.weights.reshape(len(met), self.n_components)
         within = within / within.sum(axis=1, keepdims=True)
         self._state["weights"] = within.ravel() / len(met)
-        components = components.shifted(-np.repeat(self._state["origins"][met], m, axis=0))
         self._store(replace(components, weights=(class_prior[met, None] * within).ravel()))
-        self.class_count_, self.class_prior_ = class_count, class_prior
-        if len(met) < len(class_count):
-            shared = (
-                ("covariances_", "precisions_cholesky_") if self.covariance_type == "tied" else ()
-            )
-            names = {
-                "weights_",
-                "means_",
-                "covariances_",
-                "precisions_cholesky_",
-                "loadings_",
-                "noise_variances_",
-            }
-            for name in names.intersection(vars(self)).difference(shared):
-                array = getattr(self, name)
-                whole = np.full((len(class_count) * m, *array.shape[1:]), np.nan, dtype=array.dtype)
-                whole[self._members(met)] = array
-                setattr(self, name, whole)
+        self.class_count_ = class_count
+        self.class_prior_ = class_prior
+        if len(met) == len(class_count):
+            return
+        by_component = {"weights_", "means_", "loadings_", "noise_variances_"}
+        if self.covariance_type != "tied":
+            by_component |= {"covariances_", "precisions_cholesky_"}
+        for name in by_component & vars(self).keys():
+            array = getattr(self, name)
+            shape = (len(class_count) * self.n_components, *array.shape[1:])
+            padded = np.full(shape, np.nan, dtype=array.dtype)
+            padded[self._members(met)] = array
+            setattr(self, name, padded)
 
     def _components(self):
         """The fitted components of the classes met so far."""
@@ -436,7 +407,7 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         return components if met.all() else components.select(self._members(np.flatnonzero(met)))
 
     def _joint_log_likelihood(self, X):
-        with Engine(self._query_device()) as engine:
+        with EMEngine(self._query_device()) as engine:
             return self._by_class(conditional.log_joint(engine, self._components(), X))
 
     def _by_class(self, log_joint):
@@ -450,7 +421,7 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         return by_class
 
     def _log_joint_of_conditions(self, conditions):
-        with Engine(self._query_device()) as engine:
+        with EMEngine(self._query_device()) as engine:
             return self._by_class(
                 conditional.log_joint_of_conditions(engine, self._components(), conditions)
             )
@@ -458,7 +429,7 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
     def _sample_classes(self, indices, generator, conditions):
         rows = np.empty((len(indices), self.n_features_in_))
         components = replace(self._components(), weights=self._state["weights"])
-        with Engine(self._query_device()) as engine:
+        with EMEngine(self._query_device()) as engine:
             for i in np.unique(indices):
                 if not self.class_count_[i]:
                     label = self.classes_.tolist()[i]
@@ -483,21 +454,3 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
                 " tol, or leave it: the components are usable.",
                 ConvergenceWarning,
             )
-
-
-def _mean_log_likelihood(components, statistics):
-    """Mean log density of rows under the component each belongs to, from their MomentStatistics, in
-    nats."""
-    factors, squares = components.precisions_cholesky, statistics.about(components.means).squares
-    if components.covariance_type in ("full", "tied"):
-        precisions = factors @ np.swapaxes(factors, -1, -2)
-        factors = np.diagonal(factors, axis1=-2, axis2=-1)
-    else:
-        precisions = factors**2
-    scales = factors[:, None] if components.covariance_type == "spherical" else factors
-    log_constants = np.broadcast_to(np.log(scales) - 0.5 * LOG_2PI, components.means.shape).sum(
-        axis=1
-    )
-    return float(
-        (statistics.counts @ log_constants - 0.5 * np.sum(precisions * squares)) / statistics.total
-    )

@@ -20,13 +20,13 @@ from probgen._validation import (
 from probgen._warnings import warn
 from probgen.base import ImputerMixin
 from probgen.gaussians import conditional
-from probgen.gaussians.em import Engine, run_em
+from probgen.gaussians.em import EMEngine
 from probgen.gaussians.fitted import FittedComponentsMixin
+from probgen.gaussians.fitting import MixtureSettings, fit_mixture, update_mixture
 from probgen.gaussians.given_start import GivenStart
 from probgen.gaussians.log_probabilities import log_sum_exp, responsibilities
 from probgen.gaussians.rows import Rows
-from probgen.gaussians.starts import FAMILIES, INIT_PARAMS, start_components, survey
-from probgen.gaussians.statistics import merged
+from probgen.gaussians.starts import FAMILIES, INIT_PARAMS, summarise_rows
 from probgen.row_blocks import RowBlocks
 
 
@@ -206,29 +206,35 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
             n_components=self.n_components,
             n_features=self.n_features_in_,
         )
-        layout = self._layout()
-        goes_on = self.warm_start and hasattr(self, "_state") and self._state["layout"] == layout
         generator = self._start_stream()
-        found = survey(X, weights, self._n_start_rows(), generator)
-        self._check_enough(X, found)
-        rows = Rows(X, weights, found.origin, found.has_missing)
-        if goes_on:
-            start = self._components().shifted(found.origin)
-            with Engine(device) as engine:
-                best = self._run_em(engine, start, rows, found, self.lower_bound_)
+        summary = summarise_rows(X, weights, self._n_start_rows(), generator)
+        self._check_enough(X, summary)
+        layout = self._layout()
+        if self.warm_start and hasattr(self, "_state") and self._state["layout"] == layout:
+            best = fit_mixture(
+                [summary],
+                self._settings(),
+                [generator],
+                device=device,
+                components=self._components(),
+                previous=self.lower_bound_,
+                report=self._reporter(),
+            )
         else:
-            best = self._best_start(device, rows, found, given, generator)
-        self._store(best.components.shifted(-found.origin))
-        state = {
+            best = self._best_of_starts(summary, given, generator, device)
+        self._store(best.components)
+        self._state = {
             "statistics": best.statistics,
-            "origin": found.origin,
-            "floor": found.floor,
+            "origin": summary.origin,
+            "floor": best.floor,
             "layout": layout,
         }
-        self._state = state
-        self.converged_, self.n_iter_ = best.converged, len(best.lower_bounds)
-        self.lower_bound_, self.lower_bounds_ = best.lower_bound, best.lower_bounds
-        self.n_reseeded_, self.n_repaired_ = best.n_reseeded, best.n_repaired
+        self.converged_ = best.converged
+        self.n_iter_ = len(best.lower_bounds)
+        self.lower_bound_ = best.lower_bound
+        self.lower_bounds_ = best.lower_bounds
+        self.n_reseeded_ = best.n_reseeded
+        self.n_repaired_ = best.n_start_repaired + best.n_repaired
         self._warn()
         return self
 
@@ -264,21 +270,23 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
                 " anew."
             )
         X, weights = self._check_rows(X, sample_weight, reset=False)
-        rows = Rows(X, weights, state["origin"], has_missing=True)
-        components = self._components().shifted(state["origin"])
-        with Engine(device) as engine:
-            total, batch = engine.expectation(components, rows)
-        if batch is None:  # not one value in it
+        fit = update_mixture(
+            self._components(),
+            Rows(X, weights, state["origin"], has_missing=True),
+            state["statistics"],
+            self._settings(),
+            floor=state["floor"],
+            learning_decay=self.learning_decay,
+            device=device,
+        )
+        if fit is None:  # no row holds a value
             return self
-        old = state["statistics"]  # None after max_iter=0
-        statistics = batch if old is None else merged(old, batch, self.learning_decay)
-        self._state = {**state, "statistics": statistics}
-        components, repaired = type(components).estimate(statistics, self.reg_covar, state["floor"])
-        self._store(components.shifted(-state["origin"]))
-        self.n_repaired_ += repaired
+        self._state = {**state, "statistics": fit.statistics}
+        self._store(fit.components)
+        self.n_repaired_ += fit.n_repaired
         self.n_iter_ += 1
-        self.lower_bound_ = total / batch.total
-        self.lower_bounds_ = [*self.lower_bounds_, self.lower_bound_]
+        self.lower_bound_ = fit.lower_bound
+        self.lower_bounds_ = [*self.lower_bounds_, fit.lower_bound]
         return self
 
     def fit_predict(self, X, y=None, sample_weight=None):
@@ -367,12 +375,12 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
         return self._components().sample(n_samples, generator)
 
     def _sample_given(self, conditions, generator):
-        with Engine(self._query_device()) as engine:
+        with EMEngine(self._query_device()) as engine:
             return conditional.draw_given(engine, self._components(), conditions, generator)[0]
 
     def _impute(self, X, generator):
         rows = X.astype(np.float64)
-        with Engine(self._query_device()) as engine:
+        with EMEngine(self._query_device()) as engine:
             if generator is None:
                 return conditional.conditional_mean(engine, self._components(), rows)
             conditions = self._parse_given(rows, len(rows))
@@ -381,12 +389,12 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
     def _log_given(self, conditions):
         """Log-density of the known values times the probability of the intervals, for each row of
         conditions."""
-        with Engine(self._query_device()) as engine:
+        with EMEngine(self._query_device()) as engine:
             joint = conditional.log_joint_of_conditions(engine, self._components(), conditions)
         return log_sum_exp(joint.T)
 
     def _score_samples(self, X):
-        with Engine(self._query_device()) as engine:
+        with EMEngine(self._query_device()) as engine:
             return conditional.log_density(engine, self._components(), X)
 
     def _transform(self, X):
@@ -397,7 +405,7 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
         return len(self.weights_)
 
     def _log_joint(self, X):
-        with Engine(self._query_device()) as engine:
+        with EMEngine(self._query_device()) as engine:
             return conditional.log_joint(engine, self._components(), X)
 
     def _check_parameters(self):
@@ -450,66 +458,72 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
             )
         return None if sample_weight is None else check_weights(sample_weight, n_rows)
 
-    def _check_enough(self, X, found):
-        n_rows = len(X) if isinstance(X, np.ndarray) else len(found.rows)
-        if max(n_rows, found.weights.sum()) < self.n_components:  # a weight stands for repeats
+    def _check_enough(self, X, summary):
+        """Raise unless there are n_components rows, where an integer weight counts as repeats."""
+        n_rows = len(X) if isinstance(X, np.ndarray) else len(summary.rows)
+        if max(n_rows, summary.weights.sum()) < self.n_components:
             raise ValueError(
                 f"n_components must be at most the number of rows of X, {n_rows}; got"
                 f" {self.n_components}; ask for fewer components or give more rows."
             )
 
     def _n_start_rows(self):
-        """Rows that stand for all in a start: enough for each cluster, few enough not to outlast
-        EM."""
+        """Rows to start from: enough for each cluster, few enough to cost less than EM."""
         return max(4096, self.n_components * max(128, 4 * self.n_features_in_))
 
-    def _best_start(self, device, rows, found, given, generator):
-        """The best of n_init runs of EM."""
+    def _settings(self):
+        return MixtureSettings(
+            covariance_type=self.covariance_type,
+            n_components=self.n_components,
+            init_params=self.init_params,
+            reg_covar=self.reg_covar,
+            n_factors=min(self.n_factors, self.n_features_in_),
+            tol=self.tol,
+            max_iter=self.max_iter,
+        )
+
+    def _best_of_starts(self, summary, given, generator, device):
+        """The best of n_init fits."""
         n_init = 1 if given.is_whole else self.n_init
         n_jobs = min(effective_n_jobs(self.n_jobs), n_init)
         generators = [spawn_generator(generator) for _ in range(n_init)]
         fits = Parallel(n_jobs=n_jobs, prefer="threads")(
-            delayed(self._one_start)(
-                Engine(device, n_shares=n_jobs), rows, found, given, each, number
-            )
-            for number, each in enumerate(generators)
+            delayed(self._fit_start)(number, generators[number], summary, given, device, n_jobs)
+            for number in range(n_init)
         )
         return max(fits, key=lambda fit: fit.lower_bound)
 
-    def _one_start(self, engine, rows, found, given, generator, number):
+    def _fit_start(self, number, generator, summary, given, device, n_jobs):
         if self.verbose:
             print(f"Initialization {number}")
-        family, repaired = self.covariance_type, 0
-        with engine:
-            if given.is_whole:
-                start = given.components(family, found.origin)
-            else:
-                start, repaired = start_components(
-                    family,
-                    found,
-                    self.n_components,
-                    self.init_params,
-                    generator,
-                    reg_covar=self.reg_covar,
-                    n_factors=min(self.n_factors, self.n_features_in_),
-                )
-                start = given.override(start, found.origin)
-            fit = self._run_em(engine, start, rows, found, -np.inf)
-        fit.n_repaired += repaired
-        return fit
-
-    def _run_em(self, engine, start, rows, found, previous):
-        return run_em(
-            engine,
-            start,
-            [(rows, slice(None))],
-            reg_covar=self.reg_covar,
-            floor=found.floor,
-            max_iter=self.max_iter,
-            tol=self.tol,
-            previous=previous,
-            report=_reporter(self.verbose, self.verbose_interval) if self.verbose else None,
+        return fit_mixture(
+            [summary],
+            self._settings(),
+            [generator],
+            device=device,
+            n_shares=n_jobs,
+            given=given,
+            report=self._reporter(),
         )
+
+    def _reporter(self):
+        """A report of EM's progress for every verbose_interval iterations, or None."""
+        if not self.verbose:
+            return None
+        start = time.perf_counter()
+        last = -np.inf
+
+        def report(iteration, lower_bound):
+            nonlocal last
+            if iteration % self.verbose_interval == 0:
+                line = f"  Iteration {iteration}"
+                if self.verbose > 1:
+                    seconds = time.perf_counter() - start
+                    line += f"\t time {seconds:.3f}s\t change {lower_bound - last:.5f}"
+                print(line)
+            last = lower_bound
+
+        return report
 
     def _n_parameters(self):
         K, d = self.means_.shape
@@ -525,21 +539,3 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
                 " increase max_iter, tol, or check for degenerate data.",
                 ConvergenceWarning,
             )
-
-
-def _reporter(verbose, interval):
-    """A report of EM's progress, printed every interval iterations."""
-    start, last = time.perf_counter(), -np.inf
-
-    def report(iteration, lower_bound):
-        nonlocal last
-        if iteration % interval == 0:
-            detail = (
-                f"\t time {time.perf_counter() - start:.3f}s\t change {lower_bound - last:.5f}"
-                if verbose > 1
-                else ""
-            )
-            print(f"  Iteration {iteration}{detail}")
-        last = lower_bound
-
-    return report

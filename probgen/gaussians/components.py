@@ -11,8 +11,8 @@ from typing import ClassVar
 import numpy as np
 from scipy.linalg import solve_triangular
 
+from probgen._constants import LOG_2PI
 from probgen.gaussians.kernels import (
-    LOG_2PI,
     CenteredKernel,
     FactoredKernel,
     NaturalKernel,
@@ -73,7 +73,7 @@ class GaussianComponents:
             self,
             weights=weights / weights.sum(),
             means=self.means[components],
-            **self._pick(components),
+            **self.family_arrays(components),
         )
 
     def draw(self, k, n_samples, generator):
@@ -125,14 +125,14 @@ class GaussianComponents:
     @classmethod
     def _join(cls, parts, shares):
         """Family arrays of all parts, by field name."""
-        arrays = [part._pick(slice(None)) for part in parts]
+        arrays = [part.family_arrays(slice(None)) for part in parts]
         return {name: np.concatenate([part[name] for part in arrays]) for name in arrays[0]}
 
-    def _pick(self, components):
+    def family_arrays(self, components):
         """Family arrays of some components, by field name."""
         raise NotImplementedError
 
-    def _log_weights(self):
+    def log_weights(self):
         with np.errstate(divide="ignore"):
             return np.log(self.weights)
 
@@ -192,7 +192,7 @@ class FullComponents(GaussianComponents):
         covariances[:, d, d] = np.maximum(covariances[:, d, d], 0.0) + (reg_param + reg_covar)
         return cls.build(counts / counts.sum(), means, covariances, floor)
 
-    def _pick(self, components):
+    def family_arrays(self, components):
         return {
             "covariances": self.covariances[components],
             "precisions_cholesky": self.precisions_cholesky[components],
@@ -200,7 +200,7 @@ class FullComponents(GaussianComponents):
 
     def _log_constants(self):
         diagonals = np.diagonal(self.precisions_cholesky, axis1=1, axis2=2)
-        return self._log_weights() + np.log(diagonals).sum(axis=1) - 0.5 * self.n_features * LOG_2PI
+        return self.log_weights() + np.log(diagonals).sum(axis=1) - 0.5 * self.n_features * LOG_2PI
 
     def kernel(self, arrays):
         """The E-step of these components."""
@@ -240,7 +240,7 @@ class FullComponents(GaussianComponents):
         sums, squares = np.zeros((K, d)), np.zeros((K, d, d))
         missing = np.setdiff1d(np.arange(d), observed)
         for k in range(K):
-            regression, conditional = conditional_law(self, k, observed, missing)
+            regression, conditional = conditional_gaussian(self, k, observed, missing)
             lift = np.zeros((d, len(observed)))
             lift[observed, np.arange(len(observed))] = 1.0
             lift[missing] = regression
@@ -307,13 +307,13 @@ class TiedComponents(GaussianComponents):
         covariances, factor, _ = _positive_definite(pooled, 0.0)
         return {"covariances": covariances, "precisions_cholesky": factor}
 
-    def _pick(self, components):
+    def family_arrays(self, components):
         return {}
 
     def kernel(self, arrays):
         """The E-step of these components."""
         log_determinant = np.log(np.diagonal(self.precisions_cholesky)).sum()
-        constants = self._log_weights() + log_determinant - 0.5 * self.n_features * LOG_2PI
+        constants = self.log_weights() + log_determinant - 0.5 * self.n_features * LOG_2PI
         if np.sum((self.means @ self.precisions_cholesky) ** 2, axis=1).max() > MAX_CANCELLATION:
             factors = np.broadcast_to(
                 self.precisions_cholesky, (len(self), *self.precisions_cholesky.shape)
@@ -336,7 +336,7 @@ class TiedComponents(GaussianComponents):
         statistics = statistics.about(self.means[:, observed])
         d = self.n_features
         missing = np.setdiff1d(np.arange(d), observed)
-        regression, conditional = conditional_law(self, 0, observed, missing)
+        regression, conditional = conditional_gaussian(self, 0, observed, missing)
         lift = np.zeros((d, len(observed)))
         lift[observed, np.arange(len(observed))] = 1.0
         lift[missing] = regression
@@ -373,7 +373,7 @@ class DiagonalComponents(GaussianComponents):
     @classmethod
     def build(cls, weights, means, covariances, floor):
         """Components and how many had variances that were not positive."""
-        covariances, repaired = _positive(covariances, floor)
+        covariances, repaired = positive_variances(covariances, floor)
         return cls(weights, means, covariances), repaired
 
     @classmethod
@@ -396,14 +396,14 @@ class DiagonalComponents(GaussianComponents):
         variances += reg_param + reg_covar
         return cls.build(counts / counts.sum(), means, variances, floor)
 
-    def _pick(self, components):
+    def family_arrays(self, components):
         return {"covariances": self.covariances[components]}
 
     def kernel(self, arrays):
         """The E-step of these components."""
         linear = self.means / self.covariances
         distances = np.sum(linear * self.means, axis=1)
-        constants = self._log_weights() - 0.5 * np.sum(np.log(self.covariances) + LOG_2PI, axis=1)
+        constants = self.log_weights() - 0.5 * np.sum(np.log(self.covariances) + LOG_2PI, axis=1)
         if distances.max() > MAX_CANCELLATION:
             return CenteredKernel(
                 arrays, constants, self.means, 1.0 / self.covariances, DiagonalStatistics
@@ -452,7 +452,7 @@ class SphericalComponents(GaussianComponents):
     @classmethod
     def build(cls, weights, means, covariances, floor):
         """Components and how many had a variance that was not positive."""
-        covariances, repaired = _positive(covariances[:, None], np.mean(floor))
+        covariances, repaired = positive_variances(covariances[:, None], np.mean(floor))
         return cls(weights, means, covariances[:, 0]), repaired
 
     @classmethod
@@ -473,7 +473,7 @@ class SphericalComponents(GaussianComponents):
         variances = (1.0 - reg_param) * np.maximum(variances, 0.0) + (reg_param + reg_covar)
         return cls.build(counts / counts.sum(), means, variances, floor)
 
-    def _pick(self, components):
+    def family_arrays(self, components):
         return {"covariances": self.covariances[components]}
 
     def kernel(self, arrays):
@@ -481,7 +481,7 @@ class SphericalComponents(GaussianComponents):
         d = self.n_features
         precisions = 1.0 / self.covariances
         distances = precisions * np.sum(self.means**2, axis=1)
-        constants = self._log_weights() - 0.5 * d * (np.log(self.covariances) + LOG_2PI)
+        constants = self.log_weights() - 0.5 * d * (np.log(self.covariances) + LOG_2PI)
         if distances.max() > MAX_CANCELLATION:
             precisions = np.repeat(precisions[:, None], d, axis=1)
             return CenteredKernel(arrays, constants, self.means, precisions, pack_spherical)
@@ -514,7 +514,7 @@ class SphericalComponents(GaussianComponents):
         )
 
 
-def conditional_law(components, k, observed, missing):
+def conditional_gaussian(components, k, observed, missing):
     """Regression (m, o) of the missing features on the observed ones in component k, and what
     stays, (m, m)."""
     covariance = components.covariance(k)
@@ -556,7 +556,7 @@ def _positive_definite(covariance, floor):
     return covariance, solve_triangular(factor, np.eye(len(factor)), lower=True).T, repaired
 
 
-def _positive(variances, floor):
+def positive_variances(variances, floor):
     """Variances (K, d) raised to the floor (d,), and how many components that touched."""
     lowest = np.maximum(floor, np.finfo(np.float64).tiny ** 0.5)
     low = variances <= lowest

@@ -7,7 +7,7 @@ from probgen.distributions.truncated_normal import (
     log_interval_probability,
     sample_truncated_standard_normal,
 )
-from probgen.gaussians.components import conditional_law
+from probgen.gaussians.components import conditional_gaussian
 from probgen.gaussians.log_probabilities import log_sum_exp, responsibilities
 from probgen.gaussians.masked import FilledComponents, MaskedComponents
 from probgen.gaussians.missing import parts, patterns
@@ -86,7 +86,7 @@ def _filled_alike(components, rows, observed, posterior):
     missing = np.setdiff1d(np.arange(rows.shape[1]), observed)
     values = np.zeros((len(rows), len(missing)))
     for k in np.flatnonzero(posterior.max(axis=0) > 0.0):
-        regression, _ = conditional_law(components, k, observed, missing)
+        regression, _ = conditional_gaussian(components, k, observed, missing)
         shift = rows[:, observed] - components.means[k, observed]
         values += posterior[:, k, None] * (components.means[k, missing] + shift @ regression.T)
     filled[:, missing] = values
@@ -161,7 +161,7 @@ def _layouts(conditions):
 def _law(components, k, values, known, asked):
     """Conditional means (n, a) and covariance (a, a) of the asked features given known values (n,
     o)."""
-    regression, covariance = conditional_law(components, k, known, asked)
+    regression, covariance = conditional_gaussian(components, k, known, asked)
     return (
         components.means[k, asked] + (values - components.means[k, known]) @ regression.T,
         covariance,

@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,14 +23,37 @@ EMPTY_SHARE = 1e-10
 
 @dataclass
 class Fit:
-    """What a run of EM found."""
+    """A fitted mixture and how it was reached.
+
+    Attributes
+    ----------
+    components : GaussianComponents
+    lower_bounds : list of float
+        Mean log-likelihood of a row at each E-step, in nats.
+    converged : bool
+    n_reseeded : int
+        Empty components that were moved.
+    n_repaired : int
+        Covariances of M-steps that were made positive definite.
+    n_start_repaired : int
+        Covariances of the start that were made positive definite.
+    statistics : MomentStatistics, FactorStatistics or None
+        Those of the last E-step, each component's relative to the origin of its group.
+    origins : ndarray of shape (n_groups, d)
+        The origins of the groups of rows.
+    floor : ndarray of shape (d,)
+        Least variance of each feature.
+    """
 
     components: GaussianComponents
-    lower_bounds: list
-    converged: bool
-    n_reseeded: int
-    n_repaired: int
+    lower_bounds: list[float] = field(default_factory=list)
+    converged: bool = False
+    n_reseeded: int = 0
+    n_repaired: int = 0
+    n_start_repaired: int = 0
     statistics: Any = None
+    origins: Any = None
+    floor: Any = None
 
     @property
     def lower_bound(self):
@@ -38,7 +61,7 @@ class Fit:
         return self.lower_bounds[-1] if self.lower_bounds else -np.inf
 
 
-class Engine:
+class EMEngine:
     """Passes over rows on a device, with a pool of threads on the CPU; a context manager.
 
     Of the processors it takes one of n_shares equal parts, for fits that run side by side.
@@ -207,7 +230,7 @@ def run_em(
 
     Parameters
     ----------
-    engine : Engine
+    engine : EMEngine
     components : GaussianComponents
         The start.
     groups : list of (Rows, slice)
@@ -228,7 +251,7 @@ def run_em(
     -------
     fit : Fit
     """
-    fit = Fit(components, [], False, 0, 0)
+    fit = Fit(components)
     for iteration in range(1, max_iter + 1):
         lower_bound, statistics = expectation_of_groups(engine, fit.components, groups)
         seeds = _reseeds(engine, fit, groups, statistics)
@@ -302,7 +325,7 @@ def _reseeded(components, seeds):
     weights[empty] = 1.0 / len(components)
     arrays = {}
     if components.covariance_type != "tied":
-        for name, array in components._pick(slice(None)).items():
+        for name, array in components.family_arrays(slice(None)).items():
             arrays[name] = array.copy()
             # A mean of the others would do as well, but a mean of factors is no member of the
             # family.

@@ -18,8 +18,6 @@ from probgen.gaussians.statistics import (
     TiedStatistics,
 )
 
-LOG_2PI = float(np.log(2.0 * np.pi))
-
 
 def block_rows(width, arrays):
     """Rows of a block, a power of two: width float64 numbers for each stay in a core's cache, or
@@ -60,14 +58,14 @@ class NaturalKernel:
 
     def worker(self):
         """Buffers and sums of one thread."""
-        return _NaturalWorker(self)
+        return NaturalWorker(self)
 
     def statistics(self, workers):
         """The workers' statistics, added up."""
         return self.unpack(sum(self.arrays.to_numpy(worker.sums) for worker in workers))
 
 
-class _NaturalWorker(Worker):
+class NaturalWorker(Worker):
     def __init__(self, kernel):
         self.kernel, arrays = kernel, kernel.arrays
         self.phi = arrays.empty((kernel.width, kernel.block))

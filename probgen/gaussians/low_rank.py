@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from probgen.gaussians.components import MAX_CANCELLATION, GaussianComponents, _positive
-from probgen.gaussians.kernels import LOG_2PI, CenteredFactorAnalysisKernel, FactorAnalysisKernel
+from probgen._constants import LOG_2PI
+from probgen.gaussians.components import MAX_CANCELLATION, GaussianComponents, positive_variances
+from probgen.gaussians.kernels import CenteredFactorAnalysisKernel, FactorAnalysisKernel
 from probgen.gaussians.statistics import FactorStatistics
 
 
@@ -38,7 +39,7 @@ class LowRankComponents(GaussianComponents):
         noise = (1.0 - reg_param) * np.maximum(
             (statistics.squares - explained) / counts[:, None], 0.0
         )
-        noise, repaired = _positive(noise + (reg_param + reg_covar), floor)
+        noise, repaired = positive_variances(noise + (reg_param + reg_covar), floor)
         loadings = np.sqrt(1.0 - reg_param) * augmented[:, :, :-1]
         means = statistics.centers + augmented[:, :, -1]
         return cls(counts / counts.sum(), means, loadings, noise), repaired
@@ -67,7 +68,7 @@ class LowRankComponents(GaussianComponents):
                 np.maximum(variances - np.sum(loadings[k] ** 2, axis=1), 0.01 * variances)
                 + reg_covar
             )
-        noise, repaired = _positive(noise, floor)
+        noise, repaired = positive_variances(noise, floor)
         return cls(counts / counts.sum(), means, loadings, noise), repaired
 
     @property
@@ -75,12 +76,12 @@ class LowRankComponents(GaussianComponents):
         """Number of factors q."""
         return self.loadings.shape[2]
 
-    def _pick(self, components):
+    def family_arrays(self, components):
         return {"loadings": self.loadings[components], "noise": self.noise[components]}
 
     def kernel(self, arrays):
         """The E-step of these components."""
-        constants = self._log_weights() - 0.5 * self.n_features * LOG_2PI
+        constants = self.log_weights() - 0.5 * self.n_features * LOG_2PI
         is_narrow = np.sum(self.means**2 / self.noise, axis=1).max() > MAX_CANCELLATION
         kernel = CenteredFactorAnalysisKernel if is_narrow else FactorAnalysisKernel
         return kernel(arrays, constants, self.means, self.loadings, self.noise)

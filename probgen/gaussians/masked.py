@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from probgen._constants import LOG_2PI
 from probgen.gaussians.arrays import NumpyArrays
 from probgen.gaussians.components import MAX_CANCELLATION, GaussianComponents
-from probgen.gaussians.kernels import LOG_2PI, NaturalKernel, Worker, _NaturalWorker
+from probgen.gaussians.kernels import NaturalKernel, NaturalWorker, Worker
 from probgen.gaussians.log_probabilities import responsibilities
 from probgen.gaussians.statistics import (
     DiagonalStatistics,
@@ -33,7 +34,7 @@ MAX_NUMBERS = 2**22
 
 @dataclass(frozen=True)
 class MaskedComponents:
-    """Components as the densities of what is observed in rows with NaN, for an Engine.
+    """Components as the densities of what is observed in rows with NaN, for an EMEngine.
 
     Attributes
     ----------
@@ -182,7 +183,7 @@ class MaskedGaussianKernel:
         self.is_tied = components.covariance_type == "tied"
         precisions_cholesky = components.precisions_cholesky.reshape(-1, d, d)
         self.factors = np.ascontiguousarray(precisions_cholesky.transpose(0, 2, 1))
-        self.constants = components._log_weights() - 0.5 * d * LOG_2PI
+        self.constants = components.log_weights() - 0.5 * d * LOG_2PI
         if self.is_by_missing:
             self.constants += np.log(np.diagonal(precisions_cholesky, axis1=1, axis2=2)).sum(axis=1)
             matrices = precisions_cholesky @ self.factors
@@ -320,7 +321,7 @@ class MaskedNaturalKernel(NaturalKernel):
         self.variances, self.is_diagonal = variances, components.covariance_type == "diag"
         constants = -0.5 * (np.log(variances) + LOG_2PI + means**2 / variances)
         theta = np.column_stack(
-            [components._log_weights(), constants, means / variances, -0.5 / variances]
+            [components.log_weights(), constants, means / variances, -0.5 / variances]
         )
         super().__init__(NumpyArrays(), theta, fill_observed, self.complete)
 
@@ -352,7 +353,7 @@ def fill_observed(xp, block, phi):
     xp.multiply(phi[d + 1 : 2 * d + 1], phi[d + 1 : 2 * d + 1], out=phi[2 * d + 1 :])
 
 
-class _MaskedNaturalWorker(_NaturalWorker):
+class _MaskedNaturalWorker(NaturalWorker):
     # What is observed tells nothing of what is not.
     lifts = None
 
@@ -380,7 +381,7 @@ class MaskedFactorKernel:
         )
         loadings, noise = self.loadings, self.noise
         self.n_components, self.n_features, self.n_factors = loadings.shape
-        self.constants = components._log_weights()
+        self.constants = components.log_weights()
         weighted = loadings / noise[:, :, None]
         self.encoders = np.ascontiguousarray(weighted.transpose(0, 2, 1))
         products = weighted[:, :, :, None] * loadings[:, :, None, :]

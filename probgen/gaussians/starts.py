@@ -1,5 +1,4 @@
-"""Where EM starts: a survey of the rows, k-means on a part of them, and the components of its
-clusters."""
+"""Where EM starts: a summary of the rows, k-means on it, and the components of its clusters."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from probgen.gaussians.components import (
     TiedComponents,
 )
 from probgen.gaussians.low_rank import LowRankComponents
+from probgen.gaussians.rows import Rows
 from probgen.gaussians.statistics import (
     DiagonalStatistics,
     FullStatistics,
@@ -30,115 +30,127 @@ FAMILIES: dict[str, Any] = {
 }
 INIT_PARAMS = ("kmeans", "k-means++", "random", "random_from_data")
 
-# Least variance of a feature, as a share of its variance in all rows: below it, rounding is all
-# that is left.
+# Least variance of a feature, relative to its variance in all rows; less is rounding error.
 RELATIVE_FLOOR = 1e-13
 
 
 @dataclass
-class Survey:
-    """A part of the rows that stands for all of them, in an order that neither weights nor repeats
-    change.
+class RowSummary:
+    """A sample of the distinct rows, which neither weights nor repeats reorder, and their scale.
 
     Attributes
     ----------
     rows : ndarray of shape (m, d)
-        Distinct rows, relative to origin; missing values stand at the mean.
+        Distinct rows relative to origin, with 0 where values are missing.
     weights : ndarray of shape (m,)
     origin : ndarray of shape (d,)
         Mean of the rows.
     floor : ndarray of shape (d,)
-        Least variance of each feature that covariances are repaired to.
-    has_missing : bool
-        Whether any row had missing values.
+        Least variance of each feature; covariances are repaired to it.
+    source : Rows
+        All rows, as EM reads them.
     """
 
     rows: np.ndarray
     weights: np.ndarray
     origin: np.ndarray
     floor: np.ndarray
-    has_missing: bool
+    source: Rows
 
 
-def survey(data, weights, n_rows, generator):
-    """Return the Survey of an array or RowBlocks, of about n_rows rows."""
+def summarise_rows(data, weights, n_rows, generator):
+    """Return the RowSummary of an array or RowBlocks, of at most n_rows rows."""
     if isinstance(data, np.ndarray):
-        rows, weights = _distinct(data, weights)
-        rows, weights = _thinned(rows, weights, n_rows, generator)
+        rows, row_weights = _sample_array(data, weights, n_rows, generator)
     else:
-        rows, weights = _reservoir(data, weights, n_rows, generator)
+        rows, row_weights = _sample_stream(data, weights, n_rows, generator)
     rows = np.asarray(rows, dtype=np.float64)
     missing = np.isnan(rows)
     has_missing = bool(missing.any()) or _any_missing(data)
-    told = ~missing.all(axis=1)
-    if told.any():
-        rows, weights, missing = rows[told], weights[told], missing[told]
-    shares = weights[:, None] * ~missing
+    has_values = ~missing.all(axis=1)
+    if has_values.any():
+        rows = rows[has_values]
+        row_weights = row_weights[has_values]
+        missing = missing[has_values]
+    observed_weights = row_weights[:, None] * ~missing
     with np.errstate(invalid="ignore", over="ignore"):
-        known = np.maximum(shares.sum(axis=0), np.finfo(np.float64).tiny)
-        origin = np.sum(np.where(missing, 0.0, rows) * shares, axis=0) / known
+        totals = np.maximum(observed_weights.sum(axis=0), np.finfo(np.float64).tiny)
+        origin = np.sum(np.where(missing, 0.0, rows) * observed_weights, axis=0) / totals
         rows = np.where(missing, 0.0, rows - origin)
-        variances = np.sum(rows**2 * shares, axis=0) / known
+        variances = np.sum(rows**2 * observed_weights, axis=0) / totals
     if not np.isfinite(variances.sum()):
         raise ValueError(
             "X holds values whose squares overflow; scale its columns, such as by StandardScaler."
         )
-    return Survey(rows, weights, origin, _floor(variances, origin), has_missing)
+    source = Rows(data, weights, origin, has_missing)
+    return RowSummary(rows, row_weights, origin, _variance_floor(variances, origin), source)
 
 
-def _floor(variances, origin):
-    """Least variance (d,) of each feature; that of the steadiest other one where a feature is zero
-    throughout."""
-    # What rounding makes of a constant is some 1e-16 of it.
-    spreads = np.maximum(variances, (1e-6 * origin) ** 2)
-    least = np.min(spreads, where=spreads > 0.0, initial=np.inf)
-    return RELATIVE_FLOOR * np.where(spreads > 0.0, spreads, least if np.isfinite(least) else 1.0)
+def _variance_floor(variances, origin):
+    """Least variance (d,) of each feature; for constant zeros, that of the steadiest feature."""
+    # A constant column keeps a variance of about (1e-16 * constant)^2 by rounding.
+    scales = np.maximum(variances, (1e-6 * origin) ** 2)
+    is_positive = scales > 0.0
+    least = scales[is_positive].min() if is_positive.any() else 1.0
+    return RELATIVE_FLOOR * np.where(is_positive, scales, least)
 
 
 def start_components(
-    family, found, n_components, init_params, generator, *, reg_covar, n_factors=None, reg_param=0.0
+    family,
+    summary,
+    n_components,
+    init_params,
+    generator,
+    *,
+    reg_covar,
+    n_factors=None,
+    reg_param=0.0,
 ):
-    """Return components, relative to the survey's origin, and how many covariances had to be
-    repaired."""
-    responsibilities = _start_responsibilities(found, n_components, init_params, generator)
-    weighted = responsibilities * found.weights[:, None]
+    """Return components, relative to the summary's origin, and the number of repairs."""
+    responsibilities = _start_responsibilities(summary, n_components, init_params, generator)
+    weighted = responsibilities * summary.weights[:, None]
     if family == "low_rank":
         return LowRankComponents.from_rows(
-            found.rows, weighted, n_factors, reg_covar, found.floor, generator
+            summary.rows, weighted, n_factors, reg_covar, summary.floor, generator
         )
-    statistics = moment_statistics(family, found.rows, weighted)
-    return FAMILIES[family].estimate(statistics, reg_covar, found.floor, reg_param)
+    statistics = moment_statistics(family, summary.rows, weighted)
+    return FAMILIES[family].estimate(statistics, reg_covar, summary.floor, reg_param)
 
 
 def moment_statistics(family, rows, responsibilities):
     """Statistics of rows (n, d) under weighted responsibilities (n, K), about the means."""
+    n_components = responsibilities.shape[1]
+    d = rows.shape[1]
     counts = responsibilities.sum(axis=0)
     centers = (responsibilities.T @ rows) / np.maximum(counts, np.finfo(np.float64).tiny)[:, None]
     sums = np.zeros_like(centers)
-    roots = np.sqrt(responsibilities)
-    if family in ("full", "tied"):
-        d = rows.shape[1]
-        squares = np.zeros((len(counts), d, d) if family == "full" else (d, d))
-        for k in range(len(counts)):
-            used = np.flatnonzero(responsibilities[:, k])
-            centred = (rows[used] - centers[k]) * roots[used, k, None]
-            if family == "full":
-                squares[k] = centred.T @ centred
-            else:
-                squares += centred.T @ centred
-        return (FullStatistics if family == "full" else TiedStatistics)(
-            counts, sums, squares, centers
-        )
+    if family == "full":
+        scatters = [_scatter(rows, r, c) for r, c in zip(responsibilities.T, centers)]
+        return FullStatistics(counts, sums, np.array(scatters), centers)
+    if family == "tied":
+        squares = np.zeros((d, d))
+        for k in range(n_components):
+            squares += _scatter(rows, responsibilities[:, k], centers[k])
+        return TiedStatistics(counts, sums, squares, centers)
     squares = np.empty_like(centers)
-    for k in range(len(counts)):
+    for k in range(n_components):
         squares[k] = responsibilities[:, k] @ (rows - centers[k]) ** 2
     if family == "diag":
         return DiagonalStatistics(counts, sums, squares, centers)
     return SphericalStatistics(counts, sums, squares.sum(axis=1), centers)
 
 
-def _start_responsibilities(found, n_components, init_params, generator):
-    rows, weights = found.rows, found.weights
+def _scatter(rows, weights, center):
+    """Weighted sum (d, d) of (x - center)(x - center)' over rows (n, d)."""
+    used = np.flatnonzero(weights)
+    centred = (rows[used] - center) * np.sqrt(weights[used, None])
+    return centred.T @ centred
+
+
+def _start_responsibilities(summary, n_components, init_params, generator):
+    """Responsibilities (m, K) of the summary's rows."""
+    rows = summary.rows
+    weights = summary.weights
     if init_params == "random":
         responsibilities = generator.uniform(size=(len(rows), n_components))
         return responsibilities / responsibilities.sum(axis=1, keepdims=True)
@@ -150,30 +162,30 @@ def _start_responsibilities(found, n_components, init_params, generator):
         labels = _lloyd(rows, weights, centers)
     else:
         labels = np.argmin(_squared_distances(rows, centers), axis=1)
-    # Where distinct rows are fewer than components, the ones left over share the clusters.
+    # With fewer distinct rows than components, several components share a cluster.
     cluster = np.arange(n_components) % len(centers)
     return (labels[:, None] == cluster) / np.bincount(cluster)[cluster]
 
 
 def _lloyd(rows, weights, centers, max_iter=100, tol=1e-4):
-    """Labels of k-means (Lloyd, 1982) from given centres; a cluster that runs empty moves to the
-    farthest row.
+    """Labels (n,) of k-means (Lloyd, 1982) that starts from centers (m, d).
 
-    Written out, because scikit-learn's spends more on its threads than on a few thousand rows.
+    An empty cluster moves to the row farthest from its centre. This is written out because
+    scikit-learn's implementation spends more time on threads than a few thousand rows take.
     """
     squares = np.sum(rows**2, axis=1)
     threshold = tol * np.average(squares, weights=weights) / rows.shape[1]
+    every_row = np.arange(len(rows))
     for _ in range(max_iter):
         distances = _squared_distances(rows, centers, squares)
         labels = np.argmin(distances, axis=1)
         members = np.zeros_like(distances)
-        members[np.arange(len(rows)), labels] = weights
+        members[every_row, labels] = weights
         counts = members.sum(axis=0)
         moved = (members.T @ rows) / np.maximum(counts, np.finfo(np.float64).tiny)[:, None]
         empty = np.flatnonzero(counts == 0.0)
-        moved[empty] = rows[
-            np.argsort(-distances[np.arange(len(rows)), labels], kind="stable")[: len(empty)]
-        ]
+        farthest = np.argsort(-distances[every_row, labels], kind="stable")
+        moved[empty] = rows[farthest[: len(empty)]]
         shift = np.sum((moved - centers) ** 2)
         centers = moved
         if shift <= threshold:
@@ -182,10 +194,10 @@ def _lloyd(rows, weights, centers, max_iter=100, tol=1e-4):
 
 
 def kmeans_plusplus(rows, weights, n_components, generator):
-    """Centres by greedy k-means++ (Arthur & Vassilvitskii, 2007), drawn by inverse CDF over the
-    rows' order.
+    """Centres (m, d) by greedy k-means++ (Arthur & Vassilvitskii, 2007).
 
-    There are fewer than n_components where there are fewer distinct rows.
+    Rows are drawn by inverse CDF in their order. There are fewer centres than n_components where
+    there are fewer distinct rows.
     """
     n_trials = 2 + int(np.log(n_components))
     squares = np.sum(rows**2, axis=1)
@@ -204,22 +216,24 @@ def kmeans_plusplus(rows, weights, n_components, generator):
 
 
 def _squared_distances(rows, centers, squares=None):
-    """Squared distances (n, m) of rows (n, d) from centres (m, d); exact zeros for a row that is a
-    centre."""
-    squares = np.sum(rows**2, axis=1) if squares is None else squares
-    own = np.sum(centers**2, axis=1)
-    distances = squares[:, None] + own - 2.0 * rows @ centers.T
-    # What rounding leaves of a zero must not attract a second centre.
-    distances[distances <= 1e-12 * (squares[:, None] + own)] = 0.0
+    """Squared distances (n, m) of rows (n, d) from centers (m, d), exactly 0 at a centre.
+
+    squares (n,) are the squared norms of the rows, if they are known.
+    """
+    if squares is None:
+        squares = np.sum(rows**2, axis=1)
+    squared_centers = np.sum(centers**2, axis=1)
+    distances = squares[:, None] + squared_centers - 2.0 * rows @ centers.T
+    # A rounding error in place of a zero would attract a second centre.
+    distances[distances <= 1e-12 * (squares[:, None] + squared_centers)] = 0.0
     return distances
 
 
 def _inverse_cdf(weights, uniforms):
     """Indices drawn in proportion to weights by uniforms in [0, 1)."""
     cumulative = np.cumsum(weights)
-    return np.minimum(
-        np.searchsorted(cumulative, uniforms * cumulative[-1], side="right"), len(weights) - 1
-    )
+    indices = np.searchsorted(cumulative, uniforms * cumulative[-1], side="right")
+    return np.minimum(indices, len(weights) - 1)
 
 
 def _draw_rows(weights, n, generator):
@@ -232,21 +246,34 @@ def _draw_rows(weights, n, generator):
     return drawn
 
 
-def _distinct(data, weights):
-    """Indices of distinct rows in the order of a fixed projection, with their weights added up."""
+def _sample_array(data, weights, n_rows, generator):
+    """At most n_rows distinct rows of an array, at even steps of the cumulative weight."""
+    indices, totals = _distinct_rows(data, weights)
+    if len(indices) <= n_rows:
+        return data[indices], totals
+    steps = (np.arange(n_rows) + generator.uniform()) / n_rows
+    chosen, repeats = np.unique(_inverse_cdf(totals, steps), return_counts=True)
+    return data[indices[chosen]], repeats * (totals.sum() / n_rows)
+
+
+def _distinct_rows(data, weights):
+    """Indices of the distinct rows, ordered by a fixed projection, and their summed weights."""
     keys = _sort_keys(data)
     order = np.argsort(keys)
     keys = keys[order]
-    first = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
-    ordered = np.ones(len(order)) if weights is None else weights[order]
-    totals = np.add.reduceat(ordered, first)
+    is_first = np.concatenate([[True], keys[1:] != keys[:-1]])
+    first = np.flatnonzero(is_first)
+    ordered_weights = np.ones(len(order)) if weights is None else weights[order]
+    totals = np.add.reduceat(ordered_weights, first)
     used = totals > 0.0
-    return (data, order[first[used]]), totals[used]
+    return order[first[used]], totals[used]
 
 
 def _sort_keys(data):
-    """A number for each row, equal for equal rows, computed feature by feature so that neighbours
-    do not matter."""
+    """A number (n,) for each row, equal for equal rows.
+
+    It is summed feature by feature, so that the other rows do not change its rounding.
+    """
     directions = np.random.default_rng(0).uniform(0.5, 1.5, size=data.shape[1])
     keys = np.zeros(len(data))
     for j, direction in enumerate(directions):
@@ -257,38 +284,44 @@ def _sort_keys(data):
     return keys
 
 
-def _thinned(rows, weights, n_rows, generator):
-    """At most n_rows of the distinct rows, at even steps of the weights' sum."""
-    data, indices = rows
-    if len(indices) <= n_rows:
-        return data[indices], weights
-    steps = (np.arange(n_rows) + generator.uniform()) / n_rows
-    chosen, repeats = np.unique(_inverse_cdf(weights, steps), return_counts=True)
-    return data[indices[chosen]], repeats * (weights.sum() / n_rows)
+def _sample_stream(blocks, weights, n_rows, generator):
+    """At most n_rows rows of a stream and their weights.
 
-
-def _reservoir(blocks, weights, n_rows, generator):
-    """At most n_rows rows of a stream, weighted without replacement (Efraimidis & Spirakis,
-    2006)."""
+    This is weighted sampling without replacement (Efraimidis & Spirakis, 2006): keep the rows of
+    the smallest exponential variates of rate weight.
+    """
     generator = spawn_generator(generator)
-    kept, kept_keys, kept_weights, start = np.empty((0, 0)), np.empty(0), np.empty(0), 0
+    kept_rows = None
+    kept_keys = np.empty(0)
+    kept_weights = np.empty(0)
+    n_read = 0
     for block in blocks:
-        own = np.ones(len(block)) if weights is None else weights[start : start + len(block)]
-        start += len(block)
+        if weights is None:
+            block_weights = np.ones(len(block))
+        else:
+            block_weights = weights[n_read : n_read + len(block)]
+        n_read += len(block)
         with np.errstate(divide="ignore"):
-            keys = generator.standard_exponential(len(block)) / own
-        low = np.argsort(keys)[:n_rows]
-        low = low[np.isfinite(keys[low])]
-        kept = np.concatenate([kept, block[low]]) if start > len(block) else block[low]
-        kept_keys = np.concatenate([kept_keys, keys[low]])
-        kept_weights = np.concatenate([kept_weights, own[low]])
-        lowest = np.argsort(kept_keys)[:n_rows]
-        kept, kept_keys, kept_weights = kept[lowest], kept_keys[lowest], kept_weights[lowest]
-    whole = start <= n_rows
-    return kept, kept_weights if whole else np.ones(len(kept))
+            keys = generator.standard_exponential(len(block)) / block_weights
+        smallest = np.argsort(keys)[:n_rows]
+        smallest = smallest[np.isfinite(keys[smallest])]  # rows of weight 0 have infinite keys
+        if kept_rows is None:
+            kept_rows = block[smallest]
+        else:
+            kept_rows = np.concatenate([kept_rows, block[smallest]])
+        kept_keys = np.concatenate([kept_keys, keys[smallest]])
+        kept_weights = np.concatenate([kept_weights, block_weights[smallest]])
+        smallest = np.argsort(kept_keys)[:n_rows]
+        kept_rows = kept_rows[smallest]
+        kept_keys = kept_keys[smallest]
+        kept_weights = kept_weights[smallest]
+    if n_read > n_rows:
+        kept_weights = np.ones(len(kept_weights))  # the weights went into the choice of rows
+    return kept_rows, kept_weights
 
 
 def _any_missing(data):
-    if isinstance(data, np.ndarray):
-        return bool(np.isnan(data.sum())) and bool(np.isnan(data).any())
-    return any(np.isnan(block.sum()) and np.isnan(block).any() for block in data)
+    """Whether an array or RowBlocks holds NaN."""
+    blocks = [data] if isinstance(data, np.ndarray) else data
+    # A sum is quicker than a mask, and NaN where any value is.
+    return any(bool(np.isnan(block.sum()) and np.isnan(block).any()) for block in blocks)

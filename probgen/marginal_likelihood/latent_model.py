@@ -1,14 +1,14 @@
 """A fitted model with latent variables, seen as a joint density of rows and codes that can be
 differentiated."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-LOG_2PI = math.log(2.0 * math.pi)
+from probgen._constants import LOG_2PI
+
 STEP = 1e-4  # of a difference quotient, in standard deviations of a code
 FARTHEST = 1e6  # in the same
 

@@ -3,9 +3,9 @@ drawn from alone."""
 
 import numpy as np
 
+from probgen._constants import LOG_2PI
 from probgen._validation import check_real
 
-LOG_2PI = np.log(2.0 * np.pi)
 BLOCK_NUMBERS = 2**20  # distances of a block, about
 TILE, MOST_TILES = (
     64,

@@ -7,11 +7,12 @@ import torch
 from scipy.special import ndtr
 from sklearn.utils.validation import check_is_fitted
 
+from probgen._constants import LOG_2PI
 from probgen._validation import check_choice, check_count, check_generator, spawn_generator
 from probgen.base import Likelihood
 from probgen.distributions.observation import gaussian_log_prob
 from probgen.marginal_likelihood.importance import normal_noise
-from probgen.marginal_likelihood.latent_model import LOG_2PI, LatentModel
+from probgen.marginal_likelihood.latent_model import LatentModel
 from probgen.marginal_likelihood.parzen import parzen_bandwidth, parzen_log_density
 from probgen.training.neural_generator import NeuralGenerator
 

@@ -1,0 +1,219 @@
+"""A fit of Gaussian mixtures from rows to components, which every estimator of Gaussians shares.
+
+EM runs on rows relative to an origin near the data, where their squares cancel least. Components
+enter and leave in the units of X; sufficient statistics stay relative to the origins, because later
+rows are added to them there.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from probgen._constants import LOG_2PI
+from probgen.gaussians.em import EMEngine, Fit, expectation_of_groups, run_em
+from probgen.gaussians.starts import FAMILIES, start_components
+from probgen.gaussians.statistics import merged
+
+
+@dataclass(frozen=True)
+class MixtureSettings:
+    """Parameters of a fit, under the names that the estimators give them.
+
+    n_components counts the components of one group of rows.
+    """
+
+    covariance_type: str
+    n_components: int
+    init_params: str
+    reg_covar: float
+    n_factors: int
+    tol: float
+    max_iter: int
+    reg_param: float = 0.0
+
+
+def fit_mixture(
+    summaries,
+    settings,
+    generators,
+    *,
+    device,
+    n_shares=1,
+    given=None,
+    components=None,
+    previous=-np.inf,
+    closed_form=False,
+    report=None,
+):
+    """Fit a mixture to one or several groups of rows, each explained by components of its own.
+
+    Parameters
+    ----------
+    summaries : list of RowSummary
+        One for each group; a plain mixture has one group, class-conditional mixtures have one a
+        class. Components of the first group come first.
+    settings : MixtureSettings
+    generators : list of numpy.random.Generator
+        Randomness of the start of each group.
+    device : str
+        Where EM runs.
+    n_shares : int
+        Into how many equal parts the processors are divided, of which this fit takes one.
+    given : GivenStart, default=None
+        Parameters of the start that the user chose; for one group only.
+    components : GaussianComponents, default=None
+        Components, in the units of X, to resume from in place of a start; for one group only.
+    previous : float
+        Mean log-likelihood of these components, to which the first iteration is compared.
+    closed_form : bool, default=False
+        Whether a fit with a solution in closed form (one component for each group, no missing
+        values, no factors) takes one M-step and reports the likelihood after it.
+    report : callable, default=None
+        Called with each iteration's number and mean log-likelihood.
+
+    Returns
+    -------
+    fit : Fit
+    """
+    origins = np.array([summary.origin for summary in summaries])
+    floor = np.max([summary.floor for summary in summaries], axis=0)
+    has_missing = any(summary.source.has_missing for summary in summaries)
+    is_closed = (
+        closed_form
+        and settings.n_components == 1
+        and settings.covariance_type != "low_rank"
+        and not has_missing
+    )
+    groups = []
+    for i, summary in enumerate(summaries):
+        members = slice(i * settings.n_components, (i + 1) * settings.n_components)
+        groups.append((summary.source, members))
+    with EMEngine(device, n_shares) as engine:
+        n_start_repaired = 0
+        if components is not None:
+            start = components.shifted(origins[0])
+        elif given is not None and given.is_whole:
+            start = given.components(settings.covariance_type, origins[0])
+        else:
+            start, n_start_repaired = _start(summaries, settings, generators)
+            if given is not None:
+                start = given.override(start, origins[0])
+        fit = run_em(
+            engine,
+            start,
+            groups,
+            reg_covar=settings.reg_covar,
+            floor=floor,
+            max_iter=1 if is_closed else settings.max_iter,
+            tol=settings.tol,
+            reg_param=settings.reg_param,
+            previous=previous,
+            report=report,
+        )
+    if is_closed:
+        fit.converged = True
+        fit.lower_bounds = [_mean_log_likelihood(fit.components, fit.statistics)]
+    fit.n_start_repaired = n_start_repaired
+    fit.origins = origins
+    fit.floor = floor
+    # (K, d) offsets: each component moves back by the origin of its group.
+    fit.components = fit.components.shifted(-np.repeat(origins, settings.n_components, axis=0))
+    return fit
+
+
+def _start(summaries, settings, generators):
+    """Components of all groups, each relative to its own origin, and how many needed repair."""
+    parts = []
+    n_repaired = 0
+    for summary, generator in zip(summaries, generators, strict=True):
+        part, repaired = start_components(
+            settings.covariance_type,
+            summary,
+            settings.n_components,
+            settings.init_params,
+            generator,
+            reg_covar=settings.reg_covar,
+            n_factors=settings.n_factors,
+            reg_param=settings.reg_param,
+        )
+        parts.append(part)
+        n_repaired += repaired
+    if len(parts) == 1:
+        return parts[0], n_repaired
+    return type(parts[0]).concatenate(parts, np.full(len(parts), 1.0 / len(parts))), n_repaired
+
+
+def update_mixture(components, rows, statistics, settings, *, floor, learning_decay, device):
+    """Fit a mixture to more rows by one E-step over them and one M-step over all statistics.
+
+    Parameters
+    ----------
+    components : GaussianComponents
+        The mixture so far, in the units of X.
+    rows : Rows
+        New rows, with the origin of the fit so far.
+    statistics : MomentStatistics, FactorStatistics or None
+        Statistics of the rows so far relative to that origin; None where there are none.
+    settings : MixtureSettings
+    floor : ndarray of shape (d,)
+        Least variance of each feature.
+    learning_decay : float
+        How the new rows are weighted; see `merged`.
+    device : str
+        Where the E-step runs.
+
+    Returns
+    -------
+    fit : Fit or None
+        With the mean log-likelihood of the new rows before the update; None if no row has a value.
+    """
+    with EMEngine(device) as engine:
+        total, batch = engine.expectation(components.shifted(rows.origin), rows)
+    if batch is None:
+        return None
+    if statistics is None:
+        statistics = batch
+    else:
+        statistics = merged(statistics, batch, learning_decay)
+    family = FAMILIES[settings.covariance_type]
+    estimate, n_repaired = family.estimate(
+        statistics, settings.reg_covar, floor, settings.reg_param
+    )
+    return Fit(
+        components=estimate.shifted(-rows.origin),
+        statistics=statistics,
+        lower_bounds=[total / batch.total],
+        n_repaired=n_repaired,
+    )
+
+
+def mean_expectation(components, groups, n_components, *, device):
+    """Mean log-likelihood of groups of rows, and the statistics of their components.
+
+    components are in the units of X, n_components for each Rows of groups, in the same order.
+    Statistics are relative to the origins of the rows.
+    """
+    origins = np.repeat([rows.origin for rows in groups], n_components, axis=0)
+    members = [slice(i * n_components, (i + 1) * n_components) for i in range(len(groups))]
+    with EMEngine(device) as engine:
+        return expectation_of_groups(
+            engine, components.shifted(origins), list(zip(groups, members))
+        )
+
+
+def _mean_log_likelihood(components, statistics):
+    """Mean log-density of rows under the component each belongs to, from their MomentStatistics."""
+    squares = statistics.about(components.means).squares
+    factors = components.precisions_cholesky
+    if components.covariance_type in ("full", "tied"):
+        precisions = factors @ np.swapaxes(factors, -1, -2)
+        scales = np.diagonal(factors, axis1=-2, axis2=-1)
+    else:
+        precisions = factors**2
+        scales = factors
+    if components.covariance_type == "spherical":
+        scales = scales[:, None]
+    log_scales = np.broadcast_to(np.log(scales) - 0.5 * LOG_2PI, components.means.shape)
+    log_constants = log_scales.sum(axis=1)
+    squared_lengths = np.sum(precisions * squares)
+    return float((statistics.counts @ log_constants - 0.5 * squared_lengths) / statistics.total)
