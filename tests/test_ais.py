@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 import probgen.metrics
 from probgen import Autoencoder, GaussianMixture, make_generative_pipeline
 from probgen.base import GeneratorMixin
-from probgen.estimators._codes import log_code_density
+from probgen.estimators._code_density import log_code_density
 from probgen.marginal_likelihood import annealing
 from probgen.marginal_likelihood.latent_model import (
     LatentModel,

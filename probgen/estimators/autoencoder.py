@@ -15,9 +15,8 @@ from probgen._validation import (
 )
 from probgen.base import DecoderMixin, Likelihood
 from probgen.distributions.observation import bernoulli_log_prob, gaussian_log_prob
-from probgen.estimators._codes import check_code_density, fit_code_density, log_code_density
+from probgen.estimators._code_density import CodeGenerator, FittedCodeDensity, latest_rows
 from probgen.marginal_likelihood.importance import log_likelihood
-from probgen.marginal_likelihood.latent_model import LatentModel
 from probgen.networks import (
     MLP,
     ConvDecoder,
@@ -28,7 +27,6 @@ from probgen.networks import (
     check_network,
     uses_global_generator,
 )
-from probgen.training.neural_generator import NeuralGenerator
 from probgen.training.objective import Objective
 from probgen.training.rows import open_rows
 
@@ -36,15 +34,16 @@ LOSSES = ("squared_error", "absolute_error", "bernoulli")
 CORRUPTIONS = ("gaussian", "masking", "salt_and_pepper")
 PENALTIES = ("kl_sparsity", "l1", "contractive")
 ARCHITECTURES = ("mlp", "conv")
-READ_ROWS = 8192  # rows of a block while statistics of the data are taken
+READ_ROWS = 8192  # rows of a block that is read
+CODED_BLOCK = 1024  # rows of a block that is encoded
 CODED_ROWS = 50_000  # rows whose codes the latent density is fitted to, at most
-KEPT_ROWS = 2048  # of partial_fit, which sees few at a time
+KEPT_ROWS = 2048  # latest rows of partial_fit, which gets few at a time
 LEAST_HELD_OUT = 10  # rows on which a noise can be fitted
-NOISE_FLOOR = 1e-6  # of the overall variance: a column that is decoded exactly still has a density
-SHRINKAGES = (0.0, *np.logspace(-5.0, 0.0, 11))  # of noise variances towards their mean
+NOISE_FLOOR = 1e-6  # share of the overall variance: exactly decoded columns need a density too
+SHRINKAGES = (0.0, *np.logspace(-5.0, 0.0, 11))  # candidate weights of the mean noise variance
 
 
-class Autoencoder(DecoderMixin, NeuralGenerator):
+class Autoencoder(DecoderMixin, FittedCodeDensity, CodeGenerator):
     """Autoencoder, with a density on its codes.
 
     An encoder maps a row x to a code z = f(x) of n_components numbers, a decoder g maps it back,
@@ -241,32 +240,8 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
         check_is_fitted(self)
         check_count("n_samples", n_samples, low=1)
         generator = self._stream if random_state is None else check_generator(random_state)
-        means = self._decode(self._draw_codes(n_samples, generator))
+        means = self._inverse_transform(self._draw_codes(n_samples, generator))
         return self._in_container(means.astype(self._dtype, copy=False))
-
-    def score_samples(self, X, y=None, *, return_std=False):
-        """Return an estimate of the log-likelihood of each row, in nats.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, n_features)
-            Rows to score.
-        y : object, default=None
-            Ignored.
-        return_std : bool, default=False
-            Whether to return the standard errors of the estimates too.
-
-        Returns
-        -------
-        log_likelihood : ndarray of shape (n,)
-        std : ndarray of shape (n,)
-            With return_std=True.
-        """
-        check_is_fitted(self)
-        X = self._validate(X)
-        values, errors = self._estimate(X)
-        values = values.astype(X.dtype, copy=False)
-        return (values, errors.astype(X.dtype, copy=False)) if return_std else values
 
     def reconstruct(self, X):
         """Return what the codes of the rows of X decode to, of shape (n, n_features)."""
@@ -291,8 +266,7 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
         X = self._validate(X)
 
         def error(block):
-            answer = self.decoder_(self.encoder_((block - self._center()) / self._scale))
-            return _row_loss(self.loss, block, self._rescale(answer))
+            return _row_loss(self.loss, block, self._decoder_outputs(self._encode(block)))
 
         return self._in_blocks(X, error).astype(X.dtype, copy=False)
 
@@ -324,7 +298,6 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
         check_count("n_importance_samples", self.n_importance_samples, low=4)
         check_module("encoder", self.encoder)
         check_module("decoder", self.decoder)
-        check_code_density(self.latent_density)
         dense = self.architecture == "mlp" and self.encoder is None and self.decoder is None
         if self.tied_weights and not dense:
             raise ValueError(
@@ -383,7 +356,7 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
         return ReconstructionObjective(
             self.encoder_,
             self.decoder_,
-            center=self._center(),
+            center=self._to_network_tensor(self._mean),
             scale=self._scale,
             loss=self.loss,
             corruption=self.corruption,
@@ -395,120 +368,90 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
         )
 
     def _finish(self, fit, generator):
-        """Fit the density of the codes, and the noise; after partial_fit to the latest rows, coded
-        afresh."""
-        rows = self._latest(fit.rows) if fit.is_partial else fit.rows
-        codes = self._some_codes(rows)
-        self.latent_density_ = fit_code_density(self.latent_density, codes, generator)
+        """Fit the density of the codes and the noise, of the latest rows after partial_fit."""
+        rows = fit.rows
+        if fit.is_partial:
+            blocks = [block.cpu().numpy() for block, *_ in rows.batches(None, READ_ROWS)]
+            kept = getattr(self, "_kept", None)
+            self._kept = latest_rows(kept, np.concatenate(blocks), KEPT_ROWS)
+            rows = open_rows(self._kept, device=self.device_, dtype=rows.dtype)
+        codes = self._codes_of(rows)
+        self._fit_code_density(codes, generator)
         self._code_mean = codes.mean(axis=0)
-        covariance = (
-            np.cov(codes, rowvar=False).reshape(2 * [codes.shape[1]])
-            if len(codes) > 1
-            else np.zeros((1, 1))
-        )
-        ridge = 1e-6 * max(np.trace(covariance) / len(covariance), 1e-12)
-        self._code_precision = np.linalg.inv(covariance + ridge * np.eye(len(covariance)))
+        self._code_precision = _precision(codes)
         self.noise_variance_ = None
         if self.observation_ == "gaussian":
-            self.noise_variance_ = self._residual_variance(
-                rows if fit.held_out is None else fit.held_out
-            )
+            noise_rows = rows if fit.held_out is None else fit.held_out
+            self.noise_variance_ = self._residual_variance(noise_rows)
 
-    def _latest(self, rows):
-        """The last rows that were seen, those of earlier passes included, which are kept for the
-        next."""
-        seen = [block.cpu().numpy() for block, *_ in rows.batches(None, READ_ROWS)]
-        self._kept = np.concatenate([*([self._kept] if hasattr(self, "_kept") else []), *seen])[
-            -KEPT_ROWS:
-        ]
-        return open_rows(self._kept, device=self.device_, dtype=rows.dtype)
+    @property
+    def _code_moments(self):
+        return self._code_mean, 1.0 / np.sqrt(np.diag(self._code_precision))
 
-    def _some_codes(self, rows):
-        """Codes (n, k) of the rows, or of evenly spaced batches where there are many, in double
-        precision."""
+    def _codes_of(self, rows):
+        """Codes (n, k) in double precision, of evenly spaced batches where there are many rows."""
         every = -(-rows.n_rows // CODED_ROWS)
         codes = []
         with torch.inference_mode():
-            for index, (block, *_) in enumerate(rows.batches(None, READ_ROWS // 8)):
+            for index, (block, *_) in enumerate(rows.batches(None, CODED_BLOCK)):
                 if index % every == 0:
-                    codes.append(
-                        self.encoder_((block - self._center()) / self._scale).double().cpu().numpy()
-                    )
+                    codes.append(self._encode(block).double().cpu().numpy())
         return np.concatenate(codes)
 
     def _residual_variance(self, rows):
-        """Mean square (n_features,) of what the decoder leaves, shrunk, and a floor, in squared
-        units of X."""
-        squares = np.zeros((2, rows.n_features))  # of every second row
+        """Mean squared residuals (n_features,) of reconstructions, shrunk to their mean."""
+        squares = np.zeros((2, rows.n_features))  # sums over even and over odd rows
         with torch.inference_mode():
-            for block, *_ in rows.batches(None, READ_ROWS // 8):
-                answer = self._rescale(
-                    self.decoder_(self.encoder_((block - self._center()) / self._scale))
-                )
-                left = (block - self._mean_of(answer)).double().square()
-                squares += [left[half::2].sum(0).cpu().numpy() for half in (0, 1)]
-        floor = NOISE_FLOOR * self._scale**2
-        return _shrink(squares, rows.n_rows, floor)
+            for block, *_ in rows.batches(None, CODED_BLOCK):
+                means = self._mean_of(self._decoder_outputs(self._encode(block)))
+                residuals = (block - means).double().square()
+                squares[0] += residuals[0::2].sum(0).cpu().numpy()
+                squares[1] += residuals[1::2].sum(0).cpu().numpy()
+        return _shrink(squares, rows.n_rows, NOISE_FLOOR * self._scale**2)
 
-    def _center(self):
-        """The centre of the rows as a tensor beside the networks."""
-        return self._to_network_tensor(self._mean)
+    def _encode(self, X):
+        """Codes (n, k) of rows (n, d), both tensors."""
+        return self.encoder_((X - self._to_network_tensor(self._mean)) / self._scale)
 
-    def _rescale(self, answer):
-        """The decoder's answer in units of X; logits are left as they are."""
-        return answer if self.loss == "bernoulli" else answer * self._scale + self._center()
+    def _decoder_outputs(self, codes):
+        """Outputs (n, d) of the decoder for codes (n, k): logits, or means in units of X."""
+        outputs = self.decoder_(codes)
+        if self.loss == "bernoulli":
+            return outputs
+        return outputs * self._scale + self._to_network_tensor(self._mean)
+
+    def _mean_of(self, outputs):
+        """Means of rows from outputs of the decoder."""
+        if self.loss == "bernoulli":
+            return torch.sigmoid(outputs)
+        return outputs
 
     def _transform(self, X):
-        return self._in_blocks(
-            X, lambda block: self.encoder_((block - self._center()) / self._scale)
-        )
+        return self._in_blocks(X, self._encode)
 
     def _inverse_transform(self, Z):
-        return self._decode(Z)
-
-    def _decode(self, Z):
-        """Means of the rows of codes (n, k)."""
-        as_mean = torch.sigmoid if self.loss == "bernoulli" else (lambda answer: answer)
-        return self._in_blocks(Z, lambda block: as_mean(self._rescale(self.decoder_(block))))
+        return self._in_blocks(Z, lambda codes: self._mean_of(self._decoder_outputs(codes)))
 
     def _reconstruct(self, X):
-        return self._decode(self._transform(X))
-
-    def _draw_codes(self, n_samples, generator):
-        return np.asarray(self.latent_density_.sample(n_samples, random_state=generator))
+        return self._inverse_transform(self._transform(X))
 
     def _sample(self, n_samples, generator):
-        means = self._decode(self._draw_codes(n_samples, generator))
+        means = self._inverse_transform(self._draw_codes(n_samples, generator))
         if self.observation_ == "bernoulli":
             return generator.random(means.shape) < means
-        return means + np.sqrt(np.asarray(self.noise_variance_)) * generator.standard_normal(
-            means.shape
-        )
-
-    def _score_samples(self, X):
-        return self._estimate(X)[0]
+        deviations = np.sqrt(np.asarray(self.noise_variance_))
+        return means + deviations * generator.standard_normal(means.shape)
 
     def _estimate(self, X):
-        """Log-likelihoods and standard errors (n,) of checked rows."""
         prior = _CodePrior(self.latent_density_, self._code_mean, self._code_precision)
         log_prob = self._observation_log_prob()
-        curvature = _bernoulli_curvature
-        if self.observation_ == "gaussian":
-            variance = self._to_network_tensor(self.noise_variance_)
-
-            def curvature(rows, answers):
-                means = self._mean_of(answers)
-                slope = (
-                    means * (1.0 - means) if self.loss == "bernoulli" else torch.ones_like(means)
-                )
-                return (rows - means) / variance * slope, slope.square() / variance
+        curvature = self._observation_curvature()
 
         def estimate(block):
-            codes = self.encoder_((block - self._center()) / self._scale)
             values, errors = log_likelihood(
                 block,
-                codes,
-                lambda codes: self._rescale(self.decoder_(codes)),
+                self._encode(block),
+                self._decoder_outputs,
                 log_prob,
                 curvature,
                 prior,
@@ -516,47 +459,33 @@ class Autoencoder(DecoderMixin, NeuralGenerator):
             )
             return torch.from_numpy(np.stack([values, errors], axis=1))
 
-        return tuple(self._in_blocks(X, estimate).T)
+        values, errors = self._in_blocks(X, estimate).T
+        return values, errors
 
     def _observation_log_prob(self):
-        """log p(x given z) as a function of rows and the decoder's answers (..., n_features)."""
+        """log p(x given z) as a function of rows and outputs of the decoder, both (..., d)."""
         if self.observation_ == "bernoulli":
             return bernoulli_log_prob
         variance = self._to_network_tensor(self.noise_variance_)
-        return lambda rows, answers: gaussian_log_prob(rows, self._mean_of(answers), variance)
+        return lambda rows, outputs: gaussian_log_prob(rows, self._mean_of(outputs), variance)
 
-    def _latent_model(self, X, y=None):
-        """The joint density of checked rows and their codes."""
-        rows, log_prob, log_density = (
-            self._to_network_tensor(X),
-            self._observation_log_prob(),
-            self._log_code_density(),
-        )
+    def _observation_curvature(self):
+        """Gradient and expected curvature of that function by the outputs, for the proposals."""
+        if self.observation_ == "bernoulli":
+            return _bernoulli_curvature
+        variance = self._to_network_tensor(self.noise_variance_)
 
-        def sample_prior(n_chains, generator, rows):
-            codes = self._draw_codes(n_chains * len(rows), generator)
-            return self._to_network_tensor(codes).unflatten(0, (n_chains, len(rows)))
+        def gaussian_curvature(rows, outputs):
+            means = self._mean_of(outputs)
+            slope = torch.ones_like(means)
+            if self.loss == "bernoulli":
+                slope = means * (1.0 - means)  # derivative of the logistic function
+            return (rows - means) / variance * slope, slope.square() / variance
 
-        def log_prior(codes, rows):
-            return log_density(codes)
+        return gaussian_curvature
 
-        def log_likelihood(codes, rows):
-            answers = self._rescale(self.decoder_(codes.flatten(0, 1)))
-            return log_prob(rows, answers.unflatten(0, codes.shape[:2]))
-
-        return LatentModel(
-            (rows,), self.n_components, rows.dtype, sample_prior, log_prior, log_likelihood
-        )
-
-    def _log_code_density(self):
-        """log p(z) as a function of codes (..., n_components) that can be differentiated."""
-        deviations = 1.0 / np.sqrt(np.diag(self._code_precision))
-        return log_code_density(
-            self.latent_density_, self._code_mean, deviations, self._center().device
-        )
-
-    def _mean_of(self, answers):
-        return torch.sigmoid(answers) if self.loss == "bernoulli" else answers
+    def _decode_chains(self, codes):
+        return self._decoder_outputs(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
 
 
 class ReconstructionObjective(Objective):
@@ -678,24 +607,38 @@ class _CodePrior:
         self.mean, self.precision = mean, precision
 
 
+def _precision(codes):
+    """Inverse covariance (k, k) of codes (n, k), with a ridge for codes that do not vary."""
+    k = codes.shape[1]
+    covariance = np.zeros((k, k))
+    if len(codes) > 1:
+        covariance = np.cov(codes, rowvar=False).reshape(k, k)
+    ridge = 1e-6 * max(np.trace(covariance) / k, 1e-12)
+    return np.linalg.inv(covariance + ridge * np.eye(k))
+
+
 def _shrink(squares, n_rows, floor):
-    """Variances (d,), shrunk to their mean as far as either half of the rows explains the other
-    best.
+    """Noise variances (d,), shrunk to their mean by the weight that predicts best.
 
-    squares (2, d) are the sums over the rows of each half. Without it, a feature that hardly moves
-    in these rows has a variance near zero, and a later row in which it does is all but impossible.
+    squares (2, d) are sums of squared residuals over two halves of the rows; each half is predicted
+    from the other. Without shrinkage, a feature that hardly varies in these rows has a variance
+    near 0, and a later row in which it does vary is all but impossible.
     """
-    halves = np.array([[n_rows - n_rows // 2], [n_rows // 2]])
+    half_sizes = np.array([[n_rows - n_rows // 2], [n_rows // 2]])
 
-    def shrunk(variances, share):
-        return (1.0 - share) * variances + share * variances.mean(axis=-1, keepdims=True) + floor
+    def shrunk(variances, weight):
+        means = variances.mean(axis=-1, keepdims=True)
+        return (1.0 - weight) * variances + weight * means + floor
 
-    def misfit(share):
-        guesses = shrunk(squares / halves, share)[::-1]
-        return np.sum(halves * np.log(guesses) + squares / guesses)
+    def misfit(weight):
+        # Twice the negative Gaussian log-likelihood of each half under the other's variances.
+        predicted = shrunk(squares / half_sizes, weight)[::-1]
+        return np.sum(half_sizes * np.log(predicted) + squares / predicted)
 
-    share = min(SHRINKAGES, key=misfit) if n_rows > 1 else 0.0
-    return shrunk(squares.sum(axis=0) / n_rows, share)
+    weight = 0.0
+    if n_rows > 1:
+        weight = min(SHRINKAGES, key=misfit)
+    return shrunk(squares.sum(axis=0) / n_rows, weight)
 
 
 def _row_loss(kind, X, answer):

@@ -17,6 +17,7 @@ from probgen._validation import (
 )
 from probgen._warnings import warn
 from probgen.base import DecoderMixin
+from probgen.estimators._code_density import latest_rows
 from probgen.estimators.adversarial.augmentation import AUGMENTATIONS
 from probgen.estimators.adversarial.blurred_draws import BlurredDraws
 from probgen.estimators.adversarial.networks import (
@@ -291,8 +292,7 @@ class GAN(DecoderMixin, BlurredDraws):
         """
         check_is_fitted(self)
         X = self._validate(X)
-        center, scale = self._to_network_tensor(self._center), self._to_network_tensor(self._scale)
-        scores = self._in_blocks(X, lambda block: self.discriminator_((block - center) / scale))
+        scores = self._in_scaled_blocks(X, self.discriminator_)
         return scores.astype(X.dtype, copy=False)
 
     @property
@@ -487,28 +487,21 @@ class GAN(DecoderMixin, BlurredDraws):
         }
 
     def _finish(self, fit, generator):
-        """Take the statistics of batch norm for these weights, and fit the noise of the observation
-        model."""
+        """Set the statistics of batch norm for the final weights, and the observation noise."""
         if batch_norms(self.generator_):
             refresh_batch_norm(self.generator_, self._statistics_inputs(generator))
         rows = fit.rows if fit.held_out is None else fit.held_out
-        self._fit_noise(self._some_rows(rows, generator, fit.is_partial))
+        block, *_ = next(iter(rows.batches(generator, min(NOISE_ROWS, rows.n_rows))))
+        noise_rows = block.double().cpu().numpy()
+        if fit.is_partial:
+            noise_rows = latest_rows(getattr(self, "_kept", None), noise_rows, NOISE_ROWS)
+            self._kept = noise_rows
+        self._fit_noise(noise_rows)
 
     def _statistics_inputs(self, generator):
         """Yield batches of codes, and labels if there are any, for the statistics of batch norm."""
         for _ in range(STATISTICS_BATCHES):
             yield (self._to_network_tensor(self._draw_codes(STATISTICS_ROWS, generator)),)
-
-    def _some_rows(self, rows, generator, partial):
-        """Rows (n, d) to fit the noise to, in double precision; after partial_fit those of earlier
-        passes too."""
-        block, *_ = next(iter(rows.batches(generator, min(NOISE_ROWS, rows.n_rows))))
-        seen = block.double().cpu().numpy()
-        if partial:
-            self._kept = seen = np.concatenate(
-                [*([self._kept] if hasattr(self, "_kept") else []), seen]
-            )[-NOISE_ROWS:]
-        return seen
 
     def _draw_codes(self, n_samples, generator):
         if self.noise == "uniform":
@@ -530,9 +523,8 @@ class GAN(DecoderMixin, BlurredDraws):
         return self._in_blocks(Z, lambda codes: self._unscale(self.generator_(codes)))
 
     def _transform(self, X):
-        answer = self.encoder_ if self.encoder else self.discriminator_.features
-        center, scale = self._to_network_tensor(self._center), self._to_network_tensor(self._scale)
-        return self._in_blocks(X, lambda block: answer((block - center) / scale))
+        function = self.encoder_ if self.encoder else self.discriminator_.features
+        return self._in_scaled_blocks(X, function)
 
     def _generator_gradients(self, n_samples, generator):
         """Lengths (n_samples,) of the gradient of the generator's loss by each of new draws, in

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from probgen._validation import check_real
-from probgen.estimators._codes import check_code_density, fit_code_density, log_code_density
+from probgen.estimators._code_density import FittedCodeDensity, latest_rows
 from probgen.estimators._labelled import with_parameters_of
 from probgen.estimators.adversarial.gan import GAN
 from probgen.estimators.adversarial.objective import AdversarialObjective
@@ -25,7 +25,7 @@ OWN = (
 )  # parameters of GAN that are not open
 
 
-class VAEGAN(GAN):
+class VAEGAN(FittedCodeDensity, GAN):
     """Variational autoencoder with a discriminator that judges its rows, and tells how like two of
     them are [1]_.
 
@@ -113,7 +113,6 @@ class VAEGAN(GAN):
         super()._check_parameters()
         check_real("beta", self.beta, low=0.0)
         check_real("reconstruction_weight", self.reconstruction_weight, low=0.0)
-        check_code_density(self.latent_density)
         if self.architecture == "dense" and not self._hidden:
             raise ValueError(
                 "hidden_layer_sizes must hold at least one width, whose features VAEGAN compares;"
@@ -134,45 +133,28 @@ class VAEGAN(GAN):
         )
 
     def _finish(self, fit, generator):
-        """Fit the density of the codes, of all rows or after partial_fit of the latest, and what a
-        GAN needs."""
+        """Fit the density of the codes, of the latest rows after partial_fit."""
         n_rows = min(CODED_ROWS, fit.rows.n_rows)
         block, *_ = next(iter(fit.rows.batches(generator, n_rows)))
-        seen = block.cpu().numpy()
+        rows = block.cpu().numpy()
         if fit.is_partial:
-            former = [self._kept_rows] if hasattr(self, "_kept_rows") else []
-            self._kept_rows = seen = np.concatenate([*former, seen])[-KEPT_ROWS:]
-        means, deviations = np.split(
-            self._encode(seen, lambda *moments: torch.cat(moments, 1)).astype(float), 2, 1
+            rows = latest_rows(getattr(self, "_kept_rows", None), rows, KEPT_ROWS)
+            self._kept_rows = rows
+        moments = self._in_scaled_blocks(
+            rows, lambda scaled: torch.cat(self.encoder_.moments(scaled), dim=1)
         )
+        means, deviations = np.split(moments.astype(float), 2, axis=1)
         codes = means + deviations * generator.standard_normal(means.shape)
-        self.latent_density_ = fit_code_density(self.latent_density, codes, generator)
-        self._code_moments = (
-            codes.mean(axis=0),
-            np.maximum(codes.std(axis=0), np.finfo(np.float32).tiny),
-        )
+        self._fit_code_density(codes, generator)
+        smallest = np.finfo(np.float32).tiny
+        self._code_moments = (codes.mean(axis=0), np.maximum(codes.std(axis=0), smallest))
         super()._finish(fit, generator)
 
-    def _encode(self, X, answer):
-        """What answer makes of the means and deviations of q(z given x) for rows (n, d), as an
-        array."""
-        center, scale = self._to_network_tensor(self._center), self._to_network_tensor(self._scale)
-        return self._in_blocks(
-            X, lambda block: answer(*self.encoder_.moments((block - center) / scale))
-        )
-
     def _transform(self, X):
-        return self._encode(X, lambda means, _: means)
-
-    def _draw_codes(self, n_samples, generator):
-        return np.asarray(self.latent_density_.sample(n_samples, random_state=generator))
+        return self._in_scaled_blocks(X, lambda scaled: self.encoder_.moments(scaled)[0])
 
     def _window_codes(self, n_draws):
         return self._draw_codes(n_draws, np.random.default_rng(0))
-
-    def _log_code_density(self):
-        device = next(self.generator_.parameters()).device
-        return log_code_density(self.latent_density_, *self._code_moments, device)
 
 
 class VAEGANObjective(AdversarialObjective):

@@ -1,0 +1,165 @@
+"""Generators of the form p(x) = E p(x given z), where the codes z have a density of their own."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.base import clone
+from sklearn.utils.validation import check_is_fitted
+
+from probgen.base import Likelihood
+from probgen.estimators.gaussian_mixture import GaussianMixture
+from probgen.marginal_likelihood.latent_model import (
+    LatentModel,
+    NumpyLogDensity,
+    mixture_log_density,
+)
+from probgen.training.neural_generator import NeuralGenerator
+
+# A component of the default density needs so many rows, and so many for each number of a code.
+ROWS_PER_COMPONENT = 25
+ROWS_PER_CODE_NUMBER = 4
+MAX_COMPONENTS = 10
+
+
+class CodeGenerator(NeuralGenerator):
+    """Base class of generators that decode codes: p(x) = E p(x given z) over the codes z.
+
+    A subclass takes `n_components`, the length of a code, in its constructor, and implements:
+
+    - `_draw_codes(n_samples, generator)` returns codes as an array, drawn by a NumPy Generator;
+    - `_log_code_density()` returns log p(z) as a differentiable function of codes (..., k);
+    - `_decode_chains(codes)` decodes codes (n_chains, n, k), a tensor, to (n_chains, n, d);
+    - `_observation_log_prob()` returns log p(x given z) as a function of rows and decoded codes;
+    - `_estimate(X)` returns estimates of log p(x) of checked rows, and their standard errors.
+    """
+
+    n_components: int
+    _draw_codes: Any
+    _log_code_density: Any
+    _decode_chains: Any
+    _observation_log_prob: Any
+    _estimate: Any
+
+    def score_samples(
+        self, X: npt.ArrayLike, y: Any = None, *, return_std: bool = False
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Return an estimate of the log-likelihood of each row, in nats.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows to score.
+        y : object, default=None
+            Ignored.
+        return_std : bool, default=False
+            Whether to return the standard errors of the estimates too. Near 1 or above, the
+            estimate is too low: few of the draws behind it are anywhere near the row.
+
+        Returns
+        -------
+        log_likelihood : ndarray of shape (n,)
+        std : ndarray of shape (n,)
+            With return_std=True.
+        """
+        check_is_fitted(self)
+        X = self._validate(X)
+        values, errors = self._estimate(X)
+        values = values.astype(X.dtype, copy=False)
+        if not return_std:
+            return values
+        return values, errors.astype(X.dtype, copy=False)
+
+    @property
+    def _likelihood(self):
+        return Likelihood("estimate")
+
+    def _score_samples(self, X):
+        return self._estimate(X)[0]
+
+    def _latent_model(self, X, y=None):
+        """The joint density of checked rows and their codes."""
+        rows = self._to_network_tensor(X)
+        log_code_density = self._log_code_density()
+        log_prob = self._observation_log_prob()
+
+        def sample_prior(n_chains, generator, rows):
+            codes = self._draw_codes(n_chains * len(rows), generator)
+            return self._to_network_tensor(codes).unflatten(0, (n_chains, len(rows)))
+
+        def log_prior(codes, rows):
+            return log_code_density(codes)
+
+        def log_likelihood(codes, rows):
+            return log_prob(rows, self._decode_chains(codes))
+
+        return LatentModel(
+            (rows,), self.n_components, rows.dtype, sample_prior, log_prior, log_likelihood
+        )
+
+
+class FittedCodeDensity:
+    """Mixin for a CodeGenerator whose density of codes is fitted to the codes of rows.
+
+    A subclass takes `latent_density` in its constructor, calls `_fit_code_density` when its
+    networks are trained, and has the attribute or property `_code_moments`: a mean and standard
+    deviations (k,) of the codes, for the gradient of a density that is no GaussianMixture.
+    """
+
+    latent_density: Any
+    latent_density_: Any
+    _code_moments: Any
+    device_: str
+
+    def _check_parameters(self):
+        super()._check_parameters()  # type: ignore[misc]
+        if self.latent_density is not None and not hasattr(self.latent_density, "score_samples"):
+            raise ValueError(
+                f"latent_density must be a generator, or None; got {self.latent_density!r}."
+            )
+
+    def _fit_code_density(self, codes, generator):
+        """Fit a clone of latent_density to codes (n, k); generator seeds it if it has no seed."""
+        if self.latent_density is None:
+            rows_needed = max(ROWS_PER_COMPONENT, ROWS_PER_CODE_NUMBER * codes.shape[1])
+            n_components = max(1, min(MAX_COMPONENTS, len(codes) // rows_needed))
+            reg_covar = 1e-6 * max(float(codes.var()), 1e-12)
+            density = GaussianMixture(n_components, reg_covar=reg_covar)
+        else:
+            density = clone(self.latent_density)
+        parameters = density.get_params()
+        if "random_state" in parameters and parameters["random_state"] is None:
+            density.set_params(random_state=int(generator.integers(2**31)))
+        self.latent_density_ = density.fit(codes)
+
+    def _draw_codes(self, n_samples, generator):
+        return np.asarray(self.latent_density_.sample(n_samples, random_state=generator))
+
+    def _log_code_density(self):
+        mean, deviations = self._code_moments
+        return log_code_density(self.latent_density_, mean, deviations, self.device_)
+
+
+def log_code_density(density, mean, deviations, device):
+    """Return log p(z) under a fitted density as a differentiable function of codes (..., k).
+
+    mean and deviations (k,) are those of the codes that it was fitted to. A density that is no
+    GaussianMixture costs k + 1 queries.
+    """
+    if not isinstance(density, GaussianMixture):
+        return lambda codes: NumpyLogDensity.apply(codes, density.score_samples, mean, deviations)
+    components = density._components()
+    covariances = np.stack([components.covariance(c) for c in range(len(components))])
+    return mixture_log_density(
+        torch.as_tensor(components.weights, device=device),
+        torch.as_tensor(components.means, device=device),
+        torch.as_tensor(covariances, device=device),
+    )
+
+
+def latest_rows(kept, rows, n_rows):
+    """The last n_rows rows of `kept`, those of earlier passes or None, and of new `rows` (n, d)."""
+    if kept is not None:
+        rows = np.concatenate([kept, rows])
+    return rows[-n_rows:]
