@@ -19,6 +19,7 @@ from sklearn.datasets import load_digits
 
 from probgen import ConditionalPixelCNN, PixelCNN
 from probgen.datasets import fetch_cifar10, fetch_mnist
+from probgen.options import AutoLikelihood
 from probgen.plots import SampleGridDisplay
 
 N_SHOWN = 10
@@ -75,7 +76,12 @@ def show_colors(figure, X, epochs):
     half = X.shape[1] // 2
     X, held_out = X[N_SHOWN:], X[:N_SHOWN]
     model = PixelCNN(
-        24, 3, image_shape=(8, 4, 3), n_levels=N_LEVELS, max_iter=epochs, random_state=0
+        24,
+        3,
+        image_shape=(8, 4, 3),
+        likelihood=AutoLikelihood(n_levels=N_LEVELS),
+        max_iter=epochs,
+        random_state=0,
     ).fit(X)
     grid = {"image_shape": (4, 4, 3), "value_range": (0.0, N_LEVELS - 1.0), "n_cols": N_SHOWN}
     known = held_out.copy()

@@ -29,6 +29,7 @@ from probgen import (
     SemiSupervisedVAE,
     Trainer,
 )
+from probgen.options import AutoLikelihood
 
 GENERATORS = [
     GaussianMixture(n_components=2, random_state=0),
@@ -69,7 +70,7 @@ GENERATORS = [
     ),
     MADE(
         (8,),
-        n_components=2,
+        likelihood=AutoLikelihood(n_mixture=2),
         max_iter=400,
         learning_rate_init=0.02,
         trainer=Trainer(),
@@ -77,7 +78,7 @@ GENERATORS = [
         random_state=0,
     ),
     FullyVisibleBeliefNetwork(
-        n_components=2,
+        likelihood=AutoLikelihood(n_mixture=2),
         max_iter=400,
         learning_rate_init=0.02,
         trainer=Trainer(),

@@ -43,6 +43,7 @@ from probgen import (
     load,
     save,
 )
+from probgen.options import AutoLikelihood
 
 ESTIMATORS = [  # every public generator, made small and quick
     GaussianMixture(n_components=2, covariance_type="full", random_state=0),
@@ -88,7 +89,7 @@ ESTIMATORS = [  # every public generator, made small and quick
     ),
     MADE(
         (8,),
-        n_components=2,
+        likelihood=AutoLikelihood(n_mixture=2),
         dropout=0.0,
         input_dropout=0.0,
         max_iter=30,
@@ -98,7 +99,7 @@ ESTIMATORS = [  # every public generator, made small and quick
         random_state=0,
     ),
     FullyVisibleBeliefNetwork(
-        n_components=2,
+        likelihood=AutoLikelihood(n_mixture=2),
         max_iter=30,
         learning_rate_init=0.02,
         n_importance_samples=256,
@@ -152,7 +153,7 @@ DISCRETE = [  # generators of whole numbers, which scikit-learn's checks feed wi
 IN_ANY_ORDER = MADE(
     (8,),
     order_agnostic=True,
-    n_components=2,
+    likelihood=AutoLikelihood(n_mixture=2),
     max_iter=30,
     learning_rate_init=0.02,
     device="cpu",
@@ -669,3 +670,18 @@ class TestDensity:
         assert model.score_samples([[np.nan, np.nan]]) == pytest.approx(
             0.0, abs=1e-12 if is_exact(model) else 0.1
         )
+
+
+KIN = [  # a class, another with all of its parameters, and those whose defaults differ on purpose
+    (PixelCNN, ConditionalPixelCNN, set()),
+    (FullyVisibleBeliefNetwork, MADE, {"input_dropout"}),
+]
+
+
+@pytest.mark.parametrize("kind, relative, different", KIN)
+def test_kin_share_parameters_and_defaults(kind, relative, different):
+    defaults = kind().get_params(deep=False)
+    of_relative = relative().get_params(deep=False)
+    assert defaults.keys() <= of_relative.keys()
+    for name in defaults.keys() - different:
+        assert of_relative[name] == defaults[name], name

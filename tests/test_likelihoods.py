@@ -512,10 +512,14 @@ GREY, WIDE, HALVES = np.array([[0.0, 0.25]]), np.array([[0.0, 2.0]]), np.array([
         (
             "bernoulli",
             GREY,
-            r"'bernoulli' needs values 0 and 1; X holds 0 to 0.25; set dynamic_binarization=True or"
-            r" take 'continuous_bernoulli'",
+            "'bernoulli' needs values 0 and 1; X holds 0 to 0.25, not all of them whole; set"
+            " dynamic_binarization=True to .*, or in a VAE take 'continuous_bernoulli'",
         ),
-        ("bernoulli", WIDE, "'bernoulli' needs values 0 and 1; X holds 0 to 2; take 'gaussian'"),
+        (
+            "bernoulli",
+            WIDE,
+            "'bernoulli' needs values 0 and 1; X holds 0 to 2; take likelihood='categor",
+        ),
         (
             "continuous_bernoulli",
             -GREY,
@@ -526,17 +530,17 @@ GREY, WIDE, HALVES = np.array([[0.0, 0.25]]), np.array([[0.0, 2.0]]), np.array([
             Categorical(2),
             WIDE,
             "'categorical' needs whole numbers from 0 to n_levels - 1 = 1; X holds 0 to 2; set"
-            " n_levels=3, or take 'gaussian'",
+            " likelihood__n_levels=3, or take a likelihood for real values, 'gaussian' in a VAE",
         ),
         (
             Categorical(6),
             -WIDE,
-            "from 0 to n_levels - 1 = 5; X holds -2 to -?0; take 'gaussian'",
+            "Negative values in data: .* from 0 to n_levels - 1 = 5; X holds -2 to -?0; count",
         ),
         (
             DiscretizedLogistic(6),
             HALVES,
-            "from 0 to n_levels - 1 = 5; X holds 0 to 2.5, not all of them whole; take 'gaussian'",
+            "from 0 to n_levels - 1 = 5; X holds 0 to 2.5, not all of them whole; round them",
         ),
         (Categorical(), HALVES, "X holds 0 to 2.5, not all of them whole"),
         (Categorical(), np.array([[0.0, 7e4]]), "n_levels must be at most 65,536; got 70,001; put"),

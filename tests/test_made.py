@@ -12,6 +12,13 @@ from sklearn.linear_model import LogisticRegression
 from probgen import MADE, FullyVisibleBeliefNetwork, Trainer, get_likelihood
 from probgen.distributions.quantiles import quantile
 from probgen.estimators.autoregressive.networks.masked import MaskedMLP
+from probgen.options import (
+    AutoLikelihood,
+    Categorical,
+    DiscretizedLogistic,
+    Gaussian,
+    GaussianMixtureLikelihood,
+)
 
 RNG = np.random.default_rng(0)
 QUICK = {
@@ -46,7 +53,7 @@ MODELS = {
         MADE((16,), likelihood="categorical", n_orderings=2, **QUICK),
         LEVELS,
     ),
-    "levels": (MADE((16,), likelihood="discretized_logistic", n_components=2, **QUICK), LEVELS),
+    "levels": (MADE((16,), likelihood=DiscretizedLogistic(n_mixture=2), **QUICK), LEVELS),
 }
 
 
@@ -131,7 +138,9 @@ class TestProbabilities:
         first = RNG.standard_normal(400)
         X = np.column_stack([100.0 + first, 0.01 * (first**2 + 0.3 * RNG.standard_normal(400))])
         settings = QUICK | {"max_iter": 20, "learning_rate_init": 0.01}
-        model = kind(n_orderings=n_orderings, n_components=3, **settings).fit(X)
+        model = kind(
+            n_orderings=n_orderings, likelihood=GaussianMixtureLikelihood(3), **settings
+        ).fit(X)
         assert (model.likelihood_, get_likelihood(model).measure) == (
             "gaussian_mixture",
             "lebesgue",
@@ -245,7 +254,7 @@ class TestDraws:
 
     def test_of_real_values_all_at_once_are_those_in_turn(self):
         X = RNG.standard_normal((300, 6)).cumsum(axis=1)
-        model = MADE((16,), n_components=2, **QUICK).fit(X)
+        model = MADE((16,), likelihood=GaussianMixtureLikelihood(2), **QUICK).fit(X)
         found = model.sample(50, random_state=3)
         uniforms, turn = (
             torch.from_numpy(np.random.default_rng(3).random((50, 6))),
@@ -335,7 +344,9 @@ class TestMissing:
     def test_real_values_are_integrated_out(self):
         first = RNG.standard_normal(400)
         X = np.column_stack([first, first + 0.5 * RNG.standard_normal(400)])
-        model = MADE((16,), n_components=2, n_importance_samples=2048, **QUICK).fit(X)
+        model = MADE(
+            (16,), likelihood=GaussianMixtureLikelihood(2), n_importance_samples=2048, **QUICK
+        ).fit(X)
         axis, values = np.linspace(-12.0, 12.0, 2401), np.array([-1.0, 0.2, 2.0])
         for gap in (0, 1):
             rows = np.full((3, 2), np.nan)
@@ -397,7 +408,7 @@ def test_training_goes_on_and_levels_held_out_count():
     assert model.score(X) > before
     with pytest.raises(
         ValueError,
-        match=r"needs whole numbers from 0 to n_levels - 1 = 7; X holds 0 to 9; fit with",
+        match="0 to n_levels - 1 = 7; X holds 0 to 9; set likelihood__n_levels=10",
     ):
         model.partial_fit(np.where(X == 7.0, 9.0, X))
 
@@ -417,26 +428,30 @@ GREY = np.array([[0.0, 0.25], [1.0, 0.5]])
         (
             {"likelihood": "bernoulli"},
             GREY,
-            r"needs whole numbers .* = 1; X holds 0 to 1, not all of them whole; take",
+            "needs values 0 and 1; X holds 0 to 1, not all of them whole; set dynamic_binarization",
         ),
         (
             {"likelihood": "bernoulli"},
             LEVELS,
-            "needs whole numbers .* = 1; X holds 0 to 2; take likelihood='categorical'",
+            "needs values 0 and 1; X holds 0 to 2; take likelihood='categorical'",
         ),
         (
             {"likelihood": "categorical"},
             GREY,
-            r"not all of them whole; quantise it first, such as with np\.rint",
+            r"not all of them whole; round them first, such as with np\.rint",
         ),
-        ({"likelihood": "categorical"}, -LEVELS, "X holds -2 to .*; count them from 0"),
         (
-            {"likelihood": "categorical", "n_levels": 2},
+            {"likelihood": "categorical"},
+            -LEVELS,
+            "Negative values in data: .* X holds -2 to .*; count",
+        ),
+        (
+            {"likelihood": Categorical(2)},
             LEVELS,
-            "= 1; X holds 0 to 2; fit with n_levels=3",
+            "= 1; X holds 0 to 2; set likelihood__n_levels=3",
         ),
         (
-            {"likelihood": "categorical", "n_levels": 65_537},
+            {"likelihood": Categorical(65_537)},
             LEVELS,
             "n_levels must be at most 65,536; got 65,537",
         ),
@@ -445,8 +460,21 @@ GREY = np.array([[0.0, 0.25], [1.0, 0.5]])
             70_000 * BITS,
             "n_levels must be at most 65,536; got 70,001; put the numbers",
         ),
-        ({"n_levels": 1}, LEVELS, "n_levels must be an integer >= 2; got 1. Or None"),
-        ({"n_components": 0}, BITS, "n_components must be an integer >= 1; got 0"),
+        (
+            {"likelihood": AutoLikelihood(n_levels=1)},
+            LEVELS,
+            "n_levels must be an integer >= 2; got 1. Or None",
+        ),
+        (
+            {"likelihood": AutoLikelihood(n_mixture=0)},
+            BITS,
+            "n_mixture must be an integer >= 1; got 0",
+        ),
+        (
+            {"likelihood": Gaussian()},
+            BITS,
+            r"likelihood must be one of AutoLikelihood\(\), .*; got Gaussian",
+        ),
         ({"n_orderings": 0}, BITS, "n_orderings must be an integer >= 1; got 0"),
         ({"n_importance_samples": 1}, BITS, "n_importance_samples must be an integer >= 2; got 1"),
         (
@@ -499,9 +527,9 @@ def test_bad_parameters_and_rows(parameters, rows, message):
         (
             "score_samples",
             2.0 * BITS,
-            "needs whole numbers from 0 to n_levels - 1 = 1; X holds 0 to 2",
+            "needs values 0 and 1; X holds 0 to 2",
         ),
-        ("transform", 2.0 * BITS, "needs whole numbers from 0 to n_levels - 1 = 1; X holds 0 to 2"),
+        ("transform", 2.0 * BITS, "needs values 0 and 1; X holds 0 to 2"),
         ("impute", 2.0 * BITS, "X must hold 0 or 1 for feature"),
         (
             "transform",

@@ -54,3 +54,27 @@ def test_an_old_file_can_be_saved_anew_and_trained_further(path, tmp_path):
 def test_every_family_has_a_file():
     classes = {type(opened(path)).__name__ for path in FILES}
     assert set(probgen.estimators.__all__) | {"GenerativePipeline"} <= classes
+
+
+PARAMETERS = {  # of old files, in today's form
+    "made_gaussian": {"likelihood": "auto", "likelihood__n_mixture": 2, "n_orderings": 2},
+    "made_categorical": {"likelihood": "categorical", "likelihood__n_levels": 5},
+    "made_order_agnostic": {"likelihood": "auto", "likelihood__n_mixture": 2},
+    "fvbn": {"likelihood": "auto"},
+    "pixelcnn_levels": {
+        "likelihood": "auto",
+        "likelihood__n_mixture": 2,
+        "likelihood__n_levels": 17,
+    },
+    "pixelcnn_bits": {"likelihood": "auto"},
+    "conditional_pixelcnn": {"likelihood": "auto"},
+    "pixelrnn_row": {"likelihood": "auto"},
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_an_old_file_keeps_its_parameters(name):
+    (path,) = [path for path in FILES if path.stem == name]
+    parameters = opened(path).get_params()
+    for key, value in PARAMETERS[name].items():
+        assert getattr(parameters[key], "name", parameters[key]) == value

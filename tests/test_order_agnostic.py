@@ -11,6 +11,7 @@ from scipy.stats import chisquare
 
 from probgen import MADE, FullyVisibleBeliefNetwork, PixelCNN, Trainer, load, save
 from probgen.estimators.autoregressive.networks.masked import MaskedMLP
+from probgen.options import DiscretizedLogistic, GaussianMixtureLikelihood
 
 QUICK = {
     "max_iter": 8,
@@ -40,7 +41,7 @@ MODELS = {
     "several orders": (MADE((24, 16), n_orderings=3, **AGNOSTIC), BITS),
     "no hidden layer": (FullyVisibleBeliefNetwork(**AGNOSTIC), BITS),
     "categories": (MADE((24,), likelihood="categorical", n_orderings=2, **AGNOSTIC), LEVELS),
-    "levels": (MADE((24,), likelihood="discretized_logistic", n_components=2, **AGNOSTIC), LEVELS),
+    "levels": (MADE((24,), likelihood=DiscretizedLogistic(n_mixture=2), **AGNOSTIC), LEVELS),
 }
 
 
@@ -199,7 +200,7 @@ def test_real_values_are_integrated_out_in_either_order():
     rng = np.random.default_rng(0)
     first = rng.standard_normal(400)
     X = np.column_stack([first, first + 0.5 * rng.standard_normal(400)])
-    model = MADE((16,), n_components=2, **AGNOSTIC).fit(X)
+    model = MADE((16,), likelihood=GaussianMixtureLikelihood(2), **AGNOSTIC).fit(X)
     axis, values = np.linspace(-12.0, 12.0, 2401), np.array([-1.0, 0.2, 2.0])
     for gap in (0, 1):
         rows = np.full((3, 2), np.nan)

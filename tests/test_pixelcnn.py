@@ -11,11 +11,13 @@ import torch
 from scipy.stats import chisquare
 from sklearn.base import clone
 from sklearn.datasets import load_digits
+from sklearn.model_selection import GridSearchCV
 
 from probgen import ConditionalPixelCNN, PixelCNN, Trainer, get_likelihood, load, save
 from probgen.estimators.autoregressive.base import AutoregressiveGenerator
 from probgen.estimators.autoregressive.feature_sampler import Chooser
 from probgen.estimators.autoregressive.networks.multiscale import MultiScaleNetwork
+from probgen.options import AutoLikelihood, Categorical, DiscretizedLogistic
 
 ARCHITECTURES = [
     {},
@@ -24,6 +26,7 @@ ARCHITECTURES = [
     {"gated": True},
     {"gated": True, "attention": True, "shortcuts": True, "n_downsamplings": 1, "n_layers": 3},
 ]
+OF_LEVELS = ["categorical", DiscretizedLogistic(n_mixture=2)]
 architectures = pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
 SMALL = {
     "n_filters": 6,
@@ -107,19 +110,19 @@ class TestProbabilities:
         )
 
     @architectures
-    @pytest.mark.parametrize("likelihood", ["categorical", "discretized_logistic"])
+    @pytest.mark.parametrize("likelihood", OF_LEVELS, ids=str)
     def test_of_all_images_of_levels_add_up_to_one(self, likelihood, architecture):
         X, _ = chain(200, 4, 5)
-        model = PixelCNN(**SMALL | architecture, likelihood=likelihood, n_components=2).fit(X)
+        model = PixelCNN(**SMALL | architecture, likelihood=likelihood).fit(X)
         every = np.array(list(itertools.product(range(5), repeat=4)), dtype=float)
         assert model.n_levels_ == 5
         assert np.exp(model.score_samples(every)).sum() == pytest.approx(1.0, abs=1e-12)
 
     @architectures
-    @pytest.mark.parametrize("likelihood", ["categorical", "discretized_logistic"])
+    @pytest.mark.parametrize("likelihood", OF_LEVELS, ids=str)
     def test_of_all_colour_images_add_up_to_one(self, likelihood, architecture):
         X, _ = chain(200, 6, 3)
-        settings = {"likelihood": likelihood, "image_shape": (1, 2, 3), "n_components": 2}
+        settings = {"likelihood": likelihood, "image_shape": (1, 2, 3)}
         model = PixelCNN(**SMALL | architecture | settings).fit(X)
         every = np.array(list(itertools.product(range(3), repeat=6)), dtype=float)
         assert np.exp(model.score_samples(every)).sum() == pytest.approx(1.0, abs=1e-12)
@@ -191,13 +194,12 @@ class TestDraws:
         assert torch.equal(cached, by_passes)
 
     @architectures
-    @pytest.mark.parametrize("likelihood", ["categorical", "discretized_logistic"])
+    @pytest.mark.parametrize("likelihood", OF_LEVELS, ids=str)
     def test_of_colours_on_caches_are_those_of_whole_passes(self, likelihood, architecture):
         X, _ = chain(200, 36, 7)
         settings = {
             "likelihood": likelihood,
             "image_shape": (3, 4, 3),
-            "n_components": 2,
             "max_iter": 2,
         }
         model = PixelCNN(**SMALL | architecture | settings).fit(X.astype(np.float32))
@@ -402,10 +404,8 @@ class TestQueries:
     @pytest.mark.parametrize("image_shape", [(1, 13), (3, 5, 3)], ids=str)
     def test_batches_and_order_do_not_matter(self, image_shape, dtype, architecture):
         X, _ = chain(300, int(np.prod(image_shape)), 4)
-        X, settings = (
-            X.astype(dtype),
-            {"max_iter": 1, "image_shape": image_shape, "n_components": 2},
-        )
+        X = X.astype(dtype)
+        settings = {"max_iter": 1, "image_shape": image_shape}
         model = PixelCNN(**SMALL | architecture | settings).fit(X[:60])
         shuffled = np.random.default_rng(2).permutation(300)
         for query in (model.score_samples, model.transform, model.conditional_log_prob):
@@ -420,6 +420,26 @@ class TestQueries:
         np.testing.assert_array_equal(
             twin.sample(5, random_state=0), conditional.sample(5, random_state=0)
         )
+
+    def test_settings_are_reached_from_the_string(self):
+        model = clone(PixelCNN()).set_params(likelihood__n_levels=17, likelihood__n_mixture=3)
+        assert model.get_params()["likelihood__n_levels"] == 17
+        model.set_params(likelihood="categorical", likelihood__n_levels=5)
+        assert isinstance(model.likelihood, Categorical)
+        search = GridSearchCV(
+            PixelCNN(**SMALL | {"max_iter": 1}, likelihood="discretized_logistic"),
+            {"likelihood__n_mixture": [1, 2]},
+            cv=2,
+        )
+        found = search.fit(chain(60, 4, 3)[0]).best_estimator_
+        assert found.observation_.n_outputs_per_feature == 3 * found.likelihood.n_mixture
+
+    def test_a_number_of_levels_is_kept(self):
+        X, _ = chain(60, 4, 3)
+        model = PixelCNN(**SMALL | {"max_iter": 1}).set_params(likelihood__n_levels=9).fit(X)
+        assert (model.likelihood_, model.n_levels_) == ("categorical", 9)
+        model.set_params(likelihood__n_levels=99).fit(X)
+        assert (model.likelihood_, model.n_levels_) == ("discretized_logistic", 99)
 
     def test_likelihoods_are_chosen_by_levels(self):
         X, _ = chain(60, 4, 2)
@@ -441,23 +461,20 @@ class TestBadInput:
             (
                 {},
                 BITS - 1.0,
-                "X holds -1 to 0; likelihood='categorical' wants levels; count them from 0",
+                "X holds -1 to 0; count them from 0",
             ),
             (
                 {},
                 BITS + 0.5,
-                (
-                    "X holds 0.5 to 1.5, not all of them whole; quantise it first, such as with"
-                    " np.rint("
-                ),
+                "X holds 0.5 to 1.5, not all of them whole; round them first, such as with np.rint",
             ),
             (
-                {"n_levels": 3},
+                {"likelihood": AutoLikelihood(n_levels=3)},
                 3.0 * BITS,
                 "needs whole numbers from 0 to n_levels - 1 = 2; X holds 0 to 3; ",
             ),
             (
-                {"n_levels": 65_537},
+                {"likelihood": AutoLikelihood(n_levels=65_537)},
                 BITS,
                 "n_levels must be at most 65,536; got 65,537; put the numbers into fewer bins",
             ),
@@ -494,9 +511,7 @@ class TestBadInput:
 
     def test_in_queries(self):
         model = PixelCNN(**SMALL).fit(BITS)
-        with pytest.raises(
-            ValueError, match="needs whole numbers from 0 to n_levels - 1 = 1; X holds 0 to 2"
-        ):
+        with pytest.raises(ValueError, match="needs values 0 and 1; X holds 0 to 2"):
             model.score_samples(2.0 * BITS)
         with pytest.raises(ValueError, match="given must hold 0 or 1 for feature 3"):
             model.sample(2, given={3: 2.0})

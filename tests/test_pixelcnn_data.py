@@ -8,6 +8,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from probgen import PixelCNN
 from probgen.datasets import fetch_cifar10, fetch_fashion_mnist, fetch_mnist
+from probgen.options import AutoLikelihood
 
 N_LEVELS = 16
 
@@ -91,7 +92,7 @@ def test_colours_are_given_to_grey_images_better_than_by_the_grey_alone(photogra
     model = trained(
         X,
         image_shape=(8, 4, 3),
-        n_levels=N_LEVELS,
+        likelihood=AutoLikelihood(n_levels=N_LEVELS),
         n_filters=18,
         max_iter=10,
         learning_rate_init=4e-3,
@@ -116,7 +117,7 @@ def test_images_twice_as_large_are_drawn_from_small_ones(photographs):
     model = trained(
         X,
         image_shape=(8, 8, 3),
-        n_levels=N_LEVELS,
+        likelihood=AutoLikelihood(n_levels=N_LEVELS),
         scales=(4, 8),
         n_filters=18,
         learning_rate_init=4e-3,

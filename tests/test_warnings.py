@@ -7,6 +7,7 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 
 from probgen import MADE, VAE, GaussianBayes, GaussianMixture
+from probgen.options import GaussianMixtureLikelihood
 
 X = np.random.default_rng(0).standard_normal((40, 2))
 Y = np.repeat([0, 1], 20)
@@ -14,7 +15,9 @@ SMALL = {"max_iter": 1, "device": "cpu", "random_state": 0}
 
 
 def fitted_made():
-    return MADE((4,), n_components=2, n_importance_samples=2, **SMALL).fit(X)
+    return MADE((4,), likelihood=GaussianMixtureLikelihood(2), n_importance_samples=2, **SMALL).fit(
+        X
+    )
 
 
 def unmet(model):

@@ -35,6 +35,7 @@ from probgen import (
 from probgen._validation import check_count, check_image_shape
 from probgen.base import Likelihood
 from probgen.cli.tables import first_line, read_table
+from probgen.options import AutoLikelihood
 from probgen.preprocessing import Dequantizer
 
 TEST_SIZE = 0.25
@@ -150,7 +151,7 @@ MODELS: dict[str, Callable] = {
     ),
     "VAE told the class": lambda n, d, shape: _vae(n, d, kind=ConditionalVAE),
     "MADE": lambda n, d, shape: MADE(
-        (256,), n_components=5, max_iter=int(np.clip(SEEN_ROWS // n, 5, 30))
+        (256,), likelihood=AutoLikelihood(n_mixture=5), max_iter=int(np.clip(SEEN_ROWS // n, 5, 30))
     ),
     "PixelCNN": _pixelcnn,
     "PixelCNN told the class": lambda n, d, shape: _pixelcnn(n, d, shape, kind=ConditionalPixelCNN),
@@ -305,9 +306,8 @@ def generators(data, random_state=0):
     for name, model in chosen.items():
         is_discrete = get_likelihood(model).measure == "counting"
         if is_discrete:
-            model.set_params(
-                n_levels=int(np.max(data.levels))
-            )  # of which the training rows may not show the highest
+            # The training rows may not show the highest level.
+            model.set_params(likelihood__n_levels=int(np.max(data.levels)))
         pipeline = make_generative_pipeline("passthrough" if is_discrete else clone(step), model)
         pipelines[name] = _seed(pipeline, random_state)
     return pipelines

@@ -9,12 +9,14 @@ from torch.nn import functional
 
 from probgen._constants import LOG_2PI
 from probgen.options import AutoLikelihood, Option
-from probgen.options.likelihoods import check_n_levels
+from probgen.options.likelihoods import LIKELIHOODS, check_n_levels
 
 # Relative to the scale of the data: a feature that is decoded exactly still has a density.
 NOISE_FLOOR = 1e-3
 # Smallest scale of a logistic, in half cells: one level can have all but 7e-4 of its mass.
 LOGISTIC_FLOOR = 0.125
+# Remedy for rows outside the support of a likelihood of levels.
+REAL_VALUES = "take a likelihood for real values, 'gaussian' in a VAE, 'gaussian_mixture' in a MADE"
 
 
 def gaussian_log_prob(X: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
@@ -99,8 +101,25 @@ class ObservationModel(nn.Module):
         """
         return cls()
 
-    def check(self, statistics: Any) -> None:
-        """Raise a ValueError if rows of these RowStatistics are outside the support."""
+    def check(self, low: float, high: float, is_integer: bool) -> None:
+        """Raise a ValueError if values are outside the support.
+
+        Parameters
+        ----------
+        low, high : float
+            Smallest and largest value.
+        is_integer : bool
+            Whether all values are whole.
+        """
+        if self._supports(low, high, is_integer):
+            return
+        # scikit-learn's common checks look for these very words.
+        prefix = "Negative values in data: " if low < 0.0 and self.measure == "counting" else ""
+        kind = ", not all of them whole" if self.measure == "counting" and not is_integer else ""
+        raise ValueError(
+            f"{prefix}likelihood={self.name!r} needs {self._support}; X holds {low:g} to"
+            f" {high:g}{kind}; {self._remedy(low, high, is_integer)}."
+        )
 
     def distribution(self, outputs: Tensor) -> Any:
         """Return the distribution of features.
@@ -130,6 +149,19 @@ class ObservationModel(nn.Module):
         """
         return self.distribution(outputs).mean
 
+    def _supports(self, low, high, is_integer):
+        """Whether values from low to high, all whole or not, are in the support."""
+        return True
+
+    @property
+    def _support(self):
+        """The support in words."""
+        return "real values"
+
+    def _remedy(self, low, high, is_integer):
+        """What to do about values outside the support."""
+        return REAL_VALUES
+
     def _by_feature(self, outputs):
         """Outputs with an axis for the feature, (..., d, n_outputs_per_feature)."""
         return outputs.unflatten(-1, (-1, self.n_outputs_per_feature))
@@ -141,16 +173,22 @@ class BernoulliObservation(ObservationModel):
     name = "bernoulli"
     n_levels = 2
 
-    def check(self, statistics: Any) -> None:
-        """See ObservationModel."""
-        if statistics.is_binary:
-            return
-        remedy = "take 'gaussian'"
-        if statistics.low >= 0.0 and statistics.high <= 1.0:
-            remedy = "set dynamic_binarization=True or take 'continuous_bernoulli'"
-        raise ValueError(
-            f"likelihood='bernoulli' needs values 0 and 1; {_range_of(statistics)}; {remedy}."
-        )
+    def _supports(self, low, high, is_integer):
+        return is_integer and low >= 0.0 and high <= 1.0
+
+    @property
+    def _support(self):
+        return "values 0 and 1"
+
+    def _remedy(self, low, high, is_integer):
+        if low >= 0.0 and high <= 1.0:
+            return (
+                "set dynamic_binarization=True to draw bits with these probabilities in training,"
+                " take X > 0.5, or in a VAE take 'continuous_bernoulli'"
+            )
+        if low >= 0.0 and is_integer:
+            return "take likelihood='categorical'"
+        return REAL_VALUES
 
     def distribution(self, outputs: Tensor) -> Any:
         """See ObservationModel."""
@@ -173,13 +211,15 @@ class ContinuousBernoulliObservation(ObservationModel):
     name = "continuous_bernoulli"
     measure = "lebesgue"
 
-    def check(self, statistics: Any) -> None:
-        """See ObservationModel."""
-        if not (statistics.low >= 0.0 and statistics.high <= 1.0):
-            raise ValueError(
-                "likelihood='continuous_bernoulli' needs values in [0, 1];"
-                f" {_range_of(statistics)}; scale them, or take 'gaussian'."
-            )
+    def _supports(self, low, high, is_integer):
+        return low >= 0.0 and high <= 1.0
+
+    @property
+    def _support(self):
+        return "values in [0, 1]"
+
+    def _remedy(self, low, high, is_integer):
+        return "scale them, or take 'gaussian'"
 
     def distribution(self, outputs: Tensor) -> Any:
         """See ObservationModel."""
@@ -252,19 +292,22 @@ class _LevelsObservation(ObservationModel):
 
     n_levels: int
 
-    def check(self, statistics: Any) -> None:
-        """See ObservationModel."""
-        is_count = statistics.is_integer and statistics.low >= 0.0
-        if is_count and statistics.high <= self.n_levels - 1:
-            return
-        kind = "" if statistics.is_integer else ", not all of them whole"
-        remedy = "take 'gaussian'"
-        if is_count:
-            remedy = f"set n_levels={statistics.high + 1:.0f}, or {remedy}"
-        raise ValueError(
-            f"likelihood={self.name!r} needs whole numbers from 0 to n_levels - 1 ="
-            f" {self.n_levels - 1}; {_range_of(statistics)}{kind}; {remedy}."
-        )
+    def _supports(self, low, high, is_integer):
+        return is_integer and low >= 0.0 and high <= self.n_levels - 1
+
+    @property
+    def _support(self):
+        return f"whole numbers from 0 to n_levels - 1 = {self.n_levels - 1}"
+
+    def _remedy(self, low, high, is_integer):
+        if not is_integer:
+            return (
+                "round them first, such as with np.rint(X * (n_levels - 1)) for values in [0, 1],"
+                f" or {REAL_VALUES}"
+            )
+        if low < 0.0:
+            return f"count them from 0, or {REAL_VALUES}"
+        return f"set likelihood__n_levels={high + 1:.0f}, or {REAL_VALUES}"
 
 
 class CategoricalObservation(_LevelsObservation):
@@ -380,6 +423,13 @@ OBSERVATION_MODELS: dict[str, type[ObservationModel]] = {
 }
 
 
+def measure_of(likelihood: Any) -> str:
+    """Measure of the likelihood of a name; unknown names count as discrete."""
+    if isinstance(likelihood, str) and likelihood in LIKELIHOODS:
+        return OBSERVATION_MODELS[likelihood].measure
+    return "counting"
+
+
 def make_observation(option: Option, statistics: Any) -> ObservationModel:
     """Return the observation model of an option for rows of these statistics.
 
@@ -414,7 +464,7 @@ def make_observation(option: Option, statistics: Any) -> ObservationModel:
     if isinstance(option, AutoLikelihood):
         option = option.chosen("bernoulli" if statistics.is_binary else "gaussian")
     observation = OBSERVATION_MODELS[option.name].from_option(option, statistics)
-    observation.check(statistics)
+    observation.check(statistics.low, statistics.high, statistics.is_integer)
     return observation
 
 
@@ -427,7 +477,3 @@ def _count_levels(option, statistics):
     n_levels = int(max(statistics.high, 1.0)) + 1
     check_n_levels(n_levels)
     return n_levels
-
-
-def _range_of(statistics):
-    return f"X holds {statistics.low:g} to {statistics.high:g}"

@@ -27,7 +27,29 @@ def _categorical(state):
     return {**state, "n_levels": state["n_outputs_per_feature"]}
 
 
+def _autoregressive(state):
+    """The settings of likelihoods were parameters of the estimator."""
+    fold(
+        state,
+        "likelihood",
+        {"n_levels": "n_levels", "n_components": "n_mixture"},
+        {"scale": "per_feature", "n_levels": None, "n_mixture": 10},
+        {
+            "auto": ("likelihoods:AutoLikelihood", ("scale", "n_levels", "n_mixture")),
+            "categorical": ("likelihoods:Categorical", ("n_levels",)),
+            "discretized_logistic": ("likelihoods:DiscretizedLogistic", ("n_levels", "n_mixture")),
+            "gaussian_mixture": ("likelihoods:GaussianMixtureLikelihood", ("n_mixture",)),
+        },
+    )
+    return state
+
+
 FROM_FORMAT_1 |= {
+    "probgen.estimators.made:FullyVisibleBeliefNetwork": _autoregressive,
+    "probgen.estimators.made:MADE": _autoregressive,
+    "probgen.estimators.pixelcnn:PixelCNN": _autoregressive,
+    "probgen.estimators.pixelcnn:ConditionalPixelCNN": _autoregressive,
+    "probgen.estimators.pixelrnn:PixelRNN": _autoregressive,
     "probgen.likelihoods:Categorical": _categorical,
     "probgen.likelihoods:DiscretizedLogistic": _rename_outputs,
     "probgen.likelihoods:GaussianMixture": _rename_outputs,
@@ -68,7 +90,7 @@ def fold(state, parameter, settings, defaults, options):
     """
     values = {new: state.pop(old) for old, new in settings.items() if old in state}
     path, names = options.get(state[parameter], (None, ()))
-    own = {name: values[name] for name in names if name in values}
+    own = {name: values.get(name, defaults[name]) for name in names}
     if path is not None and any(value != defaults[name] for name, value in own.items()):
         state[parameter] = option(path, **own)
 

@@ -38,6 +38,7 @@ from probgen import (
     Trainer,
     make_generative_pipeline,
 )
+from probgen.options import AutoLikelihood, Categorical
 
 FOLDER = Path(__file__).parent / probgen.__version__
 ROWS, SEED, N_SCORED, N_DRAWN = 200, 0, 5, 3
@@ -131,15 +132,24 @@ MODELS = {  # a name: an estimator, and what it is fitted to
     "vae_conv": (VAE(2, architecture="conv", **{**DENSE, "hidden_layer_sizes": (2,)}), BITS),
     "conditional_vae": (ConditionalVAE(2, **DENSE), BITS, DIGITS_CLASSES),
     "semi_supervised_vae": (SemiSupervisedVAE(2, **DENSE), BITS, FEW_LABELS),
-    "made_gaussian": (MADE((6,), n_components=2, n_orderings=2, **NETWORK), IRIS),
+    "made_gaussian": (
+        MADE((6,), likelihood=AutoLikelihood(n_mixture=2), n_orderings=2, **NETWORK),
+        IRIS,
+    ),
     "made_categorical": (
-        MADE((6,), likelihood="categorical", n_levels=5, **NETWORK),
+        MADE((6,), likelihood=Categorical(n_levels=5), **NETWORK),
         DIGITS[:, 4:8] // 4,
     ),
-    "made_order_agnostic": (MADE((6,), order_agnostic=True, n_components=2, **NETWORK), IRIS),
+    "made_order_agnostic": (
+        MADE((6,), likelihood=AutoLikelihood(n_mixture=2), order_agnostic=True, **NETWORK),
+        IRIS,
+    ),
     "fvbn": (FullyVisibleBeliefNetwork(**NETWORK), BITS),
     "pixelcnn_bits": (PixelCNN(2, 2, **NETWORK), BITS),
-    "pixelcnn_levels": (PixelCNN(2, 1, n_components=2, n_levels=17, **NETWORK), DIGITS),
+    "pixelcnn_levels": (
+        PixelCNN(2, 1, likelihood=AutoLikelihood(n_levels=17, n_mixture=2), **NETWORK),
+        DIGITS,
+    ),
     "pixelcnn_gated": (
         PixelCNN(2, 2, gated=True, attention=True, shortcuts=True, **NETWORK),
         BITS,

@@ -1,7 +1,8 @@
 """What generators share that draw one feature after another: log p(x) is the sum of log p(x_j given
 those before)."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -11,16 +12,20 @@ from sklearn.utils.validation import check_is_fitted
 from probgen._validation import check_choice, check_count
 from probgen.base import Likelihood
 from probgen.conditions.given import observed
-from probgen.distributions.observation import OBSERVATION_MODELS, make_observation
+from probgen.distributions.observation import make_observation, measure_of
 from probgen.estimators.autoregressive.conditioning import ConditionsInOrder, block_size, blocks_of
 from probgen.estimators.autoregressive.feature_sampler import Chooser
-from probgen.options import AutoLikelihood
+from probgen.options import (
+    AutoLikelihood,
+    Bernoulli,
+    Categorical,
+    DiscretizedLogistic,
+)
 from probgen.training.neural_generator import QUERY_ROWS
 from probgen.training.objective import Objective
 from probgen.training.trainer import Trainer
 
 REPRESENTATIONS = ("features", "log_prob")
-MOST_LEVELS = 65_536
 WORK_BYTES = 2**27  # of the answers for the rows that are drawn at a time
 
 
@@ -34,8 +39,8 @@ class AutoregressiveGenerator(ConditionsInOrder):
       `features(rows, *labels)`, (n, `n_pooled`);
     - optionally `_conditionals(order)`, the function of the network in a query, its masks folded
       into its weights;
-    - optionally `_orders`, `_orders_under(evidence)`, `_draw_rows(choose, order, *labels)` and
-      `_choose_likelihood(found)`.
+    - `_auto_likelihood(statistics, n_levels)`, the name of the likelihood that "auto" stands for;
+    - optionally `_orders`, `_orders_under(evidence)` and `_draw_rows(choose, order, *labels)`.
 
     Attributes
     ----------
@@ -49,43 +54,21 @@ class AutoregressiveGenerator(ConditionsInOrder):
 
     _missing_values = "queries"
     _networks: tuple[str, ...] = ("network_", "observation_")
-    _likelihoods: tuple[str, ...] = ("bernoulli", "categorical", "discretized_logistic")
-    _unsure = "counting"  # measure of likelihood="auto" before a fit
+    _options: ClassVar[Mapping] = {
+        "likelihood": {
+            "auto": AutoLikelihood,
+            "bernoulli": Bernoulli,
+            "categorical": Categorical,
+            "discretized_logistic": DiscretizedLogistic,
+        }
+    }
+    _measure_of_auto = "counting"  # of likelihood="auto" before a fit
+    likelihood: Any
+    dynamic_binarization: bool
+    representation: str
+    n_importance_samples: int | None
     network_: Any
     observation_: Any
-
-    def __init__(
-        self,
-        *,
-        likelihood="auto",
-        n_levels=None,
-        n_components=10,
-        dynamic_binarization=False,
-        representation="features",
-        n_importance_samples=100,
-        max_iter=100,
-        batch_size="auto",
-        learning_rate_init=1e-3,
-        trainer=None,
-        warm_start=False,
-        device="auto",
-        random_state=None,
-        verbose=0,
-    ):
-        self.likelihood = likelihood
-        self.n_levels = n_levels
-        self.n_components = n_components
-        self.dynamic_binarization = dynamic_binarization
-        self.representation = representation
-        self.n_importance_samples = n_importance_samples
-        self.max_iter = max_iter
-        self.batch_size = batch_size
-        self.learning_rate_init = learning_rate_init
-        self.trainer = trainer
-        self.warm_start = warm_start
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
 
     def conditional_log_prob(self, X):
         """Return the log-probability of every feature given those before it.
@@ -133,10 +116,17 @@ class AutoregressiveGenerator(ConditionsInOrder):
     @property
     def _likelihood(self):
         if hasattr(self, "observation_"):
-            return Likelihood("exact", self.observation_.measure)
-        return Likelihood(
-            "exact", self._unsure if self.likelihood == "auto" else _measure(self.likelihood)
-        )
+            measure = self.observation_.measure
+        elif self._likelihood_name == "auto":
+            measure = self._measure_of_auto
+        else:
+            measure = measure_of(self._likelihood_name)
+        return Likelihood("exact", measure)
+
+    @property
+    def _likelihood_name(self):
+        """The string of the parameter likelihood, also where it is an option."""
+        return getattr(self.likelihood, "name", self.likelihood)
 
     @property
     def _n_features_out(self):
@@ -149,9 +139,7 @@ class AutoregressiveGenerator(ConditionsInOrder):
 
     def _check_parameters(self):
         super()._check_parameters()
-        check_choice("likelihood", self.likelihood, ("auto", *self._likelihoods))
         check_choice("representation", self.representation, REPRESENTATIONS)
-        check_count("n_components", self.n_components)
         if self.n_importance_samples is not None:
             check_count(
                 "n_importance_samples",
@@ -159,18 +147,19 @@ class AutoregressiveGenerator(ConditionsInOrder):
                 low=2,
                 hint="Or None, for what is exact.",
             )
-        if self.n_levels is not None:
-            check_count("n_levels", self.n_levels, low=2, hint="Or None, to take it from X.")
-            _check_n_levels(self.n_levels)
-        if self.dynamic_binarization and self.likelihood not in ("auto", "bernoulli"):
+        name = self._likelihood_name
+        if self.dynamic_binarization and name not in ("auto", "bernoulli"):
             raise ValueError(
-                "dynamic_binarization=True draws rows of 0 and 1, which"
-                f" likelihood={self.likelihood!r} is not for; take 'bernoulli'."
+                f"dynamic_binarization=True draws rows of 0 and 1, which likelihood={name!r} is not"
+                " for; take 'bernoulli'."
             )
 
-    def _choose_likelihood(self, found):
-        """What likelihood="auto" is for rows of these RowStatistics."""
-        return "bernoulli" if found.is_binary else self._likelihoods[-1]
+    def _auto_likelihood(self, statistics, n_levels):
+        """Name of the likelihood that "auto" stands for, given RowStatistics.
+
+        n_levels is the setting of the option, a number or None.
+        """
+        raise NotImplementedError
 
     def _read(self, X, y, *, reset, ensure_min_samples):
         arrays = super()._read(X, y, reset=reset, ensure_min_samples=ensure_min_samples)
@@ -206,16 +195,12 @@ class AutoregressiveGenerator(ConditionsInOrder):
 
     def _build(self, fit):
         found = self._statistics(fit)
-        name = self._choose_likelihood(found) if self.likelihood == "auto" else self.likelihood
-        self.n_levels_ = None
-        if _measure(name) == "counting":
-            inferred = int(max(found.high, 1.0)) + 1 if found.is_integer else 2
-            self.n_levels_ = 2 if name == "bernoulli" else int(self.n_levels or inferred)
-            _check_range(name, self.n_levels_, found.low, found.high, found.is_integer)
-            _check_n_levels(self.n_levels_)
-        option = AutoLikelihood(n_levels=self.n_levels_, n_mixture=self.n_components).chosen(name)
+        option = self._option("likelihood")
+        if isinstance(option, AutoLikelihood):
+            option = option.chosen(self._auto_likelihood(found, option.n_levels))
         self.observation_ = make_observation(option, found)
-        self.likelihood_ = name
+        self.likelihood_ = self.observation_.name
+        self.n_levels_ = self.observation_.n_levels
         self.network_ = self._make_network(found)
         for network in self._networks:
             getattr(self, network).to(fit.rows.dtype)
@@ -225,8 +210,7 @@ class AutoregressiveGenerator(ConditionsInOrder):
 
     def _begin(self, fit):
         found = self._statistics(fit)
-        if self.n_levels_ is not None:
-            _check_range(self.likelihood_, self.n_levels_, found.low, found.high, found.is_integer)
+        self.observation_.check(found.low, found.high, found.is_integer)
 
     def _make_objective(self, fit):
         return LikelihoodObjective(self.network_, self.observation_, self._prepare_training)
@@ -311,11 +295,9 @@ class AutoregressiveGenerator(ConditionsInOrder):
         seen = X[~np.isnan(X)] if np.isnan(X).any() else X
         if without_gaps and seen is not X:
             raise ValueError(f"X contains NaN, which {without_gaps} cannot take; impute it first.")
-        if self.n_levels_ is not None and seen.size:
+        if seen.size:
             is_integer = bool((seen == np.rint(seen)).all())
-            _check_range(
-                self.likelihood_, self.n_levels_, seen.min(), seen.max(), is_integer, seen is not X
-            )
+            self.observation_.check(seen.min(), seen.max(), is_integer)
 
     def _over_blocks(self, function, X, *labels):
         """What function makes of rows and labels, as an array; it maps tensors to tensors."""
@@ -425,45 +407,3 @@ class LikelihoodObjective(Objective):
     def log_likelihood(self, answers, X):
         """Log-likelihoods (n,) of rows."""
         return self.observation.distribution(answers.to(X.dtype)).log_prob(X).sum(1)
-
-
-def _measure(likelihood):
-    """The measure of a likelihood of that name; one that there is not counts as discrete."""
-    model = OBSERVATION_MODELS.get(likelihood)
-    return "counting" if model is None else model.measure
-
-
-def _check_n_levels(n_levels):
-    if n_levels > MOST_LEVELS:
-        raise ValueError(
-            f"n_levels must be at most {MOST_LEVELS:,}; got {n_levels:,}; put the numbers into"
-            " fewer bins, such as with KBinsDiscretizer(encode='ordinal')."
-        )
-
-
-def _check_range(likelihood, n_levels, low, high, is_integer, has_gaps=False):
-    """Raise unless values from low to high are levels of a discrete likelihood."""
-    if is_integer and low >= 0.0 and high <= n_levels - 1:
-        return
-    found = f"X holds {low:g} to {high:g}{' beside NaN' if has_gaps else ''}"
-    found += "" if is_integer else ", not all of them whole"
-    if low < 0.0:  # scikit-learn's common checks look for these very words
-        raise ValueError(
-            f"Negative values in data: {found}; likelihood={likelihood!r} wants levels; count them"
-            " from 0."
-        )
-    if not is_integer:
-        remedy = "quantise it first, such as with np.rint(X * (n_levels - 1)) for values in [0, 1]"
-        if likelihood == "bernoulli" and high <= 1.0:
-            remedy = (
-                "take X > 0.5, or dynamic_binarization=True to draw bits with these probabilities"
-                " in training"
-            )
-    elif likelihood == "bernoulli":
-        remedy = "take likelihood='categorical'"
-    else:
-        remedy = f"fit with n_levels={high + 1:.0f}"
-    raise ValueError(
-        f"likelihood={likelihood!r} needs whole numbers from 0 to n_levels - 1 = {n_levels - 1};"
-        f" {found}; {remedy}."
-    )

@@ -1,14 +1,17 @@
 """Autoregression in tables: masked multilayer perceptrons, and logistic autoregression."""
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import numpy as np
 import torch
 from scipy.special import logit, logsumexp
 
 from probgen._validation import check_count, check_hidden_layer_sizes, check_real
-from probgen.estimators._labelled import with_parameters_of
 from probgen.estimators.autoregressive.base import AutoregressiveGenerator, LikelihoodObjective
 from probgen.estimators.autoregressive.networks.masked import MaskedMLP
 from probgen.networks import activation
+from probgen.options import GaussianMixtureLikelihood
 from probgen.training.trainer import Trainer
 
 LEAST_SHARE = 1e-3  # of ones, where the answers for a feature of 0 and 1 begin
@@ -23,17 +26,14 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
 
     Parameters
     ----------
-    likelihood : {"auto", "bernoulli", "categorical", "discretized_logistic", "gaussian_mixture"},
-    default="auto"
-        Law of a feature: 0 or 1; levels 0 to n_levels - 1, without or with an order; a real value.
-        "auto" takes "bernoulli" for rows of 0 and 1 and "gaussian_mixture" for others; fix it in a
-        search.
-    n_levels : int, default=None
-        Levels of "categorical" and "discretized_logistic", at most 65,536; None counts up to the
-        largest in X.
-    n_components : int, default=10
-        Gaussians, or logistics, mixed for each feature in "gaussian_mixture" and
-        "discretized_logistic".
+    likelihood : str or Option, default="auto"
+        Conditional distribution of a feature: "bernoulli" for 0 and 1; "categorical" or
+        "discretized_logistic" for levels 0 to n_levels - 1, unordered or ordered;
+        "gaussian_mixture" for real values. "auto" is "bernoulli" for rows of 0 and 1, and
+        "gaussian_mixture" for others; choose one in a search. An object of `probgen.options` has
+        settings: `Categorical(n_levels=5)`, `DiscretizedLogistic(n_levels=256, n_mixture=5)`,
+        `GaussianMixtureLikelihood(n_mixture=3)`. By default levels are counted up to the largest
+        value in X, and 10 logistics or Gaussians are mixed.
     n_orderings : int, default=1
         Orders of the features of which the probabilities of rows are averaged: that of the columns
         first, then random ones. All share their weights, and each batch trains one.
@@ -119,16 +119,19 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
     ('bernoulli', (1797, 64), (3, 64))
     """
 
-    _likelihoods = ("bernoulli", "categorical", "discretized_logistic", "gaussian_mixture")
-    _unsure = "lebesgue"
+    _options: ClassVar[Mapping] = {
+        "likelihood": {
+            **AutoregressiveGenerator._options["likelihood"],
+            "gaussian_mixture": GaussianMixtureLikelihood,
+        }
+    }
+    _measure_of_auto = "lebesgue"
     network_: MaskedMLP
 
     def __init__(
         self,
         *,
         likelihood="auto",
-        n_levels=None,
-        n_components=10,
         n_orderings=1,
         order_agnostic=False,
         input_dropout=0.0,
@@ -144,25 +147,21 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
         random_state=None,
         verbose=0,
     ):
-        super().__init__(
-            likelihood=likelihood,
-            n_levels=n_levels,
-            n_components=n_components,
-            dynamic_binarization=dynamic_binarization,
-            representation=representation,
-            n_importance_samples=n_importance_samples,
-            max_iter=max_iter,
-            batch_size=batch_size,
-            learning_rate_init=learning_rate_init,
-            trainer=trainer,
-            warm_start=warm_start,
-            device=device,
-            random_state=random_state,
-            verbose=verbose,
-        )
         self.n_orderings = n_orderings
         self.order_agnostic = order_agnostic
         self.input_dropout = input_dropout
+        self.likelihood = likelihood
+        self.dynamic_binarization = dynamic_binarization
+        self.representation = representation
+        self.n_importance_samples = n_importance_samples
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.trainer = trainer
+        self.warm_start = warm_start
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
 
     @property
     def _orders(self):
@@ -175,6 +174,9 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
         super()._check_parameters()
         check_count("n_orderings", self.n_orderings)
         _check_share("input_dropout", self.input_dropout)
+
+    def _auto_likelihood(self, statistics, n_levels):
+        return "bernoulli" if statistics.is_binary else "gaussian_mixture"
 
     @property
     def _hidden(self):
@@ -252,17 +254,14 @@ class MADE(FullyVisibleBeliefNetwork):
     dropout : float, default=0.5
         Share of the hidden units that count for nothing in a pass of the training, in [0, 1). Large
         data want less, and no dropout of inputs.
-    likelihood : {"auto", "bernoulli", "categorical", "discretized_logistic", "gaussian_mixture"},
-    default="auto"
-        Law of a feature: 0 or 1; levels 0 to n_levels - 1, without or with an order; a real value.
-        "auto" takes "bernoulli" for rows of 0 and 1 and "gaussian_mixture" for others; fix it in a
-        search.
-    n_levels : int, default=None
-        Levels of "categorical" and "discretized_logistic", at most 65,536; None counts up to the
-        largest in X.
-    n_components : int, default=10
-        Gaussians, or logistics, mixed for each feature in "gaussian_mixture" and
-        "discretized_logistic".
+    likelihood : str or Option, default="auto"
+        Conditional distribution of a feature: "bernoulli" for 0 and 1; "categorical" or
+        "discretized_logistic" for levels 0 to n_levels - 1, unordered or ordered;
+        "gaussian_mixture" for real values. "auto" is "bernoulli" for rows of 0 and 1, and
+        "gaussian_mixture" for others; choose one in a search. An object of `probgen.options` has
+        settings: `Categorical(n_levels=5)`, `DiscretizedLogistic(n_levels=256, n_mixture=5)`,
+        `GaussianMixtureLikelihood(n_mixture=3)`. By default levels are counted up to the largest
+        value in X, and 10 logistics or Gaussians are mixed.
     n_orderings : int, default=1
         Orders of the features, each with masks of its own, of which the probabilities of rows are
         averaged: that of the columns first, then random ones. All share their weights, and each
@@ -342,17 +341,45 @@ class MADE(FullyVisibleBeliefNetwork):
     ('bernoulli', (1797, 64), (3, 64))
     """
 
-    @with_parameters_of(FullyVisibleBeliefNetwork)
     def __init__(
         self,
         hidden_layer_sizes=(500,),
         *,
         activation="relu",
         dropout=0.5,
+        likelihood="auto",
+        n_orderings=1,
+        order_agnostic=False,
         input_dropout=0.02,
-        **parameters,
+        dynamic_binarization=False,
+        representation="features",
+        n_importance_samples=100,
+        max_iter=100,
+        batch_size="auto",
+        learning_rate_init=1e-2,
+        trainer=None,
+        warm_start=False,
+        device="auto",
+        random_state=None,
+        verbose=0,
     ):
-        super().__init__(input_dropout=input_dropout, **parameters)
+        super().__init__(
+            likelihood=likelihood,
+            n_orderings=n_orderings,
+            order_agnostic=order_agnostic,
+            input_dropout=input_dropout,
+            dynamic_binarization=dynamic_binarization,
+            representation=representation,
+            n_importance_samples=n_importance_samples,
+            max_iter=max_iter,
+            batch_size=batch_size,
+            learning_rate_init=learning_rate_init,
+            trainer=trainer,
+            warm_start=warm_start,
+            device=device,
+            random_state=random_state,
+            verbose=verbose,
+        )
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.dropout = dropout

@@ -9,21 +9,19 @@ from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import check_count, check_image_shape
 from probgen.estimators._classes import ClassConditional, one_hot
-from probgen.estimators._labelled import with_parameters_of
-from probgen.estimators.autoregressive.base import AutoregressiveGenerator
 from probgen.estimators.autoregressive.networks.drawing import Drawing
 from probgen.estimators.autoregressive.networks.multiscale import (
     MultiScaleDrawing,
     MultiScaleNetwork,
 )
 from probgen.estimators.autoregressive.networks.pixel import PixelNetwork
+from probgen.estimators.autoregressive.pixels import PixelGenerator
 from probgen.training.callbacks._progress import _bar_class as progress_bar_class
 
-MOST_CATEGORIES = 64  # levels for which likelihood="auto" asks the network for each
 DRAWN_ROWS = {"cpu": 256, "cuda": 2048}  # at a time
 
 
-class PixelCNN(AutoregressiveGenerator):
+class PixelCNN(PixelGenerator):
     """PixelCNN: a convolutional network that tells how each pixel scatters given those before it.
 
     log p(x) is the sum over the pixels, row by row from the top left, and over their colours, red,
@@ -61,14 +59,14 @@ class PixelCNN(AutoregressiveGenerator):
         (height, width) or (height, width, channels) of the images in the rows, channels last. None
         reads a perfect square of features as a grey image, and other rows as an image of one
         pixel's height.
-    likelihood : {"auto", "bernoulli", "categorical", "discretized_logistic"}, default="auto"
-        Of a pixel: "bernoulli" for 0 and 1, a probability for each level, or a mixture of
-        logistics, which knows that levels are near to each other [4]_. "auto" takes the first for
-        rows of 0 and 1, the second for up to 64 levels and the last beyond.
-    n_levels : int, default=None
-        Pixels are whole numbers from 0 to n_levels - 1, at most 65,535; None takes it from X.
-    n_components : int, default=10
-        Logistics in a mixture.
+    likelihood : str or Option, default="auto"
+        Conditional distribution of a pixel, whole numbers from 0 to n_levels - 1: "bernoulli" for 0
+        and 1; "categorical", with a probability for each level; or "discretized_logistic", a
+        mixture of logistics, which gives neighbouring levels similar probabilities [4]_. "auto" is
+        "bernoulli" for rows of 0 and 1, "categorical" for up to 64 levels and
+        "discretized_logistic" beyond. An object of `probgen.options` has settings:
+        `Categorical(n_levels=17)`, `DiscretizedLogistic(n_levels=256, n_mixture=5)`. By default
+        levels are counted up to the largest value in X, and 10 logistics are mixed.
     dynamic_binarization : bool, default=False
         Whether values in [0, 1] are probabilities of a 1, from which rows are drawn afresh for each
         batch of the training. What is scored later has to be rows of 0 and 1.
@@ -139,7 +137,6 @@ class PixelCNN(AutoregressiveGenerator):
     """
 
     _query_rows = 64
-    _largest_batch = 64  # twice as many rows took longer to learn as much
 
     def __init__(
         self,
@@ -154,8 +151,6 @@ class PixelCNN(AutoregressiveGenerator):
         scales=None,
         image_shape=None,
         likelihood="auto",
-        n_levels=None,
-        n_components=10,
         dynamic_binarization=False,
         representation="features",
         n_importance_samples=100,
@@ -168,22 +163,6 @@ class PixelCNN(AutoregressiveGenerator):
         random_state=None,
         verbose=0,
     ):
-        super().__init__(
-            likelihood=likelihood,
-            n_levels=n_levels,
-            n_components=n_components,
-            dynamic_binarization=dynamic_binarization,
-            representation=representation,
-            n_importance_samples=n_importance_samples,
-            max_iter=max_iter,
-            batch_size=batch_size,
-            learning_rate_init=learning_rate_init,
-            trainer=trainer,
-            warm_start=warm_start,
-            device=device,
-            random_state=random_state,
-            verbose=verbose,
-        )
         self.n_filters = n_filters
         self.n_layers = n_layers
         self.gated = gated
@@ -193,6 +172,18 @@ class PixelCNN(AutoregressiveGenerator):
         self.position_map = position_map
         self.scales = scales
         self.image_shape = image_shape
+        self.likelihood = likelihood
+        self.dynamic_binarization = dynamic_binarization
+        self.representation = representation
+        self.n_importance_samples = n_importance_samples
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.trainer = trainer
+        self.warm_start = warm_start
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
 
     @property
     def _orders(self):
@@ -209,8 +200,6 @@ class PixelCNN(AutoregressiveGenerator):
 
     def _check_parameters(self):
         super()._check_parameters()
-        check_count("n_filters", self.n_filters)
-        check_count("n_layers", self.n_layers)
         check_count("n_downsamplings", self.n_downsamplings, low=0)
         least = 2 * self.n_downsamplings + 1
         if self.n_layers < least:
@@ -219,12 +208,6 @@ class PixelCNN(AutoregressiveGenerator):
                 f" size on the way down and up; got {self.n_layers}; add blocks, or halve the image"
                 " less often."
             )
-
-    def _choose_likelihood(self, found):
-        if found.is_binary:
-            return "bernoulli"
-        n_levels = found.high + 1 if self.n_levels is None else self.n_levels
-        return "categorical" if n_levels <= MOST_CATEGORIES else "discretized_logistic"
 
     def _make_network(self, found):
         self.image_shape_ = check_image_shape(self.image_shape, self.n_features_in_)
@@ -287,8 +270,14 @@ class ConditionalPixelCNN(ClassConditional, PixelCNN):
     priors : array-like of shape (n_classes,), default=None
         p(y) in the order of the sorted classes, adding up to one; by default the shares of the
         classes.
-    **parameters
-        Those of `PixelCNN`, all by name.
+    gated, attention, shortcuts, n_downsamplings, position_map, scales, image_shape : object
+        The network, as in `PixelCNN`.
+    likelihood, dynamic_binarization, representation, n_importance_samples : object
+        As in `PixelCNN`.
+    max_iter, batch_size, learning_rate_init, trainer, warm_start : object
+        Training, as in `PixelCNN`.
+    device, random_state, verbose : object
+        As in `PixelCNN`.
 
     Attributes
     ----------
@@ -325,9 +314,55 @@ class ConditionalPixelCNN(ClassConditional, PixelCNN):
 
     _without_classes = "PixelCNN"
 
-    @with_parameters_of(PixelCNN)
-    def __init__(self, n_filters=32, n_layers=4, *, priors=None, **parameters):
-        super().__init__(n_filters, n_layers, **parameters)
+    def __init__(
+        self,
+        n_filters=32,
+        n_layers=4,
+        *,
+        priors=None,
+        gated=False,
+        attention=False,
+        shortcuts=False,
+        n_downsamplings=0,
+        position_map=True,
+        scales=None,
+        image_shape=None,
+        likelihood="auto",
+        dynamic_binarization=False,
+        representation="features",
+        n_importance_samples=100,
+        max_iter=30,
+        batch_size="auto",
+        learning_rate_init=2e-3,
+        trainer=None,
+        warm_start=False,
+        device="auto",
+        random_state=None,
+        verbose=0,
+    ):
+        super().__init__(
+            n_filters=n_filters,
+            n_layers=n_layers,
+            gated=gated,
+            attention=attention,
+            shortcuts=shortcuts,
+            n_downsamplings=n_downsamplings,
+            position_map=position_map,
+            scales=scales,
+            image_shape=image_shape,
+            likelihood=likelihood,
+            dynamic_binarization=dynamic_binarization,
+            representation=representation,
+            n_importance_samples=n_importance_samples,
+            max_iter=max_iter,
+            batch_size=batch_size,
+            learning_rate_init=learning_rate_init,
+            trainer=trainer,
+            warm_start=warm_start,
+            device=device,
+            random_state=random_state,
+            verbose=verbose,
+        )
         self.priors = priors
 
     def conditional_log_prob(self, X, y=None):

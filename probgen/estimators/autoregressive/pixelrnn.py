@@ -1,13 +1,12 @@
 """Generators of images that draw one pixel after another, from a recurrent network that walks over
 those before."""
 
-from probgen._validation import check_choice, check_count, check_image_shape
-from probgen.estimators.autoregressive.base import AutoregressiveGenerator
+from probgen._validation import check_choice, check_image_shape
 from probgen.estimators.autoregressive.networks.recurrent import LAYERS, RecurrentNetwork
-from probgen.estimators.autoregressive.pixelcnn import PixelCNN
+from probgen.estimators.autoregressive.pixels import PixelGenerator
 
 
-class PixelRNN(AutoregressiveGenerator):
+class PixelRNN(PixelGenerator):
     """PixelRNN: a recurrent network that tells how each pixel scatters given those before it.
 
     log p(x) is the sum over the pixels, row by row from the top left, and over their colours, red,
@@ -29,14 +28,14 @@ class PixelRNN(AutoregressiveGenerator):
         (height, width) or (height, width, channels) of the images in the rows, channels last. None
         reads a perfect square of features as a grey image, and other rows as an image of one
         pixel's height.
-    likelihood : {"auto", "bernoulli", "categorical", "discretized_logistic"}, default="auto"
-        Of a pixel: "bernoulli" for 0 and 1, a probability for each level, or a mixture of
-        logistics. "auto" takes the first for rows of 0 and 1, the second for up to 64 levels and
-        the last beyond.
-    n_levels : int, default=None
-        Pixels are whole numbers from 0 to n_levels - 1, at most 65,535; None takes it from X.
-    n_components : int, default=10
-        Logistics in a mixture.
+    likelihood : str or Option, default="auto"
+        Conditional distribution of a pixel, whole numbers from 0 to n_levels - 1: "bernoulli" for 0
+        and 1; "categorical", with a probability for each level; or "discretized_logistic", a
+        mixture of logistics, which gives neighbouring levels similar probabilities. "auto" is
+        "bernoulli" for rows of 0 and 1, "categorical" for up to 64 levels and
+        "discretized_logistic" beyond. An object of `probgen.options` has settings:
+        `Categorical(n_levels=17)`, `DiscretizedLogistic(n_levels=256, n_mixture=5)`. By default
+        levels are counted up to the largest value in X, and 10 logistics are mixed.
     dynamic_binarization : bool, default=False
         Whether values in [0, 1] are probabilities of a 1, from which rows are drawn afresh for each
         batch of the training. What is scored later has to be rows of 0 and 1.
@@ -50,7 +49,7 @@ class PixelRNN(AutoregressiveGenerator):
     max_iter : int, default=30
         Epochs.
     batch_size : int or "auto", default="auto"
-        Rows of a batch; "auto" takes 32 to 128, a hundredth of the rows.
+        Rows of a batch; "auto" takes 32 to 64, a hundredth of the rows.
     learning_rate_init : float, default=2e-3
         Learning rate at the start.
     trainer : Trainer, default=None
@@ -95,8 +94,6 @@ class PixelRNN(AutoregressiveGenerator):
     ('bernoulli', (3, 64))
     """
 
-    _largest_batch = PixelCNN._largest_batch
-
     def __init__(
         self,
         n_filters=16,
@@ -105,8 +102,6 @@ class PixelRNN(AutoregressiveGenerator):
         layer="row_lstm",
         image_shape=None,
         likelihood="auto",
-        n_levels=None,
-        n_components=10,
         dynamic_binarization=False,
         representation="features",
         n_importance_samples=100,
@@ -119,33 +114,25 @@ class PixelRNN(AutoregressiveGenerator):
         random_state=None,
         verbose=0,
     ):
-        super().__init__(
-            likelihood=likelihood,
-            n_levels=n_levels,
-            n_components=n_components,
-            dynamic_binarization=dynamic_binarization,
-            representation=representation,
-            n_importance_samples=n_importance_samples,
-            max_iter=max_iter,
-            batch_size=batch_size,
-            learning_rate_init=learning_rate_init,
-            trainer=trainer,
-            warm_start=warm_start,
-            device=device,
-            random_state=random_state,
-            verbose=verbose,
-        )
         self.n_filters = n_filters
         self.n_layers = n_layers
         self.layer = layer
         self.image_shape = image_shape
-
-    _choose_likelihood = PixelCNN._choose_likelihood
+        self.likelihood = likelihood
+        self.dynamic_binarization = dynamic_binarization
+        self.representation = representation
+        self.n_importance_samples = n_importance_samples
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.trainer = trainer
+        self.warm_start = warm_start
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
 
     def _check_parameters(self):
         super()._check_parameters()
-        check_count("n_filters", self.n_filters)
-        check_count("n_layers", self.n_layers)
         check_choice("layer", self.layer, LAYERS)
 
     def _make_network(self, found):
