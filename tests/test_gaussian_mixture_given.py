@@ -252,7 +252,7 @@ class TestBadConditions:
     def test_that_the_model_holds_impossible(self):
         model, _ = fitted()
         with pytest.raises(
-            ValueError, match="given asks for rows that the fitted model holds impossible"
+            ValueError, match="given asks for rows that are impossible under the fitted model"
         ):
             model.sample(2, given={0: [1.0, 1e200]})
 

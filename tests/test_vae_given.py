@@ -373,7 +373,7 @@ class TestBadConditions:
                 X,
                 {},
                 {0: 1e200},
-                "given asks for rows that the fitted model holds impossible (row 0",
+                "given asks for rows that are impossible under the fitted model (row 0",
             ),
             (
                 X.astype(np.float32),

@@ -15,9 +15,9 @@ from probgen.gaussians.threads import single_threaded_blas
 
 # Below this many multiplications a pass, threads cost more than they save (measured on two cores).
 SERIAL_COST = 4_000_000
-# Most rows of a query's block on the CPU.
+# Most rows of a block of a query on the CPU.
 QUERY_ROWS = 1024
-# A component with less than this share of all weight is empty.
+# A component with less than this fraction of all weight is empty.
 EMPTY_SHARE = 1e-10
 
 
@@ -64,7 +64,7 @@ class Fit:
 class EMEngine:
     """Passes over rows on a device, with a pool of threads on the CPU; a context manager.
 
-    Of the processors it takes one of n_shares equal parts, for fits that run side by side.
+    It takes one of n_shares equal parts of the processors, for fits that run in parallel.
     """
 
     def __init__(self, device="cpu", n_shares=1):
@@ -73,10 +73,14 @@ class EMEngine:
 
     def __enter__(self):
         self._stack = ExitStack()
-        threads = self._stack.enter_context(single_threaded_blas())
-        threads = 1 if self.arrays.on_device else max(1, threads // self.n_shares)
-        self.threads = threads
-        self._pool = self._stack.enter_context(ThreadPoolExecutor(threads)) if threads > 1 else None
+        n_processors = self._stack.enter_context(single_threaded_blas())
+        if self.arrays.on_device:
+            self.threads = 1
+        else:
+            self.threads = max(1, n_processors // self.n_shares)
+        self._pool = None
+        if self.threads > 1:
+            self._pool = self._stack.enter_context(ThreadPoolExecutor(self.threads))
         return self
 
     def __exit__(self, *exception):
@@ -94,16 +98,12 @@ class EMEngine:
         origin = self.arrays.asarray(rows.origin[:, None])
         total = 0.0
         for data, weights in self._chunks(rows):
-            total += sum(
-                self._in_threads(
-                    lambda worker, starts, data=data, weights=weights: _sweep(
-                        worker, data, weights, origin, starts
-                    ),
-                    workers,
-                    range(0, len(data), kernel.block),
-                    len(data) * kernel.cost,
-                )
-            )
+
+            def sweep(worker, starts, data=data, weights=weights):
+                return _sweep(worker, data, weights, origin, starts)
+
+            starts = range(0, len(data), kernel.block)
+            total += sum(self._in_threads(sweep, workers, starts, len(data) * kernel.cost))
         total = float(total)
         if not np.isfinite(total):
             raise ValueError(
@@ -113,25 +113,22 @@ class EMEngine:
         return total, kernel.statistics(workers)
 
     def query(self, components, X, write):
-        """Call write(rows, log_joint) with slices of rows and their log joint densities (K, B),
-        -inf where too small.
+        """Call write(rows, log_joint) for slices of rows and their log joint densities (K, B).
 
-        Every block is padded to one shape, which depends on the components alone, so that a row's
-        answer depends neither on its neighbours nor on their number. The columns beyond the rows'
-        number are not theirs.
+        Densities that underflow are -inf. Every block is padded to one shape, which depends on the
+        components alone, so that a row's result does not depend on the other rows. log_joint has
+        columns for the padding too, which `write` must skip.
         """
         origin = components.weights @ components.means
         kernel = components.shifted(origin).kernel(self.arrays)
         column = self.arrays.asarray(origin[:, None])
-        # A few rows should not wait for a block of thousands, and some thousands should keep every
-        # thread busy.
-        block = min(
-            kernel.block,
-            kernel.block if self.arrays.on_device else QUERY_ROWS,
-            2 ** int(np.log2(max(2**28 / kernel.cost, 64))),
-        )
+        # Small enough that a few rows do not pay for a block of thousands, and that some thousands
+        # of rows keep every thread busy.
+        block = min(kernel.block, 2 ** int(np.log2(max(2**28 / kernel.cost, 64))))
+        if not self.arrays.on_device:
+            block = min(block, QUERY_ROWS)
 
-        def answer(worker, starts):
+        def score(worker, starts):
             buffer = self.arrays.zeros((X.shape[1], block))
             for start in starts:
                 rows = self.arrays.asarray(X[start : start + block])
@@ -139,32 +136,43 @@ class EMEngine:
                 self.arrays.transposed(rows, column, buffer)
                 with np.errstate(over="ignore", invalid="ignore"):
                     log_joint = self.arrays.to_numpy(worker.log_joint(buffer))
-                # Only where squares overflow, and the density with them vanishes.
+                # NaN arises only where squares overflow, where the density is 0.
                 log_joint[np.isnan(log_joint)] = -np.inf
                 write(slice(start, start + len(rows)), log_joint)
 
-        workers = [kernel.worker() for _ in range(self.threads if len(X) > block else 1)]
-        self._in_threads(answer, workers, range(0, len(X), block), len(X) * kernel.cost)
+        n_workers = self.threads if len(X) > block else 1
+        workers = [kernel.worker() for _ in range(n_workers)]
+        self._in_threads(score, workers, range(0, len(X), block), len(X) * kernel.cost)
+
+    def log_joint(self, components, X):
+        """Log of weight times density of each row, of shape (n, K)."""
+        joint = np.empty((len(components), len(X)))
+
+        def write(rows, log_joint):
+            joint[:, rows] = log_joint[:, : rows.stop - rows.start]
+
+        self.query(components, X, write)
+        return joint.T
 
     def log_densities(self, components, X):
         """Log-density of each row, of shape (n,)."""
-        found = np.empty(len(X))
+        densities = np.empty(len(X))
 
         def write(rows, log_joint):
-            found[rows] = log_sum_exp(log_joint)[: rows.stop - rows.start]
+            densities[rows] = log_sum_exp(log_joint)[: rows.stop - rows.start]
 
         self.query(components, X, write)
-        return found
+        return densities
 
     def _in_threads(self, work, workers, starts, cost):
-        """Results of work(worker, starts) with the blocks dealt out to the workers."""
+        """Results of work(worker, starts), with the blocks dealt out to the workers."""
         if self._pool is None or len(workers) == 1 or cost < SERIAL_COST:
             return [work(workers[0], starts)]
         n = len(workers)
         return list(self._pool.map(work, workers, [starts[i::n] for i in range(n)]))
 
     def _chunks(self, rows):
-        """Chunks of the rows where the arrays are; what fits stays on the device between passes."""
+        """Pairs of rows and weights on the device, where they stay between passes if they fit."""
         if not self.arrays.on_device:
             yield from rows.chunks()
             return
@@ -172,30 +180,32 @@ class EMEngine:
             yield from rows.on_device
             return
         room = self.arrays.room()
-        keep: list | None = []
+        chunks = []
         for data, weights in rows.chunks():
-            chunk = (
-                self.arrays.asarray(data),
-                None if weights is None else self.arrays.asarray(weights),
-            )
-            yield chunk
-            room -= chunk[0].nbytes
-            if keep is not None:
-                keep = [*keep, chunk] if room > 0 else None
-        rows.on_device = keep or []
+            data = self.arrays.asarray(data)
+            if weights is not None:
+                weights = self.arrays.asarray(weights)
+            yield data, weights
+            room -= data.nbytes
+            if room > 0:
+                chunks.append((data, weights))
+            else:
+                chunks.clear()
+        if room > 0:
+            rows.on_device = chunks
 
 
 @np.errstate(over="ignore", invalid="ignore")
 def _sweep(worker, data, weights, origin, starts):
-    """Add the statistics of some blocks of data to a worker's; returns the sum of weighted
-    log-densities."""
+    """Add the statistics of some blocks to a worker's; return the sum of weighted log-densities."""
     kernel = worker.kernel
     xp = kernel.arrays.xp
     buffer = worker.block_buffer(data.shape[1])
     total = 0.0
     for start in starts:
-        block = kernel.arrays.transposed(data[start : start + kernel.block], origin, buffer)
-        block_weights = None if weights is None else weights[start : start + kernel.block]
+        stop = start + kernel.block
+        block = kernel.arrays.transposed(data[start:stop], origin, buffer)
+        # The log joint densities (K, B) become responsibilities in place.
         responsibilities = worker.log_joint(block)
         peaks = xp.amax(responsibilities, axis=0)
         responsibilities -= peaks
@@ -203,10 +213,11 @@ def _sweep(worker, data, weights, origin, starts):
         sums = responsibilities.sum(0)
         log_densities = xp.log(sums)
         log_densities += peaks
-        if block_weights is None:
+        if weights is None:
             total += log_densities.sum()
             responsibilities *= 1.0 / sums
         else:
+            block_weights = weights[start:stop]
             total += (block_weights * log_densities).sum()
             responsibilities *= block_weights / sums
         worker.add(responsibilities)
@@ -234,16 +245,20 @@ def run_em(
     components : GaussianComponents
         The start.
     groups : list of (Rows, slice)
-        Rows, and the components that may explain them; the slices follow one another. A plain
-        mixture has one group; class-conditional mixtures have one a class.
-    reg_covar, floor : float, ndarray of shape (d,)
-        Added to variances; least variance of each feature.
-    max_iter, tol : int, float
-        Stops after max_iter iterations, or once the mean log-likelihood changes by less than tol.
+        Groups of rows and the components that explain them; the slices follow one another. A plain
+        mixture has one group, class-conditional mixtures have one a class.
+    reg_covar : float
+        Added to variances.
+    floor : ndarray of shape (d,)
+        Least variance of each feature.
+    max_iter : int
+        Most iterations.
+    tol : float
+        Stops once the mean log-likelihood changes by less.
     reg_param : float
         How far each M-step shrinks covariances towards the identity, in [0, 1].
     previous : float
-        Mean log-likelihood that the first iteration is compared with.
+        Mean log-likelihood to which the first iteration is compared.
     report : callable, optional
         Called with each iteration's number and mean log-likelihood.
 
@@ -255,9 +270,10 @@ def run_em(
     for iteration in range(1, max_iter + 1):
         lower_bound, statistics = expectation_of_groups(engine, fit.components, groups)
         seeds = _reseeds(engine, fit, groups, statistics)
-        estimate, repaired = type(components).estimate(statistics, reg_covar, floor, reg_param)
-        fit.components, fit.statistics = _reseeded(estimate, seeds), statistics
-        fit.n_repaired += repaired
+        estimate, n_repaired = type(components).estimate(statistics, reg_covar, floor, reg_param)
+        fit.components = _reseeded(estimate, seeds)
+        fit.statistics = statistics
+        fit.n_repaired += n_repaired
         fit.n_reseeded += len(seeds)
         fit.lower_bounds.append(lower_bound)
         if report is not None:
@@ -270,64 +286,76 @@ def run_em(
 
 
 def expectation_of_groups(engine, components, groups):
-    """Mean log-likelihood of all groups given their components, and the statistics of all
-    components."""
+    """Mean log-likelihood of all groups under their components, and the statistics of those."""
     if len(groups) == 1:
-        total, statistics = engine.expectation(components, groups[0][0])
+        rows, _ = groups[0]
+        total, statistics = engine.expectation(components, rows)
         return total / statistics.total, statistics
-    parts = [engine.expectation(components.select(members), rows) for rows, members in groups]
-    statistics = type(parts[0][1]).concatenate([part for _, part in parts])
-    return sum(total for total, _ in parts) / statistics.total, statistics
+    totals = []
+    parts = []
+    for rows, members in groups:
+        total, part = engine.expectation(components.select(members), rows)
+        totals.append(total)
+        parts.append(part)
+    statistics = type(parts[0]).concatenate(parts)
+    return sum(totals) / statistics.total, statistics
 
 
 def _reseeds(engine, fit, groups, statistics):
-    """Rows that empty components should move to, by component: those explained worst, each taken
-    once.
+    """Rows that empty components should move to, by component: the rows of least density.
 
-    A fit re-seeds at most as many times as it has components, since rows that repeat cannot fill
-    them all.
+    No row is taken twice in an iteration. A fit re-seeds at most as many times as it has
+    components, because rows that repeat cannot fill them all.
     """
-    empty = np.flatnonzero(statistics.counts <= EMPTY_SHARE * statistics.total)[
-        : len(fit.components) - fit.n_reseeded
-    ]
+    empty = np.flatnonzero(statistics.counts <= EMPTY_SHARE * statistics.total)
+    empty = empty[: len(fit.components) - fit.n_reseeded]
     seeds = {}
-    for rows, members in groups if len(empty) else []:
-        inside = [k for k in empty if k in range(*members.indices(len(fit.components)))]
-        if inside:
-            components = fit.components if len(groups) == 1 else fit.components.select(members)
-            seeds.update(
-                zip(inside, _worst_rows(engine, components, rows, len(inside)), strict=False)
-            )
+    if not len(empty):
+        return seeds
+    for rows, members in groups:
+        places = range(*members.indices(len(fit.components)))
+        empty_members = [k for k in empty if k in places]
+        if not empty_members:
+            continue
+        components = fit.components
+        if len(groups) > 1:
+            components = components.select(members)
+        worst = _worst_rows(engine, components, rows, len(empty_members))
+        seeds.update(zip(empty_members, worst, strict=False))
     return seeds
 
 
 def _worst_rows(engine, components, rows, n):
-    """The n rows of least density, relative to the origin; missing values stand at the mean."""
-    scores, found = np.empty(0), np.empty((0, components.n_features))
+    """The n complete rows (n, d) of least density, relative to the origin."""
+    worst_scores = np.empty(0)
+    worst_rows = np.empty((0, components.n_features))
     for data, weights in rows.chunks():
-        whole = ~np.isnan(data).any(axis=1)
-        usable = np.flatnonzero(whole if weights is None else whole & (weights > 0.0))
-        chunk = engine.log_densities(components.shifted(-rows.origin), data[usable])
-        lowest = np.argsort(chunk)[:n]
-        scores = np.concatenate([scores, chunk[lowest]])
-        found = np.concatenate([found, data[usable[lowest]] - rows.origin])
-    return found[np.argsort(scores)[:n]]
+        is_usable = ~np.isnan(data).any(axis=1)
+        if weights is not None:
+            is_usable &= weights > 0.0
+        usable = np.flatnonzero(is_usable)
+        scores = engine.log_densities(components.shifted(-rows.origin), data[usable])
+        lowest = np.argsort(scores)[:n]
+        worst_scores = np.concatenate([worst_scores, scores[lowest]])
+        worst_rows = np.concatenate([worst_rows, data[usable[lowest]] - rows.origin])
+    return worst_rows[np.argsort(worst_scores)[:n]]
 
 
 def _reseeded(components, seeds):
-    """Components of which some start anew at a row, as wide as the heaviest of the others."""
+    """Components of which some restart at a row (d,), as wide as the heaviest of the others."""
     if not seeds:
         return components
     empty = np.array(list(seeds))
     healthy = np.setdiff1d(np.arange(len(components)), empty)
-    means, weights = components.means.copy(), components.weights.copy()
+    means = components.means.copy()
     means[empty] = np.array(list(seeds.values()))
+    weights = components.weights.copy()
     weights[empty] = 1.0 / len(components)
     arrays = {}
     if components.covariance_type != "tied":
+        # Not the mean of the others: a mean of triangular factors is not the factor of a mean.
+        heaviest = healthy[np.argmax(components.weights[healthy])]
         for name, array in components.family_arrays(slice(None)).items():
             arrays[name] = array.copy()
-            # A mean of the others would do as well, but a mean of factors is no member of the
-            # family.
-            arrays[name][empty] = array[healthy[np.argmax(components.weights[healthy])]]
+            arrays[name][empty] = array[heaviest]
     return replace(components, weights=weights / weights.sum(), means=means, **arrays)

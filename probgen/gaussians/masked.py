@@ -1,9 +1,11 @@
-"""E-steps on blocks of rows with NaN, each row with a pattern of its own, for each covariance
-family.
+"""E-steps on blocks of rows with NaN, where every row may miss other features.
 
-The kernels keep the promises of `probgen.gaussians.kernels` in NumPy. Where features depend on one
-another, a row takes a small matrix of its own: as wide as what it misses, as what it holds, or as
-the number of factors. Neighbours of one pattern share theirs.
+The kernels work like those of `probgen.gaussians.kernels`, in NumPy. Where features are dependent,
+each row needs a small matrix inverse of its own: of the size of its missing features, of its
+observed ones, or of the number of factors. Neighbouring rows with the same pattern share it.
+
+In the shapes below, B is the number of rows of a block, G of its runs of equal patterns, K of
+components, d of features and q of factors.
 """
 
 from dataclasses import dataclass, replace
@@ -23,18 +25,17 @@ from probgen.gaussians.statistics import (
     TiedStatistics,
 )
 
-# Up to this width, inverses are quicker one pivot at a time over all rows than one matrix at a
-# time.
+# Up to this width, inverting all matrices pivot by pivot beats inverting them one by one.
 MAX_SWEPT = 16
-# Numbers that the buffers of a block aim at, and that a row's matrices may take at most: 4 and 32
-# MB.
+# Target size of the buffers of a block, and the most that the matrices of a row may take, in
+# numbers: 4 and 32 MB.
 BLOCK_NUMBERS = 2**19
 MAX_NUMBERS = 2**22
 
 
 @dataclass(frozen=True)
 class MaskedComponents:
-    """Components as the densities of what is observed in rows with NaN, for an EMEngine.
+    """Components as the densities of the observed features of rows with NaN, for an EMEngine.
 
     Attributes
     ----------
@@ -43,7 +44,7 @@ class MaskedComponents:
         Size of a row's matrix, at least the number of its missing features, or of its observed
         ones.
     is_by_missing : bool
-        Which of the two.
+        Whether the matrix is that of the missing features.
     """
 
     components: GaussianComponents
@@ -74,13 +75,15 @@ class MaskedComponents:
 
 @dataclass(frozen=True)
 class FilledComponents(MaskedComponents):
-    """Components whose kernel answers a block with its rows (d, B), the missing values replaced by
-    their means."""
+    """Components whose kernel returns rows with their missing values at the conditional means.
+
+    They make a query for log joint densities (K, B) return rows (d, B) instead.
+    """
 
     origin: np.ndarray | float = 0.0
 
     def shifted(self, offset):
-        """The same answers for rows with offset (d,) subtracted."""
+        """The same rows, for input rows with offset (d,) subtracted."""
         return replace(super().shifted(offset), origin=self.origin + offset)
 
     def kernel(self, arrays):
@@ -90,7 +93,9 @@ class FilledComponents(MaskedComponents):
 
 class _FillingKernel:
     def __init__(self, kernel, origin):
-        self.kernel, self.block, self.cost = kernel, kernel.block, kernel.cost
+        self.kernel = kernel
+        self.block = kernel.block
+        self.cost = kernel.cost
         self.means = kernel.means + origin
 
     def worker(self):
@@ -100,37 +105,39 @@ class _FillingKernel:
 
 class _FillingWorker:
     def __init__(self, kernel):
-        self.kernel, self.worker = kernel, kernel.kernel.worker()
+        self.kernel = kernel
+        self.worker = kernel.kernel.worker()
 
     def log_joint(self, block):
-        """Rows (d, B) with the posterior means of what is missing."""
+        """Rows (d, B) that hold the posterior means of missing values."""
         log_joint = self.worker.log_joint(block)
         log_joint[np.isnan(log_joint)] = -np.inf
         posterior = responsibilities(log_joint.T).T
         filled = self.kernel.means.T @ posterior
-        if self.worker.lifts is not None:
-            lifts = self.worker.lifts[:, : len(block), : block.shape[1]]
-            filled += np.einsum("kib,kb->ib", lifts, posterior)
+        if self.worker.deviations is not None:
+            deviations = self.worker.deviations[:, : len(block), : block.shape[1]]
+            filled += np.einsum("kib,kb->ib", deviations, posterior)
         return filled
 
 
 def widths_of(components, n_missing):
-    """Sizes of the matrices of rows that miss so many features each, and whether they are of the
-    missing ones.
+    """Widths (n,) of the matrices of rows with n_missing (n,) missing features.
 
-    Sizes are few, so that the matrices of many rows are inverted together: 1, 2, 4, 8, ...
+    Also returns whether each matrix is that of the missing features. Widths are rounded up to
+    powers of two, so that the matrices of many rows are inverted together.
     """
-    d = components.n_features
+    is_by_missing = np.ones(len(n_missing), dtype=bool)
     if components.covariance_type == "low_rank":
-        return np.full_like(n_missing, components.n_factors), np.ones(len(n_missing), dtype=bool)
+        return np.full_like(n_missing, components.n_factors), is_by_missing
     if components.covariance_type in ("diag", "spherical"):
-        return np.ones_like(n_missing), np.ones(len(n_missing), dtype=bool)
-    sizes = np.minimum(n_missing, d - n_missing)
-    return 2 ** np.ceil(np.log2(sizes)).astype(np.intp), 2 * n_missing <= d
+        return np.ones_like(n_missing), is_by_missing
+    n_observed = components.n_features - n_missing
+    sizes = np.minimum(n_missing, n_observed)
+    return 2 ** np.ceil(np.log2(sizes)).astype(np.intp), n_missing <= n_observed
 
 
 def can_mask(components, width):
-    """Whether the kernels of masked components keep their digits, in bounded memory."""
+    """Whether the masked kernels are accurate for these components and bounded in memory."""
     K, d = components.means.shape
     if components.covariance_type in ("diag", "spherical"):
         variances = components.covariances.reshape(K, -1)
@@ -139,46 +146,49 @@ def can_mask(components, width):
         return False
     if components.covariance_type == "low_rank":
         return K * d * width**2 <= MAX_NUMBERS
-    # How far each variance exceeds what the other features leave of it bounds the digits lost in
-    # inverses of parts.
+    # The ratio of a feature's variance to its conditional variance given all others bounds the
+    # digits that are lost when a part of a matrix is inverted.
     precisions = np.sum(components.precisions_cholesky**2, axis=-1)
-    return (
-        precisions * np.diagonal(components.covariances, axis1=-2, axis2=-1)
-    ).max() <= MAX_CANCELLATION
+    variances = np.diagonal(components.covariances, axis1=-2, axis2=-1)
+    return (precisions * variances).max() <= MAX_CANCELLATION
 
 
 def _numbers_of_row(n_components, n_features, width):
-    """Numbers that K matrices (width, width) and K filled rows take, work space included."""
+    """Numbers that the K matrices and K filled rows of a row take, with their work space."""
     return (n_components + 4) * (width**2 + n_features)
 
 
-def _block_of(numbers):
-    """Rows of a block, a power of two, of which each takes some numbers."""
+def _block_rows(numbers):
+    """Rows of a block, a power of two, if each row takes some numbers."""
     return int(np.clip(2 ** int(np.log2(max(BLOCK_NUMBERS / numbers, 1))), 1, 1024))
 
 
 class MaskedGaussianKernel:
-    """Full or tied covariances, of one or K upper factors P of the precisions P P'.
+    """Full or tied covariances S, given by one or K upper factors P of the precisions P P'.
 
-    Let z be a row less the mean, 0 where missing. Where less is missing than observed, let A = (P
-    P')_mm be the precision of the missing features given the observed ones. Their mean is -A^-1 (P
-    P' z)_m off their own; filled in with it, z has the squared length |P' z|^2 of the observed part
-    alone, whose covariance has the log-determinant log|A| - log|P P'|. Elsewhere let A = S_oo be
-    the covariance S of the observed features. Then the squared length is z_o' A^-1 z_o, and the
-    missing features have mean S_mo A^-1 z_o and covariance (S - S_.o A^-1 S_o.)_mm. A is filled up
-    to one width by features of unit variance of their own.
+    Let z be a row less the mean, with 0 where values are missing, m its missing features and o its
+    observed ones.
+
+    By missing features, A = (P P')_mm is inverted. The missing features have the conditional mean
+    -A^-1 (P P' z)_m and covariance A^-1. With z filled in by that mean, |P' z|^2 is the squared
+    Mahalanobis length of z_o alone, and log|S_oo| = log|A| - log|P P'|.
+
+    By observed features, A = S_oo is inverted. The squared length is z_o' A^-1 z_o, and the missing
+    features have the conditional mean S_mo A^-1 z_o and covariance (S - S_.o A^-1 S_o.)_mm.
+
+    So that the matrices of all rows have one width, each is padded by independent features of unit
+    variance, whose indices are d, ..., d + width - 1.
     """
 
     arrays = NumpyArrays()
 
     def __init__(self, masked):
-        components, self.width, self.is_by_missing = (
-            masked.components,
-            masked.width,
-            masked.is_by_missing,
-        )
+        components = masked.components
+        self.width = masked.width
+        self.is_by_missing = masked.is_by_missing
         self.means = components.means
-        self.n_components, d = self.means.shape
+        K, d = self.means.shape
+        self.n_components = K
         self.n_features = d
         self.is_tied = components.covariance_type == "tied"
         precisions_cholesky = components.precisions_cholesky.reshape(-1, d, d)
@@ -189,10 +199,11 @@ class MaskedGaussianKernel:
             matrices = precisions_cholesky @ self.factors
         else:
             matrices = components.covariances.reshape(-1, d, d)
-        self.matrices = np.zeros((len(matrices), d + self.width, d + self.width))
+        n_matrices = len(matrices)  # 1 if tied, else K
+        self.matrices = np.zeros((n_matrices, d + self.width, d + self.width))
         self.matrices[:] = np.eye(d + self.width)
         self.matrices[:, :d, :d] = matrices
-        self.block = _block_of(_numbers_of_row(self.n_components, d, self.width))
+        self.block = _block_rows(_numbers_of_row(K, d, self.width))
 
     @property
     def cost(self):
@@ -205,11 +216,12 @@ class MaskedGaussianKernel:
 
     def statistics(self, workers):
         """The workers' statistics, added up."""
-        counts, sums, squares, inverses = (
-            sum(getattr(worker, name) for worker in workers)
-            for name in ("counts", "sums", "squares", "inverse_sums")
-        )
         d = self.n_features
+        counts = sum(worker.counts for worker in workers)
+        sums = sum(worker.sums for worker in workers)
+        squares = sum(worker.squares for worker in workers)
+        inverses = sum(worker.inverse_sums for worker in workers)
+        # Sum (n_matrices, d, d) over rows of the conditional covariances of missing features.
         spread = inverses.reshape(self.matrices.shape)[:, :d, :d]
         if not self.is_by_missing:
             covariances = self.matrices[:, :d, :d]
@@ -221,71 +233,95 @@ class MaskedGaussianKernel:
 
 
 class _MaskedGaussianWorker(Worker):
+    """Buffers and sums of one thread.
+
+    `deviations` (K, d + width, block) are the rows less each mean, with missing values at their
+    conditional means; the features beyond d are padding.
+    """
+
     def __init__(self, kernel):
         self.kernel = kernel
-        K, d, size = kernel.n_components, kernel.n_features, kernel.matrices.shape[1]
-        self.lifts, self.products = (
-            np.zeros((K, size, kernel.block)),
-            np.zeros((size, kernel.block)),
-        )
-        self.counts, self.sums, self.squares = np.zeros(K), np.zeros((K, d)), np.zeros((K, d, d))
-        self.inverse_sums = np.zeros((len(kernel.matrices), size**2))
+        K = kernel.n_components
+        d = kernel.n_features
+        padded = kernel.matrices.shape[1]
+        self.deviations = np.zeros((K, padded, kernel.block))
+        self.products = np.zeros((padded, kernel.block))
+        self.counts = np.zeros(K)
+        self.sums = np.zeros((K, d))
+        self.squares = np.zeros((K, d, d))
+        self.inverse_sums = np.zeros((len(kernel.matrices), padded**2))
 
     def log_joint(self, block):
         """Log of weight times density, of shape (K, B)."""
-        kernel, (d, self.n_rows) = self.kernel, block.shape
-        holes = np.isnan(block)
-        index = self._chosen(holes if kernel.is_by_missing else ~holes)
-        self.firsts, groups = _runs(holes)
-        heads = index[:, self.firsts]
-        self.pairs = heads[:, None] * len(self.products) + heads
-        laws = [_inverse(np.take(matrix, self.pairs)) for matrix in kernel.matrices]
-        self.inverses = [inverses for inverses, _ in laws]
+        kernel = self.kernel
+        d, self.n_rows = block.shape
+        missing = np.isnan(block)
+        # Features (width, B) that span the matrix of each row.
+        index = self._padded_index(missing if kernel.is_by_missing else ~missing)
+        self.firsts, runs = _runs(missing)
+        # Positions (width, width, G) of the entries of each run's matrix in a flattened one.
+        index_of_run = index[:, self.firsts]
+        self.entries = index_of_run[:, None] * len(self.products) + index_of_run
+        self.inverses = []  # one array (width, width, G) for each matrix of the kernel
+        log_determinants = []
+        for matrix in kernel.matrices:
+            inverses, log_determinant = _inverse(np.take(matrix, self.entries))
+            self.inverses.append(inverses)
+            log_determinants.append(log_determinant)
         logits = np.empty((kernel.n_components, self.n_rows))
-        regress = self._regress_by_missing if kernel.is_by_missing else self._regress_by_observed
+        fill = self._fill_by_missing if kernel.is_by_missing else self._fill_by_observed
         for k, mean in enumerate(kernel.means):
-            lift = self.lifts[k, :, : self.n_rows]
-            np.subtract(block, mean[:, None], out=lift[:d])
-            np.copyto(lift[:d], 0.0, where=holes)
-            law = k % len(laws)
-            inverses, log_determinants = laws[law]
-            regress(law, np.take(inverses, groups, axis=2), index, holes, lift, logits[k])
-            logits[k] += log_determinants[groups]
-        logits -= LOG_2PI * holes.sum(axis=0)
+            m = 0 if kernel.is_tied else k  # the matrix of component k
+            deviations = self.deviations[k, :, : self.n_rows]
+            np.subtract(block, mean[:, None], out=deviations[:d])
+            np.copyto(deviations[:d], 0.0, where=missing)
+            inverses_of_rows = np.take(self.inverses[m], runs, axis=2)
+            fill(m, inverses_of_rows, index, missing, deviations, logits[k])
+            logits[k] += log_determinants[m][runs]
+        logits -= LOG_2PI * missing.sum(axis=0)
         logits *= -0.5
         logits += kernel.constants[:, None]
         return logits
 
-    def _regress_by_missing(self, law, inverses, index, holes, lift, lengths):
-        """Fill in a lift (d + width, B), and write the squared lengths (B,) of what is observed."""
-        kernel, d, products = self.kernel, self.kernel.n_features, self.products[:, : self.n_rows]
-        np.matmul(kernel.matrices[law, :d, :d], lift[:d], out=products[:d])
-        pulls = np.einsum("ijb,jb->ib", inverses, np.take_along_axis(products, index, axis=0))
-        np.put_along_axis(lift, index, -pulls, axis=0)
-        whitened = np.matmul(kernel.factors[law], lift[:d], out=products[:d])
+    def _fill_by_missing(self, m, inverses, index, missing, deviations, lengths):
+        """Fill in deviations (d + width, B), and write the squared lengths (B,) of observed parts.
+
+        inverses (width, width, B) are those of the missing features' precisions.
+        """
+        kernel = self.kernel
+        d = kernel.n_features
+        products = self.products[:, : self.n_rows]
+        np.matmul(kernel.matrices[m, :d, :d], deviations[:d], out=products[:d])
+        products_of_missing = np.take_along_axis(products, index, axis=0)
+        means = np.einsum("ijb,jb->ib", inverses, products_of_missing)
+        np.put_along_axis(deviations, index, -means, axis=0)
+        whitened = np.matmul(kernel.factors[m], deviations[:d], out=products[:d])
         np.einsum("ij,ij->j", whitened, whitened, out=lengths)
 
-    def _regress_by_observed(self, law, inverses, index, holes, lift, lengths):
-        """Fill in a lift (d + width, B), and write the squared lengths (B,) of what is observed."""
-        kernel, d, products = self.kernel, self.kernel.n_features, self.products[:, : self.n_rows]
-        observed = np.take_along_axis(lift, index, axis=0)
+    def _fill_by_observed(self, m, inverses, index, missing, deviations, lengths):
+        """Fill in deviations (d + width, B), and write the squared lengths (B,) of observed parts.
+
+        inverses (width, width, B) are those of the observed features' covariances.
+        """
+        kernel = self.kernel
+        d = kernel.n_features
+        products = self.products[:, : self.n_rows]
+        observed = np.take_along_axis(deviations, index, axis=0)
         solved = np.einsum("ijb,jb->ib", inverses, observed)
         np.einsum("ij,ij->j", observed, solved, out=lengths)
         products[:d] = 0.0
         np.put_along_axis(products, index, solved, axis=0)
-        np.copyto(lift[:d], kernel.matrices[law, :d, :d] @ products[:d], where=holes)
+        np.copyto(deviations[:d], kernel.matrices[m, :d, :d] @ products[:d], where=missing)
 
-    def _chosen(self, mask):
-        """Indices (width, B) of features of a mask (d, B), filled up by those beyond the d of the
-        rows."""
+    def _padded_index(self, mask):
+        """Indices (width, B) of the features in a mask (d, B), padded by d, ..., d + width - 1."""
         kernel = self.kernel
+        # Queries pad a block by columns without NaN; their log densities are never read.
+        mask = mask & (mask.sum(axis=0) <= kernel.width)
         n_chosen = mask.sum(axis=0)
-        # The columns that pad a block of queries have no NaN, and no need of an answer.
-        mask = mask & (n_chosen <= kernel.width)
-        n_chosen = mask.sum(axis=0)
-        index = np.repeat(
-            np.arange(kernel.n_features, len(self.products))[:, None], len(n_chosen), axis=1
-        )
+        padding = np.arange(kernel.n_features, len(self.products))
+        index = np.repeat(padding[:, None], len(n_chosen), axis=1)
+        # The i-th feature of a row goes to position i of its column.
         rows, features = np.nonzero(mask.T)
         starts = np.cumsum(n_chosen) - n_chosen
         index[np.arange(len(rows)) - starts[rows], rows] = features
@@ -293,32 +329,38 @@ class _MaskedGaussianWorker(Worker):
 
     def add(self, responsibilities):
         """Add the statistics of the last block."""
-        kernel, d = self.kernel, self.kernel.n_features
+        kernel = self.kernel
+        d = kernel.n_features
         self.counts += responsibilities.sum(axis=1)
         roots = np.sqrt(responsibilities)
         scaled = self.products[:d, : self.n_rows]
         for k in range(kernel.n_components):
-            lift = self.lifts[k, :d, : self.n_rows]
-            self.sums[k] += lift @ responsibilities[k]
-            np.multiply(lift, roots[k], out=scaled)
+            deviations = self.deviations[k, :d, : self.n_rows]
+            self.sums[k] += deviations @ responsibilities[k]
+            np.multiply(deviations, roots[k], out=scaled)
             self.squares[k] += scaled @ scaled.T
+        # Weights (n_matrices, G) of the inverses of each run.
         weights = np.add.reduceat(responsibilities, self.firsts, axis=1)
-        weights = weights.sum(axis=0, keepdims=True) if kernel.is_tied else weights
+        if kernel.is_tied:
+            weights = weights.sum(axis=0, keepdims=True)
+        entries = self.entries.ravel()
         for total, inverses, weight in zip(self.inverse_sums, self.inverses, weights, strict=True):
-            total += np.bincount(
-                self.pairs.ravel(), (inverses * weight).ravel(), minlength=len(total)
-            )
+            total += np.bincount(entries, (inverses * weight).ravel(), minlength=len(total))
 
 
 class MaskedNaturalKernel(NaturalKernel):
-    """Independent features: an exponential family in 1, and whether a feature is observed, it and
-    its square if so."""
+    """Independent features as an exponential family.
+
+    phi holds 1 and, for each feature, whether it is observed, its value and its square.
+    """
 
     def __init__(self, masked):
         components = masked.components
-        means = self.means = components.means
+        means = components.means
         variances = np.broadcast_to(components.covariances.reshape(len(means), -1), means.shape)
-        self.variances, self.is_diagonal = variances, components.covariance_type == "diag"
+        self.means = means
+        self.variances = variances
+        self.is_diagonal = components.covariance_type == "diag"
         constants = -0.5 * (np.log(variances) + LOG_2PI + means**2 / variances)
         theta = np.column_stack(
             [components.log_weights(), constants, means / variances, -0.5 / variances]
@@ -330,7 +372,7 @@ class MaskedNaturalKernel(NaturalKernel):
         return _MaskedNaturalWorker(self)
 
     def complete(self, sums):
-        """Expected statistics of whole rows, of (K, 3 d + 1) sums."""
+        """Expected statistics of whole rows, from sums (K, 3 d + 1) of phi."""
         counts = sums[:, 0]
         observed, sums, squares = np.split(sums[:, 1:], 3, axis=1)
         missing = counts[:, None] - observed
@@ -343,51 +385,55 @@ class MaskedNaturalKernel(NaturalKernel):
 
 
 def fill_observed(xp, block, phi):
-    """Write 1, and for each feature whether it is observed, its value and its square, 0 where it is
-    missing."""
+    """Write 1 and, for each feature, whether it is observed, its value and square or else 0."""
     d = block.shape[0]
+    is_observed = phi[1 : d + 1]
+    values = phi[d + 1 : 2 * d + 1]
+    squares = phi[2 * d + 1 :]
     phi[0] = 1.0
-    xp.equal(block, block, out=phi[1 : d + 1], casting="unsafe")
-    phi[d + 1 : 2 * d + 1] = 0.0
-    xp.copyto(phi[d + 1 : 2 * d + 1], block, where=phi[1 : d + 1] > 0.0)
-    xp.multiply(phi[d + 1 : 2 * d + 1], phi[d + 1 : 2 * d + 1], out=phi[2 * d + 1 :])
+    xp.equal(block, block, out=is_observed, casting="unsafe")  # NaN differs from itself
+    values[:] = 0.0
+    xp.copyto(values, block, where=is_observed > 0.0)
+    xp.multiply(values, values, out=squares)
 
 
 class _MaskedNaturalWorker(NaturalWorker):
-    # What is observed tells nothing of what is not.
-    lifts = None
+    # Independent features: missing values stay at the mean of each component.
+    deviations = None
 
-    # Its phi has masks where that of whole rows has x.
+    # phi holds no copy of x in which a block could be written.
     block_buffer = Worker.block_buffer
 
 
 class MaskedFactorKernel:
-    """Covariances loadings @ loadings' + diag(noise), through each row's posterior of the q
-    factors.
+    """Covariances W W' + diag(s) of loadings W and noise s, by each row's posterior of q factors.
 
-    With W the loadings and s the noise of the observed features, and z the row less the mean there,
-    the factors have posterior covariance C = (1 + W' (W / s))^-1 and mean c = C W' (z / s); the
-    squared length of the whitened row is |(z - W c) / sqrt(s)|^2 + |c|^2.
+    Let z be a row less the mean, and W and s be restricted to its observed features. The factors
+    have posterior covariance C = (1 + W' (W / s))^-1 and mean c = C W' (z / s), and the squared
+    Mahalanobis length of z is |(z - W c) / sqrt(s)|^2 + |c|^2.
     """
 
     arrays = NumpyArrays()
 
     def __init__(self, masked):
         components = masked.components
-        self.means, self.loadings, self.noise = (
-            components.means,
-            components.loadings,
-            components.noise,
-        )
-        loadings, noise = self.loadings, self.noise
-        self.n_components, self.n_features, self.n_factors = loadings.shape
+        self.means = components.means
+        self.loadings = components.loadings
+        self.noise = components.noise
+        K, d, q = self.loadings.shape
+        self.n_components = K
+        self.n_features = d
+        self.n_factors = q
         self.constants = components.log_weights()
-        weighted = loadings / noise[:, :, None]
+        weighted = self.loadings / self.noise[:, :, None]
         self.encoders = np.ascontiguousarray(weighted.transpose(0, 2, 1))
-        products = weighted[:, :, :, None] * loadings[:, :, None, :]
-        self.products = np.ascontiguousarray(products.reshape(*noise.shape, -1).transpose(0, 2, 1))
-        self.precisions, self.log_noise = 1.0 / noise, np.log(noise) + LOG_2PI
-        self.block = _block_of(_numbers_of_row(self.n_components, self.n_features, self.n_factors))
+        # Products (K, q * q, d) of the loadings of each feature, over its noise: C^-1 of a row sums
+        # those of its observed features.
+        products = weighted[:, :, :, None] * self.loadings[:, :, None, :]
+        self.products = np.ascontiguousarray(products.reshape(K, d, -1).transpose(0, 2, 1))
+        self.precisions = 1.0 / self.noise
+        self.log_noise = np.log(self.noise) + LOG_2PI
+        self.block = _block_rows(_numbers_of_row(K, d, q))
 
     @property
     def cost(self):
@@ -401,65 +447,71 @@ class MaskedFactorKernel:
 
     def statistics(self, workers):
         """The workers' statistics, added up."""
-        crosses, codes, squares, missing, spread = (
-            sum(getattr(worker, name) for worker in workers)
-            for name in ("crosses", "codes", "squares", "missing", "spread")
-        )
-        # Missing features follow the factors, whose posterior covariances were summed where each
-        # was missing.
-        unseen = np.einsum("kdq,kdqp->kdp", self.loadings, spread.reshape(*self.loadings.shape, -1))
-        crosses[:, :, :-1] += unseen
-        squares += np.sum(unseen * self.loadings, axis=2) + missing * self.noise
+        K, d, q = self.loadings.shape
+        crosses = sum(worker.crosses for worker in workers)
+        codes = sum(worker.codes for worker in workers)
+        squares = sum(worker.squares for worker in workers)
+        missing = sum(worker.missing for worker in workers)
+        code_covariances = sum(worker.code_covariances for worker in workers).reshape(K, d, q, q)
+        # A missing feature varies with the factors: its covariance with them is W C, summed over
+        # the rows that miss it.
+        covariances = np.einsum("kdq,kdqp->kdp", self.loadings, code_covariances)
+        crosses[:, :, :-1] += covariances
+        squares += np.sum(covariances * self.loadings, axis=2) + missing * self.noise
         return FactorStatistics(codes[:, -1, -1].copy(), crosses, codes, squares, self.means)
 
 
 class _MaskedFactorWorker(Worker):
+    """Buffers and sums of one thread.
+
+    `deviations` (K, d, block) are the rows less each mean, with missing values at their conditional
+    means; `codes_of_rows` (K, q + 1, block) are the posterior means of the factors, then 1.
+    """
+
     def __init__(self, kernel):
         self.kernel = kernel
-        K, d, q = kernel.n_components, kernel.n_features, kernel.n_factors
-        self.lifts, self.codes_of_rows = (
-            np.empty((K, d, kernel.block)),
-            np.empty((K, q + 1, kernel.block)),
-        )
+        K, d, q = kernel.loadings.shape
+        self.deviations = np.empty((K, d, kernel.block))
+        self.codes_of_rows = np.empty((K, q + 1, kernel.block))
         self.codes_of_rows[:, -1] = 1.0
-        self.crosses, self.codes = np.zeros((K, d, q + 1)), np.zeros((K, q + 1, q + 1))
-        self.squares, self.missing, self.spread = (
-            np.zeros((K, d)),
-            np.zeros((K, d)),
-            np.zeros((K, d, q**2)),
-        )
+        self.crosses = np.zeros((K, d, q + 1))
+        self.codes = np.zeros((K, q + 1, q + 1))
+        self.squares = np.zeros((K, d))
+        # Weights of the rows that miss a feature, and the sums of their factors' covariances.
+        self.missing = np.zeros((K, d))
+        self.code_covariances = np.zeros((K, d, q**2))
 
     def log_joint(self, block):
         """Log of weight times density, of shape (K, B)."""
-        kernel, (_, self.n_rows) = self.kernel, block.shape
+        kernel = self.kernel
         q = kernel.n_factors
+        self.n_rows = block.shape[1]
         self.holes = np.isnan(block)
         observed = np.subtract(1.0, self.holes)
-        self.firsts, groups = _runs(self.holes)
-        self.covariances = []
+        self.firsts, runs = _runs(self.holes)
+        self.covariances = []  # posterior covariances (q, q, G) of the factors, by component
         logits = kernel.log_noise @ observed
         for k, mean in enumerate(kernel.means):
-            lift, codes = self.lifts[k, :, : self.n_rows], self.codes_of_rows[k, :-1, : self.n_rows]
-            np.subtract(block, mean[:, None], out=lift)
-            np.copyto(lift, 0.0, where=self.holes)
-            matrices = _in_shares(kernel.products[k], observed[:, self.firsts]).reshape(q, q, -1)
-            matrices[np.arange(q), np.arange(q)] += 1.0
-            covariances, log_determinants = _inverse(matrices)
+            deviations = self.deviations[k, :, : self.n_rows]
+            codes = self.codes_of_rows[k, :-1, : self.n_rows]
+            np.subtract(block, mean[:, None], out=deviations)
+            np.copyto(deviations, 0.0, where=self.holes)
+            precisions = _matmul_in_batches(kernel.products[k], observed[:, self.firsts])
+            precisions = precisions.reshape(q, q, -1)
+            precisions[np.arange(q), np.arange(q)] += 1.0
+            covariances, log_determinants = _inverse(precisions)
             self.covariances.append(covariances)
-            np.einsum(
-                "ijb,jb->ib",
-                np.take(covariances, groups, axis=2),
-                kernel.encoders[k] @ lift,
-                out=codes,
-            )
+            covariances_of_rows = np.take(covariances, runs, axis=2)
+            encoded = kernel.encoders[k] @ deviations
+            np.einsum("ijb,jb->ib", covariances_of_rows, encoded, out=codes)
             means = kernel.loadings[k] @ codes
-            rest = lift - means
-            rest *= observed
-            rest *= rest
-            logits[k] += log_determinants[groups]
-            logits[k] += kernel.precisions[k] @ rest
+            residuals = deviations - means
+            residuals *= observed
+            residuals *= residuals
+            logits[k] += log_determinants[runs]
+            logits[k] += kernel.precisions[k] @ residuals
             logits[k] += np.einsum("ij,ij->j", codes, codes)
-            np.copyto(lift, means, where=self.holes)
+            np.copyto(deviations, means, where=self.holes)
         logits *= -0.5
         logits += kernel.constants[:, None]
         return logits
@@ -467,18 +519,20 @@ class _MaskedFactorWorker(Worker):
     def add(self, responsibilities):
         """Add the statistics of the last block."""
         kernel = self.kernel
-        weights = np.add.reduceat(responsibilities, self.firsts, axis=1)
+        q = kernel.n_factors
+        weights_of_runs = np.add.reduceat(responsibilities, self.firsts, axis=1)
         holes = self.holes[:, self.firsts].astype(np.float64)
-        self.missing += weights @ holes.T
-        for k, weight in enumerate(responsibilities):
-            lift, codes = self.lifts[k, :, : self.n_rows], self.codes_of_rows[k, :, : self.n_rows]
-            covariances = (self.covariances[k] * weights[k]).reshape(kernel.n_factors**2, -1)
-            weighted = codes * weight
-            self.codes[k] += weighted @ codes.T
-            self.codes[k, :-1, :-1] += covariances.sum(axis=1).reshape(kernel.n_factors, -1)
-            self.crosses[k] += lift @ weighted.T
-            self.spread[k] += holes @ covariances.T
-            self.squares[k] += (lift * lift) @ weight
+        self.missing += weights_of_runs @ holes.T
+        for k, weights in enumerate(responsibilities):
+            deviations = self.deviations[k, :, : self.n_rows]
+            codes = self.codes_of_rows[k, :, : self.n_rows]
+            weighted_codes = codes * weights
+            covariances = (self.covariances[k] * weights_of_runs[k]).reshape(q**2, -1)
+            self.codes[k] += weighted_codes @ codes.T
+            self.codes[k, :-1, :-1] += covariances.sum(axis=1).reshape(q, q)
+            self.crosses[k] += deviations @ weighted_codes.T
+            self.code_covariances[k] += holes @ covariances.T
+            self.squares[k] += (deviations * deviations) @ weights
 
 
 _KERNELS = {
@@ -491,29 +545,34 @@ _KERNELS = {
 
 
 def _runs(mask):
-    """Where runs of equal columns of a mask (d, B) start, and the run of each column."""
+    """Where runs of equal columns of a mask (d, B) start (G,), and the run of each column (B,)."""
     is_first = np.append(True, (mask[:, 1:] != mask[:, :-1]).any(axis=0))
     return np.flatnonzero(is_first), np.cumsum(is_first) - 1
 
 
-def _in_shares(matrix, columns, share=16):
-    """Product of a matrix (p, d) and columns (d, n), a fixed number at a time, so that none depends
-    on how many."""
+def _matmul_in_batches(matrix, columns, batch=16):
+    """Product of a matrix (p, d) and columns (d, n), whose digits do not depend on n.
+
+    BLAS rounds products of different shapes differently, so every product is of one shape.
+    """
     d, n = columns.shape
-    stack = np.zeros((-(-n // share) * share, d))
-    stack[:n] = columns.T
-    products = matrix @ stack.reshape(-1, share, d).transpose(0, 2, 1)
+    padded = np.zeros((-(-n // batch) * batch, d))
+    padded[:n] = columns.T
+    products = matrix @ padded.reshape(-1, batch, d).transpose(0, 2, 1)
     return products.transpose(1, 0, 2).reshape(len(matrix), -1)[:, :n]
 
 
 def _inverse(matrices):
-    """Inverses (w, w, B) of symmetric positive definite matrices (w, w, B), which it may overwrite,
-    and log|A| (B,)."""
+    """Inverses (w, w, n) of symmetric positive definite matrices (w, w, n), and log|A| (n,).
+
+    The matrices may be overwritten.
+    """
     width = len(matrices)
     if width > MAX_SWEPT:
         stacked = np.ascontiguousarray(matrices.transpose(2, 0, 1))
         inverses = np.linalg.inv(stacked).transpose(1, 2, 0)
         return np.ascontiguousarray(inverses), np.linalg.slogdet(stacked)[1]
+    # Gauss-Jordan elimination in place; the determinant is the product of the pivots.
     log_determinants = np.zeros(matrices.shape[2])
     for j in range(width):
         pivot = matrices[j, j].copy()

@@ -139,7 +139,7 @@ def complete(
     impossible = ~np.isfinite(completed.log_mass)
     if impossible.any():
         raise ValueError(
-            f"{argument} asks for rows that the fitted model holds impossible (row"
+            f"{argument} asks for rows that are impossible under the fitted model (row"
             f" {np.flatnonzero(impossible)[0]} has probability zero); widen its intervals or move"
             " its values nearer to the data."
         )

@@ -114,7 +114,7 @@ class ConditionsInOrder(ImputerMixin, NeuralGenerator):
                 impossible = ~np.isfinite(log_weights.max(axis=0))
                 if impossible.any():
                     raise ValueError(
-                        f"{argument} asks for rows that the fitted model holds impossible (row"
+                        f"{argument} asks for rows that are impossible under the fitted model (row"
                         f" {block[impossible][0]} has probability zero); widen its intervals or"
                         " move its values nearer to the data."
                     )
