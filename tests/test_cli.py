@@ -12,6 +12,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from click.testing import CliRunner
 from matplotlib.image import imread
 from scipy.stats import multivariate_normal
@@ -656,6 +657,23 @@ def test_compare_writes_a_page_that_needs_nothing_else(tmp_path):
     assert np.__version__ in words
 
 
+def test_results_are_printed_while_other_generators_are_fitted(monkeypatch):
+    class Watching(GaussianMixture):
+        def fit(self, X, y=None):
+            sys.stderr.flush()
+            printed.append(sys.stderr.buffer.getvalue().decode())
+            return super().fit(X, y)
+
+    printed = []
+    models = {
+        "First": lambda n, d, shape: GaussianMixture(),
+        "Second": lambda n, d, shape: Watching(),
+    }
+    monkeypatch.setattr(comparison, "MODELS", models)
+    assert run("compare", "--max-rows", 60).exit_code == 0
+    assert re.search(r"^First +[\d,.]+ bits/dim, fit in \d+\.\d s$", printed[0], re.MULTILINE)
+
+
 def test_generators_that_reconstruct_show_it(tmp_path, monkeypatch):
     quick = {
         "n_components": 4,
@@ -714,6 +732,8 @@ def test_models_of_whole_numbers_take_them_as_they_are(monkeypatch):
     result = comparison.evaluate("Pixels", pipelines["Pixels"], data)
     assert result.notes == []
     assert pipelines["Pixels"][-1].n_levels_ == 17
+    # Integers are read in single precision, so that a network does not train in double.
+    assert {weight.dtype for weight in pixels.network_.parameters()} == {torch.float32}
     assert result.nats == pytest.approx(float(pipelines["Pixels"][-1].score(data.X_test)))
     assert [get_likelihood(model).measure for model in pipelines.values()] == [
         "counting",

@@ -147,7 +147,7 @@ def compare(data, output, max_rows, key, target, image_shape, random_state):
     """
     check_output(output, (".html",))
     check_count("random_state", random_state, low=0)
-    from probgen.cli.comparison import evaluate, generators, load_data, rank
+    from probgen.cli.comparison import evaluate, generators, load_data, sort_by_likelihood, summary
     from probgen.cli.report import render_report
 
     loaded = load_data(
@@ -158,13 +158,16 @@ def compare(data, output, max_rows, key, target, image_shape, random_state):
         max_rows=max_rows,
         random_state=random_state,
     )
-    models, results = generators(loaded, random_state), []
+    models = generators(loaded, random_state)
+    results = []
     bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*bar, console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=len(models))
         for name, model in models.items():
             progress.update(task, description=name)
-            results.append(evaluate(name, model, loaded, random_state))
+            result = evaluate(name, model, loaded, random_state)
+            results.append(result)
+            progress.console.print(summary(result), highlight=False, markup=False)
             progress.advance(task)
         progress.update(task, description="Done")
     if all(result.model is None for result in results):
@@ -175,7 +178,7 @@ def compare(data, output, max_rows, key, target, image_shape, random_state):
         beside.write_text(
             render_report(loaded, results, random_state=random_state), encoding="utf-8"
         )
-    _print_results(loaded, rank(results))
+    _print_results(loaded, sort_by_likelihood(results))
     click.echo(f"Report: {output}")
 
 
@@ -396,11 +399,11 @@ def _rows_for(generator, path, key, target):
 
 
 def _print_results(data, results):
-    from probgen.cli.comparison import columns
+    from probgen.cli.comparison import table_columns
 
     click.echo(f"{data.name}: {len(data.X_test):,} rows held out, best model first")
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    cells = columns(results)
+    cells = table_columns(results)
     for k, heading in enumerate(cells):
         table.add_column(
             heading, justify="right" if k else "left", no_wrap=k > 0, min_width=0 if k else 14

@@ -43,6 +43,7 @@ N_DRAWS = 1000
 MIN_ROWS = 8
 MAX_LEVELS = 256
 MAX_CLASSES = 100
+NAME_WIDTH = 28  # of the name of a generator in `summary`
 
 # On columns of the unit interval or of unit variance; less lets components shrink onto few rows
 REG_COVAR = 1e-4
@@ -54,7 +55,7 @@ ESTIMATED_VALUES, ESTIMATED_ROWS = (
     256,
 )  # values scored, and least number of rows, where a score takes many draws
 SEEN_ROWS = 500_000  # in all epochs, about
-SEEN_VALUES = 2_600_000  # the same in pixels and colours, for networks that are asked about each
+SEEN_VALUES = 2_600_000  # the same in pixels and colours, for networks that predict each of them
 
 
 def _autoencoder(n, d, **params):
@@ -110,7 +111,12 @@ def _pixelcnn(n, d, shape, kind=PixelCNN):
     the fewer epochs."""
     if shape is None:
         return None
-    return kind(image_shape=shape, max_iter=int(np.clip(SEEN_VALUES // (n * d), 1, 30)))
+    return kind(
+        image_shape=shape,
+        max_iter=int(np.clip(SEEN_VALUES // (n * d), 1, 12)),
+        learning_rate_init=1e-2,
+        trainer=Trainer(schedule="one_cycle"),
+    )
 
 
 def _gan(n, kind=GAN):
@@ -146,17 +152,17 @@ MODELS: dict[str, Callable] = {
     "Convolutional autoencoder": lambda n, d, shape: _convolutional(n, d, shape),
     "VAE": lambda n, d, shape: _vae(n, d),
     "Convolutional VAE": lambda n, d, shape: _convolutional_vae(n, d, shape),
-    "VAE of two dimensions": lambda n, d, shape: (
+    "VAE with a 2-D code": lambda n, d, shape: (
         None if shape is None else _vae(n, d, n_components=2)
     ),
-    "VAE told the class": lambda n, d, shape: _vae(n, d, kind=ConditionalVAE),
+    "Conditional VAE": lambda n, d, shape: _vae(n, d, kind=ConditionalVAE),
     "MADE": lambda n, d, shape: MADE(
         (256,), likelihood=AutoLikelihood(n_mixture=5), max_iter=int(np.clip(SEEN_ROWS // n, 5, 30))
     ),
     "PixelCNN": _pixelcnn,
-    "PixelCNN told the class": lambda n, d, shape: _pixelcnn(n, d, shape, kind=ConditionalPixelCNN),
+    "Conditional PixelCNN": lambda n, d, shape: _pixelcnn(n, d, shape, kind=ConditionalPixelCNN),
     "GAN": lambda n, d, shape: _gan(n),
-    "GAN told the class": lambda n, d, shape: _gan(n, kind=ConditionalGAN),
+    "Conditional GAN": lambda n, d, shape: _gan(n, kind=ConditionalGAN),
 }
 
 
@@ -276,6 +282,8 @@ def load_data(source, *, key=None, target=None, image_shape=None, max_rows=None,
             f"data must hold at least {MIN_ROWS} rows, to fit on some and score on others; got"
             f" {len(X)}."
         )
+    if levels is not None:
+        X = X.astype(np.uint8)  # exact, and networks read integers in single precision
     y = y if _are_classes(y) else None
     if max_rows is not None and max_rows < len(X):
         chosen = np.sort(np.random.default_rng(random_state).permutation(len(X))[:max_rows])
@@ -449,36 +457,57 @@ def _seed(model, random_state):
     return model.set_params(**dict.fromkeys(names, random_state))
 
 
-def rank(results):
-    """Results from the best held-out likelihood to the worst, failures last."""
+def sort_by_likelihood(results):
+    """Return results from the best held-out likelihood to the worst, failures last."""
     return sorted(
         results, key=lambda result: -result.nats if np.isfinite(result.nats) else math.inf
     )
 
 
-def shown(value, digits):
-    """A number as text, a dash where there is none."""
-    return f"{value:,.{digits}f}" if np.isfinite(value) else "-"
+def summary(result):
+    """Return one line on a result, for the terminal while other generators are still fitted."""
+    if result.model is None:
+        return f"{result.name:{NAME_WIDTH}} failed"
+    if np.isfinite(result.bits_per_dim):
+        number = f"{result.bits_per_dim:.3f} bits/dim"
+    else:
+        number = f"{result.nats:,.2f} nats per row"
+    return f"{result.name:{NAME_WIDTH}} {number}, fit in {result.fit_seconds:.1f} s"
 
 
-def columns(results):
-    """Headings and cells of the table of results: (heading, list of text), without columns that
-    would be empty."""
-    table = {
-        "model": [result.name for result in results],
-        "likelihood": [
-            result.likelihood.kind.replace("_", " ") if result.model else "-" for result in results
-        ],
-        "nats per row": [
-            f"{shown(r.nats, 2)} ± {shown(r.error, 2)}" if r.model else "-" for r in results
-        ],
-        "bits/dim": [shown(result.bits_per_dim, 3) for result in results],
-        "accuracy": [
-            f"{result.accuracy:.1%}" if np.isfinite(result.accuracy) else "-" for result in results
-        ],
-        "fit": [f"{shown(result.fit_seconds, 2)} s" if result.model else "-" for result in results],
-        "draw": [
-            f"{shown(result.draw_seconds, 3)} s" if result.model else "-" for result in results
-        ],
+def format_number(value, digits):
+    """Return a number as text, or a dash for NaN and infinities."""
+    if not np.isfinite(value):
+        return "-"
+    return f"{value:,.{digits}f}"
+
+
+def table_columns(results):
+    """Return the table of results as a dict from heading to cells; empty columns are left out."""
+    columns = {
+        heading: []
+        for heading in (
+            "model",
+            "likelihood",
+            "nats per row",
+            "bits/dim",
+            "accuracy",
+            "fit",
+            "draw",
+        )
     }
-    return {heading: cells for heading, cells in table.items() if set(cells) != {"-"}}
+    for result in results:
+        kind = nats = fit = draw = "-"
+        if result.model is not None:
+            kind = result.likelihood.kind.replace("_", " ")
+            nats = f"{format_number(result.nats, 2)} ± {format_number(result.error, 2)}"
+            fit = f"{format_number(result.fit_seconds, 2)} s"
+            draw = f"{format_number(result.draw_seconds, 3)} s"
+        accuracy = "-"
+        if np.isfinite(result.accuracy):
+            accuracy = f"{result.accuracy:.1%}"
+        bits_per_dim = format_number(result.bits_per_dim, 3)
+        row = (result.name, kind, nats, bits_per_dim, accuracy, fit, draw)
+        for cells, cell in zip(columns.values(), row, strict=True):
+            cells.append(cell)
+    return {heading: cells for heading, cells in columns.items() if set(cells) != {"-"}}

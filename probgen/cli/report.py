@@ -20,7 +20,7 @@ except ImportError as error:
         "the report needs matplotlib; install it with `pip install 'probgen[plot]'`."
     ) from error
 
-from probgen.cli.comparison import N_DRAWS, TEST_SIZE, columns, rank
+from probgen.cli.comparison import N_DRAWS, TEST_SIZE, sort_by_likelihood, table_columns
 from probgen.plots import LatentDisplay, ManifoldDisplay, ReconstructionDisplay, SampleGridDisplay
 
 PACKAGES = ("probgen", "numpy", "scipy", "scikit-learn", "torch", "matplotlib")
@@ -72,7 +72,7 @@ def render_report(data, results, *, random_state):
     page : str
         HTML with its style and pictures inside.
     """
-    ranked = rank(results)
+    ranked = sort_by_likelihood(results)
     facts = {
         "Data": data.name,
         "Rows": (
@@ -104,7 +104,7 @@ def render_report(data, results, *, random_state):
 
 
 def _table(results):
-    table = columns(results)
+    table = table_columns(results)
     intervals = _intervals(results)
     head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in table)
     rows = []
@@ -148,7 +148,7 @@ def _meanings(data, results):
     meanings = MEANINGS | {
         "nats per row": MEANINGS["nats per row"] + UNITS[data.levels is not None]
     }
-    return {name: meaning for name, meaning in meanings.items() if name in columns(results)}
+    return {name: meaning for name, meaning in meanings.items() if name in table_columns(results)}
 
 
 def _card(result, data, random_state):
@@ -249,18 +249,22 @@ def _mean_picture(model, data, random_state):
 
 def _completion_picture(model, data, random_state):
     """PNG of held-out images, their upper halves, and draws of their lower ones."""
-    steps, generator, half = model[:-1], model.steps[-1][1], data.n_features // 2
+    steps = model[:-1]
+    generator = model.steps[-1][1]
+    half = data.n_features // 2
     X = np.asarray(data.X_test[:N_COLS], dtype=np.float64)
-    known, left = np.asarray(steps.transform(X)).copy(), X.copy()
-    known[:, half:], left[:, half:] = np.nan, (data.levels - 1) / 2
-    with warnings.catch_warnings(
-        category=UserWarning, action="ignore"
-    ):  # a picture shows what it is worth
-        draws = [
-            generator.sample(len(X), given=known, random_state=random_state + k)
-            for k in range(N_COMPLETIONS)
-        ]
-    rows = [X, left, *(steps.inverse_transform(draw) for draw in draws)]
+    visible = X.copy()
+    visible[:, half:] = (data.levels - 1) / 2
+    known = np.array(steps.transform(X))
+    known[:, half:] = np.nan
+    with warnings.catch_warnings(category=UserWarning, action="ignore"):
+        # One call for all draws of all images: most of its time does not depend on the rows.
+        draws = generator.sample(
+            N_COMPLETIONS * len(X),
+            given=np.tile(known, (N_COMPLETIONS, 1)),
+            random_state=random_state,
+        )
+    rows = [X, visible, steps.inverse_transform(draws)]
     return _png(SampleGridDisplay(np.concatenate(rows), **_grid(data)).plot)
 
 
