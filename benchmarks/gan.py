@@ -135,7 +135,7 @@ def with_engine(model, X, batch_size, device):
     training = Training(model._make_objective(fit), trainer, **settings, device=device)
 
     def epoch():
-        training.begin(1, rows.n_batches(batch_size), schedule=None)
+        training.begin(1, rows, schedule=None)
         training.run(rows)
 
     return epoch

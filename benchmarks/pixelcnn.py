@@ -238,7 +238,7 @@ def by_engine(model, X):
     )
 
     def epoch():
-        training.begin(1, rows.n_batches(batch_size), schedule=None)
+        training.begin(1, rows, schedule=None)
         training.run(rows)
         return training.history[-1]["loss"]
 

@@ -86,7 +86,7 @@ def with_engine(X, batch_size, device):
     )
 
     def epoch():
-        training.begin(1, rows.n_batches(batch_size), schedule=None)
+        training.begin(1, rows, schedule=None)
         training.run(rows)
         return training.history[-1]["loss"]
 

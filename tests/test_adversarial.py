@@ -299,7 +299,7 @@ def train(objective, X, n_epochs=1, **trainer):
         objective, Trainer(**trainer), learning_rate=0.1, batch_size=10, seeds=seeds
     )
     rows = open_rows(X)
-    training.begin(n_epochs, rows.n_batches(10), schedule=None)
+    training.begin(n_epochs, rows, schedule=None)
     training.run(rows)
     return training
 

@@ -10,10 +10,13 @@ import torch
 from pyro.infer import RenyiELBO, Trace_ELBO, TraceMeanField_ELBO
 from scipy.stats import multivariate_normal
 
+from probgen import VAE, Trainer
 from probgen.marginal_likelihood.importance import normal_noise
 from probgen.marginal_likelihood.latent_model import log_mean_exp
-from probgen.programs import ProgramObjective, isolated, log_weights, record, run_terms
+from probgen.programs import ProgramObjective, isolated, log_weights, record, recording, run_terms
+from probgen.programs.objective import RECORD_FROM
 from probgen.programs.recording import draw_seed
+from probgen.training import Callback
 
 X = torch.from_numpy(np.random.default_rng(0).standard_normal((7, 3)))
 W = torch.from_numpy(np.random.default_rng(1).standard_normal((3, 2)))
@@ -333,3 +336,85 @@ def test_threads_take_turns():
     for seed, answer in answers.items():
         with isolated("cpu", seed=seed):
             assert torch.equal(run_terms(model, guide, (X,)).log_weights, answer)
+
+
+class Breaks(Callback):
+    """Raises at the end of an epoch."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_fit_task_end(self, estimator, context):
+        if context.task_name == "epoch" and len(estimator.history_) == self.epoch:
+            raise RuntimeError("the machine went down")
+
+
+class TestPlans:
+    """Programs are recorded where the plan of a fit has enough batches of one size."""
+
+    ROWS = np.random.default_rng(0).standard_normal((70, 3))  # batches of 32, 32 and 6 rows
+    LONG = RECORD_FROM // 2  # epochs after which only the batches of 32 rows pay
+
+    def fit(self, max_iter, **trainer):
+        model = VAE(2, hidden_layer_sizes=(4,), max_iter=max_iter, batch_size=32, random_state=0)
+        return model.set_params(device="cpu", trainer=Trainer(**trainer)).fit(self.ROWS)
+
+    @pytest.fixture
+    def recorded(self, monkeypatch):
+        """Numbers of rows of the batches that were recorded."""
+        sizes = []
+
+        def spy(function, inputs, *settings):
+            sizes.append(len(inputs[0]))
+            return record(function, inputs, *settings)
+
+        monkeypatch.setattr(recording, "record", spy)
+        return sizes
+
+    def test_a_short_fit_records_nothing(self, recorded):
+        self.fit(self.LONG - 1)
+        assert recorded == []
+
+    def test_a_long_fit_records_what_pays(self, recorded):
+        self.fit(self.LONG)
+        assert recorded == [32]
+        recorded.clear()
+        self.fit(RECORD_FROM)
+        assert sorted(recorded) == [6, 32]
+
+    def test_validation_has_a_plan_of_its_own(self, recorded):
+        self.fit(RECORD_FROM - 1, early_stopping=True, validation_fraction=0.5)  # 32 and 3, twice
+        assert recorded == []
+        self.fit(RECORD_FROM, early_stopping=True, validation_fraction=0.5, n_iter_no_change=99)
+        assert sorted(recorded) == [3, 3, 32, 32]
+
+    @pytest.mark.parametrize("max_iter", [4, LONG, RECORD_FROM])
+    @pytest.mark.parametrize("early_stopping", [False, True])
+    def test_a_resumed_fit_draws_what_the_whole_one_draws(self, max_iter, early_stopping, tmp_path):
+        settings = {"early_stopping": early_stopping, "n_iter_no_change": 99}
+        whole = self.fit(max_iter, **settings)
+        for epoch in (1, max_iter - 1):
+            settings["checkpoint"] = tmp_path / str(epoch)
+            with pytest.raises(RuntimeError, match="went down"):
+                self.fit(max_iter, **settings, checkpoint_interval=0.0, callbacks=[Breaks(epoch)])
+            resumed = self.fit(max_iter, **settings)
+            assert resumed.history_["loss"] == whole.history_["loss"]
+            for name, value in whole.encoder_.state_dict().items():
+                assert torch.equal(resumed.encoder_.state_dict()[name], value)
+
+    def test_passes_of_partial_fit_are_plans_of_one_epoch(self, recorded):
+        model = VAE(2, hidden_layer_sizes=(4,), batch_size=1, device="cpu", random_state=0)
+        for _ in range(3):
+            model.partial_fit(self.ROWS[: RECORD_FROM - 1])
+        assert recorded == []
+        model.partial_fit(self.ROWS[:RECORD_FROM])
+        assert recorded == [1]
+
+    def test_what_a_recorder_may_read(self):
+        scale = torch.tensor(2.0)
+        branches = record(lambda X: X * int(torch.tensor(3)), [X], torch.Generator)
+        torch.testing.assert_close(branches(X + 1.0), 3.0 * (X + 1.0))
+        with pytest.raises(RuntimeError, match="reads values"):
+            record(lambda X: X * scale.item(), [X], torch.Generator)
+        with pytest.raises(RuntimeError, match="reads values"):
+            record(lambda X: X * torch.rand(()).item(), [X], torch.Generator)

@@ -22,6 +22,19 @@ def test_mean_and_scale_are_those_of_numpy(rows):
     assert (found.is_binary, found.is_integer, found.has_missing) == (False, False, False)
 
 
+@pytest.mark.parametrize("n_features", [63, 64, 65, 128, 129, 200])
+@pytest.mark.parametrize("share_missing", [0.0, 0.2])
+def test_many_features(n_features, share_missing):
+    rows = RNG.normal(np.arange(n_features), 1.0, size=(9000, n_features))
+    rows[RNG.random(rows.shape) < share_missing] = np.nan
+    before = rows.copy()
+    found = take_statistics(open_rows(rows, dtype=torch.float64))
+    np.testing.assert_allclose(found.mean, np.nanmean(rows, axis=0), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(found.deviation, np.nanstd(rows, axis=0), rtol=1e-12)
+    assert found.has_missing == (share_missing > 0.0)
+    np.testing.assert_array_equal(rows, before)
+
+
 def test_missing_values_are_left_out():
     rows = np.where(RNG.random(X.shape) < 0.3, np.nan, X)
     rows = np.column_stack([rows, np.full(len(X), np.nan)])

@@ -45,9 +45,7 @@ def make(objective=None, *, batch_size=16, learning_rate=0.05, **parameters):
 
 def run(training, n_epochs=3, *, rows=X, held_out=None, **settings):
     source = open_rows(rows, dtype=torch.from_numpy(rows[:1].copy()).dtype)
-    training.begin(
-        n_epochs, source.n_batches(training.batch_size), schedule=training.trainer.schedule
-    )
+    training.begin(n_epochs, source, held_out, schedule=training.trainer.schedule)
     training.run(source, held_out, **settings)
     return training
 
@@ -263,7 +261,7 @@ class TestGoingOn:
         assert len(states) >= 12
         resumed = make(objective(), **UNEVEN)
         source = open_rows(X)
-        resumed.begin(3, source.n_batches(16), schedule="cosine")
+        resumed.begin(3, source, schedule="cosine")
         resumed.load_state(states[stop])
         resumed.run(source)
         assert_same(weights(resumed), weights(alone))
@@ -276,7 +274,7 @@ class TestGoingOn:
         alone = run(make(), save=states.append)
         resumed = make()
         source = open_rows(X)
-        resumed.begin(3, source.n_batches(16), schedule="constant")
+        resumed.begin(3, source, schedule="constant")
         resumed.load_state(states[-1])
         resumed.run(source)
         assert resumed.n_steps == alone.n_steps

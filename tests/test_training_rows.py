@@ -7,6 +7,7 @@ import re
 import sys
 import threading
 import warnings
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -138,6 +139,14 @@ class TestEverySource:
     def test_batches_have_their_size(self, rows):
         assert [len(batch) for batch in read(rows)] == [16] * 62 + [11]
         assert (rows.n_batches(16), rows.n_batches(16, 2), rows.n_batches(N)) == (63, 32, 1)
+
+    @pytest.mark.parametrize("batch_size", [16, 17, 1003, 2000])
+    @pytest.mark.parametrize("rank, world_size", [(0, 1), (0, 3), (2, 3)])
+    def test_sizes_of_batches_are_known_before(self, rows, batch_size, rank, world_size):
+        ranks = {"rank": rank, "world_size": world_size}
+        batches = rows.batches(np.random.default_rng(0), batch_size, **ranks)
+        sizes = Counter(len(batch) for (batch,) in batches)
+        assert rows.batch_sizes(batch_size, **ranks) == sizes
 
     def test_an_epoch_visits_each_row_once(self, rows):
         for batch_size in (1, 16, 700, N, 5000):

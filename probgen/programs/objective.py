@@ -10,14 +10,15 @@ from probgen.programs.terms import run_terms
 from probgen.training.objective import Objective
 
 ELBOS = ("trace", "mean_field", "iwae")
+RECORD_FROM = 32  # batches of one size, the time of which is saved by a recording
 
 
 class ProgramObjective(Objective):
     """Minus the bound of a model and its guide, in nats a row.
 
-    The programs are run once for each shape of batches, and replayed from then on; if they or the
-    bound branch on values, as some of pyro.infer do, they are run for every batch, one thread at a
-    time.
+    Where enough batches of one size are planned, the programs run once for that size, and their
+    torch operations are replayed from then on. Otherwise, and if they or the bound branch on values
+    as some of pyro.infer do, they run for every batch, one thread at a time.
 
     Parameters
     ----------
@@ -60,21 +61,27 @@ class ProgramObjective(Objective):
         prepare=None,
     ):
         super().__init__()
-        self.model, self.guide, self.networks = model, guide, torch.nn.ModuleList(networks)
-        self.elbo, self.n_particles = elbo, n_particles
-        self.final_beta, self.warmup, self.free_bits, self.prepare = (
-            beta,
-            warmup,
-            free_bits,
-            prepare,
-        )
+        self.model = model
+        self.guide = guide
+        self.networks = torch.nn.ModuleList(networks)
+        self.elbo = elbo
+        self.n_particles = n_particles
+        self.final_beta = beta
+        self.warmup = warmup
+        self.free_bits = free_bits
+        self.prepare = prepare
         self.device = str(next(self.parameters()).device)
         self.beta = torch.tensor(float(beta), device=self.device)
         loss = self._loss_of_pyro if isinstance(elbo, ELBO) else self._loss
-        self.replayed_loss, self.replayed_bound = (
-            Replayed(function, lambda: self.noise, self.device, self)
-            for function in (loss, self._bound)
-        )
+        self.replayed_loss = Replayed(loss, lambda: self.noise, self.device, self)
+        self.replayed_bound = Replayed(self._bound, lambda: self.noise, self.device, self)
+        self.n_batches: dict | None = None
+        self.n_held_out: dict | None = None
+
+    def begin(self, n_batches, n_held_out):
+        """Remember how many batches of each size there will be, which decides on recordings."""
+        self.n_batches = n_batches
+        self.n_held_out = n_held_out
 
     def begin_epoch(self, epoch):
         """Set the factor on the divergence."""
@@ -82,19 +89,41 @@ class ProgramObjective(Objective):
             self.beta.fill_(self.final_beta * min(1.0, epoch / self.warmup))
 
     def loss(self, *batch):
-        if self.prepare is not None and self.training:
-            batch = self.prepare(*batch, generator=self.noise)
-        return self.replayed_loss(*batch)
+        """Return the loss of a batch, and its terms."""
+        return self._replayed_loss(len(batch[0]), *self._prepared(batch))
 
     def validation_score(self, batches):
-        """The bound itself, whatever beta and the free bits are."""
+        """Return the bound itself, whatever beta and the free bits are."""
         total, n_rows = 0.0, 0
         for batch in batches:
             if self.prepare is not None:
                 batch = self.prepare(*batch, generator=self.noise)
-            total += len(batch[0]) * float(self.replayed_bound(*batch))
-            n_rows += len(batch[0])
+            size = len(batch[0])
+            bound = self.replayed_bound(*batch, is_recorded=self._pays(self.n_held_out, size))
+            total += size * float(bound)
+            n_rows += size
         return total / n_rows
+
+    def _prepared(self, batch):
+        """What the programs see of a batch in training."""
+        if self.prepare is not None and self.training:
+            return self.prepare(*batch, generator=self.noise)
+        return batch
+
+    def _replayed_loss(self, size, *inputs):
+        """The loss of the inputs of a batch of so many rows."""
+        return self.replayed_loss(*inputs, is_recorded=self._pays(self.n_batches, size))
+
+    def _pays(self, planned, size):
+        """Whether to record batches of so many rows.
+
+        The answer must depend on the plan alone, and not on the batches so far: recordings draw
+        other numbers, and a fit that resumes from a checkpoint must draw those that the whole fit
+        draws.
+        """
+        if planned is None or self.device != "cpu":  # on a GPU only recordings can be captured
+            return True
+        return planned.get(size, 0) >= RECORD_FROM
 
     def _loss(self, *batch):
         terms = run_terms(self.model, self.guide, batch, n_particles=self.n_particles)

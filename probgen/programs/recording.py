@@ -1,23 +1,28 @@
-"""Functions of tensors, run once and then replayed as the torch operations that they were made of.
+"""Functions of tensors, run once and then replayed as the torch operations they consisted of.
 
-A Pyro program costs more to trace than a small network costs to train. Its torch operations alone,
-on tensors of one shape, are a plain function again, which any thread may run.
+Tracing a Pyro program costs more than training a small network. On tensors of one shape, its torch
+operations alone are a plain function, which any thread may run.
 """
 
+import contextlib
+import operator
+
 import torch
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from probgen.programs.isolation import isolated
 
 
 def record(function, inputs, noise, device="cpu"):
-    """Run a function once, and return what it did.
+    """Run a function once, and return the operations it ran.
 
     Parameters
     ----------
     function : callable
         From tensors to tensors, or a nest of them; without branches on the values of tensors.
-        Parameters and other tensors that it finds elsewhere are looked up anew in each replay.
+        Parameters and other tensors that it reads from elsewhere are read anew in each replay.
     inputs : sequence of Tensor
         Of the shapes that replays will have.
     noise : callable
@@ -41,8 +46,10 @@ def record(function, inputs, noise, device="cpu"):
     >>> bool((recording(torch.ones(2)) == recording(torch.ones(2))).any())  # each replay draws anew
     False
     """
-    with isolated(device):
-        module = make_fx(function)(*inputs)
+    recorder = _Recorder(inputs)
+    with isolated(device), _without_autocast_cache(), recorder:
+        outputs = function(*inputs)
+    module = recorder.module(outputs)
     draws_globally = False
     for node in module.graph.nodes:
         if node.op == "call_function" and _is_random(node.target):
@@ -71,12 +78,10 @@ class Recording:
     """
 
     def __init__(self, operations, noise, device, draws_globally):
-        self.operations, self.noise, self.device, self.draws_globally = (
-            operations,
-            noise,
-            device,
-            draws_globally,
-        )
+        self.operations = operations
+        self.noise = noise
+        self.device = device
+        self.draws_globally = draws_globally
 
     def __call__(self, *inputs):
         if not self.draws_globally:
@@ -86,8 +91,9 @@ class Recording:
 
 
 class Replayed:
-    """A function that is recorded for each shape of its inputs, and run as it is where that cannot
-    be.
+    """A function that is recorded once for each shape of its inputs, and then replayed.
+
+    A function that branches on values cannot be recorded; it runs anew in every call.
 
     Parameters
     ----------
@@ -96,8 +102,8 @@ class Replayed:
     noise : callable
     device : str
     networks : torch.nn.Module, default=None
-        What the function uses, if there is more of it than parameters: whether it trains, and
-        running means.
+        Modules that the function uses, if it depends on more than their parameters: on their
+        training mode and running means.
 
     Attributes
     ----------
@@ -106,39 +112,50 @@ class Replayed:
     """
 
     def __init__(self, function, noise, device, networks=None):
-        self.function, self.noise, self.device, self.networks = function, noise, device, networks
+        self.function = function
+        self.noise = noise
+        self.device = device
+        self.networks = networks
         self.recordings: dict = {}
 
-    def __call__(self, *inputs):
-        inputs = [tensor.contiguous() for tensor in inputs]  # recorded views hold for one layout
-        trains = self.networks is not None and self.networks.training
-        key: tuple = (trains, torch.is_autocast_enabled(torch.device(self.device).type))
-        key += tuple((tensor.shape, tensor.dtype) for tensor in inputs)
-        if key not in self.recordings:
-            self.recordings[key] = self._record(inputs)
-        recording = self.recordings[key]
+    def __call__(self, *inputs, is_recorded=True):
+        """Return what the function returns, its draws taken from `noise`.
+
+        Parameters
+        ----------
+        *inputs : Tensor
+        is_recorded : bool, default=True
+            Whether to replay a recording; otherwise the function runs anew. The two draw different
+            numbers from the same noise.
+        """
+        inputs = tuple(tensor.contiguous() for tensor in inputs)  # recorded views need one layout
+        recording = self._recording(inputs) if is_recorded else None
         if recording is not None:
             return recording(*inputs)
         with isolated(self.device, draw_seed(self.noise())):
             return self.function(*inputs)
 
+    def _recording(self, inputs):
+        """The recording for inputs of these shapes, or None."""
+        is_training = self.networks is not None and self.networks.training
+        key: tuple = (is_training, torch.is_autocast_enabled(torch.device(self.device).type))
+        key += tuple((tensor.shape, tensor.dtype) for tensor in inputs)
+        if key not in self.recordings:
+            self.recordings[key] = self._record(inputs)
+        return self.recordings[key]
+
     def _record(self, inputs):
-        buffers = (
-            []
-            if self.networks is None
-            else [(buffer, buffer.clone()) for buffer in self.networks.buffers()]
-        )
+        buffers = [] if self.networks is None else list(self.networks.buffers())
+        values = [buffer.clone() for buffer in buffers]
         try:
             return record(self.function, inputs, self.noise, self.device)
-        except RuntimeError:  # of torch, for a branch on values
+        except RuntimeError:  # the function branches on values
             return None
         finally:
+            # The batch of the recording must not count twice in running means.
             with torch.no_grad():
-                for (
-                    buffer,
-                    before,
-                ) in buffers:  # running means have seen the batch that was run to record it
-                    buffer.copy_(before)
+                for buffer, value in zip(buffers, values):
+                    buffer.copy_(value)
 
 
 def draw_seed(noise):
@@ -146,11 +163,88 @@ def draw_seed(noise):
     return int(torch.randint(2**62, (), generator=noise, device=noise.device))
 
 
+class _Recorder(TorchDispatchMode):
+    """Runs torch operations, and adds each of them to a graph.
+
+    `torch.fx.experimental.proxy_tensor.make_fx` builds the same graph; it also builds fake tensors
+    of all results, which takes ten times as long as all the rest.
+    """
+
+    def __init__(self, inputs):
+        super().__init__()
+        self.root = torch.nn.Module()
+        self.graph = torch.fx.Graph()
+        self.nodes = WeakTensorKeyDictionary()
+        self.n_attributes = 0
+        # Tensors with the same values in every replay, which may be read in the function.
+        self.constants = WeakTensorKeyDictionary()
+        for index, tensor in enumerate(inputs):
+            self.nodes[tensor] = self.graph.placeholder(f"input_{index}")
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        kwargs = {} if kwargs is None else kwargs
+        is_constant = not _is_random(operation) and all(
+            leaf in self.constants
+            for leaf in tree_leaves((args, kwargs))
+            if isinstance(leaf, torch.Tensor)
+        )
+        is_literal = operation is torch.ops.aten.lift_fresh.default  # such as torch.tensor(1.0)
+        if torch.Tag.data_dependent_output in operation.tags and not is_constant:
+            raise RuntimeError(f"{operation} reads values, which differ from replay to replay.")
+        node = self.graph.call_function(operation, *self._as_nodes((args, kwargs)))
+        result = operation(*args, **kwargs)
+        if isinstance(result, torch.Tensor):
+            self._track(result, node, is_constant or is_literal)
+        elif isinstance(result, list | tuple):
+            for index, part in enumerate(result):
+                if isinstance(part, torch.Tensor):
+                    item = self.graph.call_function(operator.getitem, (node, index))
+                    self._track(part, item, is_constant)
+        return result
+
+    def module(self, outputs):
+        """The graph with these outputs, a nest of tensors, as a module."""
+        self.graph.output(self._as_nodes(outputs))
+        return torch.fx.GraphModule(self.root, self.graph)
+
+    def _track(self, tensor, node, is_constant):
+        """Remember the node of a tensor, a new one or one that was changed in place."""
+        self.nodes[tensor] = node
+        if is_constant:
+            self.constants[tensor] = True
+        else:
+            self.constants.pop(tensor, None)
+
+    def _as_nodes(self, nest):
+        return tree_map_only(torch.Tensor, self._node, nest)
+
+    def _node(self, tensor):
+        """The node of a tensor; one that comes from elsewhere becomes an attribute."""
+        if tensor not in self.nodes:
+            name = f"tensor_{self.n_attributes}"
+            self.n_attributes += 1
+            setattr(self.root, name, tensor)
+            self.nodes[tensor] = self.graph.get_attr(name)
+        return self.nodes[tensor]
+
+
+@contextlib.contextmanager
+def _without_autocast_cache():
+    """Cast weights within the body, and not take casts that were made before."""
+    before = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(before)
+
+
 class _Draw:
     """A random operation that draws from a generator of our own."""
 
     def __init__(self, operation, noise):
-        self.operation, self.noise = operation, noise
+        self.operation = operation
+        self.noise = noise
         self.__name__ = self.__qualname__ = f"draw_{operation.__name__.replace('.', '_')}"
         self.__module__ = __name__
 
@@ -171,7 +265,7 @@ def _with_generator(operation):
     own = operation._overloadname
     for name in (own, {"default": "generator", "low": "low_generator"}.get(own, own)):
         if name in packet.overloads():
-            found = getattr(packet, name)
-            if any(argument.name == "generator" for argument in found._schema.arguments):
-                return found
+            overload = getattr(packet, name)
+            if any(argument.name == "generator" for argument in overload._schema.arguments):
+                return overload
     return None

@@ -64,16 +64,36 @@ class Training:
         self.updates = self._make_updates()
         self.good = None
 
-    def begin(self, n_epochs, n_batches, *, schedule):
-        """Start the learning rate on its way through n_epochs of n_batches; schedule None keeps it
-        where it starts."""
-        self.is_finished, self.n_stale = False, 0
+    def begin(self, n_epochs, rows, held_out=None, *, schedule):
+        """Plan epochs, and set the learning rate to its start.
+
+        Parameters
+        ----------
+        n_epochs : int
+            Epochs to train, after those trained so far.
+        rows : Rows
+        held_out : Rows, optional
+            As in `run`.
+        schedule : str or None
+            Path of the learning rate through these epochs; None keeps it constant.
+        """
+        self.is_finished = False
+        self.n_stale = 0
         self.n_epochs = self.epoch + n_epochs
+        sizes = rows.batch_sizes(
+            self.batch_size, rank=self.ranks.rank, world_size=self.ranks.world_size
+        )
+        held_out_sizes = {} if held_out is None else held_out.batch_sizes(self.batch_size)
+        self.objective.begin(
+            {size: n_epochs * count for size, count in sizes.items()},
+            {size: n_epochs * count for size, count in held_out_sizes.items()},
+        )
         for update in self.updates:
             rate = self.learning_rate * update.phase.optimizer.get("lr", 1.0)
             for group in update.optimizer.param_groups:
                 group.pop("initial_lr", None)
                 _set_rate(group, rate)
+        n_batches = rows.n_batches(self.batch_size, self.ranks.world_size)
         self.schedulers = self._make_schedulers(n_epochs * n_batches, schedule)
 
     def run(self, rows, held_out=None, *, events=None, save=None):

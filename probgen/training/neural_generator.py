@@ -263,10 +263,11 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
             )
             if former is not None:
                 training.load_state(former)
+            held_out = fit.held_out if trainer.early_stopping else None
             if partial:
-                training.begin(1, fit.n_batches, schedule=None)
+                training.begin(1, fit.rows, schedule=None)
             else:
-                training.begin(fit.max_iter, fit.n_batches, schedule=trainer.schedule)
+                training.begin(fit.max_iter, fit.rows, held_out, schedule=trainer.schedule)
             if saved is not None:
                 training.load_state(saved)
             save = checkpoint.save if checkpoint is not None and ranks.is_first else None

@@ -77,6 +77,16 @@ class Objective(torch.nn.Module):
         """Return the mean loss of the rows of a batch."""
         raise NotImplementedError
 
+    def begin(self, n_batches, n_held_out):
+        """Called before a training, with the batches of all its epochs; does nothing by default.
+
+        Parameters
+        ----------
+        n_batches, n_held_out : dict of int
+            Number of batches by their number of rows, in training and validation. They are those of
+            the whole fit, also where it resumes from a checkpoint.
+        """
+
     def begin_epoch(self, epoch):
         """Called before the batches of an epoch, numbered from 0; does nothing by default."""
 

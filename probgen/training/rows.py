@@ -135,6 +135,14 @@ class Rows:
         """Return the number of batches of an epoch."""
         return -(-self.n_rows // (batch_size * world_size))
 
+    def batch_sizes(self, batch_size, *, rank=0, world_size=1):
+        """Return the number of batches of an epoch by their number of rows, as a dict of int."""
+        n_full = self.n_rows // (batch_size * world_size)
+        sizes = {batch_size: n_full} if n_full else {}
+        for first, last in _shares(self.n_rows, batch_size, n_full, rank, world_size):
+            sizes[last - first] = sizes.get(last - first, 0) + 1
+        return sizes
+
     def batches(
         self, rng, batch_size, *, start=0, rank=0, world_size=1
     ) -> Iterator[tuple[torch.Tensor, ...]]:

@@ -1,13 +1,17 @@
-"""What a network is told of the rows that it will see: centre, scale and range."""
+"""Statistics used to centre and scale rows, and to choose a likelihood."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from probgen.training.rows import Rows
+
 READ_ROWS = 8192
-CONSTANT = 1e-3  # of the scale: how far a constant feature is taken to deviate
+SUMMED_COLUMNS = 64
+CONSTANT = 1e-3  # standard deviation of a constant feature, in units of the scale
 
 
 @dataclass(frozen=True)
@@ -17,15 +21,15 @@ class RowStatistics:
     Attributes
     ----------
     mean : ndarray of shape (n_features,)
-        Of the numbers that are there; 0 for a feature without any.
+        Mean of the values that are not missing; 0 for a feature without any.
     scale : float
-        Root of the mean variance of the features; 1.0 where they are all constant.
+        Root of the mean variance of the features; 1.0 if they are all constant.
     deviation : ndarray of shape (n_features,)
         Standard deviation of each feature; a thousandth of `scale` for a constant one.
     low, high : float
         Smallest and largest value.
     is_binary, is_integer, has_missing : bool
-        Whether all values are 0 or 1, whether they are whole numbers, whether some are NaN.
+        Whether all values are 0 or 1, whether all are whole numbers, and whether some are NaN.
     """
 
     mean: np.ndarray
@@ -37,13 +41,13 @@ class RowStatistics:
     is_integer: bool
     has_missing: bool
 
-    def binarized(self):
-        """Return the statistics of rows of 0 and 1 whose probabilities these are.
+    def binarized(self) -> "RowStatistics":
+        """Return the statistics of rows of 0 and 1, for rows of their probabilities.
 
         Raises
         ------
         ValueError
-            If some values are no probabilities.
+            If some values are not in [0, 1].
         """
         if not (self.low >= 0.0 and self.high <= 1.0):
             raise ValueError(
@@ -53,8 +57,8 @@ class RowStatistics:
         return dataclasses.replace(self, low=0.0, high=1.0, is_binary=True, is_integer=True)
 
 
-def take_statistics(rows):
-    """Return the RowStatistics of Rows, NaN left out.
+def take_statistics(rows: Rows) -> RowStatistics:
+    """Return the RowStatistics of Rows, missing values left out.
 
     Examples
     --------
@@ -65,28 +69,68 @@ def take_statistics(rows):
     >>> statistics.mean, statistics.scale, statistics.is_integer
     (array([1., 3.]), 1.0, True)
     """
-    origin = torch.zeros(0)
-    total = squares = count = np.zeros(rows.n_features)
-    low, high, is_binary, is_integer, has_missing = np.inf, -np.inf, True, True, False
-    for block, *_ in rows.batches(None, READ_ROWS):
-        block = block.double()
-        seen = ~block.isnan()
-        if not len(origin):
-            origin = block.nanmean(0).nan_to_num(
-                0.0
-            )  # far from zero, squares would lose their digits
-        values, offset = block[seen], (block - origin).nan_to_num(0.0)
-        total = total + offset.sum(0).cpu().numpy()
-        squares = squares + offset.square().sum(0).cpu().numpy()
-        count = count + seen.sum(0).cpu().numpy()
+    d = rows.n_features
+    origin = torch.zeros(d)
+    totals = np.zeros(d)
+    squares = np.zeros(d)
+    counts = np.zeros(d)
+    low, high = np.inf, -np.inf
+    is_integer, has_missing = True, False
+    for index, (block, *_) in enumerate(rows.batches(None, READ_ROWS)):
+        if index == 0:
+            # Far from zero, squares of the values themselves would lose digits.
+            means = [part.double().nanmean(0) for part in _column_blocks(block)]
+            origin = torch.cat(means).nan_to_num(0.0)
+        least, most = (float(end) for end in block.aminmax())  # NaN if any value is
+        if math.isnan(least):
+            has_missing = True
+            is_seen = ~block.isnan()
+            counts += is_seen.sum(0).cpu().numpy()
+            values = block[is_seen]
+            if len(values):
+                least, most = (float(end) for end in values.aminmax())
+        else:
+            counts += len(block)
+            values = block
         if len(values):
-            low, high = min(low, float(values.min())), max(high, float(values.max()))
-        is_binary = is_binary and bool(((values == 0.0) | (values == 1.0)).all())
-        is_integer = is_integer and bool((values == values.round()).all())
-        has_missing = has_missing or not bool(seen.all())
-    shift = total / np.maximum(count, 1.0)
-    variance = np.maximum(squares / np.maximum(count, 1.0) - shift**2, 0.0)
+            low, high = min(low, least), max(high, most)
+        is_integer = is_integer and torch.equal(values, values.round())
+        block_totals, block_squares = _sums(block, origin, is_whole=values is block)
+        totals += block_totals.cpu().numpy()
+        squares += block_squares.cpu().numpy()
+    shift = totals / np.maximum(counts, 1.0)
+    variance = np.maximum(squares / np.maximum(counts, 1.0) - shift**2, 0.0)
     scale = float(np.sqrt(variance.mean())) or 1.0
     deviation = np.where(variance > 0.0, np.sqrt(variance), CONSTANT * scale)
-    mean = origin.cpu().numpy() + shift
-    return RowStatistics(mean, scale, deviation, low, high, is_binary, is_integer, has_missing)
+    return RowStatistics(
+        mean=origin.cpu().numpy() + shift,
+        scale=scale,
+        deviation=deviation,
+        low=low,
+        high=high,
+        is_binary=is_integer and low >= 0.0 and high <= 1.0,
+        is_integer=is_integer,
+        has_missing=has_missing,
+    )
+
+
+def _sums(block, origin, *, is_whole):
+    """Sums (d,) of the offsets of rows (n, d) from origin (d,), and of their squares."""
+    totals, squares = [], []
+    for part, center in zip(_column_blocks(block), _column_blocks(origin)):
+        offsets = part.to(torch.float64, copy=True).sub_(center)
+        if not is_whole:
+            offsets.nan_to_num_(0.0)
+        totals.append(offsets.sum(0))
+        squares.append(offsets.square_().sum(0))
+    return torch.cat(totals), torch.cat(squares)
+
+
+def _column_blocks(values):
+    """Values (..., d) in parts of some columns, so that blocks of rows fit in a processor's cache.
+
+    Parts of fewer than SUMMED_COLUMNS columns would change the order of sums, and so their bits.
+    """
+    n_columns = values.shape[-1]
+    ends = range(SUMMED_COLUMNS, n_columns - SUMMED_COLUMNS + 1, SUMMED_COLUMNS)
+    return values.tensor_split(list(ends), dim=-1)

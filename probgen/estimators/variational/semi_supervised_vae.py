@@ -236,8 +236,10 @@ class SemiSupervisedObjective(ProgramObjective):
         )
 
     def loss(self, *batch):
-        rows, labels, *_ = self._draw_labelled(len(batch[0]))
-        return self.replayed_loss(rows, labels, *self.prepare(*batch, generator=self.noise))
+        size = len(batch[0])
+        rows, labels, *_ = self._draw_labelled(size)
+        prepared = self.prepare(*batch, generator=self.noise)
+        return self._replayed_loss(size, rows, labels, *prepared)
 
     def _draw_labelled(self, n_rows):
         """So many of the rows with a class, prepared as a batch is; none if there are none."""
