@@ -1,5 +1,4 @@
-"""What `given` asks of a draw: known values, intervals and sets of categories, feature by
-feature."""
+"""Conditions of `given`: known values, intervals and sets of categories, feature by feature."""
 
 from dataclasses import dataclass, field
 from numbers import Integral
@@ -32,16 +31,15 @@ class Conditions:
 
 
 def parse_given(given, *, n_samples, n_features, feature_names=None):
-    """Return the Conditions that given states.
+    """Return the Conditions of an argument `given`.
 
     Parameters
     ----------
     given : array-like or dict
         An array or frame of shape (n_features,), (1, n_features) or (n_samples, n_features) with
-        NaN where the model is to draw; or a dict by feature name or index, whose entries are a
-        number or an array of n_samples numbers (values), a pair (low, high) as a tuple with None or
-        an infinity for an open end and numbers or arrays of n_samples (an interval), or a set
-        (categories).
+        NaN where the model is to draw, or a dict by feature name or index. An entry of the dict is
+        a value, as a number or an array of n_samples numbers; an interval, as a tuple (low, high)
+        of such, with None or an infinity for an open end; or a set of categories.
     n_samples, n_features : int
         Shape of the draw.
     feature_names : sequence of str, optional
@@ -59,7 +57,8 @@ def parse_given(given, *, n_samples, n_features, feature_names=None):
     """
     shape = (n_samples, n_features)
     values = np.full(shape, np.nan)
-    low, high = np.full(shape, -np.inf), np.full(shape, np.inf)
+    low = np.full(shape, -np.inf)
+    high = np.full(shape, np.inf)
     categories = {}
     if hasattr(given, "columns") and feature_names is not None:
         given = {name: given[name] for name in given.columns}
@@ -133,6 +132,7 @@ def _feature_index(key, n_features, feature_names):
 
 
 def _categories(name, condition):
+    """The categories of a set, sorted."""
     if not condition:
         raise ValueError(f"{name} must hold at least one category; got an empty set.")
     try:
@@ -142,11 +142,12 @@ def _categories(name, condition):
 
 
 def _interval(name, condition, n_samples):
-    """Lower and upper ends, each (n_samples,)."""
+    """Lower and upper ends, each of shape (n_samples,)."""
     if len(condition) != 2:
         raise ValueError(f"{name} must be a value, a pair (low, high) or a set; got {condition!r}.")
-    low = _column(name, -np.inf if condition[0] is None else condition[0], n_samples)
-    high = _column(name, np.inf if condition[1] is None else condition[1], n_samples)
+    low, high = condition
+    low = _column(name, -np.inf if low is None else low, n_samples)
+    high = _column(name, np.inf if high is None else high, n_samples)
     if not np.all(low < high):
         raise ValueError(f"{name} must be an interval with low < high; got {condition!r}.")
     return low, high
@@ -169,8 +170,9 @@ def _column(name, value, n_samples):
 
 
 def representable(conditions, dtype, argument):
-    """The outermost numbers of a precision that lie within the intervals."""
-    low, high = conditions.low.astype(dtype), conditions.high.astype(dtype)
+    """The ends (n, d) of the intervals, rounded inwards to a dtype."""
+    low = conditions.low.astype(dtype)
+    high = conditions.high.astype(dtype)
     low = np.where(low < conditions.low, np.nextafter(low, dtype.type(np.inf)), low)
     high = np.where(high > conditions.high, np.nextafter(high, dtype.type(-np.inf)), high)
     empty = low > high
@@ -184,6 +186,6 @@ def representable(conditions, dtype, argument):
 
 
 def observed(X):
-    """The Conditions that rows (n, d) hold what is not NaN in them."""
-    ends = np.full(X.shape, np.inf)
-    return Conditions(X.astype(np.float64), -ends, ends)
+    """The Conditions that fix the values of rows (n, d) where they are not NaN."""
+    open_ends = np.full(X.shape, np.inf)
+    return Conditions(X.astype(np.float64), -open_ends, open_ends)

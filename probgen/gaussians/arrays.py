@@ -1,5 +1,4 @@
-"""Where the blocks of an E-step are worked on: NumPy on the CPU, torch on CUDA, under one
-vocabulary."""
+"""Arrays of an E-step under one vocabulary: NumPy on the CPU, torch on CUDA."""
 
 import numpy as np
 
@@ -35,7 +34,7 @@ class NumpyArrays:
 
 
 class TorchArrays:
-    """Tensors on a device of torch's."""
+    """Tensors on a torch device."""
 
     on_device = True
 
@@ -46,7 +45,7 @@ class TorchArrays:
         self.device = torch.device(device)
 
     def room(self):
-        """Bytes of the device that rows may fill between passes: half of what is free."""
+        """Bytes of the device that rows may fill between passes: half of the free ones."""
         free, _ = self.xp.cuda.mem_get_info(self.device)
         return free / 2
 

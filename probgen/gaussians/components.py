@@ -1,7 +1,7 @@
-"""Weighted Gaussian components, one class a covariance family: their densities, M-step, marginals
-and draws.
+"""Weighted Gaussian components, one class a covariance family.
 
-Components are immutable. Means may be relative to any origin; the caller shifts them.
+They know their densities, M-step, marginals and draws. Components are immutable. Means may be
+relative to any origin; the caller shifts them.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -29,13 +29,12 @@ from probgen.gaussians.kernels import (
 from probgen.gaussians.statistics import DiagonalStatistics, MomentStatistics
 from probgen.gaussians.threads import single_threaded_blas
 
-# Up to this many features the exponential form is the faster; beyond, the factored one (measured on
-# two cores).
+# Up to this many features, the natural form beats the factored one (measured on two cores).
 MAX_NATURAL_FEATURES = 48
-# The exponential form loses this many digits' worth of its terms to cancellation: 1e7 leaves nine
-# of sixteen.
+# Largest ratio of the terms of a squared distance to the distance itself: at 1e7, cancellation
+# leaves nine of sixteen digits.
 MAX_CANCELLATION = 1e7
-# Numbers of a block of draws: they stay in a cache.
+# Numbers in a block of draws, few enough to stay in a cache.
 DRAW_NUMBERS = 2**18
 
 
@@ -83,8 +82,8 @@ class GaussianComponents:
     def sample(self, n_samples, generator):
         """Rows of the mixture, of shape (n_samples, d).
 
-        Many rows are drawn in blocks, each from a generator of its own, so that the number of
-        threads changes nothing.
+        Many rows are drawn in blocks, each from a generator of its own, so that the rows do not
+        depend on the number of threads.
         """
         size = max(DRAW_NUMBERS // self.n_features, 1024)
         if n_samples <= size:
@@ -103,42 +102,40 @@ class GaussianComponents:
         return rows
 
     def ready_to_draw(self):
-        """The same components, with what many draws share."""
+        """The same components, with the arrays that draws share computed once."""
         return self
 
     def _sample_block(self, n_samples, generator):
+        """Rows of the mixture (n_samples, d), all at once."""
         counts = generator.multinomial(n_samples, self.weights / self.weights.sum())
         rows = np.concatenate([self.draw(k, counts[k], generator) for k in np.flatnonzero(counts)])
         return rows[generator.permutation(n_samples)]
 
     @classmethod
     def concatenate(cls, parts, shares):
-        """The components of all parts, side by side; the weights of each part add up to its
-        share."""
-        weights = np.concatenate(
-            [share * part.weights for part, share in zip(parts, shares, strict=True)]
-        )
-        return cls(
-            weights, np.concatenate([part.means for part in parts]), **cls._join(parts, shares)
-        )
+        """The components of all parts in a row; the weights of each part add up to its share."""
+        weights = [share * part.weights for part, share in zip(parts, shares, strict=True)]
+        means = [part.means for part in parts]
+        return cls(np.concatenate(weights), np.concatenate(means), **cls._join(parts, shares))
 
     @classmethod
     def _join(cls, parts, shares):
-        """Family arrays of all parts, by field name."""
+        """Covariance arrays of all parts, by field name."""
         arrays = [part.family_arrays(slice(None)) for part in parts]
         return {name: np.concatenate([part[name] for part in arrays]) for name in arrays[0]}
 
     def family_arrays(self, components):
-        """Family arrays of some components, by field name."""
+        """Arrays that give the covariances of some components, by field name."""
         raise NotImplementedError
 
     def log_weights(self):
+        """Logs of the weights, of shape (K,), -inf where a weight is 0."""
         with np.errstate(divide="ignore"):
             return np.log(self.weights)
 
 
 def _mean_and_counts(statistics: MomentStatistics):
-    """Counts kept off zero, means (K, d) and their shifts from the centres."""
+    """Counts (K,) kept off zero, means (K, d) and their shifts (K, d) from the centres."""
     counts = np.maximum(statistics.counts, np.finfo(np.float64).tiny)
     shifts = statistics.sums / counts[:, None]
     return counts, statistics.centers + shifts, shifts
@@ -146,10 +143,10 @@ def _mean_and_counts(statistics: MomentStatistics):
 
 @dataclass(frozen=True)
 class FullComponents(GaussianComponents):
-    """A covariance matrix for each component: covariances and precisions_cholesky of shape (K, d,
-    d).
+    """A covariance matrix for each component.
 
-    roots, of the same shape, are the inverses of precisions_cholesky, where many draws are to come.
+    covariances and precisions_cholesky are of shape (K, d, d). roots, of the same shape, are the
+    inverses of precisions_cholesky; they are set where many draws follow.
     """
 
     covariances: np.ndarray
@@ -165,14 +162,14 @@ class FullComponents(GaussianComponents):
 
     @classmethod
     def build(cls, weights, means, covariances, floor):
-        """Components and how many covariances had to be repaired to be positive definite."""
+        """Components, and how many covariances were repaired to be positive definite."""
         factors = np.empty_like(covariances)
-        repaired = 0
+        n_repaired = 0
         covariances = covariances.copy()
         for k in range(len(covariances)):
-            covariances[k], factors[k], touched = _positive_definite(covariances[k], floor)
-            repaired += touched
-        return cls(weights, means, covariances, factors), repaired
+            covariances[k], factors[k], is_repaired = _positive_definite(covariances[k], floor)
+            n_repaired += is_repaired
+        return cls(weights, means, covariances, factors), n_repaired
 
     @classmethod
     def from_precisions(cls, weights, means, precisions_cholesky):
@@ -184,12 +181,12 @@ class FullComponents(GaussianComponents):
     def estimate(cls, statistics, reg_covar, floor, reg_param=0.0):
         """The M-step: maximum-likelihood components, and how many covariances were repaired."""
         counts, means, shifts = _mean_and_counts(statistics)
-        covariances = (
-            statistics.squares / counts[:, None, None] - shifts[:, :, None] * shifts[:, None, :]
-        )
-        d = np.arange(means.shape[1])
+        covariances = statistics.squares / counts[:, None, None]
+        covariances -= shifts[:, :, None] * shifts[:, None, :]
         covariances *= 1.0 - reg_param
-        covariances[:, d, d] = np.maximum(covariances[:, d, d], 0.0) + (reg_param + reg_covar)
+        diagonal = np.arange(means.shape[1])
+        variances = np.maximum(covariances[:, diagonal, diagonal], 0.0)
+        covariances[:, diagonal, diagonal] = variances + (reg_param + reg_covar)
         return cls.build(counts / counts.sum(), means, covariances, floor)
 
     def family_arrays(self, components):
@@ -204,24 +201,22 @@ class FullComponents(GaussianComponents):
 
     def kernel(self, arrays):
         """The E-step of these components."""
+        factors = self.precisions_cholesky
         d = self.n_features
         if d > MAX_NATURAL_FEATURES:
-            return FactoredKernel(
-                arrays, self._log_constants(), self.means, self.precisions_cholesky
-            )
-        precisions = self.precisions_cholesky @ self.precisions_cholesky.transpose(0, 2, 1)
+            return FactoredKernel(arrays, self._log_constants(), self.means, factors)
+        # The natural form expands (x - mean)' precision (x - mean), whose terms may cancel.
+        precisions = factors @ factors.transpose(0, 2, 1)
         reach = np.abs(self.means) + np.sqrt(np.diagonal(self.covariances, axis1=1, axis2=2))
         if np.einsum("ki,kij,kj->k", reach, np.abs(precisions), reach).max() > MAX_CANCELLATION:
-            return FactoredKernel(
-                arrays, self._log_constants(), self.means, self.precisions_cholesky
-            )
+            return FactoredKernel(arrays, self._log_constants(), self.means, factors)
         linear = np.einsum("kij,kj->ki", precisions, self.means)
         constants = self._log_constants() - 0.5 * np.sum(linear * self.means, axis=1)
-        upper = np.triu_indices(d)
-        quadratic = np.where(upper[0] == upper[1], -0.5, -1.0) * precisions[:, upper[0], upper[1]]
-        return NaturalKernel(
-            arrays, np.column_stack([constants, linear, quadratic]), fill_full, unpack_full
-        )
+        i, j = np.triu_indices(d)
+        # Off-diagonal products stand for both (i, j) and (j, i).
+        quadratic = np.where(i == j, -0.5, -1.0) * precisions[:, i, j]
+        theta = np.column_stack([constants, linear, quadratic])
+        return NaturalKernel(arrays, theta, fill_full, unpack_full)
 
     def covariance(self, k):
         """Covariance matrix (d, d) of component k."""
@@ -233,19 +228,16 @@ class FullComponents(GaussianComponents):
         return FullComponents.build(self.weights, self.means[:, observed], covariances, 0.0)[0]
 
     def complete(self, observed, statistics):
-        """Expected statistics of all features, from those of rows of which only some features were
-        observed."""
+        """Expected statistics of all features, from those of rows of the observed features."""
         statistics = statistics.about(self.means[:, observed])
         K, d = self.means.shape
-        sums, squares = np.zeros((K, d)), np.zeros((K, d, d))
+        sums = np.zeros((K, d))
+        squares = np.zeros((K, d, d))
         missing = np.setdiff1d(np.arange(d), observed)
         for k in range(K):
-            regression, conditional = conditional_gaussian(self, k, observed, missing)
-            lift = np.zeros((d, len(observed)))
-            lift[observed, np.arange(len(observed))] = 1.0
-            lift[missing] = regression
-            sums[k] = lift @ statistics.sums[k]
-            squares[k] = lift @ statistics.squares[k] @ lift.T
+            completion, conditional = _completion(self, k, observed, missing)
+            sums[k] = completion @ statistics.sums[k]
+            squares[k] = completion @ statistics.squares[k] @ completion.T
             squares[k][np.ix_(missing, missing)] += statistics.counts[k] * conditional
         return replace(statistics, sums=sums, squares=squares, centers=self.means)
 
@@ -255,16 +247,17 @@ class FullComponents(GaussianComponents):
         return self.means[k] + _correlated(self.precisions_cholesky[k], root, n_samples, generator)
 
     def ready_to_draw(self):
-        """The same components, with what many draws share."""
-        return replace(
-            self, roots=np.array([_inverse_upper(factor) for factor in self.precisions_cholesky])
-        )
+        """The same components, with the arrays that draws share computed once."""
+        roots = [_inverse_upper(factor) for factor in self.precisions_cholesky]
+        return replace(self, roots=np.array(roots))
 
 
 @dataclass(frozen=True)
 class TiedComponents(GaussianComponents):
-    """One covariance matrix shared by all components: covariances, precisions_cholesky and roots of
-    shape (d, d)."""
+    """One covariance matrix for all components.
+
+    covariances, precisions_cholesky and roots are those of FullComponents, of shape (d, d).
+    """
 
     covariances: np.ndarray
     precisions_cholesky: np.ndarray
@@ -279,9 +272,9 @@ class TiedComponents(GaussianComponents):
 
     @classmethod
     def build(cls, weights, means, covariances, floor):
-        """Components and whether the covariance had to be repaired to be positive definite."""
-        covariances, factor, repaired = _positive_definite(covariances, floor)
-        return cls(weights, means, covariances, factor), repaired
+        """Components, and whether the covariance was repaired to be positive definite."""
+        covariances, factor, is_repaired = _positive_definite(covariances, floor)
+        return cls(weights, means, covariances, factor), is_repaired
 
     @classmethod
     def from_precisions(cls, weights, means, precisions_cholesky):
@@ -294,17 +287,16 @@ class TiedComponents(GaussianComponents):
         """The M-step: maximum-likelihood components, and whether the covariance was repaired."""
         counts, means, shifts = _mean_and_counts(statistics)
         covariance = (statistics.squares - (counts[:, None] * shifts).T @ shifts) / counts.sum()
-        d = np.arange(len(covariance))
         covariance *= 1.0 - reg_param
-        covariance[d, d] = np.maximum(covariance[d, d], 0.0) + (reg_param + reg_covar)
+        diagonal = np.arange(len(covariance))
+        variances = np.maximum(covariance[diagonal, diagonal], 0.0)
+        covariance[diagonal, diagonal] = variances + (reg_param + reg_covar)
         return cls.build(counts / counts.sum(), means, covariance, floor)
 
     @classmethod
     def _join(cls, parts, shares):
-        pooled = sum(
-            share * part.covariances for part, share in zip(parts, shares, strict=True)
-        ) / np.sum(shares)
-        covariances, factor, _ = _positive_definite(pooled, 0.0)
+        pooled = sum(share * part.covariances for part, share in zip(parts, shares, strict=True))
+        covariances, factor, _ = _positive_definite(pooled / np.sum(shares), 0.0)
         return {"covariances": covariances, "precisions_cholesky": factor}
 
     def family_arrays(self, components):
@@ -314,12 +306,11 @@ class TiedComponents(GaussianComponents):
         """The E-step of these components."""
         log_determinant = np.log(np.diagonal(self.precisions_cholesky)).sum()
         constants = self.log_weights() + log_determinant - 0.5 * self.n_features * LOG_2PI
-        if np.sum((self.means @ self.precisions_cholesky) ** 2, axis=1).max() > MAX_CANCELLATION:
-            factors = np.broadcast_to(
-                self.precisions_cholesky, (len(self), *self.precisions_cholesky.shape)
-            )
+        factor = self.precisions_cholesky
+        if np.sum((self.means @ factor) ** 2, axis=1).max() > MAX_CANCELLATION:
+            factors = np.broadcast_to(factor, (len(self), *factor.shape))
             return TiedFactoredKernel(arrays, constants, self.means, factors)
-        return TiedKernel(arrays, constants, self.means, self.precisions_cholesky)
+        return TiedKernel(arrays, constants, self.means, factor)
 
     def covariance(self, k):
         """Covariance matrix (d, d) of component k."""
@@ -331,35 +322,28 @@ class TiedComponents(GaussianComponents):
         return TiedComponents.build(self.weights, self.means[:, observed], covariance, 0.0)[0]
 
     def complete(self, observed, statistics):
-        """Expected statistics of all features, from those of rows of which only some features were
-        observed."""
+        """Expected statistics of all features, from those of rows of the observed features."""
         statistics = statistics.about(self.means[:, observed])
-        d = self.n_features
-        missing = np.setdiff1d(np.arange(d), observed)
-        regression, conditional = conditional_gaussian(self, 0, observed, missing)
-        lift = np.zeros((d, len(observed)))
-        lift[observed, np.arange(len(observed))] = 1.0
-        lift[missing] = regression
-        squares = lift @ statistics.squares @ lift.T
+        missing = np.setdiff1d(np.arange(self.n_features), observed)
+        completion, conditional = _completion(self, 0, observed, missing)
+        sums = statistics.sums @ completion.T
+        squares = completion @ statistics.squares @ completion.T
         squares[np.ix_(missing, missing)] += statistics.total * conditional
-        return replace(
-            statistics, sums=statistics.sums @ lift.T, squares=squares, centers=self.means
-        )
+        return replace(statistics, sums=sums, squares=squares, centers=self.means)
 
     def draw(self, k, n_samples, generator):
         """Rows of component k, of shape (n_samples, d)."""
-        return self.means[k] + _correlated(
-            self.precisions_cholesky, self.roots, n_samples, generator
-        )
+        noise = _correlated(self.precisions_cholesky, self.roots, n_samples, generator)
+        return self.means[k] + noise
 
     def ready_to_draw(self):
-        """The same components, with what many draws share."""
+        """The same components, with the arrays that draws share computed once."""
         return replace(self, roots=_inverse_upper(self.precisions_cholesky))
 
 
 @dataclass(frozen=True)
 class DiagonalComponents(GaussianComponents):
-    """Independent features in each component: covariances, the variances, of shape (K, d)."""
+    """Independent features in each component: covariances are their variances (K, d)."""
 
     covariances: np.ndarray
 
@@ -372,9 +356,9 @@ class DiagonalComponents(GaussianComponents):
 
     @classmethod
     def build(cls, weights, means, covariances, floor):
-        """Components and how many had variances that were not positive."""
-        covariances, repaired = positive_variances(covariances, floor)
-        return cls(weights, means, covariances), repaired
+        """Components, and how many had variances that were not positive."""
+        covariances, n_repaired = positive_variances(covariances, floor)
+        return cls(weights, means, covariances), n_repaired
 
     @classmethod
     def from_precisions(cls, weights, means, precisions_cholesky):
@@ -390,10 +374,8 @@ class DiagonalComponents(GaussianComponents):
     def estimate(cls, statistics, reg_covar, floor, reg_param=0.0):
         """The M-step: maximum-likelihood components, and how many were repaired."""
         counts, means, shifts = _mean_and_counts(statistics)
-        variances = (1.0 - reg_param) * np.maximum(
-            statistics.squares / counts[:, None] - shifts**2, 0.0
-        )
-        variances += reg_param + reg_covar
+        variances = np.maximum(statistics.squares / counts[:, None] - shifts**2, 0.0)
+        variances = (1.0 - reg_param) * variances + (reg_param + reg_covar)
         return cls.build(counts / counts.sum(), means, variances, floor)
 
     def family_arrays(self, components):
@@ -405,9 +387,8 @@ class DiagonalComponents(GaussianComponents):
         distances = np.sum(linear * self.means, axis=1)
         constants = self.log_weights() - 0.5 * np.sum(np.log(self.covariances) + LOG_2PI, axis=1)
         if distances.max() > MAX_CANCELLATION:
-            return CenteredKernel(
-                arrays, constants, self.means, 1.0 / self.covariances, DiagonalStatistics
-            )
+            precisions = 1.0 / self.covariances
+            return CenteredKernel(arrays, constants, self.means, precisions, DiagonalStatistics)
         constants -= 0.5 * distances
         theta = np.column_stack([constants, linear, -0.5 / self.covariances])
         return NaturalKernel(arrays, theta, fill_diagonal, unpack_diagonal)
@@ -423,11 +404,12 @@ class DiagonalComponents(GaussianComponents):
         )
 
     def complete(self, observed, statistics):
-        """Expected statistics of all features, from those of rows of which only some features were
-        observed."""
+        """Expected statistics of all features, from those of rows of the observed features."""
         statistics = statistics.about(self.means[:, observed])
-        sums, squares = np.zeros(self.means.shape), statistics.counts[:, None] * self.covariances
-        sums[:, observed], squares[:, observed] = statistics.sums, statistics.squares
+        sums = np.zeros(self.means.shape)
+        sums[:, observed] = statistics.sums
+        squares = statistics.counts[:, None] * self.covariances
+        squares[:, observed] = statistics.squares
         return replace(statistics, sums=sums, squares=squares, centers=self.means)
 
     def draw(self, k, n_samples, generator):
@@ -451,9 +433,9 @@ class SphericalComponents(GaussianComponents):
 
     @classmethod
     def build(cls, weights, means, covariances, floor):
-        """Components and how many had a variance that was not positive."""
-        covariances, repaired = positive_variances(covariances[:, None], np.mean(floor))
-        return cls(weights, means, covariances[:, 0]), repaired
+        """Components, and how many had a variance that was not positive."""
+        covariances, n_repaired = positive_variances(covariances[:, None], np.mean(floor))
+        return cls(weights, means, covariances[:, 0]), n_repaired
 
     @classmethod
     def from_precisions(cls, weights, means, precisions_cholesky):
@@ -498,8 +480,7 @@ class SphericalComponents(GaussianComponents):
         return replace(self, means=self.means[:, observed])
 
     def complete(self, observed, statistics):
-        """Expected statistics of all features, from those of rows of which only some features were
-        observed."""
+        """Expected statistics of all features, from those of rows of the observed features."""
         statistics = statistics.about(self.means[:, observed])
         sums = np.zeros(self.means.shape)
         sums[:, observed] = statistics.sums
@@ -509,70 +490,90 @@ class SphericalComponents(GaussianComponents):
 
     def draw(self, k, n_samples, generator):
         """Rows of component k, of shape (n_samples, d)."""
-        return self.means[k] + np.sqrt(self.covariances[k]) * generator.standard_normal(
-            (n_samples, self.n_features)
-        )
+        noise = generator.standard_normal((n_samples, self.n_features))
+        return self.means[k] + np.sqrt(self.covariances[k]) * noise
 
 
 def conditional_gaussian(components, k, observed, missing):
-    """Regression (m, o) of the missing features on the observed ones in component k, and what
-    stays, (m, m)."""
+    """Conditional distribution of missing features given observed ones, under component k.
+
+    Returns the regression (m, o) of the missing features on the observed ones, and the conditional
+    covariance (m, m).
+    """
     covariance = components.covariance(k)
+    missing_covariance = covariance[np.ix_(missing, missing)]
     if not len(observed):
-        return np.zeros((len(missing), 0)), covariance[np.ix_(missing, missing)]
+        return np.zeros((len(missing), 0)), missing_covariance
     cross = covariance[np.ix_(missing, observed)]
-    factor = _positive_definite(covariance[np.ix_(observed, observed)], 0.0)[1]
+    _, factor, _ = _positive_definite(covariance[np.ix_(observed, observed)], 0.0)
     half = cross @ factor
-    return half @ factor.T, covariance[np.ix_(missing, missing)] - half @ half.T
+    return half @ factor.T, missing_covariance - half @ half.T
+
+
+def _completion(components, k, observed, missing):
+    """Linear map (d, o) of observed features to all, missing ones by regression under component k.
+
+    Also returns the conditional covariance (m, m) of the missing features.
+    """
+    regression, conditional = conditional_gaussian(components, k, observed, missing)
+    completion = np.zeros((components.n_features, len(observed)))
+    completion[observed, np.arange(len(observed))] = 1.0
+    completion[missing] = regression
+    return completion, conditional
 
 
 def _positive_definite(covariance, floor):
-    """The covariance, the upper factor of its precision, and whether it had to be repaired.
+    """The covariance, the upper factor of its precision, and whether it was repaired.
 
     A repair raises variances to the floor (d,), and then the eigenvalues of the correlations to
     1e-12 of the largest, so that the factor exists and the units of the features do not matter.
     """
     try:
         factor = np.linalg.cholesky(covariance)
-        healthy = np.all(np.diagonal(factor) ** 2 > floor)
+        is_healthy = np.all(np.diagonal(factor) ** 2 > floor)
     except np.linalg.LinAlgError:
-        healthy = False
-    if not healthy:
+        is_healthy = False
+    is_repaired = False
+    if not is_healthy:
         variances = np.diagonal(covariance)
         lowest = np.maximum(floor, np.finfo(np.float64).tiny ** 0.5)
         scales = np.sqrt(np.maximum(variances, lowest))
         correlation = covariance / np.outer(scales, scales)
         np.fill_diagonal(correlation, 1.0)
         values, vectors = np.linalg.eigh(correlation)
-        repaired = bool(np.any(variances < lowest) or values[0] < 1e-12 * values[-1])
+        is_repaired = bool(np.any(variances < lowest) or values[0] < 1e-12 * values[-1])
         values = np.maximum(values, 1e-12 * values[-1])
         root = scales[:, None] * vectors * np.sqrt(values)
         covariance = root @ root.T
         # QR of the square root is a Cholesky factor that rounding cannot make indefinite.
         triangle = np.linalg.qr(root.T, mode="r")
         factor = (triangle * np.sign(np.diagonal(triangle))[:, None]).T
-    else:
-        repaired = False
-    return covariance, solve_triangular(factor, np.eye(len(factor)), lower=True).T, repaired
+    precision_factor = solve_triangular(factor, np.eye(len(factor)), lower=True).T
+    return covariance, precision_factor, is_repaired
 
 
 def positive_variances(variances, floor):
-    """Variances (K, d) raised to the floor (d,), and how many components that touched."""
+    """Variances (K, d) raised to the floor (d,), and how many components changed."""
     lowest = np.maximum(floor, np.finfo(np.float64).tiny ** 0.5)
-    low = variances <= lowest
-    if not low.any():
+    is_low = variances <= lowest
+    if not is_low.any():
         return variances, 0
-    return np.where(low, lowest, variances), int(low.any(axis=1).sum())
+    return np.where(is_low, lowest, variances), int(is_low.any(axis=1).sum())
 
 
 def _correlated(factor, root, n_samples, generator):
-    """Normal rows (n_samples, d) of mean zero, from the upper factor of their precision or its
-    inverse."""
+    """Normal rows (n_samples, d) of mean zero, from the upper factor of their precision.
+
+    root is the inverse of that factor, or None if it is not known.
+    """
     noise = generator.standard_normal((n_samples, len(factor)))
-    if root is None and n_samples < len(factor):
+    if root is not None:
+        return noise @ root
+    if n_samples < len(factor):
         return solve_triangular(factor, noise.T, trans=1).T
-    return noise @ (_inverse_upper(factor) if root is None else root)
+    return noise @ _inverse_upper(factor)
 
 
 def _inverse_upper(factor):
+    """Inverse (d, d) of an upper triangular matrix."""
     return solve_triangular(factor, np.eye(len(factor)))

@@ -11,8 +11,10 @@ from probgen.gaussians.starts import FAMILIES
 
 
 class FittedComponentsMixin:
-    """Attributes of fitted components, written in the precision of the data (`_dtype`) and read
-    back in float64."""
+    """Attributes of fitted components.
+
+    They are stored in the precision of the data (`_dtype`) and read back in float64.
+    """
 
     covariance_type: str
     device: str
@@ -32,10 +34,10 @@ class FittedComponentsMixin:
         return factors @ np.swapaxes(factors, -1, -2)
 
     def _layout(self):
-        """What the shapes of the statistics depend on."""
-        n_factors = (
-            min(self.n_factors, self.n_features_in_) if self.covariance_type == "low_rank" else None
-        )
+        """The settings that fix the shapes of the statistics."""
+        n_factors = None
+        if self.covariance_type == "low_rank":
+            n_factors = min(self.n_factors, self.n_features_in_)
         return self.covariance_type, self.n_components, self.n_features_in_, n_factors
 
     def _store(self, components):
@@ -51,25 +53,21 @@ class FittedComponentsMixin:
 
     def _components(self):
         """The fitted components, from the public attributes."""
-        weights, means = self.weights_.astype(np.float64), self.means_.astype(np.float64)
+
+        def read(name):
+            return getattr(self, name).astype(np.float64)
+
+        family = FAMILIES[self.covariance_type]
+        weights = read("weights_")
+        means = read("means_")
         if self.covariance_type == "low_rank":
-            loadings, noise = (
-                self.loadings_.astype(np.float64),
-                self.noise_variances_.astype(np.float64),
-            )
-            return LowRankComponents(weights, means, loadings, noise)
+            return family(weights, means, read("loadings_"), read("noise_variances_"))
         if self.covariance_type in ("diag", "spherical"):
-            return FAMILIES[self.covariance_type](
-                weights, means, self.covariances_.astype(np.float64)
-            )
-        covariances = self.covariances_.astype(np.float64)
-        return FAMILIES[self.covariance_type](
-            weights, means, covariances, self.precisions_cholesky_.astype(np.float64)
-        )
+            return family(weights, means, read("covariances_"))
+        return family(weights, means, read("covariances_"), read("precisions_cholesky_"))
 
     def _query_device(self):
-        """Where queries run: a model that was fitted on CUDA answers on the CPU where there is
-        none."""
+        """Where queries run: on the CPU if the model was fitted on CUDA and there is none here."""
         try:
             return resolve_device(self.device)
         except ValueError:

@@ -1,5 +1,7 @@
-"""Parameters that a user gives EM to start from. The words of the errors are those that
-scikit-learn's users know."""
+"""Parameters that a user gives EM to start from.
+
+The errors have the words of scikit-learn's GaussianMixture, which its users know.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -10,7 +12,7 @@ from probgen.gaussians.starts import FAMILIES
 
 @dataclass(frozen=True)
 class GivenStart:
-    """What is given of a start; None where nothing is.
+    """The given part of a start; None for what is not given.
 
     Attributes
     ----------
@@ -28,26 +30,22 @@ class GivenStart:
     def read(
         cls, weights_init, means_init, precisions_init, *, covariance_type, n_components, n_features
     ):
-        """Check the parameters of a GaussianMixture; raises ValueError where one is out of shape or
-        range."""
+        """Check the parameters of a GaussianMixture; raise ValueError where one is unsuitable."""
         if precisions_init is not None and covariance_type == "low_rank":
             raise ValueError(
                 "precisions_init must be None with covariance_type='low_rank', which keeps no"
                 " precisions."
             )
-        return cls(
-            None if weights_init is None else _checked_weights(weights_init, n_components),
-            (
-                None
-                if means_init is None
-                else _checked("means", means_init, (n_components, n_features))
-            ),
-            (
-                None
-                if precisions_init is None
-                else _factors(precisions_init, covariance_type, n_components, n_features)
-            ),
-        )
+        weights = None
+        if weights_init is not None:
+            weights = _checked_weights(weights_init, n_components)
+        means = None
+        if means_init is not None:
+            means = _checked("means", means_init, (n_components, n_features))
+        factors = None
+        if precisions_init is not None:
+            factors = _factors(precisions_init, covariance_type, n_components, n_features)
+        return cls(weights, means, factors)
 
     @property
     def is_whole(self):
@@ -55,13 +53,13 @@ class GivenStart:
         return self.weights is not None and self.means is not None and self.factors is not None
 
     def components(self, covariance_type, origin):
-        """The components that a whole start gives, relative to origin."""
+        """The components of a whole start, relative to origin."""
         return FAMILIES[covariance_type].from_precisions(
             self.weights, self.means - origin, self.factors
         )
 
     def override(self, components, origin):
-        """Components, relative to origin, with what is given in place of their own."""
+        """Components, relative to origin, with the given parameters in place of their own."""
         weights = components.weights if self.weights is None else self.weights
         means = components.means if self.means is None else self.means - origin
         if self.factors is not None:
@@ -107,8 +105,7 @@ def _factors(value, covariance_type, n_components, n_features):
     try:
         if not np.allclose(precisions, np.swapaxes(precisions, -1, -2)):
             raise np.linalg.LinAlgError
-        # The factor wanted is upper with P P' = precision: a Cholesky factor of the reversed
-        # matrix, reversed.
+        # P is upper triangular: the reversed Cholesky factor of the reversed matrix.
         return np.linalg.cholesky(precisions[..., ::-1, ::-1])[..., ::-1, ::-1]
     except np.linalg.LinAlgError:
         raise ValueError(

@@ -1,9 +1,9 @@
 """One E-step on a block of rows, for each covariance family, with NumPy or torch arrays.
 
-A kernel holds what the current parameters give; `worker()` makes the buffers of one thread. A
-worker turns a block of rows, transposed to (d, B) so that products run along memory, into log joint
-densities (K, B), and adds the block's statistics for the responsibilities it is handed back. Rows
-and means are relative to one origin near the data.
+A kernel holds arrays derived from the current parameters; `worker()` makes the buffers of one
+thread. A worker takes a block of B rows, transposed to (d, B) so that products run along memory.
+`log_joint` returns log joint densities (K, B); `add` then takes responsibilities (K, B) and adds
+the block's statistics. Rows and means are relative to one origin near the data.
 """
 
 from typing import Any
@@ -20,33 +20,42 @@ from probgen.gaussians.statistics import (
 
 
 def block_rows(width, arrays):
-    """Rows of a block, a power of two: width float64 numbers for each stay in a core's cache, or
-    fill a GPU."""
+    """Rows of a block, a power of two, if each row takes width float64 numbers.
+
+    A block stays in a core's cache, or fills a GPU.
+    """
     if arrays.on_device:
         return int(np.clip(2 ** int(np.log2(2**27 / width)), 1024, 2**17))
     return int(np.clip(2 ** int(np.log2(2**18 / width)), 256, 2048))
 
 
+def _summed(arrays, workers, *names):
+    """Sums over the workers of their arrays of these names, in NumPy."""
+    return [sum(arrays.to_numpy(getattr(worker, name)) for worker in workers) for name in names]
+
+
 class Worker:
-    """Buffers and sums of one thread; what all kernels' workers share."""
+    """Buffers and sums of one thread; base of the workers of all kernels."""
 
     kernel: Any
 
     def block_buffer(self, n_features):
-        """Where blocks (d, B) that are handed to log_joint are best written."""
+        """Buffer (d, B) in which blocks for log_joint are best written."""
         return self.kernel.arrays.empty((n_features, self.kernel.block))
 
 
 class NaturalKernel:
-    """Gaussians as an exponential family: log densities are theta @ phi(x), statistics are
-    responsibilities @ phi'.
+    """Gaussians as an exponential family.
 
-    `fill` writes phi of a block, whose first rows are 1 and x; `theta` is (K, p); `unpack` turns
-    (K, p) sums into statistics.
+    Log joint densities are theta @ phi(x), and statistics are responsibilities @ phi'. `fill`
+    writes phi (p, B) of a block, whose first rows are 1 and x; `theta` is (K, p); `unpack` turns
+    sums (K, p) of phi into statistics.
     """
 
     def __init__(self, arrays, theta, fill, unpack):
-        self.arrays, self.fill, self.unpack = arrays, fill, unpack
+        self.arrays = arrays
+        self.fill = fill
+        self.unpack = unpack
         self.theta = arrays.asarray(theta)
         self.n_components, self.width = theta.shape
         self.block = block_rows(self.width, arrays)
@@ -62,26 +71,28 @@ class NaturalKernel:
 
     def statistics(self, workers):
         """The workers' statistics, added up."""
-        return self.unpack(sum(self.arrays.to_numpy(worker.sums) for worker in workers))
+        (sums,) = _summed(self.arrays, workers, "sums")
+        return self.unpack(sums)
 
 
 class NaturalWorker(Worker):
     def __init__(self, kernel):
-        self.kernel, arrays = kernel, kernel.arrays
+        self.kernel = kernel
+        arrays = kernel.arrays
         self.phi = arrays.empty((kernel.width, kernel.block))
         self.logits = arrays.empty((kernel.n_components, kernel.block))
         self.sums = arrays.zeros((kernel.n_components, kernel.width))
 
     def block_buffer(self, n_features):
-        """The rows of phi that are to hold x, so that nothing is copied there."""
+        """The rows of phi that hold x, so that x need not be copied into phi."""
         return self.phi[1 : n_features + 1]
 
     def log_joint(self, block):
         """Log of weight times density, of shape (K, B), in a buffer of the worker's."""
+        xp = self.kernel.arrays.xp
         self.rows = block.shape[1]
         phi = self.phi[:, : self.rows]
-        self.kernel.fill(self.kernel.arrays.xp, block, phi)
-        xp = self.kernel.arrays.xp
+        self.kernel.fill(xp, block, phi)
         if self.rows == self.kernel.block:
             return xp.matmul(self.kernel.theta, phi, out=self.logits)
         return xp.matmul(self.kernel.theta, phi)
@@ -120,34 +131,32 @@ def fill_spherical(xp, block, phi):
 def unpack_full(sums):
     """FullStatistics of (K, p) sums of phi."""
     n_components, width = sums.shape
-    d = int((np.sqrt(8 * width + 1) - 3) / 2)
-    upper = np.triu_indices(d)
+    d = int((np.sqrt(8 * width + 1) - 3) / 2)  # width is 1 + d + d (d + 1) / 2
+    i, j = np.triu_indices(d)
     squares = np.empty((n_components, d, d))
-    squares[:, upper[0], upper[1]] = sums[:, d + 1 :]
-    squares[:, upper[1], upper[0]] = sums[:, d + 1 :]
+    squares[:, i, j] = sums[:, d + 1 :]
+    squares[:, j, i] = sums[:, d + 1 :]
     return FullStatistics(sums[:, 0], sums[:, 1 : d + 1], squares, np.zeros((n_components, d)))
 
 
 def unpack_diagonal(sums):
     """DiagonalStatistics of (K, 2 d + 1) sums of phi."""
     d = (sums.shape[1] - 1) // 2
-    return DiagonalStatistics(
-        sums[:, 0], sums[:, 1 : d + 1], sums[:, d + 1 :], np.zeros((len(sums), d))
-    )
+    centers = np.zeros((len(sums), d))
+    return DiagonalStatistics(sums[:, 0], sums[:, 1 : d + 1], sums[:, d + 1 :], centers)
 
 
 def unpack_spherical(sums):
     """SphericalStatistics of (K, d + 2) sums of phi."""
-    return SphericalStatistics(
-        sums[:, 0], sums[:, 1:-1], sums[:, -1], np.zeros((len(sums), sums.shape[1] - 2))
-    )
+    centers = np.zeros((len(sums), sums.shape[1] - 2))
+    return SphericalStatistics(sums[:, 0], sums[:, 1:-1], sums[:, -1], centers)
 
 
 class FactoredKernel:
-    """Full covariances through the Cholesky factors of their precisions, for many features or
-    narrow components.
+    """Full covariances through the Cholesky factors of their precisions.
 
-    The squares are taken about the current means, so that nothing cancels.
+    It serves many features or narrow components. Squares are taken about the current means, so that
+    nothing cancels.
     """
 
     panel = 64
@@ -157,15 +166,17 @@ class FactoredKernel:
         self.n_components, self.n_features = means.shape
         self.means = means
         self.log_constants = log_constants
-        # Transposed to lower triangles: row panel j:e of a product needs the first e features only.
+        # Transposed to lower triangles: rows j:e of a product need the first e features only.
         self.factors = [
             arrays.asarray(np.ascontiguousarray(factor.T)) for factor in precisions_cholesky
         ]
-        self.offsets = arrays.asarray(
-            np.einsum("kij,ki->kj", precisions_cholesky, means)[:, :, None]
-        )
+        whitened_means = np.einsum("kij,ki->kj", precisions_cholesky, means)
+        self.offsets = arrays.asarray(whitened_means[:, :, None])
         self.centers = arrays.asarray(means[:, :, None])
-        self.block = 1024 if not arrays.on_device else block_rows(2 * self.n_features, arrays)
+        if arrays.on_device:
+            self.block = block_rows(2 * self.n_features, arrays)
+        else:
+            self.block = 1024
 
     @property
     def cost(self):
@@ -178,43 +189,49 @@ class FactoredKernel:
 
     def statistics(self, workers):
         """The workers' statistics, added up."""
-        to_numpy = self.arrays.to_numpy
-        counts = sum(to_numpy(worker.counts) for worker in workers)
-        sums = sum(to_numpy(worker.sums) for worker in workers) - counts[:, None] * self.means
-        squares = sum(to_numpy(worker.squares) for worker in workers if worker.squares is not None)
-        return FullStatistics(counts, sums, squares, self.means)
+        counts, sums = _summed(self.arrays, workers, "counts", "sums")
+        # Squares are made by the first block; queries need none, and idle workers have none.
+        (squares,) = _summed(self.arrays, [w for w in workers if w.squares is not None], "squares")
+        return FullStatistics(counts, sums - counts[:, None] * self.means, squares, self.means)
 
 
 class _FactoredWorker(Worker):
     def __init__(self, kernel):
-        self.kernel, arrays = kernel, kernel.arrays
-        K, d = kernel.n_components, kernel.n_features
+        self.kernel = kernel
+        arrays = kernel.arrays
+        K = kernel.n_components
+        d = kernel.n_features
         self.buffer = arrays.empty((d, kernel.block))
         self.logits = arrays.empty((K, kernel.block))
-        self.counts, self.sums, self.squares = arrays.zeros(K), arrays.zeros((K, d)), None
+        self.counts = arrays.zeros(K)
+        self.sums = arrays.zeros((K, d))
+        self.squares = None
 
     def log_joint(self, block):
         """Log of weight times density, of shape (K, B), in a buffer of the worker's."""
-        kernel, d = self.kernel, self.kernel.n_features
-        self.rows, self.last = block.shape[1], block
-        whitened, logits = self.buffer[:, : self.rows], self.logits[:, : self.rows]
+        kernel = self.kernel
+        xp = kernel.arrays.xp
+        self.rows = block.shape[1]
+        self.last = block
+        whitened = self.buffer[:, : self.rows]
+        logits = self.logits[:, : self.rows]
         for k, factor in enumerate(kernel.factors):
-            for j in range(0, d, kernel.panel):
-                e = min(j + kernel.panel, d)
-                kernel.arrays.xp.matmul(factor[j:e, :e], block[:e], out=whitened[j:e])
+            for j in range(0, kernel.n_features, kernel.panel):
+                e = min(j + kernel.panel, kernel.n_features)
+                xp.matmul(factor[j:e, :e], block[:e], out=whitened[j:e])
             whitened -= kernel.offsets[k]
-            logits[k] = kernel.arrays.xp.einsum("ij,ij->j", whitened, whitened)
+            logits[k] = xp.einsum("ij,ij->j", whitened, whitened)
             logits[k] *= -0.5
             logits[k] += kernel.log_constants[k]
         return logits
 
     def add(self, responsibilities):
         """Add the statistics of the last block."""
-        kernel, xp = self.kernel, self.kernel.arrays.xp
+        kernel = self.kernel
+        xp = kernel.arrays.xp
         if self.squares is None:
-            self.squares = kernel.arrays.zeros(
-                (kernel.n_components, kernel.n_features, kernel.n_features)
-            )
+            d = kernel.n_features
+            self.squares = kernel.arrays.zeros((kernel.n_components, d, d))
         self.counts += responsibilities.sum(1)
         self.sums += responsibilities @ self.last.T
         roots = xp.sqrt(responsibilities)
@@ -226,8 +243,7 @@ class _FactoredWorker(Worker):
 
 
 class TiedKernel:
-    """One covariance for all components: the rows are whitened once, and their squares are summed
-    once."""
+    """One covariance for all components: rows are whitened once, and their squares summed once."""
 
     def __init__(self, arrays, log_constants, means, precision_cholesky):
         self.arrays = arrays
@@ -250,23 +266,19 @@ class TiedKernel:
 
     def statistics(self, workers):
         """The workers' statistics, added up."""
-        to_numpy = self.arrays.to_numpy
-        counts, sums, squares = (
-            sum(to_numpy(getattr(worker, name)) for worker in workers)
-            for name in ("counts", "sums", "squares")
-        )
+        counts, sums, squares = _summed(self.arrays, workers, "counts", "sums", "squares")
         return TiedStatistics(counts, sums, squares, np.zeros_like(sums))
 
 
 class _TiedWorker(Worker):
     def __init__(self, kernel):
-        self.kernel, arrays = kernel, kernel.arrays
-        K, d = kernel.n_components, kernel.n_features
-        self.counts, self.sums, self.squares = (
-            arrays.zeros(K),
-            arrays.zeros((K, d)),
-            arrays.zeros((d, d)),
-        )
+        self.kernel = kernel
+        arrays = kernel.arrays
+        K = kernel.n_components
+        d = kernel.n_features
+        self.counts = arrays.zeros(K)
+        self.sums = arrays.zeros((K, d))
+        self.squares = arrays.zeros((d, d))
 
     def log_joint(self, block):
         """Log of weight times density, of shape (K, B)."""
@@ -288,8 +300,7 @@ class _TiedWorker(Worker):
 
 
 class TiedFactoredKernel(FactoredKernel):
-    """One covariance for all components, for narrow ones: `precisions_cholesky` repeats one
-    factor."""
+    """One covariance for all narrow components: `precisions_cholesky` repeats one factor."""
 
     def statistics(self, workers):
         """The workers' statistics, added up."""
@@ -298,13 +309,14 @@ class TiedFactoredKernel(FactoredKernel):
 
 
 class CenteredKernel:
-    """Independent features, for narrow components: the squares are taken about the current means.
+    """Independent features of narrow components: squares are taken about the current means.
 
     `pack` turns squares (K, d) into those of the statistics' layout.
     """
 
     def __init__(self, arrays, log_constants, means, precisions, pack):
-        self.arrays, self.pack = arrays, pack
+        self.arrays = arrays
+        self.pack = pack
         self.n_components, self.n_features = means.shape
         self.means = means
         self.log_constants = log_constants
@@ -323,30 +335,29 @@ class CenteredKernel:
 
     def statistics(self, workers):
         """The workers' statistics, added up."""
-        to_numpy = self.arrays.to_numpy
-        counts, sums, squares = (
-            sum(to_numpy(getattr(worker, name)) for worker in workers)
-            for name in ("counts", "sums", "squares")
-        )
+        counts, sums, squares = _summed(self.arrays, workers, "counts", "sums", "squares")
         return self.pack(counts, sums, squares, self.means)
 
 
 class _CenteredWorker(Worker):
     def __init__(self, kernel):
-        self.kernel, arrays = kernel, kernel.arrays
-        K, d = kernel.n_components, kernel.n_features
-        self.buffer, self.logits = arrays.empty((d, kernel.block)), arrays.empty((K, kernel.block))
-        self.counts, self.sums, self.squares = (
-            arrays.zeros(K),
-            arrays.zeros((K, d)),
-            arrays.zeros((K, d)),
-        )
+        self.kernel = kernel
+        arrays = kernel.arrays
+        K = kernel.n_components
+        d = kernel.n_features
+        self.buffer = arrays.empty((d, kernel.block))
+        self.logits = arrays.empty((K, kernel.block))
+        self.counts = arrays.zeros(K)
+        self.sums = arrays.zeros((K, d))
+        self.squares = arrays.zeros((K, d))
 
     def log_joint(self, block):
         """Log of weight times density, of shape (K, B), in a buffer of the worker's."""
-        kernel, rows = self.kernel, block.shape[1]
+        kernel = self.kernel
+        n_rows = block.shape[1]
         self.last = block
-        centred, logits = self.buffer[:, :rows], self.logits[:, :rows]
+        centred = self.buffer[:, :n_rows]
+        logits = self.logits[:, :n_rows]
         for k in range(kernel.n_components):
             kernel.arrays.xp.subtract(block, kernel.centers[k], out=centred)
             centred *= centred
@@ -357,7 +368,8 @@ class _CenteredWorker(Worker):
 
     def add(self, responsibilities):
         """Add the statistics of the last block."""
-        kernel, centred = self.kernel, self.buffer[:, : self.last.shape[1]]
+        kernel = self.kernel
+        centred = self.buffer[:, : self.last.shape[1]]
         self.counts += responsibilities.sum(1)
         for k in range(kernel.n_components):
             kernel.arrays.xp.subtract(self.last, kernel.centers[k], out=centred)
@@ -372,39 +384,39 @@ def pack_spherical(counts, sums, squares, centers):
 
 
 class FactorAnalysisKernel:
-    """Covariances loadings @ loadings' + diag(noise), at the cost of the factors and never a (d, d)
-    matrix.
+    """Covariances loadings @ loadings' + diag(noise), without ever forming a (d, d) matrix.
 
-    For component k with A = loadings' / noise and M = 1 + A loadings = C C', the squared length of
-    the whitened row is |(x - mean) / sqrt(noise)|^2 - |C^-1 A (x - mean)|^2, and E[z given x] =
-    C'^-1 C^-1 A (x - mean).
+    For component k, let A = loadings' / noise and M = 1 + A loadings = C C'. The squared length of
+    the whitened row is |(x - mean) / sqrt(noise)|^2 - |C^-1 A (x - mean)|^2, and the factors have
+    the posterior mean E[z given x] = C'^-1 C^-1 A (x - mean). Halves are C^-1 A (x - mean).
     """
 
     def __init__(self, arrays, log_constants, means, loadings, noise):
         self.arrays = arrays
         self.n_components, self.n_features, self.n_factors = loadings.shape
-        self.means, self.noise = means, noise
-        weighted = loadings.transpose(0, 2, 1) / noise[:, None, :]
+        self.means = means
+        self.noise = noise
+        weighted = loadings.transpose(0, 2, 1) / noise[:, None, :]  # A, (K, q, d)
         factors = np.linalg.cholesky(np.eye(self.n_factors) + weighted @ loadings)
         inverses = np.linalg.inv(factors)
         self.code_covariances = inverses.transpose(0, 2, 1) @ inverses
         self.decoders = arrays.asarray(inverses.transpose(0, 2, 1))
-        log_determinants = np.log(noise).sum(axis=1) + 2.0 * np.log(
-            np.diagonal(factors, axis1=1, axis2=2)
-        ).sum(axis=1)
+        log_pivots = np.log(np.diagonal(factors, axis1=1, axis2=2))
+        log_determinants = np.log(noise).sum(axis=1) + 2.0 * log_pivots.sum(axis=1)
         self.block = block_rows(self.n_features, arrays)
         self.prepare(log_constants - 0.5 * log_determinants, inverses @ weighted)
 
     def prepare(self, constants, halves):
-        """Set what the workers multiply with, from log constants (K,) and C^-1 A (K, q, d)."""
-        asarray, K, q = self.arrays.asarray, self.n_components, self.n_factors
-        self.halves = asarray(halves.reshape(K * q, -1))
-        self.half_offsets = asarray(np.einsum("kqd,kd->kq", halves, self.means).reshape(K * q, 1))
+        """Set the arrays of the workers, from log constants (K,) and C^-1 A (K, q, d)."""
+        asarray = self.arrays.asarray
+        K, q, d = halves.shape
+        half_means = np.einsum("kqd,kd->kq", halves, self.means)
+        self.halves = asarray(halves.reshape(K * q, d))
+        self.half_offsets = asarray(half_means.reshape(K * q, 1))
         self.quadratic = asarray(-0.5 / self.noise)
         self.linear = asarray(self.means / self.noise)
-        self.constants = asarray(
-            (constants - 0.5 * np.sum(self.means**2 / self.noise, axis=1))[:, None]
-        )
+        constants = constants - 0.5 * np.sum(self.means**2 / self.noise, axis=1)
+        self.constants = asarray(constants[:, None])
 
     @property
     def cost(self):
@@ -417,37 +429,33 @@ class FactorAnalysisKernel:
 
     def statistics(self, workers):
         """The workers' statistics, added up."""
-        to_numpy = self.arrays.to_numpy
-        crosses, codes, squares = (
-            sum(to_numpy(getattr(worker, name)) for worker in workers)
-            for name in ("crosses", "codes", "squares")
-        )
+        crosses, codes, squares = _summed(self.arrays, workers, "crosses", "codes", "squares")
         counts = codes[:, -1, -1].copy()
         codes[:, :-1, :-1] += counts[:, None, None] * self.code_covariances
         return FactorStatistics(counts, crosses.transpose(0, 2, 1), codes, squares, self.centers())
 
     def centers(self):
-        """What the statistics are about, (K, d)."""
+        """Centres of the statistics, (K, d)."""
         return np.zeros_like(self.means)
 
 
 class _FactorAnalysisWorker(Worker):
     def __init__(self, kernel):
-        self.kernel, zeros = kernel, kernel.arrays.zeros
+        self.kernel = kernel
+        zeros = kernel.arrays.zeros
         K, d, q = kernel.n_components, kernel.n_features, kernel.n_factors
-        self.crosses, self.codes, self.squares = (
-            zeros((K, q + 1, d)),
-            zeros((K, q + 1, q + 1)),
-            zeros((K, d)),
-        )
+        self.crosses = zeros((K, q + 1, d))
+        self.codes = zeros((K, q + 1, q + 1))
+        self.squares = zeros((K, d))
 
     def log_joint(self, block):
         """Log of weight times density, of shape (K, B)."""
         kernel = self.kernel
-        self.last, self.last_squares = block, block * block
-        self.halves = kernel.halves @ block
-        self.halves -= kernel.half_offsets
-        self.halves = self.halves.reshape(kernel.n_components, kernel.n_factors, -1)
+        self.last = block
+        self.last_squares = block * block
+        halves = kernel.halves @ block
+        halves -= kernel.half_offsets
+        self.halves = halves.reshape(kernel.n_components, kernel.n_factors, -1)
         logits = kernel.quadratic @ self.last_squares
         logits += kernel.linear @ block
         logits += kernel.constants
@@ -458,13 +466,13 @@ class _FactorAnalysisWorker(Worker):
         """Add the statistics of the last block."""
         codes, weighted = self.weighted_codes(responsibilities)
         self.codes += weighted @ codes.swapaxes(1, 2)
-        self.crosses += (weighted.reshape(-1, self.last.shape[1]) @ self.last.T).reshape(
-            self.crosses.shape
-        )
+        n_rows = self.last.shape[1]
+        crosses = weighted.reshape(-1, n_rows) @ self.last.T
+        self.crosses += crosses.reshape(self.crosses.shape)
         self.squares += responsibilities @ self.last_squares.T
 
     def weighted_codes(self, responsibilities):
-        """Augmented codes (K, q + 1, B) of the last block, and the same times responsibilities."""
+        """Augmented codes (K, q + 1, B) of the last block, without and with responsibilities."""
         K, q, n_rows = self.halves.shape
         codes = self.kernel.arrays.empty((K, q + 1, n_rows))
         self.kernel.arrays.xp.matmul(self.kernel.decoders, self.halves, out=codes[:, :-1])
@@ -473,31 +481,34 @@ class _FactorAnalysisWorker(Worker):
 
 
 class CenteredFactorAnalysisKernel(FactorAnalysisKernel):
-    """Factor analysers that are narrow and far from the origin: everything is taken about the
-    current means."""
+    """Narrow factor analysers far from the origin: squares are taken about the current means."""
 
     def prepare(self, constants, halves):
-        """Set what the workers multiply with, from log constants (K,) and C^-1 A (K, q, d)."""
+        """Set the arrays of the workers, from log constants (K,) and C^-1 A (K, q, d)."""
         asarray = self.arrays.asarray
-        self.halves, self.quadratic = asarray(halves), asarray(-0.5 / self.noise)
-        self.offsets, self.constants = asarray(self.means[:, :, None]), asarray(constants[:, None])
+        self.halves = asarray(halves)
+        self.quadratic = asarray(-0.5 / self.noise)
+        self.offsets = asarray(self.means[:, :, None])
+        self.constants = asarray(constants[:, None])
 
     def worker(self):
         """Buffers and sums of one thread."""
         return _CenteredFactorAnalysisWorker(self)
 
     def centers(self):
-        """What the statistics are about, (K, d)."""
+        """Centres of the statistics, (K, d)."""
         return self.means
 
 
 class _CenteredFactorAnalysisWorker(_FactorAnalysisWorker):
     def log_joint(self, block):
         """Log of weight times density, of shape (K, B)."""
-        kernel, arrays = self.kernel, self.kernel.arrays
+        kernel = self.kernel
+        arrays = kernel.arrays
+        n_rows = block.shape[1]
         self.last = block
-        self.halves = arrays.empty((kernel.n_components, kernel.n_factors, block.shape[1]))
-        logits = arrays.empty((kernel.n_components, block.shape[1]))
+        self.halves = arrays.empty((kernel.n_components, kernel.n_factors, n_rows))
+        logits = arrays.empty((kernel.n_components, n_rows))
         for k in range(kernel.n_components):
             centred = block - kernel.offsets[k]
             arrays.xp.matmul(kernel.halves[k], centred, out=self.halves[k])

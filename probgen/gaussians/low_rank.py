@@ -1,5 +1,7 @@
-"""Mixtures of factor analysers: covariances of a few factors plus independent noise (Ghahramani &
-Hinton, 1997)."""
+"""Mixtures of factor analysers (Ghahramani & Hinton, 1997).
+
+Covariances are those of a few factors plus independent noise.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -13,8 +15,10 @@ from probgen.gaussians.statistics import FactorStatistics
 
 @dataclass(frozen=True)
 class LowRankComponents(GaussianComponents):
-    """Covariances loadings @ loadings' + diag(noise): loadings of shape (K, d, q), noise of shape
-    (K, d)."""
+    """Covariances loadings @ loadings' + diag(noise).
+
+    loadings are of shape (K, d, q), noise of shape (K, d).
+    """
 
     loadings: np.ndarray
     noise: np.ndarray
@@ -23,53 +27,53 @@ class LowRankComponents(GaussianComponents):
 
     @staticmethod
     def n_covariance_parameters(n_components, n_features, n_factors):
-        """Number of free covariance parameters: rotations of the factors do not count, nor factors
-        beyond need."""
+        """Number of free covariance parameters, at most those of a full matrix.
+
+        Rotations of the factors do not count.
+        """
         free = n_features * (n_factors + 1) - n_factors * (n_factors - 1) // 2
         return n_components * min(free, n_features * (n_features + 1) // 2)
 
     @classmethod
     def estimate(cls, statistics, reg_covar, floor, reg_param=0.0):
-        """The M-step: maximum-likelihood components, and how many had noise that was not
-        positive."""
+        """The M-step: maximum-likelihood components, and how many were repaired."""
         counts = np.maximum(statistics.counts, np.finfo(np.float64).tiny)
-        # Codes of a component that is empty, or whose noise has all but vanished, have no inverse.
-        augmented = statistics.crosses @ np.linalg.pinv(statistics.codes, hermitian=True)
+        # The codes of an empty component, or of one without noise, have no inverse.
+        inverse_codes = np.linalg.pinv(statistics.codes, hermitian=True)
+        augmented = statistics.crosses @ inverse_codes  # loadings, then shifts of the means
         explained = np.sum(augmented * statistics.crosses, axis=2)
-        noise = (1.0 - reg_param) * np.maximum(
-            (statistics.squares - explained) / counts[:, None], 0.0
-        )
-        noise, repaired = positive_variances(noise + (reg_param + reg_covar), floor)
+        noise = np.maximum((statistics.squares - explained) / counts[:, None], 0.0)
+        noise = (1.0 - reg_param) * noise + (reg_param + reg_covar)
+        noise, n_repaired = positive_variances(noise, floor)
         loadings = np.sqrt(1.0 - reg_param) * augmented[:, :, :-1]
         means = statistics.centers + augmented[:, :, -1]
-        return cls(counts / counts.sum(), means, loadings, noise), repaired
+        return cls(counts / counts.sum(), means, loadings, noise), n_repaired
 
     @classmethod
     def from_rows(cls, rows, responsibilities, n_factors, reg_covar, floor, generator):
-        """Components whose loadings are the leading principal axes of rows (n, d) under
-        responsibilities (n, K)."""
+        """Components that start at the principal axes of rows (n, d), and how many were repaired.
+
+        responsibilities are of shape (n, K).
+        """
         counts = np.maximum(responsibilities.sum(axis=0), np.finfo(np.float64).tiny)
         means = (responsibilities.T @ rows) / counts[:, None]
         K, d = means.shape
-        loadings, noise = np.zeros((K, d, n_factors)), np.zeros((K, d))
+        loadings = np.zeros((K, d, n_factors))
+        noise = np.zeros((K, d))
         for k in range(K):
             used = responsibilities[:, k] > 0.0
-            centred = (rows[used] - means[k]) * np.sqrt(responsibilities[used, k] / counts[k])[
-                :, None
-            ]
+            roots = np.sqrt(responsibilities[used, k] / counts[k])
+            centred = (rows[used] - means[k]) * roots[:, None]
             variances = np.sum(centred**2, axis=0)
             loadings[k] = _principal_loadings(centred, n_factors)
-            # A factor that starts at nothing stays at nothing.
+            # EM never moves a factor whose loadings are all zero.
             jitter = 1e-2 * np.sqrt(variances + reg_covar)[:, None]
             loadings[k] += jitter * generator.standard_normal((d, n_factors)) / np.sqrt(n_factors)
-            # Never less noise than a hundredth of the variance: a start that explains it all would
-            # not move.
-            noise[k] = (
-                np.maximum(variances - np.sum(loadings[k] ** 2, axis=1), 0.01 * variances)
-                + reg_covar
-            )
-        noise, repaired = positive_variances(noise, floor)
-        return cls(counts / counts.sum(), means, loadings, noise), repaired
+            # Noise near zero would keep EM at the start.
+            residuals = variances - np.sum(loadings[k] ** 2, axis=1)
+            noise[k] = np.maximum(residuals, 0.01 * variances) + reg_covar
+        noise, n_repaired = positive_variances(noise, floor)
+        return cls(counts / counts.sum(), means, loadings, noise), n_repaired
 
     @property
     def n_factors(self):
@@ -100,13 +104,13 @@ class LowRankComponents(GaussianComponents):
         )
 
     def complete(self, observed, statistics):
-        """Expected statistics of all features, from those of rows of which only some features were
-        observed."""
+        """Expected statistics of all features, from those of rows of the observed features."""
         statistics = statistics.about(self.means[:, observed])
         augmented = np.concatenate([self.loadings, np.zeros_like(self.means)[:, :, None]], axis=2)
         crosses = augmented @ statistics.codes
         squares = np.sum(crosses * augmented, axis=2) + statistics.counts[:, None] * self.noise
-        crosses[:, observed], squares[:, observed] = statistics.crosses, statistics.squares
+        crosses[:, observed] = statistics.crosses
+        squares[:, observed] = statistics.squares
         return FactorStatistics(statistics.counts, crosses, statistics.codes, squares, self.means)
 
     def draw(self, k, n_samples, generator):
@@ -120,23 +124,26 @@ class LowRankComponents(GaussianComponents):
 
 
 def _principal_loadings(centred, n_factors):
-    """Leading principal axes of weighted rows (n, d), scaled as probabilistic PCA does (Tipping &
-    Bishop, 1999)."""
+    """Loadings (d, n_factors) of weighted rows (n, d) by probabilistic PCA.
+
+    See Tipping & Bishop (1999).
+    """
     n_rows, d = centred.shape
     loadings = np.zeros((d, n_factors))
     if not n_rows:
         return loadings
-    if n_rows < d:
+    if n_rows < d:  # the eigenvectors of the smaller matrix give the axes
         values, left = np.linalg.eigh(centred @ centred.T)
         axes = centred.T @ left
+        is_positive = values > 1e-12 * max(values[-1], 1e-300)
         with np.errstate(divide="ignore", invalid="ignore"):
-            axes = np.where(
-                values > 1e-12 * max(values[-1], 1e-300), axes / np.sqrt(np.abs(values)), 0.0
-            )
+            axes = np.where(is_positive, axes / np.sqrt(np.abs(values)), 0.0)
     else:
         values, axes = np.linalg.eigh(centred.T @ centred)
+    # eigh sorts upwards.
     rank = min(n_factors, len(values))
-    leading, rest = values[::-1][:rank], values[::-1][rank:]
+    leading = values[::-1][:rank]
+    rest = values[::-1][rank:]
     residual = max(rest.sum(), 0.0) / max(d - rank, 1)
     loadings[:, :rank] = axes[:, ::-1][:, :rank] * np.sqrt(np.maximum(leading - residual, 0.0))
     return loadings

@@ -1,4 +1,4 @@
-"""Rows as expectation maximisation reads them."""
+"""Rows as EM reads them."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +18,8 @@ class Rows:
         Subtracted from the rows before anything is squared.
     has_missing : bool
         Whether there may be NaN.
+    on_device : list
+        Chunks that stay on the device between passes.
     """
 
     data: Any
@@ -33,6 +35,6 @@ class Rows:
             return
         start = 0
         for block in self.data:
-            weights = None if self.weights is None else self.weights[start : start + len(block)]
-            start += len(block)
-            yield block, weights
+            stop = start + len(block)
+            yield block, None if self.weights is None else self.weights[start:stop]
+            start = stop

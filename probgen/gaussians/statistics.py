@@ -1,5 +1,7 @@
-"""Sufficient statistics of weighted rows under the components of a mixture: additive, so that
-blocks and fits merge."""
+"""Sufficient statistics of weighted rows under the components of a mixture.
+
+They are additive, so that blocks of rows and fits merge.
+"""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -20,8 +22,8 @@ class MomentStatistics:
     squares : ndarray
         Sums of responsibility * (x - centre)(x - centre)', in the layout of the subclass.
     centers : ndarray of shape (K, d)
-        The centres; those of the current means lose no digits where components are narrow and far
-        apart.
+        The centres. With the current means as centres, no digits are lost where components are
+        narrow and far apart.
     """
 
     counts: np.ndarray
@@ -68,35 +70,30 @@ class MomentStatistics:
         squares = self.squares + self.outer(self.sums, shift) + self.outer(moved, shift)
         return replace(self, sums=moved, squares=squares, centers=centers)
 
-    def shifted(self, offset):
-        """The statistics of the same rows with offset (d,) subtracted from each."""
-        return replace(self, centers=self.centers - offset)
-
     def select(self, components):
         """The statistics of some components."""
-        return replace(
-            self, **{name: getattr(self, name)[components] for name in self._by_component}
-        )
+        arrays = {name: getattr(self, name)[components] for name in self._by_component}
+        return replace(self, **arrays)
 
     def placed(self, components, n_components):
-        """The statistics as those of some among n_components, of which the others have none."""
-        return replace(
-            self,
-            **{
-                name: _placed(getattr(self, name), components, n_components)
-                for name in self._by_component
-            },
-        )
+        """The statistics as part of n_components; components without any have zeros."""
+        arrays = {}
+        for name in self._by_component:
+            arrays[name] = _placed(getattr(self, name), components, n_components)
+        return replace(self, **arrays)
 
     @classmethod
     def concatenate(cls, parts):
-        """The statistics of the components of all parts, side by side."""
-        return cls(
-            **{
-                name: np.concatenate([getattr(part, name) for part in parts])
-                for name in cls._by_component
-            }
-        )
+        """The statistics of the components of all parts in a row."""
+        return cls(**cls._concatenated(parts))
+
+    @classmethod
+    def _concatenated(cls, parts):
+        """Arrays with an entry for each component, of all parts, by field name."""
+        arrays = {}
+        for name in cls._by_component:
+            arrays[name] = np.concatenate([getattr(part, name) for part in parts])
+        return arrays
 
 
 class FullStatistics(MomentStatistics):
@@ -122,12 +119,8 @@ class TiedStatistics(MomentStatistics):
 
     @classmethod
     def concatenate(cls, parts):
-        """The statistics of the components of all parts, whose squares are pooled."""
-        fields = {
-            name: np.concatenate([getattr(part, name) for part in parts])
-            for name in cls._by_component
-        }
-        return cls(squares=sum(part.squares for part in parts), **fields)
+        """The statistics of the components of all parts in a row, with pooled squares."""
+        return cls(squares=sum(part.squares for part in parts), **cls._concatenated(parts))
 
 
 class DiagonalStatistics(MomentStatistics):
@@ -150,9 +143,9 @@ class SphericalStatistics(MomentStatistics):
 
 @dataclass
 class FactorStatistics:
-    """Expected moments of rows and their codes under K factor analysers (Ghahramani & Hinton,
-    1997).
+    """Expected moments of rows and their codes under K factor analysers.
 
+    See Ghahramani & Hinton (1997).
     With the augmented code u = [E z, 1] of q factors:
 
     Attributes
@@ -205,39 +198,36 @@ class FactorStatistics:
         if centers is self.centers or np.array_equal(centers, self.centers):
             return self
         shift = self.centers - centers
-        squares = (
-            self.squares + 2.0 * shift * self.crosses[:, :, -1] + self.counts[:, None] * shift**2
-        )
+        squares = self.squares + 2.0 * shift * self.crosses[:, :, -1]
+        squares = squares + self.counts[:, None] * shift**2
         crosses = self.crosses + shift[:, :, None] * self.codes[:, None, -1]
         return replace(self, crosses=crosses, squares=squares, centers=centers)
 
     @classmethod
     def concatenate(cls, parts):
-        """The statistics of the components of all parts, side by side."""
-        return cls(
-            *(
-                np.concatenate(arrays)
-                for arrays in zip(*(part._arrays() for part in parts), strict=True)
-            )
-        )
+        """The statistics of the components of all parts in a row."""
+        arrays = zip(*(part._arrays() for part in parts), strict=True)
+        return cls(*(np.concatenate(array) for array in arrays))
 
     def select(self, components):
         """The statistics of some components."""
         return FactorStatistics(*(array[components] for array in self._arrays()))
 
     def placed(self, components, n_components):
-        """The statistics as those of some among n_components, of which the others have none."""
-        return FactorStatistics(
-            *(_placed(array, components, n_components) for array in self._arrays())
-        )
+        """The statistics as part of n_components; components without any have zeros."""
+        arrays = [_placed(array, components, n_components) for array in self._arrays()]
+        return FactorStatistics(*arrays)
 
     def _arrays(self):
         return self.counts, self.crosses, self.codes, self.squares, self.centers
 
 
 def merged(old, new, learning_decay=1.0):
-    """Statistics of old and new rows, the new ones weighing (n / (N + n)) ** learning_decay of the
-    sum."""
+    """Statistics of old and new rows together.
+
+    The new rows, n after N, get (n / (N + n)) ** learning_decay of all weight (Cappe & Moulines,
+    2009).
+    """
     if learning_decay == 1.0:
         return old + new
     total = old.total + new.total
@@ -246,7 +236,7 @@ def merged(old, new, learning_decay=1.0):
 
 
 def _placed(array, components, n_components):
-    """An array (n_components, ...) of zeros but for some components."""
+    """An array (n_components, ...) that holds array at some components, and zeros elsewhere."""
     whole = np.zeros((n_components, *array.shape[1:]))
     whole[components] = array
     return whole

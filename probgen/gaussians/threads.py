@@ -9,15 +9,16 @@ from threadpoolctl import ThreadpoolController
 
 
 class _Limit:
-    """BLAS held to one thread a call, process-wide, until it is released.
+    """A process-wide limit of BLAS to one thread a call, until it is released.
 
-    A thread of its own sets the limit and lifts it: threadpoolctl heeds the thread alone that set a
-    limit first, and fits that share one may end in any order.
+    A thread of its own sets the limit and lifts it: threadpoolctl lets only the thread that set a
+    limit lift it, and fits that share one may end in any order.
     """
 
     def __init__(self):
         self.n_threads = _count_threads()
-        self._is_set, self._is_over = threading.Event(), threading.Event()
+        self._is_set = threading.Event()
+        self._is_over = threading.Event()
         self._keeper = threading.Thread(target=self._keep, daemon=True)
         self._keeper.start()
         self._is_set.wait()
@@ -39,7 +40,7 @@ _users: list[_Limit] = []
 
 @contextmanager
 def single_threaded_blas():
-    """Hold BLAS to one thread a call; yields how many threads the caller may start itself.
+    """Limit BLAS to one thread a call; yield how many threads the caller may start itself.
 
     Concurrent fits share one limit: the first sets it, and the last to end lifts it.
     """
@@ -61,8 +62,10 @@ def _controller():
 
 
 def _count_threads():
-    """Threads that BLAS would use, which follows OMP_NUM_THREADS and joblib's limits, and at most
-    the processors."""
+    """Threads that BLAS would use, at most the number of processors.
+
+    BLAS follows OMP_NUM_THREADS and joblib's limits.
+    """
     try:
         processors = len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows

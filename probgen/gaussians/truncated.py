@@ -1,5 +1,4 @@
-"""Normal distributions restricted to rectangles: exact draws, and probabilities that hold in far
-tails.
+"""Normal distributions restricted to rectangles: exact draws, and probabilities in far tails.
 
 One dimension is closed form. Several dimensions follow Botev (2017): separate the variables by a
 Cholesky factor whose order puts rare constraints first, tilt every separated variable by the
@@ -27,15 +26,18 @@ SOBOL_LOG2_POINTS = 13
 SOBOL_SEED = 2017
 MAX_NEWTON_STEPS = 100
 MAX_BATCH = 65_536
-LEAST_LOG_BOUND = -1e12  # of dependent features: below it, rounding exceeds the log ratios
-FREE_PROPOSALS, PROPOSALS_PER_DRAW = 1_000_000, 1_000
+# Least log bound of dependent features; below it, rounding errors exceed the log ratios.
+LEAST_LOG_BOUND = -1e12
+# Draws give up after FREE_PROPOSALS and PROPOSALS_PER_DRAW for each row.
+FREE_PROPOSALS = 1_000_000
+PROPOSALS_PER_DRAW = 1_000
 
 
 def log_rectangle_probability(mean, covariance, low, high):
     """Return log P(low <= x <= high) for x ~ N(mean, covariance).
 
     Closed form where the bounded features are independent; otherwise quasi Monte Carlo with 8192
-    fixed points, so that the answer is deterministic. The relative error of the probability is
+    fixed points, so that the result is deterministic. The relative error of the probability is
     typically below 1e-5 up to 5 bounded features and below 1e-4 up to 20, rare events included; 20
     features on nearly 6 dimensions can reach 1e-2.
 
@@ -115,8 +117,8 @@ def sample_truncated_normal(mean, covariance, low, high, n_samples, generator):
         If shapes disagree, a value is NaN or low exceeds high.
     RuntimeError
         If 1,000,000 + 1,000 * n_samples proposals do not suffice, or rounding spoils the ratios
-        that make draws exact. Both take intervals that all but contradict a nearly singular
-        covariance.
+        that make draws exact. Both happen only for intervals that nearly contradict a nearly
+        singular covariance.
 
     References
     ----------
@@ -140,10 +142,10 @@ def sample_truncated_normal(mean, covariance, low, high, n_samples, generator):
     """
     mean, covariance, low, high = _check_rectangle(mean, covariance, low, high)
     order, factor, proposal = _separate(covariance, low - mean, high - mean)
-    n_free = len(mean) - len(proposal.low)
-    z = np.vstack(
-        [_accept(proposal, n_samples, generator), generator.standard_normal((n_free, n_samples))]
-    )
+    n_open = len(mean) - len(proposal.low)
+    bounded = _accept(proposal, n_samples, generator)
+    free = generator.standard_normal((n_open, n_samples))
+    z = np.vstack([bounded, free])
     rows = np.empty((n_samples, len(mean)))
     rows[:, order] = (factor @ z).T
     return np.clip(rows + mean, low, high)
@@ -151,10 +153,10 @@ def sample_truncated_normal(mean, covariance, low, high, n_samples, generator):
 
 @dataclass(frozen=True)
 class _TiltedProposal:
-    """Independent normals z[j] ~ N(tilt[j], 1), each restricted to low[j] <= z[j] + slopes[j] @
-    z[:j] <= high[j].
+    """Independent normals z[j] ~ N(tilt[j], 1), each restricted to an interval.
 
-    The target has tilt 0 throughout; log_bound is the largest log ratio of target to proposal.
+    The restriction is low[j] <= z[j] + slopes[j] @ z[:j] <= high[j]. The target has tilt 0
+    throughout; log_bound is the largest log ratio of target to proposal.
     """
 
     slopes: np.ndarray
@@ -164,8 +166,11 @@ class _TiltedProposal:
     log_bound: float
 
     def draw(self, uniforms):
-        """Return z[:-1] for uniforms (m - 1, n), the log ratios (n,), and the ends (n,), (n,) of
-        z[-1] given z[:-1]."""
+        """Draw z[:-1] (m - 1, n) from uniforms of that shape.
+
+        Returns it with the log ratios (n,) of target to proposal and the ends (n,), (n,) of z[-1]
+        given z[:-1].
+        """
         z = np.empty_like(uniforms)
         log_ratios = np.zeros(uniforms.shape[1])
         for j in range(len(self.low)):
@@ -183,25 +188,26 @@ def _accept(proposal, n_samples, generator):
     m = len(proposal.low)
     if m == 0:
         return np.empty((0, n_samples))
-    hopeless = proposal.slopes.any() and not proposal.log_bound >= LEAST_LOG_BOUND
+    has_failed = proposal.slopes.any() and not proposal.log_bound >= LEAST_LOG_BOUND
+    # A ratio above the bound, but for rounding, shows that draws would not be exact.
     ceiling = proposal.log_bound + 1e-3 + 1e-9 * abs(proposal.log_bound)
-    accepted, n_accepted, n_proposed = [], 0, 0
-    while n_accepted < n_samples and not hopeless:
+    most_proposals = FREE_PROPOSALS + PROPOSALS_PER_DRAW * n_samples
+    accepted = []
+    n_accepted = 0
+    n_proposed = 0
+    while n_accepted < n_samples and not has_failed:
         rate = (n_accepted + 1) / (n_proposed + 1)
         n = int(min(MAX_BATCH, 1.1 * (n_samples - n_accepted) / rate + 16))
         z, log_ratios, ends = proposal.draw(generator.random((m - 1, n)))
         keep = log_ratios - proposal.log_bound >= -generator.standard_exponential(n)
-        last = truncated_quantile(
-            generator.random(np.count_nonzero(keep)), ends[0][keep], ends[1][keep]
-        )
+        uniforms = generator.random(np.count_nonzero(keep))
+        last = truncated_quantile(uniforms, ends[0][keep], ends[1][keep])
         accepted.append(np.vstack([z[:, keep], last]))
         n_accepted += len(last)
         n_proposed += n
-        exhausted = (
-            n_proposed >= FREE_PROPOSALS + PROPOSALS_PER_DRAW * n_samples and n_accepted < n_samples
-        )
-        hopeless = exhausted or np.any(log_ratios > ceiling)
-    if hopeless:
+        is_exhausted = n_proposed >= most_proposals and n_accepted < n_samples
+        has_failed = is_exhausted or np.any(log_ratios > ceiling)
+    if has_failed:
         raise RuntimeError(
             f"{n_samples} rows must be drawn by accept-reject, which failed after {n_proposed}"
             f" proposals for {m} dependent features with intervals (log probability near"
@@ -212,27 +218,28 @@ def _accept(proposal, n_samples, generator):
 
 
 def _separate(covariance, low, high):
-    """Order (d,) and factor (d, d) of a Cholesky decomposition, bounded features first, and their
-    tilted proposal."""
+    """Order (d,) and Cholesky factor (d, d), bounded features first, and their tilted proposal."""
     order, factor = _ordered_cholesky(covariance, low, high)
     m = np.count_nonzero(np.isfinite(low) | np.isfinite(high))
     scale = np.diag(factor)[:m]
     slopes = np.tril(factor[:m, :m], -1) / scale[:, None]
-    low, high = low[order[:m]] / scale, high[order[:m]] / scale
+    low = low[order[:m]] / scale
+    high = high[order[:m]] / scale
     tilt, log_bound = _saddle_point(slopes, low, high)
     return order, factor, _TiltedProposal(slopes, low, high, tilt, log_bound)
 
 
 def _ordered_cholesky(covariance, low, high):
-    """Cholesky factor with the least probable interval first, each given those before at their
-    truncated means.
+    """Cholesky factor that puts the least probable interval first.
 
-    Features without an interval come last. Returns the order (d,) and the factor of
-    covariance[order][:, order].
+    Each interval is judged given those before it at their truncated means; features without an
+    interval come last. Returns the order (d,) and the factor of covariance[order][:, order].
     """
     d = len(low)
     order = np.arange(d)
-    factor, shift, variance = np.zeros((d, d)), np.zeros(d), np.diag(covariance).copy()
+    factor = np.zeros((d, d))  # rows in the original order until the end
+    shift = np.zeros(d)  # means given the features before
+    variance = np.diag(covariance).copy()  # variances given the features before
     floor = np.maximum(np.finfo(np.float64).eps * variance, TINY)
     is_open = np.isneginf(low) & np.isposinf(high)
     for j in range(d):
@@ -242,11 +249,11 @@ def _ordered_cholesky(covariance, low, high):
         log_probability, means, _ = truncated_moments(*ends)
         pick = int(np.argmin(np.where(is_open[rest], np.inf, log_probability)))
         order[j], order[j + pick] = order[j + pick], order[j]
-        this, later = order[j], order[j + 1 :]
+        this = order[j]
+        later = order[j + 1 :]
         factor[this, j] = scale[pick]
-        factor[later, j] = (covariance[later, this] - factor[later, :j] @ factor[this, :j]) / scale[
-            pick
-        ]
+        explained = factor[later, :j] @ factor[this, :j]
+        factor[later, j] = (covariance[later, this] - explained) / scale[pick]
         variance[later] -= factor[later, j] ** 2
         shift[later] += factor[later, j] * means[pick]
     return order, factor[order]
@@ -255,9 +262,9 @@ def _ordered_cholesky(covariance, low, high):
 def _saddle_point(slopes, low, high):
     """Minimax tilt (m,) and log bound of the separated problem, by damped Newton ascent.
 
-    A tilt has one z that minimises psi over tilts there, its vector of truncated means, which is
-    found by forward substitution and lies inside the rectangle; the ascent is over tilts, on the
-    concave min over tilts of psi(z, tilt).
+    For a tilt, forward substitution gives the z of its truncated means, which lies inside the
+    rectangle; at this z, no other tilt has a lower psi. The ascent moves the tilt so as to maximise
+    this least psi, which is concave in z.
     """
     tilt = np.zeros(len(low))
     state = _forward_means(tilt, slopes, low, high)
@@ -275,14 +282,16 @@ def _saddle_point(slopes, low, high):
                 break
         else:
             break
-        tilt, state = tilt + shrink * step, trial
+        tilt = tilt + shrink * step
+        state = trial
     return tilt, state[0]
 
 
 def _forward_means(tilt, slopes, low, high):
-    """psi at tilt (m,) and its z, and the means and variances (m,) of the separated normals less
-    their tilts."""
-    z, log_probability, variance = np.zeros_like(tilt), np.zeros_like(tilt), np.zeros_like(tilt)
+    """psi at tilt (m,) and its z, and the means less tilts and variances (m,) of the normals."""
+    z = np.zeros_like(tilt)
+    log_probability = np.zeros_like(tilt)
+    variance = np.zeros_like(tilt)
     for j in range(len(tilt)):
         shift = slopes[j] @ z + tilt[j]
         log_probability[j], mean, variance[j] = truncated_moments(low[j] - shift, high[j] - shift)
@@ -291,8 +300,7 @@ def _forward_means(tilt, slopes, low, high):
 
 
 def _newton_step(tilt, slopes, _, mean, variance):
-    """Step (m,) of the tilts towards the saddle point, and twice the gain in psi that it
-    promises."""
+    """Step (m,) of the tilts towards the saddle point, and twice the predicted gain in psi."""
     n = max(len(tilt) - 1, 0)
     gradient = (mean @ slopes - tilt)[:n]
     curved = (variance - 1.0)[:, None] * slopes
@@ -312,7 +320,8 @@ def _sobol_points(dimension):
 
 def _check_rectangle(mean, covariance, low, high):
     """Arguments as float arrays of shapes (m,), (m, m), (m,), (m,), or a ValueError."""
-    mean, covariance = np.asarray(mean, dtype=np.float64), np.asarray(covariance, dtype=np.float64)
+    mean = np.asarray(mean, dtype=np.float64)
+    covariance = np.asarray(covariance, dtype=np.float64)
     if mean.ndim != 1 or not np.isfinite(mean).all():
         raise ValueError(f"mean must be a finite vector of shape (m,); got {mean!r}.")
     m = len(mean)
