@@ -131,14 +131,14 @@ def draws():
         random_state=0,
     )
     model.fit(X)
-    answer, passes = model.network_.folded(), []
-    model._conditionals = lambda order: lambda rows: passes.append(1) or answer(rows)
+    conditionals, passes = model.network_.folded(), []
+    model.network_.folded = lambda order: lambda rows: passes.append(1) or conditionals(rows)
     start = time.perf_counter()
     found = model.sample(N_DRAWS, random_state=2)
     at_once, taken = time.perf_counter() - start, len(passes)
     start = time.perf_counter()
     in_turn = drawn_in_turn(
-        answer, torch.from_numpy(np.random.default_rng(2).random((N_DRAWS, X.shape[1])))
+        conditionals, torch.from_numpy(np.random.default_rng(2).random((N_DRAWS, X.shape[1])))
     )
     ratio = X.shape[1] / taken
     print(

@@ -23,7 +23,7 @@ import torch
 
 import probgen
 from probgen import PixelCNN
-from probgen.estimators.autoregressive.feature_sampler import Chooser
+from probgen.estimators.autoregressive.feature_sampler import FeatureSampler
 
 SIDE = 28
 WANTED = {16: 200.0, 64: 100.0}
@@ -48,11 +48,11 @@ def seconds(function):
     return time.perf_counter() - start
 
 
-def draw_slowly(model, choose, every):
+def draw_slowly(model, features, every):
     """Rows by a pass of the whole network for every pixel, or for some of them."""
-    X = torch.zeros(len(choose), SIDE * SIDE)
+    X = torch.zeros(len(features), SIDE * SIDE)
     for j in range(0, SIDE * SIDE, every):
-        X[:, j] = choose(model.network_(X)[:, [j]], slice(j, j + 1))[:, 0]
+        X[:, j] = features.sample(model.network_(X)[:, [j]], slice(j, j + 1))[:, 0]
     return X
 
 
@@ -60,17 +60,16 @@ def compare(kind, model, n_rows, every, n_repeats):
     """Print the ratio for one model and number of images."""
     uniforms = torch.as_tensor(np.random.default_rng(1).random((n_rows, SIDE * SIDE)))
     with torch.inference_mode():
-        choose = Chooser(model.observation_, uniforms)
-        fast = [seconds(lambda: model._draw_rows(choose, 0)) for _ in range(2)][1:]
+        features = FeatureSampler(model.observation_, uniforms)
+        sampler = model._sampler()
+        fast = [seconds(lambda: sampler.draw(features, 0)) for _ in range(2)][1:]
         slow = []
         for _ in range(n_repeats):
-            slow.append(seconds(lambda: draw_slowly(model, choose, every)) * every)
-            fast.append(seconds(lambda: model._draw_rows(choose, 0)))
-        X = model._draw_rows(choose, 0)
-        answers = model.network_(X)
-        n_different = int(
-            (choose(answers) != X).sum()
-        )  # what the whole network says of the same rows
+            slow.append(seconds(lambda: draw_slowly(model, features, every)) * every)
+            fast.append(seconds(lambda: sampler.draw(features, 0)))
+        X = sampler.draw(features, 0)
+        # Draws from the conditionals that the whole network gives for the same rows.
+        n_different = int((features.sample(model.network_(X)) != X).sum())
     ratio = statistics.median(slow) / statistics.median(fast)
     wanted = WANTED.get(n_rows) if kind == "plain" else None
     verdict = (

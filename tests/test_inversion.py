@@ -17,7 +17,7 @@ from probgen.distributions.quantiles import (
     normal_mixture_quantile,
     quantile,
 )
-from probgen.estimators.autoregressive.feature_sampler import Chooser
+from probgen.estimators.autoregressive.feature_sampler import FeatureSampler
 from probgen.options import GaussianMixtureLikelihood
 from probgen.training.rows import open_rows
 from probgen.training.statistics import take_statistics
@@ -127,7 +127,7 @@ def open_conditions(values):
     return np.full(values.shape, -np.inf), np.full(values.shape, np.inf)
 
 
-class TestChooser:
+class TestFeatureSampler:
     def test_keeps_what_is_known_and_some_features_are_as_in_all(self):
         observation = CategoricalObservation(3)
         values = np.where(
@@ -136,22 +136,22 @@ class TestChooser:
         conditions = Conditions(values, *open_conditions(values), {1: np.array([0, 2])})
         answers = torch.from_numpy(RNG.standard_normal((50, 12)))
         evidence = Evidence(conditions, observation.distribution(answers))
-        choose = Chooser(observation, torch.from_numpy(RNG.random((50, 4))), evidence)
-        whole = choose(answers)
+        features = FeatureSampler(observation, torch.from_numpy(RNG.random((50, 4))), evidence)
+        whole = features.sample(answers)
         np.testing.assert_array_equal(whole[~np.isnan(values)], values[~np.isnan(values)])
         assert np.isin(whole[np.isnan(values[:, 1]), 1], [0, 2]).all()
         some = torch.tensor([1, 3])
-        part = choose(answers.unflatten(1, (4, 3))[:, some].flatten(1), some)
+        part = features.sample(answers.unflatten(1, (4, 3))[:, some].flatten(1), some)
         np.testing.assert_array_equal(part, whole[:, some])
         few = torch.tensor([7, 7, 30])
-        np.testing.assert_array_equal(choose.take(few)(answers[few]), whole[few])
+        np.testing.assert_array_equal(features.take(few).sample(answers[few]), whole[few])
 
     def test_weighs_what_is_known(self):
         observation = CategoricalObservation(3)
         values = np.array([[1.0, np.nan], [np.nan, np.nan]])
         conditions = Conditions(values, *open_conditions(values), {1: np.array([0, 2])})
         answers = torch.from_numpy(RNG.standard_normal((2, 6)))
-        choose = Chooser(
+        features = FeatureSampler(
             observation,
             torch.full((2, 2), 0.3, dtype=torch.float64),
             Evidence(conditions, observation.distribution(answers)),
@@ -159,7 +159,7 @@ class TestChooser:
         probabilities = softmax(answers.numpy().reshape(2, 2, 3), axis=-1)
         sets = np.log(probabilities[:, 1, [0, 2]].sum(axis=1))
         truth = [np.log(probabilities[0, 0, 1]) + sets[0], sets[1]]
-        np.testing.assert_allclose(choose.log_weights(answers, choose(answers)), truth)
+        np.testing.assert_allclose(features.log_weights(answers, features.sample(answers)), truth)
 
     def test_real_values_within_intervals(self):
         rows = open_rows(RNG.standard_normal((20, 2)) * [1.0, 9.0], dtype=torch.float64)
@@ -170,8 +170,8 @@ class TestChooser:
         answers = torch.from_numpy(RNG.standard_normal((30, 12)))
         distribution = observation.distribution(answers)
         evidence = Evidence(Conditions(values, low, high), distribution)
-        choose = Chooser(observation, torch.from_numpy(RNG.random((30, 2))), evidence)
-        drawn = choose(answers).numpy()
+        features = FeatureSampler(observation, torch.from_numpy(RNG.random((30, 2))), evidence)
+        drawn = features.sample(answers).numpy()
         assert ((drawn[:, 1] >= low[:, 1]) & (drawn[:, 1] <= high[:, 1])).all()
         parts = distribution.mixture_distribution.probs, distribution.component_distribution
         laws = stats.norm(parts[1].loc[:, 1], parts[1].scale[:, 1])
@@ -179,5 +179,5 @@ class TestChooser:
             axis=1
         )
         np.testing.assert_allclose(
-            choose.log_weights(answers, torch.from_numpy(drawn)), np.log(masses)
+            features.log_weights(answers, torch.from_numpy(drawn)), np.log(masses)
         )

@@ -14,9 +14,9 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
 
 from probgen import ConditionalPixelCNN, PixelCNN, Trainer, get_likelihood, load, save
-from probgen.estimators.autoregressive.base import AutoregressiveGenerator
-from probgen.estimators.autoregressive.feature_sampler import Chooser
+from probgen.estimators.autoregressive.feature_sampler import FeatureSampler
 from probgen.estimators.autoregressive.networks.multiscale import MultiScaleNetwork
+from probgen.estimators.autoregressive.sampler import ChainSampler
 from probgen.options import AutoLikelihood, Categorical, DiscretizedLogistic
 
 ARCHITECTURES = [
@@ -92,9 +92,9 @@ def draw_both_ways(model, n_rows, *labels):
     """Rows drawn on caches, and by whole passes of the network, under the same noise."""
     with torch.inference_mode():
         uniforms = torch.as_tensor(np.random.default_rng(9).random((n_rows, model.n_features_in_)))
-        choose = Chooser(model.observation_, uniforms)
-        cached = model._draw_rows(choose, 0, *labels)
-        by_passes = AutoregressiveGenerator._draw_rows(model, choose, 0, *labels)
+        features = FeatureSampler(model.observation_, uniforms)
+        cached = model._sampler().draw(features, 0, labels)
+        by_passes = ChainSampler.draw(model._sampler(), features, 0, labels)
     return cached, by_passes
 
 

@@ -1,59 +1,58 @@
-"""What generators share that draw one feature after another: log p(x) is the sum of log p(x_j given
-those before)."""
+"""Base of generators by the chain rule: log p(x) is the sum of log p(x_j given those before)."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from scipy.special import logsumexp
 from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import check_choice, check_count
-from probgen.base import Likelihood
+from probgen.base import ImputerMixin, Likelihood
 from probgen.conditions.given import observed
 from probgen.distributions.observation import make_observation, measure_of
-from probgen.estimators.autoregressive.conditioning import ConditionsInOrder, block_size, blocks_of
-from probgen.estimators.autoregressive.feature_sampler import Chooser
-from probgen.options import (
-    AutoLikelihood,
-    Bernoulli,
-    Categorical,
-    DiscretizedLogistic,
-)
-from probgen.training.neural_generator import QUERY_ROWS
+from probgen.estimators.autoregressive.conditioning import complete, log_mass
+from probgen.estimators.autoregressive.sampler import ChainSampler
+from probgen.options import AutoLikelihood, Bernoulli, Categorical, DiscretizedLogistic
+from probgen.training.neural_generator import NeuralGenerator
 from probgen.training.objective import Objective
 from probgen.training.trainer import Trainer
 
 REPRESENTATIONS = ("features", "log_prob")
-WORK_BYTES = 2**27  # of the answers for the rows that are drawn at a time
 
 
-class AutoregressiveGenerator(ConditionsInOrder):
-    """Promises of a generator by the chain rule, whose likelihood is exact.
+class AutoregressiveGenerator(ImputerMixin, NeuralGenerator):
+    """Base of generators by the chain rule, whose likelihood is exact.
 
-    A subclass takes the parameters of this `__init__` in its constructor and writes:
+    A subclass takes `likelihood`, `dynamic_binarization`, `representation`, `n_importance_samples`
+    and the parameters of `NeuralGenerator` in its constructor, and writes these hooks:
 
-    - `_make_network(found)`, a module from rows (n, d), and labels (n, n_extra), to outputs (n, d *
-      n_outputs_per_feature), which for a feature depend on features before it alone; with
-      `features(rows, *labels)`, (n, `n_pooled`);
-    - optionally `_conditionals(order)`, the function of the network in a query, its masks folded
-      into its weights;
-    - `_auto_likelihood(statistics, n_levels)`, the name of the likelihood that "auto" stands for;
-    - optionally `_orders`, `_orders_under(evidence)` and `_draw_rows(choose, order, *labels)`.
+    - `_make_network(statistics)` returns a module from rows (n, d), and labels (n, n_extra), to
+      outputs (n, d * n_outputs_per_feature); those of a feature depend on the features before it
+      alone. Its method `features(rows, *labels)` returns (n, `n_pooled`).
+    - `_auto_likelihood(statistics, n_levels)` returns the name of the likelihood that "auto" stands
+      for.
+    - `_sampler()`, optional, returns the ChainSampler of the fitted network, which knows the orders
+      of the features.
+    - `_pooled()`, optional, returns the function behind `transform`.
+
+    A draw goes one way: from here to `conditioning`, if there are conditions, from there to the
+    sampler, and from there to the network.
 
     Attributes
     ----------
     network_, observation_ : torch.nn.Module
-        From rows to numbers, and from those to the law of each feature given those before.
+        From rows to outputs, and from outputs to the conditional distribution of each feature.
     likelihood_ : str
         The likelihood that was chosen.
     n_levels_ : int or None
         Levels of a discrete likelihood.
     """
 
-    _missing_values = "queries"
     _networks: tuple[str, ...] = ("network_", "observation_")
+    _missing_values = "queries"
     _options: ClassVar[Mapping] = {
         "likelihood": {
             "auto": AutoLikelihood,
@@ -70,7 +69,7 @@ class AutoregressiveGenerator(ConditionsInOrder):
     network_: Any
     observation_: Any
 
-    def conditional_log_prob(self, X):
+    def conditional_log_prob(self, X: npt.ArrayLike) -> np.ndarray:
         """Return the log-probability of every feature given those before it.
 
         Parameters
@@ -81,14 +80,14 @@ class AutoregressiveGenerator(ConditionsInOrder):
         Returns
         -------
         log_prob : ndarray of shape (n, n_features)
-            In nats; a row adds up to its `score_samples`. Where several orderings are averaged, the
-            mean over them, which adds up to less.
+            In nats; a row adds up to its `score_samples`. With several orderings it is the mean
+            over them, which adds up to less.
         """
         check_is_fitted(self)
         X = self._validate(X)
         return self._log_conditionals(X).astype(X.dtype, copy=False)
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the columns of `transform`, such as made0, or log_prob_x0.
 
         Parameters
@@ -109,7 +108,8 @@ class AutoregressiveGenerator(ConditionsInOrder):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         is_discrete = self._likelihood.measure == "counting"
-        tags.input_tags.categorical = tags.input_tags.positive_only = is_discrete
+        tags.input_tags.categorical = is_discrete
+        tags.input_tags.positive_only = is_discrete
         tags.input_tags.allow_nan = hasattr(self, "observation_")  # not in a first fit
         return tags
 
@@ -130,12 +130,9 @@ class AutoregressiveGenerator(ConditionsInOrder):
 
     @property
     def _n_features_out(self):
-        return self.network_.n_pooled if self.representation == "features" else self.n_features_in_
-
-    @property
-    def _orders(self):
-        """Features in their orders of drawing (n_orders, d), all of which are as likely."""
-        return np.arange(self.n_features_in_)[np.newaxis]
+        if self.representation == "features":
+            return self.network_.n_pooled
+        return self.n_features_in_
 
     def _check_parameters(self):
         super()._check_parameters()
@@ -145,7 +142,7 @@ class AutoregressiveGenerator(ConditionsInOrder):
                 "n_importance_samples",
                 self.n_importance_samples,
                 low=2,
-                hint="Or None, for what is exact.",
+                hint="Or None, to refuse what is not exact.",
             )
         name = self._likelihood_name
         if self.dynamic_binarization and name not in ("auto", "bernoulli"):
@@ -163,12 +160,10 @@ class AutoregressiveGenerator(ConditionsInOrder):
 
     def _read(self, X, y, *, reset, ensure_min_samples):
         arrays = super()._read(X, y, reset=reset, ensure_min_samples=ensure_min_samples)
-        if (
-            isinstance(arrays[0], np.ndarray)
-            and arrays[0].dtype.kind == "f"
-            and np.isnan(arrays[0]).any()
-        ):
-            raise ValueError(self._no_gaps)
+        rows = arrays[0]
+        is_float = isinstance(rows, np.ndarray) and rows.dtype.kind == "f"
+        if is_float and np.isnan(rows).any():
+            raise ValueError(self._nan_error)
         return arrays
 
     def _validate(self, X, y="no_validation", **checks):
@@ -176,11 +171,11 @@ class AutoregressiveGenerator(ConditionsInOrder):
             return super()._validate(X, y, **checks)
         except ValueError as error:
             if str(error).startswith("X contains NaN"):
-                raise ValueError(self._no_gaps) from error
+                raise ValueError(self._nan_error) from error
             raise
 
     @property
-    def _no_gaps(self):
+    def _nan_error(self):
         return (
             f"X contains NaN, which {type(self).__name__} cannot learn from, though once fitted it"
             " scores and completes such rows; fill them first, such as with"
@@ -188,35 +183,35 @@ class AutoregressiveGenerator(ConditionsInOrder):
         )
 
     def _statistics(self, fit):
-        """Statistics of all rows of a fit, as the levels of held-out rows count too."""
+        """Statistics of all rows of a fit, because the levels of held-out rows count too."""
         if self.dynamic_binarization:
             return fit.all_statistics.binarized()
         return fit.all_statistics
 
     def _build(self, fit):
-        found = self._statistics(fit)
+        statistics = self._statistics(fit)
         option = self._option("likelihood")
         if isinstance(option, AutoLikelihood):
-            option = option.chosen(self._auto_likelihood(found, option.n_levels))
-        self.observation_ = make_observation(option, found)
+            option = option.chosen(self._auto_likelihood(statistics, option.n_levels))
+        self.observation_ = make_observation(option, statistics)
         self.likelihood_ = self.observation_.name
         self.n_levels_ = self.observation_.n_levels
-        self.network_ = self._make_network(found)
-        for network in self._networks:
-            getattr(self, network).to(fit.rows.dtype)
+        self.network_ = self._make_network(statistics)
+        for name in self._networks:
+            getattr(self, name).to(fit.rows.dtype)
 
-    def _make_network(self, found):
+    def _make_network(self, statistics):
         raise NotImplementedError
 
     def _begin(self, fit):
-        found = self._statistics(fit)
-        self.observation_.check(found.low, found.high, found.is_integer)
+        statistics = self._statistics(fit)
+        self.observation_.check(statistics.low, statistics.high, statistics.is_integer)
 
     def _make_objective(self, fit):
         return LikelihoodObjective(self.network_, self.observation_, self._prepare_training)
 
     def _prepare_training(self, X, *labels, generator):
-        """What the network sees of a batch in training."""
+        """Inputs of the network for a batch in training."""
         if self.dynamic_binarization:
             X = (torch.empty_like(X).uniform_(generator=generator) < X).to(X.dtype)
         return X, *labels
@@ -224,9 +219,12 @@ class AutoregressiveGenerator(ConditionsInOrder):
     def _default_trainer(self):
         return Trainer(schedule="cosine")
 
-    def _conditionals(self, order):
-        """The function from rows and labels to answers, in one of the orders."""
-        return self.network_
+    def _sampler(self):
+        """The ChainSampler of the fitted network, here in the order of the columns."""
+        orders = np.arange(self.n_features_in_)[np.newaxis]
+        return ChainSampler(
+            self.network_, self.observation_, orders, dtype=self._dtype, device=self.device_
+        )
 
     def _pooled(self):
         """The function from rows and labels to pooled features."""
@@ -244,144 +242,113 @@ class AutoregressiveGenerator(ConditionsInOrder):
         return self._log_likelihood(X)
 
     def _log_likelihood(self, X, *labels):
-        """Log-likelihoods (n,) of rows, in double precision; what is missing is integrated out."""
+        """Log-likelihoods (n,) of rows, in double precision; missing values are integrated out."""
         self._check_queries(X)
-        has_gaps = np.isnan(X).any(axis=1)
+        has_missing = np.isnan(X).any(axis=1)
+        is_whole = ~has_missing
         scores = np.empty(len(X))
-        for rows, score in (
-            (~has_gaps, self._log_likelihood_of_whole),
-            (has_gaps, self._log_likelihood_of_seen),
-        ):
-            if rows.any():
-                scores[rows] = score(X[rows], *[label[rows] for label in labels])
+        if is_whole.any():
+            scores[is_whole] = self._log_likelihood_of_whole(
+                X[is_whole], *[label[is_whole] for label in labels]
+            )
+        if has_missing.any():
+            scores[has_missing] = self._log_mass(
+                observed(X[has_missing]), "X", *[label[has_missing] for label in labels]
+            )
         return scores
 
     def _log_likelihood_of_whole(self, X, *labels):
-        n_orders = len(self._orders)
-        each = [
-            self._over_blocks(self._log_prob_in(order, total=True), X, *labels)
-            for order in range(n_orders)
-        ]
-        return logsumexp(each, axis=0) - np.log(n_orders)
-
-    def _log_likelihood_of_seen(self, X, *labels):
-        return self._log_mass(observed(X), "X", *labels)
+        """Log-likelihoods (n,) of rows without missing values: the mean over the orders."""
+        sampler = self._sampler()
+        n_orders = len(sampler.orders)
+        by_order = []
+        for order in range(n_orders):
+            log_prob = self._log_prob_function(sampler, order, total=True)
+            by_order.append(self._over_blocks(log_prob, X, *labels))
+        return logsumexp(by_order, axis=0) - np.log(n_orders)
 
     def _log_conditionals(self, X, *labels):
         """Log-probabilities (n, d) of features given those before, averaged over the orders."""
         self._check_queries(X, "conditional_log_prob")
-        n_orders = len(self._orders)
-        return (
-            sum(
-                self._over_blocks(self._log_prob_in(order), X, *labels) for order in range(n_orders)
-            )
-            / n_orders
-        )
+        sampler = self._sampler()
+        n_orders = len(sampler.orders)
+        total: Any = 0
+        for order in range(n_orders):
+            total = total + self._over_blocks(self._log_prob_function(sampler, order), X, *labels)
+        return total / n_orders
 
-    def _log_prob_in(self, order, total=False):
-        """The function from rows and labels to log-probabilities (n, d) of features given those
-        before, or totals."""
-        answer = self._conditionals(order)
+    def _log_prob_function(self, sampler, order, total=False):
+        """Function from rows and labels to log-probabilities (n, d) of features in an order.
+
+        With `total` they are summed to (n,) in double precision.
+        """
+        conditionals = sampler.conditionals(order)
 
         def log_prob(X, *labels):
-            each = self.observation_.distribution(answer(X, *labels)).log_prob(X)
+            each = self.observation_.distribution(conditionals(X, *labels)).log_prob(X)
             return each.double().sum(1) if total else each
 
         return log_prob
 
-    def _check_queries(self, X, without_gaps=None):
-        """Raise unless rows are in the support; without_gaps names a query that takes no missing
-        values."""
-        seen = X[~np.isnan(X)] if np.isnan(X).any() else X
-        if without_gaps and seen is not X:
-            raise ValueError(f"X contains NaN, which {without_gaps} cannot take; impute it first.")
-        if seen.size:
-            is_integer = bool((seen == np.rint(seen)).all())
-            self.observation_.check(seen.min(), seen.max(), is_integer)
+    def _check_queries(self, X, refuses_missing=None):
+        """Raise unless rows are in the support.
+
+        `refuses_missing` names a query that takes no missing values.
+        """
+        values = X
+        is_missing = np.isnan(X)
+        if is_missing.any():
+            if refuses_missing:
+                raise ValueError(
+                    f"X contains NaN, which {refuses_missing} cannot take; impute it first."
+                )
+            values = X[~is_missing]
+        if values.size:
+            is_integer = bool((values == np.rint(values)).all())
+            self.observation_.check(values.min(), values.max(), is_integer)
 
     def _over_blocks(self, function, X, *labels):
-        """What function makes of rows and labels, as an array; it maps tensors to tensors."""
+        """Outputs of a function of row and label tensors, as an array."""
         widths = [array.shape[1] for array in (X, *labels)]
         rows = np.hstack([X, *labels]) if labels else X
         return self._in_blocks(rows, lambda block: function(*block.split(widths, dim=1)))
 
-    # Draws
-
     def _sample(self, n_samples, generator):
-        return self._draw_labelled(n_samples, generator)
+        return self._sampler().sample(n_samples, generator)
 
-    def _draw_labelled(self, n_samples, generator, *labels):
-        """Rows (n_samples, d), of which the network is told labels (n_samples, ...) too."""
-        n_orders, d = len(self._orders), self.n_features_in_
-        X = np.empty((n_samples, d), dtype=self._dtype)
-        for start in range(0, n_samples, self._rows_at_once):
-            block = np.arange(start, min(start + self._rows_at_once, n_samples))
-            uniforms = generator.random((len(block), d))
-            orders = (
-                generator.integers(n_orders, size=len(block))
-                if n_orders > 1
-                else np.zeros(len(block), dtype=int)
-            )
-            for order in np.unique(orders):
-                chosen = orders == order
-                drawn = self._draw_with(
-                    uniforms[chosen], order, [label[block[chosen]] for label in labels]
-                )
-                X[block[chosen]] = drawn[1].cpu().numpy()
-        return X
+    def _sample_given(self, conditions, generator):
+        return self._complete(conditions, generator, "given")
 
-    @property
-    def _rows_at_once(self):
-        """Rows whose draws fit in memory."""
-        per_feature = max(self.observation_.n_outputs_per_feature, self.n_levels_ or 1)
-        return max(QUERY_ROWS, WORK_BYTES // (8 * self.n_features_in_ * per_feature))
+    def _impute(self, X, generator):
+        filled = X.copy()
+        has_missing = np.isnan(X).any(axis=1)
+        if has_missing.any():
+            is_mean = generator is None
+            conditions = observed(X[has_missing])
+            filled[has_missing] = self._complete(conditions, generator, "X", average=is_mean)
+        return filled
 
-    def _draw_with(self, uniforms, order, labels, evidence=None, rows=None, is_drawn=True):
-        """The Chooser of uniforms (n, d), the rows that it chose, or what they hold and 0, and
-        labels as tensors."""
-        with torch.inference_mode():
-            dtype = torch.float64 if self._dtype == np.float64 else torch.float32
-            uniforms = torch.as_tensor(np.ascontiguousarray(uniforms), device=self.device_)
-            tensors = [torch.as_tensor(label, dtype=dtype, device=self.device_) for label in labels]
-            choose = Chooser(self.observation_, uniforms, evidence, rows)
-            X = (
-                self._draw_rows(choose, order, *tensors)
-                if is_drawn
-                else choose.known[choose.rows].nan_to_num().to(dtype)
-            )
-            return choose, X, tensors
-
-    def _draw_rows(self, choose, order, *labels):
-        """Rows (n, d), a Tensor, that a Chooser chooses in one of the orders.
-
-        By default by fixed-point iteration: all features are chosen at once given the rows of the
-        last pass, until nothing changes. After k passes the first k features are those that drawing
-        in turn would give, and so are the rows where a pass leaves them as they were.
-        """
-        answer, d = self._conditionals(order), self.n_features_in_
-        X = torch.zeros(
-            len(choose),
-            d,
-            dtype=labels[0].dtype if labels else self._tensor_dtype,
-            device=self.device_,
+    def _complete(self, conditions, generator, argument, *labels, average=False):
+        """Rows (n, d), draws or means under conditions, of which the network takes labels too."""
+        return complete(
+            self._sampler(),
+            conditions,
+            generator,
+            argument=argument,
+            n_proposals=self.n_importance_samples,
+            labels=labels,
+            average=average,
         )
-        active = torch.arange(len(choose), device=self.device_)
-        size = block_size(len(choose))
-        for _ in range(d):
-            moved = []
-            for index, n_rows in blocks_of(active, size):
-                drawn = choose.take(index)(answer(X[index], *[label[index] for label in labels]))
-                drawn, index = drawn[:n_rows], index[:n_rows]
-                moved.append(index[(drawn != X[index]).any(1)])
-                X[index] = drawn
-            active = torch.cat(moved)
-            if not len(active):
-                break
-        return X
 
-    @property
-    def _tensor_dtype(self):
-        return torch.float64 if self._dtype == np.float64 else torch.float32
+    def _log_mass(self, conditions, argument, *labels):
+        """Log-probabilities or densities (n,) of conditions; the same at every call."""
+        return log_mass(
+            self._sampler(),
+            conditions,
+            argument=argument,
+            n_proposals=self.n_importance_samples,
+            labels=labels,
+        )
 
 
 class LikelihoodObjective(Objective):
@@ -390,20 +357,22 @@ class LikelihoodObjective(Objective):
     Parameters
     ----------
     network, observation : torch.nn.Module
-        From rows to answers, and from those to distributions.
+        From rows to outputs, and from outputs to distributions.
     prepare : callable
-        From a batch, and `generator` by name, to what the network sees of it.
+        From a batch, and `generator` by name, to the inputs of the network.
     """
 
     def __init__(self, network, observation, prepare):
         super().__init__()
-        self.network, self.observation, self.prepare = network, observation, prepare
+        self.network = network
+        self.observation = observation
+        self.prepare = prepare
 
     def loss(self, *batch):
         """See Objective."""
         X, *labels = self.prepare(*batch, generator=self.noise)
         return -self.log_likelihood(self.network(X, *labels), X).mean()
 
-    def log_likelihood(self, answers, X):
+    def log_likelihood(self, outputs, X):
         """Log-likelihoods (n,) of rows."""
-        return self.observation.distribution(answers.to(X.dtype)).log_prob(X).sum(1)
+        return self.observation.distribution(outputs.to(X.dtype)).log_prob(X).sum(1)

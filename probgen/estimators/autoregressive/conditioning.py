@@ -1,6 +1,11 @@
-"""Conditional draws and imputation for generators that draw one feature after another."""
+"""Draws from a chain of conditionals under conditions, and the probabilities of conditions.
 
-from typing import Any
+Conditions on the features that come first in the order are exact. Otherwise rows are proposed in
+order, each feature within its interval or set, and weighted by the probability of what is known.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -8,194 +13,279 @@ from scipy.special import logsumexp
 from scipy.stats import qmc
 
 from probgen._warnings import warn
-from probgen.base import ImputerMixin
 from probgen.conditions.evidence import Evidence
-from probgen.conditions.given import observed, representable
-from probgen.training.neural_generator import QUERY_ROWS, NeuralGenerator
+from probgen.conditions.given import Conditions, representable
+from probgen.estimators.autoregressive.sampler import ChainSampler, block_size, padded_blocks
 
-AVERAGED = 100  # draws of a mean where n_importance_samples=None
-DRAWN_ROWS = 4096  # of a block of draws, where there are so many; of QUERY_ROWS where not
-FEW = 10.0  # effective sample size below which a row is warned of
+AVERAGED = 100  # draws of a mean where n_proposals is None
+SMALL_SAMPLE = 10.0  # effective sample size below which a warning is issued
 
 
-class ConditionsInOrder(ImputerMixin, NeuralGenerator):
-    """Conditions on the features of a chain, p(x) = product of p(x_j given all before).
+class Proposals(NamedTuple):
+    """Proposed rows for m of the conditions.
 
-    What stands first in the order is an exact condition; elsewhere rows are proposed in order and
-    resampled by the probability of what is known. A subclass has `n_importance_samples`,
-    `observation_`, `_orders`, `_rows_at_once`, `_tensor_dtype`, `_conditionals(order)` and
-    `_draw_with(...)`, as `AutoregressiveGenerator` has.
+    Attributes
+    ----------
+    indices : ndarray of shape (m,)
+        Rows of the conditions.
+    rows : ndarray of shape (n_draws, m, d)
+    log_weights : ndarray of shape (n_draws, m)
+        Their exponentials estimate the probability of a row's conditions by their sum.
+    is_exact : bool
+        Whether the weights of a row are all equal, and their sum exact.
     """
 
-    n_importance_samples: int | None
-    observation_: Any
+    indices: np.ndarray
+    rows: np.ndarray
+    log_weights: np.ndarray
+    is_exact: bool
 
-    def _impute(self, X, generator):
-        filled = X.copy()
-        has_gaps = np.isnan(X).any(axis=1)
-        if has_gaps.any():
-            filled[has_gaps] = self._complete(
-                observed(X[has_gaps]), generator, "X", average=generator is None
-            )
-        return filled
 
-    def _sample_given(self, conditions, generator):
-        return self._complete(conditions, generator, "given")
+def complete(
+    sampler: ChainSampler,
+    conditions: Conditions,
+    generator: Any,
+    *,
+    argument: str,
+    n_proposals: int | None,
+    labels: Sequence[np.ndarray] = (),
+    average: bool = False,
+) -> np.ndarray:
+    """Return rows that keep conditions, draws or conditional means.
 
-    def _complete(self, conditions, generator, argument, *labels, average=False):
-        """Rows (n, d), draws by a generator or means under conditions; a warning where weights are
-        uneven."""
-        low, high = representable(conditions, self._dtype, argument)
-        X, sizes = np.empty(conditions.values.shape), np.full(len(conditions.values), np.inf)
+    Parameters
+    ----------
+    sampler : ChainSampler
+    conditions : Conditions
+        On n rows.
+    generator : numpy.random.Generator or None
+        None takes the same quasi-random numbers at every call, for means.
+    argument : str
+        What the caller named the conditions, for messages.
+    n_proposals : int or None
+        Proposals for each row whose conditions are not exact; None refuses such rows.
+    labels : sequence of ndarray of shape (n, ...)
+        Labels of the rows, which the network takes.
+    average : bool, default=False
+        Whether to return means.
 
-        def settle(block, rows, log_weights, is_exact):
-            weights = np.exp(log_weights - log_weights.max(axis=0))
-            if not is_exact:
-                sizes[block] = weights.sum(axis=0) ** 2 / np.square(weights).sum(axis=0)
-            if average:
-                X[block] = np.einsum("sn,snd->nd", weights / weights.sum(axis=0), rows)
-            else:
-                steps = np.cumsum(weights, axis=0)
-                picks = (steps <= generator.random(len(block)) * steps[-1]).sum(axis=0)
-                X[block] = rows[np.minimum(picks, len(rows) - 1), np.arange(len(block))]
+    Returns
+    -------
+    X : ndarray of shape (n, d)
 
-        self._propose(conditions, generator, argument, labels, settle, always_many=average)
-        uneven = sizes < FEW
-        if uneven.any():
-            warn(
-                f"{argument} is hard to meet: the effective sample size of the proposed rows is"
-                f" below {FEW:g} for {uneven.sum()} of {len(uneven)} rows (least"
-                f" {sizes.min():.1f}); raise n_importance_samples, or fix features that stand first"
-                " in the order of the model.",
-            )
-        return np.where(np.isnan(conditions.values), np.clip(X, low, high), conditions.values)
-
-    def _log_mass(self, conditions, argument, *labels):
-        """Log-probabilities or densities (n,) of conditions; the same at every call."""
-        masses = np.empty(len(conditions.values))
-
-        def settle(block, rows, log_weights, is_exact):
-            masses[block] = logsumexp(log_weights, axis=0)
-
-        self._propose(conditions, None, argument, labels, settle, masses_only=True)
-        return masses
-
-    def _propose(
-        self, conditions, generator, argument, labels, settle, always_many=False, masses_only=False
+    Warns
+    -----
+    UserWarning
+        If the effective sample size is small for some row.
+    """
+    low, high = representable(conditions, sampler.dtype, argument)
+    X = np.empty(conditions.values.shape)
+    sample_sizes = np.full(len(X), np.inf)
+    for proposals in propose(
+        sampler,
+        conditions,
+        generator,
+        argument=argument,
+        n_proposals=n_proposals,
+        labels=labels,
+        always_many=average,
     ):
-        """Call settle(indices, rows (s, m, d), log-weights (s, m), whether those are exact) for
-        blocks of rows.
+        indices, rows, log_weights, is_exact = proposals
+        weights = np.exp(log_weights - log_weights.max(axis=0))
+        if not is_exact:
+            sample_sizes[indices] = weights.sum(axis=0) ** 2 / np.square(weights).sum(axis=0)
+        if average:
+            X[indices] = np.einsum("sm,smd->md", weights / weights.sum(axis=0), rows)
+        else:
+            # One proposal for each row, by inversion of the cumulated weights.
+            steps = np.cumsum(weights, axis=0)
+            picks = (steps <= generator.random(len(indices)) * steps[-1]).sum(axis=0)
+            X[indices] = rows[np.minimum(picks, len(rows) - 1), np.arange(len(indices))]
+    _warn_of_small_samples(sample_sizes, argument)
+    return np.where(np.isnan(conditions.values), np.clip(X, low, high), conditions.values)
 
-        Every feature is drawn given those before it, within its interval; the weights are the
-        probabilities of what is known, and their mean over the proposals is that of the conditions.
-        Without a generator the uniform numbers are quasi-random and the same for every row. For
-        masses_only, rows are not drawn where those do not need it.
-        """
-        n_outputs = self.n_features_in_ * self.observation_.n_outputs_per_feature
-        trial = torch.zeros(1, n_outputs, dtype=self._tensor_dtype, device=self.device_)
-        evidence = Evidence(conditions, self.observation_.distribution(trial), argument)
-        for group, orders, exact in self._groups(evidence, argument):
-            n_draws = (
-                1
-                if exact and not always_many
-                else -(-(self.n_importance_samples or AVERAGED) // len(orders))
-            )
-            step = max(1, self._rows_at_once // (n_draws * len(orders)))
-            for start in range(0, len(group), step):
-                block = group[start : start + step]
-                part, told = evidence.take(block), [label[block] for label in labels]
-                is_drawn = not (exact and masses_only)
-                proposals = [
-                    self._proposals(part, n_draws, generator, order, told, is_drawn)
-                    for order in orders
-                ]
-                rows, log_weights = (np.concatenate(arrays) for arrays in zip(*proposals))
-                log_weights -= np.log(n_draws * len(orders))
-                impossible = ~np.isfinite(log_weights.max(axis=0))
-                if impossible.any():
-                    raise ValueError(
-                        f"{argument} asks for rows that are impossible under the fitted model (row"
-                        f" {block[impossible][0]} has probability zero); widen its intervals or"
-                        " move its values nearer to the data."
-                    )
-                settle(block, rows, log_weights, exact)
 
-    def _groups(self, evidence, argument):
-        """Indices (m,) of rows, their orders, and whether no condition stands behind a feature that
-        is drawn."""
-        groups = []
-        for rows, orders, features in self._orders_under(evidence):
-            spans = [_span(evidence.take(rows), order) for order in features]
-            is_exact = np.all([last_held <= first_free for first_free, last_held in spans], axis=0)
-            if self.n_importance_samples is None and not is_exact.all():
-                i = is_exact.argmin()
-                order, free, held = next(
-                    (o, f[i], h[i]) for o, (f, h) in zip(features, spans) if h[i] > f[i]
+def log_mass(
+    sampler: ChainSampler,
+    conditions: Conditions,
+    *,
+    argument: str,
+    n_proposals: int | None,
+    labels: Sequence[np.ndarray] = (),
+) -> np.ndarray:
+    """Return log-probabilities, or log-densities, (n,) of conditions; the same at every call.
+
+    Parameters are those of `complete`.
+    """
+    log_masses = np.empty(len(conditions.values))
+    for proposals in propose(
+        sampler,
+        conditions,
+        None,
+        argument=argument,
+        n_proposals=n_proposals,
+        labels=labels,
+        weights_only=True,
+    ):
+        log_masses[proposals.indices] = logsumexp(proposals.log_weights, axis=0)
+    return log_masses
+
+
+def propose(
+    sampler: ChainSampler,
+    conditions: Conditions,
+    generator: np.random.Generator | None,
+    *,
+    argument: str,
+    n_proposals: int | None,
+    labels: Sequence[np.ndarray] = (),
+    always_many: bool = False,
+    weights_only: bool = False,
+) -> Iterator[Proposals]:
+    """Yield Proposals for blocks of the rows of conditions.
+
+    Parameters are those of `complete`, and:
+
+    Parameters
+    ----------
+    always_many : bool, default=False
+        Whether rows whose conditions are exact have more than one proposal too.
+    weights_only : bool, default=False
+        Whether to skip the drawing where weights do not depend on it.
+
+    Yields
+    ------
+    proposals : Proposals
+        Each row of the conditions is in one block.
+    """
+    n_outputs = sampler.n_features * sampler.observation.n_outputs_per_feature
+    outputs = sampler.to_tensor(np.zeros((1, n_outputs)))
+    evidence = Evidence(conditions, sampler.observation.distribution(outputs), argument)
+    for group, orders, is_exact in _groups(sampler, evidence, n_proposals, argument):
+        n_draws = 1  # in each order
+        if always_many or not is_exact:
+            n_draws = -(-(n_proposals or AVERAGED) // len(orders))
+        size = max(1, sampler.rows_at_once // (n_draws * len(orders)))
+        for start in range(0, len(group), size):
+            indices = group[start : start + size]
+            by_order = [
+                _proposals_in_order(
+                    sampler,
+                    evidence.take(indices),
+                    n_draws,
+                    generator,
+                    order,
+                    [label[indices] for label in labels],
+                    skip_drawing=weights_only and is_exact,
                 )
+                for order in orders
+            ]
+            rows = np.concatenate([part for part, _ in by_order])
+            log_weights = np.concatenate([part for _, part in by_order])
+            log_weights -= np.log(n_draws * len(orders))
+            impossible = ~np.isfinite(log_weights.max(axis=0))
+            if impossible.any():
                 raise ValueError(
-                    f"{argument} must fix what stands first in the order of the model, where"
-                    f" n_importance_samples=None asks for what is exact; row {rows[i]} holds"
-                    f" feature {order[held]}, but not feature {order[free]}, which stands before"
-                    " it; fix that too, or take n_importance_samples=100."
+                    f"{argument} asks for rows that are impossible under the fitted model (row"
+                    f" {indices[impossible][0]} has probability zero); widen its intervals or"
+                    " move its values nearer to the data."
                 )
-            groups += [(rows[is_exact], orders, True), (rows[~is_exact], orders, False)]
-        return groups
-
-    def _orders_under(self, evidence):
-        """Yield indices (m,) of rows, their orders as `_conditionals` knows them, and the features
-        in each (n, d)."""
-        yield np.arange(len(evidence)), range(len(self._orders)), self._orders
-
-    def _proposals(self, evidence, n_draws, generator, order, labels, is_drawn):
-        """Rows (n_draws, m, d) in one order, and log-probabilities (n_draws, m) of what is known,
-        as arrays."""
-        m, d = len(evidence), self.n_features_in_
-        rows = np.tile(np.arange(m), n_draws)
-        uniforms = (
-            _common_noise(d, n_draws).repeat(m, axis=0)
-            if generator is None
-            else generator.random((len(rows), d))
-        )
-        told = [label[rows] for label in labels]
-        choose, X, tensors = self._draw_with(uniforms, order, told, evidence, rows, is_drawn)
-        answer, parts = self._conditionals(order), []
-        with torch.inference_mode():
-            for index, n_rows in blocks_of(
-                torch.arange(len(X), device=X.device), block_size(len(X))
-            ):
-                answers = answer(X[index], *[tensor[index] for tensor in tensors])
-                parts.append(choose.take(index).log_weights(answers, X[index])[:n_rows])
-        log_weights = torch.cat(parts).reshape(n_draws, m).cpu().numpy()
-        return X.reshape(n_draws, m, d).double().cpu().numpy(), log_weights
+            yield Proposals(indices, rows, log_weights, is_exact)
 
 
-def block_size(n_rows):
-    """Rows of a block of draws, which stays the same while fewer and fewer of n_rows are drawn
-    again."""
-    return DRAWN_ROWS if n_rows >= DRAWN_ROWS else QUERY_ROWS
+def _groups(sampler, evidence, n_proposals, argument):
+    """Indices (m,) of rows, their orders, and whether proposals in these orders are exact.
+
+    They are where no condition comes after a feature that is drawn without one.
+    """
+    groups = []
+    for indices, orders, features in sampler.orders_under(evidence):
+        part = evidence.take(indices)
+        positions = [_positions(part, order) for order in features]
+        # Over the orders, of shape (n_orders, m) before the reduction.
+        is_exact = np.all([fixed <= drawn for drawn, fixed in positions], axis=0)
+        if n_proposals is None and not is_exact.all():
+            _refuse(indices, features, positions, is_exact, argument)
+        groups.append((indices[is_exact], orders, True))
+        groups.append((indices[~is_exact], orders, False))
+    return groups
 
 
-def blocks_of(index, size):
-    """Yield parts of an index Tensor (n,), filled up to the size with what is there, and how many
-    count."""
-    for part in index.split(size):
-        yield torch.cat([part, part[:1].expand(size - len(part))]), len(part)
+def _refuse(indices, features, positions, is_exact, argument):
+    """Raise for the first row that is not exact, naming two features in the wrong order."""
+    i = is_exact.argmin()
+    for order, (first_drawn, last_fixed) in zip(features, positions):
+        if last_fixed[i] > first_drawn[i]:
+            raise ValueError(
+                f"{argument} must fix what stands first in the order of the model, where"
+                f" n_importance_samples=None asks for what is exact; row {indices[i]} holds"
+                f" feature {order[last_fixed[i]]}, but not feature {order[first_drawn[i]]}, which"
+                " stands before it; fix that too, or take n_importance_samples=100."
+            )
 
 
-def _span(evidence, order):
-    """Where in an order (n,) the first feature stands that is drawn, and the last that is held or
-    known."""
-    is_free, is_held, d = ~evidence.known, evidence.known.copy(), len(order)
-    is_held[:, evidence.bounded] = True
-    first_free = np.where(is_free.any(axis=1), is_free[:, order].argmax(axis=1), d)
-    last_held = np.where(is_held.any(axis=1), d - 1 - is_held[:, order[::-1]].argmax(axis=1), -1)
-    return first_free, last_held
+def _positions(evidence, order):
+    """Positions (m,) in an order (d,) of the first drawn and of the last fixed feature.
+
+    A feature is drawn if its value is not known, and fixed if its value is known or bounded. The
+    positions are d and -1 where there is none.
+    """
+    d = len(order)
+    is_drawn = ~evidence.known[:, order]
+    is_fixed = evidence.known.copy()
+    is_fixed[:, evidence.bounded] = True
+    is_fixed = is_fixed[:, order]
+    first_drawn = np.where(is_drawn.any(axis=1), is_drawn.argmax(axis=1), d)
+    last_fixed = np.where(is_fixed.any(axis=1), d - 1 - is_fixed[:, ::-1].argmax(axis=1), -1)
+    return first_drawn, last_fixed
 
 
-def _common_noise(d, n_draws):
-    """Quasi-random uniform numbers (n_draws, d), always the same."""
-    generator = np.random.default_rng(0)
+@torch.inference_mode()
+def _proposals_in_order(
+    sampler, evidence, n_draws, generator, order, labels, *, skip_drawing=False
+):
+    """Rows (n_draws, m, d) drawn in one order, and the log-probabilities of their conditions.
+
+    These have shape (n_draws, m). With skip_drawing the rows hold known values, and 0 elsewhere.
+    """
+    m, d = len(evidence), sampler.n_features
+    # The m rows are repeated as a whole, so that row i of draw s is at s * m + i.
+    rows = np.tile(np.arange(m), n_draws)
+    if generator is None:
+        uniforms = _fixed_uniforms(n_draws, d).repeat(m, axis=0)
+    else:
+        uniforms = generator.random((len(rows), d))
+    tensors = [sampler.to_tensor(label[rows]) for label in labels]
+    feature_sampler = sampler.make_feature_sampler(uniforms, evidence, rows)
+    if skip_drawing:
+        X = sampler.to_tensor(feature_sampler.known_values())
+    else:
+        X = sampler.draw(feature_sampler, order, tensors)
+    conditionals = sampler.conditionals(order)
+    log_weights = []
+    for index, n_rows in padded_blocks(torch.arange(len(X), device=X.device), block_size(len(X))):
+        outputs = conditionals(X[index], *[tensor[index] for tensor in tensors])
+        log_weights.append(feature_sampler.take(index).log_weights(outputs, X[index])[:n_rows])
+    X = X.reshape(n_draws, m, d).double().cpu().numpy()
+    return X, torch.cat(log_weights).reshape(n_draws, m).cpu().numpy()
+
+
+def _fixed_uniforms(n_draws, d):
+    """Quasi-random uniform numbers (n_draws, d), the same at every call."""
+    generator: Any = np.random.default_rng(0)
     if n_draws == 1 or d > qmc.Sobol.MAXDIM:
         return generator.random((n_draws, d))
     exponent = int(np.ceil(np.log2(n_draws)))
     return qmc.Sobol(d, rng=generator).random_base2(exponent)[:n_draws]
+
+
+def _warn_of_small_samples(sample_sizes, argument):
+    """Warn if effective sample sizes (n,) are small."""
+    is_small = sample_sizes < SMALL_SAMPLE
+    if is_small.any():
+        warn(
+            f"{argument} is hard to meet: the effective sample size of the proposed rows is"
+            f" below {SMALL_SAMPLE:g} for {is_small.sum()} of {len(is_small)} rows (least"
+            f" {sample_sizes.min():.1f}); raise n_importance_samples, or fix features that stand"
+            " first in the order of the model.",
+        )

@@ -1,12 +1,15 @@
-"""Draws by inversion of distribution functions: a uniform number for each feature makes its value.
+"""Draws of features by inversion of distribution functions, one uniform number for each.
 
-The same numbers make the same rows in whatever order, and however often, features are computed.
-Features may be known, or held to intervals and sets.
+The same numbers make the same rows whatever the order in which features are drawn, and however
+often. Features may be known, or bounded by intervals and sets.
 """
 
-from typing import Any
+import copy
+from typing import Any, Self
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from probgen.distributions.quantiles import (
     level_quantile,
@@ -17,149 +20,164 @@ from probgen.distributions.quantiles import (
 )
 
 
-class Chooser:
-    """Values of the features of rows, from uniform numbers and within what is known.
+class FeatureSampler:
+    """Values of the features of rows, from uniform numbers and under conditions.
 
     Parameters
     ----------
     observation : ObservationModel
-        What answers of a network say of features.
+        From outputs of a network to distributions of features.
     uniforms : double Tensor of shape (n, d)
         In [0, 1).
-    evidence : Evidence, default=None
-        What is known of rows; None is nothing.
+    conditions : Evidence, default=None
+        Conditions on rows; None is no condition.
     rows : int64 ndarray of shape (n,), default=None
-        Which of the rows of the evidence those of the uniforms are; None takes them in order.
+        The row of the conditions that each row of the uniforms keeps; None takes them in order.
 
     Examples
     --------
     >>> import torch
     >>> from probgen.distributions.observation import BernoulliObservation
     >>> uniforms = torch.tensor([[0.2, 0.7], [0.6, 0.4]], dtype=torch.float64)
-    >>> choose = Chooser(BernoulliObservation(), uniforms)
-    >>> choose(torch.zeros(2, 2))
+    >>> FeatureSampler(BernoulliObservation(), uniforms).sample(torch.zeros(2, 2))
     tensor([[0., 1.],
             [1., 0.]])
     """
 
-    def __init__(self, observation, uniforms, evidence=None, rows=None):
-        self.observation, self.uniforms = observation, uniforms
-        self.has_evidence = evidence is not None
-        if evidence is None:
+    def __init__(
+        self,
+        observation: Any,
+        uniforms: Tensor,
+        conditions: Any = None,
+        rows: np.ndarray | None = None,
+    ):
+        self.observation = observation
+        self.uniforms = uniforms
+        self.has_conditions = conditions is not None
+        if conditions is None:
             return
         device = uniforms.device
-        self.rows = torch.arange(len(uniforms)) if rows is None else torch.as_tensor(rows)
-        self.rows = self.rows.to(device)
-        self.known, self.low, self.high = (
-            torch.as_tensor(array, device=device)
-            for array in (evidence.values, evidence.low, evidence.high)
-        )
-        allowed = evidence.allowed
-        self.allowed: Any = allowed if allowed is None else torch.as_tensor(allowed, device=device)
-        self.bounded = torch.as_tensor(evidence.bounded)
-        self.slots = torch.full(
-            (uniforms.shape[1],), -1
-        )  # of features among those that are bounded
+        if rows is None:
+            rows = np.arange(len(uniforms))
+        self.rows = torch.as_tensor(rows, device=device)
+        self.known = torch.as_tensor(conditions.values, device=device)
+        self.low = torch.as_tensor(conditions.low, device=device)
+        self.high = torch.as_tensor(conditions.high, device=device)
+        self.bounded = torch.as_tensor(conditions.bounded)
+        self.allowed: Any = None  # levels of discrete features, (n, n_bounded, n_levels)
+        if conditions.allowed is not None:
+            self.allowed = torch.as_tensor(conditions.allowed, device=device)
+        # From a feature to its place among those that are bounded, -1 for others.
+        self.slots = torch.full((uniforms.shape[1],), -1)
         self.slots[self.bounded] = torch.arange(len(self.bounded))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.uniforms)
 
-    def take(self, index):
-        """Return the chooser of some rows, an int64 Tensor."""
-        twin = object.__new__(Chooser)
-        twin.__dict__.update(vars(self))
-        twin.uniforms = self.uniforms[index]
-        if self.has_evidence:
-            twin.rows = self.rows[index]
-        return twin
+    def take(self, index: Tensor) -> Self:
+        """Return the sampler of some rows, an int64 Tensor."""
+        part = copy.copy(self)
+        part.uniforms = self.uniforms[index]
+        if self.has_conditions:
+            part.rows = self.rows[index]
+        return part
 
-    def __call__(self, answers, features=slice(None)):
+    def known_values(self) -> Tensor:
+        """Return rows (n, d) of the known values, with 0 for others."""
+        return self.known[self.rows].nan_to_num()
+
+    def sample(self, outputs: Tensor, features: slice | Tensor = slice(None)) -> Tensor:
         """Return values of features.
 
         Parameters
         ----------
-        answers : Tensor of shape (n, m * n_outputs_per_feature)
-            What the network says of these features.
+        outputs : Tensor of shape (n, m * n_outputs_per_feature)
+            Outputs of the network for these features.
         features : slice or int64 Tensor of shape (m,), default=slice(None)
-            Which they are.
+            Indices of the features.
 
         Returns
         -------
         values : Tensor of shape (n, m)
-            Of the dtype of the answers; those that are known as they are.
+            In the dtype of the outputs. Known values are returned as they are.
         """
-        values = quantile(self.observation.distribution(answers), self.uniforms[:, features])
-        if self.has_evidence:
+        values = quantile(self.observation.distribution(outputs), self.uniforms[:, features])
+        if self.has_conditions:
             if len(self.bounded):
-                self._bound(values, answers, features)
+                self._bound(values, outputs, features)
             known = self.known[:, features][self.rows]
             values = torch.where(known.isnan(), values, known)
-        return values.to(answers.dtype)
+        return values.to(outputs.dtype)
 
-    def log_weights(self, answers, X):
-        """Return the log-probability of what is known, each feature given those before it.
+    def log_weights(self, outputs: Tensor, X: Tensor) -> Tensor:
+        """Return the log-probability of the conditions, each feature given those before it.
 
         Parameters
         ----------
-        answers : Tensor of shape (n, d * n_outputs_per_feature)
+        outputs : Tensor of shape (n, d * n_outputs_per_feature)
+            Outputs of the network for X.
         X : Tensor of shape (n, d)
-            Rows that were chosen.
+            Rows that keep the conditions.
 
         Returns
         -------
         log_weights : double Tensor of shape (n,)
-            Log-densities of values, log-probabilities of intervals and sets, added up.
+            Sum of the log-densities of known values and the log-probabilities of intervals and
+            sets.
         """
         is_known = ~self.known[self.rows].isnan()
-        log_prob = self.observation.distribution(answers).log_prob(X).double()
+        log_prob = self.observation.distribution(outputs).log_prob(X).double()
         total = torch.where(is_known, log_prob, 0.0).sum(1)
         if len(self.bounded):
-            masses = self._log_masses(answers)
-            total += torch.where(is_known[:, self.bounded.to(X.device)], 0.0, masses).sum(1)
+            log_masses = self._log_masses(outputs)
+            # A value that is known counts by its density, even where its feature is bounded.
+            is_known = is_known[:, self.bounded.to(X.device)]
+            total += torch.where(is_known, 0.0, log_masses).sum(1)
         return total
 
-    def _bound(self, values, answers, features):
-        """Put values within their intervals and sets in place."""
-        slots = self.slots[features if isinstance(features, slice) else features.cpu()]
-        inside = torch.nonzero(slots >= 0)[:, 0]
-        if not len(inside):
+    def _bound(self, values, outputs, features):
+        """Replace the values (n, m) of bounded features, in place, by draws within bounds."""
+        if not isinstance(features, slice):
+            features = features.cpu()
+        slots = self.slots[features]
+        # Columns of `values` that are bounded, and their places in `self.bounded`.
+        columns = torch.nonzero(slots >= 0)[:, 0]
+        if not len(columns):
             return
-        slots = slots[inside]
-        inside = inside.to(values.device)
-        uniforms = self.uniforms[:, features][:, inside]
+        slots = slots[columns]
+        columns = columns.to(values.device)
+        uniforms = self.uniforms[:, features][:, columns]
         if self.allowed is not None:
-            table = self._table(answers, inside)
+            table = self._level_log_probs(outputs, columns)
             allowed = self.allowed[:, slots.to(values.device)][self.rows]
-            values[:, inside] = level_quantile(table, allowed, uniforms)
+            values[:, columns] = level_quantile(table, allowed, uniforms)
         else:
-            low, high = self._ends(slots)
-            mixture = mixture_arrays(self.observation.distribution(answers), inside)
-            drawn = normal_mixture_quantile(uniforms.cpu().numpy(), low, high, *mixture)
-            values[:, inside] = torch.as_tensor(drawn, device=values.device)
+            mixture = mixture_arrays(self.observation.distribution(outputs), columns)
+            drawn = normal_mixture_quantile(uniforms.cpu().numpy(), *self._ends(slots), *mixture)
+            values[:, columns] = torch.as_tensor(drawn, device=values.device)
 
-    def _log_masses(self, answers):
+    def _log_masses(self, outputs):
         """Log-probabilities (n, n_bounded) of intervals and sets."""
-        bounded = self.bounded.to(answers.device)
+        bounded = self.bounded.to(outputs.device)
         if self.allowed is not None:
-            table = self._table(answers, bounded)
+            table = self._level_log_probs(outputs, bounded)
             return torch.where(self.allowed[self.rows], table, -torch.inf).logsumexp(-1)
-        mixture = mixture_arrays(self.observation.distribution(answers), bounded)
-        masses = normal_mixture_log_mass(*self._ends(torch.arange(len(bounded))), *mixture)
-        return torch.as_tensor(masses, device=answers.device)
+        mixture = mixture_arrays(self.observation.distribution(outputs), bounded)
+        log_masses = normal_mixture_log_mass(*self._ends(torch.arange(len(bounded))), *mixture)
+        return torch.as_tensor(log_masses, device=outputs.device)
 
     def _ends(self, slots):
-        """Lower and upper ends (n, k) of bounded features, as arrays."""
-        chosen = self.bounded[slots].to(self.low.device)
-        return (ends[:, chosen][self.rows].cpu().numpy() for ends in (self.low, self.high))
+        """Lower and upper ends, arrays (n, k), of the bounded features at k slots."""
+        features = self.bounded[slots].to(self.low.device)
+        low = self.low[:, features][self.rows]
+        high = self.high[:, features][self.rows]
+        return low.cpu().numpy(), high.cpu().numpy()
 
-    def _table(self, answers, inside):
-        """Log-probabilities (n, k, n_levels) of all levels of features among those that were
-        answered."""
-        by_feature = answers.unflatten(-1, (-1, self.observation.n_outputs_per_feature))
-        answers = by_feature[:, inside].flatten(-2)
-        levels = torch.arange(self.allowed.shape[-1], device=answers.device, dtype=answers.dtype)
-        table = (
-            self.observation.distribution(answers).log_prob(levels[:, None, None]).movedim(0, -1)
-        )
+    def _level_log_probs(self, outputs, columns):
+        """Log-probabilities (n, k, n_levels) of all levels of k of the features of outputs."""
+        by_feature = outputs.unflatten(-1, (-1, self.observation.n_outputs_per_feature))
+        distribution = self.observation.distribution(by_feature[:, columns].flatten(-2))
+        levels = torch.arange(self.allowed.shape[-1], device=outputs.device, dtype=outputs.dtype)
+        # Levels come first, to broadcast against features (n, k).
+        table = distribution.log_prob(levels[:, None, None]).movedim(0, -1)
         return table.double().log_softmax(-1)

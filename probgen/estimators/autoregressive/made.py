@@ -1,7 +1,7 @@
 """Autoregression in tables: masked multilayer perceptrons, and logistic autoregression."""
 
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from scipy.special import logit, logsumexp
 from probgen._validation import check_count, check_hidden_layer_sizes, check_real
 from probgen.estimators.autoregressive.base import AutoregressiveGenerator, LikelihoodObjective
 from probgen.estimators.autoregressive.networks.masked import MaskedMLP
+from probgen.estimators.autoregressive.sampler import ChainSampler
 from probgen.networks import activation
 from probgen.options import GaussianMixtureLikelihood
 from probgen.training.trainer import Trainer
@@ -163,9 +164,14 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
         self.random_state = random_state
         self.verbose = verbose
 
-    @property
-    def _orders(self):
-        return self.orderings_
+    def _sampler(self):
+        return MaskedSampler(
+            self.network_,
+            self.observation_,
+            self.orderings_,
+            dtype=self._dtype,
+            device=self.device_,
+        )
 
     def _default_trainer(self):
         return Trainer(schedule="cosine", early_stopping=True, n_iter_no_change=20)
@@ -214,24 +220,6 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
 
     def _make_objective(self, fit):
         return OrderingsObjective(self.network_, self.observation_, self._prepare_training)
-
-    def _orders_under(self, evidence):
-        if not self.network_.any_order:
-            yield from super()._orders_under(evidence)
-            return
-        ranks = np.where(evidence.known, 0, 2)
-        ranks[:, evidence.bounded] = np.minimum(ranks[:, evidence.bounded], 1)
-        patterns, which = np.unique(ranks, axis=0, return_inverse=True)
-        for k, rank in enumerate(patterns):
-            orders = np.stack(
-                [order[rank[order].argsort(kind="stable")] for order in self.orderings_]
-            )
-            yield np.flatnonzero(which == k), orders, orders
-
-    def _conditionals(self, order):
-        if isinstance(order, np.ndarray):
-            order = torch.from_numpy(order.argsort()).to(self.device_)
-        return self.network_.folded(order)
 
     def _pooled(self):
         return self.network_.folded_features()
@@ -394,6 +382,33 @@ class MADE(FullyVisibleBeliefNetwork):
     def _hidden(self):
         sizes = tuple(self.hidden_layer_sizes)
         return {"hidden_layer_sizes": sizes, "activation": self.activation, "dropout": self.dropout}
+
+
+class MaskedSampler(ChainSampler):
+    """Draws rows from a MaskedMLP.
+
+    A network for any order draws the rows of each pattern of conditions in orders of its own.
+    """
+
+    def conditionals(self, order: Any) -> Any:
+        """See ChainSampler; the masks of the order are folded into the weights."""
+        if isinstance(order, np.ndarray):
+            order = torch.from_numpy(order.argsort()).to(self.device)
+        return self.network.folded(order)
+
+    def orders_under(self, conditions: Any) -> Iterator[tuple[np.ndarray, Any, np.ndarray]]:
+        """See ChainSampler; known values and then bounded features move to the front."""
+        if not self.network.any_order:
+            yield from super().orders_under(conditions)
+            return
+        # 0 for a known value, 1 for a bounded feature, 2 for others, of shape (n, d).
+        ranks = np.where(conditions.known, 0, 2)
+        ranks[:, conditions.bounded] = np.minimum(ranks[:, conditions.bounded], 1)
+        patterns, pattern_of_row = np.unique(ranks, axis=0, return_inverse=True)
+        for k, rank in enumerate(patterns):
+            # A stable sort keeps the order of features of the same rank.
+            orders = np.stack([order[rank[order].argsort(kind="stable")] for order in self.orders])
+            yield np.flatnonzero(pattern_of_row == k), orders, orders
 
 
 class OrderingsObjective(LikelihoodObjective):

@@ -1,14 +1,18 @@
 """Generators of images that draw one pixel after another, from a convolutional network that sees
 those before."""
 
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
 from probgen._validation import check_count, check_image_shape
 from probgen.estimators._classes import ClassConditional, one_hot
+from probgen.estimators.autoregressive.feature_sampler import FeatureSampler
 from probgen.estimators.autoregressive.networks.drawing import Drawing
 from probgen.estimators.autoregressive.networks.multiscale import (
     MultiScaleDrawing,
@@ -16,6 +20,7 @@ from probgen.estimators.autoregressive.networks.multiscale import (
 )
 from probgen.estimators.autoregressive.networks.pixel import PixelNetwork
 from probgen.estimators.autoregressive.pixels import PixelGenerator
+from probgen.estimators.autoregressive.sampler import ChainSampler
 from probgen.training.callbacks._progress import _bar_class as progress_bar_class
 
 DRAWN_ROWS = {"cpu": 256, "cuda": 2048}  # at a time
@@ -186,14 +191,6 @@ class PixelCNN(PixelGenerator):
         self.verbose = verbose
 
     @property
-    def _orders(self):
-        return (
-            super()._orders
-            if self.scales is None
-            else self.network_.order.cpu().numpy()[np.newaxis]
-        )
-
-    @property
     def _n_classes(self):
         """Classes that the network is told."""
         return 0
@@ -228,30 +225,17 @@ class PixelCNN(PixelGenerator):
         _check_scales(self.scales, self.image_shape_)
         return MultiScaleNetwork(self.image_shape_, n_outputs, tuple(self.scales), **settings)
 
-    def _draw_rows(self, choose, order, *labels):
-        parts, begin = [], Drawing if self.scales is None else MultiScaleDrawing
-        for index in torch.arange(len(choose), device=self.device_).split(
-            DRAWN_ROWS[str(self.device_).split(":")[0]]
-        ):
-            chosen, drawing = (
-                choose.take(index),
-                begin(self.network_, len(index), *[part[index] for part in labels]),
-            )
-            rows = torch.empty(
-                len(index), self.n_features_in_, dtype=self._tensor_dtype, device=self.device_
-            )
-            for features in self._shown(drawing):
-                rows[:, features] = drawing.put(chosen(drawing.answers(), features))
-            parts.append(rows)
-        return torch.cat(parts)
-
-    def _shown(self, drawing):
-        """The turns of a drawing, with a progress bar over them if asked for."""
-        if not self.verbose:
-            return drawing.turns()
-        bar = progress_bar_class()
-        return bar(
-            drawing.turns(), desc=f"{type(self).__name__} draws", total=len(drawing), unit="turn"
+    def _sampler(self):
+        orders = np.arange(self.n_features_in_)
+        if isinstance(self.network_, MultiScaleNetwork):
+            orders = self.network_.order.cpu().numpy()
+        return PixelSampler(
+            self.network_,
+            self.observation_,
+            orders[np.newaxis],
+            dtype=self._dtype,
+            device=self.device_,
+            progress=f"{type(self).__name__} draws" if self.verbose else None,
         )
 
 
@@ -434,7 +418,7 @@ class ConditionalPixelCNN(ClassConditional, PixelCNN):
     def _sample_classes(self, indices, generator, conditions):
         labels = self._one_hot(indices)
         if conditions is None:
-            return self._draw_labelled(len(indices), generator, labels)
+            return self._sampler().sample(len(indices), generator, [labels])
         return self._complete(conditions, generator, "given", labels)
 
     def _log_joint_of_conditions(self, conditions, argument="given"):
@@ -443,6 +427,48 @@ class ConditionalPixelCNN(ClassConditional, PixelCNN):
         return self._log_joint(
             lambda k: self._log_mass(conditions, argument, self._class_labels(k, n_rows))
         )
+
+
+class PixelSampler(ChainSampler):
+    """Draws images pixel by pixel, on caches of what the layers computed for earlier pixels.
+
+    Parameters
+    ----------
+    progress : str or None
+        Text beside a progress bar; None shows no bar. Others are those of `ChainSampler`.
+    """
+
+    def __init__(self, *arguments: Any, progress: str | None = None, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.progress = progress
+
+    @torch.inference_mode()
+    def draw(
+        self, feature_sampler: FeatureSampler, order: Any, labels: Sequence[Tensor] = ()
+    ) -> Tensor:
+        """See ChainSampler; the network has one order."""
+        start_drawing = Drawing
+        if isinstance(self.network, MultiScaleNetwork):
+            start_drawing = MultiScaleDrawing
+        n = len(feature_sampler)
+        X = self.to_tensor(np.empty((n, self.n_features)))
+        for index in torch.arange(n, device=self.device).split(
+            DRAWN_ROWS[torch.device(self.device).type]
+        ):
+            drawing = start_drawing(self.network, len(index), *[label[index] for label in labels])
+            part = feature_sampler.take(index)
+            rows = torch.empty_like(X[index])
+            for features in self._turns(drawing):
+                rows[:, features] = drawing.put(part.sample(drawing.answers(), features))
+            X[index] = rows
+        return X
+
+    def _turns(self, drawing):
+        """The turns of a drawing, with a progress bar if asked for."""
+        if self.progress is None:
+            return drawing.turns()
+        bar = progress_bar_class()
+        return bar(drawing.turns(), desc=self.progress, total=len(drawing), unit="turn")
 
 
 def _check_scales(scales, image_shape):
