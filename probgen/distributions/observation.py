@@ -101,7 +101,9 @@ class ObservationModel(nn.Module):
         """
         return cls()
 
-    def check(self, low: float, high: float, is_integer: bool) -> None:
+    def check(
+        self, low: float, high: float, is_integer: bool, *, has_missing: bool = False
+    ) -> None:
         """Raise a ValueError if values are outside the support.
 
         Parameters
@@ -110,15 +112,21 @@ class ObservationModel(nn.Module):
             Smallest and largest value.
         is_integer : bool
             Whether all values are whole.
+        has_missing : bool, default=False
+            Whether some values are NaN, for the message.
         """
         if self._supports(low, high, is_integer):
             return
         # scikit-learn's common checks look for these very words.
         prefix = "Negative values in data: " if low < 0.0 and self.measure == "counting" else ""
-        kind = ", not all of them whole" if self.measure == "counting" and not is_integer else ""
+        values = f"{low:g} to {high:g}"
+        if has_missing:
+            values += " and NaN"  # which the common checks look for, too
+        if self.measure == "counting" and not is_integer:
+            values += ", not all of them whole"
         raise ValueError(
-            f"{prefix}likelihood={self.name!r} needs {self._support}; X holds {low:g} to"
-            f" {high:g}{kind}; {self._remedy(low, high, is_integer)}."
+            f"{prefix}likelihood={self.name!r} needs {self._support}; X holds {values};"
+            f" {self._remedy(low, high, is_integer)}."
         )
 
     def distribution(self, outputs: Tensor) -> Any:

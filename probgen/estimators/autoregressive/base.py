@@ -295,17 +295,16 @@ class AutoregressiveGenerator(ImputerMixin, NeuralGenerator):
 
         `refuses_missing` names a query that takes no missing values.
         """
-        values = X
         is_missing = np.isnan(X)
-        if is_missing.any():
-            if refuses_missing:
-                raise ValueError(
-                    f"X contains NaN, which {refuses_missing} cannot take; impute it first."
-                )
-            values = X[~is_missing]
+        has_missing = bool(is_missing.any())
+        if has_missing and refuses_missing:
+            raise ValueError(
+                f"X contains NaN, which {refuses_missing} cannot take; impute it first."
+            )
+        values = X[~is_missing]
         if values.size:
             is_integer = bool((values == np.rint(values)).all())
-            self.observation_.check(values.min(), values.max(), is_integer)
+            self.observation_.check(values.min(), values.max(), is_integer, has_missing=has_missing)
 
     def _over_blocks(self, function, X, *labels):
         """Outputs of a function of row and label tensors, as an array."""
