@@ -41,7 +41,8 @@ from torch.nn import functional
 import probgen
 from probgen import VAE, ConditionalVAE, SemiSupervisedVAE, Trainer
 from probgen.datasets import fetch_mnist
-from probgen.estimators.variational.code_distributions import GaussianPosterior
+from probgen.estimators.variational.code_distributions import CodePosterior
+from probgen.options import ELBO
 from probgen.training.engine import Training, draw_seeds
 from probgen.training.neural_generator import FitContext
 from probgen.training.rows import open_rows
@@ -324,13 +325,13 @@ def recipe(n_components=40, max_iter=70):
     torch.manual_seed(0)
     model = VAE(
         n_components,
-        encoder=residual_encoder(GaussianPosterior.n_outputs(n_components, "iaf")),
+        encoder=residual_encoder(CodePosterior.n_outputs(n_components, "iaf")),
         decoder=residual_decoder(n_components),
         likelihood="bernoulli",
         dynamic_binarization=True,
         posterior="iaf",
         prior="mixture",
-        free_bits=0.01,
+        elbo=ELBO(free_bits=0.01),
         learning_rate_init=1.5e-3,
         max_iter=max_iter,
         n_importance_samples=100,

@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 from probgen import ConditionalVAE, RowBlocks, get_likelihood, load, save
 from probgen.metrics import ais_log_likelihood
+from probgen.options import Gaussian, MixturePrior, VampPrior
 
 RNG = np.random.default_rng(0)
 LABELS = np.array(["ash", "birch", "cedar"])
@@ -41,7 +42,7 @@ def fit(rows=X, y=Y, kind=ConditionalVAE, **parameters):
 @pytest.fixture(scope="module")
 def linear_model():
     """A linear model, long enough in training for its encoder to fit its decoder."""
-    settings = {"hidden_layer_sizes": (), "likelihood": "gaussian", "noise_scale": "per_feature"}
+    settings = {"hidden_layer_sizes": (), "likelihood": "gaussian"}
     return fit(**settings, max_iter=200, learning_rate_init=0.01, n_importance_samples=512)
 
 
@@ -104,10 +105,12 @@ class TestLikelihood:
         assert (likelihood.kind, likelihood.measure) == ("lower_bound", "counting")
 
     @pytest.mark.parametrize(
-        "settings", [{"prior": "vamp"}, {"prior": "mixture"}, {"posterior": "iaf"}], ids=str
+        "settings",
+        [{"prior": VampPrior(4)}, {"prior": MixturePrior(4)}, {"posterior": "iaf"}],
+        ids=str,
     )
     def test_holds_under_other_priors_and_posteriors(self, settings):
-        model = fit(BITS, **settings, n_prior_components=4, max_iter=15, learning_rate_init=0.01)
+        model = fit(BITS, **settings, max_iter=15, learning_rate_init=0.01)
         model.set_params(n_importance_samples=1024)
         assert np.exp(model.score_samples(EVERY)).sum() == pytest.approx(1.0, abs=0.03)
 
@@ -194,8 +197,7 @@ class TestClasses:
         model = fit(
             pd.DataFrame(BITS, columns=list("abcde")),
             pd.Series(Y),
-            prior="vamp",
-            n_prior_components=4,
+            prior=VampPrior(4),
         )
         save(model, tmp_path / "model.probgen")
         again = load(tmp_path / "model.probgen")
@@ -237,7 +239,7 @@ class TestCodes:
         )
 
     def test_means_beside_draws(self):
-        model = fit(noise_scale=0.25)
+        model = fit(likelihood=Gaussian(scale=0.25))
         means, draws = (draw(6000, random_state=3) for draw in (model.sample_mean, model.sample))
         np.testing.assert_allclose((draws - means).std(axis=0), 0.25, rtol=0.05)
 

@@ -15,6 +15,7 @@ from sklearn.utils import Bunch
 
 from probgen import VAE, RowBlocks, Trainer, load, save
 from probgen.base import GeneratorMixin
+from probgen.options import ELBO, MixturePrior, VampPrior
 from probgen.training import Callback, LatentDoctor, ProgressBar, TensorBoard
 from probgen.training.callbacks import CallbackSupport, FitEvents
 from probgen.training.history import History
@@ -133,10 +134,10 @@ def test_under_flows_it_is_less_than_the_divergence(posterior):
     assert 0.5 < doctor.kl_per_dimension_[-1].sum() < model.history_[-1]["elbo_kl"] + 0.05
 
 
-@pytest.mark.parametrize("prior", ["mixture", "vamp"])
+@pytest.mark.parametrize("prior", [MixturePrior(3), VampPrior(3)])
 def test_other_priors_have_no_divergence_by_dimension(prior):
     doctor = LatentDoctor(every=5)
-    model = fit(doctor, prior=prior, n_prior_components=3)
+    model = fit(doctor, prior=prior)
     assert np.isnan(doctor.kl_per_dimension_).all()
     assert doctor.kl_per_dimension_.shape == (4, 2)
     assert model.history_[-1]["elbo_kl"] > 0.0
@@ -206,7 +207,9 @@ def test_a_fit_that_goes_on_adds_to_what_was_found_and_a_new_one_begins_again():
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"posterior": "iaf", "elbo": "iwae", "n_particles": 2}], ids=["plain", "flow"]
+    "settings",
+    [{}, {"posterior": "iaf", "elbo": ELBO("iwae", n_particles=2)}],
+    ids=["plain", "flow"],
 )
 def test_weights_and_draws_are_those_of_a_fit_without_it(settings):
     before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
@@ -252,7 +255,7 @@ def test_a_collapsed_model_is_told_which_parameter_to_move():
     sentence = (
         r"After epoch \d+ 0 of 2 dimensions of the code are active: the posterior has collapsed"
         r" onto the prior.*; "
-        r"raise kl_warmup or free_bits, lower beta \(now 1000\.0\), or make the decoder weaker"
+        r"raise elbo__kl_warmup or elbo__free_bits, lower beta \(now 1000\.0\), or make the decoder"
     )
     doctor = LatentDoctor()
     with pytest.warns(UserWarning, match=sentence) as caught:
@@ -278,7 +281,7 @@ def test_a_negative_divergence_is_named():
     assert sentence.endswith("raise n_importance_samples.")
     (sentence,) = told(Learner(kl=0.25, records={"kl": -0.5}, callbacks=[LatentDoctor()]))
     assert "is in training estimated as -0.5 nats" in sentence
-    assert sentence.endswith("raise n_particles.")
+    assert sentence.endswith("raise elbo__n_particles.")
     assert told(Learner(kl=-1e-4, records={"kl": -1e-4}, callbacks=[LatentDoctor()])) == []
 
 
@@ -286,11 +289,9 @@ def test_noise_of_a_constant_feature_is_named():
     rows = np.column_stack([X, np.full(len(X), 2.0)])
     with pytest.warns(
         UserWarning,
-        match="1 of 6 noise scales nears the floor, .*; drop features.* or give noise_scale",
+        match="1 of 6 noise scales nears the floor, .*; drop features.* or give likelihood__scale",
     ):
-        fit(
-            LatentDoctor(50), rows, noise_scale="per_feature", learning_rate_init=0.03, max_iter=100
-        )
+        fit(LatentDoctor(50), rows, learning_rate_init=0.03, max_iter=100)
 
 
 def test_overfitting_is_named_where_rows_are_held_out():

@@ -5,9 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.exceptions import InconsistentVersionWarning
 
 import probgen
+from probgen.options import (
+    Categorical,
+    DiscretizedLogistic,
+    Gaussian,
+    GaussianMixtureLikelihood,
+    InverseAutoregressiveFlow,
+    MixturePrior,
+    VampPrior,
+)
 
 FILES = sorted((Path(__file__).parent / "files").glob("*/*.probgen"))
 
@@ -49,6 +59,62 @@ def test_an_old_file_can_be_saved_anew_and_trained_further(path, tmp_path):
         model.partial_fit(rows, labels)
         assert model.n_iter_ == epochs + 1
         assert np.isfinite(model.score(rows))
+
+
+VAE_PARAMETERS = {  # what the models of the files were made with, in today's form
+    "vae_bernoulli": {
+        "likelihood": "bernoulli",
+        "architecture": "dense",
+        "elbo__kind": "mean_field",
+        "elbo__kl_warmup": 2,
+        "elbo__free_bits": 0.01,
+        "elbo__n_particles": 1,
+    },
+    "vae_gaussian": {"likelihood": Gaussian, "likelihood__scale": "learned", "beta": 2.0},
+    "vae_logistic": {
+        "likelihood": DiscretizedLogistic,
+        "likelihood__n_levels": 17,
+        "likelihood__n_mixture": 2,
+        "prior": MixturePrior,
+        "prior__n_components": 3,
+    },
+    "vae_categorical": {
+        "likelihood": Categorical,
+        "likelihood__n_levels": 5,
+        "elbo__kind": "iwae",
+        "elbo__n_particles": 2,
+        "elbo__kl_warmup": 0,
+    },
+    "vae_mixture": {
+        "likelihood": GaussianMixtureLikelihood,
+        "likelihood__n_mixture": 2,
+        "elbo": "trace",
+    },
+    "vae_laplace": {"likelihood": "laplace", "prior": VampPrior, "prior__n_components": 3},
+    "vae_iaf": {
+        "likelihood": "gaussian",
+        "posterior": InverseAutoregressiveFlow,
+        "posterior__n_flows": 1,
+        "prior": "normal",
+        "elbo": "mean_field",
+    },
+    "vae_conv": {"architecture": "conv", "likelihood": "auto"},
+    "conditional_vae": {"architecture": "dense", "likelihood": "auto", "posterior": "gaussian"},
+    "semi_supervised_vae": {"architecture": "dense", "elbo": "mean_field", "prior": "normal"},
+}
+
+
+@pytest.mark.parametrize("name", VAE_PARAMETERS)
+def test_an_old_vae_has_the_parameters_it_was_made_with(name):
+    model = opened(next(path for path in FILES if path.stem == name))
+    parameters = model.get_params()
+    for key, value in VAE_PARAMETERS[name].items():
+        if isinstance(value, type):
+            assert type(parameters[key]) is value
+        else:
+            assert parameters[key] == value
+    assert "n_levels" not in vars(model)
+    clone(model)._check_parameters()
 
 
 def test_every_family_has_a_file():

@@ -13,7 +13,15 @@ from scipy.stats import multivariate_normal
 from probgen import VAE, Trainer
 from probgen.marginal_likelihood.importance import normal_noise
 from probgen.marginal_likelihood.latent_model import log_mean_exp
-from probgen.programs import ProgramObjective, isolated, log_weights, record, recording, run_terms
+from probgen.options import ELBO
+from probgen.programs import (
+    ProgramObjective,
+    elbo_terms,
+    isolated_pyro_state,
+    log_weights,
+    record,
+    recording,
+)
 from probgen.programs.objective import RECORD_FROM
 from probgen.programs.recording import draw_seed
 from probgen.training import Callback
@@ -28,7 +36,7 @@ class Networks(torch.nn.Module):
 
     def __init__(self):
         super().__init__()
-        with isolated("cpu", seed=3):
+        with isolated_pyro_state("cpu", seed=3):
             self.encoder, self.decoder = (
                 torch.nn.Linear(3, 4).double(),
                 torch.nn.Linear(2, 3).double(),
@@ -76,7 +84,7 @@ def truth():
 
 class TestBounds:
     @pytest.mark.parametrize(
-        "elbo, n_particles, its",
+        "kind, n_particles, its",
         [
             ("trace", 1, Trace_ELBO(max_plate_nesting=1)),
             ("trace", 4, Trace_ELBO(4, vectorize_particles=True, max_plate_nesting=1)),
@@ -89,13 +97,14 @@ class TestBounds:
         ],
         ids=["trace", "trace, 4 particles", "mean field", "mean field, 4 particles"],
     )
-    def test_are_those_of_pyro(self, elbo, n_particles, its):
+    def test_are_those_of_pyro(self, kind, n_particles, its):
         networks = Networks()
         model, guide = programs(networks)
-        objective = ProgramObjective(model, guide, [networks], elbo=elbo, n_particles=n_particles)
-        with isolated("cpu", seed=5):
+        elbo = ELBO(kind, n_particles=n_particles)
+        objective = ProgramObjective(model, guide, [networks], elbo=elbo)
+        with isolated_pyro_state("cpu", seed=5):
             mine, terms = objective._loss(X)
-        with isolated("cpu", seed=5):
+        with isolated_pyro_state("cpu", seed=5):
             theirs = its.differentiable_loss(model, guide, X) / len(X)
         assert mine.item() == pytest.approx(theirs.item(), rel=1e-12)
         assert (terms["kl"] - terms["reconstruction"]).item() == pytest.approx(
@@ -110,22 +119,23 @@ class TestBounds:
     def test_importance_weighted_one_is_that_of_pyro_row_by_row(self):
         networks = Networks()
         model, guide = programs(networks)
-        objective = ProgramObjective(model, guide, [networks], elbo="iwae", n_particles=6)
+        elbo = ELBO("iwae", n_particles=6)
+        objective = ProgramObjective(model, guide, [networks], elbo=elbo)
         its = RenyiELBO(alpha=0.0, num_particles=6, vectorize_particles=True, max_plate_nesting=1)
         row = X[:1]  # Pyro weighs all rows of a batch as one
-        with isolated("cpu", seed=5):
+        with isolated_pyro_state("cpu", seed=5):
             mine = objective._loss(row)[0].item()
-        with isolated("cpu", seed=5):
+        with isolated_pyro_state("cpu", seed=5):
             theirs = its.loss(model, guide, row)
         assert mine == pytest.approx(theirs, rel=1e-12)
 
     def test_factors_on_the_divergence(self):
         networks = Networks()
         model, guide = programs(networks)
-        objective = ProgramObjective(model, guide, [networks], beta=3.0, warmup=4)
+        objective = ProgramObjective(model, guide, [networks], elbo=ELBO(kl_warmup=4), beta=3.0)
         for epoch, factor in [(0, 0.0), (1, 0.75), (4, 3.0), (9, 3.0)]:
             objective.begin_epoch(epoch)
-            with isolated("cpu", seed=5):
+            with isolated_pyro_state("cpu", seed=5):
                 loss, terms = objective._loss(X)
             assert loss.item() == pytest.approx(
                 (factor * terms["kl"] - terms["reconstruction"]).item(), rel=1e-6
@@ -138,8 +148,8 @@ class TestBounds:
         scale = torch.nn.functional.softplus(raw)
         by_dimension = (0.5 * (mean**2 + scale**2 - 1.0) - torch.log(scale)).mean(0)
         free = by_dimension.mean().item()  # one dimension is above, the other below
-        objective = ProgramObjective(model, guide, [networks], free_bits=free)
-        with isolated("cpu", seed=5):
+        objective = ProgramObjective(model, guide, [networks], elbo=ELBO(free_bits=free))
+        with isolated_pyro_state("cpu", seed=5):
             loss, terms = objective._loss(X)
         assert terms["kl"].item() == pytest.approx(by_dimension.sum().item())
         expected = max(by_dimension[0].item(), free) + max(by_dimension[1].item(), free)
@@ -147,8 +157,8 @@ class TestBounds:
 
     def test_an_exact_posterior_makes_the_bound_tight(self):
         model, guide = linear_programs()
-        with isolated("cpu", seed=5):
-            terms = run_terms(model, guide, (X,), n_particles=3)
+        with isolated_pyro_state("cpu", seed=5):
+            terms = elbo_terms(model, guide, (X,), n_particles=3)
         np.testing.assert_allclose(terms.log_weights, np.broadcast_to(truth(), (3, 7)), rtol=1e-10)
 
 
@@ -221,7 +231,7 @@ class TestRecording:
         objective = ProgramObjective(*programs(networks), [networks])
         objective.noise = torch.Generator().manual_seed(0)
         replayed = [objective.loss(X)[0].item() for _ in range(500)]
-        with isolated("cpu", seed=1):
+        with isolated_pyro_state("cpu", seed=1):
             direct = [objective._loss(X)[0].item() for _ in range(500)]
         error = np.hypot(np.std(replayed), np.std(direct)) / np.sqrt(500)
         assert abs(np.mean(replayed) - np.mean(direct)) < 4.0 * error
@@ -236,7 +246,7 @@ class TestWeights:
     def test_an_exact_guide_has_constant_weights(self):
         model, guide = linear_programs()
         noise = torch.from_numpy(normal_noise(2, 16).copy())
-        with isolated("cpu"):
+        with isolated_pyro_state("cpu"):
             terms = log_weights(model, guide, (X,), noise)
         values, errors = log_mean_exp(terms.log_weights)
         np.testing.assert_allclose(values, truth(), rtol=1e-10)
@@ -253,7 +263,7 @@ class TestWeights:
                 pyro.sample("z", dist.Normal(mean + 0.1, wide).to_event(1))
 
         noise = torch.from_numpy(normal_noise(2, 2**12).copy())
-        with isolated("cpu"):
+        with isolated_pyro_state("cpu"):
             values, errors = log_mean_exp(log_weights(model, guide, (X,), noise).log_weights)
         np.testing.assert_allclose(values, truth(), atol=0.01)
         assert (errors > 0.0).all()
@@ -263,7 +273,7 @@ class TestWeights:
         model, guide = programs(Networks())
         rows = X[:1].expand(5, 3)
         noise = torch.from_numpy(normal_noise(2, 8).copy())
-        with isolated("cpu"), torch.no_grad():
+        with isolated_pyro_state("cpu"), torch.no_grad():
             terms = log_weights(model, guide, (rows,), noise)
         torch.testing.assert_close(terms.log_weights, terms.log_weights[:, :1].expand(8, 5))
 
@@ -315,8 +325,8 @@ class TestSites:
             "more": more,
             "stored": stored,
         }
-        with isolated("cpu"), pytest.raises(ValueError, match=message):
-            run_terms(named[model], named[guide], (X,))
+        with isolated_pyro_state("cpu"), pytest.raises(ValueError, match=message):
+            elbo_terms(named[model], named[guide], (X,))
         assert len(pyro.get_param_store()) == 0
 
 
@@ -325,8 +335,8 @@ def test_threads_take_turns():
     answers = {}
 
     def work(seed):
-        with isolated("cpu", seed=seed):
-            answers[seed] = run_terms(model, guide, (X,)).log_weights.detach()
+        with isolated_pyro_state("cpu", seed=seed):
+            answers[seed] = elbo_terms(model, guide, (X,)).log_weights.detach()
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
     for thread in threads:
@@ -334,8 +344,8 @@ def test_threads_take_turns():
     for thread in threads:
         thread.join()
     for seed, answer in answers.items():
-        with isolated("cpu", seed=seed):
-            assert torch.equal(run_terms(model, guide, (X,)).log_weights, answer)
+        with isolated_pyro_state("cpu", seed=seed):
+            assert torch.equal(elbo_terms(model, guide, (X,)).log_weights, answer)
 
 
 class Breaks(Callback):

@@ -9,7 +9,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 from probgen import SemiSupervisedVAE, Trainer, load, save
-from probgen.programs import isolated
+from probgen.options import ELBO
+from probgen.programs import isolated_pyro_state
 from probgen.training import Callback
 from probgen.training.neural_generator import FitContext
 from probgen.training.rows import open_rows
@@ -58,7 +59,7 @@ def gradients(model, loss):
 
 
 def pyro_loss(elbo, model, guide, *batch):
-    with isolated("cpu", seed=7):
+    with isolated_pyro_state("cpu", seed=7):
         return elbo.differentiable_loss(model, guide, *batch) / len(batch[0])
 
 
@@ -71,7 +72,7 @@ class TestObjective:
         batch = torch.from_numpy(rows[:40])
         objective = make_objective(model, rows)
         nobody = torch.zeros(40, 3, dtype=torch.float64)
-        with isolated("cpu", seed=7):
+        with isolated_pyro_state("cpu", seed=7):
             ours, _ = objective._loss(batch[:0], nobody[:0], batch, nobody)
         theirs = pyro_loss(
             TraceEnum_ELBO(max_plate_nesting=1), model.model, config_enumerate(model.guide), batch
@@ -79,7 +80,7 @@ class TestObjective:
         assert ours.item() == pytest.approx(theirs.item(), rel=1e-12)
         for mine, its in zip(gradients(model, ours), gradients(model, theirs)):
             torch.testing.assert_close(mine, its)
-        with isolated("cpu", seed=7):
+        with isolated_pyro_state("cpu", seed=7):
             assert -objective._bound(batch, nobody).item() == pytest.approx(
                 theirs.item(), rel=1e-12
             )
@@ -89,7 +90,7 @@ class TestObjective:
         batch = torch.from_numpy(X[:40])
         seen = torch.from_numpy(RNG.random((40, 6)) < 0.7)
         nobody = torch.zeros(40, 3, dtype=torch.float64)
-        with isolated("cpu", seed=7):
+        with isolated_pyro_state("cpu", seed=7):
             ours, _ = make_objective(model)._loss(batch[:0], nobody[:0], batch, nobody, seen)
         elbo = TraceEnum_ELBO(max_plate_nesting=1)
         theirs = pyro_loss(elbo, model.model, config_enumerate(model.guide), batch, None, seen)
@@ -98,11 +99,11 @@ class TestObjective:
     def test_labelled_rows_count_their_class_alone(self):
         model = fit(elbo="trace", classification_weight=0.0)
         batch, classes = torch.from_numpy(X[:40]), torch.eye(3, dtype=torch.float64)[INDICES[:40]]
-        with isolated("cpu", seed=7):
+        with isolated_pyro_state("cpu", seed=7):
             ours, _ = make_objective(model)._loss(batch[:0], classes[:0], batch, classes)
         draws = [pyro_loss(Trace_ELBO(), model.model, model.guide, batch, classes).item()]
         for seed in range(200):
-            with isolated("cpu", seed=seed):
+            with isolated_pyro_state("cpu", seed=seed):
                 draws.append(Trace_ELBO().loss(model.model, model.guide, batch, classes) / 40)
         assert ours.item() == pytest.approx(np.mean(draws), abs=6.0 * np.std(draws))
         assert ours.item() != pytest.approx(np.mean(draws) - np.log(3.0), abs=6.0 * np.std(draws))
@@ -112,8 +113,8 @@ class TestObjective:
         batch, nobody = torch.from_numpy(X[:40]), torch.zeros(40, 3, dtype=torch.float64)
         means = {}
         for elbo in ("trace", "mean_field"):
-            objective = make_objective(model.set_params(elbo=elbo, n_particles=64))
-            with isolated("cpu", seed=7):
+            objective = make_objective(model.set_params(elbo=ELBO(elbo, n_particles=64)))
+            with isolated_pyro_state("cpu", seed=7):
                 means[elbo] = np.mean([-objective._bound(batch, nobody).item() for _ in range(10)])
         assert means["mean_field"] == pytest.approx(means["trace"], abs=0.05)
         assert -means["trace"] == pytest.approx(model.elbo_samples(X[:40]).elbo.mean(), abs=0.05)
@@ -129,7 +130,7 @@ class TestObjective:
             ]
         )
         drawn, classes = batch[30:42], torch.eye(3, dtype=torch.float64)[INDICES[30:42]]
-        with isolated("cpu", seed=7):
+        with isolated_pyro_state("cpu", seed=7):
             loss, parts = objective._loss(drawn, classes, batch, labels)
         seen = [*range(20), *range(30, 42)]
         truth = log_loss(INDICES[seen], model.predict_proba(X[seen]), labels=[0, 1, 2])
@@ -147,20 +148,22 @@ class TestObjective:
         assert found.any(axis=0).all()
 
     @pytest.mark.parametrize(
-        "settings", [{"beta": 0.5}, {"kl_warmup": 4}, {"free_bits": 0.3}], ids=str
+        "settings",
+        [{"beta": 0.5}, {"elbo": ELBO(kl_warmup=4)}, {"elbo": ELBO(free_bits=0.3)}],
+        ids=str,
     )
     def test_divergences_are_charged_as_in_the_vae(self, settings):
         model = fit(**settings)
         objective = make_objective(model)
         objective.begin_epoch(1)
         batch, nobody = torch.from_numpy(X[:40]), torch.zeros(40, 3, dtype=torch.float64)
-        with isolated("cpu", seed=7):
+        with isolated_pyro_state("cpu", seed=7):
             loss, parts = objective._loss(batch[:0], nobody[:0], batch, nobody)
         charged = (loss + parts["reconstruction"] + parts["entropy"]).item()
-        if "free_bits" in settings:
+        if model.get_params().get("elbo__free_bits"):
             assert charged >= max(parts["kl"].item(), 2 * 0.3) - 1e-9
         else:
-            factor = {"beta": 0.5, "kl_warmup": 0.25}[next(iter(settings))]
+            factor = {"beta": 0.5, "elbo": 0.25}[next(iter(settings))]
             assert charged == pytest.approx(factor * parts["kl"].item())
 
 
@@ -305,6 +308,7 @@ class TestTraining:
             "y must hold -1, the number, where a row has no class; got the text '-1'",
         ),
         ({"elbo": "iwae"}, "elbo must be one of 'mean_field', 'trace'; got 'iwae'"),
+        ({"elbo": ELBO("iwae")}, "elbo must be one of 'mean_field', 'trace'; got 'iwae'"),
         ({"elbo": TraceEnum_ELBO()}, "elbo must be one of 'mean_field', 'trace'; got <"),
         (
             {"classification_weight": -1.0},

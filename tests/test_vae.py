@@ -15,6 +15,20 @@ from sklearn.model_selection import GridSearchCV
 
 from probgen import VAE, RowBlocks, Trainer, get_likelihood, load, save
 from probgen.metrics import ais_log_likelihood
+from probgen.options import (
+    ELBO,
+    AutoLikelihood,
+    Categorical,
+    DiscretizedLogistic,
+    Gaussian,
+    GaussianMixtureLikelihood,
+    Hinge,
+    InverseAutoregressiveFlow,
+    Laplace,
+    MixturePrior,
+    SplineFlow,
+    VampPrior,
+)
 from probgen.training.neural_generator import FitContext
 from probgen.training.rows import open_rows
 
@@ -41,7 +55,7 @@ def fit(rows=X, kind=VAE, **parameters):
 
 def linear(**parameters):
     """A linear VAE, long enough in training for its encoder to fit its decoder."""
-    settings = {"hidden_layer_sizes": (), "likelihood": "gaussian", "noise_scale": "per_feature"}
+    settings = {"hidden_layer_sizes": (), "likelihood": "gaussian"}
     settings |= {"max_iter": 300, "learning_rate_init": 0.01, "n_importance_samples": 2048}
     return fit(**settings | parameters)
 
@@ -132,13 +146,17 @@ class TestLikelihood:
 
     @pytest.mark.parametrize(
         "prior, posterior",
-        [("mixture", "gaussian"), ("vamp", "gaussian"), ("vamp", "iaf"), ("normal", "spline")],
+        [
+            (MixturePrior(3), "gaussian"),
+            (VampPrior(3), "gaussian"),
+            (VampPrior(3), "iaf"),
+            ("normal", "spline"),
+        ],
     )
     def test_holds_under_every_prior_and_posterior(self, prior, posterior):
         settings = {
             "prior": prior,
             "posterior": posterior,
-            "n_prior_components": 3,
             "learning_rate_init": 0.01,
         }
         model = fit(BITS, max_iter=15, n_importance_samples=2**10, **settings)
@@ -176,7 +194,7 @@ class TestQueries:
         np.testing.assert_allclose(np.cov(draws, rowvar=False), covariance, atol=0.1)
 
     def test_means_beside_draws(self):
-        model = fit(noise_scale=0.25)
+        model = fit(likelihood=Gaussian(scale=0.25))
         means, draws = (draw(6000, random_state=3) for draw in (model.sample_mean, model.sample))
         np.testing.assert_allclose((draws - means).std(axis=0), 0.25, rtol=0.05)
 
@@ -197,7 +215,7 @@ class TestQueries:
         np.testing.assert_allclose(model.reconstruct(BITS[:3]), truth, atol=0.02)
 
     def test_files_hold_it(self, tmp_path):
-        model = fit(BITS, prior="vamp", n_prior_components=3, posterior="iaf")
+        model = fit(BITS, prior=VampPrior(3), posterior="iaf")
         save(model, tmp_path / "model.probgen")
         again = load(tmp_path / "model.probgen")
         np.testing.assert_array_equal(again.score_samples(BITS), model.score_samples(BITS))
@@ -237,7 +255,7 @@ class TestTraining:
     def test_importance_weighted_training_raises_the_bound_on_the_likelihood(self):
         settings = {"max_iter": 100, "learning_rate_init": 0.01, "n_importance_samples": 500}
         assert (
-            fit(BITS, elbo="iwae", n_particles=8, **settings).score(BITS)
+            fit(BITS, elbo=ELBO("iwae", n_particles=8), **settings).score(BITS)
             > fit(BITS, **settings).score(BITS) - 0.02
         )
 
@@ -247,8 +265,7 @@ class TestTraining:
             pixels,
             architecture="conv",
             hidden_layer_sizes=(4, 8),
-            likelihood="categorical",
-            n_levels=17,
+            likelihood=Categorical(n_levels=17),
         )
         assert model.reconstruct(pixels).shape == pixels.shape
         assert set(np.unique(model.sample(20))) <= set(range(17))
@@ -351,6 +368,77 @@ class TestSubclasses:
             fit(kind=kind)
 
 
+class TestOptions:
+    @pytest.mark.parametrize(
+        "string, setting, value, option",
+        [
+            ({"likelihood": "auto"}, "likelihood__scale", 0.5, AutoLikelihood(0.5, 256, 1)),
+            ({"likelihood": "gaussian"}, "likelihood__scale", 0.5, Gaussian(0.5)),
+            ({"likelihood": "laplace"}, "likelihood__scale", "learned", Laplace("learned")),
+            (
+                {"likelihood": "gaussian_mixture"},
+                "likelihood__n_mixture",
+                3,
+                GaussianMixtureLikelihood(3),
+            ),
+            ({"likelihood": "categorical"}, "likelihood__n_levels", 5, Categorical(5)),
+            (
+                {"likelihood": "discretized_logistic"},
+                "likelihood__n_mixture",
+                3,
+                DiscretizedLogistic(256, 3),
+            ),
+            ({"prior": "mixture"}, "prior__n_components", 3, MixturePrior(3)),
+            ({"prior": "vamp"}, "prior__n_components", 3, VampPrior(3)),
+            ({"posterior": "iaf"}, "posterior__n_flows", 1, InverseAutoregressiveFlow(1)),
+            ({"posterior": "spline"}, "posterior__n_flows", 1, SplineFlow(1)),
+            ({}, "elbo__kl_warmup", 4, ELBO(kl_warmup=4)),
+            ({"elbo": "iwae"}, "elbo__n_particles", 4, ELBO("iwae", n_particles=4)),
+            ({"elbo": "trace"}, "elbo__free_bits", 0.1, ELBO("trace", free_bits=0.1)),
+        ],
+        ids=str,
+    )
+    def test_a_setting_turns_a_string_into_its_option(self, string, setting, value, option):
+        model = VAE(**string).set_params(**{setting: value})
+        parameter = setting.partition("__")[0]
+        chosen = getattr(model, parameter)
+        assert (type(chosen), chosen.get_params()) == (type(option), option.get_params())
+        assert model.get_params()[setting] == value
+
+    @pytest.mark.parametrize(
+        "string, option",
+        [
+            ({"likelihood": "gaussian"}, {"likelihood": Gaussian()}),
+            ({"prior": "vamp"}, {"prior": VampPrior(50)}),
+            ({"posterior": "iaf"}, {"posterior": InverseAutoregressiveFlow(2)}),
+            ({"elbo": "trace"}, {"elbo": ELBO("trace")}),
+        ],
+        ids=str,
+    )
+    def test_a_string_is_its_option(self, string, option):
+        scores = [fit(max_iter=2, **settings).score_samples(X) for settings in (string, option)]
+        np.testing.assert_array_equal(*scores)
+
+    def test_a_search_reaches_settings_from_strings(self):
+        model = VAE(
+            2,
+            likelihood="gaussian",
+            hidden_layer_sizes=(),
+            max_iter=60,
+            device="cpu",
+            random_state=0,
+        )
+        grid = {"likelihood__scale": [0.5, 50.0], "elbo__free_bits": [0.0]}
+        search = GridSearchCV(model, grid, cv=2).fit(X)
+        assert search.best_params_ == {"elbo__free_bits": 0.0, "likelihood__scale": 0.5}
+        assert search.best_estimator_.likelihood.scale == 0.5
+
+    def test_a_given_scale_is_that_of_draws(self):
+        model = fit(likelihood=Laplace(scale=0.25))
+        means, draws = (draw(6000, random_state=3) for draw in (model.sample_mean, model.sample))
+        assert np.abs(draws - means).mean() == pytest.approx(0.25, rel=0.05)
+
+
 @pytest.mark.parametrize(
     "parameters, message",
     [
@@ -361,15 +449,26 @@ class TestSubclasses:
         ),
         ({"likelihood": "bernoulli"}, r"likelihood='bernoulli' .*X holds"),
         ({"likelihood": "categorical"}, r"likelihood='categorical' .*X holds"),
-        ({"elbo": "elbow"}, "elbo must be one of 'trace', 'mean_field', 'iwae'; got 'elbow'"),
+        ({"elbo": "elbow"}, "elbo must be one of 'mean_field', 'trace', 'iwae'; got 'elbow'"),
         ({"prior": "flat"}, "prior must be one of 'normal', 'mixture', 'vamp'; got 'flat'"),
         ({"posterior": "maf"}, "posterior must be one of 'gaussian', 'iaf', 'spline'; got 'maf'"),
+        (
+            {"prior": Hinge()},
+            r"prior must be one of MixturePrior\(\), NormalPrior\(\), VampPrior\(\)",
+        ),
+        ({"prior": VampPrior(0)}, "n_components must be an integer >= 1; got 0"),
+        (
+            {"posterior": InverseAutoregressiveFlow(0)},
+            "n_flows must be an integer >= 1; got 0",
+        ),
+        ({"elbo": ELBO("elbow")}, "kind must be one of 'mean_field', 'trace', 'iwae'; got 'elbow'"),
+        ({"architecture": "mlp"}, "architecture must be one of 'dense', 'conv'; got 'mlp'"),
         ({"beta": -1.0}, "beta must be a finite number >= 0; got -1.0"),
-        ({"free_bits": -1.0}, "free_bits must be a finite number >= 0; got -1.0"),
-        ({"kl_warmup": 0.5}, "kl_warmup must be an integer >= 0; got 0.5"),
-        ({"n_particles": 0}, "n_particles must be an integer >= 1; got 0"),
+        ({"elbo": ELBO(free_bits=-1.0)}, "free_bits must be a finite number >= 0; got -1.0"),
+        ({"elbo": ELBO(kl_warmup=0.5)}, "kl_warmup must be an integer >= 0; got 0.5"),
+        ({"elbo": ELBO(n_particles=0)}, "n_particles must be an integer >= 1; got 0"),
         ({"n_importance_samples": 1}, "n_importance_samples must be an integer >= 2; got 1"),
-        ({"noise_scale": -1.0}, "scale must be"),
+        ({"likelihood": Gaussian(scale=-1.0)}, "scale must be"),
         (
             {"dynamic_binarization": True},
             r"dynamic_binarization=True needs probabilities, values in \[0, 1\]; X holds",

@@ -19,6 +19,7 @@ from probgen import VAE
 from probgen.conditions.evidence import Evidence, means
 from probgen.conditions.given import parse_given
 from probgen.distributions.bounded import ContinuousBernoulli, DiscretizedLogisticMixture
+from probgen.options import Categorical, DiscretizedLogistic, MixturePrior, VampPrior
 from probgen.programs import completion
 from probgen.programs.hamiltonian import hamiltonian_move
 
@@ -73,9 +74,7 @@ def assert_moments(draws, mean, covariance):
 
 @pytest.fixture(scope="module")
 def linear_model():
-    return fit(
-        hidden_layer_sizes=(), likelihood="gaussian", noise_scale="per_feature", max_iter=200
-    )
+    return fit(hidden_layer_sizes=(), likelihood="gaussian", max_iter=200)
 
 
 class TestLinearModel:
@@ -202,8 +201,8 @@ class TestBits:
         "settings",
         [
             {},
-            {"posterior": "iaf", "prior": "vamp", "n_prior_components": 3},
-            {"posterior": "spline", "prior": "mixture", "n_prior_components": 3},
+            {"posterior": "iaf", "prior": VampPrior(3)},
+            {"posterior": "spline", "prior": MixturePrior(3)},
         ],
         ids=["plain", "iaf-vamp", "spline-mixture"],
     )
@@ -225,20 +224,22 @@ class TestBits:
 
 
 @pytest.mark.parametrize(
-    "likelihood, rows, settings",
+    "likelihood, rows",
     [
-        ("gaussian", X, {}),
-        ("laplace", X, {}),
-        ("continuous_bernoulli", UNIT, {}),
-        ("categorical", LEVELS, {"n_levels": 6}),
-        ("discretized_logistic", LEVELS, {"n_levels": 6, "n_logistics": 2}),
+        ("gaussian", X),
+        ("laplace", X),
+        ("continuous_bernoulli", UNIT),
+        (Categorical(6), LEVELS),
+        (DiscretizedLogistic(6, n_mixture=2), LEVELS),
     ],
 )
 class TestLikelihoods:
-    def test_conditions_hold_in_single_precision(self, likelihood, rows, settings):
-        model = fit(rows.astype(np.float32), likelihood=likelihood, **settings)
+    def test_conditions_hold_in_single_precision(self, likelihood, rows):
+        model = fit(rows.astype(np.float32), likelihood=likelihood)
         middle = np.median(rows, axis=0)
-        low, high = (1.0 - 1e-9, 3.0 + 1e-9) if settings else (middle[1] - 0.1, middle[1] + 1e-7)
+        low, high = middle[1] - 0.1, middle[1] + 1e-7
+        if rows is LEVELS:
+            low, high = 1.0 - 1e-9, 3.0 + 1e-9
         draws = model.sample(
             500, given={0: rows[0, 0], 1: (low, high), 2: (None, middle[2])}, random_state=0
         )
@@ -250,9 +251,9 @@ class TestLikelihoods:
         assert (draws[:, 2] <= middle[2]).all()
         assert np.isfinite(draws).all()
 
-    def test_draws_follow_plain_draws_that_keep_the_condition(self, likelihood, rows, settings):
-        model = fit(rows, likelihood=likelihood, **settings)
-        low, high = (2.0, 4.0) if settings else np.quantile(rows[:, 1], [0.4, 0.8])
+    def test_draws_follow_plain_draws_that_keep_the_condition(self, likelihood, rows):
+        model = fit(rows, likelihood=likelihood)
+        low, high = (2.0, 4.0) if rows is LEVELS else np.quantile(rows[:, 1], [0.4, 0.8])
         draws = model.sample(1000, given={1: (low, high)}, random_state=0)
         plain = model.sample(30_000, random_state=1)
         plain = plain[(plain[:, 1] >= low) & (plain[:, 1] <= high)]
@@ -262,7 +263,7 @@ class TestLikelihoods:
 
 class TestForms:
     def test_sets_of_levels(self):
-        model = fit(LEVELS, likelihood="categorical", n_levels=6)
+        model = fit(LEVELS, likelihood=Categorical(6))
         draws = model.sample(1000, given={1: {0, 2}, 3: 3.0}, random_state=0)
         plain = model.sample(100_000, random_state=1)
         plain = plain[np.isin(plain[:, 1], [0, 2]) & (plain[:, 3] == 3.0)]
@@ -359,7 +360,7 @@ class TestBadConditions:
             ),
             (
                 LEVELS,
-                {"likelihood": "categorical", "n_levels": 6},
+                {"likelihood": Categorical(6)},
                 {0: 6.0},
                 "whole numbers from 0 to 5 for feature 0",
             ),

@@ -59,6 +59,67 @@ FROM_FORMAT_1 |= {
 }
 
 
+VAE_LIKELIHOODS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "auto": ("likelihoods:AutoLikelihood", ("scale", "n_levels", "n_mixture")),
+    "gaussian": ("likelihoods:Gaussian", ("scale",)),
+    "laplace": ("likelihoods:Laplace", ("scale",)),
+    "gaussian_mixture": ("likelihoods:GaussianMixtureLikelihood", ("n_mixture",)),
+    "categorical": ("likelihoods:Categorical", ("n_levels",)),
+    "discretized_logistic": ("likelihoods:DiscretizedLogistic", ("n_levels", "n_mixture")),
+}
+
+
+def _vae(state):
+    """Variational autoencoders had the settings of all options as parameters."""
+    fold(
+        state,
+        "likelihood",
+        {"noise_scale": "scale", "n_levels": "n_levels", "n_logistics": "n_mixture"},
+        {"scale": "per_feature", "n_levels": 256, "n_mixture": 1},
+        VAE_LIKELIHOODS,
+    )
+    mixed = ("n_components",)
+    fold(
+        state,
+        "prior",
+        {"n_prior_components": "n_components"},
+        {"n_components": 50},
+        {"mixture": ("variational:MixturePrior", mixed), "vamp": ("variational:VampPrior", mixed)},
+    )
+    flow = ("n_flows",)
+    fold(
+        state,
+        "posterior",
+        {"n_flows": "n_flows"},
+        {"n_flows": 2},
+        {
+            "iaf": ("variational:InverseAutoregressiveFlow", flow),
+            "spline": ("variational:SplineFlow", flow),
+        },
+    )
+    kind = state["elbo"]
+    bound = ("n_particles", "kl_warmup", "free_bits")
+    fold(
+        state,
+        "elbo",
+        {name: name for name in bound},
+        {"n_particles": 1, "kl_warmup": 0, "free_bits": 0.0},
+        dict.fromkeys(("mean_field", "trace", "iwae"), ("variational:ELBO", bound)),
+    )
+    if state["elbo"] != kind:
+        state["elbo"]["state"]["kind"] = kind
+    if state["architecture"] == "mlp":
+        state["architecture"] = "dense"
+    return state
+
+
+FROM_FORMAT_1 |= {
+    "probgen.estimators.vae:VAE": _vae,
+    "probgen.estimators.conditional_vae:ConditionalVAE": _vae,
+    "probgen.estimators.semi_supervised_vae:SemiSupervisedVAE": _vae,
+}
+
+
 def from_format_1(header, arrays):
     """Put settings that belong to one choice of a parameter into the options of today."""
     return {**header, "format": 2, "value": _migrated(header["value"], FROM_FORMAT_1)}, arrays

@@ -85,6 +85,18 @@ MOVED = {
     "probgen.networks.latents": "probgen.estimators.variational.code_distributions",
 }  # end of the table
 RENAMED: dict = {
+    "probgen.networks.latents:GaussianPosterior": (
+        "probgen.estimators.variational.code_distributions:CodePosterior"
+    ),
+    "probgen.networks.latents:NormalPrior": (
+        "probgen.estimators.variational.code_distributions:StandardNormalCodes"
+    ),
+    "probgen.networks.latents:MixturePrior": (
+        "probgen.estimators.variational.code_distributions:GaussianMixtureCodes"
+    ),
+    "probgen.networks.latents:VampPrior": (
+        "probgen.estimators.variational.code_distributions:PosteriorMixtureCodes"
+    ),
     "probgen.likelihoods:Bernoulli": "probgen.distributions.observation:BernoulliObservation",
     "probgen.likelihoods:ContinuousBernoulli": (
         "probgen.distributions.observation:ContinuousBernoulliObservation"

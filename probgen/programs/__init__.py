@@ -6,11 +6,11 @@ _HOMES = {
     "ProgramObjective": "objective",
     "Recording": "recording",
     "Replayed": "recording",
-    "Terms": "terms",
-    "isolated": "isolation",
+    "ElboTerms": "terms",
+    "isolated_pyro_state": "isolation",
     "log_weights": "weights",
     "record": "recording",
-    "run_terms": "terms",
+    "elbo_terms": "terms",
 }
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -26,7 +26,7 @@ from pyro.poutine.util import site_is_subsample
 
 from probgen.conditions.evidence import Evidence, elements, means
 from probgen.programs.hamiltonian import hamiltonian_move
-from probgen.programs.isolation import isolated
+from probgen.programs.isolation import isolated_pyro_state
 
 N_CHAINS, N_STEPS = 15, 10
 N_PROPOSALS = 256  # codes of a round
@@ -114,7 +114,7 @@ def complete(
     """
     parts = []
     seed, noise = int(generator.integers(2**62)), np.random.default_rng(generator.integers(2**62))
-    with torch.no_grad(), isolated(str(fill.device), seed):
+    with torch.no_grad(), isolated_pyro_state(str(fill.device), seed):
         seen = torch.ones_like(fill[None], dtype=torch.bool)
         trace = poutine.trace(model).get_trace(fill[None], *[label[:1] for label in labels], seen)
         evidence = Evidence(conditions, elements(trace.nodes["x"]["fn"]), argument)

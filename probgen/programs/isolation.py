@@ -9,7 +9,7 @@ from probgen.training.randomness import global_generator
 
 
 @contextlib.contextmanager
-def isolated(device, seed=0):
+def isolated_pyro_state(device, seed=0):
     """Run the body alone in the process: one thread at a time, with Pyro's store and torch's
     generator put back after.
 
@@ -22,9 +22,9 @@ def isolated(device, seed=0):
     Examples
     --------
     >>> import pyro
-    >>> with isolated("cpu", seed=1):
+    >>> with isolated_pyro_state("cpu", seed=1):
     ...     first = pyro.sample("z", pyro.distributions.Normal(0.0, 1.0))
-    >>> with isolated("cpu", seed=1):
+    >>> with isolated_pyro_state("cpu", seed=1):
     ...     bool(pyro.sample("z", pyro.distributions.Normal(0.0, 1.0)) == first)
     True
     """

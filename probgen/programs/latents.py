@@ -5,7 +5,7 @@ import torch
 from pyro import poutine
 
 from probgen.marginal_likelihood.latent_model import LatentModel
-from probgen.programs.isolation import isolated
+from probgen.programs.isolation import isolated_pyro_state
 from probgen.programs.recording import Replayed
 
 
@@ -35,7 +35,7 @@ def latent_model(model, rows, n_components, device):
         return trace.nodes
 
     def sample_prior(n_chains, generator, *rows):
-        with torch.no_grad(), isolated(device, int(generator.integers(2**62))):
+        with torch.no_grad(), isolated_pyro_state(device, int(generator.integers(2**62))):
             return run(n_chains, rows)["z"]["value"]
 
     def log_prior(codes, *rows):

@@ -1,15 +1,16 @@
 """The evidence lower bound of a Pyro program, as an objective of the training engine."""
 
 import math
+from typing import Any
 
+import pyro.infer
 import torch
-from pyro.infer import ELBO
 
+from probgen.options import ELBO
 from probgen.programs.recording import Replayed
-from probgen.programs.terms import run_terms
+from probgen.programs.terms import elbo_terms
 from probgen.training.objective import Objective
 
-ELBOS = ("trace", "mean_field", "iwae")
 RECORD_FROM = 32  # batches of one size, the time of which is saved by a recording
 
 
@@ -26,25 +27,13 @@ class ProgramObjective(Objective):
         Pyro programs of the tensors of a batch.
     networks : sequence of torch.nn.Module
         What they use, whose parameters are trained.
-    elbo : {"trace", "mean_field", "iwae"} or pyro.infer.ELBO, default="mean_field"
-        "trace" estimates both terms of the bound from draws; "mean_field" has the divergence in
-        closed form where there is one; "iwae" is the importance weighted bound of the particles
-        [1]_.
-    n_particles : int, default=1
+    elbo : ELBO or pyro.infer.ELBO, default=None
+        Kind and settings of the bound, or a bound of Pyro, whose validation scores are those of
+        `ELBO()`; None is `ELBO()`.
     beta : float, default=1.0
         Factor on the divergence.
-    warmup : int, default=0
-        Epochs over which that factor rises from 0.
-    free_bits : float, default=0.0
-        Nats of each dimension's mean divergence that cost nothing [2]_.
     prepare : callable, default=None
         From the tensors of a batch of the training and a generator to those that the programs see.
-
-    References
-    ----------
-    .. [1] Y. Burda, R. Grosse, R. Salakhutdinov, Importance weighted autoencoders, 2016.
-    .. [2] D. P. Kingma et al., Improving variational inference with inverse autoregressive flow,
-       2016, section C.8.
     """
 
     def __init__(
@@ -53,26 +42,28 @@ class ProgramObjective(Objective):
         guide,
         networks,
         *,
-        elbo="mean_field",
-        n_particles=1,
+        elbo=None,
         beta=1.0,
-        warmup=0,
-        free_bits=0.0,
         prepare=None,
     ):
         super().__init__()
         self.model = model
         self.guide = guide
         self.networks = torch.nn.ModuleList(networks)
-        self.elbo = elbo
-        self.n_particles = n_particles
+        self.pyro_elbo: Any = None
+        if isinstance(elbo, pyro.infer.ELBO):
+            self.pyro_elbo = elbo
+            elbo = None
+        settings = ELBO() if elbo is None else elbo
+        self.kind = settings.kind
+        self.n_particles = settings.n_particles
+        self.warmup = settings.kl_warmup
+        self.free_bits = settings.free_bits
         self.final_beta = beta
-        self.warmup = warmup
-        self.free_bits = free_bits
         self.prepare = prepare
         self.device = str(next(self.parameters()).device)
         self.beta = torch.tensor(float(beta), device=self.device)
-        loss = self._loss_of_pyro if isinstance(elbo, ELBO) else self._loss
+        loss = self._loss if self.pyro_elbo is None else self._loss_of_pyro
         self.replayed_loss = Replayed(loss, lambda: self.noise, self.device, self)
         self.replayed_bound = Replayed(self._bound, lambda: self.noise, self.device, self)
         self.n_batches: dict | None = None
@@ -126,9 +117,9 @@ class ProgramObjective(Objective):
         return planned.get(size, 0) >= RECORD_FROM
 
     def _loss(self, *batch):
-        terms = run_terms(self.model, self.guide, batch, n_particles=self.n_particles)
+        terms = elbo_terms(self.model, self.guide, batch, n_particles=self.n_particles)
         reconstruction = terms.log_likelihood.mean()
-        if self.elbo == "iwae":
+        if self.kind == "iwae":
             weights = terms.log_likelihood + self._weighted(terms.log_prior - terms.log_posterior)
             bound = (
                 (torch.logsumexp(weights, 0) - math.log(self.n_particles))
@@ -145,11 +136,11 @@ class ProgramObjective(Objective):
         }
 
     def _loss_of_pyro(self, *batch):
-        return self.elbo.differentiable_loss(self.model, self.guide, *batch) / len(batch[0])
+        return self.pyro_elbo.differentiable_loss(self.model, self.guide, *batch) / len(batch[0])
 
     def _bound(self, *batch):
-        terms = run_terms(self.model, self.guide, batch, n_particles=self.n_particles)
-        if self.elbo == "iwae" and self.n_particles > 1:
+        terms = elbo_terms(self.model, self.guide, batch, n_particles=self.n_particles)
+        if self.kind == "iwae" and self.n_particles > 1:
             return (torch.logsumexp(terms.log_weights, 0) - math.log(self.n_particles)).mean()
         return terms.log_likelihood.mean() - self._divergence(terms)
 
@@ -159,7 +150,7 @@ class ProgramObjective(Objective):
     def _divergence(self, terms):
         """Mean divergence of a row."""
         known = terms.divergences
-        if self.elbo == "trace" or any(value is None for value in known.values()):
+        if self.kind == "trace" or any(value is None for value in known.values()):
             return (terms.log_posterior - terms.log_prior).mean()
         return sum(_by_dimension(value).sum() for value in known.values())
 

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from probgen.programs.isolation import isolated
+from probgen.programs.isolation import isolated_pyro_state
 
 
 def record(function, inputs, noise, device="cpu"):
@@ -47,7 +47,7 @@ def record(function, inputs, noise, device="cpu"):
     False
     """
     recorder = _Recorder(inputs)
-    with isolated(device), _without_autocast_cache(), recorder:
+    with isolated_pyro_state(device), _without_autocast_cache(), recorder:
         outputs = function(*inputs)
     module = recorder.module(outputs)
     draws_globally = False
@@ -86,7 +86,7 @@ class Recording:
     def __call__(self, *inputs):
         if not self.draws_globally:
             return self.operations(*inputs)
-        with isolated(self.device, draw_seed(self.noise())):
+        with isolated_pyro_state(self.device, draw_seed(self.noise())):
             return self.operations(*inputs)
 
 
@@ -132,7 +132,7 @@ class Replayed:
         recording = self._recording(inputs) if is_recorded else None
         if recording is not None:
             return recording(*inputs)
-        with isolated(self.device, draw_seed(self.noise())):
+        with isolated_pyro_state(self.device, draw_seed(self.noise())):
             return self.function(*inputs)
 
     def _recording(self, inputs):

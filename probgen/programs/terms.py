@@ -10,7 +10,7 @@ from torch.distributions import Independent, kl_divergence
 
 
 @dataclass(frozen=True)
-class Terms:
+class ElboTerms:
     """Log-probabilities of a run, for each particle and row.
 
     Attributes
@@ -36,7 +36,7 @@ class Terms:
         return self.log_likelihood + self.log_prior - self.log_posterior
 
 
-def run_terms(model, guide, args, *, n_particles=1):
+def elbo_terms(model, guide, args, *, n_particles=1):
     """Run a guide, and the model on what it drew.
 
     Parameters
@@ -51,7 +51,7 @@ def run_terms(model, guide, args, *, n_particles=1):
 
     Returns
     -------
-    terms : Terms
+    terms : ElboTerms
 
     Raises
     ------
@@ -68,7 +68,7 @@ def run_terms(model, guide, args, *, n_particles=1):
     for trace in (guide_trace, model_trace):
         trace.compute_log_prob()
     nodes = model_trace.nodes
-    return Terms(
+    return ElboTerms(
         log_likelihood=_total(nodes, observed),
         log_prior=_total(nodes, latent),
         log_posterior=_total(guide_trace.nodes, latent),

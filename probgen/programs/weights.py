@@ -5,7 +5,7 @@ from pyro.distributions import TransformedDistribution
 from pyro.poutine.messenger import Messenger
 from torch.distributions import Independent, Normal
 
-from probgen.programs.terms import run_terms
+from probgen.programs.terms import elbo_terms
 
 
 def log_weights(model, guide, args, noise):
@@ -15,7 +15,7 @@ def log_weights(model, guide, args, noise):
     Parameters
     ----------
     model, guide : callable
-        Pyro programs, as for `run_terms`; to be run in `isolated`.
+        Pyro programs, as for `elbo_terms`; to be run in `isolated_pyro_state`.
     args : tuple
         Of both.
     noise : Tensor of shape (n_samples, k)
@@ -23,11 +23,11 @@ def log_weights(model, guide, args, noise):
 
     Returns
     -------
-    terms : Terms
+    terms : ElboTerms
         Of shape (n_samples, n).
     """
     with CommonNoise(noise):
-        return run_terms(model, guide, args, n_particles=len(noise))
+        return elbo_terms(model, guide, args, n_particles=len(noise))
 
 
 class CommonNoise(Messenger):

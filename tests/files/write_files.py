@@ -38,7 +38,17 @@ from probgen import (
     Trainer,
     make_generative_pipeline,
 )
-from probgen.options import AutoLikelihood, Categorical
+from probgen.options import (
+    ELBO,
+    AutoLikelihood,
+    Categorical,
+    DiscretizedLogistic,
+    Gaussian,
+    GaussianMixtureLikelihood,
+    InverseAutoregressiveFlow,
+    MixturePrior,
+    VampPrior,
+)
 
 FOLDER = Path(__file__).parent / probgen.__version__
 ROWS, SEED, N_SCORED, N_DRAWN = 200, 0, 5, 3
@@ -102,33 +112,36 @@ MODELS = {  # a name: an estimator, and what it is fitted to
         ),
         DIGITS,
     ),
-    "vae_bernoulli": (VAE(2, likelihood="bernoulli", kl_warmup=2, free_bits=0.01, **DENSE), BITS),
-    "vae_gaussian": (VAE(2, likelihood="gaussian", noise_scale="learned", beta=2.0, **DENSE), IRIS),
+    "vae_bernoulli": (
+        VAE(2, likelihood="bernoulli", elbo=ELBO(kl_warmup=2, free_bits=0.01), **DENSE),
+        BITS,
+    ),
+    "vae_gaussian": (VAE(2, likelihood=Gaussian("learned"), beta=2.0, **DENSE), IRIS),
     "vae_logistic": (
         VAE(
             2,
-            likelihood="discretized_logistic",
-            n_logistics=2,
-            n_levels=17,
-            prior="mixture",
-            n_prior_components=3,
+            likelihood=DiscretizedLogistic(17, n_mixture=2),
+            prior=MixturePrior(3),
             **DENSE,
         ),
         DIGITS,
     ),
     "vae_categorical": (
-        VAE(2, likelihood="categorical", n_levels=5, elbo="iwae", n_particles=2, **DENSE),
+        VAE(2, likelihood=Categorical(5), elbo=ELBO("iwae", n_particles=2), **DENSE),
         DIGITS // 4,
     ),
     "vae_mixture": (
-        VAE(2, likelihood="gaussian_mixture", n_logistics=2, elbo="trace", **DENSE),
+        VAE(2, likelihood=GaussianMixtureLikelihood(2), elbo="trace", **DENSE),
         IRIS,
     ),
     "vae_laplace": (
-        VAE(2, likelihood="laplace", prior="vamp", n_prior_components=3, **DENSE),
+        VAE(2, likelihood="laplace", prior=VampPrior(3), **DENSE),
         IRIS,
     ),
-    "vae_iaf": (VAE(2, likelihood="gaussian", posterior="iaf", n_flows=1, **DENSE), IRIS),
+    "vae_iaf": (
+        VAE(2, likelihood="gaussian", posterior=InverseAutoregressiveFlow(1), **DENSE),
+        IRIS,
+    ),
     "vae_conv": (VAE(2, architecture="conv", **{**DENSE, "hidden_layer_sizes": (2,)}), BITS),
     "conditional_vae": (ConditionalVAE(2, **DENSE), BITS, DIGITS_CLASSES),
     "semi_supervised_vae": (SemiSupervisedVAE(2, **DENSE), BITS, FEW_LABELS),

@@ -8,7 +8,7 @@ from probgen.estimators._code_density import FittedCodeDensity, latest_rows
 from probgen.estimators._labelled import with_parameters_of
 from probgen.estimators.adversarial.gan import GAN
 from probgen.estimators.adversarial.objective import AdversarialObjective
-from probgen.estimators.variational.code_distributions import GaussianPosterior
+from probgen.estimators.variational.code_distributions import CodePosterior
 from probgen.training.objective import Phase
 
 CODED_ROWS, KEPT_ROWS = (
@@ -91,7 +91,7 @@ class VAEGAN(FittedCodeDensity, GAN):
     ((3, 4), (150, 2), (1, 4))
     """
 
-    encoder_: GaussianPosterior
+    encoder_: CodePosterior
     _kept_rows: np.ndarray
 
     @with_parameters_of(GAN, without=OWN)
@@ -120,8 +120,8 @@ class VAEGAN(FittedCodeDensity, GAN):
             )
 
     def _make_encoder(self, d, n_outputs):
-        return GaussianPosterior(
-            super()._make_encoder(d, GaussianPosterior.n_outputs(n_outputs)), n_outputs
+        return CodePosterior(
+            super()._make_encoder(d, CodePosterior.n_outputs(n_outputs)), n_outputs
         )
 
     def _make_objective(self, fit):
@@ -163,14 +163,14 @@ class VAEGANObjective(AdversarialObjective):
     Parameters
     ----------
     *networks, **settings
-        As in `AdversarialObjective`; the encoder is a GaussianPosterior.
+        As in `AdversarialObjective`; the encoder is a CodePosterior.
     beta : float
         Factor on the divergence of the posterior of the codes from their prior.
     reconstruction_weight : float
         Factor on the reconstruction loss of the generator.
     """
 
-    encoder: GaussianPosterior
+    encoder: CodePosterior
     center: torch.Tensor
     scale: torch.Tensor
 

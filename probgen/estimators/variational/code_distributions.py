@@ -1,34 +1,36 @@
-"""Densities of codes: priors, and posteriors that a network gives for a row. They are Pyro's
-distributions."""
+"""Distributions of codes: priors, and posteriors that a network computes, as Pyro distributions."""
+
+from typing import Any
 
 import pyro.distributions as dist
 import torch
 from pyro.distributions import transforms
 from pyro.nn import ConditionalAutoRegressiveNN
-from torch import nn
+from torch import Tensor, nn
 
 SMALLEST_SCALE = 1e-6
-FLOWS = ("iaf", "spline")
-CONTEXT, FLOW_WIDTH = 32, 128  # what a flow is told of the row, and the width of its networks
-SPLINE_BINS, SPLINE_BOUND = 8, 5.0
+N_CONTEXT = 32  # outputs of the encoder that a flow is conditioned on
+FLOW_WIDTH = 128  # least width of the networks of a flow
+SPLINE_BINS = 8
+SPLINE_BOUND = 5.0
 
 
-class GaussianPosterior(nn.Module):
-    """Gaussian of independent dimensions that a network gives for a row, perhaps moved by
-    normalizing flows.
+class CodePosterior(nn.Module):
+    """Gaussian with independent dimensions, perhaps transformed by flows, computed from a row.
 
     Parameters
     ----------
     network : torch.nn.Module
         From (n, d) to (n, n_outputs), see `n_outputs`.
     n_components : int
+        Size of a code.
     flow : {"iaf", "spline"}, default=None
-        Inverse autoregressive flows [1]_, or autoregressive rational splines [2]_, each told of the
-        row.
+        Inverse autoregressive flows [1]_ or autoregressive rational splines [2]_, each conditioned
+        on the row.
     n_flows : int, default=2
-    center, scale : default=None
-        What is taken from the rows, of shape (d,), and what they are divided by, before the network
-        sees them.
+        Number of flows.
+    center, scale : Tensor of shape (d,), default=None
+        What is subtracted from the rows, and what they are divided by, before the network.
 
     References
     ----------
@@ -39,17 +41,18 @@ class GaussianPosterior(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> posterior = GaussianPosterior(torch.nn.Linear(5, GaussianPosterior.n_outputs(2)), 2)
+    >>> posterior = CodePosterior(torch.nn.Linear(5, CodePosterior.n_outputs(2)), 2)
     >>> posterior(torch.zeros(3, 5)).rsample().shape
     torch.Size([3, 2])
     """
 
     def __init__(self, network, n_components, *, flow=None, n_flows=2, center=None, scale=None):
         super().__init__()
-        self.network, self.n_components = network, n_components
-        self.flows = nn.ModuleList(
-            _make_flow(flow, n_components) for _ in range(n_flows if flow else 0)
-        )
+        self.network = network
+        self.n_components = n_components
+        self.flows = nn.ModuleList()
+        if flow is not None:
+            self.flows.extend(_make_flow(flow, n_components) for _ in range(n_flows))
         self.is_scaled = center is not None
         if self.is_scaled:
             self.register_buffer("center", center)
@@ -57,107 +60,112 @@ class GaussianPosterior(nn.Module):
         self.register_buffer("reversal", torch.arange(n_components - 1, -1, -1), persistent=False)
 
     @staticmethod
-    def n_outputs(n_components, flow=None):
-        """Width of the answers of the network."""
-        return 2 * n_components + (CONTEXT if flow else 0)
+    def n_outputs(n_components: int, flow: str | None = None) -> int:
+        """Return the number of outputs that the network must have."""
+        n_moments = 2 * n_components
+        return n_moments if flow is None else n_moments + N_CONTEXT
 
-    def forward(self, X):
-        """The distribution of codes for rows (n, d): batch shape (n,), event shape
-        (n_components,)."""
-        answers = self._answers(X)
-        base = self._base(answers)
+    def forward(self, X: Tensor) -> Any:
+        """Return the distribution of codes for rows (n, d), of event shape (n_components,)."""
+        outputs = self._outputs(X)
+        base = self._base(outputs)
         if not len(self.flows):
             return base
-        context = answers[..., 2 * self.n_components :]
+        context = outputs[..., 2 * self.n_components :]
         steps: list = [flow.condition(context) for flow in self.flows]  # type: ignore[operator]
+        # An autoregressive flow leaves the first dimension nearly untouched: reverse in between.
         for k in range(len(steps) - 1, 0, -1):
             steps.insert(k, transforms.Permute(self.reversal))
         return dist.TransformedDistribution(base, steps)
 
-    def base(self, X):
-        """The distribution without its flows."""
-        return self._base(self._answers(X))
+    def base(self, X: Tensor) -> Any:
+        """Return the Gaussian of rows (n, d), without the flows."""
+        return self._base(self._outputs(X))
 
-    def moments(self, X):
-        """Means and standard deviations (n, n_components) of that, two tensors that nobody has
-        checked."""
-        return self._moments(self._answers(X))
+    def moments(self, X: Tensor) -> tuple[Tensor, Tensor]:
+        """Return means and standard deviations (n, n_components) of the Gaussian, unvalidated."""
+        return self._moments(self._outputs(X))
 
-    def _answers(self, X):
-        return self.network((X - self.center) / self.scale if self.is_scaled else X)
+    def _outputs(self, X):
+        if self.is_scaled:
+            X = (X - self.center) / self.scale
+        return self.network(X)
 
-    def _base(self, answers):
-        return dist.Normal(*self._moments(answers)).to_event(1)
+    def _base(self, outputs):
+        return dist.Normal(*self._moments(outputs)).to_event(1)
 
-    def _moments(self, answers):
+    def _moments(self, outputs):
         k = self.n_components
-        return answers[..., :k], nn.functional.softplus(answers[..., k : 2 * k]) + SMALLEST_SCALE
+        return outputs[..., :k], nn.functional.softplus(outputs[..., k : 2 * k]) + SMALLEST_SCALE
 
 
-class NormalPrior(nn.Module):
-    """Standard Gaussian.
+class StandardNormalCodes(nn.Module):
+    """Standard Gaussian prior.
 
     Parameters
     ----------
     n_components : int
+        Size of a code.
 
     Examples
     --------
     >>> import torch
-    >>> NormalPrior(2)().log_prob(torch.zeros(2)).exp().item()  # 1 / (2 pi)
+    >>> StandardNormalCodes(2)().log_prob(torch.zeros(2)).exp().item()  # 1 / (2 pi)
     0.1591...
     """
 
-    mean: torch.Tensor
-    scale: torch.Tensor
+    mean: Tensor
+    scale: Tensor
 
     def __init__(self, n_components):
         super().__init__()
         self.register_buffer("mean", torch.zeros(n_components), persistent=False)
         self.register_buffer("scale", torch.ones(n_components), persistent=False)
 
-    def forward(self):
-        """The distribution of a code."""
+    def forward(self) -> Any:
+        """Return the distribution of a code."""
         return dist.Normal(self.mean, self.scale).to_event(1)
 
 
-class MixturePrior(nn.Module):
-    """Mixture of Gaussians of independent dimensions, which is learned.
+class GaussianMixtureCodes(nn.Module):
+    """Prior that is a learned mixture of Gaussians with diagonal covariances.
 
     Parameters
     ----------
     n_components : int
         Size of a code.
-    n_mixed : int
-        Gaussians.
+    n_mixture : int
+        Number of Gaussians.
 
     Examples
     --------
-    >>> MixturePrior(2, 5)().batch_shape, MixturePrior(2, 5)().event_shape
+    >>> prior = GaussianMixtureCodes(2, 5)
+    >>> prior().batch_shape, prior().event_shape
     (torch.Size([]), torch.Size([2]))
     """
 
-    def __init__(self, n_components, n_mixed):
+    def __init__(self, n_components, n_mixture):
         super().__init__()
-        self.logits = nn.Parameter(torch.zeros(n_mixed))
-        self.means = nn.Parameter(torch.randn(n_mixed, n_components))
-        self.log_scales = nn.Parameter(torch.zeros(n_mixed, n_components))
+        self.logits = nn.Parameter(torch.zeros(n_mixture))
+        self.means = nn.Parameter(torch.randn(n_mixture, n_components))
+        self.log_scales = nn.Parameter(torch.zeros(n_mixture, n_components))
 
-    def forward(self):
-        """The distribution of a code."""
+    def forward(self) -> Any:
+        """Return the distribution of a code."""
         return _mixture(self.logits, self.means, torch.exp(self.log_scales))
 
 
-class VampPrior(nn.Module):
-    """Mixture of the posteriors of learned pseudo-inputs [1]_, of their Gaussians where they have
-    flows.
+class PosteriorMixtureCodes(nn.Module):
+    """Prior that is a mixture of the posteriors of learned pseudo-inputs, the VampPrior [1]_.
+
+    Where the posterior has flows, the mixture is of the Gaussians below the flows.
 
     Parameters
     ----------
-    posterior : GaussianPosterior
-        Shared with the guide.
-    pseudo_inputs : Tensor of shape (n_mixed, d)
-        To start from, such as rows.
+    posterior : CodePosterior
+        The posterior of the guide, which is shared.
+    pseudo_inputs : Tensor of shape (n_mixture, d)
+        Initial pseudo-inputs, such as rows.
 
     References
     ----------
@@ -170,15 +178,25 @@ class VampPrior(nn.Module):
         self.pseudo_inputs = nn.Parameter(pseudo_inputs.clone())
         self.logits = nn.Parameter(torch.zeros(len(pseudo_inputs)))
 
-    def forward(self):
-        """The distribution of a code."""
-        parts = self.posterior.base(self.pseudo_inputs).base_dist
-        return _mixture(self.logits, parts.loc, parts.scale)
+    def forward(self) -> Any:
+        """Return the distribution of a code."""
+        components = self.posterior.base(self.pseudo_inputs).base_dist
+        return _mixture(self.logits, components.loc, components.scale)
 
 
-def beside(rows, *labels):
-    """Rows (..., d) and labels (..., k) side by side, their other dimensions broadcast; rows alone
-    without labels."""
+def concat_labels(rows: Tensor, *labels: Tensor) -> Tensor:
+    """Return rows (..., d) followed by labels (..., k), with their other dimensions broadcast.
+
+    Parameters
+    ----------
+    rows : Tensor of shape (..., d)
+    *labels : Tensor of shape (..., k)
+
+    Returns
+    -------
+    rows : Tensor of shape (..., d + k)
+        The rows themselves where there are no labels.
+    """
     if not labels:
         return rows
     shape = torch.broadcast_shapes(*[part.shape[:-1] for part in (rows, *labels)])
@@ -192,13 +210,13 @@ def _mixture(logits, means, scales):
 
 
 def _make_flow(kind, n_components):
-    """A transform of codes that can be conditioned on a context (n, CONTEXT)."""
+    """A transform of codes that can be conditioned on a context (n, N_CONTEXT)."""
     hidden = [max(FLOW_WIDTH, n_components)]
     if kind == "iaf":
-        network = ConditionalAutoRegressiveNN(n_components, CONTEXT, hidden)
+        network = ConditionalAutoRegressiveNN(n_components, N_CONTEXT, hidden)
         return transforms.ConditionalAffineAutoregressive(network, stable=True)
     sizes = [SPLINE_BINS, SPLINE_BINS, SPLINE_BINS - 1]
-    network = ConditionalAutoRegressiveNN(n_components, CONTEXT, hidden, param_dims=sizes)
+    network = ConditionalAutoRegressiveNN(n_components, N_CONTEXT, hidden, param_dims=sizes)
     return transforms.ConditionalSplineAutoregressive(
         n_components, network, count_bins=SPLINE_BINS, bound=SPLINE_BOUND, order="quadratic"
     )

@@ -1,8 +1,10 @@
 """Variational autoencoders of rows and their classes."""
 
 import math
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyro
 import pyro.distributions as dist
 import torch
@@ -11,23 +13,21 @@ from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import check_count, check_generator
 from probgen.estimators._classes import ClassConditional, one_hot
-from probgen.estimators._labelled import with_parameters_of
-from probgen.estimators.variational.code_distributions import beside
+from probgen.estimators.variational.code_distributions import concat_labels
 from probgen.estimators.variational.vae import VAE
 from probgen.marginal_likelihood.latent_model import log_mean_exp
 from probgen.networks import ConvEncoder
 
 
 class ConditionalVAE(ClassConditional, VAE):
-    """Variational autoencoder that is told the class of a row.
+    """Variational autoencoder that is conditioned on the class of a row.
 
-    A row x of class y has a code z from a prior that is the same for all classes, and comes from
-    p(x given z, y); the encoder computes q(z given x, y), and the lower bound on log p(x given y)
-    is raised [1]_ [2]_. Both networks see the class as one number for each class, 1 for the right
-    one and 0 for the others. With the shares p(y) of the classes that makes a joint density, which
-    classifies by Bayes' rule.
+    The model draws a code z from a prior that all classes share, and a row x of class y from p(x
+    given z, y). The encoder computes q(z given x, y), and training raises the lower bound on log
+    p(x given y) [1]_ [2]_. Both networks take the class as a one-hot vector. With the class
+    probabilities p(y) this is a joint density, which classifies by Bayes' rule.
 
-    `model` and `guide` are Pyro programs of those names; a subclass may replace either.
+    `model` and `guide` are Pyro programs of those names, and a subclass may override either.
 
     Parameters
     ----------
@@ -35,11 +35,14 @@ class ConditionalVAE(ClassConditional, VAE):
         Size of the code, at least 1.
     priors : array-like of shape (n_classes,), default=None
         p(y) in the order of the sorted classes, adding up to one; by default the shares of the
-        classes.
-    **parameters
-        Those of `VAE`, all by name. An encoder of your own maps (n, n_features + n_classes) to (n,
-        2 n_components), a decoder (n, n_components + n_classes) to (n, n_features times the numbers
-        of the likelihood): the class stands last.
+        classes in y.
+    encoder, decoder : torch.nn.Module, default=None
+        As in `VAE`, but the encoder maps (n, n_features + n_classes) and the decoder maps (n,
+        n_components + n_classes): the one-hot vector of the class comes last.
+    hidden_layer_sizes, activation, architecture, image_shape, likelihood, dynamic_binarization, \
+prior, posterior, elbo, beta, n_importance_samples, max_iter, batch_size, learning_rate_init, \
+trainer, warm_start, device, random_state, verbose
+        As in `VAE`.
 
     Attributes
     ----------
@@ -48,18 +51,19 @@ class ConditionalVAE(ClassConditional, VAE):
     class_count_ : ndarray of shape (n_classes,)
         Rows of each class.
     class_prior_ : ndarray of shape (n_classes,)
-        p(y); 0 for a class that `partial_fit` has not met yet.
+        p(y); 0 for a class of which `partial_fit` has not had a row yet.
     label_prior_ : torch.nn.Module
-        The same as Pyro's distribution.
+        Module that returns p(y) as a Pyro distribution.
     encoder_, prior_, decoder_, observation_, likelihood_, history_, n_iter_, device_
-        As in `VAE`; "reconstruction" is of rows and classes, E_q[log p(x given z, y)] + log p(y).
+        As in `VAE`; "reconstruction" is that of rows and classes, E_q[log p(x given z, y)] + log
+        p(y).
 
     Notes
     -----
-    `score_samples` sums over the classes, by as many decoded draws as all of them need. `transform`
-    gives codes and not p(y given x): the posterior means for the classes in y, or without y the
-    mean over the classes as `predict_proba` weighs them. `inverse_transform` gives the means of
-    rows for the classes in y, or without y over `class_prior_`.
+    `score_samples` sums over the classes, with n_importance_samples draws for each. `transform`
+    returns codes, not p(y given x): the posterior means given the classes in y, or without y their
+    mean over the classes, weighted by `predict_proba`. `inverse_transform` returns the means of
+    rows of the classes in y, or without y their mean over `class_prior_`.
 
     References
     ----------
@@ -84,24 +88,78 @@ class ConditionalVAE(ClassConditional, VAE):
     _networks = (*VAE._networks, "label_prior_")
     _without_classes = "VAE"
 
-    @with_parameters_of(VAE)
-    def __init__(self, n_components=16, *, priors=None, **parameters):
-        super().__init__(n_components, **parameters)
+    def __init__(
+        self,
+        n_components=16,
+        *,
+        priors=None,
+        hidden_layer_sizes=(400, 400),
+        activation="silu",
+        architecture="dense",
+        image_shape=None,
+        encoder=None,
+        decoder=None,
+        likelihood="auto",
+        dynamic_binarization=False,
+        prior="normal",
+        posterior="gaussian",
+        elbo="mean_field",
+        beta=1.0,
+        n_importance_samples=100,
+        max_iter=60,
+        batch_size="auto",
+        learning_rate_init=2e-3,
+        trainer=None,
+        warm_start=False,
+        device="auto",
+        random_state=None,
+        verbose=0,
+    ):
+        super().__init__(
+            n_components,
+            hidden_layer_sizes=hidden_layer_sizes,
+            activation=activation,
+            architecture=architecture,
+            image_shape=image_shape,
+            encoder=encoder,
+            decoder=decoder,
+            likelihood=likelihood,
+            dynamic_binarization=dynamic_binarization,
+            prior=prior,
+            posterior=posterior,
+            elbo=elbo,
+            beta=beta,
+            n_importance_samples=n_importance_samples,
+            max_iter=max_iter,
+            batch_size=batch_size,
+            learning_rate_init=learning_rate_init,
+            trainer=trainer,
+            warm_start=warm_start,
+            device=device,
+            random_state=random_state,
+            verbose=verbose,
+        )
         self.priors = priors
 
-    def model(self, X=None, y=None, seen=None, n_rows=1):  # type: ignore[override]
+    def model(  # type: ignore[override]
+        self,
+        X: torch.Tensor | None = None,
+        y: torch.Tensor | None = None,
+        seen: torch.Tensor | None = None,
+        n_rows: int = 1,
+    ) -> torch.Tensor:
         """Pyro program of rows: the sites "y", a class, "z", a code, and "x", a row given both.
 
         Parameters
         ----------
         X : Tensor of shape (n, n_features), default=None
-            Rows that are observed; None draws them.
+            Observed rows; None draws them.
         y : Tensor of shape (n, n_classes), default=None
-            Their classes, 1 for the right one and 0 for the others; None draws them.
+            Their classes, one-hot; None draws them.
         seen : boolean Tensor of shape (n, n_features), default=None
-            Which of the values are there; None stands for all.
+            Mask of the values that are not missing; None stands for all.
         n_rows : int, default=1
-            Rows to draw, without X.
+            Rows to draw where X is None.
 
         Returns
         -------
@@ -110,12 +168,14 @@ class ConditionalVAE(ClassConditional, VAE):
         with pyro.plate("rows", n_rows if X is None else len(X), dim=-1):
             y = pyro.sample("y", self.label_prior_(), obs=y)
             z = pyro.sample("z", self.prior_())
-            values = self.observation_.distribution(self.decoder_(beside(z, y)))
+            values = self.observation_.distribution(self.decoder_(concat_labels(z, y)))
             if seen is not None:
                 values = values.mask(seen)
             return pyro.sample("x", values.to_event(1), obs=X)
 
-    def guide(self, X, y, seen=None):  # type: ignore[override]
+    def guide(  # type: ignore[override]
+        self, X: torch.Tensor, y: torch.Tensor, seen: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Pyro program of the approximate posterior of codes: the site "z".
 
         Parameters
@@ -128,9 +188,11 @@ class ConditionalVAE(ClassConditional, VAE):
         z : Tensor of shape (n, n_components)
         """
         with pyro.plate("rows", len(X), dim=-1):
-            return pyro.sample("z", self.encoder_(beside(X, y)))
+            return pyro.sample("z", self.encoder_(concat_labels(X, y)))
 
-    def sample_mean(self, n_samples=1, *, y=None, random_state=None):
+    def sample_mean(
+        self, n_samples: int = 1, *, y: npt.ArrayLike | None = None, random_state: Any = None
+    ) -> Any:
         """Draw codes from the prior and return the means that they decode to.
 
         Parameters
@@ -138,7 +200,7 @@ class ConditionalVAE(ClassConditional, VAE):
         n_samples : int, default=1
             Number of rows, at least 1.
         y : label or array-like of shape (n_samples,), default=None
-            Classes to draw from; otherwise drawn from `class_prior_`.
+            Classes of the rows; None draws them from `class_prior_`.
         random_state : int, RandomState, Generator or None, default=None
             As in `sample`; the codes and classes are those of `sample` with the same seed.
 
@@ -151,13 +213,12 @@ class ConditionalVAE(ClassConditional, VAE):
         generator = self._stream if random_state is None else check_generator(random_state)
         indices = self._requested_classes(n_samples, generator, y)
         codes = self._draw_sites(n_samples, generator, y=self._one_hot(indices))["z"]
-        labels = self._label_vectors()
-        X = self._by_class(
-            lambda codes, k: self._decode(codes, labels[k]), codes, self.classes_[indices]
-        )
+        X = self._by_class(self._decode_class, codes, self.classes_[indices])
         return self._in_container(X.astype(self._dtype, copy=False))
 
-    def transform(self, X, y=None, *, return_std=False):
+    def transform(
+        self, X: npt.ArrayLike, y: npt.ArrayLike | None = None, *, return_std: bool = False
+    ) -> Any:
         """Return the posterior means of the codes.
 
         Parameters
@@ -165,8 +226,8 @@ class ConditionalVAE(ClassConditional, VAE):
         X : array-like of shape (n, n_features)
             Rows.
         y : label or array-like of shape (n,), default=None
-            Their classes; without them the posterior is the mixture over the classes that
-            `predict_proba` weighs.
+            Their classes; without them the posterior is a mixture over the classes, weighted by
+            `predict_proba`.
         return_std : bool, default=False
             Whether to return the posterior standard deviations too.
 
@@ -179,18 +240,20 @@ class ConditionalVAE(ClassConditional, VAE):
         check_is_fitted(self)
         X = self._validate(X)
         means, std = (part.astype(X.dtype, copy=False) for part in self._posterior_moments(X, y))
-        return (means, std) if return_std else means
+        if return_std:
+            return means, std
+        return means
 
-    def inverse_transform(self, Z, y=None):
-        """Return the means of the rows that codes stand for.
+    def inverse_transform(self, Z: npt.ArrayLike, y: npt.ArrayLike | None = None) -> Any:
+        """Return the means of the rows that codes decode to.
 
         Parameters
         ----------
         Z : array-like of shape (n, n_components)
             Codes.
         y : label or array-like of shape (n,), default=None
-            Classes of the rows; without them the mean over the classes is taken, as `class_prior_`
-            weighs them.
+            Classes of the rows; without them the mean over the classes, weighted by
+            `class_prior_`.
 
         Returns
         -------
@@ -199,25 +262,22 @@ class ConditionalVAE(ClassConditional, VAE):
         """
         check_is_fitted(self)
         Z = self._validate_codes(Z)
-        labels = self._label_vectors()
         if y is None:
             weights = np.broadcast_to(self.class_prior_, (len(Z), len(self.classes_)))
-            X = self._class_mean(lambda k: self._decode(Z, labels[k]), weights)
+            X = self._class_mean(lambda k: self._decode_class(Z, k), weights)
         else:
-            X = self._by_class(lambda codes, k: self._decode(codes, labels[k]), Z, y)
+            X = self._by_class(self._decode_class, Z, y)
         return self._in_container(X.astype(Z.dtype, copy=False))
 
-    def reconstruct(self, X, y=None):
-        """Return the means of the posterior predictive, rows that share the codes and the classes
-        of X.
+    def reconstruct(self, X: npt.ArrayLike, y: npt.ArrayLike | None = None) -> Any:
+        """Return the means of the posterior predictive distribution, given the codes of X.
 
         Parameters
         ----------
         X : array-like of shape (n, n_features)
-            Rows; what is missing is filled in.
+            Rows; missing values are filled in.
         y : label or array-like of shape (n,), default=None
-            Their classes; without them the mean over the classes is taken, as `predict_proba`
-            weighs them.
+            Their classes; without them the mean over the classes, weighted by `predict_proba`.
 
         Returns
         -------
@@ -234,13 +294,15 @@ class ConditionalVAE(ClassConditional, VAE):
             means = self._by_class(lambda rows, k: self._reconstruct(rows, labels[k]), X, y)
         return self._in_container(means.astype(X.dtype, copy=False))
 
-    def score_samples(self, X, y=None, *, return_std=False):
+    def score_samples(
+        self, X: npt.ArrayLike, y: npt.ArrayLike | None = None, *, return_std: bool = False
+    ) -> Any:
         """Return the importance weighted bound on the log-likelihood of each row, in nats.
 
         Parameters
         ----------
         X : array-like of shape (n, n_features)
-            Rows to score; what is missing is integrated out.
+            Rows to score; missing values are integrated out.
         y : label or array-like of shape (n,), default=None
             Classes of the rows.
         return_std : bool, default=False
@@ -261,9 +323,11 @@ class ConditionalVAE(ClassConditional, VAE):
             labels = self._label_vectors()
             bounds = self._by_class(lambda rows, k: self._bounds(rows, labels[k]).T, X, y)
         values, errors = bounds.astype(X.dtype, copy=False).T
-        return (values, errors) if return_std else values
+        if return_std:
+            return values, errors
+        return values
 
-    def elbo_samples(self, X, y=None):
+    def elbo_samples(self, X: npt.ArrayLike, y: npt.ArrayLike | None = None) -> Bunch:
         """Return the evidence lower bound of each row and its two parts, in nats.
 
         Parameters
@@ -271,8 +335,8 @@ class ConditionalVAE(ClassConditional, VAE):
         X : array-like of shape (n, n_features)
             Rows.
         y : label or array-like of shape (n,), default=None
-            Their classes, for the bound on log p(x, y); without them, that on log p(x), where q(y
-            given x) is `predict_proba`.
+            Their classes, for the bound on log p(x, y). Without them it is the bound on log p(x)
+            where q(y given x) is `predict_proba`.
 
         Returns
         -------
@@ -282,33 +346,31 @@ class ConditionalVAE(ClassConditional, VAE):
         """
         check_is_fitted(self)
         X = self._validate(X)
-        log_prior = np.log(np.maximum(self.class_prior_, np.finfo(np.float64).tiny))
         labels = self._label_vectors()
+        log_prior = np.log(np.maximum(self.class_prior_, np.finfo(np.float64).tiny))
         if y is None:
             log_posterior = self._log_posterior(X)
             posterior = np.exp(log_posterior)
             parts = self._class_mean(lambda k: self._elbo_parts(X, labels[k]), posterior)
-            divergence = np.sum(
-                posterior * np.where(posterior > 0.0, log_posterior - log_prior, 0.0), axis=1
-            )
-            expected = posterior @ log_prior
+            log_ratios = np.where(posterior > 0.0, log_posterior - log_prior, 0.0)
+            divergence = np.sum(posterior * log_ratios, axis=1)
+            expected_log_prior = posterior @ log_prior
         else:
             parts = self._by_class(lambda rows, k: self._elbo_parts(rows, labels[k]), X, y)
-            expected = log_prior[self._class_indices(y, len(X))]
-            divergence = -expected
-        reconstruction, kl = (
-            parts[:, 0] - expected,
-            parts[:, 1] + divergence,
-        )  # p(y) stands among the observed
-        answers = {"elbo": reconstruction - kl, "reconstruction": reconstruction, "kl": kl}
-        return Bunch(**{name: part.astype(X.dtype, copy=False) for name, part in answers.items()})
+            expected_log_prior = log_prior[self._class_indices(y, len(X))]
+            divergence = -expected_log_prior
+        # The programs observe y, so log p(y) is part of the reconstruction; here y is latent.
+        reconstruction = parts[:, 0] - expected_log_prior
+        kl = parts[:, 1] + divergence
+        bounds = {"elbo": reconstruction - kl, "reconstruction": reconstruction, "kl": kl}
+        return Bunch(**{name: value.astype(X.dtype, copy=False) for name, value in bounds.items()})
 
     @property
     def _n_features_out(self):
         return self.n_components
 
     @property
-    def _n_extra(self):
+    def _n_labels(self):
         return len(self.classes_)
 
     def _build(self, fit):
@@ -318,35 +380,45 @@ class ConditionalVAE(ClassConditional, VAE):
     def _begin(self, fit):
         self.label_prior_.set(self.class_prior_)
 
-    def _make_conv_encoder(self, shape, channels, n_outputs):
-        return LabelledConvEncoder(shape, self._n_extra, channels, n_outputs, self.activation)
+    def _make_encoder(self, architecture, d, n_outputs):
+        if architecture.kind == "conv":
+            return LabelledConvEncoder(
+                architecture.image_shape,
+                self._n_labels,
+                architecture.hidden_layer_sizes,
+                n_outputs,
+                architecture.activation,
+            )
+        return architecture.encoder(d + self._n_labels, n_outputs)
 
-    def _some_rows(self, rows, n_rows):
-        pseudo_inputs = super()._some_rows(rows, n_rows)
+    def _pseudo_inputs(self, rows, n_rows):
+        pseudo_inputs = super()._pseudo_inputs(rows, n_rows)
         labels = self._one_hot(np.arange(n_rows) % len(self.classes_)).cpu()
         return torch.cat([pseudo_inputs, labels.to(pseudo_inputs.dtype)], dim=1)
 
     def _prepare_training(self, X, *labels, generator):
-        return super()._prepare_training(
-            X, *[one_hot(label, self._n_extra, X.dtype) for label in labels], generator=generator
-        )
+        labels = [one_hot(indices, self._n_labels, X.dtype) for indices in labels]
+        return super()._prepare_training(X, *labels, generator=generator)
 
     def _arguments(self, X, *labels):
         return super()._arguments(X, *[label.expand(len(X), -1) for label in labels])
 
     def _one_hot(self, indices):
-        """Classes (n,) as tensors (n, n_classes) beside the networks."""
-        indices = torch.tensor(np.asarray(indices), device=getattr(self, "device_", "cpu"))
-        return one_hot(
-            indices, self._n_extra, torch.float64 if self._dtype == np.float64 else torch.float32
-        )
+        """Labels (n, n_classes) of class indices (n,), a tensor on the device of the networks."""
+        device = getattr(self, "device_", "cpu")
+        dtype = torch.float64 if self._dtype == np.float64 else torch.float32
+        return one_hot(torch.tensor(np.asarray(indices), device=device), self._n_labels, dtype)
 
     def _label_vectors(self):
         """Labels (n_classes, n_classes) of all classes; each broadcasts over rows of its class."""
         return self._one_hot(np.arange(len(self.classes_)))
 
+    def _decode_class(self, Z, k):
+        """Means (n, d) that codes (n, n_components) decode to in class k."""
+        return self._decode(Z, self._label_vectors()[k])
+
     def _posterior_moments(self, X, y=None):
-        """Means and deviations (n, k) of the codes of checked rows, given y or over all classes."""
+        """Means and deviations (n, k) of the codes of validated rows, given y or over classes."""
         labels = self._label_vectors()
 
         def moments(rows, k):
@@ -363,15 +435,20 @@ class ConditionalVAE(ClassConditional, VAE):
         return mean, np.sqrt(np.maximum(square - mean**2, 0.0))
 
     def _joint_bounds(self, X):
-        """Bounds on log p(x, y) for each class, then that on log p(x) and its standard error: (n,
-        n_classes + 2)."""
+        """Bounds on log p(x, y) for each class, and on log p(x): (n, n_classes + 2).
+
+        The last two columns are the bound on log p(x) and its standard error.
+        """
         labels = self._label_vectors()
 
         def bounds(block):
-            joint, total = [], torch.tensor(-math.inf, device=block.device)
+            joint = []
+            # All classes share the noise of a draw, so a draw's weights add up over the classes.
+            total = torch.tensor(-math.inf, device=block.device)
             for label, probability in zip(labels, self.class_prior_):
-                weights = self._weigh(block, label).log_weights
-                weights = weights if probability > 0.0 else torch.full_like(weights, -math.inf)
+                weights = self._importance_terms(block, label).log_weights
+                if probability == 0.0:
+                    weights = torch.full_like(weights, -math.inf)
                 joint.append(torch.logsumexp(weights, 0) - math.log(len(weights)))
                 total = torch.logaddexp(total, weights)
             return torch.stack([*joint, *log_mean_exp(total)], dim=1)
@@ -398,7 +475,7 @@ class ConditionalVAE(ClassConditional, VAE):
 
         return self._log_joint(log_mass)
 
-    def _latent_rows(self, X, y):
+    def _latent_arguments(self, X, y):
         if y is None:
             raise ValueError(
                 f"y must hold the classes of the rows, on which the codes of {type(self).__name__}"
@@ -408,11 +485,12 @@ class ConditionalVAE(ClassConditional, VAE):
 
 
 class LabelPrior(torch.nn.Module):
-    """p(y) of classes that stand as rows of zeros with a single 1.
+    """p(y) of classes as one-hot vectors.
 
     Parameters
     ----------
     n_classes : int
+        Number of classes, which have equal probabilities at first.
 
     Examples
     --------
@@ -424,28 +502,27 @@ class LabelPrior(torch.nn.Module):
 
     def __init__(self, n_classes):
         super().__init__()
-        self.register_buffer(
-            "probabilities", torch.full((n_classes,), 1.0 / n_classes), persistent=False
-        )
+        probabilities = torch.full((n_classes,), 1.0 / n_classes)
+        self.register_buffer("probabilities", probabilities, persistent=False)
 
-    def set(self, probabilities):
-        """Take probabilities (n_classes,)."""
+    def set(self, probabilities: npt.ArrayLike) -> None:
+        """Replace the probabilities by others (n_classes,)."""
         self.probabilities.copy_(torch.as_tensor(probabilities))
 
-    def forward(self):
-        """The distribution of a class."""
+    def forward(self) -> Any:
+        """Return the distribution of a class."""
         return dist.OneHotCategorical(probs=self.probabilities)
 
 
 class LabelledConvEncoder(ConvEncoder):
-    """Convolutional encoder that sees the numbers after the pixels of a row as constant channels.
+    """Convolutional encoder whose input has the label after the pixels, as constant channels.
 
     Parameters
     ----------
     image_shape : tuple of int
         (height, width, channels).
     n_extra : int
-        Numbers after the pixels.
+        Numbers after the pixels of a row.
     channels, n_outputs, activation
         As in `ConvEncoder`.
 
@@ -461,7 +538,8 @@ class LabelledConvEncoder(ConvEncoder):
         super().__init__((height, width, depth + n_extra), channels, n_outputs, activation)
         self.n_extra = n_extra
 
-    def forward(self, rows):
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return outputs (n, n_outputs) for pixels and labels (n, d + n_extra)."""
         height, width, depth = self.image_shape
         images = rows[..., : -self.n_extra].unflatten(-1, (height, width, depth - self.n_extra))
         extra = rows[..., None, None, -self.n_extra :].expand(*images.shape[:-1], self.n_extra)

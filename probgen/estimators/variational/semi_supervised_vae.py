@@ -1,81 +1,85 @@
 """Variational autoencoders of rows of which few have a class."""
 
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import pyro
 import pyro.distributions as dist
 import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from probgen._validation import check_choice, check_image_shape, check_real
-from probgen.estimators._labelled import with_parameters_of
-from probgen.estimators.variational.code_distributions import beside
+from probgen._validation import check_choice, check_real
+from probgen.estimators.variational.code_distributions import concat_labels
 from probgen.estimators.variational.conditional_vae import ConditionalVAE
-from probgen.networks import MLP, ConvEncoder, check_module, check_network
-from probgen.programs.objective import ProgramObjective
-from probgen.programs.terms import Terms, run_terms
+from probgen.estimators.variational.vae import VAE
+from probgen.networks import check_module, check_network
+from probgen.options import ELBO
+from probgen.programs import ElboTerms, ProgramObjective, elbo_terms
 
-ELBOS = ("mean_field", "trace")
-LABELLED_ROWS = 10_000  # that are drawn from beside the batches; so many labels need no more
-READ_ROWS = 8192
+ELBO_KINDS = ("mean_field", "trace")
+LABELLED_ROWS = 10_000  # most labelled rows to train the classifier on in addition to the batches
+READ_ROWS = 8192  # rows read at a time in search of labelled ones
 UNLABELLED = -1
 
 
 class SemiSupervisedVAE(ConditionalVAE):
-    """Conditional variational autoencoder that learns from rows without a class too.
+    """Conditional variational autoencoder that also learns from rows without a class.
 
-    The model M2 of Kingma et al. [1]_: a row x of class y has a code z, and comes from p(x given z,
-    y). A classifier q(y given x) guesses the classes that are not known, and the bound of such a
-    row sums over them all,
+    This is the model M2 of Kingma et al. [1]_: a row x of class y has a code z, and x is drawn from
+    p(x given z, y). A classifier q(y given x) predicts the classes that are not known, and the
+    bound of a row without a class sums over all classes,
 
         log p(x) >= sum_y q(y given x) [L(x, y) - log q(y given x)],
 
-    where L(x, y) is the bound on log p(x, y) of `ConditionalVAE`. Rows with a class count L(x, y),
-    and teach the classifier by their cross-entropy.
+    where L(x, y) is the bound on log p(x, y) of `ConditionalVAE`. Rows with a class contribute L(x,
+    y), and train the classifier by its cross-entropy.
 
-    `model` and `guide` are Pyro programs of those names, for rows with and without classes; a
-    subclass may replace either.
+    `model` and `guide` are Pyro programs of those names, for rows with and without classes, and a
+    subclass may override either.
 
     Parameters
     ----------
     n_components : int, default=16
         Size of the code, at least 1.
     classifier : torch.nn.Module, default=None
-        Network in place of one like the encoder's, from (n, n_features) to (n, n_classes); a
-        template.
+        Network from (n, n_features) to (n, n_classes), in place of one like the encoder. It is a
+        template that fit copies.
     classification_weight : float, default=1.0
-        Factor on the mean cross-entropy of the rows with a class, in nats, which is added to minus
-        the mean bound of all rows; at least 0. Kingma et al. take 0.1.
-    elbo : {"mean_field", "trace"}, default="mean_field"
-        As in `VAE`.
-    **parameters
-        Those of `ConditionalVAE`, all by name.
+        Factor on the mean cross-entropy of the rows with a class, in nats, which is added to the
+        negative mean bound of all rows; at least 0. Kingma et al. take 0.1.
+    elbo : {"mean_field", "trace"} or ELBO, default="mean_field"
+        As in `VAE`, without importance weighted bounds and those of Pyro.
+    priors, hidden_layer_sizes, activation, architecture, image_shape, encoder, decoder, \
+likelihood, dynamic_binarization, prior, posterior, beta, n_importance_samples, max_iter, \
+batch_size, learning_rate_init, trainer, warm_start, device, random_state, verbose
+        As in `ConditionalVAE`.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
         The labels, sorted, without -1.
     class_count_, class_prior_ : ndarray of shape (n_classes,)
-        Rows of each class, and p(y), of those that have a class.
+        Rows of each class, and p(y), of the rows that have a class.
     classifier_ : torch.nn.Module
-        From rows to q(y given x), as Pyro's distribution.
+        Module that returns q(y given x) for rows, as a Pyro distribution.
     encoder_, prior_, decoder_, observation_, label_prior_, likelihood_, n_iter_, device_
         As in `ConditionalVAE`.
     history_ : History
         Per epoch: "loss" and its parts "reconstruction" (of rows and classes), "kl" (of codes),
-        "entropy" (of guessed classes) and "classification" (cross-entropy), in nats a row;
+        "entropy" (of predicted classes) and "classification" (cross-entropy), in nats per row;
         validation score, learning rate, seconds.
 
     Notes
     -----
-    In y, -1 marks a row without a class, as in `sklearn.semi_supervised`; classes that are text
-    stand in an array of dtype object then. Beside each batch as many labelled rows are drawn once
-    more for the classifier, however few there are.
+    In y, -1 marks a row without a class, as in `sklearn.semi_supervised`; text labels then need an
+    array of dtype object. For each batch, as many labelled rows are drawn in addition for the
+    classifier, however few there are.
 
-    `predict`, `predict_proba`, and what averages over classes, ask the classifier; `score_samples`
-    sums over the classes, without it.
+    `predict`, `predict_proba` and averages over the classes use the classifier; `score_samples`
+    sums over the classes without it.
 
     References
     ----------
@@ -97,27 +101,80 @@ class SemiSupervisedVAE(ConditionalVAE):
     """
 
     _networks = (*ConditionalVAE._networks, "classifier_")
+    _options: ClassVar = {
+        **VAE._options,
+        "elbo": {"mean_field": ELBO, "trace": partial(ELBO, "trace")},
+    }
 
-    @with_parameters_of(ConditionalVAE)
     def __init__(
-        self, n_components=16, *, classifier=None, classification_weight=1.0, **parameters
+        self,
+        n_components=16,
+        *,
+        classifier=None,
+        classification_weight=1.0,
+        priors=None,
+        hidden_layer_sizes=(400, 400),
+        activation="silu",
+        architecture="dense",
+        image_shape=None,
+        encoder=None,
+        decoder=None,
+        likelihood="auto",
+        dynamic_binarization=False,
+        prior="normal",
+        posterior="gaussian",
+        elbo="mean_field",
+        beta=1.0,
+        n_importance_samples=100,
+        max_iter=60,
+        batch_size="auto",
+        learning_rate_init=2e-3,
+        trainer=None,
+        warm_start=False,
+        device="auto",
+        random_state=None,
+        verbose=0,
     ):
-        super().__init__(n_components, **parameters)
+        super().__init__(
+            n_components,
+            priors=priors,
+            hidden_layer_sizes=hidden_layer_sizes,
+            activation=activation,
+            architecture=architecture,
+            image_shape=image_shape,
+            encoder=encoder,
+            decoder=decoder,
+            likelihood=likelihood,
+            dynamic_binarization=dynamic_binarization,
+            prior=prior,
+            posterior=posterior,
+            elbo=elbo,
+            beta=beta,
+            n_importance_samples=n_importance_samples,
+            max_iter=max_iter,
+            batch_size=batch_size,
+            learning_rate_init=learning_rate_init,
+            trainer=trainer,
+            warm_start=warm_start,
+            device=device,
+            random_state=random_state,
+            verbose=verbose,
+        )
         self.classifier = classifier
         self.classification_weight = classification_weight
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.semi_supervised = True
-        return tags
-
-    def guide(self, X, y=None, seen=None):  # type: ignore[override]
+    def guide(  # type: ignore[override]
+        self,
+        X: torch.Tensor,
+        y: torch.Tensor | None = None,
+        seen: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Pyro program of the approximate posterior: the sites "y", without classes, and "z".
 
         Parameters
         ----------
         X, y, seen
-            As in `model`; without y the classes are enumerated by the bounds of Pyro that can.
+            As in `model`; without y, bounds of Pyro that can enumerate do so over the classes.
 
         Returns
         -------
@@ -126,27 +183,29 @@ class SemiSupervisedVAE(ConditionalVAE):
         with pyro.plate("rows", len(X), dim=-1):
             if y is None:
                 y = pyro.sample("y", self.classifier_(X), infer={"enumerate": "parallel"})
-            return pyro.sample("z", self.encoder_(beside(X, y)))
+            return pyro.sample("z", self.encoder_(concat_labels(X, y)))
 
-    def predict(self, X):
+    def predict(self, X: npt.ArrayLike) -> np.ndarray:
         """Return the class of each row that the classifier finds most probable, of shape (n,)."""
         check_is_fitted(self)
         return self.classes_[np.argmax(self._log_posterior(self._validate(X)), axis=1)]
 
     def _log_posterior(self, X):
-        def ask(block):
-            rows, _ = self._prepare(block)
+        def log_proba(block):
+            rows, _ = self._with_mask(block)
             return self.classifier_.log_proba(rows).double()
 
-        return self._in_blocks(X, ask)
+        return self._in_blocks(X, log_proba)
 
     def _check_parameters(self):
         super()._check_parameters()
-        check_choice(
-            "elbo", self.elbo, ELBOS, hint="SemiSupervisedVAE sums over the classes itself."
-        )
+        hint = "SemiSupervisedVAE sums over the classes itself."
+        check_choice("elbo", self._option("elbo").kind, ELBO_KINDS, hint=hint)
         check_real("classification_weight", self.classification_weight, low=0.0)
         check_module("classifier", self.classifier)
+
+    def _accepts(self, name, value):
+        return False
 
     def _has_label(self, y):
         if y.dtype.kind in "US":
@@ -159,24 +218,21 @@ class SemiSupervisedVAE(ConditionalVAE):
         return np.asarray(y != UNLABELLED, dtype=bool)
 
     def _build(self, fit):
-        rows = fit.rows
-        self.classifier_ = self._make_classifier(rows.n_features, rows.dtype)
+        d = fit.rows.n_features
+        self.classifier_ = self._make_classifier(d, fit.rows.dtype)
         super()._build(fit)
+        scaling: dict[str, Any] = {}
         encoder: Any = self.encoder_
-        scaling = {"center": encoder.center, "scale": encoder.scale} if encoder.is_scaled else {}
-        scaling = {name: part[: rows.n_features] for name, part in scaling.items()}
+        if encoder.is_scaled:  # the encoder's scaling, without the part for its labels
+            scaling = {"center": encoder.center[:d], "scale": encoder.scale[:d]}
         self.classifier_ = Classifier(self.classifier_, **scaling)
 
     def _make_classifier(self, d, dtype):
-        """Network from d features to a number for each class."""
-        hidden, n_classes = tuple(self.hidden_layer_sizes), len(self.classes_)
+        """Network from rows of d features to a logit for each class."""
+        n_classes = len(self.classes_)
         if self.classifier is not None:
             return check_network(self.classifier, d, n_classes, "classifier", dtype=dtype)
-        if self.architecture == "conv":
-            return ConvEncoder(
-                check_image_shape(self.image_shape, d), hidden, n_classes, self.activation
-            )
-        return MLP(d, hidden, n_classes, self.activation)
+        return self._architecture(d).encoder(d, n_classes)
 
     def _make_objective(self, fit, kind=None, **settings):
         return super()._make_objective(
@@ -193,7 +249,8 @@ class SemiSupervisedVAE(ConditionalVAE):
 
 def _labelled_rows(rows):
     """At most LABELLED_ROWS rows that have a class, and their classes, as two tensors."""
-    parts, n_labelled = [], 0
+    parts = []
+    n_labelled = 0
     for X, y in rows.batches(np.random.default_rng(0), READ_ROWS):
         has_label = y >= 0
         parts.append((X[has_label], y[has_label]))
@@ -204,23 +261,22 @@ def _labelled_rows(rows):
 
 
 class SemiSupervisedObjective(ProgramObjective):
-    """Minus the bound of rows with and without classes, and the cross-entropy of those with one, in
-    nats a row.
+    """Negative bound of rows with and without classes, plus the weighted cross-entropy, in nats.
 
-    The sum over the classes is one run of the programs on as many copies of the rows as there are
-    classes.
+    The sum over the classes is one run of the programs on one copy of the rows for each class.
 
     Parameters
     ----------
     model, guide : callable
         Pyro programs of rows and their classes.
     networks : sequence of torch.nn.Module
-        What they use.
+        Networks of the programs, whose parameters are trained.
     classify : callable
         From rows (n, d) to log q(y given x), of shape (n, n_classes).
     labelled : tuple of Tensor
         Rows (m, d), perhaps none, and the indices of their classes (m,).
     classification_weight : float
+        Factor on the cross-entropy.
     **settings
         As in `ProgramObjective`.
     """
@@ -229,33 +285,35 @@ class SemiSupervisedObjective(ProgramObjective):
         self, model, guide, networks, *, classify, labelled, classification_weight, **settings
     ):
         super().__init__(model, guide, networks, **settings)
-        self.classify, self.labelled, self.classification_weight = (
-            classify,
-            labelled,
-            classification_weight,
-        )
+        self.classify = classify
+        self.labelled = labelled
+        self.classification_weight = classification_weight
 
     def loss(self, *batch):
+        """See Objective."""
         size = len(batch[0])
         rows, labels, *_ = self._draw_labelled(size)
         prepared = self.prepare(*batch, generator=self.noise)
         return self._replayed_loss(size, rows, labels, *prepared)
 
     def _draw_labelled(self, n_rows):
-        """So many of the rows with a class, prepared as a batch is; none if there are none."""
+        """A prepared batch of n_rows labelled rows, drawn with replacement; empty without any."""
         X, y = self.labelled
         if len(X):
             index = torch.randint(len(X), (n_rows,), generator=self.noise, device=X.device)
-            X, y = X.index_select(0, index), y.index_select(0, index)
+            X = X.index_select(0, index)
+            y = y.index_select(0, index)
         return self.prepare(X, y, generator=self.noise)
 
     def _loss(self, more_rows, more_labels, X, labels, *seen):
         log_proba = self.classify(torch.cat([X, more_rows]))
-        every = torch.cat([labels, more_labels])  # of only zeros where there is no class
-        classification = -(every * log_proba).sum() / every.sum().clamp(min=1.0)
+        # Labels are one-hot, or all zeros for a row without a class, which then adds nothing.
+        known = torch.cat([labels, more_labels])
+        classification = -(known * log_proba).sum() / known.sum().clamp(min=1.0)
         terms, entropy = self._enumerate(log_proba[: len(X)], X, labels, *seen)
-        reconstruction, divergence = terms.log_likelihood.mean(), self._divergence(terms)
-        charged = divergence if not self.free_bits else self._beyond_free_bits(terms)
+        reconstruction = terms.log_likelihood.mean()
+        divergence = self._divergence(terms)
+        charged = self._beyond_free_bits(terms) if self.free_bits else divergence
         loss = (
             self._weighted(charged)
             - reconstruction
@@ -270,37 +328,41 @@ class SemiSupervisedObjective(ProgramObjective):
         return terms.log_likelihood.mean() - self._divergence(terms) + entropy
 
     def _enumerate(self, log_proba, X, labels, *seen):
-        """Terms of the rows under every class, weighed so that their means are those of the rows;
-        and the entropy."""
+        """Weighted ElboTerms of the rows under every class, and the mean entropy of the guesses.
+
+        The means of the weighted terms are means over the rows of their expectations over classes.
+        """
         n, n_classes = labels.shape
-        guessed = 1.0 - labels.sum(1, keepdim=True)
-        proba = guessed * torch.exp(log_proba)
+        has_no_label = 1.0 - labels.sum(1, keepdim=True)
+        proba = has_no_label * torch.exp(log_proba)
+        # Copies are ordered by class: row i of class c is copy c * n + i. A mean over the copies
+        # divides by n_classes * n, hence the factor.
         weights = n_classes * (labels + proba).T.flatten()
         classes = torch.eye(n_classes, dtype=X.dtype, device=X.device).repeat_interleave(n, 0)
         copies = (X.repeat(n_classes, 1), classes, *[part.repeat(n_classes, 1) for part in seen])
-        terms = run_terms(self.model, self.guide, copies, n_particles=self.n_particles)
-        weighed = Terms(
+        terms = elbo_terms(self.model, self.guide, copies, n_particles=self.n_particles)
+        divergences = {}
+        for name, value in terms.divergences.items():
+            divergences[name] = None if value is None else weights[:, None] * value
+        weighted = ElboTerms(
             log_likelihood=weights * terms.log_likelihood,
             log_prior=weights * terms.log_prior,
             log_posterior=weights * terms.log_posterior,
-            divergences={
-                name: None if value is None else weights[:, None] * value
-                for name, value in terms.divergences.items()
-            },
+            divergences=divergences,
         )
-        return weighed, -(proba * log_proba).sum() / n
+        entropy = -(proba * log_proba).sum() / n
+        return weighted, entropy
 
 
 class Classifier(nn.Module):
-    """q(y given x), of classes that stand as rows of zeros with a single 1.
+    """q(y given x), of classes as one-hot vectors.
 
     Parameters
     ----------
     network : torch.nn.Module
-        From (n, d) to (n, n_classes).
-    center, scale : default=None
-        What is taken from the rows, of shape (d,), and what they are divided by, before the network
-        sees them.
+        From (n, d) to logits (n, n_classes).
+    center, scale : Tensor of shape (d,), default=None
+        What is subtracted from the rows, and what they are divided by, before the network.
 
     Examples
     --------
@@ -317,13 +379,15 @@ class Classifier(nn.Module):
             self.register_buffer("center", center.clone())
             self.register_buffer("scale", scale.clone())
 
-    def forward(self, X):
-        """The distribution of the classes of rows (n, d)."""
-        return dist.OneHotCategorical(logits=self._answers(X))
+    def forward(self, X: torch.Tensor) -> Any:
+        """Return the distribution of the classes of rows (n, d)."""
+        return dist.OneHotCategorical(logits=self._logits(X))
 
-    def log_proba(self, X):
-        """Its logarithm (n, n_classes)."""
-        return torch.log_softmax(self._answers(X), dim=-1)
+    def log_proba(self, X: torch.Tensor) -> torch.Tensor:
+        """Return log q(y given x) of shape (n, n_classes) for rows (n, d)."""
+        return torch.log_softmax(self._logits(X), dim=-1)
 
-    def _answers(self, X):
-        return self.network((X - self.center) / self.scale if self.is_scaled else X)
+    def _logits(self, X):
+        if self.is_scaled:
+            X = (X - self.center) / self.scale
+        return self.network(X)

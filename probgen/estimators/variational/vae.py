@@ -1,12 +1,14 @@
 """Variational autoencoders, as Pyro programs that the training engine records."""
 
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import pyro
+import pyro.infer
 import torch
 from pyro import poutine
-from pyro.infer import ELBO
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
@@ -21,104 +23,102 @@ from probgen._validation import (
 from probgen.base import DecoderMixin, Likelihood
 from probgen.distributions.observation import make_observation
 from probgen.estimators.variational.code_distributions import (
-    FLOWS,
-    GaussianPosterior,
-    MixturePrior,
-    NormalPrior,
-    VampPrior,
-    beside,
+    CodePosterior,
+    GaussianMixtureCodes,
+    PosteriorMixtureCodes,
+    StandardNormalCodes,
+    concat_labels,
 )
 from probgen.estimators.variational.completion import CompletionMixin
 from probgen.marginal_likelihood.importance import normal_noise
 from probgen.marginal_likelihood.latent_model import log_mean_exp
-from probgen.networks import MLP, ConvDecoder, ConvEncoder, activation, check_module, check_network
-from probgen.options import AutoLikelihood
-from probgen.options.likelihoods import LIKELIHOODS
-from probgen.programs import ProgramObjective, isolated, log_weights
+from probgen.networks import activation, check_module, check_network
+from probgen.networks.architectures import ARCHITECTURES, Architecture
+from probgen.options import (
+    ELBO,
+    AutoLikelihood,
+    Bernoulli,
+    Categorical,
+    ContinuousBernoulli,
+    DiscretizedLogistic,
+    Gaussian,
+    GaussianMixtureLikelihood,
+    GaussianPosterior,
+    InverseAutoregressiveFlow,
+    Laplace,
+    MixturePrior,
+    NormalPrior,
+    SplineFlow,
+    VampPrior,
+)
+from probgen.programs import ElboTerms, ProgramObjective, isolated_pyro_state, log_weights
 from probgen.programs.latents import latent_model
-from probgen.programs.objective import ELBOS
-from probgen.programs.terms import Terms
 from probgen.programs.weights import CommonNoise
 from probgen.training.trainer import Trainer
 
-ARCHITECTURES = ("mlp", "conv")
-PRIORS = ("normal", "mixture", "vamp")
-POSTERIORS = ("gaussian", *FLOWS)
-DRAWN_ROWS = 4096  # drawn at a time
-WORK_BYTES = 2**26  # of the rows of all draws that are decoded at a time
-FILLING_ROUNDS = 8  # of encoding and decoding rows with gaps, before they are asked for
-N_POSTERIOR_DRAWS = 32  # behind the mean of a posterior with flows, and behind a reconstruction
+SAMPLING_BATCH = 4096  # rows
+WORK_BYTES = 2**26  # bound on the decoded rows of all importance draws in memory at a time
+FILLING_ROUNDS = 8  # rounds of encoding and decoding that fill in missing values of a query
+N_POSTERIOR_DRAWS = 32  # draws behind a reconstruction, and behind the moments of a flow posterior
 
 
 class VAE(CompletionMixin, DecoderMixin):
     """Variational autoencoder.
 
-    A row x has a code z of n_components numbers, z from a prior, x from p(x given z), whose
-    parameters a decoder computes; an encoder computes an approximate posterior q(z given x), and
-    both are trained to raise the evidence lower bound (ELBO) E_q[log p(x given z)] - KL(q(z given
-    x), p(z)) [1]_ [2]_.
+    A row x has a code z of n_components numbers. The model draws z from a prior p(z) and x from
+    p(x given z), whose parameters a decoder computes. An encoder computes an approximate posterior
+    q(z given x). Training raises the evidence lower bound (ELBO) of both networks [1]_ [2]_,
+    E_q[log p(x given z)] - KL(q(z given x), p(z)).
 
-    `model` and `guide` are Pyro programs of those names; a subclass may replace either.
+    `model` and `guide` are Pyro programs of those names, and a subclass may override either.
 
     Parameters
     ----------
     n_components : int, default=16
         Size of the code, at least 1.
     hidden_layer_sizes : sequence of int, default=(400, 400)
-        Widths of the encoder's hidden layers, in the decoder reversed. With architecture="conv" the
-        channels of its layers, each of which halves the height and the width.
+        Widths of the encoder's hidden layers; the decoder has them in reverse. With
+        architecture="conv", the channels of its layers, each of which halves height and width.
     activation : str, default="silu"
-        Of the hidden layers, as in `Autoencoder`.
-    architecture : {"mlp", "conv"}, default="mlp"
+        Activation of the hidden layers, as in `Autoencoder`.
+    architecture : {"dense", "conv"}, default="dense"
         Dense or convolutional networks.
     image_shape : tuple of int, default=None
         (height, width) or (height, width, channels) of the images in the rows, channels last. None
-        reads a perfect square of features as a grey image.
+        takes a perfect square of features as a grey image.
     encoder, decoder : torch.nn.Module, default=None
-        Networks of your own in place of those; templates that fit copies, each alone. The encoder
-        maps (n, n_features) to (n, 2 n_components), means and what softplus makes deviations of;
-        flows want 32 numbers more. The decoder maps (n, n_components) to (n, n_features times the
-        numbers of the likelihood).
-    likelihood : str, default="auto"
+        Networks to use in place of those; each may be given alone. They are templates that fit
+        copies. The encoder maps (n, n_features) to (n, 2 n_components), means and pre-softplus
+        deviations; flows need 32 more outputs. The decoder maps (n, n_components) to (n, n_features
+        times the likelihood's outputs per feature).
+    likelihood : str or Option, default="auto"
         p(x given z): "bernoulli", "continuous_bernoulli", "gaussian", "laplace",
         "gaussian_mixture", "categorical" or "discretized_logistic". "auto" takes "bernoulli" for
-        rows of 0 and 1 and "gaussian" for others; fix it in a search, for likelihoods of different
-        measures do not compare.
-    noise_scale : {"per_feature", "learned"} or float, default="per_feature"
-        Scale of "gaussian" and "laplace" noise: learned, one for each feature or one for all, which
-        suits images; or given, in units of X.
-    n_logistics : int, default=1
-        Logistics mixed for each feature in "discretized_logistic", or Gaussians in
-        "gaussian_mixture".
-    n_levels : int, default=256
-        Values 0 to n_levels - 1 of "categorical" and "discretized_logistic".
+        rows of 0 and 1 and "gaussian" for others; choose one in a search, as likelihoods of
+        different measures do not compare. An object of `probgen.options` has the settings of one
+        likelihood: `Gaussian(scale="per_feature")`, `Laplace(scale="per_feature")`,
+        `GaussianMixtureLikelihood(n_mixture=1)`, `Categorical(n_levels=256)` and
+        `DiscretizedLogistic(n_levels=256, n_mixture=1)` are what the strings stand for.
     dynamic_binarization : bool, default=False
-        Whether values in [0, 1] are probabilities of a 1, from which rows are drawn afresh for each
-        batch of the training. What is scored later has to be rows of 0 and 1.
-    prior : {"normal", "mixture", "vamp"}, default="normal"
-        p(z): a standard Gaussian; a mixture of Gaussians that is learned; a mixture of posteriors
-        of learned pseudo-inputs.
-    n_prior_components : int, default=50
-        Gaussians of "mixture" and "vamp".
-    posterior : {"gaussian", "iaf", "spline"}, default="gaussian"
-        q(z given x): independent Gaussians, or these moved by inverse autoregressive flows or by
-        splines.
-    n_flows : int, default=2
-        Flows of the posterior.
-    elbo : {"mean_field", "trace", "iwae"} or pyro.infer.ELBO, default="mean_field"
-        Bound that is trained: with the divergence in closed form where there is one; from draws
-        alone; importance weighted over the particles. A bound of Pyro's own is taken as it is; one
-        that branches on values costs a trace of the programs a batch.
-    n_particles : int, default=1
-        Draws for each row in training.
+        Whether values in [0, 1] are probabilities of a 1, from which each training batch draws new
+        rows of 0 and 1. Rows to be scored must consist of 0 and 1.
+    prior : {"normal", "mixture", "vamp"} or Option, default="normal"
+        p(z): a standard Gaussian, a learned mixture of Gaussians, or a mixture of the posteriors of
+        learned pseudo-inputs. `MixturePrior(n_components=50)` and `VampPrior(n_components=50)` set
+        the size of the mixture.
+    posterior : {"gaussian", "iaf", "spline"} or Option, default="gaussian"
+        q(z given x): independent Gaussians, or these transformed by inverse autoregressive flows or
+        by splines. `InverseAutoregressiveFlow(n_flows=2)` and `SplineFlow(n_flows=2)` set the
+        number of flows.
+    elbo : {"mean_field", "trace", "iwae"}, ELBO or pyro.infer.ELBO, default="mean_field"
+        The bound that is trained: with the divergence in closed form where there is one, estimated
+        from draws alone, or importance weighted over the particles. `ELBO(kind="mean_field",
+        n_particles=1, kl_warmup=0, free_bits=0.0)` has its settings. An object of Pyro is used as
+        it is; one that branches on values costs a trace of the programs for each batch.
     beta : float, default=1.0
         Factor on the divergence, at least 0.
-    kl_warmup : int, default=0
-        Epochs over which that factor rises from 0.
-    free_bits : float, default=0.0
-        Nats of each code dimension's mean divergence that cost nothing, at least 0.
     n_importance_samples : int, default=100
-        Draws for each row in `score_samples`, at least 2: more tighten the bound.
+        Draws for each row in `score_samples`, at least 2. More draws tighten the bound.
     max_iter : int, default=60
         Epochs.
     batch_size : int or "auto", default="auto"
@@ -126,11 +126,11 @@ class VAE(CompletionMixin, DecoderMixin):
     learning_rate_init : float, default=2e-3
         Learning rate at the start.
     trainer : Trainer, default=None
-        All else of the training; None is `Trainer(schedule="cosine")`.
+        All other settings of the training; None is `Trainer(schedule="cosine")`.
     warm_start : bool, default=False
-        Whether a further fit goes on from the last one.
+        Whether a further fit resumes from the last one.
     device : {"auto", "cpu", "cuda"} or str such as "cuda:1", default="auto"
-        Where to compute.
+        Device of the networks.
     random_state : int, RandomState, Generator or None, default=None
         Seeds the fit and the stream of later draws.
     verbose : int, default=0
@@ -139,25 +139,25 @@ class VAE(CompletionMixin, DecoderMixin):
     Attributes
     ----------
     encoder_, prior_ : torch.nn.Module
-        From rows to q(z given x), and from nothing to p(z), as Pyro's distributions.
+        Modules that return q(z given x) for rows, and p(z), as Pyro distributions.
     decoder_, observation_ : torch.nn.Module
-        From codes to numbers, and from those to p(x given z).
+        The decoder network, and the observation model that turns its outputs into p(x given z).
     likelihood_ : str
         The likelihood that was chosen.
     history_ : History
-        Per epoch: "loss" and its parts "reconstruction" and "kl", in nats a row; validation score,
-        learning rate, seconds.
+        Per epoch: "loss" and its parts "reconstruction" and "kl", in nats per row; validation
+        score, learning rate, seconds.
     n_iter_ : int
         Epochs that were trained.
     device_ : str
-        Where the networks are.
+        Device of the networks.
 
     Notes
     -----
     `score_samples` is the importance weighted bound [3]_ of n_importance_samples draws from the
-    encoder, the same quasi-random noise for every row; `elbo_samples` is the bound of one. Values
-    that are missing (NaN) count for nothing in the likelihood; in training the encoder sees the
-    mean of their feature, in queries what their codes decode to.
+    encoder, with the same quasi-random noise for every row; `elbo_samples` is the ELBO. Missing
+    values (NaN) do not enter the likelihood. The encoder sees the mean of their feature in
+    training, and in queries the values that the row's code decodes to.
 
     References
     ----------
@@ -178,7 +178,31 @@ class VAE(CompletionMixin, DecoderMixin):
 
     _missing_values = "all"
     _networks: tuple[str, ...] = ("encoder_", "prior_", "decoder_", "observation_")
-    _largest_batch = 128  # bounds of twice as many rows took more epochs to tighten
+    _largest_batch = 128  # with 256 rows the bound needed more epochs
+    _options: ClassVar = {
+        "likelihood": {
+            "auto": partial(AutoLikelihood, n_levels=256, n_mixture=1),
+            "bernoulli": Bernoulli,
+            "continuous_bernoulli": ContinuousBernoulli,
+            "gaussian": Gaussian,
+            "laplace": Laplace,
+            "gaussian_mixture": partial(GaussianMixtureLikelihood, n_mixture=1),
+            "categorical": partial(Categorical, n_levels=256),
+            "discretized_logistic": partial(DiscretizedLogistic, n_levels=256, n_mixture=1),
+        },
+        "prior": {"normal": NormalPrior, "mixture": MixturePrior, "vamp": VampPrior},
+        "posterior": {
+            "gaussian": GaussianPosterior,
+            "iaf": InverseAutoregressiveFlow,
+            "spline": SplineFlow,
+        },
+        "elbo": {
+            "mean_field": ELBO,
+            "trace": partial(ELBO, "trace"),
+            "iwae": partial(ELBO, "iwae"),
+        },
+    }
+    encoder_: CodePosterior
     prior_: torch.nn.Module
 
     def __init__(
@@ -187,24 +211,16 @@ class VAE(CompletionMixin, DecoderMixin):
         *,
         hidden_layer_sizes=(400, 400),
         activation="silu",
-        architecture="mlp",
+        architecture="dense",
         image_shape=None,
         encoder=None,
         decoder=None,
         likelihood="auto",
-        noise_scale="per_feature",
-        n_logistics=1,
-        n_levels=256,
         dynamic_binarization=False,
         prior="normal",
-        n_prior_components=50,
         posterior="gaussian",
-        n_flows=2,
         elbo="mean_field",
-        n_particles=1,
         beta=1.0,
-        kl_warmup=0,
-        free_bits=0.0,
         n_importance_samples=100,
         max_iter=60,
         batch_size="auto",
@@ -223,19 +239,11 @@ class VAE(CompletionMixin, DecoderMixin):
         self.encoder = encoder
         self.decoder = decoder
         self.likelihood = likelihood
-        self.noise_scale = noise_scale
-        self.n_logistics = n_logistics
-        self.n_levels = n_levels
         self.dynamic_binarization = dynamic_binarization
         self.prior = prior
-        self.n_prior_components = n_prior_components
         self.posterior = posterior
-        self.n_flows = n_flows
         self.elbo = elbo
-        self.n_particles = n_particles
         self.beta = beta
-        self.kl_warmup = kl_warmup
-        self.free_bits = free_bits
         self.n_importance_samples = n_importance_samples
         self.max_iter = max_iter
         self.batch_size = batch_size
@@ -246,17 +254,22 @@ class VAE(CompletionMixin, DecoderMixin):
         self.random_state = random_state
         self.verbose = verbose
 
-    def model(self, X=None, seen=None, n_rows=1):
+    def model(
+        self,
+        X: torch.Tensor | None = None,
+        seen: torch.Tensor | None = None,
+        n_rows: int = 1,
+    ) -> torch.Tensor:
         """Pyro program of rows: the sites "z", a code from the prior, and "x", a row given it.
 
         Parameters
         ----------
         X : Tensor of shape (n, n_features), default=None
-            Rows that are observed; None draws them.
+            Observed rows; None draws them.
         seen : boolean Tensor of shape (n, n_features), default=None
-            Which of their values are there; None stands for all.
+            Mask of the values that are not missing; None stands for all.
         n_rows : int, default=1
-            Rows to draw, without X.
+            Rows to draw where X is None.
 
         Returns
         -------
@@ -269,7 +282,7 @@ class VAE(CompletionMixin, DecoderMixin):
                 values = values.mask(seen)
             return pyro.sample("x", values.to_event(1), obs=X)
 
-    def guide(self, X, seen=None):
+    def guide(self, X: torch.Tensor, seen: torch.Tensor | None = None) -> torch.Tensor:
         """Pyro program of the approximate posterior of codes: the site "z".
 
         Parameters
@@ -284,7 +297,7 @@ class VAE(CompletionMixin, DecoderMixin):
         with pyro.plate("rows", len(X), dim=-1):
             return pyro.sample("z", self.encoder_(X))
 
-    def sample_mean(self, n_samples=1, *, random_state=None):
+    def sample_mean(self, n_samples: int = 1, *, random_state: Any = None) -> Any:
         """Draw codes from the prior and return the means that they decode to.
 
         Parameters
@@ -304,7 +317,7 @@ class VAE(CompletionMixin, DecoderMixin):
         codes = self._draw_sites(n_samples, generator)["z"]
         return self._in_container(self._decode(codes).astype(self._dtype, copy=False))
 
-    def transform(self, X, *, return_std=False):
+    def transform(self, X: npt.ArrayLike, *, return_std: bool = False) -> Any:
         """Return the posterior means of the codes.
 
         Parameters
@@ -326,13 +339,13 @@ class VAE(CompletionMixin, DecoderMixin):
         X = self._validate(X)
         return tuple(part.astype(X.dtype, copy=False) for part in self._posterior_moments(X))
 
-    def reconstruct(self, X):
-        """Return the means of the posterior predictive, rows that share the codes of X.
+    def reconstruct(self, X: npt.ArrayLike) -> Any:
+        """Return the means of the posterior predictive distribution, given the codes of X.
 
         Parameters
         ----------
         X : array-like of shape (n, n_features)
-            Rows; what is missing is filled in.
+            Rows; missing values are filled in.
 
         Returns
         -------
@@ -343,13 +356,13 @@ class VAE(CompletionMixin, DecoderMixin):
         X = self._validate(X)
         return self._in_container(self._reconstruct(X).astype(X.dtype, copy=False))
 
-    def score_samples(self, X, y=None, *, return_std=False):
+    def score_samples(self, X: npt.ArrayLike, y: Any = None, *, return_std: bool = False) -> Any:
         """Return the importance weighted bound on the log-likelihood of each row, in nats.
 
         Parameters
         ----------
         X : array-like of shape (n, n_features)
-            Rows to score; what is missing is integrated out.
+            Rows to score; missing values are integrated out.
         y : object, default=None
             Ignored.
         return_std : bool, default=False
@@ -364,9 +377,11 @@ class VAE(CompletionMixin, DecoderMixin):
         check_is_fitted(self)
         X = self._validate(X)
         values, errors = (part.astype(X.dtype, copy=False) for part in self._bounds(X))
-        return (values, errors) if return_std else values
+        if return_std:
+            return values, errors
+        return values
 
-    def elbo_samples(self, X):
+    def elbo_samples(self, X: npt.ArrayLike) -> Bunch:
         """Return the evidence lower bound of each row and its two parts, in nats.
 
         Parameters
@@ -393,15 +408,16 @@ class VAE(CompletionMixin, DecoderMixin):
     @property
     def _likelihood(self):
         observation = getattr(self, "observation_", None)
-        return Likelihood("lower_bound", "lebesgue" if observation is None else observation.measure)
+        measure = "lebesgue" if observation is None else observation.measure
+        return Likelihood("lower_bound", measure)
 
     @property
     def _n_features_out(self):
         return self.n_components
 
     @property
-    def _n_extra(self):
-        """Numbers that the networks see beside a row or a code, such as its class."""
+    def _n_labels(self):
+        """Width of the label vectors that the networks take after a row or a code."""
         return 0
 
     def _default_trainer(self):
@@ -413,173 +429,167 @@ class VAE(CompletionMixin, DecoderMixin):
         check_hidden_layer_sizes(self.hidden_layer_sizes)
         activation(self.activation)
         check_choice("architecture", self.architecture, ARCHITECTURES)
-        check_choice("likelihood", self.likelihood, ("auto", *LIKELIHOODS))
-        check_choice("prior", self.prior, PRIORS)
-        check_choice("posterior", self.posterior, POSTERIORS)
-        if not isinstance(self.elbo, ELBO):
-            check_choice("elbo", self.elbo, ELBOS, hint="Or give a bound of pyro.infer.")
-        for name in ("n_logistics", "n_prior_components", "n_flows", "n_particles"):
-            check_count(name, getattr(self, name))
         check_count("n_importance_samples", self.n_importance_samples, low=2)
-        check_count("kl_warmup", self.kl_warmup, low=0)
         check_real("beta", self.beta, low=0.0)
-        check_real("free_bits", self.free_bits, low=0.0)
         check_module("encoder", self.encoder)
         check_module("decoder", self.decoder)
 
+    def _accepts(self, name, value):
+        return name == "elbo" and isinstance(value, pyro.infer.ELBO)
+
     def _build(self, fit):
-        rows, found = fit.rows, fit.statistics
+        rows = fit.rows
+        statistics = fit.statistics
         if self.dynamic_binarization:
-            found = found.binarized()
-        likelihood: Any = AutoLikelihood(self.noise_scale, self.n_levels, self.n_logistics)
-        if self.likelihood != "auto":
-            likelihood = likelihood.chosen(self.likelihood)
-        self.observation_ = make_observation(likelihood, found)
+            statistics = statistics.binarized()
+        self.observation_ = make_observation(self._option("likelihood"), statistics)
         self.likelihood_ = self.observation_.name
-        self._has_missing = found.has_missing
-        self._fill = torch.as_tensor(found.mean, dtype=rows.dtype)
-        d, k = rows.n_features, self.n_components
-        flow = None if self.posterior == "gaussian" else self.posterior
-        encoder, decoder = self._make_networks(
-            d, k, GaussianPosterior.n_outputs(k, flow), rows.dtype
-        )
-        pad, extra = torch.nn.functional.pad, (0, self._n_extra)
-        center, scale = pad(self._fill, extra), pad(torch.full((d,), found.scale), extra, value=1.0)
-        scaling = {} if found.is_binary else {"center": center, "scale": scale}
-        self.encoder_ = GaussianPosterior(encoder, k, flow=flow, n_flows=self.n_flows, **scaling)
-        self.decoder_ = decoder
-        if self.prior == "vamp":
-            self.prior_ = VampPrior(self.encoder_, self._some_rows(rows, self.n_prior_components))
-        elif self.prior == "mixture":
-            self.prior_ = MixturePrior(k, self.n_prior_components)
-        else:
-            self.prior_ = NormalPrior(k)
+        self._has_missing = statistics.has_missing
+        self._fill = torch.as_tensor(statistics.mean, dtype=rows.dtype)
+
+        posterior = self._option("posterior")
+        settings = {}
+        if posterior.name != "gaussian":
+            settings |= {"flow": posterior.name, "n_flows": posterior.n_flows}
+        n_outputs = CodePosterior.n_outputs(self.n_components, settings.get("flow"))
+        encoder, self.decoder_ = self._make_networks(rows.n_features, n_outputs, rows.dtype)
+        if not statistics.is_binary:
+            # The networks see centred and scaled rows, and labels as they are.
+            padding = (0, self._n_labels)
+            scale = torch.full((rows.n_features,), statistics.scale)
+            settings["center"] = torch.nn.functional.pad(self._fill, padding)
+            settings["scale"] = torch.nn.functional.pad(scale, padding, value=1.0)
+        self.encoder_ = CodePosterior(encoder, self.n_components, **settings)
+        self.prior_ = self._make_prior(rows)
         for name in self._networks:
             getattr(self, name).to(rows.dtype)
 
-    def _make_networks(self, d, k, n_outputs, dtype):
-        """Encoder from d features to n_outputs numbers, and decoder from k to those of the
-        observation model."""
-        hidden, extra = tuple(self.hidden_layer_sizes), self._n_extra
-        n_decoded = self.observation_.n_outputs_per_feature
-        is_image = self.architecture == "conv" and (self.encoder is None or self.decoder is None)
-        is_shaped = is_image or self.image_shape is not None
-        shape = check_image_shape(self.image_shape, d) if is_shaped else ()
-        if self.encoder is not None:
-            encoder = check_network(self.encoder, d + extra, n_outputs, "encoder", dtype=dtype)
-        elif is_image:
-            encoder = self._make_conv_encoder(shape, hidden, n_outputs)
-        else:
-            encoder = MLP(d + extra, hidden, n_outputs, self.activation)
-        if self.decoder is not None:
-            decoder = check_network(self.decoder, k + extra, d * n_decoded, "decoder", dtype=dtype)
-        elif is_image:
-            height, width, channels = (*shape, 1)[:3]
-            decoder = ConvDecoder(
-                k + extra, hidden[::-1], (height, width, channels * n_decoded), self.activation
+    def _make_prior(self, rows):
+        prior = self._option("prior")
+        if prior.name == "vamp":
+            return PosteriorMixtureCodes(
+                self.encoder_, self._pseudo_inputs(rows, prior.n_components)
             )
-        else:
-            decoder = MLP(k + extra, hidden[::-1], d * n_decoded, self.activation)
-        return encoder, decoder
+        if prior.name == "mixture":
+            return GaussianMixtureCodes(self.n_components, prior.n_components)
+        return StandardNormalCodes(self.n_components)
 
-    def _make_conv_encoder(self, shape, channels, n_outputs):
-        return ConvEncoder(shape, channels, n_outputs, self.activation)
-
-    def _some_rows(self, rows, n_rows):
-        """Rows (n_rows, d) to start pseudo-inputs from, noise added where there are fewer."""
-        block, *_ = next(iter(rows.batches(np.random.default_rng(0), min(n_rows, rows.n_rows))))
-        block = torch.where(block.isnan(), self._fill.to(block.device), block).cpu()
-        return block[torch.arange(n_rows) % len(block)] + 0.01 * torch.randn(
-            n_rows, block.shape[1], dtype=block.dtype
+    def _architecture(self, n_features):
+        """The Architecture of networks for rows of n_features."""
+        needs_shape = self.architecture == "conv" or self.image_shape is not None
+        shape = check_image_shape(self.image_shape, n_features) if needs_shape else None
+        return Architecture(
+            self.architecture, tuple(self.hidden_layer_sizes), self.activation, shape
         )
 
+    def _make_networks(self, d, n_outputs, dtype):
+        """Encoder from rows of d features to n_outputs numbers, and decoder from codes to rows."""
+        n_decoded = self.observation_.n_outputs_per_feature
+        n_inputs = self.n_components + self._n_labels
+        architecture = self._architecture(d)
+        if self.encoder is None:
+            encoder = self._make_encoder(architecture, d, n_outputs)
+        else:
+            encoder = check_network(
+                self.encoder, d + self._n_labels, n_outputs, "encoder", dtype=dtype
+            )
+        if self.decoder is None:
+            decoder = architecture.decoder(n_inputs, d, n_decoded)
+        else:
+            decoder = check_network(self.decoder, n_inputs, d * n_decoded, "decoder", dtype=dtype)
+        return encoder, decoder
+
+    def _make_encoder(self, architecture, d, n_outputs):
+        """Encoder of the architecture, from rows of d features and their labels."""
+        return architecture.encoder(d, n_outputs)
+
+    def _pseudo_inputs(self, rows, n_rows):
+        """Noisy rows (n_rows, d) to start pseudo-inputs from, repeated where there are fewer."""
+        block, *_ = next(iter(rows.batches(np.random.default_rng(0), min(n_rows, rows.n_rows))))
+        block = torch.where(block.isnan(), self._fill.to(block.device), block).cpu()
+        noise = torch.randn(n_rows, block.shape[1], dtype=block.dtype)
+        return block[torch.arange(n_rows) % len(block)] + 0.01 * noise
+
     def _make_objective(self, fit, kind=ProgramObjective, **settings):
+        prepare = None
+        if self.dynamic_binarization or self._has_missing or self._n_labels:
+            prepare = self._prepare_training
         return kind(
             self.model,
             self.guide,
             [getattr(self, name) for name in self._networks],
-            elbo=self.elbo,
-            n_particles=self.n_particles,
+            elbo=self._option("elbo"),
             beta=self.beta,
-            warmup=self.kl_warmup,
-            free_bits=self.free_bits,
-            prepare=(
-                self._prepare_training
-                if self.dynamic_binarization or self._has_missing or self._n_extra
-                else None
-            ),
+            prepare=prepare,
             **settings,
         )
 
     def _prepare_training(self, X, *labels, generator):
-        """What the programs see of a batch in training."""
+        """Arguments of the programs for a training batch."""
         if self.dynamic_binarization:
-            drawn = torch.empty_like(X).uniform_(generator=generator) < X
-            X = (
-                torch.where(X.isnan(), X, drawn.to(X.dtype))
-                if self._has_missing
-                else drawn.to(X.dtype)
-            )
-        return self._prepare(X, *labels) if self._has_missing else (X, *labels)
+            ones = torch.empty_like(X).uniform_(generator=generator) < X
+            drawn = ones.to(X.dtype)
+            X = torch.where(X.isnan(), X, drawn) if self._has_missing else drawn
+        if not self._has_missing:
+            return (X, *labels)
+        return self._with_mask(X, *labels)
 
-    def _prepare(self, X, *labels):
-        """What the programs see of rows, of which some values may be missing."""
+    def _with_mask(self, X, *labels):
+        """Rows filled with the means of the features, labels, and the mask of observed values."""
         missing = X.isnan()
         return torch.where(missing, self._fill.to(X.device), X), *labels, ~missing
 
     def _arguments(self, X, *labels):
-        """The same for rows of a query, what is missing filled in by what their codes decode to."""
+        """Arguments of the programs for rows of a query.
+
+        Missing values are filled in by what the codes of their rows decode to.
+        """
         if not bool(X.isnan().any()):
             return (X, *labels)
-        rows, *others = self._prepare(X, *labels)
-        with isolated(self.device_):
+        rows, *others = self._with_mask(X, *labels)
+        seen = others[-1]
+        with isolated_pyro_state(self.device_):
             for _ in range(FILLING_ROUNDS):
-                code: Any = poutine.trace(self.guide).get_trace(rows, *others).nodes["z"]["fn"]
-                while not isinstance(code, torch.distributions.Independent):  # below its flows
-                    code = code.base_dist
-                rows = torch.where(others[-1], rows, self._decoded_mean(code.mean, *labels))
+                trace = poutine.trace(self.guide).get_trace(rows, *others)
+                code: Any = trace.nodes["z"]["fn"]
+                while not isinstance(code, torch.distributions.Independent):
+                    code = code.base_dist  # the Gaussian below the flows
+                rows = torch.where(seen, rows, self._decoded_mean(code.mean, *labels))
         return rows, *others
 
     def _common_noise(self, n_samples):
-        return torch.as_tensor(
-            normal_noise(self.n_components, n_samples).astype(self._dtype), device=self.device_
-        )
+        """Quasi-random normal numbers (n_samples, n_components), always the same."""
+        return self._to_network_tensor(normal_noise(self.n_components, n_samples))
 
     def _draw_posterior(self, X, noise, *labels):
-        """Codes (n_draws, n, k) of rows under common noise (n_draws, k)."""
+        """Codes (n_draws, n, k) of rows (n, d) from common noise (n_draws, k)."""
         arguments = self._arguments(X, *labels)
         with (
-            isolated(self.device_),
+            isolated_pyro_state(self.device_),
             CommonNoise(noise),
             pyro.plate("particles", len(noise), dim=-2),
         ):
             return poutine.trace(self.guide).get_trace(*arguments).nodes["z"]["value"]
 
     def _reconstruct(self, X, *labels):
-        """Means (n, d) of the posterior predictive of checked rows."""
+        """Means (n, d) of the posterior predictive distribution of validated rows."""
         noise = self._common_noise(N_POSTERIOR_DRAWS)
 
         def reconstruct(block):
             draws = self._draw_posterior(block, noise, *labels)
-            return (
-                self._decoded_mean(draws.flatten(0, 1), *labels)
-                .unflatten(0, draws.shape[:2])
-                .mean(0)
-            )
+            means = self._decoded_mean(draws.flatten(0, 1), *labels)
+            return means.unflatten(0, draws.shape[:2]).mean(0)
 
         return self._in_blocks(X, reconstruct)
 
     def _posterior_moments(self, X, *labels):
-        """Means and deviations (n, k) of the codes of checked rows."""
+        """Means and standard deviations, both (n, k), of the codes of validated rows."""
         noise = self._common_noise(N_POSTERIOR_DRAWS)
 
         def moments(block):
-            with isolated(self.device_):
-                posterior = (
-                    poutine.trace(self.guide)
-                    .get_trace(*self._arguments(block, *labels))
-                    .nodes["z"]["fn"]
-                )
+            arguments = self._arguments(block, *labels)
+            with isolated_pyro_state(self.device_):
+                posterior = poutine.trace(self.guide).get_trace(*arguments).nodes["z"]["fn"]
             if isinstance(posterior, torch.distributions.Independent):
                 return torch.cat([posterior.mean, posterior.stddev], dim=1)
             draws = self._draw_posterior(block, noise, *labels)
@@ -591,7 +601,7 @@ class VAE(CompletionMixin, DecoderMixin):
         return self._posterior_moments(X)[0]
 
     def _decoded_mean(self, codes, *labels):
-        return self.observation_.mean(self.decoder_(beside(codes, *labels)))
+        return self.observation_.mean(self.decoder_(concat_labels(codes, *labels)))
 
     def _decode(self, Z, *labels):
         return self._in_blocks(Z, lambda codes: self._decoded_mean(codes, *labels))
@@ -600,21 +610,24 @@ class VAE(CompletionMixin, DecoderMixin):
         return self._decode(Z)
 
     def _draw_sites(self, n_samples, generator, **known):
-        """Values of the sites of the model, drawn DRAWN_ROWS rows at a time; known are tensors
-        (n_samples, ...)."""
-        parts = []
-        with torch.inference_mode(), isolated(self.device_, int(generator.integers(2**62))):
-            for start in range(0, n_samples, DRAWN_ROWS):
-                part = {name: value[start : start + DRAWN_ROWS] for name, value in known.items()}
-                trace = poutine.trace(self.model).get_trace(
-                    n_rows=min(DRAWN_ROWS, n_samples - start), **part
-                )
-                values = {
-                    name: torch.as_tensor(trace.nodes[name]["value"])
-                    for name in trace.stochastic_nodes
-                }
-                parts.append({name: value.cpu().numpy() for name, value in values.items()})
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        """Arrays (n_samples, ...) of all sites of the model, by name.
+
+        `known` holds tensors (n_samples, ...) that the model takes as arguments.
+        """
+        batches = []
+        with (
+            torch.inference_mode(),
+            isolated_pyro_state(self.device_, int(generator.integers(2**62))),
+        ):
+            for start in range(0, n_samples, SAMPLING_BATCH):
+                stop = min(start + SAMPLING_BATCH, n_samples)
+                arguments = {name: value[start:stop] for name, value in known.items()}
+                trace = poutine.trace(self.model).get_trace(n_rows=stop - start, **arguments)
+                batch = {}
+                for name in trace.stochastic_nodes:
+                    batch[name] = torch.as_tensor(trace.nodes[name]["value"]).cpu().numpy()
+                batches.append(batch)
+        return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
     def _sample(self, n_samples, generator):
         return self._draw_sites(n_samples, generator)["x"]
@@ -622,58 +635,56 @@ class VAE(CompletionMixin, DecoderMixin):
     def _score_samples(self, X):
         return self._bounds(X)[0]
 
-    def _weigh(self, X, *labels):
-        """Terms (n_samples, n) of rows, in double precision; so many draws at a time that memory is
-        bounded."""
+    def _importance_terms(self, X, *labels):
+        """ElboTerms (n_samples, n) of rows under common noise, in double precision."""
         noise = self._common_noise(self.n_importance_samples)
         n_outputs = X.shape[1] * self.observation_.n_outputs_per_feature
         width = max(n_outputs, *self.hidden_layer_sizes, 1)
+        # So many draws at a time that their decoded rows fit into WORK_BYTES.
         n_draws = max(1, WORK_BYTES // (X.element_size() * width * len(X)))
         arguments = self._arguments(X, *labels)
-        with isolated(self.device_):
+        with isolated_pyro_state(self.device_):
             parts = [
                 log_weights(self.model, self.guide, arguments, part)
                 for part in noise.split(n_draws)
             ]
-        return Terms(
-            log_likelihood=_joined([part.log_likelihood for part in parts]),
-            log_prior=_joined([part.log_prior for part in parts]),
-            log_posterior=_joined([part.log_posterior for part in parts]),
+        return ElboTerms(
+            log_likelihood=_concat_draws([part.log_likelihood for part in parts]),
+            log_prior=_concat_draws([part.log_prior for part in parts]),
+            log_posterior=_concat_draws([part.log_posterior for part in parts]),
             divergences={},
         )
 
     def _latent_model(self, X, y=None):
-        """The joint density of checked rows and their codes."""
+        """The joint density of validated rows and their codes, a LatentModel."""
         with torch.no_grad():
-            rows = self._latent_rows(
-                torch.as_tensor(X.astype(self._dtype, copy=False), device=self.device_), y
-            )
-        return latent_model(self.model, rows, self.n_components, self.device_)
+            arguments = self._latent_arguments(self._to_network_tensor(X), y)
+        return latent_model(self.model, arguments, self.n_components, self.device_)
 
-    def _latent_rows(self, X, y):
-        """What the model is told of rows, as tensors of which the first dimension runs over
-        them."""
+    def _latent_arguments(self, X, y):
+        """Arguments of the model for rows: tensors whose first dimension runs over the rows."""
         return self._arguments(X)
 
     def _bounds(self, X, *labels):
-        """Bounds and standard errors (n,) of checked rows."""
+        """Bounds and standard errors, both (n,), of validated rows."""
 
         def bound(block):
-            return torch.stack(log_mean_exp(self._weigh(block, *labels).log_weights), dim=1)
+            weights = self._importance_terms(block, *labels).log_weights
+            return torch.stack(log_mean_exp(weights), dim=1)
 
         return self._in_blocks(X, bound).T
 
     def _elbo_parts(self, X, *labels):
-        """Reconstruction and divergence (n, 2) of checked rows."""
+        """Reconstruction and divergence (n, 2) of validated rows."""
 
         def parts(block):
-            terms = self._weigh(block, *labels)
+            terms = self._importance_terms(block, *labels)
             divergence = terms.log_posterior - terms.log_prior
             return torch.stack([terms.log_likelihood.mean(0), divergence.mean(0)], dim=1)
 
         return self._in_blocks(X, parts)
 
 
-def _joined(parts):
-    """Numbers (n_draws, n) of several sets of draws, as of one."""
+def _concat_draws(parts):
+    """Log-probabilities (n_draws, n) of several sets of draws, as one tensor."""
     return torch.cat([torch.atleast_2d(part).double() for part in parts])

@@ -157,7 +157,8 @@ class _Look:
 def _divergence(means, std, prior):
     """Mean divergence (k,) over rows of Gaussians (n, k) from a standard normal prior, NaN for
     another prior."""
-    if not (isinstance(prior, str) and prior == "normal"):
+    name = getattr(prior, "name", prior)  # of an option, or the string that stands for it
+    if not (isinstance(name, str) and name == "normal"):
         return np.full(means.shape[1], math.nan)
     return np.mean((means**2 + std**2 - 1.0) / 2.0 - np.log(std), axis=0)
 
@@ -171,8 +172,8 @@ def _symptoms(look, model):
     if look.n_active <= COLLAPSED * k:
         found["collapse"] = (
             f"{active}: the posterior has collapsed onto the prior, or has not left it yet; raise"
-            f" kl_warmup or free_bits, lower beta{now(model, 'beta')}, or make the decoder weaker"
-            " with smaller hidden_layer_sizes."
+            f" elbo__kl_warmup or elbo__free_bits, lower beta{now(model, 'beta')}, or make the"
+            " decoder weaker with smaller hidden_layer_sizes."
         )
     elif look.n_active < UNUSED * k:
         found["unused"] = (
@@ -181,7 +182,7 @@ def _symptoms(look, model):
     if min(look.kl, look.training_kl) < NEGATIVE:
         where, parameter, value = "", "n_importance_samples", look.kl
         if not look.kl < NEGATIVE:
-            where, parameter, value = "in training ", "n_particles", look.training_kl
+            where, parameter, value = "in training ", "elbo__n_particles", look.training_kl
         found["negative"] = (
             f"After epoch {look.epoch} the divergence of the posterior from the prior is"
             f" {where}estimated as {value:.3g} nats, but none is negative: it is a Monte Carlo mean"
@@ -191,7 +192,7 @@ def _symptoms(look, model):
         found["floor"] = (
             f"After epoch {look.epoch} {n_at_floor} of {n_scales} noise scales nears the floor,"
             " which then decides the likelihood; drop features that are constant or copies of"
-            " others, bring all to one range, or give noise_scale as a number."
+            " others, bring all to one range, or give likelihood__scale a number."
         )
     if look.gap > GAP * max(look.spread, 1.0):
         found["gap"] = (
