@@ -7,7 +7,7 @@ from pyro.distributions import Bernoulli, Categorical, MixtureSameFamily, Normal
 from scipy import stats
 from scipy.special import expit, softmax
 
-from probgen.conditions.evidence import Evidence
+from probgen.conditions.checked import CheckedConditions
 from probgen.conditions.given import Conditions
 from probgen.distributions.bounded import DiscretizedLogisticMixture
 from probgen.distributions.observation import CategoricalObservation, make_observation
@@ -135,7 +135,7 @@ class TestFeatureSampler:
         )
         conditions = Conditions(values, *open_conditions(values), {1: np.array([0, 2])})
         answers = torch.from_numpy(RNG.standard_normal((50, 12)))
-        evidence = Evidence(conditions, observation.distribution(answers))
+        evidence = CheckedConditions(conditions, observation.distribution(answers))
         features = FeatureSampler(observation, torch.from_numpy(RNG.random((50, 4))), evidence)
         whole = features.sample(answers)
         np.testing.assert_array_equal(whole[~np.isnan(values)], values[~np.isnan(values)])
@@ -154,7 +154,7 @@ class TestFeatureSampler:
         features = FeatureSampler(
             observation,
             torch.full((2, 2), 0.3, dtype=torch.float64),
-            Evidence(conditions, observation.distribution(answers)),
+            CheckedConditions(conditions, observation.distribution(answers)),
         )
         probabilities = softmax(answers.numpy().reshape(2, 2, 3), axis=-1)
         sets = np.log(probabilities[:, 1, [0, 2]].sum(axis=1))
@@ -169,7 +169,7 @@ class TestFeatureSampler:
         low[:, 1], high[:15, 1] = 3.0, 4.0
         answers = torch.from_numpy(RNG.standard_normal((30, 12)))
         distribution = observation.distribution(answers)
-        evidence = Evidence(Conditions(values, low, high), distribution)
+        evidence = CheckedConditions(Conditions(values, low, high), distribution)
         features = FeatureSampler(observation, torch.from_numpy(RNG.random((30, 2))), evidence)
         drawn = features.sample(answers).numpy()
         assert ((drawn[:, 1] >= low[:, 1]) & (drawn[:, 1] <= high[:, 1])).all()

@@ -16,7 +16,7 @@ from scipy.special import expit
 from sklearn.datasets import load_digits
 
 from probgen import VAE
-from probgen.conditions.evidence import Evidence, means
+from probgen.conditions.checked import CheckedConditions, means
 from probgen.conditions.given import parse_given
 from probgen.distributions.bounded import ContinuousBernoulli, DiscretizedLogisticMixture
 from probgen.options import Categorical, DiscretizedLogistic, MixturePrior, VampPrior
@@ -419,9 +419,9 @@ def kind(distribution):
     return type(distribution).__name__
 
 
-def evidence_of(distribution, given):
+def checked(distribution, given):
     conditions = parse_given(given, n_samples=1, n_features=7)
-    return Evidence(conditions, distribution)
+    return CheckedConditions(conditions, distribution)
 
 
 @pytest.mark.parametrize("distribution", CONTINUOUS, ids=kind)
@@ -458,22 +458,22 @@ class TestIntervals:
                 epsabs=0.0,
                 limit=500,
             )[0]
-            evidence = evidence_of(distribution, {j: ends})
-            assert evidence.log_mass(distribution)[0, 0] == pytest.approx(
+            conditions = checked(distribution, {j: ends})
+            assert conditions.log_mass(distribution)[0, 0] == pytest.approx(
                 top + np.log(mass), rel=1e-6, abs=1e-6
             )
 
     def test_draws_follow_the_law_and_keep_to_the_interval(self, distribution, ends):
         many = distribution.expand((4000, 1, 7))
-        evidence = evidence_of(distribution, dict.fromkeys(range(7), ends))
+        conditions = checked(distribution, dict.fromkeys(range(7), ends))
         with torch.random.fork_rng():
-            draws = evidence.draw(many, np.random.default_rng(0), torch.float64).numpy()[:, 0]
+            draws = conditions.draw(many, np.random.default_rng(0), torch.float64).numpy()[:, 0]
         low, high = -INF if ends[0] is None else ends[0], INF if ends[1] is None else ends[1]
         assert ((draws >= low) & (draws <= high)).all()
         for j in range(7):
             shares = [
-                evidence_of(distribution, {j: (ends[0], middle)}).log_mass(distribution)[0, 0]
-                - evidence_of(distribution, {j: ends}).log_mass(distribution)[0, 0]
+                checked(distribution, {j: (ends[0], middle)}).log_mass(distribution)[0, 0]
+                - checked(distribution, {j: ends}).log_mass(distribution)[0, 0]
                 for middle in np.quantile(draws[:, j], [0.1, 0.5, 0.9])
             ]
             np.testing.assert_allclose(np.exp(shares), [0.1, 0.5, 0.9], atol=0.03)
@@ -482,8 +482,8 @@ class TestIntervals:
 @pytest.mark.parametrize("distribution", DISCRETE, ids=kind)
 class TestLevels:
     def test_log_mass_is_a_sum(self, distribution):
-        evidence = evidence_of(distribution, {2: {0, 1}, 3: (0.5, 3.0), 4: 1.0})
-        n_levels = evidence.allowed.shape[2]
+        conditions = checked(distribution, {2: {0, 1}, 3: (0.5, 3.0), 4: 1.0})
+        n_levels = conditions.allowed.shape[2]
         tables = np.exp(
             [
                 distribution.log_prob(torch.full((1, 7), float(k)))[0].numpy()
@@ -491,12 +491,12 @@ class TestLevels:
             ]
         )
         truth = np.log(tables[[0, 1], 2].sum()) + np.log(tables[1:4, 3].sum())
-        assert evidence.log_mass(distribution)[0, 0] == pytest.approx(truth, abs=1e-5)
+        assert conditions.log_mass(distribution)[0, 0] == pytest.approx(truth, abs=1e-5)
 
     def test_draws_have_their_shares(self, distribution):
-        evidence = evidence_of(distribution, dict.fromkeys(range(7), (1.0, 2.0)))
+        conditions = checked(distribution, dict.fromkeys(range(7), (1.0, 2.0)))
         with torch.random.fork_rng():
-            draws = evidence.draw(
+            draws = conditions.draw(
                 distribution.expand((4000, 1, 7)), np.random.default_rng(0), torch.float64
             )[:, 0]
         assert set(draws.unique().tolist()) <= {1.0, 2.0}

@@ -1,2 +1,1 @@
-"""What `given` asks of draws. Nothing is imported here, for `given` needs no torch and `evidence`
-does."""
+"""Conditions of draws. Nothing is imported here: `given` needs no torch, but `checked` does."""

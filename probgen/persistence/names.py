@@ -53,7 +53,7 @@ MOVED = {
     "probgen.jacobians": "probgen.preprocessing.jacobians",
     "probgen._steps": "probgen.preprocessing.steps",
     "probgen.conditions": "probgen.conditions.given",
-    "probgen.programs.evidence": "probgen.conditions.evidence",
+    "probgen.programs.evidence": "probgen.conditions.checked",
     "probgen._distributions": "probgen.distributions.bounded",
     "probgen.likelihoods": "probgen.distributions.observation",
     "probgen.latents": "probgen.marginal_likelihood.latent_model",

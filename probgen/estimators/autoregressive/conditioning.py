@@ -13,7 +13,7 @@ from scipy.special import logsumexp
 from scipy.stats import qmc
 
 from probgen._warnings import warn
-from probgen.conditions.evidence import Evidence
+from probgen.conditions.checked import CheckedConditions
 from probgen.conditions.given import Conditions, representable
 from probgen.estimators.autoregressive.sampler import ChainSampler, block_size, padded_blocks
 
@@ -160,7 +160,7 @@ def propose(
     """
     n_outputs = sampler.n_features * sampler.observation.n_outputs_per_feature
     outputs = sampler.to_tensor(np.zeros((1, n_outputs)))
-    evidence = Evidence(conditions, sampler.observation.distribution(outputs), argument)
+    evidence = CheckedConditions(conditions, sampler.observation.distribution(outputs), argument)
     for group, orders, is_exact in _groups(sampler, evidence, n_proposals, argument):
         n_draws = 1  # in each order
         if always_many or not is_exact:

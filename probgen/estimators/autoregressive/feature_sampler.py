@@ -29,7 +29,7 @@ class FeatureSampler:
         From outputs of a network to distributions of features.
     uniforms : double Tensor of shape (n, d)
         In [0, 1).
-    conditions : Evidence, default=None
+    conditions : CheckedConditions, default=None
         Conditions on rows; None is no condition.
     rows : int64 ndarray of shape (n,), default=None
         The row of the conditions that each row of the uniforms keeps; None takes them in order.

@@ -71,7 +71,7 @@ class ChainSampler:
 
         Parameters
         ----------
-        conditions : Evidence
+        conditions : CheckedConditions
             On n rows.
 
         Yields
