@@ -391,7 +391,7 @@ def test_files_that_hold_something_else(tmp_path, name):
 def test_an_archive_under_the_name_of_an_array(tmp_path):
     np.savez(tmp_path / "a.npz", X=np.ones((2, 2)))
     (tmp_path / "a.npz").rename(tmp_path / "a.npy")
-    assert "which its ending does not say; rename it" in fail(
+    assert "which does not match its suffix; rename it" in fail(
         "fit", tmp_path / "a.npy", "--model", "gaussian-mixture"
     )
 
@@ -502,7 +502,7 @@ def test_classes_do_not_fit_into_one_array(tmp_path, bayes):
         (["--model", "gaussian-mixture", "--key", "X"], "names an array of a .npz file"),
         (
             ["--model", "gaussian-bayes"],
-            "learns classes; name the column that holds them with --target",
+            "learns classes; name their column with --target",
         ),
         (
             ["--model", "gaussian-mixture", "-o", "model.pkl"],
@@ -713,7 +713,7 @@ def test_codes_of_two_numbers_are_shown_as_a_plane_beside_what_the_model_draws(
         "Rows drawn from",
         "Decoded means of",
         "reconstructions by",
-        "Halves drawn by",
+        "Lower halves drawn by",
         "Codes of",
         "over the codes",
     ]:
@@ -753,15 +753,15 @@ def test_estimates_are_scored_on_fewer_rows_and_say_so(monkeypatch):
         "Bound": lambda n, d, shape: GaussianMixture(),
     }
     monkeypatch.setattr(comparison, "MODELS", models)
-    monkeypatch.setattr(comparison, "ESTIMATED_ROWS", 10)
-    monkeypatch.setattr(comparison, "ESTIMATED_VALUES", 64 * 12)
+    monkeypatch.setattr(comparison, "MIN_ESTIMATED_ROWS", 10)
+    monkeypatch.setattr(comparison, "MAX_ESTIMATED_VALUES", 64 * 12)
     data = comparison.load_data("digits", max_rows=100)
     results = {
         name: comparison.evaluate(name, model, data)
         for name, model in comparison.generators(data).items()
     }
     assert results["Estimate"].notes == [
-        "Scored on 12 of the held-out rows alone, for each takes many draws."
+        "Scored on 12 of the held-out rows only, because each row takes many draws."
     ]
     assert results["Bound"].notes == []
     scores = results["Estimate"].model.score_samples(data.X_test[:12])

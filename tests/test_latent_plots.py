@@ -103,8 +103,8 @@ class TestManifold:
     @pytest.mark.parametrize(
         "model, parameters, message",
         [
-            (PCA(3).fit(X), {}, "a manifold is drawn over codes of 2 numbers; PCA has 3"),
-            (PCA(2).fit(X[:, :3]), {}, "a manifold is drawn of images; give image_shape"),
+            (PCA(3).fit(X), {}, "a manifold needs codes of 2 dimensions; PCA has 3"),
+            (PCA(2).fit(X[:, :3]), {}, "a manifold needs images; give image_shape"),
             (
                 MODEL,
                 {"extent": (1, 0, 0, 1)},
@@ -114,7 +114,7 @@ class TestManifold:
             (
                 make_pipeline(PCA(3), FunctionTransformer(inverse_func=np.copy)).fit(X),
                 {"X": X},
-                "a manifold is drawn over codes of 2 numbers; Pipeline has 3",
+                "a manifold needs codes of 2 dimensions; Pipeline has 3",
             ),
         ],
     )

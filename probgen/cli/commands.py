@@ -1,5 +1,4 @@
-"""The commands of `probgen`, on click and rich; whatever is slow to load is loaded by the command
-that needs it."""
+"""The commands of `probgen`, on click and rich. Each imports the slow modules that it needs."""
 
 import ast
 import difflib
@@ -23,14 +22,16 @@ from probgen._writing import check_output, written_whole
 from probgen.cli import tables
 
 FAILURES = (ValueError, TypeError, OSError, ImportError, ArithmeticError, RuntimeError, MemoryError)
-BAD_INPUT, INTERRUPTED = 2, 130
-FILE_WIDTH = 120  # of the table where no terminal sets a width
+BAD_INPUT = 2
+INTERRUPTED = 130
+TABLE_WIDTH = 120  # columns where the output is no terminal
+
+# gaussian-mixture: GaussianMixture, and so on
 MODELS = {re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower(): name for name in estimators.__all__}
 
 
 class Program(click.Group):
-    """Commands that fail with one line on standard error and exit code 2, and stop with 130 on
-    Ctrl-C."""
+    """Group of commands that exit with 2 and one line on bad input, and with 130 on Ctrl-C."""
 
     def main(self, *args, **extra):
         """Run a command and exit."""
@@ -50,15 +51,14 @@ class Program(click.Group):
             click.echo("probgen: interrupted", err=True)
             return INTERRUPTED
         except BrokenPipeError:
-            os.dup2(
-                os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-            )  # or the flush at exit complains
+            # Python flushes stdout at exit, which would fail again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         except FAILURES as error:
             return _fail(str(error) or type(error).__name__)
 
 
-class Sides(click.ParamType):
+class ImageShape(click.ParamType):
     """An image shape such as 28x28 or 32x32x3."""
 
     name = "HxW[xC]"
@@ -73,9 +73,9 @@ class Sides(click.ParamType):
 
 
 FILE = click.Path(path_type=Path)
-key_option = click.option("--key", metavar="NAME", help="Array of a .npz file that holds the rows.")
+key_option = click.option("--key", metavar="NAME", help="Array of a .npz file with the rows.")
 seed_option = click.option(
-    "--random-state", type=int, metavar="SEED", help="Seed, for numbers that repeat."
+    "--random-state", type=int, metavar="SEED", help="Seed, for reproducible results."
 )
 
 
@@ -88,9 +88,9 @@ seed_option = click.option(
 @click.version_option(__version__, prog_name="probgen")
 @click.pass_context
 def program(context):
-    """Generative models for the data you have.
+    """Generative models for your data.
 
-    Start with `probgen compare`: it fits every generator on images of digits and writes a report
+    Start with `probgen compare`: it fits every generator to images of digits and writes a report
     with samples. The other commands work on your own .npy, .npz, .csv and .parquet files.
     """
     if context.invoked_subcommand is None:
@@ -103,7 +103,7 @@ def program(context):
     default="digits",
     show_default=True,
     metavar="NAME|FILE",
-    help="Data set or file; see above.",
+    help="Data set or file, as listed above.",
 )
 @click.option(
     "--output",
@@ -115,12 +115,12 @@ def program(context):
 )
 @click.option("--max-rows", type=int, metavar="N", help="Use N rows, drawn at random.")
 @key_option
-@click.option("--target", metavar="COLUMN", help="Column of a file that holds the classes.")
+@click.option("--target", metavar="COLUMN", help="Column of a file with the classes.")
 @click.option(
     "--image-shape",
-    type=Sides(),
+    type=ImageShape(),
     metavar="HxW[xC]",
-    help="Shape of the images in a file, of grey values 0 to 255.",
+    help="Shape of the images in a file, with values from 0 to 255.",
 )
 @click.option(
     "--random-state",
@@ -128,19 +128,19 @@ def program(context):
     default=0,
     show_default=True,
     metavar="SEED",
-    help="Seeds split and models.",
+    help="Seed of the split and the models.",
 )
 def compare(data, output, max_rows, key, target, image_shape, random_state):
-    """Fit every generator on a data set and compare them.
+    """Fit every generator to a data set and compare them.
 
-    A quarter of the rows is held out; each generator is scored on it, in nats per row and for
-    images in bits per dimension. The report is one HTML file with the numbers and samples of each
-    generator.
+    A quarter of the rows is held out. Each generator is scored on it, in nats per row and, for
+    integers such as pixels, in bits per dimension. The report is one HTML file with the scores and
+    samples of each generator.
 
     \b
     --data takes
       a file        .npy, .npz, .csv or .parquet
-      digits        small images that come with the program (needs no network)
+      digits        small images that come with scikit-learn (no download)
       mnist, fashion_mnist, cifar10, olivetti_faces, frey_faces, lfw_people
       adult, uci:NAME, adbench:NAME, binary:NAME
                     tables, such as uci:wine_quality
@@ -174,10 +174,9 @@ def compare(data, output, max_rows, key, target, image_shape, random_state):
         raise ValueError(
             f"no generator could be fitted to {data!r}. {results[0].name}: {results[0].notes[0]}"
         )
-    with written_whole(output) as beside:
-        beside.write_text(
-            render_report(loaded, results, random_state=random_state), encoding="utf-8"
-        )
+    page = render_report(loaded, results, random_state=random_state)
+    with written_whole(output) as temporary:
+        temporary.write_text(page, encoding="utf-8")
     _print_results(loaded, sort_by_likelihood(results))
     click.echo(f"Report: {output}")
 
@@ -185,7 +184,7 @@ def compare(data, output, max_rows, key, target, image_shape, random_state):
 @program.command()
 @click.argument("data", type=FILE)
 @click.option(
-    "--model", type=click.Choice(sorted(MODELS)), required=True, help="Kind of generator."
+    "--model", type=click.Choice(sorted(MODELS)), required=True, help="The generator to fit."
 )
 @click.option(
     "--param",
@@ -193,7 +192,7 @@ def compare(data, output, max_rows, key, target, image_shape, random_state):
     "params",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Parameter of the generator; repeat.",
+    help="Parameter of the generator; repeatable.",
 )
 @click.option(
     "--output",
@@ -203,7 +202,7 @@ def compare(data, output, max_rows, key, target, image_shape, random_state):
     show_default=True,
     help="The fitted model.",
 )
-@click.option("--target", metavar="COLUMN", help="Column that holds the classes, by name or index.")
+@click.option("--target", metavar="COLUMN", help="Column with the classes, by name or index.")
 @key_option
 @seed_option
 def fit(data, model, params, output, target, key, random_state):
@@ -218,7 +217,7 @@ def fit(data, model, params, output, target, key, random_state):
     check_output(output, (tables.MODEL_FORMAT,))
     generator = _build(model, params, random_state)
     if is_classifier(generator) and target is None:
-        raise ValueError(f"{model} learns classes; name the column that holds them with --target.")
+        raise ValueError(f"{model} learns classes; name their column with --target.")
     table = tables.read_table(data, key=key, target=target)
     start = time.perf_counter()
     generator.fit(table.X, table.y)
@@ -234,13 +233,13 @@ def fit(data, model, params, output, target, key, random_state):
 @program.command()
 @click.argument("model", type=FILE)
 @click.option("-n", "--n-samples", type=int, default=100, show_default=True, help="Rows to draw.")
-@click.option("--class", "label", metavar="LABEL", help="Draw rows of this class only.")
+@click.option("--class", "label", metavar="LABEL", help="Draw rows of this class.")
 @click.option(
-    "--given", multiple=True, metavar="COLUMN=VALUE", help="What is known of the rows; repeat."
+    "--given", multiple=True, metavar="COLUMN=VALUE", help="Condition on a column; repeatable."
 )
-@click.option("--labels", is_flag=True, help="Write the classes of the rows as a last column y.")
+@click.option("--labels", is_flag=True, help="Add the classes of the rows as a last column y.")
 @click.option(
-    "--output", "-o", type=FILE, help="File to write; without it the rows are printed as CSV."
+    "--output", "-o", type=FILE, help="File to write. By default rows are printed as CSV."
 )
 @seed_option
 def sample(model, n_samples, label, given, labels, output, random_state):
@@ -249,67 +248,71 @@ def sample(model, n_samples, label, given, labels, output, random_state):
     \b
     --given age=30          rows with this value
     --given income=10:20    rows in this interval; leave an end out to open it
-    Columns go by name, or by index counted from 0.
+    Columns are names, or indices that start at 0.
     """
     if output is not None:
         tables.check_table_output(output)
     generator = tables.load_model(model)
-    conditions = _conditions(given, getattr(generator, "feature_names_in_", ()))
-    drawn = generator.sample(
-        n_samples,
-        y=None if label is None else _class_of(generator, label),
-        given=conditions or None,
-        return_y=labels,
-        random_state=random_state,
-    )
-    X, y = drawn if labels else (drawn, None)
-    tables.write_table(output, X, y, names=getattr(generator, "feature_names_in_", None))
+    names = getattr(generator, "feature_names_in_", None)
+    y = None
+    if label is not None:
+        y = _class_of(generator, label)
+    settings = {
+        "y": y,
+        "given": _parse_conditions(given, names) or None,
+        "random_state": random_state,
+    }
+    if labels:
+        X, y = generator.sample(n_samples, return_y=True, **settings)
+        tables.write_table(output, X, y, names=names)
+    else:
+        X = generator.sample(n_samples, **settings)
+        tables.write_table(output, X, names=names)
 
 
 @program.command()
 @click.argument("model", type=FILE)
 @click.argument("data", type=FILE)
-@click.option("--per-row", is_flag=True, help="Print the score of each row instead of their mean.")
+@click.option("--per-row", is_flag=True, help="Print the score of each row, not their mean.")
 @click.option("--output", "-o", type=FILE, help="File to write the score of each row to.")
 @click.option("--target", metavar="COLUMN", help="Column of DATA to leave out.")
 @key_option
 def score(model, data, per_row, output, target, key):
     """Print the log-likelihood of DATA under a saved MODEL, in nats per row; higher is better.
 
-    Columns that have names are found by name, and those that the model does not know are left out.
+    Columns with names are matched by name. Columns that the model was not fitted to are left out.
     """
     import numpy as np
 
     if output is not None:
         tables.check_table_output(output)
     generator = tables.load_model(model)
-    scores = np.asarray(
-        generator.score_samples(_rows_for(generator, data, key, target)), dtype=np.float64
-    )
+    X = _read_rows_for(generator, data, key, target)
+    scores = np.asarray(generator.score_samples(X), dtype=np.float64)
     if output is not None:
         tables.write_table(output, scores[:, None], names=["log_likelihood"])
     if per_row:
         click.echo("\n".join(map(str, scores)))
         return
-    kind = _kind_in_words(generator)
-    error = f" ± {scores.std(ddof=1) / np.sqrt(len(scores)):.6g}" if len(scores) > 1 else ""
+    error = ""
+    if len(scores) > 1:
+        error = f" ± {scores.std(ddof=1) / np.sqrt(len(scores)):.6g}"
     click.echo(
-        f"{scores.mean():.6g}{error} nats per row ({kind}; mean and standard error of"
-        f" {len(scores):,} rows)"
+        f"{scores.mean():.6g}{error} nats per row ({_describe_likelihood(generator)}; mean and"
+        f" standard error of {len(scores):,} rows)"
     )
 
 
-def _kind_in_words(generator):
-    """What the scores of a generator are, in words."""
+def _describe_likelihood(generator):
+    """What `score_samples` of a generator returns, in words."""
     from probgen.base import get_likelihood
 
     likelihood = get_likelihood(generator)
-    measures = {
+    measure = {
         "lebesgue": "log-density",
         "counting": "log-probability",
         "mixed": "log of density and probability",
-    }
-    measure = measures[likelihood.measure]
+    }[likelihood.measure]
     return {
         "exact": measure,
         "lower_bound": f"lower bound of the {measure}",
@@ -318,21 +321,29 @@ def _kind_in_words(generator):
 
 
 def _build(name, params, random_state):
-    """The generator of a name and NAME=VALUE strings; a value that names a model stands for one."""
+    """A generator from its name and NAME=VALUE strings, whose values may be names of generators."""
     kind = getattr(estimators, MODELS[name])
     known = list(inspect.signature(kind).parameters)
-    own, nested = {}, {}
+    own = {}
+    nested = {}
     for param in params:
-        key, equals, value = param.partition("=")
+        key, equals, text = param.partition("=")
         if not equals:
             raise ValueError(f"--param must be NAME=VALUE, such as n_components=10; got {param!r}.")
         if key.partition("__")[0] not in known:
+            hint = f"it has {', '.join(known)}."
             close = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known)}."
+            if close:
+                hint = f"did you mean {close[0]}?"
             raise ValueError(f"{name} has no parameter {key!r}; {hint}")
-        (nested if "__" in key else own)[key] = (
-            _build(value, (), None) if value in MODELS else _literal(value)
-        )
+        if text in MODELS:
+            value = _build(text, (), None)
+        else:
+            value = _literal(text)
+        if "__" in key:
+            nested[key] = value
+        else:
+            own[key] = value
     generator = kind(**own).set_params(**nested)
     if random_state is not None:
         check_count("random_state", random_state, low=0)
@@ -342,37 +353,44 @@ def _build(name, params, random_state):
 
 
 def _literal(text):
-    """A Python number, tuple, None or such; anything else is text."""
+    """The value of a Python literal, or the text itself if it is none."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
 
 
-def _conditions(given, names):
-    """The dict that `sample(given=...)` takes, from COLUMN=VALUE and COLUMN=LOW:HIGH."""
-    conditions = {}
+def _parse_conditions(given, names):
+    """The dict for `sample(given=...)`, from COLUMN=VALUE and COLUMN=LOW:HIGH."""
+    conditions: dict[int | str, float | tuple] = {}
     for text in given:
         column, equals, value = text.rpartition("=")
-        low, colon, high = value.partition(":")
         try:
-            condition = (
-                tuple(float(end) if end else None for end in (low, high)) if colon else float(value)
-            )
+            condition = _parse_condition(value)
         except ValueError:
             equals = ""
         if not equals:
             raise ValueError(
                 f"--given must be COLUMN=VALUE or COLUMN=LOW:HIGH with numbers; got {text!r}."
             )
-        by_index = column not in names and column.lstrip("-").isdigit()
-        conditions[int(column) if by_index else column] = condition
+        is_name = names is not None and column in names
+        if not is_name and column.lstrip("-").isdigit():
+            conditions[int(column)] = condition
+        else:
+            conditions[column] = condition
     return conditions
 
 
+def _parse_condition(text):
+    """A number, or a pair (low, high) with None for an open end."""
+    low, colon, high = text.partition(":")
+    if not colon:
+        return float(low)
+    return tuple(float(end) if end else None for end in (low, high))
+
+
 def _class_of(generator, text):
-    """The class whose name is text; the text itself where the generator has no classes, which it
-    will say."""
+    """The class with the name text. Without classes it is the text, which `sample` refuses."""
     classes = getattr(generator, "classes_", None)
     if classes is None:
         return text
@@ -382,8 +400,8 @@ def _class_of(generator, text):
     return labels[text]
 
 
-def _rows_for(generator, path, key, target):
-    """Rows of a file in the columns that a fitted generator knows, under its names."""
+def _read_rows_for(generator, path, key, target):
+    """Rows of a file, with the columns and names that a generator was fitted to."""
     import numpy as np
 
     names = getattr(generator, "feature_names_in_", None)
@@ -403,14 +421,18 @@ def _print_results(data, results):
 
     click.echo(f"{data.name}: {len(data.X_test):,} rows held out, best model first")
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    cells = table_columns(results)
-    for k, heading in enumerate(cells):
-        table.add_column(
-            heading, justify="right" if k else "left", no_wrap=k > 0, min_width=0 if k else 14
-        )
-    for row in zip(*cells.values(), strict=True):
+    columns = table_columns(results)
+    for heading in columns:
+        if heading == "model":
+            table.add_column(heading, min_width=14)
+        else:
+            table.add_column(heading, justify="right", no_wrap=True)
+    for row in zip(*columns.values(), strict=True):
         table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else FILE_WIDTH).print(table)
+    width = None
+    if not sys.stdout.isatty():
+        width = TABLE_WIDTH
+    Console(width=width).print(table)
     for result in results:
         for note in result.notes:
             click.echo(f"probgen: {result.name}: {note}", err=True)

@@ -1,4 +1,4 @@
-"""Every generator fitted, scored and sampled on one data set, in units that compare."""
+"""Fit, score and sample every generator on one data set, in comparable units."""
 
 import dataclasses
 import inspect
@@ -45,34 +45,36 @@ MAX_LEVELS = 256
 MAX_CLASSES = 100
 NAME_WIDTH = 28  # of the name of a generator in `summary`
 
-# On columns of the unit interval or of unit variance; less lets components shrink onto few rows
+# The columns have unit range or unit variance. With less, components collapse onto few rows.
 REG_COVAR = 1e-4
+MIN_ROWS_PER_COMPONENT = 25
 
-SMALLEST_IMAGE = 8  # sides of an image that convolutions halve twice
-IMPORTANCE_SAMPLES = 32  # for each value of the noise of the Dequantizer, which makes them many
-ESTIMATED_VALUES, ESTIMATED_ROWS = (
-    2**15,
-    256,
-)  # values scored, and least number of rows, where a score takes many draws
-SEEN_ROWS = 500_000  # in all epochs, about
-SEEN_VALUES = 2_600_000  # the same in pixels and colours, for networks that predict each of them
+MIN_IMAGE_SIZE = 8  # height and width, because convolutional networks halve images twice
+# Importance samples per row. Dequantization multiplies them by its number of shifts.
+N_IMPORTANCE_SAMPLES = 32
+
+# A score that takes many draws per row uses about this many values, and at least so many rows.
+MAX_ESTIMATED_VALUES = 2**15
+MIN_ESTIMATED_ROWS = 256
+
+# Budgets of a fit: rows times epochs, and for networks that predict each pixel, values times epochs
+ROW_BUDGET = 500_000
+VALUE_BUDGET = 2_600_000
 
 
 def _autoencoder(n, d, **params):
-    """An autoencoder for n rows of d features of about unit range, with a code that a mixture can
-    fit."""
+    """An autoencoder whose code is small enough for a mixture."""
     defaults = {
-        "n_components": int(np.clip(-(-d // 4), 1, 32)),
-        "max_iter": int(np.clip(SEEN_ROWS // n, 10, 50)),
-        "n_importance_samples": IMPORTANCE_SAMPLES,
+        "n_components": _code_size(d),
+        "max_iter": _n_epochs(ROW_BUDGET, n, 10, 50),
+        "n_importance_samples": N_IMPORTANCE_SAMPLES,
         "trainer": Trainer(schedule="cosine"),
     }
     return Autoencoder(**defaults | params)
 
 
-def _convolutional(n, d, shape):
-    """An autoencoder for n images of d values, or None where rows are no images, or too small."""
-    if shape is None or min(shape[:2]) < SMALLEST_IMAGE:
+def _convolutional_autoencoder(n, d, shape):
+    if not _suits_convolutions(shape):
         return None
     return _autoencoder(
         n,
@@ -86,54 +88,95 @@ def _convolutional(n, d, shape):
 
 
 def _vae(n, d, kind=VAE, **params):
-    """A VAE for n rows of d features of about unit range."""
     defaults = {
-        "n_components": int(np.clip(-(-d // 4), 1, 32)),
+        "n_components": _code_size(d),
         "hidden_layer_sizes": (256,),
         "likelihood": "gaussian",
-        "max_iter": int(np.clip(SEEN_ROWS // n, 10, 100)),
-        "n_importance_samples": IMPORTANCE_SAMPLES,
+        "max_iter": _n_epochs(ROW_BUDGET, n, 10, 100),
+        "n_importance_samples": N_IMPORTANCE_SAMPLES,
     }
     return kind(**defaults | params)
 
 
-def _convolutional_vae(n, d, shape):
-    """A convolutional VAE for n images of d values, or None where rows are no images, or too
-    small."""
-    if shape is None or min(shape[:2]) < SMALLEST_IMAGE:
+def _vae_in_the_plane(n, d, shape):
+    """A VAE whose codes the report can show as a plane of images."""
+    if shape is None:
         return None
-    settings = {"architecture": "conv", "hidden_layer_sizes": (16, 32), "image_shape": shape}
-    return _vae(n, d, max_iter=int(np.clip(SEEN_ROWS // n, 10, 50)), **settings)
+    return _vae(n, d, n_components=2)
+
+
+def _convolutional_vae(n, d, shape):
+    if not _suits_convolutions(shape):
+        return None
+    return _vae(
+        n,
+        d,
+        max_iter=_n_epochs(ROW_BUDGET, n, 10, 50),
+        architecture="conv",
+        hidden_layer_sizes=(16, 32),
+        image_shape=shape,
+    )
+
+
+def _made(n, d, shape):
+    return MADE(
+        (256,),
+        likelihood=AutoLikelihood(n_mixture=5),
+        max_iter=_n_epochs(ROW_BUDGET, n, 5, 30),
+    )
 
 
 def _pixelcnn(n, d, shape, kind=PixelCNN):
-    """A PixelCNN for n images of d values, or None where rows are no images; the larger they are,
-    the fewer epochs."""
     if shape is None:
         return None
     return kind(
         image_shape=shape,
-        max_iter=int(np.clip(SEEN_VALUES // (n * d), 1, 12)),
+        max_iter=_n_epochs(VALUE_BUDGET, n * d, 1, 12),
         learning_rate_init=1e-2,
         trainer=Trainer(schedule="one_cycle"),
     )
 
 
 def _gan(n, kind=GAN):
-    """A GAN for n rows of about unit range, scored by a window on its draws."""
-    return kind(density="parzen", max_iter=int(np.clip(2 * SEEN_ROWS // n, 20, 100)))
+    """A GAN whose score is a Parzen window on its draws."""
+    return kind(density="parzen", max_iter=_n_epochs(2 * ROW_BUDGET, n, 20, 100))
 
 
-# What the report compares: a name, and a generator for n rows of d features, images of a shape or
-# None; a maker returns None for rows that are not for it. A new family adds its row here.
+def _code_size(d):
+    """A quarter of d features, from 1 to 32."""
+    return int(np.clip(math.ceil(d / 4), 1, 32))
+
+
+def _n_epochs(budget, size, low, high):
+    """Epochs that spend a budget on data of a size, between low and high."""
+    return int(np.clip(budget // size, low, high))
+
+
+def _n_components(most, n):
+    """At most so many components, fewer for few rows."""
+    return max(1, min(most, n // MIN_ROWS_PER_COMPONENT))
+
+
+def _suits_convolutions(shape):
+    return shape is not None and min(shape[:2]) >= MIN_IMAGE_SIZE
+
+
+# The generators of the comparison by name, in the order in which they are fitted. Each value is a
+# function of the number of rows, the number of features and the image shape (None for tables). It
+# returns an unfitted generator, or None where the data do not suit it.
 MODELS: dict[str, Callable] = {
     "Gaussian": lambda n, d, shape: GaussianMixture(reg_covar=REG_COVAR),
-    "Gaussian mixture": lambda n, d, shape: GaussianMixture(_at_most(10, n), reg_covar=REG_COVAR),
+    "Gaussian mixture": lambda n, d, shape: GaussianMixture(
+        _n_components(10, n), reg_covar=REG_COVAR
+    ),
     "Diagonal mixture": lambda n, d, shape: GaussianMixture(
-        _at_most(50, n), covariance_type="diag", reg_covar=REG_COVAR
+        _n_components(50, n), covariance_type="diag", reg_covar=REG_COVAR
     ),
     "Low-rank mixture": lambda n, d, shape: GaussianMixture(
-        _at_most(10, n), covariance_type="low_rank", n_factors=max(10, d // 25), reg_covar=REG_COVAR
+        _n_components(10, n),
+        covariance_type="low_rank",
+        n_factors=max(10, d // 25),
+        reg_covar=REG_COVAR,
     ),
     "Gaussian per class": lambda n, d, shape: GaussianBayes(reg_param=1e-3),
     "Low-rank mixture per class": lambda n, d, shape: GaussianBayes(
@@ -149,16 +192,12 @@ MODELS: dict[str, Callable] = {
     "Sparse autoencoder": lambda n, d, shape: _autoencoder(n, d, penalty="kl_sparsity"),
     "Contractive autoencoder": lambda n, d, shape: _autoencoder(n, d, penalty="contractive"),
     "Absolute-error autoencoder": lambda n, d, shape: _autoencoder(n, d, loss="absolute_error"),
-    "Convolutional autoencoder": lambda n, d, shape: _convolutional(n, d, shape),
+    "Convolutional autoencoder": _convolutional_autoencoder,
     "VAE": lambda n, d, shape: _vae(n, d),
-    "Convolutional VAE": lambda n, d, shape: _convolutional_vae(n, d, shape),
-    "VAE with a 2-D code": lambda n, d, shape: (
-        None if shape is None else _vae(n, d, n_components=2)
-    ),
+    "Convolutional VAE": _convolutional_vae,
+    "VAE with a 2-D code": _vae_in_the_plane,
     "Conditional VAE": lambda n, d, shape: _vae(n, d, kind=ConditionalVAE),
-    "MADE": lambda n, d, shape: MADE(
-        (256,), likelihood=AutoLikelihood(n_mixture=5), max_iter=int(np.clip(SEEN_ROWS // n, 5, 30))
-    ),
+    "MADE": _made,
     "PixelCNN": _pixelcnn,
     "Conditional PixelCNN": lambda n, d, shape: _pixelcnn(n, d, shape, kind=ConditionalPixelCNN),
     "GAN": lambda n, d, shape: _gan(n),
@@ -168,21 +207,22 @@ MODELS: dict[str, Callable] = {
 
 @dataclass(frozen=True)
 class Data:
-    """A data set, split.
+    """A data set, split into rows to learn from and held-out rows.
 
     Attributes
     ----------
     name : str
     X_train, X_test : ndarray of shape (n, d)
+        uint8 where `levels` is not None.
     y_train, y_test : ndarray of shape (n,) or None
-        Classes, where the data have some.
+        Classes; None if the data have none.
     image_shape : tuple of int or None
         Shape of an image; None for a table.
     levels : int, ndarray of shape (d,) or None
-        Number of levels, where the values are integers from 0 up to less than that; None for real
+        Number of levels of integers that start at 0, for all columns or for each; None for real
         values.
     feature_names : list of str or None
-        Names of the columns of a table, where they have some.
+        Names of the columns; None if they have none.
     """
 
     name: str
@@ -201,33 +241,34 @@ class Data:
 
     @property
     def classes(self):
-        """Labels in order; empty where there are none."""
-        return [] if self.y_train is None else np.unique(self.y_train).tolist()
+        """Sorted labels; empty without classes."""
+        if self.y_train is None:
+            return []
+        return np.unique(self.y_train).tolist()
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one generator made of the data.
+    """Measurements of one generator.
 
     Attributes
     ----------
     name : str
     parameters : str
-        The generator as it would be written in Python.
+        The generator as Python code.
     model : estimator object or None
-        The fitted generator, None if the fit failed.
+        The fitted generator; None if the fit failed.
     likelihood : Likelihood
     nats, error : float
-        Mean held-out log-likelihood of a row, and its standard error.
+        Mean held-out log-likelihood per row and its standard error.
     bits_per_dim : float
-        The same in bits, sign turned, for each column, where values are integers; NaN for real
-        values.
+        Negative log-likelihood per column in bits; NaN for real values.
     accuracy : float
-        Share of held-out rows whose class is recognised; NaN without classes.
+        Accuracy on held-out rows; NaN without classes.
     fit_seconds, draw_seconds : float
-        Time of the fit, and of N_DRAWS draws.
+        Seconds for the fit and for N_DRAWS draws.
     notes : list of str
-        Warnings of the fit, or the reason why there is none.
+        Warnings of the fit, or the reason for its failure.
     """
 
     name: str
@@ -254,14 +295,14 @@ def load_data(source, *, key=None, target=None, image_shape=None, max_rows=None,
     Parameters
     ----------
     source : str
-        Name of a data set, with a part after a colon where it has parts (uci:wine_quality), or path
-        of a file.
+        Name of a data set, followed by a colon and the name of a part where it has parts
+        (uci:wine_quality), or path of a file.
     key, target : str, optional
-        As in `read_table`, for a file.
+        As in `read_table`; for files only.
     image_shape : tuple of int, optional
-        Shape of the images in a file, whose values are then 0 to 255.
+        Shape of the images in a file, which must hold integers from 0 to 255.
     max_rows : int, optional
-        Rows to use, drawn at random; all by default.
+        Number of rows to use, drawn at random; all by default.
     random_state : int, default=0
         Seeds the choice of rows and the split.
 
@@ -272,149 +313,169 @@ def load_data(source, *, key=None, target=None, image_shape=None, max_rows=None,
     Raises
     ------
     ValueError, OSError
-        If there is no such data, or the rows are too few.
+        If the data do not exist or have too few rows.
     """
     if max_rows is not None:
         check_count("max_rows", max_rows, low=MIN_ROWS)
-    X, y, feature_names, image_shape, levels = _rows_of(source, key, target, image_shape)
+    if _is_data_set(source):
+        if (key, target, image_shape) != (None, None, None):
+            raise ValueError(
+                f"key, target and image_shape describe a file; the data set {source!r} has its own."
+            )
+        X, y, feature_names, image_shape, levels = _read_data_set(source)
+    else:
+        X, y, feature_names, image_shape, levels = _read_file(source, key, target, image_shape)
     if len(X) < MIN_ROWS:
         raise ValueError(
             f"data must hold at least {MIN_ROWS} rows, to fit on some and score on others; got"
             f" {len(X)}."
         )
     if levels is not None:
-        X = X.astype(np.uint8)  # exact, and networks read integers in single precision
-    y = y if _are_classes(y) else None
+        X = X.astype(np.uint8)  # Networks read integers in single precision, which is faster.
+    if not _are_classes(y):
+        y = None
+
+    rows = np.arange(len(X))
     if max_rows is not None and max_rows < len(X):
-        chosen = np.sort(np.random.default_rng(random_state).permutation(len(X))[:max_rows])
-        X, y = X[chosen], None if y is None else y[chosen]
-    stratify = y if y is not None and np.unique(y, return_counts=True)[1].min() >= 2 else None
+        rows = np.sort(np.random.default_rng(random_state).permutation(len(X))[:max_rows])
+    stratify = None
+    if y is not None and np.unique(y[rows], return_counts=True)[1].min() >= 2:
+        stratify = y[rows]
     train, test = train_test_split(
-        np.arange(len(X)), test_size=TEST_SIZE, stratify=stratify, random_state=random_state
+        rows, test_size=TEST_SIZE, stratify=stratify, random_state=random_state
     )
-    y_train, y_test = (None, None) if y is None else (y[train], y[test])
+    y_train = y_test = None
+    if y is not None:
+        y_train = y[train]
+        y_test = y[test]
     return Data(source, X[train], X[test], y_train, y_test, image_shape, levels, feature_names)
 
 
 def generators(data, random_state=0):
-    """The generators of MODELS that fit the data, by name, each behind the step that makes it
-    compare.
+    """The generators of MODELS that suit the data, as a dict from name to pipeline.
 
-    Integers are dequantised for generators of densities, so that all are scored by the probability
-    of the very values; real values are standardised. Generators of classes are left out where there
-    are none, those of images where rows are no images.
+    Integers are dequantised for continuous models, so that the score of every model is a
+    probability of the integers. Real values are standardised. Models of classes are left out for
+    data without classes.
     """
-    step = StandardScaler() if data.levels is None else Dequantizer(levels=data.levels)
-    models = {name: make(*data.X_train.shape, data.image_shape) for name, make in MODELS.items()}
-    fitting = {name: model for name, model in models.items() if model is not None}
-    chosen = {
-        name: model for name, model in fitting.items() if data.classes or not is_classifier(model)
-    }
+    if data.levels is None:
+        step = StandardScaler()
+    else:
+        step = Dequantizer(levels=data.levels)
+    n_rows, n_features = data.X_train.shape
     pipelines = {}
-    for name, model in chosen.items():
-        is_discrete = get_likelihood(model).measure == "counting"
-        if is_discrete:
+    for name, make in MODELS.items():
+        model = make(n_rows, n_features, data.image_shape)
+        if model is None or (is_classifier(model) and not data.classes):
+            continue
+        if get_likelihood(model).measure == "counting":
             # The training rows may not show the highest level.
             model.set_params(likelihood__n_levels=int(np.max(data.levels)))
-        pipeline = make_generative_pipeline("passthrough" if is_discrete else clone(step), model)
+            pipeline = make_generative_pipeline("passthrough", model)
+        else:
+            pipeline = make_generative_pipeline(clone(step), model)
         pipelines[name] = _seed(pipeline, random_state)
     return pipelines
 
 
 def evaluate(name, model, data, random_state=0):
-    """Fit, score and sample one generator; a failure becomes a Result that says why."""
+    """Fit, score and sample one generator; a failure becomes a Result with the reason."""
     parameters = str(model.steps[-1][1]).replace("\n", " ")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            measured = _measure(model, data, random_state)
+            measurements = _measure(model, data, random_state)
         except (ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
             return Result(name, parameters, notes=[f"Failed: {first_line(error)}."])
     notes = list(dict.fromkeys(first_line(warning.message) + "." for warning in caught))
-    if _n_scored(model, data) < len(data.X_test):
+    n_scored = _n_scored(model, data)
+    if n_scored < len(data.X_test):
         notes.append(
-            f"Scored on {_n_scored(model, data)} of the held-out rows alone, for each takes many"
-            " draws."
+            f"Scored on {n_scored} of the held-out rows only, because each row takes many draws."
         )
-    return Result(name, parameters, model, notes=notes, **measured)
+    return Result(name, parameters, model, notes=notes, **measurements)
 
 
 def _measure(model, data, random_state):
-    """The fields of a Result that are measured."""
+    """The measured fields of a Result."""
+    y_train = None
+    if is_classifier(model):
+        y_train = data.y_train
     start = time.perf_counter()
-    model.fit(data.X_train, data.y_train if is_classifier(model) else None)
+    model.fit(data.X_train, y_train)
     fitted = time.perf_counter()
     model.sample(N_DRAWS, random_state=random_state)
     drawn = time.perf_counter()
-    scores = np.asarray(
-        model.score_samples(data.X_test[: _n_scored(model, data)]), dtype=np.float64
-    )
+
+    scores = np.asarray(model.score_samples(data.X_test[: _n_scored(model, data)]), np.float64)
     nats = float(scores.mean())
+    bits_per_dim = accuracy = np.nan
+    if data.levels is not None:
+        bits_per_dim = -nats / (data.n_features * np.log(2.0))
+    if is_classifier(model):
+        accuracy = accuracy_score(data.y_test, model.predict(data.X_test))
     return {
         "likelihood": get_likelihood(model),
         "nats": nats,
         "error": float(scores.std(ddof=1) / np.sqrt(len(scores))),
-        "bits_per_dim": np.nan if data.levels is None else -nats / (data.n_features * np.log(2.0)),
-        "accuracy": (
-            accuracy_score(data.y_test, model.predict(data.X_test))
-            if is_classifier(model)
-            else np.nan
-        ),
+        "bits_per_dim": bits_per_dim,
+        "accuracy": accuracy,
         "fit_seconds": fitted - start,
         "draw_seconds": drawn - fitted,
     }
 
 
 def _n_scored(model, data):
-    """Number of held-out rows to score a fitted model on: all, unless each costs many draws."""
+    """Number of held-out rows to score: all, unless each takes many draws."""
+    n_rows = len(data.X_test)
     if get_likelihood(model.steps[-1][1]).kind == "exact":
-        return len(data.X_test)
-    return min(len(data.X_test), max(ESTIMATED_ROWS, ESTIMATED_VALUES // data.n_features))
+        return n_rows
+    return min(n_rows, max(MIN_ESTIMATED_ROWS, MAX_ESTIMATED_VALUES // data.n_features))
 
 
-def _at_most(n_components, n_rows):
-    """Components, fewer where rows are few: each is to have 25 of them."""
-    return max(1, min(n_components, n_rows // 25))
+def _is_data_set(source):
+    """Whether a source names a data set rather than a file; raise if it is neither."""
+    name, _, _ = source.partition(":")
+    if name.replace("-", "_") in data_names():
+        return True
+    if not Path(source).exists():
+        raise FileNotFoundError(
+            f"data must be a file or one of {', '.join(data_names())}; got {source!r}."
+        )
+    return False
 
 
-def _rows_of(source, key, target, image_shape):
-    """X, y, feature_names, image_shape and levels of a named data set or a file."""
+def _read_file(path, key, target, image_shape):
+    """X, y, feature names, image shape and levels of a file."""
+    table = read_table(path, key=key, target=target)
+    feature_names = None
+    if hasattr(table.X, "columns"):
+        feature_names = list(table.X.columns)
+    X = np.asarray(table.X)
+    if image_shape is not None:
+        image_shape = check_image_shape(image_shape, X.shape[1])
+    return X, table.y, feature_names, image_shape, _levels(X, image_shape)
+
+
+def _read_data_set(source):
+    """X, y, feature names, image shape and levels of a data set of `probgen.datasets`."""
     name, _, part = source.partition(":")
-    name = name.replace("-", "_")
-    if name not in data_names():
-        if not Path(source).exists():
-            raise FileNotFoundError(
-                f"data must be a file or one of {', '.join(data_names())}; got {source!r}."
-            )
-        table = read_table(source, key=key, target=target)
-        names = list(table.X.columns) if hasattr(table.X, "columns") else None
-        image_shape = (
-            None if image_shape is None else check_image_shape(image_shape, table.X.shape[1])
-        )
-        return (
-            np.asarray(table.X),
-            table.y,
-            names,
-            image_shape,
-            _levels(np.asarray(table.X), image_shape),
-        )
-    if (key, target, image_shape) != (None, None, None):
-        raise ValueError(
-            f"key, target and image_shape describe a file; the data set {source!r} has its own."
-        )
-    bunch = _bunch(name, part)
-    names, categorical = bunch.feature_names, set(bunch.get("categorical_features", ()))
+    bunch = _load_bunch(name.replace("-", "_"), part)
+    X = bunch.data
+    feature_names = bunch.feature_names
+    categorical = set(bunch.get("categorical_features", ()))
     if categorical:
-        numeric = [j for j, name in enumerate(names) if name not in categorical]
-        X, names = bunch.data[:, numeric].astype(np.float64), [names[j] for j in numeric]
-    else:
-        X = bunch.data
-    return X, bunch.target, names, bunch.get("image_shape"), bunch.get("levels", _levels(X, None))
+        numeric = [j for j, name in enumerate(feature_names) if name not in categorical]
+        X = X[:, numeric].astype(np.float64)
+        feature_names = [feature_names[j] for j in numeric]
+    levels = bunch.get("levels")
+    if levels is None:
+        levels = _levels(X, None)
+    return X, bunch.target, feature_names, bunch.get("image_shape"), levels
 
 
 def _levels(X, image_shape):
-    """Levels of columns of small integers, of all columns alike in images; None for other
-    values."""
+    """Levels of small integers, the same for all columns of images; None for other values."""
     if not np.all((X >= 0) & (X < MAX_LEVELS) & (X == np.floor(X))):
         if image_shape is not None:
             raise ValueError(
@@ -422,33 +483,34 @@ def _levels(X, image_shape):
                 f" {X.max():g}."
             )
         return None
-    return MAX_LEVELS if image_shape is not None else X.max(axis=0).astype(np.int64) + 1
+    if image_shape is not None:
+        return MAX_LEVELS
+    return X.max(axis=0).astype(np.int64) + 1
 
 
-def _bunch(name, part):
+def _load_bunch(name, part):
     """The Bunch of a data set, or of one of its parts."""
     load = getattr(datasets, f"load_{name}", None) or getattr(datasets, f"fetch_{name}")
-    takes_part = (
-        next(iter(inspect.signature(load).parameters.values())).default is inspect.Parameter.empty
-    )
-    if takes_part and not part:
+    first_parameter = next(iter(inspect.signature(load).parameters.values()))
+    has_parts = first_parameter.default is inspect.Parameter.empty
+    if has_parts and not part:
         raise ValueError(
             f"data {name!r} has parts; name one as {name}:NAME, such as uci:wine_quality."
         )
-    if part and not takes_part:
+    if part and not has_parts:
         raise ValueError(
-            f"data {name!r} has no parts; got {name}:{part}; leave out what follows the colon."
+            f"data {name!r} has no parts; got {name}:{part}; leave out the colon and what follows."
         )
-    return load(part) if takes_part else load()
+    if has_parts:
+        return load(part)
+    return load()
 
 
 def _are_classes(y):
-    """Whether a target holds classes, and not too many."""
-    return (
-        y is not None
-        and type_of_target(y) in {"binary", "multiclass"}
-        and len(np.unique(y)) <= MAX_CLASSES
-    )
+    """Whether a target holds at most MAX_CLASSES classes."""
+    if y is None or type_of_target(y) not in {"binary", "multiclass"}:
+        return False
+    return len(np.unique(y)) <= MAX_CLASSES
 
 
 def _seed(model, random_state):
@@ -459,20 +521,23 @@ def _seed(model, random_state):
 
 def sort_by_likelihood(results):
     """Return results from the best held-out likelihood to the worst, failures last."""
-    return sorted(
-        results, key=lambda result: -result.nats if np.isfinite(result.nats) else math.inf
-    )
+
+    def loss(result):
+        if np.isfinite(result.nats):
+            return -result.nats
+        return math.inf
+
+    return sorted(results, key=loss)
 
 
 def summary(result):
-    """Return one line on a result, for the terminal while other generators are still fitted."""
+    """Return one line about a result, to print while other generators are still fitted."""
     if result.model is None:
         return f"{result.name:{NAME_WIDTH}} failed"
+    score = f"{result.nats:,.2f} nats per row"
     if np.isfinite(result.bits_per_dim):
-        number = f"{result.bits_per_dim:.3f} bits/dim"
-    else:
-        number = f"{result.nats:,.2f} nats per row"
-    return f"{result.name:{NAME_WIDTH}} {number}, fit in {result.fit_seconds:.1f} s"
+        score = f"{result.bits_per_dim:.3f} bits/dim"
+    return f"{result.name:{NAME_WIDTH}} {score}, fit in {result.fit_seconds:.1f} s"
 
 
 def format_number(value, digits):
@@ -483,31 +548,26 @@ def format_number(value, digits):
 
 
 def table_columns(results):
-    """Return the table of results as a dict from heading to cells; empty columns are left out."""
-    columns = {
-        heading: []
-        for heading in (
-            "model",
-            "likelihood",
-            "nats per row",
-            "bits/dim",
-            "accuracy",
-            "fit",
-            "draw",
-        )
-    }
-    for result in results:
-        kind = nats = fit = draw = "-"
-        if result.model is not None:
-            kind = result.likelihood.kind.replace("_", " ")
-            nats = f"{format_number(result.nats, 2)} ± {format_number(result.error, 2)}"
-            fit = f"{format_number(result.fit_seconds, 2)} s"
-            draw = f"{format_number(result.draw_seconds, 3)} s"
-        accuracy = "-"
-        if np.isfinite(result.accuracy):
-            accuracy = f"{result.accuracy:.1%}"
-        bits_per_dim = format_number(result.bits_per_dim, 3)
-        row = (result.name, kind, nats, bits_per_dim, accuracy, fit, draw)
-        for cells, cell in zip(columns.values(), row, strict=True):
-            cells.append(cell)
+    """Return the table of results as a dict from heading to cells, without empty columns."""
+    headings = ("model", "likelihood", "nats per row", "bits/dim", "accuracy", "fit", "draw")
+    rows = [_table_row(result) for result in results]
+    columns = dict(zip(headings, zip(*rows, strict=True), strict=True))
     return {heading: cells for heading, cells in columns.items() if set(cells) != {"-"}}
+
+
+def _table_row(result):
+    """Cells of a result, in the order of the headings."""
+    if result.model is None:
+        return (result.name, "-", "-", "-", "-", "-", "-")
+    accuracy = "-"
+    if np.isfinite(result.accuracy):
+        accuracy = f"{result.accuracy:.1%}"
+    return (
+        result.name,
+        result.likelihood.kind.replace("_", " "),
+        f"{format_number(result.nats, 2)} ± {format_number(result.error, 2)}",
+        format_number(result.bits_per_dim, 3),
+        accuracy,
+        f"{format_number(result.fit_seconds, 2)} s",
+        f"{format_number(result.draw_seconds, 3)} s",
+    )

@@ -1,4 +1,4 @@
-"""The comparison as one HTML page that needs nothing but itself."""
+"""Render a comparison as one self-contained HTML page."""
 
 import base64
 import html
@@ -26,35 +26,36 @@ from probgen.plots import LatentDisplay, ManifoldDisplay, ReconstructionDisplay,
 PACKAGES = ("probgen", "numpy", "scipy", "scikit-learn", "torch", "matplotlib")
 N_COLS = 12
 MAX_LABELS = 10
-MEAN_ROWS, N_COMPLETIONS, MAX_CODES = 3, 3, 1000
+N_MEAN_ROWS = 3
+N_COMPLETIONS = 3
+MAX_CODES = 1000
 INK = "#808080"  # readable on white and on black
 
 MEANINGS = {
     "nats per row": (
         "Mean log-likelihood of the held-out rows, in natural units, and its standard error. Higher"
-        " is better: a gap of one nat means rows that are 2.7 times as probable."
+        " is better: one nat more means that rows are 2.7 times as probable."
     ),
     "bits/dim": (
-        "The same number in bits for each column (pixel and channel), with the sign turned: the"
-        " length of a code. Lower is better. The integers themselves are scored, so that continuous"
-        " and discrete models compare."
+        "Negative log-likelihood per column (pixel and channel) in bits, which is the length of a"
+        " code. Lower is better. It scores the integers themselves, so continuous and discrete"
+        " models compare."
     ),
     "likelihood": (
-        "What the number is: exact, a lower bound (the truth is at least as good) or an estimate."
+        "Whether the likelihood is exact, a lower bound (the true value is at least as high) or an"
+        " estimate."
     ),
     "accuracy": (
-        "Share of held-out rows whose class Bayes' rule recovers, for generators that learn each"
-        " class."
+        "Share of held-out rows that Bayes' rule classifies correctly, for class-conditional"
+        " generators."
     ),
     "fit": "Seconds to fit the generator to the training rows.",
     "draw": f"Seconds to draw {N_DRAWS:,} rows.",
 }
-UNITS = {
-    True: " It is the log-probability of the integers.",
-    False: (
-        " It is a density in the units of the data, so it changes with them and may be positive."
-    ),
-}
+LOG_PROBABILITY = " It is the log-probability of the integers."
+LOG_DENSITY = (
+    " It is a log-density in the units of the data, so it changes with them and may be positive."
+)
 
 
 def render_report(data, results, *, random_state):
@@ -65,63 +66,100 @@ def render_report(data, results, *, random_state):
     data : Data
     results : list of Result
     random_state : int
-        The seed, to be told.
+        The seed of the comparison; it seeds the draws in the pictures too.
 
     Returns
     -------
     page : str
         HTML with its style and pictures inside.
     """
-    ranked = sort_by_likelihood(results)
-    facts = {
-        "Data": data.name,
-        "Rows": (
-            f"{len(data.X_train):,} to learn from, {len(data.X_test):,} held out ({TEST_SIZE:.0%}"
-            + (", stratified by class)" if data.classes else ")")
-        ),
-        "Columns": f"{data.n_features:,}" + _value_fact(data),
-        "Classes": f"{len(data.classes)}" if data.classes else "none",
-        "Seed": f"{random_state}",
-        "Versions": ", ".join(f"{name} {number}" for name, number in _versions().items()),
-    }
+    results = sort_by_likelihood(results)
+    alt = f"Held-out rows of {data.name}."
     return PAGE.substitute(
         title=f"Generators of {html.escape(data.name)}",
         lead=(
-            f"{len(results)} generators learn from the same rows, are scored on rows held out, and"
+            f"{len(results)} generators learn from the same rows, are scored on held-out rows, and"
             " draw new ones."
         ),
-        facts="".join(
-            f"<dt>{name}</dt><dd>{html.escape(value)}</dd>" for name, value in facts.items()
-        ),
-        real=_figure(_real_picture(data), _real_caption(data), f"Held-out rows of {data.name}."),
-        table=_table(ranked),
-        meanings="".join(
-            f"<dt>{name}</dt><dd>{html.escape(meaning)}</dd>"
-            for name, meaning in _meanings(data, ranked).items()
-        ),
-        cards="".join(_card(result, data, random_state) for result in ranked),
+        facts=_definitions(_facts(data, random_state)),
+        real=_figure(_real_picture(data), _real_caption(data), alt),
+        table=_table(results),
+        meanings=_definitions(_meanings(data, results)),
+        cards="".join(_card(result, data, random_state) for result in results),
     )
 
 
+def _facts(data, random_state):
+    """Facts about the data and the run, by name."""
+    rows = f"{len(data.X_train):,} to learn from, {len(data.X_test):,} held out ({TEST_SIZE:.0%}"
+    n_classes = "none"
+    if data.classes:
+        rows += ", stratified by class"
+        n_classes = str(len(data.classes))
+    return {
+        "Data": data.name,
+        "Rows": f"{rows})",
+        "Columns": f"{data.n_features:,}{_value_fact(data)}",
+        "Classes": n_classes,
+        "Seed": str(random_state),
+        "Versions": ", ".join(f"{name} {number}" for name, number in _versions().items()),
+    }
+
+
+def _value_fact(data):
+    """What the values are, to follow the number of columns."""
+    if data.image_shape is not None:
+        shape = "x".join(map(str, data.image_shape))
+        return f": images of {shape} with {data.levels} levels"
+    if data.levels is None:
+        return " of real numbers"
+    return f" of integers from 0 to {np.max(data.levels) - 1}"
+
+
+def _versions():
+    """Versions of Python and of the packages that compute the numbers."""
+    versions = {"Python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def _meanings(data, results):
+    """Explanations of the columns of the table, by heading."""
+    unit = LOG_PROBABILITY
+    if data.levels is None:
+        unit = LOG_DENSITY
+    meanings = MEANINGS | {"nats per row": MEANINGS["nats per row"] + unit}
+    headings = table_columns(results)
+    return {heading: meanings[heading] for heading in meanings if heading in headings}
+
+
+def _definitions(texts):
+    """Entries of a definition list."""
+    return "".join(f"<dt>{name}</dt><dd>{html.escape(text)}</dd>" for name, text in texts.items())
+
+
 def _table(results):
-    table = table_columns(results)
-    intervals = _intervals(results)
-    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in table)
+    columns = table_columns(results)
+    head = "".join(f'<th scope="col">{html.escape(heading)}</th>' for heading in columns)
     rows = []
-    for i in range(len(results)):
-        first, *others = [html.escape(cells[i]) for cells in table.values()]
+    for row, interval in zip(zip(*columns.values()), _intervals(results), strict=True):
+        name, *others = [html.escape(cell) for cell in row]
         cells = "".join(f"<td>{cell}</td>" for cell in others)
         rows.append(
-            f'<tr><th scope="row">{first}</th>{cells}<td class="interval">{intervals[i]}</td></tr>'
+            f'<tr><th scope="row">{name}</th>{cells}<td class="interval">{interval}</td></tr>'
         )
     return (
-        f'<thead><tr>{head}<td class="interval">worse →'
-        f" better</td></tr></thead><tbody>{''.join(rows)}</tbody>"
+        f'<thead><tr>{head}<td class="interval">worse → better</td></tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody>"
     )
 
 
 def _intervals(results):
-    """A small drawing of each likelihood, two standard errors to each side, on one scale."""
+    """SVG of each likelihood with two standard errors to each side, on a common scale."""
     scored = [result for result in results if np.isfinite(result.nats)]
     if not scored:
         return [""] * len(results)
@@ -131,124 +169,141 @@ def _intervals(results):
     def place(value):
         return f"{3 + 134 * (value - low) / max(high - low, 1e-300):.1f}"
 
-    return [
-        (
-            '<svg viewBox="0 0 140 14" width="140" height="14" aria-hidden="true"><line'
-            f' x1="{place(r.nats - 2 * r.error)}" x2="{place(r.nats + 2 * r.error)}" y1="7"'
-            f' y2="7"/><circle cx="{place(r.nats)}" cy="7" r="3.5"/></svg>'
-            if r in scored
-            else ""
+    drawings = []
+    for result in results:
+        if not np.isfinite(result.nats):
+            drawings.append("")
+            continue
+        drawings.append(
+            '<svg viewBox="0 0 140 14" width="140" height="14" aria-hidden="true">'
+            f'<line x1="{place(result.nats - 2 * result.error)}"'
+            f' x2="{place(result.nats + 2 * result.error)}" y1="7" y2="7"/>'
+            f'<circle cx="{place(result.nats)}" cy="7" r="3.5"/></svg>'
         )
-        for r in results
-    ]
-
-
-def _meanings(data, results):
-    """What each column of the table means."""
-    meanings = MEANINGS | {
-        "nats per row": MEANINGS["nats per row"] + UNITS[data.levels is not None]
-    }
-    return {name: meaning for name, meaning in meanings.items() if name in table_columns(results)}
+    return drawings
 
 
 def _card(result, data, random_state):
+    """Parameters, notes and pictures of one generator."""
     notes = "".join(f'<p class="note">{html.escape(note)}</p>' for note in result.notes)
-    pictures = "" if result.model is None else _pictures(result, data, random_state)
+    pictures = ""
+    if result.model is not None:
+        pictures = _pictures(result, data, random_state)
     return (
-        f"<article><h3>{html.escape(result.name)}</h3><p><code>{html.escape(result.parameters)}</code></p>{notes}"
-        f"{pictures}</article>"
+        f"<article><h3>{html.escape(result.name)}</h3>"
+        f"<p><code>{html.escape(result.parameters)}</code></p>{notes}{pictures}</article>"
     )
 
 
 def _pictures(result, data, random_state):
-    """The figures of a fitted model: those that it can make."""
-    name, model = result.name, result.model
-    generator, is_image = model.steps[-1][1], data.image_shape is not None
-    by_class = "; each row is a class" if is_classifier(model) and data.classes else ""
-    figures = [
-        _figure(_model_picture(model, data, random_state), "", f"Rows drawn from {name}{by_class}.")
-    ]
+    """The figures that a fitted model can fill."""
+    name = result.name
+    model = result.model
+    generator = model.steps[-1][1]
+    is_image = data.image_shape is not None
+    decodes = hasattr(generator, "reconstruct")
+
+    alt = f"Rows drawn from {name}."
+    if is_classifier(model) and data.classes:
+        alt = f"Rows drawn from {name}; each row of the picture is a class."
+    figures = [_figure(_sample_picture(model, data, random_state), "", alt)]
     if hasattr(generator, "sample_mean") and not is_classifier(model):
-        caption = "The means that draws scatter about."
-        figures.append(
-            _figure(_mean_picture(model, data, random_state), caption, f"Decoded means of {name}.")
-        )
-    if hasattr(generator, "reconstruct"):
-        caption = "Held-out rows, and below each what its code decodes to."
+        picture = _mean_picture(model, data, random_state)
+        caption = "Decoded means, without the noise of the observation model."
+        figures.append(_figure(picture, caption, f"Decoded means of {name}."))
+    if decodes:
+        caption = "Held-out rows, and their reconstructions below."
         alt = f"Held-out rows and their reconstructions by {name}."
         figures.append(_figure(_reconstruction_picture(model, data), caption, alt))
     if is_image and get_tags(generator).conditions:
-        caption = "Held-out images, what is left of them, and below each three draws of the rest."
-        figures.append(
-            _figure(
-                _completion_picture(model, data, random_state), caption, f"Halves drawn by {name}."
-            )
+        picture = _completion_picture(model, data, random_state)
+        caption = (
+            "Held-out images, their visible upper halves, and three draws of the lower halves."
         )
-    if hasattr(generator, "reconstruct") and data.classes:
-        figures.append(
-            _figure(
-                _code_picture(model, data), "Codes of held-out rows.", f"Codes of {name} by class."
-            )
-        )
-        if is_image and generator.n_components == 2:
-            caption = "The plane of codes, decoded."
-            figures.append(
-                _figure(
-                    _manifold_picture(model, data), caption, f"Images over the codes of {name}."
-                )
-            )
+        figures.append(_figure(picture, caption, f"Lower halves drawn by {name}."))
+    if decodes and data.classes:
+        picture = _code_picture(model, data)
+        figures.append(_figure(picture, "Codes of held-out rows.", f"Codes of {name} by class."))
+    if decodes and data.classes and is_image and generator.n_components == 2:
+        picture = _manifold_picture(model, data)
+        caption = "Images decoded from a grid of codes."
+        figures.append(_figure(picture, caption, f"Images over the codes of {name}."))
     return "".join(figures)
 
 
 def _real_picture(data):
-    """PNG of held-out rows, a row of the grid for each class if there are classes."""
+    """PNG of held-out rows, with one row of the grid for each class if there are classes."""
     labels = [label for label in data.classes if label in data.y_test][:MAX_LABELS]
-    X = np.full((max(len(labels), 1), N_COLS, data.n_features), np.nan)
-    for k, label in enumerate(labels):
-        rows = data.X_test[data.y_test == label][:N_COLS]
-        X[k, : len(rows)] = rows
-    X = X.reshape(-1, data.n_features) if labels else data.X_test[: N_COLS * MAX_LABELS]
+    if labels:
+        # A class with few rows leaves cells empty, which NaN marks.
+        grid = np.full((len(labels), N_COLS, data.n_features), np.nan)
+        for k, label in enumerate(labels):
+            rows = data.X_test[data.y_test == label][:N_COLS]
+            grid[k, : len(rows)] = rows
+        X = grid.reshape(-1, data.n_features)
+    else:
+        X = data.X_test[: N_COLS * MAX_LABELS]
     display = SampleGridDisplay(
-        X, **_grid(data), row_labels=labels or None, feature_names=data.feature_names
+        X,
+        n_cols=N_COLS,
+        row_labels=labels or None,
+        feature_names=data.feature_names,
+        **_layout(data),
     )
     return _png(display.plot)
 
 
-def _model_picture(model, data, random_state):
-    """PNG of draws, laid out as the real rows are."""
-    wanted = (
-        {"y": data.classes[:MAX_LABELS]}
-        if is_classifier(model)
-        else {"n_samples": N_COLS * MAX_LABELS}
-    )
-    return _png(
-        lambda ax: SampleGridDisplay.from_estimator(
-            model, **wanted, **_grid(data), random_state=random_state, ax=ax
+def _real_caption(data):
+    if data.image_shape is None:
+        return (
+            "Real data: held-out rows. Columns of the picture are columns of the table, and light"
+            " cells are large values."
         )
+    if data.classes:
+        return "Real data: held-out images, one row for each class."
+    return "Real data: held-out images."
+
+
+def _sample_picture(model, data, random_state):
+    """PNG of draws, in the layout of the real rows."""
+    if is_classifier(model):
+        request = {"y": data.classes[:MAX_LABELS]}
+    else:
+        request = {"n_samples": N_COLS * MAX_LABELS}
+
+    def plot(ax):
+        SampleGridDisplay.from_estimator(
+            model, n_cols=N_COLS, random_state=random_state, ax=ax, **request, **_layout(data)
+        )
+
+    return _png(plot)
+
+
+def _mean_picture(model, data, random_state):
+    """PNG of means that are decoded from draws of the prior."""
+    means = model.steps[-1][1].sample_mean(N_COLS * N_MEAN_ROWS, random_state=random_state)
+    display = SampleGridDisplay(
+        model[:-1].inverse_transform(means),
+        n_cols=N_COLS,
+        feature_names=data.feature_names,
+        **_layout(data),
     )
+    return _png(display.plot)
 
 
 def _reconstruction_picture(model, data):
     """PNG of held-out rows above their reconstructions."""
-    layout = {name: value for name, value in _grid(data).items() if name != "n_cols"}
-    return _png(
-        lambda ax: ReconstructionDisplay.from_estimator(
-            model, data.X_test, n_rows=N_COLS, **layout, ax=ax
-        ),
-    )
 
+    def plot(ax):
+        ReconstructionDisplay.from_estimator(
+            model, data.X_test, n_rows=N_COLS, ax=ax, **_layout(data)
+        )
 
-def _mean_picture(model, data, random_state):
-    """PNG of decoded codes of the prior."""
-    means = model.steps[-1][1].sample_mean(N_COLS * MEAN_ROWS, random_state=random_state)
-    display = SampleGridDisplay(
-        model[:-1].inverse_transform(means), **_grid(data), feature_names=data.feature_names
-    )
-    return _png(display.plot)
+    return _png(plot)
 
 
 def _completion_picture(model, data, random_state):
-    """PNG of held-out images, their upper halves, and draws of their lower ones."""
+    """PNG of held-out images, their upper halves, and draws of their lower halves."""
     steps = model[:-1]
     generator = model.steps[-1][1]
     half = data.n_features // 2
@@ -264,51 +319,58 @@ def _completion_picture(model, data, random_state):
             given=np.tile(known, (N_COMPLETIONS, 1)),
             random_state=random_state,
         )
-    rows = [X, visible, steps.inverse_transform(draws)]
-    return _png(SampleGridDisplay(np.concatenate(rows), **_grid(data)).plot)
+    rows = np.concatenate([X, visible, steps.inverse_transform(draws)])
+    return _png(SampleGridDisplay(rows, n_cols=N_COLS, **_layout(data)).plot)
 
 
 def _code_picture(model, data):
-    """PNG of codes, of more than two numbers in the plane where they vary most."""
-    components = "pca" if model.steps[-1][1].n_components > 2 else (0, 1)
-    X, y = data.X_test[:MAX_CODES], data.y_test[:MAX_CODES]
-    return _png(lambda ax: LatentDisplay.from_estimator(model, X, y, components=components, ax=ax))
+    """PNG of codes; those of more than two dimensions in the plane of their largest variance."""
+    components = (0, 1)
+    if model.steps[-1][1].n_components > 2:
+        components = "pca"
+
+    def plot(ax):
+        LatentDisplay.from_estimator(
+            model, data.X_test[:MAX_CODES], data.y_test[:MAX_CODES], components=components, ax=ax
+        )
+
+    return _png(plot)
 
 
 def _manifold_picture(model, data):
     """PNG of images over a grid of codes."""
-    layout = {name: value for name, value in _grid(data).items() if name != "n_cols"}
-    return _png(
-        lambda ax: ManifoldDisplay.from_estimator(model, X=data.X_test[:MAX_CODES], **layout, ax=ax)
-    )
+
+    def plot(ax):
+        ManifoldDisplay.from_estimator(model, X=data.X_test[:MAX_CODES], ax=ax, **_layout(data))
+
+    return _png(plot)
 
 
-def _grid(data):
-    """Layout and scale that all pictures of the page share."""
+def _layout(data):
+    """The image shape and range of values that all pictures of the page share."""
     if data.image_shape is not None:
-        return {
-            "image_shape": data.image_shape,
-            "n_cols": N_COLS,
-            "value_range": (0, data.levels - 1),
-        }
+        return {"image_shape": data.image_shape, "value_range": (0, data.levels - 1)}
     X = np.asarray(data.X_train, dtype=np.float64)
     limits = np.nanquantile(X, [0.01, 0.99], axis=0)
-    return {"image_shape": (1, data.n_features), "n_cols": N_COLS, "value_range": tuple(limits)}
+    return {"image_shape": (1, data.n_features), "value_range": tuple(limits)}
 
 
 def _png(plot):
-    """PNG of what plot(ax) draws, clear where nothing is drawn."""
+    """PNG of what plot(ax=...) draws, on a transparent background."""
     figure = Figure(figsize=(7, 6), layout="constrained")
     FigureCanvasAgg(figure)
     ax = figure.subplots()
     plot(ax=ax)
+    ax.set_facecolor("none")
     ax.tick_params(colors=INK, labelsize=13)
+    texts = [ax.xaxis.label, ax.yaxis.label]
     legend = ax.get_legend()
-    for text in (ax.xaxis.label, ax.yaxis.label, *(legend.get_texts() if legend else ())):
+    if legend is not None:
+        texts += legend.get_texts()
+    for text in texts:
         text.set_color(INK)
     for spine in ax.spines.values():
         spine.set_edgecolor(INK)
-    ax.set_facecolor("none")
     file = io.BytesIO()
     figure.savefig(
         file, format="png", dpi=110, transparent=True, bbox_inches="tight", pad_inches=0.02
@@ -317,40 +379,12 @@ def _png(plot):
 
 
 def _figure(png, caption, alt):
+    """HTML of a picture."""
     source = "data:image/png;base64," + base64.b64encode(png).decode("ascii")
-    below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
-    return f'<figure><img src="{source}" alt="{html.escape(alt, quote=True)}">{below}</figure>'
-
-
-def _real_caption(data):
-    if data.image_shape is None:
-        return (
-            "Real data: held-out rows; a column of the picture is a column of the table, light is"
-            " large."
-        )
-    return "Real data: held-out images" + (", a row for each class." if data.classes else ".")
-
-
-def _value_fact(data):
-    """What the columns hold."""
-    if data.image_shape is not None:
-        return f": images of {'x'.join(map(str, data.image_shape))} with {data.levels} levels"
-    return (
-        " of numbers"
-        if data.levels is None
-        else f" of integers from 0 to {np.max(data.levels) - 1}"
-    )
-
-
-def _versions():
-    """Versions of what made the numbers, Python first."""
-    found = {"Python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    image = f'<img src="{source}" alt="{html.escape(alt, quote=True)}">'
+    if caption:
+        image += f"<figcaption>{html.escape(caption)}</figcaption>"
+    return f"<figure>{image}</figure>"
 
 
 PAGE = Template("""<!doctype html>

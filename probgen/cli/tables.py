@@ -1,11 +1,12 @@
-"""Tables and fitted models on disk: read with one clear sentence where they are not what they
-should be."""
+"""Read and write tables, and open fitted models, with one clear sentence for each bad file."""
 
 import contextlib
 import csv
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -25,9 +26,9 @@ class Table:
     Attributes
     ----------
     X : ndarray or DataFrame of shape (n, d)
-        Numbers; a frame where the file names its columns and pandas is installed.
+        Numbers; a frame if the file names its columns and pandas is installed.
     y : ndarray of shape (n,) or None
-        The target column, where one was asked for.
+        The target column, if one was requested.
     """
 
     X: object
@@ -38,7 +39,7 @@ def check_table_output(path):
     """Raise unless a table can be written to path."""
     check_output(path, FORMATS)
     if path.suffix.lower() == ".parquet":
-        _pandas(path)
+        _import_pandas(path)
 
 
 def read_table(path, *, key=None, target=None, columns=None):
@@ -50,11 +51,11 @@ def read_table(path, *, key=None, target=None, columns=None):
         A .npy, .npz, .csv or .parquet file. Arrays of more than two dimensions, such as images, are
         flattened to rows. A .csv may begin with a line of names; empty cells are missing values.
     key : str, optional
-        Array to read from a .npz; without it, X or the only array of more than one dimension.
+        Array to read from a .npz; by default X, or the only array of more than one dimension.
     target : str, optional
-        Column to set apart as y, by name or index; in a .npz also the name of another array.
+        Column to return as y, by name or index; in a .npz also the name of another array.
     columns : sequence of str, optional
-        Columns to read, in this order, where the file names its columns; others are left out.
+        Columns to read, in this order. Ignored for files without names of columns.
 
     Returns
     -------
@@ -63,7 +64,7 @@ def read_table(path, *, key=None, target=None, columns=None):
     Raises
     ------
     ValueError, OSError
-        If the file does not exist, is of another kind, has no rows or has cells that are not
+        If the file does not exist, has another format, has no rows, or has cells that are not
         numbers.
     """
     path = Path(path)
@@ -78,7 +79,7 @@ def read_table(path, *, key=None, target=None, columns=None):
     if reader is None or not path.is_file():
         raise ValueError(f"{str(path)!r} must be a {listed(FORMATS)} file.")
     if key is not None and reader is not _read_npz:
-        raise ValueError(f"key={key!r} names an array of a .npz file; {str(path)!r} is none.")
+        raise ValueError(f"key={key!r} names an array of a .npz file; got {str(path)!r}.")
     table = reader(path, key, target, columns)
     if 0 in table.X.shape:
         raise ValueError(
@@ -88,7 +89,7 @@ def read_table(path, *, key=None, target=None, columns=None):
 
 
 def with_names(X, names):
-    """Rows as a frame under these names (None: as they are), where pandas is installed."""
+    """Return rows as a frame with these names; as they are without names or without pandas."""
     if names is None:
         return X
     try:
@@ -111,8 +112,14 @@ def write_table(path, X, y=None, *, names=None):
     names : sequence of str, optional
         Names of the columns; x0, x1, ... by default.
     """
-    values, suffix = np.asarray(X), ".csv" if path is None else path.suffix.lower()
-    names = [f"x{j}" for j in range(values.shape[1])] if names is None else list(names)
+    values = np.asarray(X)
+    suffix = ".csv"
+    if path is not None:
+        suffix = path.suffix.lower()
+    if names is None:
+        names = [f"x{j}" for j in range(values.shape[1])]
+    else:
+        names = list(names)
     if y is not None and suffix == ".npy":
         raise ValueError(
             f"a .npy file holds one array, so classes do not fit; got {str(path)!r}; write a .npz"
@@ -124,22 +131,28 @@ def write_table(path, X, y=None, *, names=None):
             " out."
         )
     if path is None:
-        return _write_csv(sys.stdout, names, values, y)
-    with written_whole(path) as beside:
+        _write_csv(sys.stdout, names, values, y)
+        return
+    with written_whole(path) as temporary:
         if suffix == ".npy":
-            np.save(beside, values)
+            np.save(temporary, values)
         elif suffix == ".npz":
-            np.savez(beside, X=values, **({} if y is None else {"y": y}))
+            arrays: dict[str, Any] = {"X": values}
+            if y is not None:
+                arrays["y"] = y
+            np.savez(temporary, **arrays)
         elif suffix == ".csv":
-            with open(beside, "w", newline="", encoding="utf-8") as file:
+            with open(temporary, "w", newline="", encoding="utf-8") as file:
                 _write_csv(file, names, values, y)
         else:
-            frame = _pandas(path).DataFrame(values, columns=names)
-            (frame if y is None else frame.assign(y=y)).to_parquet(beside, index=False)
+            frame = _import_pandas(path).DataFrame(values, columns=names)
+            if y is not None:
+                frame["y"] = y
+            frame.to_parquet(temporary, index=False)
 
 
 def load_model(path):
-    """Return the fitted generator that a file holds."""
+    """Return the fitted generator in a file."""
     if path.suffix.lower() in {".joblib", ".pkl", ".pickle"}:
         raise ValueError(
             f"{str(path)!r} may run code when it is opened, so only {MODEL_FORMAT} files are read;"
@@ -161,22 +174,22 @@ def first_line(error):
 
 
 def _read_npy(path, key, target, columns):
-    with _numpy(path, np.ndarray) as array:
-        return _split(path, _rows(path, array), target)
+    with _open_numpy(path, np.ndarray) as array:
+        return _split(path, _as_rows(path, array), target)
 
 
 def _read_npz(path, key, target, columns):
-    with _numpy(path, np.lib.npyio.NpzFile) as archive, _reading(path):
+    with _open_numpy(path, np.lib.npyio.NpzFile) as archive, _one_sentence(path):
         names = archive.files
         if key is None:
-            key = "X" if "X" in names else _only([name for name in names if archive[name].ndim > 1])
+            key = _default_key(archive)
         arrays = {name: archive[name] for name in {key, target} & set(names)}
     if key not in names:
         raise ValueError(
-            f"{str(path)!r} holds the arrays {', '.join(names)}; choose the one of the rows by its"
-            " key."
+            f"{str(path)!r} holds the arrays {', '.join(names)}; choose the one with the rows by"
+            " its key."
         )
-    X = _rows(path, arrays[key])
+    X = _as_rows(path, arrays[key])
     if target not in names:
         return _split(path, X, target)
     if arrays[target].shape != (len(X),):
@@ -184,88 +197,112 @@ def _read_npz(path, key, target, columns):
             f"the target must hold one label for each of {len(X)} rows; got shape"
             f" {arrays[target].shape}."
         )
-    return Table(X, _labels(arrays[target]))
+    return Table(X, _as_labels(arrays[target]))
+
+
+def _default_key(archive):
+    """X, or the only array of more than one dimension, or None."""
+    if "X" in archive.files:
+        return "X"
+    candidates = [name for name in archive.files if archive[name].ndim > 1]
+    if len(candidates) == 1:
+        return candidates[0]
+    return None
 
 
 @contextlib.contextmanager
-def _numpy(path, kind):
-    """Yield what NumPy makes of a file, if it is of that kind."""
+def _open_numpy(path, kind):
+    """Yield an open NumPy file, which must be of the kind that its suffix promises."""
     with open(path, "rb") as file:
-        with _reading(path):
+        with _one_sentence(path):
             opened = np.load(file, allow_pickle=False)
         if not isinstance(opened, kind):
             raise ValueError(
-                f"{str(path)!r} holds {type(opened).__name__}, which its ending does not say;"
+                f"{str(path)!r} holds {type(opened).__name__}, which does not match its suffix;"
                 " rename it."
             )
         yield opened
 
 
 def _read_csv(path, key, target, columns):
-    with _reading(path), open(path, newline="", encoding="utf-8-sig") as file:
+    with _one_sentence(path), open(path, newline="", encoding="utf-8-sig") as file:
         lines = [row for row in csv.reader(file, strict=True) if row]
     if not lines:
         raise ValueError(f"{str(path)!r} is empty; give a file with at least one row of numbers.")
-    numbered = lines[0] == [
-        str(j) for j in range(len(lines[0]))
-    ]  # as pandas heads a frame without names
-    named = numbered or not any(_is_number(cell) for cell in lines[0])
-    names = [cell.strip() for cell in lines.pop(0)] if named else None
+    names = None
+    if _is_header(lines[0]):
+        names = [cell.strip() for cell in lines.pop(0)]
     width = len(lines[0] if names is None else names)
-    ragged = next((i for i, row in enumerate(lines) if len(row) != width), None)
-    if ragged is not None:
-        line = ragged + 1 + named
-        raise ValueError(
-            f"{str(path)!r} must have {width} cells in every row; got {len(lines[ragged])} in row"
-            f" {line}."
-        )
-    cells = list(zip(*lines, strict=True)) if lines else [()] * width
+    for i, row in enumerate(lines):
+        if len(row) != width:
+            line = i + 1 + (names is not None)
+            raise ValueError(
+                f"{str(path)!r} must have {width} cells in every row; got {len(row)} in row {line}."
+            )
+    cells = [()] * width
+    if lines:
+        cells = list(zip(*lines, strict=True))
     return _from_columns(path, cells, names, target, columns)
 
 
+def _is_header(cells):
+    """Whether a line names columns: it has no numbers, or counts from 0 as pandas does."""
+    is_count = cells == [str(j) for j in range(len(cells))]
+    return is_count or not any(_is_number(cell) for cell in cells)
+
+
 def _read_parquet(path, key, target, columns):
-    pandas = _pandas(path)
-    with _reading(path):
+    pandas = _import_pandas(path)
+    with _one_sentence(path):
         frame = pandas.read_parquet(path)
     cells = [frame[name].to_numpy() for name in frame.columns]
     return _from_columns(path, cells, [str(name) for name in frame.columns], target, columns)
 
 
 def _from_columns(path, cells, names, target, columns):
-    """Table of a list of columns: the target taken out as it is, the others as numbers."""
-    labels = names if names is not None else [str(j) for j in range(len(cells))]
+    """Table of a list of columns, whose target keeps its values and whose others become numbers."""
+    if names is None:
+        labels = [str(j) for j in range(len(cells))]
+    else:
+        labels = names
     if len(set(labels)) < len(labels):
-        raise ValueError(f"{str(path)!r} must name each column once; got {_twice(labels)!r} twice.")
-    at = None if target is None else _find(path, target, labels)
-    chosen = [j for j in range(len(cells)) if j != at]
+        twice = next(label for k, label in enumerate(labels) if label in labels[:k])
+        raise ValueError(f"{str(path)!r} must name each column once; got {twice!r} twice.")
+    y = None
+    chosen = list(range(len(cells)))
+    if target is not None:
+        at = _find(path, target, labels)
+        chosen.remove(at)
+        y = _as_labels(cells[at])
     if columns is not None and names is not None:
         chosen = [_find(path, name, names) for name in columns]
-    X = [_numbers(path, labels[j], cells[j]) for j in chosen]
-    X = np.column_stack(X) if X else np.empty((0, 0))
-    y = None if at is None else _labels(cells[at])
-    return Table(with_names(X, [labels[j] for j in chosen] if names is not None else None), y)
-
-
-def _only(names):
-    return names[0] if len(names) == 1 else None
+    X = np.empty((0, 0))
+    if chosen:
+        X = np.column_stack([_as_numbers(path, labels[j], cells[j]) for j in chosen])
+    if names is None:
+        return Table(X, y)
+    return Table(with_names(X, [names[j] for j in chosen]), y)
 
 
 def _split(path, X, target):
-    """Table of an array, with the target column taken out by its index."""
+    """Table of an array, whose target column is given by its index."""
     if target is None:
         return Table(X)
     at = _find(path, target, [str(j) for j in range(X.shape[1])])
-    return Table(np.delete(X, at, axis=1), _labels(X[:, at]))
+    return Table(np.delete(X, at, axis=1), _as_labels(X[:, at]))
 
 
 def _find(path, name, names):
+    """Index of a name in a list of names."""
     if name not in names:
-        shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-        raise ValueError(f"{str(path)!r} has no column {name!r}; it has {shown}.")
+        listing = ", ".join(names[:12])
+        if len(names) > 12:
+            listing += ", ..."
+        raise ValueError(f"{str(path)!r} has no column {name!r}; it has {listing}.")
     return names.index(name)
 
 
-def _rows(path, array):
+def _as_rows(path, array):
     """A numeric array as (n, d); images are flattened."""
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{str(path)!r} must hold numbers; got {array.dtype}.")
@@ -274,13 +311,13 @@ def _rows(path, array):
             f"{str(path)!r} must hold rows, an array of two dimensions or more; got shape"
             f" {array.shape}; reshape it to (n, 1) if it has one feature."
         )
-    return array.reshape(len(array), -1) if array.ndim > 2 else array
+    return array.reshape(len(array), math.prod(array.shape[1:]))
 
 
-def _numbers(path, name, cells):
-    """A column of text or values as float64, NaN where empty."""
+def _as_numbers(path, name, cells):
+    """A column of text or values as float64, with NaN for empty cells."""
     if not isinstance(cells, np.ndarray):
-        cells = [cell if cell.strip().lower() not in MISSING else "nan" for cell in cells]
+        cells = ["nan" if cell.strip().lower() in MISSING else cell for cell in cells]
     try:
         return np.asarray(cells).astype(np.float64)
     except (TypeError, ValueError) as error:
@@ -291,8 +328,8 @@ def _numbers(path, name, cells):
         ) from error
 
 
-def _labels(cells):
-    """Labels of a column: integers or numbers where all of them are, text otherwise."""
+def _as_labels(cells):
+    """Labels of a column: integers if all are whole, numbers if all are numbers, else text."""
     labels = np.asarray(cells)
     if labels.dtype.kind == "O":
         labels = labels.astype(str)
@@ -313,18 +350,18 @@ def _is_number(cell):
     return True
 
 
-def _twice(names):
-    return next(name for k, name in enumerate(names) if name in names[:k])
-
-
 def _write_csv(file, names, values, y):
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(names if y is None else [*names, "y"])
+    if y is None:
+        writer.writerow(names)
+        writer.writerows(row.astype(str) for row in values)
+        return
+    writer.writerow([*names, "y"])
     for i, row in enumerate(values):
-        writer.writerow([*row.astype(str), *([] if y is None else [y[i]])])
+        writer.writerow([*row.astype(str), y[i]])
 
 
-def _pandas(path):
+def _import_pandas(path):
     try:
         import pandas
         import pyarrow  # noqa: F401
@@ -337,14 +374,16 @@ def _pandas(path):
 
 
 @contextlib.contextmanager
-def _reading(path):
-    """Turn whatever a reader says of a foreign or broken file into one sentence."""
+def _one_sentence(path):
+    """Turn the errors of readers into one sentence about the file."""
     try:
         yield
     except (PermissionError, MemoryError):
         raise
-    except Exception as error:  # NumPy, zipfile, zlib, csv and pyarrow each have their own
-        reason = "" if "pickle" in str(error) else f": {first_line(error)}"
+    except Exception as error:  # NumPy, zipfile, zlib, csv and pyarrow raise errors of their own.
+        reason = f": {first_line(error)}"
+        if "pickle" in str(error):
+            reason = ""
         raise ValueError(
             f"{str(path)!r} is not a readable {path.suffix.lower()} file{reason}."
         ) from error

@@ -1,17 +1,24 @@
-"""Where rows lie in the space of codes."""
+"""Scatter plots and histograms of codes."""
+
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.decomposition import PCA
 from sklearn.utils.validation import check_is_fitted
 
 from probgen.plots._axes import new_axes
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 N_BINS = 40
 POINT_AREA = 8.0  # square points
+MAX_QUALITATIVE = 10  # classes with the distinct colours of tab10; more share a continuous map
 
 
 class LatentDisplay:
-    """Scatter of two numbers of the codes, coloured by class; a histogram of codes of one number.
+    """Scatter plot of two-dimensional codes by class, or histogram of one-dimensional ones.
 
     Parameters
     ----------
@@ -19,19 +26,19 @@ class LatentDisplay:
     y : array-like of shape (n,), default=None
         Classes.
     names : sequence of str, default=None
-        Of the columns of codes.
+        Names of the columns of codes.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
     artists_ : list
-        What was drawn for each class, in order.
+        The artists of the classes, in order.
 
     Raises
     ------
     ValueError
-        If codes are of another shape, or y does not fit.
+        If codes have another shape, or y has another length.
 
     Examples
     --------
@@ -44,22 +51,39 @@ class LatentDisplay:
     3
     """
 
-    def __init__(self, codes, y=None, names=None):
+    def __init__(
+        self,
+        codes: npt.ArrayLike,
+        y: npt.ArrayLike | None = None,
+        names: npt.ArrayLike | None = None,
+    ) -> None:
         self.codes = np.asarray(codes, dtype=np.float64)
         if self.codes.ndim != 2 or self.codes.shape[1] not in {1, 2}:
             raise ValueError(f"codes must have shape (n, 1) or (n, 2); got {self.codes.shape}.")
-        self.y = None if y is None else np.asarray(y)
-        if self.y is not None and self.y.shape != (len(self.codes),):
-            raise ValueError(
-                f"y must hold one class for each of {len(self.codes)} rows; got shape"
-                f" {self.y.shape}."
-            )
-        self.names = (
-            [f"code {k}" for k in range(self.codes.shape[1])] if names is None else list(names)
-        )
+        self.y = None
+        if y is not None:
+            self.y = np.asarray(y)
+            if self.y.shape != (len(self.codes),):
+                raise ValueError(
+                    f"y must hold one class for each of {len(self.codes)} rows; got shape"
+                    f" {self.y.shape}."
+                )
+        if names is None:
+            self.names = [f"code {k}" for k in range(self.codes.shape[1])]
+        else:
+            self.names = [str(name) for name in np.asarray(names)]
 
     @classmethod
-    def from_estimator(cls, estimator, X, y=None, *, components=(0, 1), ax=None, **params):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: npt.ArrayLike,
+        y: npt.ArrayLike | None = None,
+        *,
+        components: Any = (0, 1),
+        ax: "Axes | None" = None,
+        **params: Any,
+    ) -> Self:
         """Transform rows and plot their codes.
 
         Parameters
@@ -70,8 +94,8 @@ class LatentDisplay:
         y : array-like of shape (n,), default=None
             Classes.
         components : int, sequence of one or two int, or "pca", default=(0, 1)
-            Columns of the codes; "pca" takes their first two principal components. One column has a
-            histogram, as have codes of one number.
+            Columns of the codes to plot; "pca" takes their first two principal components. One
+            column gives a histogram, as do one-dimensional codes.
         ax : matplotlib Axes, default=None
             As in `plot`.
         **params : dict
@@ -84,31 +108,25 @@ class LatentDisplay:
         Raises
         ------
         TypeError
-            If the estimator has no codes.
+            If the estimator has no `transform`.
         ValueError
-            If components or y do not fit.
+            If components are no columns of the codes, or y has another length.
         """
         model = getattr(estimator, "best_estimator_", estimator)
         if not hasattr(model, "transform"):
             raise TypeError(f"estimator must have transform; got {model!r}.")
         check_is_fitted(model)
         codes = np.asarray(model.transform(X))
-        size = codes.shape[1]
-        if size > 1 and isinstance(components, str) and components == "pca":
+        if codes.shape[1] > 1 and isinstance(components, str) and components == "pca":
             names = ["principal component 0", "principal component 1"]
             return cls(PCA(2).fit_transform(codes), y, names).plot(ax=ax, **params)
-        chosen = [0] if size == 1 else list(components) if np.iterable(components) else [components]
-        if len(chosen) not in {1, 2} or not all(
-            isinstance(k, (int, np.integer)) and 0 <= k < size for k in chosen
-        ):
-            raise ValueError(
-                f"components must be one or two columns of the codes, 0 to {size - 1}, or 'pca';"
-                f" got {components!r}."
-            )
-        names = code_names(model) or [f"code {k}" for k in range(size)]
-        return cls(codes[:, chosen], y, [names[k] for k in chosen]).plot(ax=ax, **params)
+        columns = _check_components(components, codes.shape[1])
+        names = code_names(model)
+        if names is None:
+            names = [f"code {k}" for k in range(codes.shape[1])]
+        return cls(codes[:, columns], y, [names[k] for k in columns]).plot(ax=ax, **params)
 
-    def plot(self, ax=None, **params):
+    def plot(self, ax: "Axes | None" = None, **params: Any) -> Self:
         """Draw the codes.
 
         Parameters
@@ -123,46 +141,71 @@ class LatentDisplay:
         display : LatentDisplay
             The object itself, with `ax_`, `figure_` and `artists_`.
         """
-        ax = new_axes("LatentDisplay") if ax is None else ax
-        groups = {None: self.codes}
+        if ax is None:
+            ax = new_axes("LatentDisplay")
+        groups: dict[Any, np.ndarray] = {None: self.codes}
         if self.y is not None:
             groups = {label: self.codes[self.y == label] for label in np.unique(self.y).tolist()}
-        colors = [None] * len(groups)
-        if len(groups) > 1:
-            from matplotlib import colormaps
-
-            palette = colormaps["tab10" if len(groups) <= 10 else "turbo"]
-            colors = palette(
-                np.arange(10) if len(groups) <= 10 else np.linspace(0.0, 1.0, len(groups))
-            )
-        self.artists_ = []
         if self.codes.shape[1] == 1:
-            edges = np.histogram_bin_edges(self.codes, N_BINS)
-            for (label, codes), color in zip(groups.items(), colors):
-                style = {"alpha": 0.5, "color": color, "label": label} | params
-                self.artists_.append(ax.hist(codes[:, 0], edges, **style)[2])
+            self.artists_ = self._histograms(ax, groups, params)
             ax.set_ylabel("rows")
         else:
-            for (label, codes), color in zip(groups.items(), colors):
-                style = {
-                    "s": POINT_AREA,
-                    "color": color,
-                    "label": label,
-                    "linewidths": 0.0,
-                } | params
-                self.artists_.append(ax.scatter(*codes.T, **style))
+            self.artists_ = self._scatters(ax, groups, params)
             ax.set_ylabel(self.names[1])
         ax.set_xlabel(self.names[0])
         if self.y is not None:
             ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-        self.ax_, self.figure_ = ax, ax.figure
+        self.ax_ = ax
+        self.figure_ = ax.figure
         return self
 
+    def _histograms(self, ax, groups, params):
+        edges = np.histogram_bin_edges(self.codes, N_BINS)
+        artists = []
+        for (label, codes), color in zip(groups.items(), _colors(len(groups))):
+            style = {"alpha": 0.5, "color": color, "label": label} | params
+            artists.append(ax.hist(codes[:, 0], edges, **style)[2])
+        return artists
 
-def code_names(model):
-    """Names of the numbers of a code; None where a model, or a step of a pipeline, does not
-    tell."""
+    def _scatters(self, ax, groups, params):
+        artists = []
+        for (label, codes), color in zip(groups.items(), _colors(len(groups))):
+            style = {"s": POINT_AREA, "color": color, "label": label, "linewidths": 0.0} | params
+            artists.append(ax.scatter(*codes.T, **style))
+        return artists
+
+
+def code_names(model: Any) -> list | None:
+    """Names of the columns of codes; None if a model, or a step of a pipeline, has no names."""
     try:
         return list(model.get_feature_names_out())
     except AttributeError:
         return None
+
+
+def _check_components(components, size):
+    """Columns to plot, of codes with so many columns."""
+    if size == 1:
+        return [0]
+    if np.iterable(components):
+        columns = list(components)
+    else:
+        columns = [components]
+    are_columns = all(isinstance(k, (int, np.integer)) and 0 <= k < size for k in columns)
+    if len(columns) not in {1, 2} or not are_columns:
+        raise ValueError(
+            f"components must be one or two columns of the codes, 0 to {size - 1}, or 'pca';"
+            f" got {components!r}."
+        )
+    return columns
+
+
+def _colors(n_classes):
+    """A colour for each class; None, matplotlib's default, for a single one."""
+    if n_classes == 1:
+        return [None]
+    from matplotlib import colormaps
+
+    if n_classes <= MAX_QUALITATIVE:
+        return colormaps["tab10"](np.arange(n_classes))
+    return colormaps["turbo"](np.linspace(0.0, 1.0, n_classes))

@@ -1,21 +1,27 @@
-"""What lies on a plane of codes."""
+"""Images decoded from a plane of codes."""
+
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import check_count
 from probgen.plots._latent import code_names
 from probgen.plots._sample_grid import SampleGridDisplay
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 TAIL = 0.05  # share of the codes of X beyond either end of the grid
 DEFAULT_EXTENT = (-2.0, 2.0, -2.0, 2.0)
 
 
 class ManifoldDisplay(SampleGridDisplay):
-    """Images decoded from a grid over codes of two numbers: the first to the right, the second
-    upwards.
+    """Images decoded from a grid of two-dimensional codes.
 
-    Make one with `from_estimator`; parameters and attributes are those of SampleGridDisplay.
+    The first dimension grows to the right, the second upwards. Make one with `from_estimator`; the
+    parameters and attributes are those of SampleGridDisplay.
 
     Examples
     --------
@@ -32,27 +38,27 @@ class ManifoldDisplay(SampleGridDisplay):
     @classmethod
     def from_estimator(
         cls,
-        estimator,
+        estimator: Any,
         *,
-        n_points=15,
-        extent=None,
-        X=None,
-        image_shape=None,
-        value_range=None,
-        ax=None,
-        **imshow_params,
-    ):
+        n_points: int = 15,
+        extent: npt.ArrayLike | None = None,
+        X: npt.ArrayLike | None = None,
+        image_shape: tuple[int, ...] | None = None,
+        value_range: tuple | None = None,
+        ax: "Axes | None" = None,
+        **imshow_params: Any,
+    ) -> Self:
         """Decode a grid of codes and plot the images.
 
         Parameters
         ----------
         estimator : estimator object
-            Fitted, with `inverse_transform` of codes of two numbers.
+            Fitted, with `inverse_transform` of two-dimensional codes.
         n_points : int, default=15
             Points along each side of the grid, at least 2.
         extent : tuple (left, right, bottom, top), default=None
-            Range of the codes. None covers nine tenths of the codes of X in either direction, or -2
-            to 2 without X.
+            Range of the codes. None covers the central nine tenths of the codes of X in each
+            dimension, or -2 to 2 without X.
         X : array-like of shape (n, n_features), default=None
             Rows whose codes give the extent.
         image_shape, value_range :
@@ -71,7 +77,7 @@ class ManifoldDisplay(SampleGridDisplay):
         TypeError
             If the estimator cannot decode.
         ValueError
-            If codes have another size than 2, or rows are no images.
+            If codes do not have two dimensions, or rows are no images.
         """
         check_count("n_points", n_points, low=2)
         model = getattr(estimator, "best_estimator_", estimator)
@@ -82,18 +88,21 @@ class ManifoldDisplay(SampleGridDisplay):
         if names is not None:
             _check_size(model, len(names))
         left, right, bottom, top = cls._extent(model, extent, X)
-        across, up = np.linspace(left, right, n_points), np.linspace(top, bottom, n_points)
-        codes = np.stack(np.meshgrid(across, up), axis=-1).reshape(-1, 2)
+        # The first image is at the top left.
+        across = np.linspace(left, right, n_points)
+        down = np.linspace(top, bottom, n_points)
+        codes = np.stack(np.meshgrid(across, down), axis=-1).reshape(-1, 2)
+        if image_shape is None:
+            image_shape = getattr(model, "image_shape", None)
         display = cls(
             np.asarray(model.inverse_transform(codes)),
-            image_shape=getattr(model, "image_shape", None) if image_shape is None else image_shape,
+            image_shape=image_shape,
             n_cols=n_points,
             value_range=value_range,
         )
         if display._is_table:
             raise ValueError(
-                "a manifold is drawn of images; give image_shape, or rows of a square number of"
-                " features."
+                "a manifold needs images; give image_shape, or rows of a square number of features."
             )
         return display.plot(ax=ax, **imshow_params)
 
@@ -113,8 +122,8 @@ class ManifoldDisplay(SampleGridDisplay):
 
 
 def _check_size(model, size):
-    """Raise unless codes are of two numbers."""
+    """Raise unless codes have two dimensions."""
     if size != 2:
         raise ValueError(
-            f"a manifold is drawn over codes of 2 numbers; {type(model).__name__} has {size}."
+            f"a manifold needs codes of 2 dimensions; {type(model).__name__} has {size}."
         )

@@ -1,4 +1,6 @@
-"""Rows above what a model makes of them."""
+"""Rows and their reconstructions."""
+
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -6,11 +8,14 @@ from sklearn.utils.validation import check_is_fitted
 from probgen._validation import check_count
 from probgen.plots._sample_grid import SampleGridDisplay
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 
 class ReconstructionDisplay(SampleGridDisplay):
     """Rows above their reconstructions, as images or as heat maps one above the other.
 
-    Make one with `from_estimator`; parameters and attributes are those of SampleGridDisplay.
+    Make one with `from_estimator`; the parameters and attributes are those of SampleGridDisplay.
 
     Examples
     --------
@@ -27,16 +32,16 @@ class ReconstructionDisplay(SampleGridDisplay):
     @classmethod
     def from_estimator(  # type: ignore[override]
         cls,
-        estimator,
-        X,
+        estimator: Any,
+        X: Any,
         *,
-        damaged=None,
-        n_rows=10,
-        image_shape=None,
-        value_range=None,
-        ax=None,
-        **imshow_params,
-    ):
+        damaged: Any = None,
+        n_rows: int = 10,
+        image_shape: tuple[int, ...] | None = None,
+        value_range: tuple | None = None,
+        ax: "Axes | None" = None,
+        **imshow_params: Any,
+    ) -> Self:
         """Reconstruct rows and plot both.
 
         Parameters
@@ -44,12 +49,11 @@ class ReconstructionDisplay(SampleGridDisplay):
         estimator : estimator object
             Fitted, with a method `reconstruct`, or with `transform` and `inverse_transform`.
         X : array-like of shape (n, n_features)
-            Rows, of which the first n_rows are shown.
+            Rows; the first n_rows are drawn.
         damaged : array-like of shape (n, n_features), default=None
-            Copies of the rows that the model is to restore, shown between; None reconstructs X
-            itself.
+            Corrupted copies of the rows, to reconstruct in place of X and to draw between.
         n_rows : int, default=10
-            Rows to show, at least 1.
+            Rows to draw, at least 1.
         image_shape, value_range :
             As in SampleGridDisplay.
         ax : matplotlib Axes, default=None
@@ -76,29 +80,31 @@ class ReconstructionDisplay(SampleGridDisplay):
                 f" {model!r}."
             )
         check_is_fitted(model)
-        names = [str(name) for name in X.columns] if hasattr(X, "columns") else None
-        shown = X[:n_rows]
-        seen = shown if damaged is None else damaged[:n_rows]
-        if np.shape(seen) != np.shape(shown):
-            raise ValueError(
-                f"damaged must have the shape of X, {np.shape(X)}; got {np.shape(damaged)}."
-            )
-        restored = (
-            model.reconstruct(seen)
-            if hasattr(model, "reconstruct")
-            else model.inverse_transform(model.transform(seen))
-        )
-        bands = {
-            "data": shown,
-            **({} if damaged is None else {"damaged": seen}),
-            "reconstruction": restored,
-        }
+        feature_names = None
+        if hasattr(X, "columns"):
+            feature_names = [str(name) for name in X.columns]
+        rows = X[:n_rows]
+        bands = {"data": rows}
+        inputs = rows
+        if damaged is not None:
+            inputs = damaged[:n_rows]
+            bands["damaged"] = inputs
+            if np.shape(inputs) != np.shape(rows):
+                raise ValueError(
+                    f"damaged must have the shape of X, {np.shape(X)}; got {np.shape(damaged)}."
+                )
+        if hasattr(model, "reconstruct"):
+            bands["reconstruction"] = model.reconstruct(inputs)
+        else:
+            bands["reconstruction"] = model.inverse_transform(model.transform(inputs))
+        if image_shape is None:
+            image_shape = getattr(model, "image_shape", None)
         display = cls(
             np.concatenate([np.asarray(band, dtype=np.float64) for band in bands.values()]),
-            image_shape=getattr(model, "image_shape", None) if image_shape is None else image_shape,
-            n_cols=len(shown),
+            image_shape=image_shape,
+            n_cols=len(rows),
             row_labels=list(bands),
             value_range=value_range,
-            feature_names=names,
+            feature_names=feature_names,
         )
         return display.plot(ax=ax, **imshow_params)

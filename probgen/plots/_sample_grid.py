@@ -1,12 +1,18 @@
-"""A grid of images, or a heat map of rows, drawn from a generator."""
+"""Grid of images, or heat map of rows, drawn from a generator."""
 
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import check_count, check_image_shape
 from probgen.plots._axes import new_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 GAP = 1  # pixels between images
 INCHES_PER_IMAGE = 0.7
@@ -15,8 +21,8 @@ INCHES_PER_IMAGE = 0.7
 class SampleGridDisplay:
     """Grid of images, or heat map of the rows of a table.
 
-    Make one with `from_estimator`; the constructor takes rows from anywhere, such as real data to
-    set beside the draws.
+    Make one with `from_estimator`. The constructor takes any rows, such as real data to compare
+    with the draws.
 
     Parameters
     ----------
@@ -32,9 +38,9 @@ class SampleGridDisplay:
     row_labels : sequence, default=None
         Name of each row of the grid; in a heat map, of each n_cols successive rows of the table.
     value_range : tuple (low, high), default=None
-        Values drawn black and white, numbers or arrays of shape (n_features,); others are clipped.
-        None takes the smallest and the largest value of all images, so that they share one grey
-        scale, and those of each column in a heat map.
+        Values that become black and white, as numbers or arrays of shape (n_features,); values
+        outside are clipped. None takes the smallest and the largest value: of all images together,
+        so that they share a grey scale, and of each column of a heat map.
     feature_names : sequence of str, default=None
         Names of the columns of a heat map; None takes those of a frame.
 
@@ -50,7 +56,7 @@ class SampleGridDisplay:
     Raises
     ------
     ValueError
-        If a shape does not fit, or a range is empty.
+        If X does not have the shape of such images, or a range is empty.
 
     Examples
     --------
@@ -64,14 +70,14 @@ class SampleGridDisplay:
 
     def __init__(
         self,
-        X,
+        X: npt.ArrayLike,
         *,
-        image_shape=None,
-        n_cols=10,
-        row_labels=None,
-        value_range=None,
-        feature_names=None,
-    ):
+        image_shape: tuple[int, ...] | None = None,
+        n_cols: int = 10,
+        row_labels: npt.ArrayLike | None = None,
+        value_range: tuple | None = None,
+        feature_names: Sequence[str] | None = None,
+    ) -> None:
         check_count("n_cols", n_cols)
         if feature_names is None and hasattr(X, "columns"):
             feature_names = [str(name) for name in X.columns]
@@ -85,17 +91,17 @@ class SampleGridDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator,
+        estimator: Any,
         *,
-        n_samples=None,
-        image_shape=None,
-        n_cols=10,
-        y=None,
-        value_range=None,
-        random_state=None,
-        ax=None,
-        **imshow_params,
-    ):
+        n_samples: int | None = None,
+        image_shape: tuple[int, ...] | None = None,
+        n_cols: int = 10,
+        y: npt.ArrayLike | None = None,
+        value_range: tuple | None = None,
+        random_state: Any = None,
+        ax: "Axes | None" = None,
+        **imshow_params: Any,
+    ) -> Self:
         """Draw from a fitted generator and plot the draws.
 
         Parameters
@@ -103,14 +109,14 @@ class SampleGridDisplay:
         estimator : estimator object
             Fitted generator, pipeline that samples, or search over such.
         n_samples : int, default=None
-            Number of draws, in the model's own proportions of the classes if it has classes. None
-            fills n_cols rows or, where the model has classes, one row for each class.
+            Number of draws; classes come in the proportions of the model. None fills n_cols rows
+            or, if the model has classes, one row for each class.
         image_shape, n_cols, value_range :
             As in the constructor.
         y : label or sequence of labels, default=None
             Classes to draw, one row of the grid for each; excludes `n_samples`.
         random_state : int, RandomState, Generator or None, default=None
-            Passed to `estimator.sample`; None continues the stream of the model's own draws.
+            Passed to `estimator.sample`; None continues the model's stream of draws.
         ax : matplotlib Axes, default=None
             As in `plot`.
         **imshow_params : dict
@@ -152,16 +158,17 @@ class SampleGridDisplay:
                 f"n_samples={n_samples!r} and y={y!r} exclude each other: each class in y gets"
                 " n_cols draws."
             )
-        labels = np.atleast_1d(y) if y is not None else getattr(model, "classes_", None)
-        if n_samples is None and labels is not None:
-            X = model.sample(
-                len(labels) * n_cols, y=np.repeat(labels, n_cols), random_state=random_state
-            )
-        else:
+        labels = getattr(model, "classes_", None)
+        if y is not None:
+            labels = np.atleast_1d(y)
+        if n_samples is not None:
             labels = None
-            X = model.sample(
-                n_cols**2 if n_samples is None else n_samples, random_state=random_state
-            )
+            X = model.sample(n_samples, random_state=random_state)
+        elif labels is not None:
+            repeated = np.repeat(labels, n_cols)
+            X = model.sample(len(repeated), y=repeated, random_state=random_state)
+        else:
+            X = model.sample(n_cols**2, random_state=random_state)
         display = cls(
             np.asarray(X),
             image_shape=image_shape,
@@ -172,7 +179,7 @@ class SampleGridDisplay:
         )
         return display.plot(ax=ax, **imshow_params)
 
-    def plot(self, ax=None, **imshow_params):
+    def plot(self, ax: "Axes | None" = None, **imshow_params: Any) -> Self:
         """Draw the picture.
 
         Parameters
@@ -188,15 +195,23 @@ class SampleGridDisplay:
         display : SampleGridDisplay
             The object itself, with `ax_`, `figure_` and `image_`.
         """
-        picture = self._heat_map() if self._is_table else self._mosaic()
+        params: dict[str, Any] = {
+            "cmap": "gray",
+            "vmin": 0.0,
+            "vmax": 1.0,
+            "interpolation": "nearest",
+        }
+        if self._is_table:
+            picture = self._heat_map()
+            params |= {"cmap": "viridis", "aspect": "auto"}
+        else:
+            picture = self._mosaic()
         if ax is None:
             ax = self._new_axes(picture.shape)
-        params = {"cmap": "gray", "vmin": 0.0, "vmax": 1.0, "interpolation": "nearest"}
-        if self._is_table:
-            params |= {"cmap": "viridis", "aspect": "auto"}
         self.image_ = ax.imshow(picture, **(params | imshow_params))
         self._label(ax, picture.shape)
-        self.ax_, self.figure_ = ax, ax.figure
+        self.ax_ = ax
+        self.figure_ = ax.figure
         return self
 
     @property
@@ -205,23 +220,26 @@ class SampleGridDisplay:
         return height == channels == 1 < width
 
     def _scaled(self):
+        """Values with the range mapped to [0, 1]."""
         low, high = self.value_range
         return np.clip((self.X - low) / np.where(high > low, high - low, 1.0), 0.0, 1.0)
 
     def _heat_map(self):
-        """Rows as they stand, of shape (n, n_features)."""
+        """Scaled rows (n, n_features)."""
         return self._scaled().reshape(len(self.X), -1)
 
     def _mosaic(self):
-        """Grey images side by side, NaN between them; colour images as RGBA, clear between them."""
+        """Images side by side: grey with NaN between them, or RGBA that is transparent there."""
         height, width, channels = self.image_shape
-        n_rows, n_cols = math.ceil(len(self.X) / self.n_cols), min(self.n_cols, len(self.X))
+        n_cols = min(self.n_cols, len(self.X))
+        n_rows = math.ceil(len(self.X) / self.n_cols)
         images = self._scaled().reshape(-1, height, width, channels)
-        mosaic = np.full(
-            (n_rows * (height + GAP) - GAP, n_cols * (width + GAP) - GAP, channels), np.nan
-        )
+        shape = (n_rows * (height + GAP) - GAP, n_cols * (width + GAP) - GAP, channels)
+        mosaic = np.full(shape, np.nan)
         for k, image in enumerate(images):
-            top, left = k // n_cols * (height + GAP), k % n_cols * (width + GAP)
+            row, column = divmod(k, n_cols)
+            top = row * (height + GAP)
+            left = column * (width + GAP)
             mosaic[top : top + height, left : left + width] = image
         if channels == 1:
             return mosaic[:, :, 0]
@@ -229,36 +247,32 @@ class SampleGridDisplay:
         return np.concatenate([np.where(clear, 0.0, mosaic), ~clear], axis=2)
 
     def _new_axes(self, shape):
-        """Axes of a new figure whose sides fit the picture."""
+        """Axes of a new figure with the proportions of the picture."""
         if self._is_table:
             size = (min(max(4.0, 0.5 * shape[1]), 12.0), min(max(3.0, 0.05 * shape[0]), 8.0))
         else:
             per_pixel = INCHES_PER_IMAGE / max(self.image_shape[:2])
-            size = tuple(max(1.0, per_pixel * side) for side in (shape[1], shape[0]))
+            size = (max(1.0, per_pixel * shape[1]), max(1.0, per_pixel * shape[0]))
         return new_axes(type(self).__name__, size)
 
     def _label(self, ax, shape):
-        """Labels at the middle of what they name, and no frame."""
+        """Label rows of the grid and columns of a heat map at their middles; hide the frame."""
         ax.set_xticks([])
         ax.set_yticks([])
         ax.tick_params(length=0)
         for spine in ax.spines.values():
             spine.set_visible(False)
         if self.row_labels is not None:
-            step = self.n_cols if self._is_table else self.image_shape[0] + GAP
-            middle = (step - (0 if self._is_table else GAP) - 1) / 2
-            ax.set_yticks(
-                np.minimum(middle + step * np.arange(len(self.row_labels)), shape[0] - 1),
-                self.row_labels,
-            )
+            # Pixels from one label to the next, and of what it names
+            step = size = self.n_cols
+            if not self._is_table:
+                size = self.image_shape[0]
+                step = size + GAP
+            middles = (size - 1) / 2 + step * np.arange(len(self.row_labels))
+            ax.set_yticks(np.minimum(middles, shape[0] - 1), self.row_labels)
         if self._is_table and self.feature_names is not None:
-            ax.set_xticks(
-                np.arange(shape[1]),
-                self.feature_names,
-                rotation=45,
-                ha="right",
-                rotation_mode="anchor",
-            )
+            style: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+            ax.set_xticks(np.arange(shape[1]), self.feature_names, **style)
 
 
 def _check_rows(X):
@@ -273,15 +287,16 @@ def _check_rows(X):
 
 
 def _check_range(value_range, X, *, by_column):
-    """Return (low, high), each a number or an array of shape (d,), from what the user gave or from
-    X."""
+    """The user's range or that of X as (low, high), numbers or arrays of shape (d,)."""
     if value_range is None:
-        axis = 0 if by_column else None
+        axis = None
+        if by_column:
+            axis = 0
         return np.fmin.reduce(X, axis=axis), np.fmax.reduce(X, axis=axis)
     try:
         low, high = (np.asarray(end, dtype=np.float64) for end in value_range)
         is_range = {low.shape, high.shape} <= {(), (X.shape[1],)} and np.all(low <= high)
-    except (TypeError, ValueError):  # not two, or no numbers
+    except (TypeError, ValueError):  # not a pair, or not numbers
         is_range = False
     if not is_range:
         raise ValueError(
@@ -292,7 +307,7 @@ def _check_range(value_range, X, *, by_column):
 
 
 def _check_names(name, values, count):
-    """Return values as strings, one for each of count."""
+    """Return names as strings, of which there must be count."""
     if values is None:
         return None
     if len(values) != count:

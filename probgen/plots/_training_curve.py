@@ -1,12 +1,19 @@
-"""Losses and validation score of a fit by epoch."""
+"""Losses and validation score by epoch."""
+
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from probgen.plots._axes import new_axes
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from probgen.training import History
+
 
 class TrainingCurveDisplay:
-    """Curves of the losses by epoch, and of the validation score on an axis of its own.
+    """Curves of the losses by epoch, and of the validation score on a second axis.
 
     Make one with `from_estimator` or `from_history`.
 
@@ -20,11 +27,11 @@ class TrainingCurveDisplay:
     ax_ : matplotlib Axes
         Axes with the losses.
     score_ax_ : matplotlib Axes or None
-        Axes with the validation score, which share the epochs; None without a score.
+        Axes with the validation score, over the same epochs; None without a score.
     figure_ : matplotlib Figure
         Figure with both.
     lines_ : list of matplotlib Line2D
-        The losses in their order, and then the validation score.
+        The losses in order, then the validation score.
 
     Raises
     ------
@@ -42,7 +49,7 @@ class TrainingCurveDisplay:
     array([2.5, 2. ])
     """
 
-    def __init__(self, history):
+    def __init__(self, history: "History") -> None:
         if not len(history):
             raise ValueError(
                 "history must have at least one epoch; got none; fit the estimator first."
@@ -50,7 +57,14 @@ class TrainingCurveDisplay:
         self.history = history
 
     @classmethod
-    def from_estimator(cls, estimator, *, ax=None, log_scale=False, **line_params):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        *,
+        ax: "Axes | None" = None,
+        log_scale: bool = False,
+        **line_params: Any,
+    ) -> Self:
         """Plot the history of a fitted estimator.
 
         Parameters
@@ -78,12 +92,19 @@ class TrainingCurveDisplay:
             else:
                 raise TypeError(
                     "estimator must be fitted and keep a history_ of its epochs; got"
-                    f" {estimator!r}; fit it, or take a model that is trained by epochs."
+                    f" {estimator!r}; fit it, or choose a model that is trained in epochs."
                 )
         return cls.from_history(model.history_, ax=ax, log_scale=log_scale, **line_params)
 
     @classmethod
-    def from_history(cls, history, *, ax=None, log_scale=False, **line_params):
+    def from_history(
+        cls,
+        history: "History",
+        *,
+        ax: "Axes | None" = None,
+        log_scale: bool = False,
+        **line_params: Any,
+    ) -> Self:
         """Plot a history.
 
         Parameters
@@ -99,7 +120,9 @@ class TrainingCurveDisplay:
         """
         return cls(history).plot(ax=ax, log_scale=log_scale, **line_params)
 
-    def plot(self, ax=None, *, log_scale=False, **line_params):
+    def plot(
+        self, ax: "Axes | None" = None, *, log_scale: bool = False, **line_params: Any
+    ) -> Self:
         """Draw the curves.
 
         Parameters
@@ -130,22 +153,26 @@ class TrainingCurveDisplay:
                     f"log_scale=True needs losses above 0; got {name} = {np.nanmin(values):g}; set"
                     " log_scale=False."
                 )
-        epochs = history["epoch"] if "epoch" in history.columns else np.arange(1, len(history) + 1)
+        epochs = np.arange(1, len(history) + 1)
+        if "epoch" in history.columns:
+            epochs = history["epoch"]
         if ax is None:
             ax = new_axes("TrainingCurveDisplay")
-        params = {"marker": "o" if len(history) == 1 else None} | line_params
-        self.lines_ = [
-            ax.plot(epochs, values, **({"label": name} | params))[0]
-            for name, values in losses.items()
-        ]
-        ax.set(xlabel="Epoch", ylabel="Loss", yscale="log" if log_scale else "linear")
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        if len(history) == 1:  # A line through one point is invisible.
+            line_params = {"marker": "o"} | line_params
+        self.lines_ = []
+        for name, values in losses.items():
+            self.lines_ += ax.plot(epochs, values, **({"label": name} | line_params))
+        ax.set(xlabel="Epoch", ylabel="Loss")
+        if log_scale:
+            ax.set_yscale("log")
+        ax.locator_params(axis="x", integer=True)
         self.score_ax_ = None
         if "validation_score" in history.columns:
             self.score_ax_ = ax.twinx()
             style = {"label": "validation score", "color": "black", "linestyle": "--"}
             self.lines_ += self.score_ax_.plot(
-                epochs, history["validation_score"], **(style | params)
+                epochs, history["validation_score"], **(style | line_params)
             )
             self.score_ax_.set_ylabel("Validation score (higher is better)")
         ax.legend(
@@ -155,5 +182,6 @@ class TrainingCurveDisplay:
             ncols=3,
             frameon=False,
         )
-        self.ax_, self.figure_ = ax, ax.figure
+        self.ax_ = ax
+        self.figure_ = ax.figure
         return self
