@@ -1,41 +1,49 @@
-"""Checks of arguments, each with one sentence that names the argument, the expectation, the value
-and a remedy."""
+"""Checks of arguments.
+
+An error is one sentence: the argument, the expectation, the value that came, and a remedy.
+"""
 
 import math
+from collections.abc import Iterable
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+
+RandomState = int | np.random.RandomState | np.random.Generator | None
 
 
-def check_count(name, value, *, low=1, hint=""):
+def check_count(name: str, value: Any, *, low: int = 1, hint: str = "") -> None:
     """Raise unless value is an integer of at least low (NumPy integers count, booleans do not)."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < low:
+    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < low:
         raise ValueError(f"{name} must be an integer >= {low}; got {value!r}.{_remedy(hint)}")
 
 
-def check_real(name, value, *, low=-np.inf, high=np.inf, hint=""):
-    """Raise unless value is a finite number in [low, high] (NumPy scalars count, booleans do
-    not)."""
-    if (
-        not isinstance(value, Real)
-        or isinstance(value, bool)
-        or not math.isfinite(value)
-        or not low <= value <= high
-    ):
-        expected = (
-            f" in [{low:g}, {high:g}]" if high < np.inf else f" >= {low:g}" if low > -np.inf else ""
-        )
-        raise ValueError(f"{name} must be a finite number{expected}; got {value!r}.{_remedy(hint)}")
+def check_real(
+    name: str, value: Any, *, low: float = -np.inf, high: float = np.inf, hint: str = ""
+) -> None:
+    """Raise unless value is a finite number in [low, high], of Python or NumPy."""
+    is_real = isinstance(value, Real) and not isinstance(value, bool)
+    if is_real and math.isfinite(value) and low <= value <= high:
+        return
+    expected = "a finite number"
+    if high < np.inf:
+        expected += f" in [{low:g}, {high:g}]"
+    elif low > -np.inf:
+        expected += f" >= {low:g}"
+    raise ValueError(f"{name} must be {expected}; got {value!r}.{_remedy(hint)}")
 
 
-def check_choice(name, value, choices, *, hint=""):
+def check_choice(name: str, value: Any, choices: Iterable[str], *, hint: str = "") -> None:
     """Raise unless value is one of choices."""
+    choices = tuple(choices)
     if not isinstance(value, str) or value not in choices:
         listed = ", ".join(repr(choice) for choice in choices)
         raise ValueError(f"{name} must be one of {listed}; got {value!r}.{_remedy(hint)}")
 
 
-def check_hidden_layer_sizes(sizes, *, optional=False):
+def check_hidden_layer_sizes(sizes: Any, *, optional: bool = False) -> None:
     """Raise unless sizes is a sequence of positive integers; with optional=True also None."""
     if sizes is None and optional:
         return
@@ -46,9 +54,11 @@ def check_hidden_layer_sizes(sizes, *, optional=False):
         check_count("hidden_layer_sizes", width)
 
 
-def check_weights(sample_weight, n_rows):
-    """Return sample_weight as a float64 array of shape (n_rows,), ones for None, a constant for a
-    number."""
+def check_weights(sample_weight: npt.ArrayLike | None, n_rows: int) -> np.ndarray:
+    """Return sample_weight as a float64 array of shape (n_rows,).
+
+    None gives ones, and a number a constant.
+    """
     if sample_weight is None:
         return np.ones(n_rows)
     try:
@@ -81,9 +91,11 @@ def check_weights(sample_weight, n_rows):
     return weights
 
 
-def check_priors(priors, class_count):
-    """Return p(y) of shape (n_classes,), 0 where class_count is: the shares of class_count, or
-    priors if not None."""
+def check_priors(priors: npt.ArrayLike | None, class_count: np.ndarray) -> np.ndarray:
+    """Return p(y) of shape (n_classes,): priors, or the relative class_count if that is None.
+
+    A class without rows, where class_count is 0, has probability 0.
+    """
     if priors is None:
         return class_count / class_count.sum()
     array = np.asarray(priors, dtype=np.float64)
@@ -96,15 +108,15 @@ def check_priors(priors, class_count):
             f"priors must be {len(class_count)} numbers >= 0, one for each class, that add up to 1;"
             f" got {priors!r}."
         )
-    seen = np.where(class_count > 0.0, array, 0.0)
-    if not seen.any():
+    with_rows = np.where(class_count > 0.0, array, 0.0)
+    if not with_rows.any():
         raise ValueError(
             f"priors must give a class that has rows a probability above 0; got {priors!r}."
         )
-    return seen / seen.sum()
+    return with_rows / with_rows.sum()
 
 
-def check_generator(random_state, name="random_state"):
+def check_generator(random_state: RandomState, name: str = "random_state") -> np.random.Generator:
     """Return a numpy Generator for random_state, leaving NumPy's global generator alone.
 
     None gives fresh entropy, an integer a fixed seed, a RandomState seeds a Generator from its own
@@ -127,16 +139,18 @@ def check_generator(random_state, name="random_state"):
     )
 
 
-def spawn_generator(generator):
+def spawn_generator(generator: np.random.Generator) -> np.random.Generator:
     """Return a new Generator seeded from generator's stream."""
     return np.random.default_rng(generator.integers(0, 2**63, size=4))
 
 
-def check_image_shape(image_shape, n_features):
-    """Return (height, width, channels) for what the user gave."""
+def check_image_shape(image_shape: Any, n_features: int) -> tuple[int, int, int]:
+    """Return (height, width, channels); rows that are no square have one line of pixels."""
     if image_shape is None:
         side = math.isqrt(n_features)
-        return (side, side, 1) if side * side == n_features else (1, n_features, 1)
+        if side * side == n_features:
+            return side, side, 1
+        return 1, n_features, 1
     shape = tuple(np.atleast_1d(np.asarray(image_shape, dtype=object)))
     whole = all(isinstance(side, (int, np.integer)) and side >= 1 for side in shape)
     if not whole or len(shape) not in {2, 3} or shape[2:] not in {(), (1,), (3,)}:
@@ -149,8 +163,9 @@ def check_image_shape(image_shape, n_features):
             f"image_shape={image_shape!r} holds {math.prod(shape)} numbers, but rows have"
             f" {n_features}; give the height, width and channels of one image."
         )
-    return tuple(int(side) for side in (*shape, 1)[:3])
+    height, width, channels = (*shape, 1)[:3]
+    return int(height), int(width), int(channels)
 
 
-def _remedy(hint):
+def _remedy(hint: str) -> str:
     return f" {hint}" if hint else ""

@@ -1,14 +1,17 @@
-"""The contract that every generator keeps: what can be asked of it, and what its numbers mean.
+"""The contract that every generator keeps: its public methods, and what their numbers mean.
 
-A generator writes `fit` and the hooks `_sample`, `_score_samples` and `_transform` on clean arrays;
-the mixins here give the public methods, which validate once and answer in the caller's container
-and precision.
+A generator writes `fit` and the hooks `_sample`, `_score_samples` and `_transform` on validated
+arrays. The mixins here give the public methods, which validate their arguments once and return
+results in the caller's container and precision.
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from sklearn import get_config
 from sklearn.base import ClassifierMixin, DensityMixin, TransformerMixin
 from sklearn.utils import Tags, get_tags
@@ -17,13 +20,14 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from probgen._validation import (
+    RandomState,
     check_choice,
     check_count,
     check_generator,
     check_weights,
     spawn_generator,
 )
-from probgen.conditions.given import parse_given
+from probgen.conditions.given import Conditions, parse_given
 
 __all__ = [
     "ClassGeneratorMixin",
@@ -38,7 +42,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Likelihood:
-    """What the numbers of `score_samples` are.
+    """The meaning of the numbers that `score_samples` returns.
 
     Attributes
     ----------
@@ -48,9 +52,9 @@ class Likelihood:
         "lebesgue" for a density in the units of X, "counting" for a probability of discrete rows,
         "mixed" for rows of which some columns are discrete.
     space : {"input", "transformed"}
-        "input" if the value belongs to the X that was passed, "transformed" if to the output of
-        earlier steps, as in a scikit-learn `Pipeline`, which forgets their Jacobians. Only "input"
-        values compare between models.
+        "input" for a density of the X that was passed; "transformed" for one of the output of
+        earlier steps, as in a scikit-learn `Pipeline`, which ignores their Jacobians. Only values
+        of the input space compare between models.
     """
 
     kind: str = "exact"
@@ -60,12 +64,12 @@ class Likelihood:
 
 @dataclass
 class GeneratorTags(Tags):
-    """scikit-learn's tags, and those of a generator.
+    """Tags of scikit-learn, with those of a generator.
 
     Attributes
     ----------
     likelihood : Likelihood or None
-        What `score_samples` returns; None where the model gives no likelihood.
+        The meaning of `score_samples`; None if the model has no likelihood.
     conditions : bool
         Whether `sample` takes `given`.
     missing_values : {"none", "queries", "all"}
@@ -84,8 +88,8 @@ class GeneratorTags(Tags):
     draws_follow_density: bool = True
 
 
-def get_likelihood(estimator):
-    """Return the Likelihood of a generator, seen through pipelines and searches.
+def get_likelihood(estimator: Any) -> Likelihood:
+    """Return the Likelihood of a generator, which may be inside a pipeline or search.
 
     Parameters
     ----------
@@ -122,8 +126,9 @@ def get_likelihood(estimator):
             return likelihood
     if getattr(estimator, "steps", None):  # a scikit-learn Pipeline
         likelihood = get_likelihood(estimator.steps[-1][1])
-        moved = any(step is not None and step != "passthrough" for _, step in estimator.steps[:-1])
-        return dataclasses.replace(likelihood, space="transformed") if moved else likelihood
+        if all(step is None or step == "passthrough" for _, step in estimator.steps[:-1]):
+            return likelihood
+        return dataclasses.replace(likelihood, space="transformed")
     for name in ("best_estimator_", "estimator_", "estimator"):  # searches and other wrappers
         if hasattr(estimator, name):
             return get_likelihood(getattr(estimator, name))
@@ -184,7 +189,15 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
             missing_values=self._missing_values,
         )
 
-    def sample(self, n_samples=1, *, y=None, given=None, return_y=False, random_state=None):
+    def sample(
+        self,
+        n_samples: int = 1,
+        *,
+        y: Any = None,
+        given: Any = None,
+        return_y: bool = False,
+        random_state: RandomState = None,
+    ) -> Any:
         """Draw rows from the fitted model.
 
         Parameters
@@ -192,43 +205,43 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
         n_samples : int, default=1
             Number of rows, at least 1.
         y : label or array-like of shape (n_samples,), default=None
-            Classes to draw from, where the model has classes; otherwise drawn from its priors.
+            Classes to draw from, where the model has classes; None draws them from its priors.
         given : array-like or dict, default=None
-            What is known of the rows: an array of shape (n_features,) or (n_samples, n_features)
-            with NaN where the model is to draw, or a dict by feature name or index with a value, an
-            interval as a tuple (low, high) (None for an open end) or a set of categories; values
-            and ends may be arrays of n_samples.
+            Known features: an array of shape (n_features,) or (n_samples, n_features) with NaN
+            where the model is to draw, or a dict by feature name or index with a value, an interval
+            as a tuple (low, high) (None for an open end) or a set of categories; values and ends
+            may be arrays of n_samples.
         return_y : bool, default=False
             Whether to return the classes too, where the model has classes.
         random_state : int, RandomState, Generator or None, default=None
             None continues the stream that `fit` started from the constructor's `random_state`, so
             that successive draws differ; an integer gives the same rows at every call; a
-            RandomState or Generator is drawn from, and moves on. Copies of a model in worker
-            processes share their stream: pass `random_state` to each.
+            RandomState or Generator advances. Copies of a model in worker processes share their
+            stream: pass `random_state` to each.
 
         Returns
         -------
         X : ndarray or frame of shape (n_samples, n_features)
-            Independent rows, in the precision of the data that were fitted; a frame after
-            `set_output`.
+            Independent rows, in the precision of the training data; a frame after `set_output`.
         y : ndarray of shape (n_samples,)
             Classes of the rows, with `return_y=True`.
 
         Raises
         ------
         ValueError
-            If an argument is out of range, or asks for classes or conditions that the model does
-            not have.
+            If an argument is out of range, or the model has no classes or takes no conditions.
         """
         check_is_fitted(self)
         check_count("n_samples", n_samples, low=1)
-        generator = self._stream if random_state is None else check_generator(random_state)
+        generator = self._generator_of(random_state)
         conditions = self._parse_given(given, n_samples)
         X, y = self._draw(n_samples, generator, y, conditions, return_y)
         X = self._in_container(X.astype(self._dtype, copy=False))
-        return (X, y) if return_y else X
+        if return_y:
+            return X, y
+        return X
 
-    def score_samples(self, X, y=None):
+    def score_samples(self, X: npt.ArrayLike, y: Any = None) -> Any:
         """Return the log-likelihood of each row.
 
         Parameters
@@ -242,13 +255,13 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
         Returns
         -------
         log_likelihood : ndarray of shape (n,)
-            In nats, in the units of X; `get_likelihood` tells its kind and measure.
+            In nats, in the units of X; see `get_likelihood` for its kind and measure.
         """
         check_is_fitted(self)
         X = self._validate(X)
         return self._score_samples(X).astype(X.dtype, copy=False)
 
-    def score(self, X, y=None):
+    def score(self, X: npt.ArrayLike, y: Any = None) -> float:
         """Return the mean log-likelihood of the rows of X, in nats; higher is better.
 
         Parameters
@@ -256,7 +269,7 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
         X : array-like of shape (n, n_features)
             Rows to score.
         y : object, default=None
-            Ignored by every generator, so that folds and kinds of models compare.
+            Ignored by every generator, so that scores of folds and of kinds of models compare.
 
         Returns
         -------
@@ -265,7 +278,7 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
         """
         return float(np.mean(self.score_samples(X), dtype=np.float64))
 
-    def transform(self, X):
+    def transform(self, X: npt.ArrayLike) -> Any:
         """Return the model's representation of each row.
 
         Parameters
@@ -282,7 +295,7 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
         X = self._validate(X)
         return self._transform(X).astype(X.dtype, copy=False)
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the columns of `transform`, such as gaussianmixture0.
 
         Parameters
@@ -299,15 +312,19 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
         return np.asarray([f"{prefix}{k}" for k in range(self._n_features_out)], dtype=object)
 
     def _validate(self, X, y="no_validation", *, reset=False, ensure_min_samples=1):
-        """Return X as a float64 or float32 array of the right width, and y if given; remember names
-        with reset."""
+        """Return X, and y if given, as validated arrays; with reset, remember width and names.
+
+        X becomes one of `_dtypes`, which are float64 and float32 unless a subclass says otherwise.
+        """
         allow_nan = self.__sklearn_tags__().input_tags.allow_nan
+        # scikit-learn would read a polars frame of float32 columns in float64.
+        dtype = np.float32 if _is_single_polars(X) else list(self._dtypes)
         try:
             checked = validate_data(
                 self,
                 X,
                 y,
-                dtype=np.float32 if _is_single_polars(X) else list(self._dtypes),
+                dtype=dtype,
                 reset=reset,
                 ensure_all_finite="allow-nan" if allow_nan else True,
                 ensure_min_samples=ensure_min_samples,
@@ -327,7 +344,14 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
         self._stream = spawn_generator(generator)
         return generator
 
-    def _parse_given(self, given, n_samples):
+    def _generator_of(self, random_state: RandomState) -> np.random.Generator:
+        """The Generator of a query's random_state, or the model's stream for None."""
+        if random_state is None:
+            return self._stream
+        return check_generator(random_state)
+
+    def _parse_given(self, given: Any, n_samples: int) -> Conditions | None:
+        """The Conditions of the argument `given`, or None without it."""
         if given is None:
             return None
         if not self._takes_conditions:
@@ -347,7 +371,7 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
         return conditions
 
     def _draw(self, n_samples, generator, y, conditions, return_y):
-        """Rows, and no classes, for checked arguments of `sample`."""
+        """Rows (n_samples, n_features) and None, for checked arguments of `sample`."""
         if y is not None or return_y:
             argument = "y" if y is not None else "return_y"
             raise ValueError(
@@ -358,16 +382,15 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
         return self._sample_given(conditions, generator), None
 
     def _in_container(self, X):
-        """X in the container that `set_output` chose, under the names of the fitted columns."""
-        chosen = getattr(self, "_sklearn_output_config", {}).get(
-            "transform", get_config()["transform_output"]
-        )
+        """X in the container that `set_output` chose, under the names of the training data."""
+        config = getattr(self, "_sklearn_output_config", {})
+        container = config.get("transform", get_config()["transform_output"])
         names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(X.shape[1])])
-        if chosen == "pandas":
+        if container == "pandas":
             import pandas as pd
 
             return pd.DataFrame(X, columns=names, copy=False)
-        if chosen == "polars":
+        if container == "polars":
             import polars as pl
 
             return pl.DataFrame(X, schema=list(names), orient="row")
@@ -385,7 +408,9 @@ class ImputerMixin(GeneratorMixin):
     """
 
     @available_if(lambda self: self._takes_conditions)
-    def impute(self, X, *, method="mean", random_state=None):
+    def impute(
+        self, X: npt.ArrayLike, *, method: str = "mean", random_state: RandomState = None
+    ) -> Any:
         """Return X with its missing values filled in.
 
         Parameters
@@ -425,12 +450,7 @@ class ImputerMixin(GeneratorMixin):
         check_is_fitted(self)
         check_choice("method", method, ("mean", "draw"))
         X = self._validate(X)
-        if method == "mean":
-            generator = None
-        elif random_state is None:
-            generator = self._stream
-        else:
-            generator = check_generator(random_state)
+        generator = None if method == "mean" else self._generator_of(random_state)
         filled = np.where(np.isnan(X), self._impute(X, generator), X)
         return self._in_container(filled.astype(X.dtype, copy=False))
 
@@ -459,7 +479,7 @@ class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
     def _takes_conditions(self):
         return hasattr(self, "_log_joint_of_conditions")
 
-    def score_samples(self, X, y=None):
+    def score_samples(self, X: npt.ArrayLike, y: Any = None) -> Any:
         """Return the log-likelihood of each row.
 
         Parameters
@@ -482,7 +502,7 @@ class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
             scores = self._log_joint_at(X, self._class_indices(y, len(X)))
         return scores.astype(X.dtype, copy=False)
 
-    def score(self, X, y=None):
+    def score(self, X: npt.ArrayLike, y: Any = None) -> float:
         """Return the mean of log p(x) over the rows of X, in nats; y is ignored.
 
         This is the marginal likelihood, as for every generator, so that kinds of models compare in
@@ -501,19 +521,51 @@ class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
         """
         return GeneratorMixin.score(self, X)
 
-    def predict(self, X):
-        """Return the most probable class of each row, of shape (n,)."""
-        check_is_fitted(self)
-        return self.classes_[np.argmax(self._joint_log_likelihood(self._validate(X)), axis=1)]
+    def predict(self, X: npt.ArrayLike) -> np.ndarray:
+        """Return the most probable class of each row.
 
-    def predict_log_proba(self, X):
-        """Return log p(y given x) of shape (n, n_classes) in float64, in the order of
-        `classes_`."""
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows to classify.
+
+        Returns
+        -------
+        y : ndarray of shape (n,)
+        """
+        check_is_fitted(self)
+        joint = self._joint_log_likelihood(self._validate(X))
+        return self.classes_[np.argmax(joint, axis=1)]
+
+    def predict_log_proba(self, X: npt.ArrayLike) -> np.ndarray:
+        """Return log p(y given x) of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows to classify.
+
+        Returns
+        -------
+        log_proba : ndarray of shape (n, n_classes)
+            In float64, in the order of `classes_`.
+        """
         check_is_fitted(self)
         return self._log_posterior(self._validate(X))
 
-    def predict_proba(self, X):
-        """Return p(y given x) of shape (n, n_classes) in float64, in the order of `classes_`."""
+    def predict_proba(self, X: npt.ArrayLike) -> np.ndarray:
+        """Return p(y given x) of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows to classify.
+
+        Returns
+        -------
+        proba : ndarray of shape (n, n_classes)
+            In float64, in the order of `classes_`.
+        """
         return np.exp(self.predict_log_proba(X))
 
     def _transform(self, X):
@@ -528,10 +580,10 @@ class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
         return self._joint_log_likelihood(X)[np.arange(len(X)), indices]
 
     def _log_posterior(self, X):
+        """log p(y given x) (n, n_classes); uniform for rows that no class allows."""
         joint = self._joint_log_likelihood(X).astype(np.float64, copy=False)
-        joint = np.where(
-            np.isneginf(joint).all(axis=1, keepdims=True), 0.0, joint
-        )  # impossible rows: no preference
+        is_impossible = np.isneginf(joint).all(axis=1, keepdims=True)
+        joint = np.where(is_impossible, 0.0, joint)
         return joint - np.logaddexp.reduce(joint, axis=1, keepdims=True)
 
     def _draw(self, n_samples, generator, y, conditions, return_y):
@@ -542,22 +594,24 @@ class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
         return self._sample_classes(indices, generator, conditions), self.classes_[indices]
 
     def _validate_classes(self, X, y, *, reset=False, ensure_min_samples=1):
-        """Return X and y (n,) of a fit, checked; y as the caller's labels."""
+        """Return the validated X and y (n,) of a fit; y holds the caller's labels."""
         X, y = self._validate(X, y, reset=reset, ensure_min_samples=ensure_min_samples)
         check_classification_targets(y)
         return X, y
 
     def _validate_weighted(self, X, y, sample_weight, *, reset=False):
-        """The checked rows of positive weight, their classes, and their weights or None."""
+        """Return validated rows of positive weight, their classes, and their weights or None."""
         X, y = self._validate_classes(X, y, reset=reset)
         if sample_weight is None:
             return X, y, None
         weights = check_weights(sample_weight, len(X))
-        kept = slice(None) if weights.all() else weights > 0.0
+        if weights.all():
+            return X, y, weights
+        kept = weights > 0.0
         return X[kept], y[kept], weights[kept]
 
     def _draw_classes(self, n_samples, generator, conditions):
-        """Class indices (n_samples,), given the conditions where there are some."""
+        """Class indices (n_samples,) from the priors, or from their posterior under conditions."""
         if conditions is None:
             return generator.choice(len(self.classes_), size=n_samples, p=self.class_prior_)
         log_weights = self._log_joint_of_conditions(conditions)
@@ -571,11 +625,12 @@ class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
         return class_indices(y, self.classes_, n_rows)
 
 
-def draw_columns(weights, generator):
-    """A column (n,) for each row of weights (n, k), drawn in proportion to them."""
-    steps = np.cumsum(weights, axis=1)
-    indices = np.sum(steps <= generator.random((len(steps), 1)) * steps[:, -1:], axis=1)
-    return np.minimum(indices, weights.shape[1] - 1)  # rounding may reach the last step
+def draw_columns(weights: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Return a column (n,) for each row of weights (n, k), drawn in proportion to them."""
+    cumulative = np.cumsum(weights, axis=1)
+    uniforms = generator.random((len(weights), 1)) * cumulative[:, -1:]
+    columns = np.sum(cumulative <= uniforms, axis=1)
+    return np.minimum(columns, weights.shape[1] - 1)  # rounding may reach past the last column
 
 
 class DecoderMixin(GeneratorMixin):
@@ -586,8 +641,8 @@ class DecoderMixin(GeneratorMixin):
     `_n_codes`, the k, where that is not the number of columns of `transform`.
     """
 
-    def inverse_transform(self, Z):
-        """Return the rows that representations stand for.
+    def inverse_transform(self, Z: npt.ArrayLike) -> Any:
+        """Return the rows of representations.
 
         Parameters
         ----------
@@ -609,51 +664,54 @@ class DecoderMixin(GeneratorMixin):
         return self._n_features_out
 
     def _validate_codes(self, Z):
-        """Z as a float64 or float32 array of the width of codes."""
+        """Return Z as a float64 or float32 array with a column for each dimension of a code."""
         Z = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
         if Z.shape[1] != self._n_codes:
-            origin = ", as transform returns" if self._n_codes == self._n_features_out else ""
+            is_representation = self._n_codes == self._n_features_out
+            origin = ", as transform returns" if is_representation else ""
             raise ValueError(f"Z must have shape (n, {self._n_codes}){origin}; got {Z.shape}.")
         return Z
 
 
-def class_indices(y, classes, n_rows):
-    """Indices (n_rows,) into classes of a label, or of one label for each row."""
+def class_indices(y: Any, classes: np.ndarray, n_rows: int) -> np.ndarray:
+    """Return indices (n_rows,) into classes, from one label or one for each row."""
     labels = np.asarray(y)
     if labels.shape not in {(), (n_rows,)}:
         raise ValueError(
             f"y must be one class, or one for each of the {n_rows} rows (in sample:"
             f" n_samples={n_rows}); got shape {labels.shape}."
         )
-    known = {label: index for index, label in enumerate(classes.tolist())}
-    labels = labels.reshape(-1).tolist()
-    unknown = [label for label in labels if label not in known]
-    if unknown:
-        raise ValueError(f"y must hold the classes of the fit, {list(known)}; got {unknown[0]!r}.")
-    return np.broadcast_to(np.array([known[label] for label in labels]), n_rows)
+    index_of = {label: index for index, label in enumerate(classes.tolist())}
+    indices = []
+    for label in labels.reshape(-1).tolist():
+        if label not in index_of:
+            known = list(index_of)
+            raise ValueError(f"y must hold the classes of the fit, {known}; got {label!r}.")
+        indices.append(index_of[label])
+    return np.broadcast_to(np.array(indices), n_rows)
 
 
 def _is_single_polars(X):
-    """Whether X is a polars frame of float32 columns, which scikit-learn would read in float64."""
+    """Whether X is a polars frame of float32 columns alone."""
     dtypes = getattr(X, "dtypes", None)
     return isinstance(dtypes, list) and all(str(dtype) == "Float32" for dtype in dtypes)
 
 
-def _others(model, accept):
-    """Names of the public generators, the model's own left out, whose tags pass `accept`."""
+def _others(model: Any, accept: Callable[[Any], bool]) -> str:
+    """Names of the public generators, but for the model's own, whose tags `accept` takes."""
     # The public face, because this module knows no generator. It loads torch, so only an error
     # that needs the names goes there.
     import probgen
 
     names = []
-    for name in probgen.estimators.__all__:
+    for name in sorted(probgen.estimators.__all__):
         if name != type(model).__name__ and accept(get_tags(getattr(probgen, name)())):
             names.append(name)
     return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _explain(message, model):
-    """A sentence with a remedy in place of one of scikit-learn's, or None to keep that."""
+    """A sentence with a remedy for a message of scikit-learn's, or None to keep the message."""
     name = type(model).__name__
     if "X contains NaN" in message:
         learners = _others(model, lambda tags: tags.missing_values == "all")

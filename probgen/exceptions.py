@@ -1,8 +1,8 @@
-"""Errors that have a name of their own."""
+"""Errors of this package."""
 
 
 class FileFormatError(ValueError):
-    """A file is damaged, foreign, of another version, or names what is not trusted.
+    """A file is damaged, foreign or of another version, or names a class that is not trusted.
 
     Examples
     --------

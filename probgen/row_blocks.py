@@ -1,6 +1,9 @@
 """Rows that come block by block, for data that do not fit in memory."""
 
+from collections.abc import Callable, Iterable, Iterator
+
 import numpy as np
+import numpy.typing as npt
 
 
 class RowBlocks:
@@ -9,10 +12,9 @@ class RowBlocks:
     Parameters
     ----------
     blocks : iterable of array-like of shape (n_i, n_features), or callable
-        Anything that can be iterated over again and gives the same rows in the same order each
-        time: a list, a data set object, the delayed blocks of a Dask array; or a function without
-        arguments that returns a fresh iterator. A generator, which can be read once only, is
-        refused.
+        An iterable that gives the same rows in the same order each time, such as a list, a data
+        set object or the delayed blocks of a Dask array; or a function without arguments that
+        returns a fresh iterator. A generator, which can be read only once, is refused.
 
     Raises
     ------
@@ -30,38 +32,31 @@ class RowBlocks:
     array([[0.5, 0.5]])
     """
 
-    def __init__(self, blocks):
+    def __init__(
+        self, blocks: Iterable[npt.ArrayLike] | Callable[[], Iterable[npt.ArrayLike]]
+    ) -> None:
         if not callable(blocks):
             try:
-                once = iter(blocks) is blocks
+                is_iterator = iter(blocks) is blocks
             except TypeError as error:
                 raise ValueError(
                     "blocks must be a re-iterable of arrays or a function that returns an"
                     f" iterator; got {blocks!r}."
                 ) from error
-            if once:
+            if is_iterator:
                 raise ValueError(
                     f"blocks can be read only once, but a fit reads it many times; got {blocks!r};"
                     " pass a list or a function that returns a fresh iterator."
                 )
         self.blocks = blocks
 
-    def __iter__(self):
-        width, n_rows = None, 0
-        for i, block in enumerate(self.blocks() if callable(self.blocks) else self.blocks):
-            block = np.asarray(block)
-            if block.dtype != np.float32:
-                try:
-                    block = block.astype(np.float64, copy=False)
-                except (TypeError, ValueError) as error:
-                    raise ValueError(
-                        f"block {i} of X must hold real numbers; got dtype {block.dtype}."
-                    ) from error
-            if block.ndim != 2:
-                raise ValueError(
-                    f"block {i} of X must be 2-dimensional, rows by features; got shape"
-                    f" {block.shape}."
-                )
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Yield blocks of rows in float64 or float32, and leave out empty ones."""
+        blocks = self.blocks() if callable(self.blocks) else self.blocks
+        width = None
+        n_rows = 0
+        for i, block in enumerate(blocks):
+            block = _as_floats(block, i)
             if width is not None and block.shape[1] != width:
                 raise ValueError(
                     f"block {i} of X must have {width} features like the first; got"
@@ -73,3 +68,20 @@ class RowBlocks:
                 yield block
         if not n_rows:
             raise ValueError("X must have at least one row; got RowBlocks without any.")
+
+
+def _as_floats(block: npt.ArrayLike, i: int) -> np.ndarray:
+    """Block i as a float64 or float32 array of two dimensions."""
+    array = np.asarray(block)
+    if array.dtype != np.float32:
+        try:
+            array = array.astype(np.float64, copy=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"block {i} of X must hold real numbers; got dtype {array.dtype}."
+            ) from error
+    if array.ndim != 2:
+        raise ValueError(
+            f"block {i} of X must be 2-dimensional, rows by features; got shape {array.shape}."
+        )
+    return array
