@@ -46,6 +46,11 @@ class BlurredDraws(CodeGenerator):
     _scale: np.ndarray
     _inverse_transform: Any
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.draws_follow_density = False
+        return tags
+
     def likelihood_bounds(
         self, n_samples: int = 16, *, random_state: Any = None
     ) -> tuple[np.ndarray, np.ndarray]:
