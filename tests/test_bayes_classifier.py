@@ -148,7 +148,8 @@ class TestPartialFit:
         np.testing.assert_array_equal(model.class_prior_, [0.5, 0.5, 0.0])
         assert (model.predict_proba(X)[:, 2] == 0.0).all()
         with pytest.raises(
-            ValueError, match="y asks for class 'virginica', which partial_fit has not met yet"
+            ValueError,
+            match="class 'virginica', of which partial_fit has had no rows yet",
         ):
             model.sample(y="virginica")
         model.partial_fit(X[100:], Y[100:])
@@ -271,7 +272,7 @@ class TestMessages:
         model = BayesClassifier(Blind()).fit(X, Y)
         assert model.sample(2, y="setosa", given={0: 1.0}).shape == (2, 4)
         with pytest.raises(
-            ValueError, match="given needs y too, as Blind cannot tell how probable it is"
+            ValueError, match="given needs y too, because Blind cannot compute its probability"
         ):
             model.sample(2, given={0: 1.0})
 

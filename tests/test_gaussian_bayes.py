@@ -274,7 +274,7 @@ class TestPartialFit:
             IRIS[old], SPECIES[old], covariance_type=covariance_type, n_factors=1, max_iter=500
         )
         np.testing.assert_allclose(model.score_samples(IRIS), pair.score_samples(IRIS), rtol=1e-9)
-        with says("y asks for class 2, which partial_fit has not met yet"):
+        with says("y asks for class 2, of which partial_fit has had no rows yet"):
             model.sample(3, y=2)
         model.partial_fit(IRIS[~old], SPECIES[~old])
         assert np.isfinite(model.means_).all()

@@ -126,6 +126,32 @@ class TestAgainstScikitLearn:
         ours, theirs = GaussianMixture(3, **arguments).fit(X), Theirs(3, **arguments).fit(X)
         assert ours.score(X) > theirs.score(X) - 0.01
 
+    @unconverged
+    @pytest.mark.parametrize("covariance_type", SHARED)
+    def test_fit_predict_labels_by_the_last_parameters(self, covariance_type):
+        X = make_rows(600, 3)
+        start = make_start(X, 3, covariance_type, scale=X.std())
+        arguments = {**start, "max_iter": 2, "reg_covar": 1e-4}
+        ours = GaussianMixture(3, **arguments)
+        theirs = Theirs(3, **arguments)
+        labels = ours.fit_predict(X, np.zeros(600))
+        np.testing.assert_array_equal(labels, theirs.fit_predict(X))
+        np.testing.assert_array_equal(labels, ours.predict(X))
+        # The E-step before gave other labels, so that these show the last M-step.
+        arguments["max_iter"] = 1
+        assert (labels != Theirs(3, **arguments).fit_predict(X)).any()
+
+    @unconverged
+    def test_fit_predict_weighs_rows(self):
+        X = make_rows(100, 2)
+        weights = np.random.default_rng(0).integers(0, 4, size=100)
+        start = make_start(X, 2, "full", scale=X.std())
+        labels = GaussianMixture(2, **start, max_iter=5).fit_predict(X, sample_weight=weights)
+        theirs = Theirs(2, **start, max_iter=5).fit(np.repeat(X, weights, axis=0))
+        np.testing.assert_array_equal(labels, theirs.predict(X))
+        unweighted = Theirs(2, **start, max_iter=5).fit(X)
+        assert (labels != unweighted.predict(X)).any()
+
 
 class TestDensity:
     @pytest.mark.parametrize("n_features", [1, 2, 50])

@@ -1,15 +1,17 @@
-"""Bayes' rule over any generator: one copy of it for each class."""
+"""Bayes' rule over any generator, with one copy of it for each class."""
 
 from copy import copy
+from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import has_fit_parameter
 
-from probgen._validation import check_priors
+from probgen._validation import RandomState, check_priors
 from probgen.base import ClassGeneratorMixin, class_indices, get_likelihood
 
 
@@ -20,9 +22,9 @@ def _can_continue(classifier):
 class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
     """Class-conditional generator made of any generator.
 
-    A clone of `estimator` learns p(x given y) for each class; the priors p(y) make it a joint
+    A clone of `estimator` learns p(x given y) for each class. With the priors p(y) this is a joint
     density p(x, y), which classifies by Bayes' rule, draws rows of chosen classes, and scores rows
-    by the sum over classes. The kind of its likelihood is that of the estimator.
+    by the sum over classes. Its likelihood is of the same kind as that of the estimator.
 
     Parameters
     ----------
@@ -32,8 +34,8 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
         p(y) in the order of the sorted classes, adding up to one; by default the (weighted) shares
         of the classes.
     n_jobs : int, default=None
-        Number of classes fitted at once through joblib; None means 1, or what an enclosing
-        `joblib.parallel_config` says.
+        Number of classes fitted at once through joblib; None means 1, or the setting of an
+        enclosing `joblib.parallel_config`.
     random_state : int, RandomState, Generator or None, default=None
         Seeds the stream of draws, and every `random_state` of `estimator` that is None, differently
         in each class.
@@ -45,7 +47,7 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
     class_count_ : ndarray of shape (n_classes,)
         Number of rows of each class, or the sum of their weights.
     class_prior_ : ndarray of shape (n_classes,)
-        p(y); 0 for a class that `partial_fit` has not met yet.
+        p(y); 0 for a class without rows so far.
     estimators_ : list of n_classes generators
         The fitted clones, in the order of `classes_`.
     n_features_in_ : int
@@ -70,7 +72,14 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
     (3, 4)
     """
 
-    def __init__(self, estimator=None, *, priors=None, n_jobs=None, random_state=None):
+    def __init__(
+        self,
+        estimator: Any = None,
+        *,
+        priors: npt.ArrayLike | None = None,
+        n_jobs: int | None = None,
+        random_state: RandomState = None,
+    ) -> None:
         self.estimator = estimator
         self.priors = priors
         self.n_jobs = n_jobs
@@ -92,7 +101,9 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
         except TypeError:  # not a generator: `fit` says so
             return None
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(
+        self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
+    ) -> Self:
         """Fit a clone of the estimator to the rows of each class.
 
         Parameters
@@ -112,14 +123,20 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If the estimator is no generator or takes no weights, the priors do not fit, or the rows
-            of a class are not enough for the estimator, which is then named.
+            If the estimator is not a generator or takes no weights, the priors are unsuitable, or a
+            class, which is then named, has too few rows for the estimator.
         """
         X, y, sample_weight = self._check_rows(X, y, sample_weight, reset=True)
         return self._learn("fit", X, y, sample_weight, np.unique(y))
 
     @available_if(_can_continue)
-    def partial_fit(self, X, y, classes=None, sample_weight=None):
+    def partial_fit(
+        self,
+        X: npt.ArrayLike,
+        y: npt.ArrayLike,
+        classes: npt.ArrayLike | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> Self:
         """Continue the fit with more rows, where the estimator has `partial_fit`.
 
         Parameters
@@ -140,16 +157,17 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            As in `fit`; if the first call does not say the classes, or a label is not among them.
+            As in `fit`; if the first call lacks the classes, or a label is not among them.
         """
-        first = not hasattr(self, "estimators_")
-        if first and classes is None:
-            raise ValueError(
-                "classes must be passed to the first partial_fit; list every class that will come."
-            )
-        X, y, sample_weight = self._check_rows(X, y, sample_weight, reset=first)
-        if first:
+        if not hasattr(self, "estimators_"):
+            if classes is None:
+                raise ValueError(
+                    "classes must be passed to the first partial_fit; list every class that will"
+                    " come."
+                )
+            X, y, sample_weight = self._check_rows(X, y, sample_weight, reset=True)
             return self._learn("partial_fit", X, y, sample_weight, np.unique(classes))
+        X, y, sample_weight = self._check_rows(X, y, sample_weight, reset=False)
         if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             known, came = self.classes_.tolist(), np.unique(classes).tolist()
             raise ValueError(
@@ -161,32 +179,30 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
         )
 
     def _learn(self, method, X, y, sample_weight, classes, estimators=None, class_count=0.0):
-        """Call the method of each class's estimator on its rows, and store what comes of it."""
+        """Call a method of each class's estimator on its rows, and set the fitted attributes."""
         indices = class_indices(y, classes, len(X))
         class_count = class_count + np.bincount(indices, sample_weight, minlength=len(classes))
         class_prior = check_priors(self.priors, class_count)
         estimators = self._clones(len(classes)) if estimators is None else list(estimators)
+        labels = classes.tolist()
         present = np.unique(indices)
-        rows = [np.flatnonzero(indices == k) for k in present]
-        fitted = Parallel(n_jobs=self.n_jobs)(
-            delayed(_learn_class)(
-                method,
-                estimators[k],
-                classes.tolist()[k],
-                X[r],
-                None if sample_weight is None else sample_weight[r],
-            )
-            for k, r in zip(present, rows, strict=True)
-        )
+
+        def job(k):
+            rows = np.flatnonzero(indices == k)
+            weights = None if sample_weight is None else sample_weight[rows]
+            return delayed(_learn_class)(method, estimators[k], labels[k], X[rows], weights)
+
+        fitted = Parallel(n_jobs=self.n_jobs)(job(k) for k in present)
         for k, estimator in zip(present, fitted, strict=True):
             estimators[k] = estimator
-        self.classes_, self.estimators_ = classes, estimators
-        self.class_count_, self.class_prior_ = class_count, class_prior
+        self.classes_ = classes
+        self.estimators_ = estimators
+        self.class_count_ = class_count
+        self.class_prior_ = class_prior
         return self
 
     def _check_rows(self, X, y, sample_weight, *, reset):
-        """The checked rows of positive weight, their classes and their weights (None if there are
-        none)."""
+        """The validated rows of positive weight, their classes, and their weights or None."""
         inner = self._inner()
         if not hasattr(inner, "sample") or is_classifier(inner) or self._likelihood is None:
             raise ValueError(
@@ -201,20 +217,19 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
         return self._validate_weighted(X, y, sample_weight, reset=reset)
 
     def _clones(self, n_classes):
-        """Unfitted estimators, one for each class, with seeds of their own where the user set
-        none."""
+        """Unfitted estimators, one for each class, each with seeds where the user set none."""
         generator = self._start_stream()
         clones = [clone(self._inner()) for _ in range(n_classes)]
         for estimator in clones:
-            unseeded = [
-                name
-                for name, value in sorted(estimator.get_params().items())
-                if value is None and name.split("__")[-1] == "random_state"
-            ]
-            estimator.set_params(**{name: int(generator.integers(2**31)) for name in unseeded})
+            seeds = {}
+            for name, value in sorted(estimator.get_params().items()):
+                if value is None and name.split("__")[-1] == "random_state":
+                    seeds[name] = int(generator.integers(2**31))
+            estimator.set_params(**seeds)
         return clones
 
     def _inner(self):
+        """The estimator of a class, unfitted."""
         if self.estimator is not None:
             return self.estimator
         from probgen.estimators import GaussianMixture
@@ -242,8 +257,8 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
     def _log_joint_of_conditions(self, conditions):
         if not hasattr(self._inner(), "_log_given"):
             raise ValueError(
-                f"given needs y too, as {type(self._inner()).__name__} cannot tell how probable it"
-                " is in each class."
+                f"given needs y too, because {type(self._inner()).__name__} cannot compute its"
+                " probability in each class."
             )
         joint = np.full((len(conditions.values), len(self.classes_)), -np.inf)
         for k in np.flatnonzero(self.class_prior_):
@@ -254,15 +269,16 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
         X = np.empty((len(indices), self.n_features_in_), dtype=self._dtype)
         for k in np.unique(indices):
             if not self.class_count_[k]:
+                label = self.classes_.tolist()[k]
                 raise ValueError(
-                    f"y asks for class {self.classes_.tolist()[k]!r}, which partial_fit has not met"
-                    " yet."
+                    f"y asks for class {label!r}, of which partial_fit has had no rows yet."
                 )
+            estimator = self.estimators_[k]
             rows = np.flatnonzero(indices == k)
             if conditions is None:
-                X[rows] = np.asarray(self.estimators_[k].sample(len(rows), random_state=generator))
+                X[rows] = np.asarray(estimator.sample(len(rows), random_state=generator))
             else:
-                X[rows] = self.estimators_[k]._sample_given(conditions.take(rows), generator)
+                X[rows] = estimator._sample_given(conditions.take(rows), generator)
         return X
 
 

@@ -1,13 +1,22 @@
 """Bayes' rule with Gaussians, or mixtures of them, in each class."""
 
 from dataclasses import replace
+from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 
 from probgen._devices import resolve_device
-from probgen._validation import check_choice, check_count, check_priors, check_real, spawn_generator
+from probgen._validation import (
+    RandomState,
+    check_choice,
+    check_count,
+    check_priors,
+    check_real,
+    spawn_generator,
+)
 from probgen._warnings import warn
 from probgen.base import ClassGeneratorMixin, class_indices
 from probgen.gaussians import conditional
@@ -20,23 +29,21 @@ from probgen.gaussians.statistics import merged
 
 
 class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
-    r"""Class-conditional Gaussians, or mixtures of them: a joint density that classifies, draws and
-    scores.
+    r"""Class-conditional Gaussians, or mixtures of them, as a joint density of rows and classes.
 
     .. math:: p(x, y) = p(y) \sum_k \pi_{yk} \, N(x; \mu_{yk}, \Sigma_{yk})
 
-    Classical classifiers are settings of it: quadratic discriminant analysis is
+    Classical classifiers are special cases: quadratic discriminant analysis is
     `covariance_type="full"`, linear discriminant analysis "tied" (one matrix for all components of
     all classes; with `n_components` > 1, mixture discriminant analysis) and Gaussian naive Bayes
-    "diag". `score` is the mean of log p(x), summed over the classes, so that it compares with every
-    other generator; for accuracy pass `scoring="accuracy"` to the search.
+    "diag". `score` is the mean of log p(x), summed over the classes, so that it compares with other
+    generators; for accuracy pass `scoring="accuracy"` to the search.
 
     Parameters
     ----------
     covariance_type : {"full", "tied", "diag", "spherical", "low_rank"}, default="full"
         A matrix for each component, one matrix for all, variances, one variance, or factor
-        analysers: `n_factors` directions and independent noise, which is what image-sized rows
-        need.
+        analysers: `n_factors` directions and independent noise, which suits image-sized rows.
     n_components : int, default=1
         Number of components of each class, m.
     priors : array-like of shape (n_classes,), default=None
@@ -51,18 +58,20 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
     n_factors : int, default=10
         Factors of each component with "low_rank"; at most n_features are used.
     tol : float, default=1e-3
-        EM stops once the mean log-likelihood of a row given its class changes by less, in nats.
+        EM stops once the mean log-likelihood of a row given its class changes by less than this, in
+        nats.
     max_iter : int, default=100
-        Most EM iterations.
+        Largest number of EM iterations.
     init_params : {"kmeans", "k-means++", "random_from_data", "random"}, default="kmeans"
         How the components of a class start.
     random_state : int, RandomState, Generator or None, default=None
         Fixes the fit and the stream of later draws.
     learning_decay : float in [0.5, 1], default=1.0
-        How fast `partial_fit` settles: new rows n after N weigh (n / (N + n)) ** learning_decay. 1
-        weighs all rows alike; less forgets old rows sooner.
+        How fast `partial_fit` settles: n new rows after N get a fraction of
+        (n / (N + n)) ** learning_decay of all weight. 1 weighs all rows alike; less forgets old
+        rows sooner.
     device : {"auto", "cpu", "cuda"} or str such as "cuda:1", default="auto"
-        Where EM runs; "auto" takes CUDA when it is there.
+        Where EM runs; "auto" takes CUDA if it is available.
 
     Attributes
     ----------
@@ -71,11 +80,11 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
     class_count_ : ndarray of shape (n_classes,)
         Number of rows of each class, or the sum of their weights.
     class_prior_ : ndarray of shape (n_classes,)
-        p(y); 0 for a class that `partial_fit` has not met yet.
+        p(y); 0 for a class without rows so far.
     weights_ : ndarray of shape (n_classes * m,)
         p(y) times the weight of the component in its class; adds up to one. Here and below, the
-        components of class i are those from i * m to (i + 1) * m, and those of a class that
-        `partial_fit` has not met yet are NaN.
+        components of class i are those from i * m to (i + 1) * m, and those of a class without rows
+        so far are NaN.
     means_ : ndarray of shape (n_classes * m, n_features)
     covariances_, precisions_, precisions_cholesky_ : ndarray
         Of shape (n_classes * m, n_features, n_features), (n_features, n_features), (n_classes * m,
@@ -86,10 +95,10 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         With "low_rank".
     converged_ : bool
     n_iter_ : int
-        EM iterations; one where the solution is a closed form: one component in each class, no
-        missing values and not "low_rank".
+        EM iterations; 1 if the solution is in closed form: one component in each class, no missing
+        values and not "low_rank".
     lower_bound_ : float
-        Mean of log p(x given y) over the rows, in nats: at the last E-step, or at the closed form.
+        Mean of log p(x given y) over the rows, in nats, at the last E-step or in closed form.
     n_reseeded_, n_repaired_ : int
         Empty components that were moved, and covariances that were made positive definite.
     n_features_in_ : int
@@ -120,19 +129,19 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
     def __init__(
         self,
         *,
-        covariance_type="full",
-        n_components=1,
-        priors=None,
-        reg_param=0.0,
-        reg_covar=1e-6,
-        n_factors=10,
-        tol=1e-3,
-        max_iter=100,
-        init_params="kmeans",
-        random_state=None,
-        learning_decay=1.0,
-        device="auto",
-    ):
+        covariance_type: str = "full",
+        n_components: int = 1,
+        priors: npt.ArrayLike | None = None,
+        reg_param: float = 0.0,
+        reg_covar: float = 1e-6,
+        n_factors: int = 10,
+        tol: float = 1e-3,
+        max_iter: int = 100,
+        init_params: str = "kmeans",
+        random_state: RandomState = None,
+        learning_decay: float = 1.0,
+        device: str = "auto",
+    ) -> None:
         self.covariance_type = covariance_type
         self.n_components = n_components
         self.priors = priors
@@ -146,7 +155,9 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         self.learning_decay = learning_decay
         self.device = device
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(
+        self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
+    ) -> Self:
         """Estimate the components of every class.
 
         Parameters
@@ -166,20 +177,26 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If X, y, the weights or a parameter is not what is described above, or a class has fewer
-            rows than `n_components`, before any work is done.
+            If X, y, the weights or a parameter is not as described above, or a class has fewer rows
+            than `n_components`, before any work is done.
         """
         device = self._check_parameters()
         X, y, weights = self._validate_weighted(X, y, sample_weight, reset=True)
         return self._begin(device, X, y, weights, np.unique(y))
 
-    def partial_fit(self, X, y, classes=None, sample_weight=None):
-        """Go on with more rows, by merged sufficient statistics.
+    def partial_fit(
+        self,
+        X: npt.ArrayLike,
+        y: npt.ArrayLike,
+        classes: npt.ArrayLike | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> Self:
+        """Update the fit with more rows, by merged sufficient statistics.
 
-        The rows of a class that is new start it as `fit` does, so that there must be at least
-        `n_components` of them; later rows take one E-step, then one M-step with all that came
-        before. With one component in each class the result is that of one `fit` on all rows (but
-        for "low_rank" and missing values, whose statistics depend on the parameters). A call after
+        The first rows of a class start it as `fit` does, so that there must be at least
+        `n_components` of them; later rows take one E-step, then one M-step with all rows so far.
+        With one component in each class the result is that of one `fit` on all rows (but for
+        "low_rank" and missing values, whose statistics depend on the parameters). A call after
         `fit` continues from it.
 
         Parameters
@@ -200,33 +217,30 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            As in `fit`; if the first call does not say the classes, or a label is not among them.
+            As in `fit`; if the first call lacks the classes, or a label is not among them.
         """
         device = self._check_parameters()
-        first = not hasattr(self, "_state")
-        if first and classes is None:
-            raise ValueError(
-                "classes must be passed to the first partial_fit; list every class that will come."
-            )
-        if (
-            not first
-            and classes is not None
-            and not np.array_equal(np.unique(classes), self.classes_)
-        ):
+        if not hasattr(self, "_state"):
+            if classes is None:
+                raise ValueError(
+                    "classes must be passed to the first partial_fit; list every class that will"
+                    " come."
+                )
+            X, y, weights = self._validate_weighted(X, y, sample_weight, reset=True)
+            return self._begin(device, X, y, weights, np.unique(classes))
+        if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             known, came = self.classes_.tolist(), np.unique(classes).tolist()
             raise ValueError(
                 f"classes must be those of the first partial_fit, {known}, or be left out; got"
                 f" {came}."
             )
-        if not first and self._state["layout"] != self._layout():
+        if self._state["layout"] != self._layout():
             raise ValueError(
-                "partial_fit goes on with the covariance_type, n_components and n_factors of the"
-                f" first call, {self._state['layout']}; got {self._layout()}; clone the model to"
-                " start anew."
+                "partial_fit must keep the covariance_type, n_components and n_factors of the first"
+                f" call, {self._state['layout']}; got {self._layout()}; clone the model to start"
+                " anew."
             )
-        X, y, weights = self._validate_weighted(X, y, sample_weight, reset=first)
-        if first:
-            return self._begin(device, X, y, weights, np.unique(classes))
+        X, y, weights = self._validate_weighted(X, y, sample_weight, reset=False)
         return self._continue(device, X, y, weights)
 
     def _begin(self, device, X, y, weights, classes):
@@ -339,12 +353,11 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
 
     def _members(self, classes):
         """Indices of the components of some classes, in their order."""
-        return (
-            np.asarray(classes)[:, None] * self.n_components + np.arange(self.n_components)
-        ).ravel()
+        within = np.arange(self.n_components)
+        return (np.asarray(classes)[:, None] * self.n_components + within).ravel()
 
     def _check_parameters(self):
-        """Check all parameters that do not depend on X; returns the device."""
+        """Check all parameters that do not depend on X; return the device."""
         check_choice("covariance_type", self.covariance_type, tuple(FAMILIES))
         check_count("n_components", self.n_components)
         check_real("reg_param", self.reg_param, low=0.0, high=1.0)
@@ -357,26 +370,29 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         return resolve_device(self.device)
 
     def _rows_of_classes(self, X, indices, weights, classes, is_new):
-        """Rows that hold a value, and their weights, by class index; raises where a new class has
-        too few."""
+        """Pairs of rows that hold a value and their weights or None, by class index.
+
+        Raises ValueError where a new class has too few rows.
+        """
         has_values = ~np.isnan(X).all(axis=1)
         if not has_values.any():
             raise ValueError("X must hold some values; got only NaN.")
         rows = {}
         for i in np.unique(indices).tolist():
-            mine = np.flatnonzero((indices == i) & has_values)
-            own = None if weights is None else weights[mine]
-            n_rows = (
-                len(mine) if own is None else max(len(mine), own.sum())
-            )  # a weight stands for repeats
+            members = np.flatnonzero((indices == i) & has_values)
+            n_rows = len(members)
+            member_weights = None
+            if weights is not None:
+                member_weights = weights[members]
+                n_rows = max(n_rows, member_weights.sum())  # a weight stands for repeats
             if is_new[i] and n_rows < self.n_components:
                 raise ValueError(
                     "n_components must be at most the number of rows with values of each class;"
-                    f" got {self.n_components}, but class {classes.tolist()[i]!r} has {len(mine)};"
-                    " ask for fewer components or give more of its rows."
+                    f" got {self.n_components}, but class {classes.tolist()[i]!r} has"
+                    f" {len(members)}; ask for fewer components or give more of its rows."
                 )
-            if len(mine):
-                rows[i] = X[mine], own
+            if len(members):
+                rows[i] = X[members], member_weights
         return rows
 
     def _store_classes(self, components, class_count, class_prior):
@@ -401,49 +417,49 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
             setattr(self, name, padded)
 
     def _components(self):
-        """The fitted components of the classes met so far."""
+        """The fitted components of the classes that have rows."""
         components = super()._components()
-        met = self.class_count_ > 0.0
-        return components if met.all() else components.select(self._members(np.flatnonzero(met)))
+        has_rows = self.class_count_ > 0.0
+        if has_rows.all():
+            return components
+        return components.select(self._members(np.flatnonzero(has_rows)))
 
     def _joint_log_likelihood(self, X):
         with EMEngine(self._query_device()) as engine:
-            return self._by_class(conditional.log_joint(engine, self._components(), X))
+            return self._sum_in_classes(conditional.log_joint(engine, self._components(), X))
 
-    def _by_class(self, log_joint):
-        """Log joint densities (n, n_classes) of those (n, K) of the components of the classes met
-        so far."""
+    def _sum_in_classes(self, log_joint):
+        """Log joint densities (n, n_classes), from those (n, K) of the components of classes."""
+        n_rows = len(log_joint)
         met = np.flatnonzero(self.class_count_)
-        by_class = np.full((len(log_joint), len(self.classes_)), -np.inf)
-        by_class[:, met] = np.logaddexp.reduce(
-            log_joint.reshape(len(log_joint), len(met), -1), axis=2
-        )
+        by_class = np.full((n_rows, len(self.classes_)), -np.inf)
+        by_class[:, met] = np.logaddexp.reduce(log_joint.reshape(n_rows, len(met), -1), axis=2)
         return by_class
 
     def _log_joint_of_conditions(self, conditions):
         with EMEngine(self._query_device()) as engine:
-            return self._by_class(
-                conditional.log_joint_of_conditions(engine, self._components(), conditions)
-            )
+            joint = conditional.log_joint_of_conditions(engine, self._components(), conditions)
+        return self._sum_in_classes(joint)
 
     def _sample_classes(self, indices, generator, conditions):
         rows = np.empty((len(indices), self.n_features_in_))
+        # A class prior of 0 must not hide the components of a class that is asked for.
         components = replace(self._components(), weights=self._state["weights"])
         with EMEngine(self._query_device()) as engine:
             for i in np.unique(indices):
                 if not self.class_count_[i]:
                     label = self.classes_.tolist()[i]
                     raise ValueError(
-                        f"y asks for class {label!r}, which partial_fit has not met yet."
+                        f"y asks for class {label!r}, of which partial_fit has had no rows yet."
                     )
-                mine = np.flatnonzero(indices == i)
-                own = components.select(self._members([np.count_nonzero(self.class_count_[:i])]))
+                members = np.flatnonzero(indices == i)
+                place = np.count_nonzero(self.class_count_[:i])  # among the classes with rows
+                of_class = components.select(self._members([place]))
                 if conditions is None:
-                    rows[mine] = own.sample(len(mine), generator)
+                    rows[members] = of_class.sample(len(members), generator)
                 else:
-                    rows[mine] = conditional.draw_given(
-                        engine, own, conditions.take(mine), generator
-                    )[0]
+                    block = conditions.take(members)
+                    rows[members], _ = conditional.draw_given(engine, of_class, block, generator)
         return rows
 
     def _warn(self):
@@ -451,6 +467,6 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         if not self.converged_:
             warn(
                 f"EM did not converge in max_iter={self.max_iter} iterations; raise max_iter or"
-                " tol, or leave it: the components are usable.",
+                " tol, or ignore this: the components are usable.",
                 ConvergenceWarning,
             )

@@ -1,9 +1,10 @@
 """Gaussian mixtures by expectation-maximization."""
 
 import time
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
@@ -11,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from probgen._devices import resolve_device
 from probgen._validation import (
+    RandomState,
     check_choice,
     check_count,
     check_real,
@@ -35,10 +37,10 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
 
     .. math:: p(x) = \sum_k \pi_k \, N(x; \mu_k, \Sigma_k)
 
-    A drop-in for scikit-learn's class of that name, but for `sample`, which returns the rows alone.
-    Beyond it: sample weights, missing values (NaN), conditional draws, low-rank covariances,
-    incremental and out-of-core fits, CUDA, and repairs instead of errors where a component is empty
-    or a covariance singular.
+    A drop-in replacement for scikit-learn's class of that name, but for `sample`, which returns the
+    rows alone. In addition it takes sample weights and missing values (NaN), draws under
+    conditions, has low-rank covariances, fits incrementally, out of core and on CUDA, and repairs
+    empty components and singular covariances in place of an error.
 
     Parameters
     ----------
@@ -46,16 +48,16 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
         Number of components, K.
     covariance_type : {"full", "tied", "diag", "spherical", "low_rank"}, default="full"
         A matrix for each component, one matrix for all, variances, one variance, or a mixture of
-        factor analysers: `n_factors` directions and independent noise, which is what image-sized
-        rows need.
+        factor analysers: `n_factors` directions and independent noise, which suits image-sized
+        rows.
     tol : float, default=1e-3
-        EM stops once the mean log-likelihood of a row changes by less, in nats.
+        EM stops once the mean log-likelihood of a row changes by less than this, in nats.
     reg_covar : float, default=1e-6
         Added to all variances, in squared units of X; at least 0.
     max_iter : int, default=100
-        Most EM iterations; 0 keeps the start.
+        Largest number of EM iterations; 0 keeps the start.
     n_init : int, default=1
-        Number of starts, of which the best is kept.
+        Number of starts; the best fit is kept.
     init_params : {"kmeans", "k-means++", "random_from_data", "random"}, default="kmeans"
         How responsibilities start.
     weights_init : array-like of shape (n_components,), default=None
@@ -67,7 +69,7 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
     random_state : int, RandomState, Generator or None, default=None
         Fixes the fit and the stream of later draws.
     warm_start : bool, default=False
-        Whether `fit` goes on from the last fit, where that had the same components and features.
+        Whether `fit` resumes from the last fit, if that had the same components and features.
     verbose : int, default=0
         1 prints progress, 2 also the time and the change of each report.
     verbose_interval : int, default=10
@@ -75,12 +77,13 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
     n_factors : int, default=10
         Factors of each component with "low_rank"; at most n_features are used.
     learning_decay : float in [0.5, 1], default=1.0
-        How fast `partial_fit` settles: new rows n after N weigh (n / (N + n)) ** learning_decay. 1
-        weighs all rows alike; less forgets the start sooner (Cappe & Moulines, 2009).
+        How fast `partial_fit` settles: n new rows after N get a fraction of
+        (n / (N + n)) ** learning_decay of all weight. 1 weighs all rows alike; less forgets old
+        rows sooner (Cappe & Moulines, 2009).
     n_jobs : int, default=None
-        Starts that run at once, in joblib's sense.
+        Number of starts that run at once, as joblib counts jobs.
     device : {"auto", "cpu", "cuda"} or str such as "cuda:1", default="auto"
-        Where EM runs; "auto" takes CUDA when it is there.
+        Where EM runs; "auto" takes CUDA if it is available.
 
     Attributes
     ----------
@@ -135,26 +138,26 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
 
     def __init__(
         self,
-        n_components=1,
+        n_components: int = 1,
         *,
-        covariance_type="full",
-        tol=1e-3,
-        reg_covar=1e-6,
-        max_iter=100,
-        n_init=1,
-        init_params="kmeans",
-        weights_init=None,
-        means_init=None,
-        precisions_init=None,
-        random_state=None,
-        warm_start=False,
-        verbose=0,
-        verbose_interval=10,
-        n_factors=10,
-        learning_decay=1.0,
-        n_jobs=None,
-        device="auto",
-    ):
+        covariance_type: str = "full",
+        tol: float = 1e-3,
+        reg_covar: float = 1e-6,
+        max_iter: int = 100,
+        n_init: int = 1,
+        init_params: str = "kmeans",
+        weights_init: npt.ArrayLike | None = None,
+        means_init: npt.ArrayLike | None = None,
+        precisions_init: npt.ArrayLike | None = None,
+        random_state: RandomState = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+        n_factors: int = 10,
+        learning_decay: float = 1.0,
+        n_jobs: int | None = None,
+        device: str = "auto",
+    ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
         self.tol = tol
@@ -174,7 +177,12 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.device = device
 
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(
+        self,
+        X: npt.ArrayLike | RowBlocks,
+        y: Any = None,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> Self:
         """Estimate the mixture.
 
         Parameters
@@ -193,11 +201,10 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If X, the weights or a parameter is not what is described above, before any work is
-            done.
+            If X, the weights or a parameter is not as described above, before any work is done.
         """
         device = self._check_parameters()
-        X, weights = self._check_rows(X, sample_weight, reset=True)
+        rows, weights = self._check_rows(X, sample_weight, reset=True)
         given = GivenStart.read(
             self.weights_init,
             self.means_init,
@@ -207,8 +214,8 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
             n_features=self.n_features_in_,
         )
         generator = self._start_stream()
-        summary = summarise_rows(X, weights, self._n_start_rows(), generator)
-        self._check_enough(X, summary)
+        summary = summarise_rows(rows, weights, self._n_start_rows(), generator)
+        self._check_enough(rows, summary)
         layout = self._layout()
         if self.warm_start and hasattr(self, "_state") and self._state["layout"] == layout:
             best = fit_mixture(
@@ -238,13 +245,18 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
         self._warn()
         return self
 
-    def partial_fit(self, X, y=None, sample_weight=None):
-        """Go on with more rows, by stepwise EM on merged sufficient statistics.
+    def partial_fit(
+        self,
+        X: npt.ArrayLike | RowBlocks,
+        y: Any = None,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> Self:
+        """Update the fit with more rows, by stepwise EM on merged sufficient statistics.
 
-        The first call starts as `fit` does, and needs at least n_components rows. Each later one
-        takes one E-step over X, merges its statistics with those so far and takes one M-step. With
-        one component the result is that of one `fit` on all rows (but for "low_rank", whose
-        statistics depend on the parameters). A call after `fit` continues from it.
+        The first call is a `fit`, and needs at least n_components rows. Each later one takes one
+        E-step over X, merges its statistics with those so far and takes one M-step. With one
+        component the result is that of one `fit` on all rows (but for "low_rank", whose statistics
+        depend on the parameters). A call after `fit` continues from it.
 
         Parameters
         ----------
@@ -265,14 +277,13 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
         state = self._state
         if state["layout"] != self._layout():
             raise ValueError(
-                "partial_fit goes on with the covariance_type, n_components and n_factors of the"
-                f" first call, {state['layout']}; got {self._layout()}; clone the model to start"
-                " anew."
+                "partial_fit must keep the covariance_type, n_components and n_factors of the first"
+                f" call, {state['layout']}; got {self._layout()}; clone the model to start anew."
             )
-        X, weights = self._check_rows(X, sample_weight, reset=False)
+        rows, weights = self._check_rows(X, sample_weight, reset=False)
         fit = update_mixture(
             self._components(),
-            Rows(X, weights, state["origin"], has_missing=True),
+            Rows(rows, weights, state["origin"], has_missing=True),
             state["statistics"],
             self._settings(),
             floor=state["floor"],
@@ -289,8 +300,13 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
         self.lower_bounds_ = [*self.lower_bounds_, fit.lower_bound]
         return self
 
-    def fit_predict(self, X, y=None, sample_weight=None):
-        """Fit, and return the most probable component of each row, of shape (n,).
+    def fit_predict(
+        self,
+        X: npt.ArrayLike,
+        y: Any = None,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> np.ndarray:
+        """Fit, and return the most probable component of each row.
 
         Parameters
         ----------
@@ -307,7 +323,7 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
         """
         return self.fit(X, sample_weight=sample_weight).predict(X)
 
-    def predict(self, X):
+    def predict(self, X: npt.ArrayLike) -> np.ndarray:
         """Return the most probable component of each row.
 
         Parameters
@@ -322,7 +338,7 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
         check_is_fitted(self)
         return np.argmax(self._log_joint(self._validate(X)), axis=1)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: npt.ArrayLike) -> np.ndarray:
         """Return the probability of each component given each row.
 
         Parameters
@@ -338,7 +354,7 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
         X = self._validate(X)
         return self._transform(X).astype(X.dtype, copy=False)
 
-    def bic(self, X):
+    def bic(self, X: npt.ArrayLike) -> float:
         """Return the Bayesian information criterion on X; lower is better.
 
         Parameters
@@ -351,11 +367,10 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
         bic : float
         """
         scores = self.score_samples(X)
-        return float(
-            -2.0 * np.sum(scores, dtype=np.float64) + self._n_parameters() * np.log(len(scores))
-        )
+        penalty = self._n_parameters() * np.log(len(scores))
+        return float(-2.0 * np.sum(scores, dtype=np.float64) + penalty)
 
-    def aic(self, X):
+    def aic(self, X: npt.ArrayLike) -> float:
         """Return the Akaike information criterion on X; lower is better.
 
         Parameters
@@ -367,9 +382,9 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
         -------
         aic : float
         """
-        return float(
-            -2.0 * np.sum(self.score_samples(X), dtype=np.float64) + 2.0 * self._n_parameters()
-        )
+        scores = self.score_samples(X)
+        penalty = 2.0 * self._n_parameters()
+        return float(-2.0 * np.sum(scores, dtype=np.float64) + penalty)
 
     def _sample(self, n_samples, generator):
         return self._components().sample(n_samples, generator)
@@ -387,8 +402,7 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
             return conditional.draw_given(engine, self._components(), conditions, generator)[0]
 
     def _log_given(self, conditions):
-        """Log-density of the known values times the probability of the intervals, for each row of
-        conditions."""
+        """Log of the density of known values times the probability of intervals, (n,)."""
         with EMEngine(self._query_device()) as engine:
             joint = conditional.log_joint_of_conditions(engine, self._components(), conditions)
         return log_sum_exp(joint.T)
@@ -409,7 +423,7 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
             return conditional.log_joint(engine, self._components(), X)
 
     def _check_parameters(self):
-        """Check all parameters that do not depend on X; returns the device."""
+        """Check all parameters that do not depend on X; return the device."""
         check_count("n_components", self.n_components)
         check_choice("covariance_type", self.covariance_type, tuple(FAMILIES))
         check_real("tol", self.tol, low=0.0)
@@ -423,40 +437,49 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
         return resolve_device(self.device)
 
     def _check_rows(self, X, sample_weight, *, reset):
-        """Rows as an array or RowBlocks, and weights or None."""
+        """Validated rows, as an array or RowBlocks, and their weights or None."""
         if isinstance(X, RowBlocks):
-            return X, self._check_blocks(X, sample_weight, reset=reset)
-        X = self._validate(
-            X, reset=reset, ensure_min_samples=2 if reset and sample_weight is None else 1
-        )
-        if np.isnan(X.min()) and np.isnan(X).all():
-            raise ValueError("X must hold some values; got only NaN.")
-        return X, None if sample_weight is None else check_weights(sample_weight, len(X))
+            n_rows = self._check_blocks(X, sample_weight is not None, reset=reset)
+        else:
+            ensure_min_samples = 2 if reset and sample_weight is None else 1
+            X = self._validate(X, reset=reset, ensure_min_samples=ensure_min_samples)
+            n_rows = len(X)
+            if np.isnan(X.min()) and np.isnan(X).all():
+                raise ValueError("X must hold some values; got only NaN.")
+        if sample_weight is None:
+            return X, None
+        return X, check_weights(sample_weight, n_rows)
 
-    def _check_blocks(self, X, sample_weight, *, reset):
-        n_rows, width, has_values = 0, None, False
-        for block in X:
-            is_whole = np.isfinite(block.min()) and np.isfinite(block.max())
-            if not is_whole and np.isinf(block).any():
+    def _check_blocks(self, blocks, has_weights, *, reset):
+        """Validate RowBlocks, and set the attributes that a fit learns from X; return n_rows."""
+        n_rows = 0
+        has_values = False
+        for block in blocks:
+            # The extremes are NaN or infinite where any value is, and quicker than masks.
+            is_finite = np.isfinite(block.min()) and np.isfinite(block.max())
+            if not is_finite and np.isinf(block).any():
                 raise ValueError(
                     "X must hold finite numbers or NaN; got an infinity in its blocks."
                 )
-            has_values = has_values or is_whole or not np.isnan(block).all()
-            n_rows, width, dtype = n_rows + len(block), block.shape[1], block.dtype
+            has_values = has_values or is_finite or not np.isnan(block).all()
+            n_rows += len(block)
+            width = block.shape[1]
+            dtype = block.dtype
         if not has_values:
             raise ValueError("X must hold some values; got only NaN.")
-        if reset and n_rows < 2 and sample_weight is None:
+        if reset and n_rows < 2 and not has_weights:
             raise ValueError(
                 "X must have at least 2 rows, to have a variance; got RowBlocks with 1."
             )
         if reset:
-            self.n_features_in_, self._dtype = width, dtype
+            self.n_features_in_ = width
+            self._dtype = dtype
         elif width != self.n_features_in_:
             raise ValueError(
                 f"X has {width} features, but GaussianMixture is expecting {self.n_features_in_}"
                 " features."
             )
-        return None if sample_weight is None else check_weights(sample_weight, n_rows)
+        return n_rows
 
     def _check_enough(self, X, summary):
         """Raise unless there are n_components rows, where an integer weight counts as repeats."""
@@ -526,10 +549,14 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
         return report
 
     def _n_parameters(self):
+        """Number of free parameters, for the information criteria."""
         K, d = self.means_.shape
         family = FAMILIES[self.covariance_type]
-        extra = (self.loadings_.shape[2],) if self.covariance_type == "low_rank" else ()
-        return family.n_covariance_parameters(K, d, *extra) + K * d + K - 1
+        if self.covariance_type == "low_rank":
+            n_covariance = family.n_covariance_parameters(K, d, self.loadings_.shape[2])
+        else:
+            n_covariance = family.n_covariance_parameters(K, d)
+        return n_covariance + K * d + K - 1
 
     def _warn(self):
         self._warn_of_repairs()
