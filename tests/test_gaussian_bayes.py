@@ -709,6 +709,6 @@ def test_partial_fit_says_that_its_layout_cannot_change():
     model = GaussianBayes(random_state=0).partial_fit(X, y, classes=[0, 1])
     model.set_params(covariance_type="diag")
     with pytest.raises(
-        ValueError, match=r"partial_fit goes on with .* \('full', 1, 2, None\); got \('diag', 1"
+        ValueError, match=r"partial_fit must keep the .* \('full', 1, 2, None\); got \('diag', 1"
     ):
         model.partial_fit(X, y)

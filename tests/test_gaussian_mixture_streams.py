@@ -202,7 +202,7 @@ def test_partial_fit_says_that_its_layout_cannot_change():
     model = GaussianMixture(2, random_state=0).partial_fit(np.arange(12.0).reshape(6, 2))
     model.set_params(n_components=3)
     with pytest.raises(
-        ValueError, match=r"partial_fit goes on with .* \('full', 2, 2, None\); got \('full', 3"
+        ValueError, match=r"partial_fit must keep the .* \('full', 2, 2, None\); got \('full', 3"
     ):
         model.partial_fit(np.ones((4, 2)))
 
