@@ -350,7 +350,7 @@ class TestNetworks:
             turns = []
             for features in drawing.turns():
                 turns.append(features)
-                answers[:, features] = drawing.answers().unflatten(1, (-1, 2))
+                answers[:, features] = drawing.outputs().unflatten(1, (-1, 2))
                 drawing.put(X[:, features])
             torch.testing.assert_close(
                 answers.flatten(1), network(X, *labels), rtol=0.0, atol=1e-12

@@ -15,8 +15,8 @@ from probgen.estimators.autoregressive.networks.recurrent import (
     DiagonalLSTM,
     RecurrentNetwork,
     RowLSTM,
+    run_lstm,
     skewed,
-    walk,
 )
 
 SIDE = 5
@@ -82,7 +82,7 @@ class TestLayers:
         swap = torch.tensor([6, 7, 2, 3, 0, 1, 4, 5])  # torch has input, forget, content, output
         inputs = (steps @ cell.weight_ih_l0.T + cell.bias_ih_l0 + cell.bias_hh_l0)[:, :, swap]
         hidden = cell.weight_hh_l0[swap]
-        states = walk(
+        states = run_lstm(
             [step.T[None] for step in inputs.unbind(1)],
             lambda state: torch.einsum("gh,nhs->ngs", hidden, state),
         )

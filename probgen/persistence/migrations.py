@@ -21,6 +21,12 @@ def _rename_outputs(state):
     return state
 
 
+def _vertical_stack(state):
+    """A stack inside another was said to go on."""
+    state["is_inner"] = state.pop("goes_on")
+    return state
+
+
 def _categorical(state):
     """Categories had no other count than that of their outputs."""
     state = _rename_outputs(state)
@@ -55,6 +61,7 @@ FROM_FORMAT_1 |= {
     "probgen.likelihoods:GaussianMixture": _rename_outputs,
     "probgen.networks.masked:MaskedMLP": _rename_outputs,
     "probgen.networks.pixel:PixelNetwork": _rename_outputs,
+    "probgen.networks.pixel:VerticalStack": _vertical_stack,
     "probgen.networks.recurrent:RecurrentNetwork": _rename_outputs,
 }
 

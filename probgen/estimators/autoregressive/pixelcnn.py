@@ -459,7 +459,7 @@ class PixelSampler(ChainSampler):
             part = feature_sampler.take(index)
             rows = torch.empty_like(X[index])
             for features in self._turns(drawing):
-                rows[:, features] = drawing.put(part.sample(drawing.answers(), features))
+                rows[:, features] = drawing.put(part.sample(drawing.outputs(), features))
             X[index] = rows
         return X
 

@@ -1,9 +1,8 @@
-"""Layers in which a pixel sees the pixels before it alone, in raster order, and its colours in
-order.
+"""Layers whose outputs for a pixel depend on the pixels before it alone, in raster order.
 
-Hidden channels stand in as many groups as an image has colours: group g of a pixel may depend on
-all colours of earlier pixels and on the colours before g of its own, and from the second layer on,
-on hidden groups up to g.
+The colours of a pixel have an order too. Hidden channels form as many groups as there are colours:
+group g of a pixel may depend on all colours of earlier pixels and on the colours before g of its
+own pixel; from the second layer on, it may depend on the hidden groups up to g.
 """
 
 import math
@@ -14,13 +13,12 @@ from torch.nn import functional
 
 from probgen.networks.dense import ALIGNMENT
 
-STACKS = ("raster", "vertical", "horizontal")
-DOUBLES = 8  # in a vector of any processor
-HEADS = 4  # of attention, at least; as many as there are colours where those are more
+DOUBLES = 8  # doubles in the widest vector of any processor
+HEADS = 4  # heads of attention; one for each colour where there are more colours
 
 
 def color_groups(n_channels, n_colors, n_parts=1):
-    """Group of every channel, where channels are n_parts that are chunks of each other's shape.
+    """Colour group of each channel; each of n_parts consecutive chunks has all groups.
 
     Examples
     --------
@@ -32,7 +30,7 @@ def color_groups(n_channels, n_colors, n_parts=1):
 
 
 class CausalConv2d(nn.Module):
-    """Convolution that does not see what comes later; images keep their size.
+    """Convolution that does not depend on later pixels; images keep their size.
 
     Parameters
     ----------
@@ -41,17 +39,18 @@ class CausalConv2d(nn.Module):
     kernel_size : int, default=1
         Odd side of the window, of which the causal part is kept.
     stack : {"raster", "vertical", "horizontal"}, default="raster"
-        What a pixel sees: the rows above and its own to its left; the rows above with its own whole
-        row of a vertical stack; its own row to its left.
+        The window of a pixel: "raster" has the rows above and the pixels to its left;
+        "horizontal" has the pixels to its left; "vertical" has the rows above and, on hidden
+        layers, its own row.
     first : bool, default=False
-        Whether the inputs are the image itself, of which a pixel must not see itself (mask A of
-        [1]_) nor a vertical stack [2]_ its own row. Other layers do (mask B).
+        Whether the inputs are the image itself. Then the window leaves out the pixel itself (mask A
+        of [1]_), or the own row in a vertical stack [2]_; otherwise it includes them (mask B).
     n_colors : int, default=1
     n_parts : int, default=1
-        Parts of the outputs, each of which has groups of all colours.
+        Chunks of the output channels, each of which has groups of all colours.
     bias : bool, default=True
     stride : int, default=1
-        Every so many pixels of every so many rows are answered, from the first on.
+        Distance of the pixels, and of the rows, that have outputs; the first has.
 
     References
     ----------
@@ -82,38 +81,47 @@ class CausalConv2d(nn.Module):
     ):
         super().__init__()
         half = kernel_size // 2
-        self.stack, self.radius, self.first = stack, half, first
-        self.n_colors, self.n_parts, self.stride = n_colors, n_parts, stride
-        height = {"raster": half + 1, "vertical": half if first else half + 1, "horizontal": 1}[
-            stack
-        ]
-        width = half + 1 if stack == "horizontal" else kernel_size
-        self.padding = (0 if stack == "horizontal" else half, half)
+        self.stack = stack
+        self.radius = half
+        self.first = first
+        self.n_colors = n_colors
+        self.n_parts = n_parts
+        self.stride = stride
+        # The kernel ends with the row of the pixel itself, but for the first vertical layer.
+        height = half + 1
+        width = kernel_size
+        self.padding = (half, half)
+        if stack == "horizontal":
+            height = 1
+            width = half + 1
+            self.padding = (0, half)
+        elif stack == "vertical" and first:
+            height = half
         mask = torch.ones(n_out, n_in, height, width)
         if stack != "vertical":
-            mask[:, :, -1, half + 1 :] = 0.0
-            after, before = (
-                color_groups(n_out, n_colors, n_parts)[:, None],
-                color_groups(n_in, n_colors),
-            )
-            mask[:, :, -1, half] = (after > before if first else after >= before).float()
+            mask[:, :, -1, half + 1 :] = 0.0  # pixels to the right
+            group_out = color_groups(n_out, n_colors, n_parts)[:, None]
+            group_in = color_groups(n_in, n_colors)
+            is_seen = group_out > group_in if first else group_out >= group_in
+            mask[:, :, -1, half] = is_seen.float()
         self.register_buffer("mask", mask, persistent=False)
         self.is_masked = not bool(mask.all())
-        # Where the mask is 0 a weight starts at 0 and gets no gradient, so that queries need not
-        # multiply.
+        # Masked weights start at 0 and get no gradient, so queries need not multiply by the mask.
         bound = 1.0 / math.sqrt(max(float(mask[0].sum()), float(mask[-1].sum()), 1.0))
         self.weight = nn.Parameter(torch.empty_like(mask).uniform_(-bound, bound) * mask)
-        self.bias = nn.Parameter(torch.empty(n_out).uniform_(-bound, bound)) if bias else None
+        self.bias = None
+        if bias:
+            self.bias = nn.Parameter(torch.empty(n_out).uniform_(-bound, bound))
 
     def forward(self, images):
-        weight = (
-            self.weight * self.mask if self.is_masked and torch.is_grad_enabled() else self.weight
-        )
+        weight = self.weight
+        if self.is_masked and torch.is_grad_enabled():
+            weight = weight * self.mask
         return _convolve(images, weight, self.bias, self.padding, self.stride)
 
 
 class Pointwise(nn.Conv2d):
-    """Linear layer of every pixel by itself, all of its colours alike.
+    """Linear layer of each pixel by itself, without an order of the colours.
 
     Parameters
     ----------
@@ -133,8 +141,7 @@ class Pointwise(nn.Conv2d):
 
 
 class PositionMap(nn.Module):
-    """Learned numbers for every pixel and channel, and for every class those of its own, which are
-    added.
+    """Adds a learned bias for each pixel and channel, and another for each class.
 
     Parameters
     ----------
@@ -150,9 +157,9 @@ class PositionMap(nn.Module):
     def __init__(self, n_channels, height, width, n_classes=0):
         super().__init__()
         self.map = nn.Parameter(torch.zeros(n_channels, height, width))
-        self.class_maps = (
-            nn.Parameter(torch.zeros(n_classes, n_channels, height, width)) if n_classes else None
-        )
+        self.class_maps = None
+        if n_classes:
+            self.class_maps = nn.Parameter(torch.zeros(n_classes, n_channels, height, width))
 
     def forward(self, images, labels=None):
         images = images + self.map
@@ -162,13 +169,13 @@ class PositionMap(nn.Module):
 
 
 class ClassBias(nn.Module):
-    """Learned numbers for every class and channel, which are added to every pixel alike.
+    """Adds a learned bias for each class and channel, the same for all pixels.
 
     Parameters
     ----------
     n_classes, n_channels : int
     n_parts : int, default=1
-        Parts of the channels, as in `CausalConv2d`.
+        Chunks of the channels, as in `CausalConv2d`.
 
     Examples
     --------
@@ -187,12 +194,13 @@ class ClassBias(nn.Module):
 
 
 class Hints(nn.Module):
-    """What convolutions make of an image that is known beforehand, all of it, which is added.
+    """Adds features of an image that is known in advance; its convolutions are not causal.
 
     Parameters
     ----------
     n_in, n_channels : int
     kernel_sizes : sequence of int, default=(7, 3)
+        Of the two convolutions.
 
     Examples
     --------
@@ -202,33 +210,31 @@ class Hints(nn.Module):
 
     def __init__(self, n_in, n_channels, kernel_sizes=(7, 3)):
         super().__init__()
-        one, other = kernel_sizes
-        self.first = nn.Conv2d(n_in, n_channels, one, padding=one // 2)
-        self.last = nn.Conv2d(n_channels, n_channels, other, padding=other // 2)
+        size, last_size = kernel_sizes
+        self.first = nn.Conv2d(n_in, n_channels, size, padding=size // 2)
+        self.last = nn.Conv2d(n_channels, n_channels, last_size, padding=last_size // 2)
 
-    def told(self, hints):
-        """What is added (n, n_channels, height, width)."""
-        hidden = functional.relu(
-            _convolve(hints, self.first.weight, self.first.bias, self.first.padding)
-        )
+    def embed(self, hints):
+        """Features (n, n_channels, height, width) of hints (n, n_in, height, width)."""
+        hidden = _convolve(hints, self.first.weight, self.first.bias, self.first.padding)
+        hidden = functional.relu(hidden)
         return _convolve(hidden, self.last.weight, self.last.bias, self.last.padding)
 
     def forward(self, images, hints):
-        return images + self.told(hints)
+        return images + self.embed(hints)
 
 
 class CausalAttention(nn.Module):
-    """Attention of every pixel to all pixels before it, as in PixelSNAIL [1]_, which is added to
-    what comes in.
+    """Residual layer of attention from each pixel to all pixels before it, as in PixelSNAIL [1]_.
 
-    Keys and values are made of the hidden channels and the colours of a pixel, queries of the
-    hidden channels. One more key and value stand before the first pixel, which has none to attend
-    to otherwise.
+    Keys and values are functions of the hidden channels and the colours of a pixel, queries of the
+    hidden channels. A learned key and value come before the first pixel, which otherwise would have
+    nothing to attend to.
 
     Parameters
     ----------
     n_channels : int
-        Of the hidden layer; a multiple of n_colors.
+        Channels of the hidden layer; a multiple of n_colors.
     n_colors : int, default=1
 
     References
@@ -245,7 +251,7 @@ class CausalAttention(nn.Module):
     def __init__(self, n_channels, n_colors=1):
         super().__init__()
         self.n_heads = n_colors * max(1, HEADS // n_colors)
-        # Blocks of whole vectors, or a row's digits would depend on where in a batch it stands.
+        # Whole vectors for each head make outputs bit-identical at any place in a batch.
         self.size = -(-n_channels // (self.n_heads * ALIGNMENT)) * ALIGNMENT
         inner = self.n_heads * self.size
         self.queries = CausalConv2d(n_channels, inner, n_colors=n_colors)
@@ -253,30 +259,31 @@ class CausalAttention(nn.Module):
         self.start = nn.Parameter(0.1 * torch.randn(2 * inner))
         self.out = CausalConv2d(inner, n_channels, n_colors=n_colors)
 
-    def heads(self, numbers):
-        """Numbers (n, n_heads * size, n_pixels) as (n, n_heads, n_pixels, size), laid out as quick
-        attention wants."""
-        return numbers.unflatten(1, (self.n_heads, self.size)).transpose(-1, -2).contiguous()
+    def heads(self, channels):
+        """Channels (n, n_heads * size, n_pixels) as (n, n_heads, n_pixels, size), contiguous."""
+        return channels.unflatten(1, (self.n_heads, self.size)).transpose(-1, -2).contiguous()
 
     def forward(self, hidden, images):
-        queries = self.queries(hidden).flatten(2)
+        n = len(hidden)
+        queries = self.heads(self.queries(hidden).flatten(2))
+        # Keys and values (n, 2 * n_heads * size, n_pixels), shifted by one pixel: query p attends
+        # to the start and to the pixels before p.
         pairs = self.keys(torch.cat([hidden, images], dim=1)).flatten(2)[:, :, :-1]
-        pairs = torch.cat([self.start[:, None].expand(len(hidden), -1, 1), pairs], dim=2)
+        pairs = torch.cat([self.start[:, None].expand(n, -1, 1), pairs], dim=2)
         keys, values = (self.heads(part) for part in pairs.chunk(2, dim=1))
-        seen = functional.scaled_dot_product_attention(
-            self.heads(queries), keys, values, is_causal=True
-        )
-        return hidden + self.out(seen.transpose(-1, -2).reshape(len(hidden), -1, *hidden.shape[2:]))
+        attended = functional.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+        return hidden + self.out(attended.transpose(-1, -2).reshape(n, -1, *hidden.shape[2:]))
 
 
 def halved(size):
-    """Pixels of a side, of which every second is left."""
+    """Side length after halving, rounded up."""
     return -(-size // 2)
 
 
 def doubled(images, height, width):
-    """Images (n, c, height, width) of four parts of the channels, those of the pixels in squares of
-    two by two.
+    """Images (n, c, height, width) from 4 * c channels at half the size.
+
+    The four chunks of the channels are the pixels of a square of two by two, row by row.
 
     Examples
     --------
@@ -284,31 +291,34 @@ def doubled(images, height, width):
     tensor([[[[1., 2.],
               [3., 4.]]]])
     """
-    parts = images.unflatten(1, (2, 2, -1)).permute(0, 3, 4, 1, 5, 2)
-    return parts.flatten(4).flatten(2, 3)[:, :, :height, :width]
+    # (n, row in square, column in square, c, h, w) to (n, c, h, row, w, column).
+    squares = images.unflatten(1, (2, 2, -1)).permute(0, 3, 4, 1, 5, 2)
+    return squares.flatten(4).flatten(2, 3)[:, :, :height, :width]
 
 
 def _convolve(images, weight, bias, padding=(0, 0), stride=1):
-    """The first rows and columns of a convolution, as many as there are pixels.
+    """The first rows and columns of a convolution with a causal kernel, one output a pixel.
 
-    In training kernels are made whole, for the gradient of a cut is a copy, which takes longer than
-    the products with zeros. In double precision on the CPU images are multiplied one by one; in a
-    query rows of zeros are added below, so that each begins at a whole vector, or its digits would
-    depend on where in a batch it stands.
+    In training the kernel is padded to a full window, because the gradient of a slice is a copy,
+    which costs more than products with zeros. In double precision on the CPU torch multiplies the
+    images of a batch one by one; queries pad them with rows of zeros so that each starts at a whole
+    vector, which makes outputs bit-identical at any place in a batch.
     """
+    pad_height, pad_width = padding
+    kernel_height, kernel_width = weight.shape[2:]
     if torch.is_grad_enabled():
-        below, right = (2 * pad + 1 - kernel for pad, kernel in zip(padding, weight.shape[2:]))
-        weight = functional.pad(weight, (0, right, 0, below)) if below or right else weight
+        below = 2 * pad_height + 1 - kernel_height
+        right = 2 * pad_width + 1 - kernel_width
+        if below or right:
+            weight = functional.pad(weight, (0, right, 0, below))
         return functional.conv2d(images, weight, bias, padding=padding, stride=stride)
     height, width = images.shape[2:]
     if images.dtype == torch.float64 and images.device.type == "cpu":
-        n_rows, n_columns = (
-            (side + 2 * pad - kernel) // stride + 1
-            for side, pad, kernel in zip((height, width), padding, weight.shape[2:])
-        )
-        images = functional.pad(
-            images, (0, 0, 0, stride * (-n_rows % (DOUBLES // math.gcd(DOUBLES, n_columns))))
-        )
-    # Padding on both sides and cutting is quicker than padding on one.
-    answers = functional.conv2d(images, weight, bias, padding=padding, stride=stride)
-    return answers[:, :, : -(-height // stride), : -(-width // stride)]
+        n_rows = (height + 2 * pad_height - kernel_height) // stride + 1
+        n_columns = (width + 2 * pad_width - kernel_width) // stride + 1
+        # Output rows until n_rows * n_columns is a multiple of DOUBLES.
+        missing = -n_rows % (DOUBLES // math.gcd(DOUBLES, n_columns))
+        images = functional.pad(images, (0, 0, 0, stride * missing))
+    # Padding on both sides and slicing is faster than padding on one side.
+    outputs = functional.conv2d(images, weight, bias, padding=padding, stride=stride)
+    return outputs[:, :, : -(-height // stride), : -(-width // stride)]

@@ -1,4 +1,4 @@
-"""PixelCNNs of one image at several sizes, each told what the smaller one drew."""
+"""PixelCNNs of an image at several sizes, each conditioned on the smaller image."""
 
 import math
 from itertools import pairwise
@@ -12,28 +12,27 @@ from probgen.estimators.autoregressive.networks.pixel import PixelNetwork
 
 
 class MultiScaleNetwork(nn.Module):
-    """Networks for every pixel in so many, for finer ones given these, and so on to all pixels
-    [1]_.
+    """Networks for a coarse grid of pixels, for finer grids given it, and last for all pixels [1]_.
 
-    The pixels of a small image are pixels of the large one, drawn first; so the probabilities of
-    all add up to one.
+    The pixels of a small image are pixels of the large one and come first, so the conditionals of
+    all scales multiply to one distribution of the large image.
 
     Parameters
     ----------
     image_shape : tuple of int
         (height, width, colours).
     n_outputs_per_feature : int
-        Numbers for each colour of a pixel.
+        Outputs for each colour of a pixel.
     scales : sequence of int
-        Heights of the images, each a divisor of the next, the last that of the image; ratios divide
-        the width too.
+        Heights of the images, each a divisor of the next; the last is the height of the image. The
+        ratios divide the width too.
     **settings
         As in `PixelNetwork`.
 
     Attributes
     ----------
     order : Tensor of shape (n_features,)
-        The features in the order in which they are drawn.
+        The features in the order of drawing.
 
     References
     ----------
@@ -52,7 +51,8 @@ class MultiScaleNetwork(nn.Module):
 
     def __init__(self, image_shape, n_outputs_per_feature, scales, **settings):
         super().__init__()
-        height, width, n_colors = self.image_shape = tuple(image_shape)
+        self.image_shape = tuple(image_shape)
+        height, width, n_colors = self.image_shape
         self.strides = [height // scale for scale in scales]
         self.ratios = [before // after for before, after in pairwise(self.strides)]
         shapes = [(height // stride, width // stride, n_colors) for stride in self.strides]
@@ -60,41 +60,45 @@ class MultiScaleNetwork(nn.Module):
             PixelNetwork(shape, n_outputs_per_feature, n_hints=n_colors + 1 if k else 0, **settings)
             for k, shape in enumerate(shapes)
         )
+        # For each scale, the pixels of its image and whether no smaller image has them.
         pixels = torch.arange(height * width).view(height, width)
         self.pixels = [pixels[::stride, ::stride].flatten() for stride in self.strides]
         self.is_new = [torch.ones(len(self.pixels[0]), dtype=torch.bool)]
         self.is_new += [~torch.isin(after, before) for before, after in pairwise(self.pixels)]
         order = torch.cat([part[new] for part, new in zip(self.pixels, self.is_new)])
+        # From the order of drawing back to raster order.
         self.register_buffer("places", order.argsort(), persistent=False)
         features = order[:, None] * n_colors + torch.arange(n_colors)
         self.register_buffer("order", features.flatten(), persistent=False)
 
     @property
     def n_pooled(self):
-        """Numbers that `features` gives."""
+        """Number of `features`."""
         return self.networks[-1].n_pooled
 
     def forward(self, rows, labels=None):
-        answers = []
-        for k, (network, new) in enumerate(zip(self.networks, self.is_new)):
-            told = network(self.subsampled(rows, k), labels, self.hints(rows, k))
-            answers.append(told.unflatten(1, (len(new), -1))[:, new.to(rows.device)])
-        return torch.cat(answers, dim=1)[:, self.places].flatten(1)
+        outputs = []
+        for k, (network, is_new) in enumerate(zip(self.networks, self.is_new)):
+            by_scale = network(self.subsampled(rows, k), labels, self.hints(rows, k))
+            by_pixel = by_scale.unflatten(1, (len(is_new), -1))
+            outputs.append(by_pixel[:, is_new.to(rows.device)])
+        return torch.cat(outputs, dim=1)[:, self.places].flatten(1)
 
     def features(self, rows, labels=None):
-        """Channels (n, n_pooled) of the last hidden layer of the finest network, averaged over the
-        pixels."""
+        """Channels (n, n_pooled) of the finest network's last layer, averaged over the pixels."""
         finest: Any = self.networks[-1]
         return finest.features(rows, labels, self.hints(rows, len(self.networks) - 1))
 
     def subsampled(self, rows, k):
-        """The rows of the image at scale k."""
+        """Rows (n, n_features of scale k) of the image at scale k."""
         stride = self.strides[k]
         return rows.unflatten(1, self.image_shape)[:, ::stride, ::stride].flatten(1)
 
     def hints(self, rows, k):
-        """What is known at scale k (n, colours + 1, height, width): the smaller image in its
-        places, and where."""
+        """The smaller image in its places at scale k, and a channel of 1 where it is.
+
+        The shape is (n, colours + 1, height, width), with 0 elsewhere; None for the smallest scale.
+        """
         if k == 0:
             return None
         network: Any = self.networks[k]
@@ -107,7 +111,7 @@ class MultiScaleNetwork(nn.Module):
 
 
 class MultiScaleDrawing:
-    """Rows that a MultiScaleNetwork is asked about in turns, as `Drawing` is, image after image.
+    """Evaluation of a MultiScaleNetwork in turns, as in `Drawing`, one image after another.
 
     Parameters
     ----------
@@ -117,38 +121,37 @@ class MultiScaleDrawing:
     """
 
     def __init__(self, network, n_rows, labels=None):
-        self.network, self.labels = network, labels
+        self.network = network
+        self.labels = labels
         self.rows = next(network.parameters()).new_zeros(n_rows, math.prod(network.image_shape))
 
     def __len__(self):
         return sum(n_turns(network) for network in self.network.networks)
 
     def turns(self):
-        """Yield the features (m,) of each turn, those of a smaller image among them, which are
-        known."""
+        """Yield the features (m,) of each turn, features of smaller images included."""
+        n_colors = self.network.image_shape[2]
         for k in range(len(self.network.networks)):
             network: Any = self.network.networks[k]
             hints = self.network.hints(self.rows, k)
             self.drawing = Drawing(network, len(self.rows), self.labels, hints)
-            places, is_new = (
-                part[k].to(self.rows.device) for part in (self.network.pixels, self.network.is_new)
-            )
+            pixels_of_scale = self.network.pixels[k].to(self.rows.device)
+            is_new = self.network.is_new[k].to(self.rows.device)
             for features in self.drawing.turns():
-                pixels, colors = (
-                    features // network.image_shape[2],
-                    features % network.image_shape[2],
-                )
-                self.features, self.is_new = (
-                    places[pixels] * network.image_shape[2] + colors,
-                    is_new[pixels],
-                )
+                # From features of the small image to those of the large one.
+                pixels = features // n_colors
+                self.features = pixels_of_scale[pixels] * n_colors + features % n_colors
+                self.is_new = is_new[pixels]
                 yield self.features
 
-    def answers(self):
+    def outputs(self):
         """Outputs (n_rows, m * n_outputs_per_feature) for the features of the turn."""
-        return self.drawing.answers()
+        return self.drawing.outputs()
 
     def put(self, values):
-        """Say what the features of the turn are (n_rows, m); return it, with what was known."""
+        """Set the features of the turn to values (n_rows, m), but for those set at a smaller scale.
+
+        It returns what the features are.
+        """
         self.rows[:, self.features] = torch.where(self.is_new, values, self.rows[:, self.features])
         return self.drawing.put(self.rows[:, self.features])

@@ -1,4 +1,4 @@
-"""Networks that tell of every pixel how it scatters given those before it."""
+"""Networks that output the conditional distribution of each pixel given those before it."""
 
 import torch
 from torch import nn
@@ -14,18 +14,18 @@ from probgen.estimators.autoregressive.networks.causal import (
     doubled,
 )
 
-FIRST_KERNEL, KERNEL = 7, 3
-ATTENTION_EVERY = 4  # blocks between two layers of attention
+FIRST_KERNEL = 7
+KERNEL = 3
+ATTENTION_EVERY = 4  # blocks to a layer of attention
 
 
 class ResidualBlock(nn.Module):
-    """Block of the PixelCNN [1]_: to half the channels, a masked convolution, back to all, and
-    added.
+    """Residual block of the PixelCNN [1]_: a masked convolution on half of the channels.
 
     Parameters
     ----------
     n_filters : int
-        Channels of the convolution; twice as many come in and go out.
+        Channels of the convolution; inputs and outputs have twice as many.
     n_colors, n_classes : int
 
     References
@@ -53,17 +53,16 @@ class ResidualBlock(nn.Module):
 
 
 class GatedBlock(nn.Module):
-    """Layer of the horizontal stack of the gated PixelCNN [1]_, which sees what the vertical one
-    says of the pixel.
+    """Layer of the horizontal stack of the gated PixelCNN [1]_, with inputs from the vertical one.
 
     Parameters
     ----------
     n_filters : int
-        Channels; they come in, and go out.
+        Channels of the inputs and outputs.
     n_colors, n_classes : int
     kernel_size : int, default=3
     n_in : int, default=None
-        Channels of the image where it is the first layer, which has nothing to add to.
+        Channels of the image, for the first layer, which is not residual.
 
     References
     ----------
@@ -87,21 +86,22 @@ class GatedBlock(nn.Module):
         hidden = self.conv(images) + context
         if self.label is not None:
             hidden = self.label(hidden, labels)
-        answers = self.out(_gate(hidden))
-        return answers if self.first else images + answers
+        outputs = self.out(_gate(hidden))
+        if self.first:
+            return outputs
+        return images + outputs
 
 
 class VerticalStack(nn.Module):
-    """Vertical stack of the gated PixelCNN: what each layer of the horizontal one is told of the
-    rows above.
+    """Vertical stack of the gated PixelCNN: contexts of the horizontal layers, from the rows above.
 
     Parameters
     ----------
     n_filters : int
     n_layers : int
-        After the first.
+        Layers after the first.
     n_in : int or None
-        Channels of the image; None where the stack goes on from another, and has no first layer.
+        Channels of the image; None for a stack inside another, which has no first layer.
     n_downsamplings : int, default=0
         As in `BlockStack`.
 
@@ -114,15 +114,14 @@ class VerticalStack(nn.Module):
     def __init__(self, n_filters, n_layers, n_in, n_downsamplings=0):
         super().__init__()
         n_outer = outer_layers(n_layers, n_downsamplings)
-        convs = (
-            []
-            if n_in is None
-            else [CausalConv2d(n_in, 2 * n_filters, FIRST_KERNEL, stack="vertical", first=True)]
-        )
-        self.goes_on, self.n_before = n_in is None, len(convs) + n_outer // 2
-        convs += [
-            CausalConv2d(n_filters, 2 * n_filters, KERNEL, stack="vertical") for _ in range(n_outer)
-        ]
+        convs = []
+        if n_in is not None:
+            settings = {"stack": "vertical", "first": True}
+            convs.append(CausalConv2d(n_in, 2 * n_filters, FIRST_KERNEL, **settings))
+        self.is_inner = n_in is None
+        self.n_before = len(convs) + n_outer // 2  # layers before those in the middle
+        for _ in range(n_outer):
+            convs.append(CausalConv2d(n_filters, 2 * n_filters, KERNEL, stack="vertical"))
         self.convs = nn.ModuleList(convs)
         self.across = nn.ModuleList(Pointwise(2 * n_filters, 2 * n_filters) for _ in convs)
         self.middle = None
@@ -131,23 +130,24 @@ class VerticalStack(nn.Module):
             self.middle = VerticalMiddle(n_filters, inner)
 
     def forward(self, images):
-        return self.walk(images)[1]
+        return self.run(images)[1]
 
-    def walk(self, images):
-        """What the last layer hands on, and what each layer of the horizontal stack is told."""
+    def run(self, images):
+        """Outputs of the last layer, and the context of each layer of the horizontal stack."""
         contexts = []
         for k, (conv, across) in enumerate(zip(self.convs, self.across)):
             if self.middle is not None and k == self.n_before:
-                images, told = self.middle(images)
-                contexts += told
+                images, middle_contexts = self.middle(images)
+                contexts += middle_contexts
             hidden = conv(images)
             contexts.append(across(hidden))
-            images = images + _gate(hidden) if k or self.goes_on else _gate(hidden)
+            is_first = k == 0 and not self.is_inner
+            images = _gate(hidden) if is_first else images + _gate(hidden)
         return images, contexts
 
 
 class VerticalMiddle(nn.Module):
-    """Vertical stack at half the size of the image, whose answers are added to what comes in.
+    """Residual layer: a vertical stack at half the size of the image.
 
     Parameters
     ----------
@@ -162,26 +162,26 @@ class VerticalMiddle(nn.Module):
         self.up = Pointwise(n_filters, 4 * n_filters)
 
     def forward(self, images):
-        hidden, contexts = self.inner.walk(self.down(images))
+        hidden, contexts = self.inner.run(self.down(images))
         return images + doubled(self.up(hidden), *images.shape[2:]), contexts
 
 
 class BlockStack(nn.Module):
-    """Blocks of a PixelNetwork one after another, the middle ones at half the size of the image if
-    so asked.
+    """Sequence of the blocks of a PixelNetwork, the middle ones at smaller sizes if asked for.
 
     Parameters
     ----------
-    n_filters, n_layers : int
-        Of all the blocks.
+    n_filters : int
+        Filters of each block.
+    n_layers : int
+        Number of blocks, at all sizes together.
     n_channels : int
-        That come in and go out.
+        Channels of the inputs and outputs.
     gated, attention, shortcuts : bool
-        As in `PixelNetwork`; attention after every fourth block of a size and its last.
+        As in `PixelNetwork`. Attention comes after every fourth block of a size and its last.
     n_downsamplings : int, default=0
-        How often the size is halved from the first block to the middle one; each size has about as
-        many blocks. The sizes of an image are rounded up, and n_layers is at least 2 *
-        n_downsamplings + 1.
+        Number of times that the size is halved, rounded up, from the first block to the middle one.
+        Each size has about the same number of blocks; n_layers is at least 2 * n_downsamplings + 1.
     n_colors, n_classes : int
 
     Examples
@@ -205,27 +205,20 @@ class BlockStack(nn.Module):
         n_classes=0,
     ):
         super().__init__()
-        block, n_outer = (
-            GatedBlock if gated else ResidualBlock,
-            outer_layers(n_layers, n_downsamplings),
-        )
-        self.n_before = -(-n_outer // 2)
+        block = GatedBlock if gated else ResidualBlock
+        n_outer = outer_layers(n_layers, n_downsamplings)
+        self.n_before = -(-n_outer // 2)  # blocks before those in the middle
         self.layers = nn.ModuleList(block(n_filters, n_colors, n_classes) for _ in range(n_outer))
-        attending = [
-            k for k in range(n_outer) if k == n_outer - 1 or (k + 1) % ATTENTION_EVERY == 0
-        ]
-        self.attention = nn.ModuleDict(
-            {
-                str(k): CausalAttention(n_channels, n_colors)
-                for k in (attending if attention else [])
-            }
-        )
-        self.shortcuts = nn.ModuleDict(
-            {
-                str(k): CausalConv2d(n_channels, n_channels, n_colors=n_colors)
-                for k in (range(self.n_before, n_outer) if shortcuts else [])
-            }
-        )
+        self.attention = nn.ModuleDict()
+        if attention:
+            for k in range(n_outer):
+                if (k + 1) % ATTENTION_EVERY == 0 or k == n_outer - 1:
+                    self.attention[str(k)] = CausalAttention(n_channels, n_colors)
+        self.shortcuts = nn.ModuleDict()
+        if shortcuts:
+            for k in range(self.n_before, n_outer):
+                layer = CausalConv2d(n_channels, n_channels, n_colors=n_colors)
+                self.shortcuts[str(k)] = layer
         self.middle = None
         if n_downsamplings:
             settings = {
@@ -245,34 +238,36 @@ class BlockStack(nn.Module):
             self.middle = Middle(n_channels, inner, gated, n_colors)
 
     def __len__(self):
-        return len(self.layers) + (0 if self.middle is None else len(self.middle.inner))
+        n_inner = 0 if self.middle is None else len(self.middle.inner)
+        return len(self.layers) + n_inner
 
     def forward(self, hidden, images, contexts, labels):
-        entered, n_layers = [], len(self.layers)
+        n_layers = len(self.layers)
+        inputs = []  # of each block
         for k, block in enumerate(self.layers):
+            # Contexts of the blocks before the middle come first, then those of the middle.
             if self.middle is not None and k == self.n_before:
                 hidden = self.middle(hidden, images, contexts[k : k - n_layers], labels)
-            entered.append(hidden)
+            context = contexts[k if k < self.n_before else k - n_layers]
+            inputs.append(hidden)
             if str(k) in self.shortcuts:
-                hidden = hidden + self.shortcuts[str(k)](entered[n_layers - 1 - k])
-            hidden = block(hidden, contexts[k if k < self.n_before else k - n_layers], labels)
+                hidden = hidden + self.shortcuts[str(k)](inputs[n_layers - 1 - k])
+            hidden = block(hidden, context, labels)
             if str(k) in self.attention:
                 hidden = self.attention[str(k)](hidden, images)
         return hidden
 
 
 class Middle(nn.Module):
-    """Blocks at half the size of the image, whose answers are added to what comes in, as in
-    PixelCNN++ [1]_.
+    """Residual layer of blocks at half the size of the image, as in PixelCNN++ [1]_.
 
-    A convolution of stride two halves the image: of every square of two by two its first pixel
-    stands for it, which sees what is before it. What the blocks make of that goes to all four,
-    through weights of each.
+    A convolution of stride two halves the image: the first pixel of each square of two by two
+    represents the square. The outputs of the blocks go to all four pixels, with weights for each.
 
     Parameters
     ----------
     n_channels : int
-        That come in and go out.
+        Channels of the inputs and outputs.
     inner : BlockStack
     gated : bool, default=False
         Whether the blocks are those of a horizontal stack.
@@ -300,35 +295,33 @@ class Middle(nn.Module):
         self.up = CausalConv2d(n_channels, 4 * n_channels, n_colors=n_colors, n_parts=4)
 
     def forward(self, hidden, images, contexts, labels):
-        answers = self.up(self.inner(self.down(hidden), images[:, :, ::2, ::2], contexts, labels))
-        return hidden + doubled(answers, *hidden.shape[2:])
+        half = self.inner(self.down(hidden), images[:, :, ::2, ::2], contexts, labels)
+        return hidden + doubled(self.up(half), *hidden.shape[2:])
 
 
 class PixelNetwork(nn.Module):
-    """Network of the PixelCNN, from rows to what an observation model is told of each pixel and
-    colour.
+    """Network of the PixelCNN, from rows to outputs for an observation model.
 
     Parameters
     ----------
     image_shape : tuple of int
         (height, width, colours).
     n_outputs_per_feature : int
-        Numbers for each colour of a pixel.
+        Outputs for each colour of a pixel.
     n_filters, n_layers : int
-        Channels of the convolutions, a multiple of the colours or rounded up to one, and number of
-        blocks.
+        Channels of the convolutions, rounded up to a multiple of the colours, and number of blocks.
     gated, attention, shortcuts, position_map : bool
-        Gated stacks in place of residual blocks; attention after every fourth block and the last;
-        whether blocks of the second half see what those of the first half made, the last that of
-        the first; a position map.
+        Whether to use gated stacks in place of residual blocks; attention after every fourth block
+        and the last; shortcuts from the inputs of the first blocks to those of the last, the first
+        to the last one; and a position map.
     n_downsamplings : int, default=0
         As in `BlockStack`.
     n_classes : int, default=0
-        Classes that the network is told, as rows (n, n_classes) of zeros with a single 1.
+        Classes; labels are one-hot rows (n, n_classes).
     n_levels : int, default=2
-        Of pixels; 0 to n_levels - 1 are brought to [-1, 1].
+        Levels of pixels; 0 to n_levels - 1 are scaled to [-1, 1].
     n_hints : int, default=0
-        Channels of images that are known beforehand.
+        Channels of images that are known in advance.
 
     Examples
     --------
@@ -354,27 +347,29 @@ class PixelNetwork(nn.Module):
         n_hints=0,
     ):
         super().__init__()
-        height, width, n_colors = self.image_shape = tuple(image_shape)
+        self.image_shape = tuple(image_shape)
+        height, width, n_colors = self.image_shape
         self.n_outputs_per_feature = n_outputs_per_feature
         self.n_classes = n_classes
         self.n_levels = n_levels
         n_filters = -(-n_filters // n_colors) * n_colors
         self.n_channels = n_filters if gated else 2 * n_filters
         settings = {"n_colors": n_colors, "n_classes": n_classes}
-        self.vertical = (
-            VerticalStack(n_filters, n_layers, n_colors, n_downsamplings) if gated else None
-        )
+        self.vertical = None
         self.first: nn.Module
         if gated:
+            self.vertical = VerticalStack(n_filters, n_layers, n_colors, n_downsamplings)
             self.first = GatedBlock(n_filters, **settings, kernel_size=FIRST_KERNEL, n_in=n_colors)
         else:
             self.first = CausalConv2d(
                 n_colors, self.n_channels, FIRST_KERNEL, first=True, n_colors=n_colors
             )
-        self.position = (
-            PositionMap(self.n_channels, height, width, n_classes) if position_map else None
-        )
-        self.hints = Hints(n_hints, self.n_channels) if n_hints else None
+        self.position = None
+        if position_map:
+            self.position = PositionMap(self.n_channels, height, width, n_classes)
+        self.hints = None
+        if n_hints:
+            self.hints = Hints(n_hints, self.n_channels)
         settings |= {"gated": gated, "attention": attention, "shortcuts": shortcuts}
         self.blocks = BlockStack(
             n_filters, n_layers, self.n_channels, **settings, n_downsamplings=n_downsamplings
@@ -385,20 +380,19 @@ class PixelNetwork(nn.Module):
 
     def forward(self, rows, labels=None, hints=None):
         images = self.images(rows)
-        answers = self.answers(self.hidden(images, self.contexts(images), labels, hints))
-        return answers.movedim(1, -1).flatten(1)
+        outputs = self.outputs(self.hidden(images, self.contexts(images), labels, hints))
+        # Channels last, as in rows: outputs of a pixel and colour are adjacent.
+        return outputs.movedim(1, -1).flatten(1)
 
     def features(self, rows, labels=None, hints=None):
         """Channels (n, n_pooled) of the last hidden layer, averaged over the pixels."""
         images = self.images(rows)
-        hidden = self.last(
-            functional.relu(self.hidden(images, self.contexts(images), labels, hints))
-        )
-        return functional.relu(hidden).mean(dim=(2, 3))
+        hidden = self.hidden(images, self.contexts(images), labels, hints)
+        return functional.relu(self.last(functional.relu(hidden))).mean(dim=(2, 3))
 
     @property
     def n_pooled(self):
-        """Numbers that `features` gives."""
+        """Number of `features`."""
         return self.n_channels
 
     def images(self, rows):
@@ -406,36 +400,40 @@ class PixelNetwork(nn.Module):
         return self.scaled(rows.unflatten(1, self.image_shape).movedim(-1, 1))
 
     def scaled(self, values):
-        """Values from 0 to n_levels - 1, brought to [-1, 1]."""
+        """Values from 0 to n_levels - 1, scaled to [-1, 1]."""
         return values * (2.0 / (self.n_levels - 1)) - 1.0
 
     def contexts(self, images):
-        """What the vertical stack says, for the first layer and each block."""
-        return [None] * (len(self.blocks) + 1) if self.vertical is None else self.vertical(images)
+        """Contexts of the first layer and of each block, from the vertical stack or None."""
+        if self.vertical is None:
+            return [None] * (len(self.blocks) + 1)
+        return self.vertical(images)
 
     def hidden(self, images, contexts, labels, hints):
-        """What the blocks make of images."""
-        hidden = (
-            self.first(images) if self.vertical is None else self.first(images, contexts[0], labels)
-        )
+        """Outputs (n, n_channels, height, width) of the blocks."""
+        if self.vertical is None:
+            hidden = self.first(images)
+        else:
+            hidden = self.first(images, contexts[0], labels)
         if self.position is not None:
             hidden = self.position(hidden, labels)
         if self.hints is not None:
             hidden = self.hints(hidden, hints)
         return self.blocks(hidden, images, contexts[1:], labels)
 
-    def answers(self, hidden):
-        """Numbers (n, colours * n_outputs_per_feature, height, width) for the observation model."""
+    def outputs(self, hidden):
+        """Outputs (n, colours * n_outputs_per_feature, height, width) for the observation model."""
         return self.head(functional.relu(self.last(functional.relu(hidden)), inplace=True))
 
 
 def outer_layers(n_layers, n_downsamplings):
-    """Layers at the size of the image itself, half of them before those in the middle, which see
-    smaller ones."""
-    return 2 * -(-n_layers // (2 * n_downsamplings + 2)) if n_downsamplings else n_layers
+    """Layers at the full size of the image, half of them before and half after the smaller ones."""
+    if not n_downsamplings:
+        return n_layers
+    return 2 * -(-n_layers // (2 * n_downsamplings + 2))
 
 
 def _gate(hidden):
-    """tanh of one half of the channels, times the logistic function of the other."""
-    one, other = hidden.chunk(2, dim=1)
-    return torch.tanh(one) * torch.sigmoid(other)
+    """Gated activation: tanh of the first half of the channels times sigmoid of the second."""
+    content, gate = hidden.chunk(2, dim=1)
+    return torch.tanh(content) * torch.sigmoid(gate)

@@ -1,5 +1,4 @@
-"""Networks of the PixelRNN: long short-term memories that walk over an image, and see what is
-before each pixel."""
+"""Networks of the PixelRNN: long short-term memories that run over the pixels of an image."""
 
 import torch
 from torch import nn
@@ -9,20 +8,19 @@ from probgen.estimators.autoregressive.networks.causal import CausalConv2d
 from probgen.estimators.autoregressive.networks.pixel import PixelNetwork
 
 N_GATES = 4  # output, forget, input and content
-KERNEL = 3  # of the Row LSTM, along a row
+KERNEL = 3  # pixels of the row above that the Row LSTM takes states from
 
 
 class RowLSTM(nn.Module):
-    """Layer that walks down an image, all pixels of a row at a time [1]_, and is added to what
-    comes in.
+    """Residual layer that runs down an image, one row at a time [1]_.
 
-    The state of a pixel depends on those of the three pixels above it, and so on a triangle of the
-    image.
+    The state of a pixel depends on the states of the three pixels above it, and thereby on a
+    triangle of the image.
 
     Parameters
     ----------
     n_filters : int
-        Numbers of a state; twice as many channels come in and go out.
+        Size of a state; inputs and outputs have twice as many channels.
     n_colors : int, default=1
 
     References
@@ -44,21 +42,20 @@ class RowLSTM(nn.Module):
         self.out = CausalConv2d(n_filters, 2 * n_filters, n_colors=n_colors)
 
     def forward(self, images, context=None, labels=None):
-        states = walk(self.inputs(images).unbind(2), self.states)
+        states = run_lstm(self.inputs(images).unbind(2), self.states)
         return images + self.out(torch.stack(states, dim=2))
 
 
 class DiagonalLSTM(nn.Module):
-    """Layer that walks over an image along its diagonals, from both upper corners [1]_, and is
-    added to what comes in.
+    """Residual layer that runs over the diagonals of an image, from both upper corners [1]_.
 
-    The state of a pixel depends on those of the pixel beside and of the pixel above it, and so on
-    all that is before.
+    The state of a pixel depends on the states of the pixel beside it and of the pixel above it, and
+    thereby on all pixels before it.
 
     Parameters
     ----------
     n_filters : int
-        Numbers of a state; twice as many channels come in and go out.
+        Size of a state; inputs and outputs have twice as many channels.
     n_colors : int, default=1
 
     References
@@ -74,7 +71,8 @@ class DiagonalLSTM(nn.Module):
 
     def __init__(self, n_filters, n_colors=1):
         super().__init__()
-        n_gates, settings = N_GATES * n_filters, {"n_colors": n_colors, "n_parts": N_GATES}
+        n_gates = N_GATES * n_filters
+        settings = {"n_colors": n_colors, "n_parts": N_GATES}
         self.inputs = nn.ModuleList(
             CausalConv2d(2 * n_filters, n_gates, **settings) for _ in range(2)
         )
@@ -82,36 +80,34 @@ class DiagonalLSTM(nn.Module):
         self.out = CausalConv2d(n_filters, 2 * n_filters, n_colors=n_colors)
 
     def forward(self, images, context=None, labels=None):
-        rightwards = self._walk(images, 0)
-        leftwards = self._walk(images.flip(3), 1).flip(3)
-        # What comes from the right has seen the rest of its row: a pixel is told of the row above
-        # alone.
-        return images + self.out(rightwards + functional.pad(leftwards, (0, 0, 1, 0))[:, :, :-1])
+        rightwards = self._run(images, 0)
+        leftwards = self._run(images.flip(3), 1).flip(3)
+        # States from the right depend on the rest of their row, so they move down by one row.
+        leftwards = functional.pad(leftwards, (0, 0, 1, 0))[:, :, :-1]
+        return images + self.out(rightwards + leftwards)
 
-    def _walk(self, images, direction):
-        """States (n, n_filters, height, width), the columns of the skewed images one after
-        another."""
+    def _run(self, images, direction):
+        """States (n, n_filters, height, width), computed column by column of the skewed images."""
         convolve = self.states[direction]
         gates = skewed(self.inputs[direction](images))
-        states = walk(gates.unbind(3), lambda state: convolve(functional.pad(state, (1, 0))))
+        states = run_lstm(gates.unbind(3), lambda state: convolve(functional.pad(state, (1, 0))))
         return straightened(torch.stack(states, dim=3))
 
 
 class RecurrentNetwork(PixelNetwork):
-    """Network of the PixelRNN, from rows to what an observation model is told of each pixel and
-    colour.
+    """Network of the PixelRNN, from rows to outputs for an observation model.
 
     Parameters
     ----------
     image_shape : tuple of int
         (height, width, colours).
     n_outputs_per_feature : int
-        Numbers for each colour of a pixel.
+        Outputs for each colour of a pixel.
     layer : {"row_lstm", "diagonal_bilstm"}
     n_filters, n_layers : int
-        Numbers of a state, a multiple of the colours or rounded up to one, and layers.
+        Size of a state, rounded up to a multiple of the colours, and number of layers.
     n_levels : int, default=2
-        Of pixels; 0 to n_levels - 1 are brought to [-1, 1].
+        Levels of pixels; 0 to n_levels - 1 are scaled to [-1, 1].
 
     Examples
     --------
@@ -134,15 +130,15 @@ class RecurrentNetwork(PixelNetwork):
 LAYERS = {"row_lstm": RowLSTM, "diagonal_bilstm": DiagonalLSTM}
 
 
-def walk(inputs, convolve):
-    """States of a long short-term memory, one for each of the inputs.
+def run_lstm(inputs, convolve):
+    """States of a long short-term memory, one for each step.
 
     Parameters
     ----------
     inputs : sequence of Tensor of shape (n, 4 * n_filters, size)
-        What each step is told, for the gates of output, forgetting and input and for the content.
+        Inputs of each step to the output, forget and input gates and to the content.
     convolve : callable
-        From the last states (n, n_filters, size) to what they tell the gates.
+        From the last states (n, n_filters, size) to their share of these inputs.
 
     Returns
     -------
@@ -151,17 +147,18 @@ def walk(inputs, convolve):
     n_rows, n_gates, size = inputs[0].shape
     state = cell = inputs[0].new_zeros(n_rows, n_gates // N_GATES, size)
     states = []
-    for told in inputs:
-        opens, keeps, takes, content = (told + convolve(state)).chunk(N_GATES, dim=1)
-        cell = torch.sigmoid(keeps) * cell + torch.sigmoid(takes) * torch.tanh(content)
-        state = torch.sigmoid(opens) * torch.tanh(cell)
+    for step in inputs:
+        gate_out, forget, gate_in, content = (step + convolve(state)).chunk(N_GATES, dim=1)
+        cell = torch.sigmoid(forget) * cell + torch.sigmoid(gate_in) * torch.tanh(content)
+        state = torch.sigmoid(gate_out) * torch.tanh(cell)
         states.append(state)
     return states
 
 
 def skewed(images):
-    """Images (n, c, height, width) with row i moved i pixels to the right: (n, c, height, width +
-    height - 1).
+    """Images (n, c, height, width) with row i moved right by i pixels.
+
+    The result has shape (n, c, height, width + height - 1).
 
     Examples
     --------
@@ -171,20 +168,19 @@ def skewed(images):
             [0., 0., 1., 1.]])
     """
     height, width = images.shape[2:]
-    wide = functional.pad(images, (0, height)).flatten(
-        2
-    )  # read with rows one shorter, each begins one pixel later
-    return wide[:, :, : height * (width + height - 1)].unflatten(2, (height, width + height - 1))
+    # Rows of width + height numbers, read as rows one shorter, each start one pixel later.
+    flat = functional.pad(images, (0, height)).flatten(2)
+    return flat[:, :, : height * (width + height - 1)].unflatten(2, (height, width + height - 1))
 
 
 def straightened(images):
-    """Images that `skewed` made, as they were.
+    """Inverse of `skewed`.
 
     Examples
     --------
     >>> bool((straightened(skewed(torch.ones(1, 1, 3, 2))) == 1.0).all())
     True
     """
-    height, wide = images.shape[2:]
-    rows = functional.pad(images.flatten(2), (0, height)).unflatten(2, (height, wide + 1))
-    return rows[:, :, :, : wide + 1 - height]
+    height, skewed_width = images.shape[2:]
+    rows = functional.pad(images.flatten(2), (0, height)).unflatten(2, (height, skewed_width + 1))
+    return rows[:, :, :, : skewed_width + 1 - height]
