@@ -1,9 +1,10 @@
-"""Pipelines that sample, and whose densities are those of the columns that the user sees."""
+"""Pipelines that sample, and whose densities are those of their input columns."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import check_is_fitted
@@ -38,26 +39,25 @@ __all__ = [
     "step_image",
 ]
 
-MAX_ROUNDS = 100
-ROUND_SIZE = 10_000
+MAX_ROUNDS = 100  # of draws for rows that the steps cannot invert
+ROUND_SIZE = 10_000  # draws in a round
 
 
 class GenerativePipeline(Pipeline):
-    """A scikit-learn Pipeline that ends in a generator, and that is itself a generator of its input
-    columns.
+    """A scikit-learn Pipeline that ends in a generator and is a generator of its input columns.
 
-    Parameters, attributes and methods are those of `sklearn.pipeline.Pipeline`; what differs is
-    that `score_samples` and `score` add log|det J| of every step, so that scores compare whatever
-    the preprocessing, and that `sample` takes draws backwards through the steps. Steps whose
-    log|det J| is not known still fit, transform, predict and sample.
+    It has the parameters, attributes and methods of `sklearn.pipeline.Pipeline`, with two
+    differences. `score_samples` and `score` add log|det J| of every step, so scores compare across
+    preprocessing. `sample` passes draws backwards through the steps. A step whose log|det J| is
+    unknown still fits, transforms, predicts and samples.
 
-    Where the outputs of a step fill only part of the space (PowerTransformer, QuantileTransformer),
-    draws outside are drawn again, and the density is divided by the probability of the part, which
-    is estimated once for a fitted pipeline from draws with a fixed seed; `log_normalizer` returns
-    it with its standard error.
+    The outputs of some steps fill only part of the space (PowerTransformer, QuantileTransformer).
+    Draws outside that part are drawn again, and the density is divided by the probability of the
+    part. This probability is estimated once for a fitted pipeline, from draws with a fixed seed;
+    `log_normalizer` returns its logarithm and standard error.
 
-    A row that no draw can reach has density zero, and scores -inf: so do rows outside the range
-    that a QuantileTransformer saw in `fit`. With a Dequantizer as the first step, scores are lower
+    Rows that cannot be drawn have density zero and score -inf. This includes rows outside the
+    fitted range of a QuantileTransformer. With a Dequantizer as the first step, scores are lower
     bounds on the log-probability of the integer rows.
 
     Parameters
@@ -71,20 +71,19 @@ class GenerativePipeline(Pipeline):
     verbose : bool, default=False
         As in `sklearn.pipeline.Pipeline`.
     n_normalizer_samples : int, default=10_000
-        Number of draws for the estimate of `log_normalizer`; unused where every step fills the
-        space.
+        Number of draws for the estimate of `log_normalizer`, if some step does not fill the space.
 
     Attributes
     ----------
     n_features_in_ : int
         Number of input columns.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the input columns, where they are strings.
+        Names of the input columns, if they are strings.
 
     See Also
     --------
-    make_generative_pipeline : The same without names for the steps.
-    log_abs_det_jacobian : What is known of the steps, and how to teach it new ones.
+    make_generative_pipeline : Builds a pipeline without names for the steps.
+    log_abs_det_jacobian : log|det J| of the known steps, and how to register new ones.
 
     Examples
     --------
@@ -104,61 +103,66 @@ class GenerativePipeline(Pipeline):
 
     def __init__(
         self,
-        steps,
+        steps: list[tuple[str, Any]],
         *,
-        transform_input=None,
-        memory=None,
-        verbose=False,
-        n_normalizer_samples=10_000,
-    ):
+        transform_input: list[str] | None = None,
+        memory: Any = None,
+        verbose: bool = False,
+        n_normalizer_samples: int = 10_000,
+    ) -> None:
         super().__init__(steps, transform_input=transform_input, memory=memory, verbose=verbose)
         self.n_normalizer_samples = n_normalizer_samples
 
-    def score_samples(self, X, y=None):
+    def score_samples(self, X: npt.ArrayLike, y: npt.ArrayLike | None = None) -> np.ndarray:
         """Return the log-likelihood of each row, in nats and in the units of X.
 
         Parameters
         ----------
         X : array-like of shape (n, n_features)
-            Rows to score, as they were before the first step.
+            Rows to score, as inputs of the first step.
         y : array-like of shape (n,), default=None
-            Classes, where the last step has classes: the result is then log p(x, y).
+            Classes, if the last step has classes; the result is then log p(x, y).
 
         Returns
         -------
         log_likelihood : ndarray of shape (n,)
-            That of the last step at the transformed rows, plus log|det J| of every step, minus the
-            log-normaliser. With a Dequantizer, a lower bound on the log-probability of the integer
-            rows, the mean over its shifts.
+            The log-likelihood of the last step for the transformed rows, plus log|det J| of every
+            step, minus the log-normaliser. With a Dequantizer, its mean over the shifts, which is a
+            lower bound on the log-probability of the integer rows.
 
         Raises
         ------
         TypeError
-            If the last step is no generator, or the log|det J| of a step is not known.
+            If the last step is no generator, or the log|det J| of a step is unknown.
         ValueError
-            If a step gives no density, or X does not fit the first step.
+            If a step has no density, or X does not fit the first step.
         """
         steps, model = self._chain("score_samples")
         measure_of(steps)
-        n_shifts = max(
-            (len(leaf.shifts_) for leaf in leaves(steps) if isinstance(leaf, Dequantizer)),
-            default=0,
-        )
+        n_shifts = 0
+        for leaf in leaves(steps):
+            if isinstance(leaf, Dequantizer):
+                n_shifts = max(n_shifts, len(leaf.shifts_))
         versions = [[at_shift(step, k) for step in steps] for k in range(n_shifts)] or [steps]
-        total = 0.0
+        total: Any = 0.0
         for version in versions:
-            Z, log_det = X, 0.0
+            Z = X
+            log_det = 0.0
             for step in version:
-                with np.errstate(
-                    divide="ignore", invalid="ignore"
-                ):  # log_abs_det_jacobian says it in words
-                    after = step.transform(Z)
-                Z, log_det = after, log_det + log_abs_det_jacobian(step, Z)
-            scores = model.score_samples(Z) if y is None else model.score_samples(Z, y)
+                # log_abs_det_jacobian raises for the rows that NumPy would warn about.
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    outputs = step.transform(Z)
+                log_det = log_det + log_abs_det_jacobian(step, Z)
+                Z = outputs
+            if y is None:
+                scores = model.score_samples(Z)
+            else:
+                scores = model.score_samples(Z, y)
             total = total + scores.astype(np.float64) + log_det
-        return (total / len(versions) - self.log_normalizer()[0]).astype(scores.dtype, copy=False)
+        log_likelihood = total / len(versions) - self.log_normalizer()[0]
+        return log_likelihood.astype(scores.dtype, copy=False)
 
-    def score(self, X, y=None):
+    def score(self, X: npt.ArrayLike, y: Any = None) -> float:
         """Return the mean log-likelihood of the rows of X, in nats; higher is better.
 
         Parameters
@@ -175,99 +179,114 @@ class GenerativePipeline(Pipeline):
         """
         return float(np.mean(self.score_samples(X), dtype=np.float64))
 
-    def sample(self, n_samples=1, *, y=None, given=None, return_y=False, random_state=None):
-        """Draw rows from the last step and take them backwards through the steps.
+    def sample(
+        self,
+        n_samples: int = 1,
+        *,
+        y: Any = None,
+        given: Any = None,
+        return_y: bool = False,
+        random_state: Any = None,
+    ) -> Any:
+        """Draw rows from the last step and pass them backwards through the steps.
 
         Parameters
         ----------
         n_samples : int, default=1
             Number of rows, at least 1.
         y : label or array-like of shape (n_samples,), default=None
-            Classes to draw from, where the last step has classes.
+            Classes to draw from, if the last step has classes.
         given : array-like or dict, default=None
-            What is known of the rows, in the units of the input columns; see
-            `GaussianMixture.sample`. The steps must map each column alone and increase, as scalers,
-            PowerTransformer, QuantileTransformer and LogitTransformer.
+            Conditions on the rows, in the units of the input columns; see `GaussianMixture.sample`.
+            Each step must map every column separately and increase, as scalers, PowerTransformer,
+            QuantileTransformer and LogitTransformer do.
         return_y : bool, default=False
-            Whether to return the classes too.
+            Whether to return the classes as well.
         random_state : int, RandomState, Generator or None, default=None
-            None continues the stream of the last step; anything else is a fixed start.
+            Seeds the draws; None continues the stream of the last step.
 
         Returns
         -------
         X : ndarray or frame of shape (n_samples, n_features_in_)
-            Rows like those that were fitted; a frame after `set_output`. Integers come back from a
-            Dequantizer.
+            Rows with the columns of the fitted ones; a frame after `set_output`. A Dequantizer
+            returns integers.
         y : ndarray of shape (n_samples,)
             Classes of the rows, with `return_y=True`.
 
         Raises
         ------
         TypeError
-            If the last step is no generator, or a step cannot be undone.
+            If the last step is no generator, or a step has no inverse.
         ValueError
-            If an argument is out of range, or hardly any draw lies where the steps can be undone.
+            If an argument is out of range, or the steps can invert hardly any draw.
         """
         steps, model = self._chain("sample")
         check_count("n_samples", n_samples, low=1)
         if y is not None and np.ndim(y) > 0 and len(y) != n_samples:
             raise ValueError(f"y must be one class or n_samples={n_samples} of them; got {len(y)}.")
-        known = None if given is None else _Known(given, n_samples, self, steps)
-        generator = None if random_state is None else check_generator(random_state)
+        conditions = None
+        if given is not None:
+            conditions = _PipelineConditions(given, n_samples, self, steps)
+        generator = None
+        if random_state is not None:
+            generator = check_generator(random_state)
 
         def draw(rows):
-            classes = y if y is None or np.ndim(y) == 0 else np.asarray(y)[rows]
-            conditions = None if known is None else known.in_model(rows)
-            drawn = model.sample(
-                len(rows), y=classes, given=conditions, return_y=return_y, random_state=generator
-            )
-            return drawn if return_y else (drawn, None)
+            settings = {"y": y, "return_y": return_y, "random_state": generator}
+            if np.ndim(y) > 0:
+                settings["y"] = np.asarray(y)[rows]
+            if conditions is not None:
+                settings["given"] = conditions.for_model(rows)
+            drawn = model.sample(len(rows), **settings)
+            if return_y:
+                return drawn
+            return drawn, None
 
-        X, labels = _draw_inside(draw, steps, n_samples)
-        if known is not None:
-            X = known.put_back(X)
+        X, labels = _draw_invertible(draw, steps, n_samples)
+        if conditions is not None:
+            X = conditions.restore(X)
         X = self._as_output(X, steps)
-        return (X, labels) if return_y else X
+        if return_y:
+            return X, labels
+        return X
 
-    def log_normalizer(self):
-        """Return the log-probability that a draw of the last step can be undone, and its standard
-        error.
+    def log_normalizer(self) -> tuple[float, float]:
+        """Return the log-probability that the steps can invert a draw, and its standard error.
 
         Returns
         -------
         log_normalizer : float
-            In nats; subtracted by `score_samples`. Zero where every step fills the space.
+            In nats; `score_samples` subtracts it. Zero if every step fills the space.
         standard_error : float
-            Of the estimate, from `n_normalizer_samples` draws; zero where nothing is estimated.
+            Standard error of the estimate from `n_normalizer_samples` draws; zero if the value is
+            exact.
 
         Raises
         ------
         ValueError
-            If none of the draws can be undone.
+            If the steps can invert none of the draws.
 
         Notes
         -----
-        With a Dequantizer it is zero too: scores are lower bounds then, and stay so without the
-        term, which can only raise them.
+        With a Dequantizer it is zero too: scores are lower bounds then, and remain lower bounds
+        without the term, which could only raise them.
         """
         steps, model = self._chain("log_normalizer")
         if measure_of(steps) != "lebesgue" or not is_bounded(steps):
             return 0.0, 0.0
-        key, cache = (self.n_normalizer_samples, model, *steps), self._normalizer_cache
-        if cache is None or cache[0] != key:
-            cache = self._normalizer_cache = (
-                key,
-                _estimate_log_normalizer(steps, model, self.n_normalizer_samples),
-            )
-        return cache[1]
+        key = (self.n_normalizer_samples, model, *steps)
+        if self._normalizer_cache is None or self._normalizer_cache[0] != key:
+            estimate = _estimate_log_normalizer(steps, model, self.n_normalizer_samples)
+            self._normalizer_cache = (key, estimate)
+        return self._normalizer_cache[1]
 
-    def set_output(self, *, transform=None):
+    def set_output(self, *, transform: str | None = None) -> Self:
         """Choose the container of `transform`, `fit_transform` and `sample`.
 
         Parameters
         ----------
         transform : {"default", "pandas", "polars"} or None, default=None
-            None leaves the choice as it is.
+            None keeps the current choice.
 
         Returns
         -------
@@ -279,13 +298,13 @@ class GenerativePipeline(Pipeline):
         return self
 
     @property
-    def n_features_in_(self):
+    def n_features_in_(self) -> int:
         """Number of input columns."""
         return self._first_step.n_features_in_
 
     @property
-    def feature_names_in_(self):
-        """Names of the input columns, where they are strings."""
+    def feature_names_in_(self) -> np.ndarray:
+        """Names of the input columns, if they are strings."""
         return self._first_step.feature_names_in_
 
     @property
@@ -298,74 +317,84 @@ class GenerativePipeline(Pipeline):
         return super()._fit(*args, **kwargs)
 
     def _chain(self, method):
-        """The transformers, those of nested pipelines in line, and the generator at the end."""
+        """The transformers, with those of nested pipelines, and the generator at the end."""
         check_is_fitted(self)
-        *before, model = flatten(self)
-        needed = "sample" if method == "sample" else "score_samples"
+        *steps, model = flatten(self)
+        needed = "score_samples"
+        if method == "sample":
+            needed = "sample"
         if not hasattr(model, needed):
-            name = type(model).__name__ if is_transformer(model) else repr(model)
+            name = repr(model)
+            if is_transformer(model):
+                name = type(model).__name__
             raise TypeError(
                 f"{method} needs a generator as the last step of the pipeline, such as"
                 f" GaussianMixture; got {name}, which has no {needed}."
             )
-        return [step for step in before if is_transformer(step)], model
+        return [step for step in steps if is_transformer(step)], model
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        chain = (
-            [step for step in flatten(self) if is_transformer(step)]
-            if isinstance(self.steps, list)
-            else []
-        )
-        of_model: dict[str, Any] = {}
+        chain = []
+        if isinstance(self.steps, list):
+            chain = [step for step in flatten(self) if is_transformer(step)]
+        model_fields: dict[str, Any] = {}
         if chain:
             inputs = [get_tags(step).input_tags for step in chain]
-            tags.input_tags.categorical, tags.input_tags.positive_only = (
-                inputs[0].categorical,
-                inputs[0].positive_only,
-            )
+            tags.input_tags.categorical = inputs[0].categorical
+            tags.input_tags.positive_only = inputs[0].positive_only
             tags.input_tags.allow_nan = all(each.allow_nan for each in inputs)
             model_tags = get_tags(chain[-1])
             if isinstance(model_tags, GeneratorTags):
-                of_model = {
+                model_fields = {
                     "conditions": model_tags.conditions,
                     "semi_supervised": model_tags.semi_supervised,
                     "draws_follow_density": model_tags.draws_follow_density,
                 }
                 if all(each.allow_nan for each in inputs[:-1]):
-                    of_model["missing_values"] = model_tags.missing_values
+                    model_fields["missing_values"] = model_tags.missing_values
         shallow = {field.name: getattr(tags, field.name) for field in dataclasses.fields(Tags)}
-        return GeneratorTags(**shallow, likelihood=self._declare_likelihood(), **of_model)
+        return GeneratorTags(**shallow, likelihood=self._declare_likelihood(), **model_fields)
 
     def _declare_likelihood(self):
         """The Likelihood of score_samples, or None without a generator at the end."""
         try:
             *steps, model = flatten(self)
-            likelihood, measure = get_likelihood(model), measure_of(steps)
-        except (TypeError, ValueError):  # not a pipeline that scores: fit or score will say so
+            likelihood = get_likelihood(model)
+            measure = measure_of(steps)
+        except (TypeError, ValueError):  # no pipeline that scores, which fit or score reports
             return None
-        if measure != "lebesgue":
-            kind = "lower_bound" if likelihood.kind == "exact" else likelihood.kind
-            return Likelihood(kind, measure, likelihood.space)
-        return dataclasses.replace(likelihood, kind="estimate") if is_bounded(steps) else likelihood
+        kind = likelihood.kind
+        if measure == "lebesgue":
+            if is_bounded(steps):
+                kind = "estimate"
+            return dataclasses.replace(likelihood, kind=kind)
+        if kind == "exact":
+            kind = "lower_bound"
+        return Likelihood(kind, measure, likelihood.space)
 
     def _as_output(self, X, steps):
-        """X in the container that `set_output` chose, with the integer columns of a mixed frame as
-        integers."""
+        """X in the container of `set_output`; integer columns of a mixed frame become integers."""
         out = GeneratorMixin._in_container(self, X)
-        dtypes = integer_dtypes(steps[0]) if steps else {}
+        dtypes = {}
+        if steps:
+            dtypes = integer_dtypes(steps[0])
         if isinstance(out, np.ndarray) or X.dtype.kind != "f" or not dtypes:
             return out
-        columns = {
-            name: X[:, j].astype(dtypes.get(j, X.dtype)) for j, name in enumerate(out.columns)
-        }
+        columns = {}
+        for j, name in enumerate(out.columns):
+            columns[name] = X[:, j].astype(dtypes.get(j, X.dtype))
         return type(out)(columns)
 
 
 def make_generative_pipeline(
-    *steps, transform_input=None, memory=None, verbose=False, n_normalizer_samples=10_000
-):
-    """Return a GenerativePipeline of the steps, named by their types.
+    *steps: Any,
+    transform_input: list[str] | None = None,
+    memory: Any = None,
+    verbose: bool = False,
+    n_normalizer_samples: int = 10_000,
+) -> GenerativePipeline:
+    """Return a GenerativePipeline of the steps, with names from their types.
 
     Parameters
     ----------
@@ -394,60 +423,62 @@ def make_generative_pipeline(
     )
 
 
-class _Known:
-    """What `given` fixes, on both sides of the steps."""
+class _PipelineConditions:
+    """Conditions of `given`, in the units of the input columns and in those of the last step."""
 
     def __init__(self, given, n_samples, pipeline, steps):
         for step in steps:
             if not is_increasing(step):
                 raise ValueError(
-                    "given passes only through steps that map every column alone and increase,"
+                    "given passes only through steps that map every column separately and increase,"
                     f" such as scalers; {type(step).__name__} is not one of them: leave it out, or"
                     " leave out given."
                 )
-        names = getattr(pipeline, "feature_names_in_", None)
-        asked = parse_given(
-            given, n_samples=n_samples, n_features=pipeline.n_features_in_, feature_names=names
+        conditions = parse_given(
+            given,
+            n_samples=n_samples,
+            n_features=pipeline.n_features_in_,
+            feature_names=getattr(pipeline, "feature_names_in_", None),
         )
-        if asked.categories and steps:
+        if conditions.categories and steps:
             raise ValueError(
                 "given asks for categories, which the steps would rescale; give a value or an"
                 " interval."
             )
-        self.asked = asked
+        self.conditions = conditions
         self.steps = [without_names(step) for step in steps]
-        self.values = self._values_in_model()
-        self.low, self.high = (
-            self._ends_in_model(asked.low, -np.inf),
-            self._ends_in_model(asked.high, np.inf),
-        )
-        empty = ~(self.low < self.high)
-        if np.any(empty):
+        self.values = self._transform_values(conditions.values)
+        self.low = self._transform_ends(conditions.low, -np.inf)
+        self.high = self._transform_ends(conditions.high, np.inf)
+        if np.any(~(self.low < self.high)):
             raise ValueError(
-                "given has an interval without probability: the steps send both of its ends to one"
+                "given has an interval without probability: the steps map both of its ends to one"
                 " point."
             )
 
-    def in_model(self, rows):
-        """What the model is given for some rows, as a dict by index."""
-        given: dict = {j: set(categories) for j, categories in self.asked.categories.items()}
+    def for_model(self, rows):
+        """The `given` of the last step for some rows, as a dict by index."""
+        given: dict[int, Any] = {}
+        for j, categories in self.conditions.categories.items():
+            given[j] = set(categories)
         for j in range(self.values.shape[1]):
-            values, low, high = self.values[rows, j], self.low[rows, j], self.high[rows, j]
+            values = self.values[rows, j]
+            low = self.low[rows, j]
+            high = self.high[rows, j]
             if not np.isnan(values).all():
                 given[j] = values
             elif np.isfinite(low).any() or np.isfinite(high).any():
                 given[j] = low, high
         return given or None
 
-    def put_back(self, X):
-        """X with the known entries to the last digit, and within the intervals."""
-        X = np.clip(X, self.asked.low, self.asked.high).astype(X.dtype, copy=False)
-        known = ~np.isnan(self.asked.values)
-        X[known] = self.asked.values[known]
+    def restore(self, X):
+        """X with the exact given values, and clipped to the intervals, which inverses round."""
+        X = np.clip(X, self.conditions.low, self.conditions.high).astype(X.dtype, copy=False)
+        known = ~np.isnan(self.conditions.values)
+        X[known] = self.conditions.values[known]
         return X
 
-    def _values_in_model(self):
-        Z = self.asked.values
+    def _transform_values(self, Z):
         for step in self.steps:
             if np.isneginf(log_abs_det_jacobian(step, Z)).any():
                 raise ValueError(
@@ -456,7 +487,8 @@ class _Known:
             Z = np.asarray(step.transform(Z))
         return Z
 
-    def _ends_in_model(self, ends, open_end):
+    def _transform_ends(self, ends, open_end):
+        """Ends of intervals in the units of the last step. Open ends pass as NaN."""
         Z = np.where(np.isfinite(ends), ends, np.nan)
         for step in self.steps:
             with np.errstate(all="ignore"):
@@ -464,47 +496,53 @@ class _Known:
         return np.where(np.isnan(Z), open_end, Z)
 
 
-def _draw_inside(draw, steps, n_samples):
-    """Rows before the steps and their classes, from `draw(rows)`; rows outside the steps' images
-    are drawn again."""
+def _draw_invertible(draw, steps, n_samples):
+    """Rows before the steps, and their classes or None.
+
+    `draw(rows)` returns candidates and classes for an array of row indices. Rows outside the images
+    of the steps are drawn again, with twice as many candidates a row in each round.
+    """
     X: np.ndarray = np.empty(0)
     labels: np.ndarray | None = None
-    pending, n_draws = np.arange(n_samples), 0
+    pending = np.arange(n_samples)
+    n_draws = 0
     for k in range(MAX_ROUNDS):
         rows = np.repeat(pending, min(2**k, max(1, ROUND_SIZE // len(pending))))
         drawn, classes = draw(rows)
         candidates, inside = invert_steps(steps, np.asarray(drawn))
-        found, first = np.unique(rows[inside], return_index=True)
-        chosen = np.flatnonzero(inside)[first]
+        done, first = np.unique(rows[inside], return_index=True)
+        chosen = np.flatnonzero(inside)[first]  # the first candidate of each row
         if k == 0:
             X = np.empty((n_samples, candidates.shape[1]), dtype=candidates.dtype)
-            labels = (
-                None if classes is None else np.empty(n_samples, dtype=np.asarray(classes).dtype)
-            )
-        X[found] = candidates[chosen]
+            if classes is not None:
+                labels = np.empty(n_samples, dtype=np.asarray(classes).dtype)
+        X[done] = candidates[chosen]
         if labels is not None:
-            labels[found] = np.asarray(classes)[chosen]
-        pending, n_draws = np.setdiff1d(pending, found), n_draws + len(rows)
+            labels[done] = np.asarray(classes)[chosen]
+        pending = np.setdiff1d(pending, done)
+        n_draws += len(rows)
         if not len(pending):
             return X, labels
     raise ValueError(
-        f"sample found no place for {len(pending)} of {n_samples} rows in {n_draws} draws: the last"
-        " step puts hardly any probability where the steps can be undone; use other steps, or a"
-        " model that fits better."
+        f"sample could not invert the steps for {len(pending)} of {n_samples} rows in {n_draws}"
+        " draws: the last step puts hardly any probability where the steps have an inverse; use"
+        " other steps, or a model that fits better."
     )
 
 
 def _estimate_log_normalizer(steps, model, n_draws):
-    """Logarithm of the share of draws that can be undone, and its standard error."""
+    """Logarithm of the share of draws that the steps can invert, and its standard error."""
     check_count("n_normalizer_samples", n_draws)
     generator = np.random.default_rng(0)
-    hits = 0
+    n_inside = 0
     for start in range(0, n_draws, ROUND_SIZE):
         Z = model.sample(min(ROUND_SIZE, n_draws - start), random_state=generator)
-        hits += int(invert_steps(steps, np.asarray(Z))[1].sum())
-    if hits == 0:
+        _, inside = invert_steps(steps, np.asarray(Z))
+        n_inside += int(inside.sum())
+    if n_inside == 0:
         raise ValueError(
-            f"None of n_normalizer_samples={n_draws} draws of the last step can be undone by the"
-            " steps, so the density cannot be normalised; draw more, or use other steps."
+            f"The steps can invert none of n_normalizer_samples={n_draws} draws of the last step,"
+            " so the density cannot be normalised; draw more, or use other steps."
         )
-    return float(np.log(hits / n_draws)), float(np.sqrt((1.0 - hits / n_draws) / hits))
+    share = n_inside / n_draws
+    return float(np.log(share)), float(np.sqrt((1.0 - share) / n_inside))

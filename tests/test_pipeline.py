@@ -217,7 +217,9 @@ def test_normalizer_is_estimated_again_after_a_fit():
 def test_no_draw_inside_says_so():
     pipeline = half_outside()
     pipeline[-1].mean_ = np.array([-1000.0])
-    with pytest.raises(ValueError, match=r"sample found no place for 2 of 2 rows in \d+ draws"):
+    with pytest.raises(
+        ValueError, match=r"sample could not invert the steps for 2 of 2 rows in \d+ draws"
+    ):
         pipeline.sample(2)
     with pytest.raises(
         ValueError, match="None of n_normalizer_samples=40000 draws of the last step can be undone"
@@ -324,7 +326,7 @@ def test_given_by_name_through_frames():
             PCA(),
             {0: 1.0},
             (
-                "given passes only through steps that map every column alone and increase.*PCA is"
+                "given passes only through steps that map every column separately and increase.*PCA is"
                 " not one"
             ),
         ),

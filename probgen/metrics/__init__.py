@@ -1,4 +1,4 @@
-"""Measures of fitted generators and of their draws, beside the score that each has of itself."""
+"""Measures of fitted generators and their draws, in addition to the score of each generator."""
 
 from typing import TYPE_CHECKING
 

@@ -1,13 +1,18 @@
-"""What the distances between two samples share."""
+"""Validation of two samples for the distances between them."""
+
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.utils.validation import check_array
 
 
-def check_samples(X, Y, features):
-    """Return both samples, or their features, as float64 arrays of one width; raise ValueError for
-    others."""
-    X, Y = (_as_array(rows, name) for rows, name in ((X, "X"), (Y, "Y")))
+def check_samples(
+    X: npt.ArrayLike, Y: npt.ArrayLike, features: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return both samples, or their features, as float64 arrays with the same columns."""
+    X = _as_array(X, "X")
+    Y = _as_array(Y, "Y")
     if X.shape[1] != Y.shape[1]:
         raise ValueError(
             f"X and Y must have the same columns; got {X.shape[1]} and {Y.shape[1]}; both are rows"
@@ -15,7 +20,7 @@ def check_samples(X, Y, features):
         )
     if features is None:
         return X, Y
-    extract = features.transform if hasattr(features, "transform") else features
+    extract = getattr(features, "transform", features)
     if not callable(extract):
         raise ValueError(
             f"features must be a function of rows, a fitted transformer or None; got {features!r}."

@@ -1,6 +1,9 @@
-"""The likelihood of rows under models with latent variables, by annealed importance sampling."""
+"""Likelihoods of models with latent variables, by annealed importance sampling."""
+
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from sklearn.utils.validation import check_is_fitted
 
@@ -10,21 +13,21 @@ from probgen.marginal_likelihood.latent_model import log_mean_exp
 
 
 def ais_log_likelihood(
-    estimator,
-    X,
-    y=None,
+    estimator: Any,
+    X: npt.ArrayLike,
+    y: npt.ArrayLike | None = None,
     *,
-    n_chains=16,
-    n_temperatures=500,
-    n_leapfrog=10,
-    step_size="auto",
-    return_std=False,
-    random_state=None,
-):
+    n_chains: int = 16,
+    n_temperatures: int = 500,
+    n_leapfrog: int = 10,
+    step_size: float | str = "auto",
+    return_std: bool = False,
+    random_state: Any = None,
+) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """Estimate the log-likelihood of each row by annealed importance sampling.
 
-    It is dearer than the `score_samples` of a model with latent variables, but owes nothing to an
-    encoder: Hamiltonian Monte Carlo takes codes from the prior to the posterior of each row [1]_
+    It costs more than the `score_samples` of a model with latent variables, but does not depend on
+    an encoder: Hamiltonian Monte Carlo moves codes from the prior to the posterior of each row [1]_
     [2]_.
 
     Parameters
@@ -34,30 +37,29 @@ def ais_log_likelihood(
     X : array-like of shape (n, n_features)
         Rows to score.
     y : array-like of shape (n,), default=None
-        Classes of the rows, for a model that is conditional on them.
+        Classes of the rows, for a class-conditional model.
     n_chains : int, default=16
         Independent chains for each row, at least 2.
     n_temperatures : int, default=500
-        Densities on the way from the prior, which is not counted, to the posterior; at least 1.
-        More of them tighten the estimate more than more chains do; 1 is plain importance sampling
-        from the prior.
+        Densities between the prior, which does not count, and the posterior, which does; at least
+        1. More temperatures tighten the estimate more than more chains do; 1 is plain importance
+        sampling from the prior.
     n_leapfrog : int, default=10
-        Leapfrog steps of a move, at least 1. One costs a gradient of the decoder.
+        Leapfrog steps of a move, at least 1. Each costs a gradient of the decoder.
     step_size : "auto" or float, default="auto"
         Size of a leapfrog step in standard deviations of the prior. "auto" finds one for each row
         and temperature in a trial run of 4 further chains, such that about 65 % of the moves are
         accepted.
     return_std : bool, default=False
-        Whether to return the standard errors of the estimates too.
+        Whether to return the standard errors of the estimates as well.
     random_state : int, RandomState, Generator or None, default=None
-        Seeds the chains. The noise of a row depends on it and on the position of the row in X
-        alone.
+        Seeds the chains. The noise of a row depends only on the seed and on the position of the row
+        in X.
 
     Returns
     -------
     log_likelihood : ndarray of shape (n,)
-        In nats, in the units of X: log p(x), or log p(x given y) for a model that is conditional on
-        classes.
+        In nats, in the units of X: log p(x), or log p(x given y) for a class-conditional model.
     std : ndarray of shape (n,)
         With return_std=True.
 
@@ -68,11 +70,11 @@ def ais_log_likelihood(
 
     Notes
     -----
-    The mean weight of the chains is an unbiased estimate of the likelihood, so that its logarithm
-    is a stochastic lower bound: on average it lies below, by about half of std squared while that
-    is small. A std near 1, the most that it comes to, says that one chain outweighs all others:
-    n_temperatures is too small, and the value too low. The errors of rows are independent; that of
-    a mean over n rows is sqrt(sum(std**2)) / n.
+    The mean weight of the chains is an unbiased estimate of the likelihood, so its logarithm is a
+    stochastic lower bound: its expectation is too low by about std**2 / 2 while std is small. A std
+    near 1, its maximum, means that one chain outweighs all others: n_temperatures is too small, and
+    the value too low. The errors of rows are independent; that of a mean over n rows is
+    sqrt(sum(std**2)) / n.
 
     References
     ----------
@@ -95,13 +97,14 @@ def ais_log_likelihood(
     check_count("n_chains", n_chains, low=2)
     check_count("n_temperatures", n_temperatures)
     check_count("n_leapfrog", n_leapfrog)
-    is_auto = isinstance(step_size, str) and step_size == "auto"
-    if not is_auto:
+    fixed_step_size = None
+    if not (isinstance(step_size, str) and step_size == "auto"):
         check_real("step_size", step_size, low=1e-6, hint="Or 'auto'.")
+        fixed_step_size = step_size
     if not hasattr(estimator, "_latent_model"):
         raise ValueError(
             "estimator must be a generator with latent variables, such as Autoencoder; got"
-            f" {estimator!r}; take its score_samples."
+            f" {estimator!r}; use its score_samples."
         )
     check_is_fitted(estimator)
     generator = check_generator(random_state)
@@ -112,12 +115,14 @@ def ais_log_likelihood(
         sigmoid_temperatures(n_temperatures),
         n_chains,
         n_leapfrog,
-        None if is_auto else step_size,
+        fixed_step_size,
     )
     n_rows = max(1, WORK_NUMBERS // (n_chains * max(model.n_components, X.shape[1])))
-    answers = []
+    estimates = []
     for block in zip(*(part.split(n_rows) for part in model.rows)):
         log_weights = annealing.run(block, [spawn_generator(generator) for _ in block[0]])
-        answers.append(torch.stack(log_mean_exp(log_weights)).cpu().numpy())
-    values, errors = np.concatenate(answers, axis=1).astype(X.dtype, copy=False)
-    return (values, errors) if return_std else values
+        estimates.append(torch.stack(log_mean_exp(log_weights)).cpu().numpy())
+    values, errors = np.concatenate(estimates, axis=1).astype(X.dtype, copy=False)
+    if return_std:
+        return values, errors
+    return values

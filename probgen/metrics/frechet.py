@@ -1,18 +1,21 @@
 """Frechet distance between the Gaussians that have the moments of two samples."""
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from probgen.metrics._samples import check_samples
 
 
-def frechet_distance(X, Y, *, features=None):
+def frechet_distance(X: npt.ArrayLike, Y: npt.ArrayLike, *, features: Any = None) -> float:
     """Return the squared Frechet distance between Gaussians fitted to two samples.
 
     It is |mean_X - mean_Y|^2 + trace(C_X + C_Y - 2 (C_X C_Y)^(1/2)), with the means and the
     covariance matrices of the rows: the squared 2-Wasserstein distance of two Gaussians [1]_. On
-    features of a network that was trained to tell classes apart it is the usual measure of
-    pictures, the Frechet inception distance where that network is Inception [2]_. Values on other
-    features, or from samples of other sizes, do not compare.
+    the features of a classifier it is the usual measure of the quality of images; with an Inception
+    network it is the Frechet inception distance [2]_. Compare values only for the same features and
+    the same sample sizes.
 
     Parameters
     ----------
@@ -31,17 +34,17 @@ def frechet_distance(X, Y, *, features=None):
     Raises
     ------
     ValueError
-        If the samples have other than the same columns, finite numbers and 2 rows each.
+        If the samples have different columns, values that are not finite, or fewer than 2 rows.
 
     Notes
     -----
-    A small sample lies: of n rows in d columns with identity covariance the distance to another
-    such sample is about d/n + d/m by the means alone, and more by the covariances, which are
-    singular for n <= d. Take many rows, and as many for one model as for the other.
+    Small samples are biased. Two samples of n and m rows from one distribution of d columns with
+    identity covariance have means at a squared distance of about d/n + d/m. Their covariances add
+    more, and are singular for n <= d. Use many rows, and as many for one model as for the other.
 
-    The trace of the root is the sum of the singular values of R_X R_Y', where R is the triangular
-    factor of centred rows, R'R = (n - 1) C. No root is taken of a matrix, so that singular
-    covariances cost no digits.
+    The trace of the matrix root is the sum of the singular values of R_X R_Y', where R is the
+    triangular factor of centred rows, R'R = (n - 1) C. No matrix root is computed, so singular
+    covariances lose no precision.
 
     References
     ----------
@@ -59,13 +62,16 @@ def frechet_distance(X, Y, *, features=None):
     25.0
     """
     X, Y = check_samples(X, Y, features)
-    mean_x, mean_y = X.mean(axis=0), Y.mean(axis=0)
-    root_x, root_y = (_triangular_root(rows - mean) for rows, mean in ((X, mean_x), (Y, mean_y)))
-    common = np.linalg.svd(root_x @ root_y.T, compute_uv=False).sum()
-    distance = np.sum((mean_x - mean_y) ** 2) + np.sum(root_x**2) + np.sum(root_y**2) - 2.0 * common
+    mean_x = X.mean(axis=0)
+    mean_y = Y.mean(axis=0)
+    root_x = _covariance_root(X - mean_x)
+    root_y = _covariance_root(Y - mean_y)
+    trace_of_root = np.linalg.svd(root_x @ root_y.T, compute_uv=False).sum()
+    traces = np.sum(root_x**2) + np.sum(root_y**2)
+    distance = np.sum((mean_x - mean_y) ** 2) + traces - 2.0 * trace_of_root
     return max(float(distance), 0.0)
 
 
-def _triangular_root(rows):
-    """Matrix R (min(n, d), d) with R'R the covariance of centred rows (n, d)."""
+def _covariance_root(rows):
+    """Triangular matrix R (min(n, d), d) with R'R the covariance of centred rows (n, d)."""
     return np.linalg.qr(rows, mode="r") / np.sqrt(len(rows) - 1.0)

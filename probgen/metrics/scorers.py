@@ -1,5 +1,8 @@
 """Scorers for scikit-learn's model selection."""
 
+from collections.abc import Callable
+from typing import Any
+
 from probgen._validation import check_choice, check_count, check_generator
 from probgen.metrics.frechet import frechet_distance
 from probgen.metrics.mmd import kernel_mmd
@@ -7,11 +10,17 @@ from probgen.metrics.mmd import kernel_mmd
 DISTANCES = {"frechet": frechet_distance, "mmd": kernel_mmd}
 
 
-def make_sample_quality_scorer(distance="mmd", *, n_samples=None, random_state=0, **settings):
-    """Return a scorer that compares draws of a generator with the rows at hand.
+def make_sample_quality_scorer(
+    distance: str | Callable = "mmd",
+    *,
+    n_samples: int | None = None,
+    random_state: Any = 0,
+    **settings: Any,
+) -> Callable:
+    """Return a scorer that compares draws of a generator with held-out rows.
 
-    It goes wherever scikit-learn takes `scoring`, and serves models whose likelihood is only
-    estimated, such as GANs.
+    Use it as `scoring` of scikit-learn's tools, for models whose likelihood is only an estimate,
+    such as GANs.
 
     Parameters
     ----------
@@ -56,10 +65,12 @@ def make_sample_quality_scorer(distance="mmd", *, n_samples=None, random_state=0
 
 
 class _SampleQualityScorer:
-    """Minus a distance between rows and draws; a class, for it travels to worker processes."""
+    """Minus a distance between rows and draws; a class, so that it can be pickled."""
 
     def __init__(self, distance, n_samples, random_state, settings):
-        self.distance, self.n_samples, self.random_state = distance, n_samples, random_state
+        self.distance = distance
+        self.n_samples = n_samples
+        self.random_state = random_state
         self.settings = settings
 
     def __call__(self, estimator, X, y=None):
@@ -68,9 +79,13 @@ class _SampleQualityScorer:
                 f"The scorer needs an estimator that can sample; got {estimator!r};"
                 " make_generative_pipeline makes pipelines that can."
             )
-        n_samples = X.shape[0] if self.n_samples is None else self.n_samples
+        n_samples = self.n_samples
+        if n_samples is None:
+            n_samples = X.shape[0]
+        distance = self.distance
+        if not callable(distance):
+            distance = DISTANCES[distance]
         draws = estimator.sample(n_samples, random_state=self.random_state)
-        distance = self.distance if callable(self.distance) else DISTANCES[self.distance]
         return -float(distance(X, draws, **self.settings))
 
     def __repr__(self):
