@@ -1,4 +1,4 @@
-"""Steps before a generator, and what they do to densities."""
+"""Preprocessing steps for generators, and their log|det J|."""
 
 from probgen.preprocessing.jacobians import (
     log_abs_det_jacobian,

@@ -1,14 +1,16 @@
-"""How each preprocessing step stretches volume, where its outputs can lie, and how it is undone.
+"""log|det J|, image and inverse of preprocessing steps.
 
-A density p(z) of a step's outputs z = f(x) is a density p(f(x)) |det J(x)| of its inputs. The
-functions here are told apart by the type of the step, and both public ones can be taught new types.
+A density p(z) of the outputs z = f(x) of a step is a density p(f(x)) |det J(x)| of its inputs. The
+functions here dispatch on the type of the step; new types can be registered with both public ones.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import singledispatch
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy import stats
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
@@ -25,13 +27,13 @@ from sklearn.preprocessing import (
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-# QuantileTransformer takes anything closer to an end of its range than this for the end itself.
+# QuantileTransformer treats values this close to an end of its range as the end itself.
 QUANTILE_EDGE = 1e-7
 
 
 @singledispatch
-def log_abs_det_jacobian(step, X):
-    """Return log|det J| of a fitted step at each row that goes into it.
+def log_abs_det_jacobian(step: Any, X: npt.ArrayLike) -> np.ndarray:
+    """Return log|det J| of a fitted step at each of its input rows.
 
     Parameters
     ----------
@@ -39,27 +41,27 @@ def log_abs_det_jacobian(step, X):
         One of scikit-learn's StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler,
         PowerTransformer, QuantileTransformer, PCA, FunctionTransformer (see
         `register_function_jacobian`), ColumnTransformer and Pipeline; a Dequantizer or
-        LogitTransformer; or of a type that was registered.
+        LogitTransformer; or a registered type.
     X : array-like of shape (n, n_features)
-        Rows that go into the step. Missing values count for nothing where columns are mapped one by
-        one.
+        Input rows of the step. Missing values contribute nothing to steps that map every column
+        separately.
 
     Returns
     -------
     log_abs_det : ndarray of shape (n,)
-        In nats; -inf for rows that no draw can reach.
+        In nats; -inf for rows that are no output of the inverse.
 
     Raises
     ------
     TypeError
-        If nobody has registered the type of step.
+        If the type of step is not registered.
     ValueError
-        If the step gives no density: it merges points (clipping, ties) or drops dimensions.
+        If the step has no density, because it merges points (clipping, ties) or drops dimensions.
 
     Notes
     -----
     Register a step of your own by its type, and its image with `step_image` if that is not the
-    whole space. The step also needs an `inverse_transform`, with which draws run backwards.
+    whole space. Draws also need its `inverse_transform`.
 
     Examples
     --------
@@ -91,18 +93,18 @@ def log_abs_det_jacobian(step, X):
 
 
 @singledispatch
-def step_image(step):
-    """Return the box in which the outputs of a fitted step lie.
+def step_image(step: Any) -> tuple | None:
+    """Return the box that contains the outputs of a fitted step.
 
     Parameters
     ----------
     step : fitted transformer
-        Of any type; one that nobody has registered is taken to reach everywhere.
+        Any step. The image of an unregistered type is the whole space.
 
     Returns
     -------
     box : tuple (low, high) or None
-        Ends of the box, numbers or arrays of shape (n_outputs,), infinite where open; None for the
+        Ends of the box, numbers or arrays of shape (n_outputs,), infinite if open. None is the
         whole space.
 
     Notes
@@ -122,7 +124,7 @@ def step_image(step):
 
 @dataclass(frozen=True)
 class FunctionJacobian:
-    """What is known of a function of a FunctionTransformer; see `register_function_jacobian`."""
+    """Entry of `register_function_jacobian` for the function of a FunctionTransformer."""
 
     log_abs_det: Callable
     inverse: Callable | None = None
@@ -133,26 +135,31 @@ class FunctionJacobian:
 _FUNCTIONS = {}
 
 
-def register_function_jacobian(func, log_abs_det, *, inverse=None, image=None, increasing=False):
-    """Tell pipelines log|det J| of the `func` of a FunctionTransformer.
+def register_function_jacobian(
+    func: Callable,
+    log_abs_det: Callable,
+    *,
+    inverse: Callable | None = None,
+    image: tuple | None = None,
+    increasing: bool = False,
+) -> None:
+    """Register log|det J| of the `func` of a FunctionTransformer.
 
-    Known from the start are `np.log`, `np.log1p`, `np.exp`, `np.sqrt` and `np.arcsinh`, with their
-    inverses.
+    `np.log`, `np.log1p`, `np.exp`, `np.sqrt` and `np.arcsinh` are registered with their inverses.
 
     Parameters
     ----------
     func : callable
-        The very function that the FunctionTransformer gets.
+        The function object that is passed to the FunctionTransformer.
     log_abs_det : callable
         Called with a float64 array of shape (n, n_features) and the `kw_args` of the
         FunctionTransformer; returns an array of shape (n,), in nats.
     inverse : callable, default=None
-        Undoes func where the FunctionTransformer has no `inverse_func`.
+        Inverse of func, for a FunctionTransformer without `inverse_func`.
     image : tuple (low, high), default=None
-        Box in which the outputs lie, as `step_image` returns it; None for the whole space.
+        Box that contains the outputs, as `step_image` returns it; None is the whole space.
     increasing : bool, default=False
-        Whether func maps every column alone, by an increasing function, so that `given` passes
-        through it.
+        Whether func maps every column separately by an increasing function; `given` requires it.
 
     Examples
     --------
@@ -176,18 +183,20 @@ def function_jacobian(step):
         return _IDENTITY
     try:
         return _FUNCTIONS.get(step.func)
-    except TypeError:  # a callable without a hash
+    except TypeError:  # The callable is not hashable.
         return None
 
 
 def sum_observed(slopes, X):
-    """Row sums of (n, d) log-slopes over the entries of X that are there."""
+    """Row sums of log-slopes (n, d) over the entries of X that are not NaN."""
     return np.where(np.isnan(X), 0.0, slopes).sum(axis=1)
 
 
 def column_blocks(step):
-    """(name, inner step, input indices, output slice) of the parts of a fitted ColumnTransformer,
-    each column once."""
+    """Yield (name, inner step, input indices, output slice) of a fitted ColumnTransformer.
+
+    Raise if it drops a column or uses one twice.
+    """
     if step.transformer_weights:
         raise ValueError(
             "ColumnTransformer must have no transformer_weights in a pipeline that knows its"
@@ -214,18 +223,18 @@ def column_blocks(step):
 
 
 def _rows(step, X):
-    """X as a float64 array, of a step that is fitted."""
+    """X as a float64 array, for a fitted step."""
     check_is_fitted(step)
     return check_array(X, dtype=np.float64, ensure_all_finite="allow-nan")
 
 
-def _scaled(step, X, log_slopes):
-    """log|det J| of an affine map by columns, from its log-slopes of shape (d,)."""
+def _affine_log_det(step, X, log_slopes):
+    """log|det J| of an affine map of each column, from log-slopes of shape (d,)."""
     X = _rows(step, X)
     return sum_observed(np.broadcast_to(log_slopes, X.shape), X)
 
 
-def _no_clipping(step):
+def _check_no_clipping(step):
     if getattr(step, "clip", False):
         raise ValueError(
             f"{type(step).__name__} with clip=True moves all values outside its range to one point,"
@@ -245,16 +254,18 @@ def _(step, X):
 @log_abs_det_jacobian.register(RobustScaler)
 @log_abs_det_jacobian.register(MaxAbsScaler)
 def _(step, X):
-    _no_clipping(step)
+    _check_no_clipping(step)
     check_is_fitted(step)
-    return _scaled(step, X, 0.0 if step.scale_ is None else -np.log(step.scale_))
+    if step.scale_ is None:
+        return _affine_log_det(step, X, 0.0)
+    return _affine_log_det(step, X, -np.log(step.scale_))
 
 
 @log_abs_det_jacobian.register
 def _(step: MinMaxScaler, X):
-    _no_clipping(step)
+    _check_no_clipping(step)
     check_is_fitted(step)
-    return _scaled(step, X, np.log(step.scale_))
+    return _affine_log_det(step, X, np.log(step.scale_))
 
 
 @log_abs_det_jacobian.register
@@ -277,7 +288,8 @@ def _(step: PowerTransformer, X):
 def _(step: PowerTransformer):
     check_is_fitted(step)
     lambdas = np.asarray(step.lambdas_, dtype=np.float64)
-    low, high = np.full(len(lambdas), -np.inf), np.full(len(lambdas), np.inf)
+    low = np.full(len(lambdas), -np.inf)
+    high = np.full(len(lambdas), np.inf)
     if step.method == "box-cox":
         low[lambdas > 0.0] = -1.0 / lambdas[lambdas > 0.0]
     else:
@@ -286,7 +298,8 @@ def _(step: PowerTransformer):
     if np.isinf(low).all() and np.isinf(high).all():
         return None
     if step.standardize:
-        low, high = ((end - step._scaler.mean_) / step._scaler.scale_ for end in (low, high))
+        low = (low - step._scaler.mean_) / step._scaler.scale_
+        high = (high - step._scaler.mean_) / step._scaler.scale_
     return low, high
 
 
@@ -298,27 +311,30 @@ def _(step: QuantileTransformer, X):
 
 
 def _quantile_log_slopes(step, x, j):
-    """(n,) log-slopes of column j of a QuantileTransformer at x, -inf outside the range that it has
-    seen."""
-    quantiles, references = step.quantiles_[:, j].astype(np.float64), step.references_
+    """Log-slopes (n,) of column j of a QuantileTransformer at x; -inf outside its fitted range."""
+    quantiles = step.quantiles_[:, j].astype(np.float64)
+    references = step.references_
     widths = np.diff(quantiles)
     if not len(widths) or widths.min() <= 0.0:
-        value = quantiles[0] if not len(widths) else quantiles[np.argmin(widths)]
+        value = quantiles[0]
+        if len(widths):
+            value = quantiles[np.argmin(widths)]
         raise ValueError(
             f"QuantileTransformer has tied quantiles in column {j}, at {value:g}: many rows share"
             " that value, and a point with probability has no density; lower n_quantiles, or"
             " dequantize the column first."
         )
-    normal = step.output_distribution == "normal"
-    if normal and quantiles[-1] - quantiles[0] < 1e3 * QUANTILE_EDGE:
+    is_normal = step.output_distribution == "normal"
+    if is_normal and quantiles[-1] - quantiles[0] < 1e3 * QUANTILE_EDGE:
         raise ValueError(
             f"QuantileTransformer merges values within {QUANTILE_EDGE:g} of the ends of its range,"
-            f" which is much of column {j}, as that spans only {quantiles[-1] - quantiles[0]:g};"
+            f" which is much of column {j}, because it spans only {quantiles[-1] - quantiles[0]:g};"
             " put a StandardScaler before it."
         )
     cells = np.clip(np.searchsorted(quantiles, x, side="right") - 1, 0, len(widths) - 1)
     slopes = np.log(np.diff(references) / widths)[cells]
-    if normal:
+    if is_normal:
+        # The image of x is ppf(u), with the slope of u over the normal density.
         u = np.clip(np.interp(x, quantiles, references), QUANTILE_EDGE, 1.0 - QUANTILE_EDGE)
         slopes = slopes - stats.norm.logpdf(stats.norm.ppf(u))
     return np.where((x < quantiles[0]) | (x > quantiles[-1]), -np.inf, slopes)
@@ -326,8 +342,10 @@ def _quantile_log_slopes(step, x, j):
 
 @step_image.register
 def _(step: QuantileTransformer):
-    end = stats.norm.isf(QUANTILE_EDGE)
-    return (-end, end) if step.output_distribution == "normal" else (0.0, 1.0)
+    if step.output_distribution == "normal":
+        end = stats.norm.isf(QUANTILE_EDGE)
+        return -end, end
+    return 0.0, 1.0
 
 
 @log_abs_det_jacobian.register
@@ -337,16 +355,14 @@ def _(step: PCA, X):
     if kept < d:
         raise ValueError(
             f"PCA keeps {kept} of {d} dimensions, so its rows lie on a plane and have no density"
-            f" over all {d}; keep all with n_components=None, or do without score and"
+            f" over all {d}; keep all with n_components=None, or do not call score and"
             " score_samples."
         )
     log_det = 0.0
     if step.whiten:
         variances = step.explained_variance_.astype(np.float64)
-        if (
-            not np.sqrt(variances.min() / variances.max())
-            > d * np.finfo(step.explained_variance_.dtype).eps
-        ):
+        least = d * np.finfo(step.explained_variance_.dtype).eps
+        if not np.sqrt(variances.min() / variances.max()) > least:
             raise ValueError(
                 "PCA with whiten=True divides by a variance of zero here; set whiten=False."
             )
@@ -381,7 +397,9 @@ def _(step: FunctionTransformer, X):
 @step_image.register
 def _(step: FunctionTransformer):
     known = function_jacobian(step)
-    return None if known is None else known.image
+    if known is None:
+        return None
+    return known.image
 
 
 @log_abs_det_jacobian.register
@@ -394,8 +412,7 @@ def _(step: ColumnTransformer, X):
 
 
 def _take_columns(step, X, indices):
-    """Columns of X by name if it has names, as the ColumnTransformer finds them, and otherwise by
-    position."""
+    """Columns of X as the ColumnTransformer selects them: by name if there are names."""
     if hasattr(X, "columns") and hasattr(step, "feature_names_in_"):
         return X[list(step.feature_names_in_[indices])]
     if hasattr(X, "columns"):

@@ -1,4 +1,4 @@
-"""Walks over fitted preprocessing steps, through nested pipelines and ColumnTransformers."""
+"""Traversal of fitted preprocessing steps, through nested pipelines and ColumnTransformers."""
 
 import copy
 from functools import singledispatch
@@ -28,36 +28,40 @@ INCREASING = (
     RobustScaler,
     StandardScaler,
 )
-# Draws nearer to a wall of an image than this, relative to its distance from zero, count as
-# outside: the rounding of an inverse could cross the wall.
-WALL = 1e-10
+# Draws this close to an end of an image, relative to the end, count as outside, because rounding in
+# the inverse could cross it.
+MARGIN = 1e-10
 
 
 def flatten(pipeline):
-    """Steps of a pipeline in a row, those of pipelines inside it in line."""
+    """Steps of a pipeline as a list, with the steps of nested pipelines in their places."""
     flat = []
     for _, step in pipeline.steps:
-        flat += flatten(step) if isinstance(step, Pipeline) else [step]
+        if isinstance(step, Pipeline):
+            flat += flatten(step)
+        else:
+            flat.append(step)
     return flat
 
 
 def is_transformer(step):
-    """Whether a step does anything: 'passthrough' and None do not."""
+    """Whether a step is an estimator, rather than 'passthrough' or None."""
     return step is not None and not isinstance(step, str)
 
 
 def _parts(step):
-    """Steps inside a ColumnTransformer, as fitted or else as declared."""
+    """Steps inside a ColumnTransformer: the fitted ones if it is fitted, else the declared ones."""
     if hasattr(step, "transformers_"):
         used = step._transformer_to_input_indices
         return [inner for name, inner, _ in step.transformers_ if len(used[name]) > 0]
-    return [inner for _, inner, _ in step.transformers] + (
-        [] if step.remainder == "drop" else [step.remainder]
-    )
+    parts = [inner for _, inner, _ in step.transformers]
+    if step.remainder != "drop":
+        parts.append(step.remainder)
+    return parts
 
 
 def leaves(steps):
-    """The steps that are no pipeline and no ColumnTransformer, of a list of steps."""
+    """Yield the transformers in a list of steps, inside pipelines and ColumnTransformers too."""
     for step in steps:
         if isinstance(step, Pipeline):
             yield from leaves(flatten(step))
@@ -68,7 +72,7 @@ def leaves(steps):
 
 
 def is_bounded(steps):
-    """Whether the outputs of a step fill only part of the space, or might before it is fitted."""
+    """Whether some step fills only part of the space, or may do so once it is fitted."""
     for leaf in leaves(steps):
         try:
             if step_image(leaf) is not None:
@@ -79,39 +83,50 @@ def is_bounded(steps):
 
 
 def measure_of(steps):
-    """Measure of the rows that go into a list of steps: "lebesgue", "counting" after a Dequantizer,
-    or "mixed"."""
-    first, *rest = [step for step in steps if is_transformer(step)] or [None]
+    """Measure of the input rows of a list of steps.
+
+    It is "counting" with a Dequantizer as the first step, "mixed" with one for some columns, and
+    "lebesgue" without.
+    """
+    transformers = [step for step in steps if is_transformer(step)]
+    if not transformers:
+        return "lebesgue"
+    first, *rest = transformers
     if any(isinstance(leaf, Dequantizer) for leaf in leaves(rest)):
         raise ValueError(
-            "Dequantizer must be the first step, as it takes the integers themselves; put it first."
+            "Dequantizer must be the first step, because it takes integers; put it first."
         )
+    if isinstance(first, Dequantizer):
+        return "counting"
     if isinstance(first, Pipeline):
         return measure_of(flatten(first))
     if isinstance(first, ColumnTransformer):
         measures = {measure_of([part]) for part in _parts(first) if part != "drop"}
-        return measures.pop() if len(measures) == 1 else "mixed" if measures else "lebesgue"
-    return "counting" if isinstance(first, Dequantizer) else "lebesgue"
+        if len(measures) == 1:
+            return measures.pop()
+        if measures:
+            return "mixed"
+    return "lebesgue"
 
 
 def integer_dtypes(step):
-    """Dtypes of the integer columns that a Dequantizer in a fitted step takes, by index."""
-    if isinstance(step, Dequantizer):
-        return (
-            dict.fromkeys(range(step.n_features_in_), step.dtype_)
-            if step.dtype_.kind in "iub"
-            else {}
-        )
+    """Dtypes of the integer columns of a Dequantizer in a fitted step, by column index."""
+    if isinstance(step, Dequantizer) and step.dtype_.kind in "iub":
+        return dict.fromkeys(range(step.n_features_in_), step.dtype_)
     if isinstance(step, Pipeline):
-        return next((integer_dtypes(inner) for inner in flatten(step) if is_transformer(inner)), {})
+        for inner in flatten(step):
+            if is_transformer(inner):
+                return integer_dtypes(inner)
+    dtypes = {}
     if isinstance(step, ColumnTransformer):
-        blocks = [(integer_dtypes(inner), indices) for _, inner, indices, _ in column_blocks(step)]
-        return {indices[j]: dtype for inner, indices in blocks for j, dtype in inner.items()}
-    return {}
+        for _, inner, indices, _ in column_blocks(step):
+            for j, dtype in integer_dtypes(inner).items():
+                dtypes[indices[j]] = dtype
+    return dtypes
 
 
 def is_increasing(step):
-    """Whether a fitted step maps every column alone, by an increasing function."""
+    """Whether a fitted step maps every column separately by an increasing function."""
     if isinstance(step, (Pipeline, ColumnTransformer)):
         return all(is_increasing(leaf) for leaf in leaves([step]))
     if isinstance(step, FunctionTransformer):
@@ -120,21 +135,24 @@ def is_increasing(step):
     return isinstance(step, INCREASING)
 
 
-def _rebuilt(step, change, columns=None):
-    """Shallow copy of a fitted step with change made to the steps inside it; columns overrides
-    theirs by name."""
+def _copy_with(step, change, columns=None):
+    """Shallow copy of a fitted step, with `change` applied to the steps inside it.
+
+    columns, a dict by name, replaces the selected columns of a ColumnTransformer.
+    """
+
+    def changed(inner):
+        if is_transformer(inner):
+            return change(inner)
+        return inner
+
     step = copy.copy(step)
     if isinstance(step, Pipeline):
-        step.steps = [
-            (name, change(inner) if is_transformer(inner) else inner) for name, inner in step.steps
-        ]
+        step.steps = [(name, changed(inner)) for name, inner in step.steps]
     elif isinstance(step, ColumnTransformer):
+        columns = columns or {}
         step.transformers_ = [
-            (
-                name,
-                change(inner) if is_transformer(inner) else inner,
-                (columns or {}).get(name, selected),
-            )
+            (name, changed(inner), columns.get(name, selected))
             for name, inner, selected in step.transformers_
         ]
     return step
@@ -144,13 +162,12 @@ def at_shift(step, k):
     """The step with its Dequantizers at their k-th shift."""
     if isinstance(step, Dequantizer):
         return step.at_shift(k % len(step.shifts_))
-    return _rebuilt(step, lambda inner: at_shift(inner, k))
+    return _copy_with(step, lambda inner: at_shift(inner, k))
 
 
 def without_names(step):
-    """The step as if it had been fitted on arrays, so that arrays go through without a warning and
-    come out."""
-    step = _rebuilt(step, without_names, getattr(step, "_transformer_to_input_indices", None))
+    """The step as if it was fitted on arrays: it takes and returns arrays without a warning."""
+    step = _copy_with(step, without_names, getattr(step, "_transformer_to_input_indices", None))
     if not isinstance(step, Pipeline):
         vars(step).pop("feature_names_in_", None)
         step._sklearn_output_config = {"transform": "default"}
@@ -158,15 +175,15 @@ def without_names(step):
 
 
 def invert_steps(steps, Z):
-    """Undo a list of steps on rows Z; return the rows, and which of them had a place in every
-    step's image.
+    """Invert a list of steps on rows Z; return the rows and a mask of those inside every image.
 
-    Rows without a place hold zeros or anything else.
+    The values of rows outside are undefined.
     """
-    X, inside = Z.astype(np.float64), np.isfinite(Z).all(axis=1)
+    X = Z.astype(np.float64)
+    inside = np.isfinite(Z).all(axis=1)
     for step in reversed(steps):
-        X, possible = _invert(step, X)
-        inside &= possible
+        X, is_inside = _invert(step, X)
+        inside &= is_inside
     if X.dtype.kind == "f":
         with np.errstate(over="ignore"):
             X = X.astype(Z.dtype, copy=False)
@@ -176,41 +193,42 @@ def invert_steps(steps, Z):
 
 @singledispatch
 def _invert(step, Z):
-    """(n, d) rows before a step and which of them exist, for rows Z after it."""
+    """Input rows (n, d) of a step for its output rows Z, and a mask of those in its image."""
     inside = np.isfinite(Z).all(axis=1)
     box = step_image(step)
     if box is not None:
-        low, high = (np.asarray(end, dtype=np.float64) for end in box)
+        low = np.asarray(box[0], dtype=np.float64)
+        high = np.asarray(box[1], dtype=np.float64)
         with np.errstate(invalid="ignore"):
-            inside &= ((Z >= low + WALL * np.abs(low)) | np.isneginf(low)).all(axis=1)
-            inside &= ((Z <= high - WALL * np.abs(high)) | np.isposinf(high)).all(axis=1)
+            inside &= ((Z >= low + MARGIN * np.abs(low)) | np.isneginf(low)).all(axis=1)
+            inside &= ((Z <= high - MARGIN * np.abs(high)) | np.isposinf(high)).all(axis=1)
     if not inside.any():
         return np.zeros((len(Z), getattr(step, "n_features_in_", Z.shape[1]))), inside
     with np.errstate(all="ignore"):
-        found = np.asarray(_inverse_function(step)(Z[inside]))
+        rows = np.asarray(_inverse_function(step)(Z[inside]))
     if inside.all():
-        return found, inside
-    X = np.zeros((len(Z), found.shape[1]), dtype=found.dtype)
-    X[inside] = found
+        return rows, inside
+    X = np.zeros((len(Z), rows.shape[1]), dtype=rows.dtype)
+    X[inside] = rows
     return X, inside
 
 
 def _inverse_function(step):
-    """The function that undoes a step on arrays."""
+    """The inverse of a step, as a function of arrays."""
     if isinstance(step, FunctionTransformer) and step.inverse_func is None:
         known = function_jacobian(step)
         if known is not None and known.inverse is not None:
             return known.inverse
         raise TypeError(
-            f"sample runs backwards through FunctionTransformer(func={step.func!r}), which has no"
+            f"sample needs the inverse of FunctionTransformer(func={step.func!r}), which has no"
             " inverse_func; set it."
         )
     if not hasattr(step, "inverse_transform"):
         raise TypeError(
-            f"sample runs backwards through {type(step).__name__}, which has no inverse_transform."
+            f"sample needs the inverse of {type(step).__name__}, which has no inverse_transform."
         )
     if isinstance(step, INCREASING):
-        step = without_names(step)  # before scikit-learn 1.9, some warn here of arrays
+        step = without_names(step)  # Before scikit-learn 1.9, some warn about arrays here.
     return step.inverse_transform
 
 
@@ -224,8 +242,8 @@ def _(step, Z):
 def _(step: Pipeline, Z):
     inside = np.ones(len(Z), dtype=bool)
     for inner in reversed(flatten(step)):
-        Z, possible = _invert(inner, Z)
-        inside &= possible
+        Z, is_inside = _invert(inner, Z)
+        inside &= is_inside
     return Z, inside
 
 
@@ -234,8 +252,8 @@ def _(step: ColumnTransformer, Z):
     columns: list = [None] * step.n_features_in_
     inside = np.ones(len(Z), dtype=bool)
     for _, inner, indices, outputs in column_blocks(step):
-        block, possible = _invert(inner, Z[:, outputs])
-        inside &= possible
+        block, is_inside = _invert(inner, Z[:, outputs])
+        inside &= is_inside
         for j, column in zip(indices, block.T, strict=True):
             columns[j] = column
     return np.column_stack(columns), inside

@@ -1,9 +1,11 @@
-"""Transformers that carry discrete and bounded data to where continuous models live, and back."""
+"""Transformers of discrete and bounded data to real values, and back."""
 
 import copy
 from numbers import Integral
+from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import expit, logit
 from scipy.stats import qmc
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
@@ -17,31 +19,29 @@ FLOAT_DTYPES = (np.float64, np.float32)
 
 
 class Dequantizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
-    r"""Spread integers 0, ..., levels - 1 evenly over the unit interval, so that they have a
-    density.
+    r"""Spread integers 0, ..., levels - 1 over the unit interval, which gives them a density.
 
-    A level k becomes a point (k + u) / levels of its own cell of the unit interval.
-    `fit_transform`, which pipelines call on training rows, draws an independent u for every entry;
-    `transform` takes the centre of the cell, u = 1/2, and so always gives the same answer;
-    `inverse_transform` returns the level of the cell, and the nearest level outside the unit
-    interval.
+    Level k becomes the point (k + u) / levels with u in [0, 1). `fit_transform`, which pipelines
+    call on training rows, draws an independent u for every entry. `transform` is deterministic and
+    takes the centre of the cell, u = 1/2. `inverse_transform` returns the level of the cell, or the
+    nearest level for values outside the unit interval.
 
     In a `GenerativePipeline`, `score_samples` averages over `n_shifts` common values of u. By
     Jensen's inequality
 
     .. math:: E_u \log p(x + u) \le \log \int_0^1 p(x + u) du = \log P(x),
 
-    so the score is a lower bound on the log-probability of the integers, up to the error of a mean
-    over `n_shifts` points, which has expectation zero over `random_state`.
+    so the score is a lower bound on the log-probability of the integers. The mean over `n_shifts`
+    points has an error of expectation zero over `random_state`.
 
     Parameters
     ----------
     levels : int, array-like of shape (n_features,) or None, default=256
-        Number of levels, of all columns or of each, at least 1; None takes the maximum of each
-        column plus 1.
+        Number of levels of all columns, or of each, at least 1. None is the maximum of each column
+        plus 1.
     n_shifts : int, default=8
-        Number of values of u that scoring averages over, a power of two. More shifts cost as many
-        times the scoring.
+        Number of values of u that scoring averages over, a power of two. The time for scoring is
+        proportional to it.
     random_state : int, RandomState, Generator or None, default=None
         Seeds the noise of `fit_transform` and the shifts.
 
@@ -50,13 +50,13 @@ class Dequantizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     levels_ : ndarray of shape (n_features,)
         Number of levels of each column.
     shifts_ : ndarray of shape (n_shifts, n_features)
-        The values of u that scoring averages over: Sobol points under one random rotation.
+        The values of u that scoring averages over: Sobol points, rotated at random.
     dtype_ : numpy dtype
-        That of the fitted data, and of what `inverse_transform` returns.
+        Dtype of the fitted data, and of the levels that `inverse_transform` returns.
     n_features_in_ : int
         Number of columns.
     feature_names_in_ : ndarray of shape (n_features,)
-        Names of the columns, where they are strings.
+        Names of the columns, if they are strings.
 
     References
     ----------
@@ -76,12 +76,12 @@ class Dequantizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
            [128,   3]], dtype=uint8)
     """
 
-    def __init__(self, levels=256, *, n_shifts=8, random_state=None):
+    def __init__(self, levels: Any = 256, *, n_shifts: int = 8, random_state: Any = None) -> None:
         self.levels = levels
         self.n_shifts = n_shifts
         self.random_state = random_state
 
-    def fit(self, X, y=None):
+    def fit(self, X: npt.ArrayLike, y: Any = None) -> Self:
         """Learn the levels of X and draw the shifts.
 
         Parameters
@@ -103,7 +103,7 @@ class Dequantizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self._fit(X)
         return self
 
-    def fit_transform(self, X, y=None):
+    def fit_transform(self, X: npt.ArrayLike, y: Any = None) -> Any:
         """Fit, and return X with independent uniform noise: (X + u) / levels.
 
         Parameters
@@ -119,10 +119,12 @@ class Dequantizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             In the open unit interval; float32 for float32, else float64.
         """
         X, generator = self._fit(X)
-        noise = generator.random(X.shape, dtype=np.float32 if X.dtype == np.float32 else np.float64)
-        return self._place(X, noise)
+        dtype: type = np.float64
+        if X.dtype == np.float32:
+            dtype = np.float32
+        return self._place(X, generator.random(X.shape, dtype=dtype))
 
-    def transform(self, X):
+    def transform(self, X: npt.ArrayLike) -> Any:
         """Return the centres of the cells of X: (X + 1/2) / levels.
 
         Parameters
@@ -140,7 +142,7 @@ class Dequantizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         _check_levels(X, self.levels_)
         return self._place(X, self._offset)
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X: npt.ArrayLike) -> np.ndarray:
         """Return the levels of the cells that hold X, the nearest level outside the unit interval.
 
         Parameters
@@ -158,19 +160,18 @@ class Dequantizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         cells = np.floor(X.astype(np.float64) * self.levels_)
         return np.clip(cells, 0, self.levels_ - 1).astype(self.dtype_)
 
-    def at_shift(self, index):
-        """Return a copy whose `transform` puts every level at one of the shifts instead of the
-        centre of its cell.
+    def at_shift(self, index: int) -> "Dequantizer":
+        """Return a copy whose `transform` uses one of the shifts in place of u = 1/2.
 
         Parameters
         ----------
         index : int
-            Which row of `shifts_`.
+            Row of `shifts_`.
 
         Returns
         -------
         dequantizer : Dequantizer
-            Fitted; shares its arrays with this one.
+            Fitted copy that shares the arrays of this object.
         """
         check_is_fitted(self)
         shifted = copy.copy(self)
@@ -179,13 +180,13 @@ class Dequantizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.categorical = True  # so that the common checks feed it integers
+        tags.input_tags.categorical = True  # The common checks then use integers.
         tags.input_tags.positive_only = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
     def _fit(self, X):
-        """Checked X and the generator that its noise comes from."""
+        """Validated X, and the generator of its noise."""
         check_count("n_shifts", self.n_shifts)
         if self.n_shifts & (self.n_shifts - 1):
             raise ValueError(
@@ -202,11 +203,13 @@ class Dequantizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return X, generator
 
     def _place(self, X, offset):
-        """(n, d) levels at an offset in [0, 1) of their cells."""
-        dtype: type = np.float32 if X.dtype == np.float32 else np.float64
-        # Stay clear of the cell's walls, or rounding could put a point into the next cell.
-        wall = np.minimum(2.0 * np.finfo(dtype).eps * self.levels_, 0.25)
-        Z = X + (wall + (1.0 - 2.0 * wall) * offset).astype(dtype)
+        """Points at an offset u in [0, 1) in the cells of levels (n, d)."""
+        dtype: type = np.float64
+        if X.dtype == np.float32:
+            dtype = np.float32
+        # A margin at both ends of a cell keeps rounding from moving a point into the next cell.
+        margin = np.minimum(2.0 * np.finfo(dtype).eps * self.levels_, 0.25)
+        Z = X + (margin + (1.0 - 2.0 * margin) * offset).astype(dtype)
         return (Z / self.levels_).astype(dtype, copy=False)
 
 
@@ -216,24 +219,24 @@ class LogitTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     Parameters
     ----------
     alpha : float, default=1e-6
-        How far the ends of the unit interval are moved inwards, so that they do not go to infinity;
-        in [0, 0.5). Usual values for images are 1e-6 (MNIST) and 0.05 (CIFAR-10).
+        Distance by which the ends of the unit interval are moved inwards to keep their logits
+        finite, in [0, 0.5). Usual values for images are 1e-6 (MNIST) and 0.05 (CIFAR-10).
     bounds : tuple of two floats, default=(0, 1)
-        The interval that the data live in; x is first scaled from it to the unit interval.
+        Interval of the data, which x is first scaled from to the unit interval.
 
     Attributes
     ----------
     n_features_in_ : int
         Number of columns.
     feature_names_in_ : ndarray of shape (n_features,)
-        Names of the columns, where they are strings.
+        Names of the columns, if they are strings.
 
     Notes
     -----
-    The inverse is defined on the whole line and covers the interval widened by alpha / (1 - 2
-    alpha) of its width on each side. `transform` takes values from the widened interval, so that a
-    density of z is a density of x there, normalised without a correction; `fit` takes values from
-    `bounds` only. NaN passes through.
+    The inverse maps the whole line to the interval, widened on each side by alpha / (1 - 2 alpha)
+    of its width. `transform` accepts values of the widened interval, where a density of z gives a
+    normalised density of x without a correction. `fit` accepts values within `bounds` only. NaN
+    passes through.
 
     References
     ----------
@@ -249,12 +252,12 @@ class LogitTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
            [ 2.944]])
     """
 
-    def __init__(self, alpha=1e-6, *, bounds=(0, 1)):
+    def __init__(self, alpha: float = 1e-6, *, bounds: Any = (0, 1)) -> None:
         self.alpha = alpha
         self.bounds = bounds
 
-    def fit(self, X, y=None):
-        """Check that X lies in the bounds; there is nothing to learn.
+    def fit(self, X: npt.ArrayLike, y: Any = None) -> Self:
+        """Check that X lies within the bounds; nothing is learned.
 
         Parameters
         ----------
@@ -281,13 +284,13 @@ class LogitTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self._squeeze(X, outside=(X < low) | (X > high))
         return self
 
-    def transform(self, X):
+    def transform(self, X: npt.ArrayLike) -> Any:
         """Return the logits of X.
 
         Parameters
         ----------
         X : array-like of shape (n, n_features)
-            Values within `bounds`, widened as the notes of the class say.
+            Values within `bounds`, widened as in the notes of the class.
 
         Returns
         -------
@@ -303,8 +306,8 @@ class LogitTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         X = validate_data(self, X, dtype=FLOAT_DTYPES, reset=False, ensure_all_finite="allow-nan")
         return logit(self._squeeze(X)).astype(X.dtype, copy=False)
 
-    def inverse_transform(self, X):
-        """Return the values that logits stand for.
+    def inverse_transform(self, X: npt.ArrayLike) -> np.ndarray:
+        """Return the values with the logits X.
 
         Parameters
         ----------
@@ -314,7 +317,7 @@ class LogitTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         values : ndarray of shape (n, n_features)
-            Within `bounds`, widened as the notes of the class say.
+            Values within `bounds`, widened as in the notes of the class.
         """
         check_is_fitted(self, "n_features_in_")
         X = _check_columns(self, check_array(X, dtype=FLOAT_DTYPES, ensure_all_finite="allow-nan"))
@@ -335,7 +338,7 @@ class LogitTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         try:
             low, high = (float(end) for end in self.bounds)
         except (TypeError, ValueError):
-            low, high = np.nan, np.nan
+            low = high = np.nan
         if not (np.isfinite([low, high]).all() and low < high):
             raise ValueError(
                 f"bounds must be two finite numbers, the lower first; got {self.bounds!r}."
@@ -349,9 +352,9 @@ class LogitTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         outside = outside | (unit <= 0.0) | (unit >= 1.0)
         if np.any(outside):
             row, column = np.argwhere(outside)[0]
-            ends = (
-                f"[{low:g}, {high:g}]" if self.alpha > 0.0 else f"({low:g}, {high:g}), as alpha=0"
-            )
+            ends = f"[{low:g}, {high:g}]"
+            if self.alpha == 0.0:
+                ends = f"({low:g}, {high:g}), as alpha=0"
             raise ValueError(
                 f"X must lie in {ends}; got {X[row, column]:g} in column {column}; scale it first,"
                 " for example with MinMaxScaler, or set bounds and alpha."
@@ -369,9 +372,8 @@ def _(step: LogitTransformer, X):
     X = check_array(X, dtype=np.float64, ensure_all_finite="allow-nan")
     low, high = step._read_bounds()
     unit = step._squeeze(X)
-    return sum_observed(
-        np.log((1.0 - 2.0 * step.alpha) / (high - low)) - np.log(unit) - np.log1p(-unit), X
-    )
+    log_scale = np.log((1.0 - 2.0 * step.alpha) / (high - low))
+    return sum_observed(log_scale - np.log(unit) - np.log1p(-unit), X)
 
 
 def _read_levels(levels, X):
@@ -398,14 +400,16 @@ def _check_levels(X, levels):
         wrong |= X != np.floor(X)
     if np.any(wrong):
         row, column = np.argwhere(wrong)[0]
-        raise ValueError(
-            "Negative values in data passed to X: it must hold integers from 0 to levels - 1 ="
-            f" {levels[column] - 1}; got {X[row, column]} in column {column}; shift or round it."
-            if X[row, column] < 0
-            else (
-                f"X must hold integers from 0 to levels - 1 = {levels[column] - 1}; got"
-                f" {X[row, column]} in column {column}; round it, or set levels."
+        value = X[row, column]
+        highest = levels[column] - 1
+        if value < 0:
+            raise ValueError(
+                "Negative values in data passed to X: it must hold integers from 0 to levels - 1 ="
+                f" {highest}; got {value} in column {column}; shift or round it."
             )
+        raise ValueError(
+            f"X must hold integers from 0 to levels - 1 = {highest}; got {value} in column"
+            f" {column}; round it, or set levels."
         )
 
 
@@ -419,12 +423,9 @@ def _check_columns(step, X):
 
 
 def _shifts(n_shifts, n_features, generator):
-    """(n_shifts, d) Sobol points under one uniform rotation modulo 1, which makes each point
-    uniform."""
-    blocks = [
-        qmc.Sobol(min(qmc.Sobol.MAXDIM, n_features - start), scramble=False).random_base2(
-            n_shifts.bit_length() - 1
-        )
-        for start in range(0, n_features, qmc.Sobol.MAXDIM)
-    ]
+    """Sobol points (n_shifts, d), rotated by one vector modulo 1, so that each is uniform."""
+    blocks = []
+    for start in range(0, n_features, qmc.Sobol.MAXDIM):
+        sobol = qmc.Sobol(min(qmc.Sobol.MAXDIM, n_features - start), scramble=False)
+        blocks.append(sobol.random_base2(n_shifts.bit_length() - 1))
     return (np.hstack(blocks) + generator.random(n_features)) % 1.0
