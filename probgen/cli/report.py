@@ -30,6 +30,7 @@ N_MEAN_ROWS = 3
 N_COMPLETIONS = 3
 MAX_CODES = 1000
 INK = "#808080"  # readable on white and on black
+FONT_SIZE = 13
 
 MEANINGS = {
     "nats per row": (
@@ -362,13 +363,13 @@ def _png(plot):
     ax = figure.subplots()
     plot(ax=ax)
     ax.set_facecolor("none")
-    ax.tick_params(colors=INK, labelsize=13)
+    ax.tick_params(colors=INK, labelsize=FONT_SIZE)
     texts = [ax.xaxis.label, ax.yaxis.label]
     legend = ax.get_legend()
     if legend is not None:
         texts += legend.get_texts()
     for text in texts:
-        text.set_color(INK)
+        text.set(color=INK, fontsize=FONT_SIZE)
     for spine in ax.spines.values():
         spine.set_edgecolor(INK)
     file = io.BytesIO()
