@@ -3,6 +3,7 @@ arguments and files."""
 
 import gzip
 import io
+import re
 import subprocess
 import sys
 import warnings
@@ -49,6 +50,22 @@ def test_import_is_light():
         [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
     )
     assert run.stdout.strip() == "[]"
+
+
+def parameter_text(name, parameter):
+    """The description of a parameter in a docstring; names in backquotes and sizes left out."""
+    text = getattr(datasets, name).__doc__
+    match = re.search(rf"^    {parameter} : .*\n((?: {{8}}.*\n)+)", text, flags=re.MULTILINE)
+    return re.sub(r"`.*?`|\(\d.*?\)", "", " ".join(match[1].split()))
+
+
+@pytest.mark.parametrize("parameter", ["data_home", "return_X_y", "as_frame"])
+def test_common_parameters_are_described_alike(parameter):
+    names = FETCHERS
+    if parameter != "data_home":  # These have no target, or text in their frames.
+        names = [name for name in FETCHERS if name not in {"fetch_binary", "fetch_frey_faces"}]
+        names = [name for name in names if (name, parameter) != ("fetch_adult", "as_frame")]
+    assert len({parameter_text(name, parameter) for name in names}) == 1
 
 
 @pytest.mark.parametrize(

@@ -333,7 +333,8 @@ def test_a_failed_download_says_what_to_put_where(tmp_path, monkeypatch):
     ) as caught:
         datasets.fetch_fashion_mnist(data_home=tmp_path)
     assert f"put fashion_mnist.npz into {tmp_path}" in str(caught.value)
-    assert f"into {tmp_path / 'fashion_mnist_raw'} what https://" in str(caught.value)
+    assert "or put the files of https://" in str(caught.value)
+    assert f"into {tmp_path / 'fashion_mnist_raw'}" in str(caught.value)
     assert all(url.rsplit("/", 1)[1] in str(caught.value) for url in FASHION_MNIST.urls)
     assert "\n" not in str(caught.value)
 

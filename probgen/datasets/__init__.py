@@ -1,10 +1,9 @@
-"""Data sets, embedded or fetched: rows, targets and what they mean in a Bunch, as in
-`sklearn.datasets`.
+"""Embedded and downloadable data sets, as a Bunch of rows, targets and descriptions.
 
-A file is looked for in `data_home`, or without it in the folder that the environment variable
-PROBGEN_DATA_HOME names (which is only read) and in the user's cache (`$XDG_CACHE_HOME/probgen`, by
-default `~/.cache/probgen`). A file found nowhere is downloaded from its source, checked against a
-checksum, and kept in `data_home` or the cache.
+The loaders look for a file in `data_home`. Without `data_home` they look in the folder that the
+environment variable PROBGEN_DATA_HOME names, which is only read, and in the user's cache
+(`$XDG_CACHE_HOME/probgen`, by default `~/.cache/probgen`). A missing file is downloaded from its
+source, verified by a checksum, and stored in `data_home` or the cache.
 """
 
 from probgen.datasets._faces import fetch_frey_faces, fetch_lfw_people, fetch_olivetti_faces

@@ -1,4 +1,4 @@
-"""Answers of the loaders: a Bunch, or a pair, of arrays or pandas objects."""
+"""Return values of the loaders: a Bunch or a pair, of arrays or pandas objects."""
 
 import numpy as np
 from sklearn.utils import Bunch
@@ -7,7 +7,7 @@ GREY_LEVELS = 256
 
 
 def check_frames(as_frame):
-    """Raise if pandas is asked for and missing."""
+    """Raise if a frame is requested and pandas is missing."""
     if as_frame:
         try:
             import pandas  # noqa: F401
@@ -17,29 +17,31 @@ def check_frames(as_frame):
             ) from error
 
 
-def answer(data, target, *, feature_names, target_name="target", return_X_y, as_frame, **more):
-    """What a loader returns, from data (n, d) and target (n,) or None; more goes into the Bunch.
+def make_bunch(data, target, *, feature_names, target_name="target", return_X_y, as_frame, **more):
+    """Return a Bunch of data (n, d), target (n,) or None, and more; or the pair (data, target).
 
     With as_frame, data becomes a DataFrame (if it is not one), target a Series named target_name,
-    and frame both.
+    and frame holds both.
     """
     frame = None
     if as_frame:
         import pandas as pd
 
-        data = data if isinstance(data, pd.DataFrame) else pd.DataFrame(data, columns=feature_names)
-        target = None if target is None else pd.Series(target, name=target_name)
-        frame = data if target is None else pd.concat([data, target], axis=1)
+        if not isinstance(data, pd.DataFrame):
+            data = pd.DataFrame(data, columns=feature_names)
+        frame = data
+        if target is not None:
+            target = pd.Series(target, name=target_name)
+            frame = pd.concat([data, target], axis=1)
     if return_X_y:
         return data, target
     return Bunch(data=data, target=target, frame=frame, feature_names=feature_names, **more)
 
 
-def answer_images(images, target, **more):
-    """What a loader of images (n, height, width) or (n, height, width, channel) returns: rows,
-    channels last."""
+def make_image_bunch(images, target, **more):
+    """Return a Bunch or pair of images (n, height, width) or (n, height, width, channels)."""
     image_shape = images.shape[1:]
-    return answer(
+    return make_bunch(
         images.reshape(len(images), -1),
         target,
         feature_names=["pixel_" + "_".join(map(str, index)) for index in np.ndindex(image_shape)],

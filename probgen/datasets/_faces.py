@@ -1,11 +1,14 @@
-"""Faces as rows of pixels: height * width * channels columns, channels last, uint8."""
+"""Faces as rows of height * width * channels uint8 pixels, channels last."""
+
+from os import PathLike
+from typing import Any
 
 import numpy as np
 from sklearn import datasets as sklearn_datasets
 
 from probgen._validation import check_count, check_real
 from probgen.datasets import _formats
-from probgen.datasets._bunch import answer_images, check_frames
+from probgen.datasets._bunch import check_frames, make_image_bunch
 from probgen.datasets._store import Source, data_folders, obtain, read_arrays
 
 OLIVETTI_FACES = Source(
@@ -26,13 +29,16 @@ FREY_FACES = Source(
 
 
 def fetch_olivetti_faces(
-    *, data_home=None, download_if_missing=True, return_X_y=False, as_frame=False
-):
-    """Load the Olivetti faces, ten images of each of 40 people, 64 x 64 pixels with grey values 0
-    to 242.
+    *,
+    data_home: str | PathLike | None = None,
+    download_if_missing: bool = True,
+    return_X_y: bool = False,
+    as_frame: bool = False,
+) -> Any:
+    """Load the Olivetti faces, ten images of each of 40 people, with 64 x 64 grey values.
 
-    `sklearn.datasets.fetch_olivetti_faces` serves the same images divided by 242, and does the
-    download.
+    The values are 0 to 242. `sklearn.datasets.fetch_olivetti_faces`, which downloads the file,
+    returns the same images divided by 242.
 
     Parameters
     ----------
@@ -40,9 +46,9 @@ def fetch_olivetti_faces(
         Folder of `olivetti_faces.npz`; None looks in the folder of the environment variable
         PROBGEN_DATA_HOME and in the user's cache.
     download_if_missing : bool, default=True
-        Whether to download the data (4 MB) where they are not found.
+        Whether to download the data (4 MB) if they are not found.
     return_X_y : bool, default=False
-        Whether to return (data, target) in place of a Bunch.
+        Whether to return (data, target) instead of a Bunch.
     as_frame : bool, default=False
         Whether data is a pandas DataFrame and target a Series.
 
@@ -76,7 +82,7 @@ def fetch_olivetti_faces(
     check_frames(as_frame)
     path = obtain(OLIVETTI_FACES, data_home=data_home, download_if_missing=download_if_missing)
     images, target = read_arrays(path, OLIVETTI_FACES, ["x", "y"])
-    return answer_images(
+    return make_image_bunch(
         images,
         target.astype(np.int64),
         target_names=[str(person) for person in range(40)],
@@ -90,11 +96,17 @@ def fetch_olivetti_faces(
     )
 
 
-def fetch_frey_faces(*, data_home=None, download_if_missing=True, return_X_y=False, as_frame=False):
-    """Load the Frey faces, 1,965 frames of a video of one face, 28 x 20 pixels with grey values 0
-    to 255.
+def fetch_frey_faces(
+    *,
+    data_home: str | PathLike | None = None,
+    download_if_missing: bool = True,
+    return_X_y: bool = False,
+    as_frame: bool = False,
+) -> Any:
+    """Load the Frey faces, 1,965 frames of a video of one face, with 28 x 20 grey values.
 
-    Neighbouring frames are nearly equal: split into blocks of frames, not at random.
+    The values are 0 to 255. Neighbouring frames are nearly equal: split into blocks of frames, not
+    at random.
 
     Parameters
     ----------
@@ -102,9 +114,9 @@ def fetch_frey_faces(*, data_home=None, download_if_missing=True, return_X_y=Fal
         Folder of `frey_faces.npz`; None looks in the folder of the environment variable
         PROBGEN_DATA_HOME and in the user's cache.
     download_if_missing : bool, default=True
-        Whether to download the data (1 MB, with pooch) where they are not found.
+        Whether to download the data (1 MB, with pooch) if they are not found.
     return_X_y : bool, default=False
-        Whether to return (data, None) in place of a Bunch; there is no target.
+        Whether to return (data, None) instead of a Bunch; there is no target.
     as_frame : bool, default=False
         Whether data is a pandas DataFrame.
 
@@ -136,7 +148,7 @@ def fetch_frey_faces(*, data_home=None, download_if_missing=True, return_X_y=Fal
     check_frames(as_frame)
     path = obtain(FREY_FACES, data_home=data_home, download_if_missing=download_if_missing)
     (images,) = read_arrays(path, FREY_FACES, ["x"])
-    return answer_images(
+    return make_image_bunch(
         images,
         None,
         DESCR=(
@@ -151,14 +163,14 @@ def fetch_frey_faces(*, data_home=None, download_if_missing=True, return_X_y=Fal
 
 def fetch_lfw_people(
     *,
-    min_faces_per_person=0,
-    resize=0.5,
-    color=False,
-    data_home=None,
-    download_if_missing=True,
-    return_X_y=False,
-    as_frame=False,
-):
+    min_faces_per_person: int = 0,
+    resize: float | None = 0.5,
+    color: bool = False,
+    data_home: str | PathLike | None = None,
+    download_if_missing: bool = True,
+    return_X_y: bool = False,
+    as_frame: bool = False,
+) -> Any:
     """Load Labeled Faces in the Wild through scikit-learn's loader, as rows of uint8.
 
     Parameters
@@ -168,15 +180,14 @@ def fetch_lfw_people(
     resize : float or None, default=0.5
         Factor on the height and width of the central part of 125 x 94 pixels, at least 0.02.
     color : bool, default=False
-        Whether images have the channels red, green, blue; otherwise grey values, their rounded
-        mean.
+        Whether images have the channels red, green and blue, rather than one of their rounded mean.
     data_home : path-like, default=None
         Folder of `lfw_home`; None looks in the folder of the environment variable
         PROBGEN_DATA_HOME, in probgen's cache and in scikit-learn's, and downloads to the last.
     download_if_missing : bool, default=True
-        Whether to download the data (200 MB) where they are not found.
+        Whether to download the data (200 MB) if they are not found.
     return_X_y : bool, default=False
-        Whether to return (data, target) in place of a Bunch.
+        Whether to return (data, target) instead of a Bunch.
     as_frame : bool, default=False
         Whether data is a pandas DataFrame and target a Series.
 
@@ -210,24 +221,27 @@ def fetch_lfw_people(
     if resize is not None:
         check_real("resize", resize, low=0.02, hint="None keeps the size.")
     check_frames(as_frame)
-    folders = [
-        folder for folder in data_folders(data_home) if data_home or (folder / "lfw_home").is_dir()
-    ]
+    folders = data_folders(data_home)
+    if not data_home:
+        folders = [folder for folder in folders if (folder / "lfw_home").is_dir()]
+    sklearn_home = None  # of scikit-learn's own choice
+    if folders:
+        sklearn_home = str(folders[0])
     try:
         loaded = sklearn_datasets.fetch_lfw_people(
-            data_home=str(folders[0]) if folders else None,
+            data_home=sklearn_home,
             min_faces_per_person=min_faces_per_person,
             resize=resize,
             color=color,
             download_if_missing=download_if_missing,
         )
     except OSError as error:
-        home = folders[0] if folders else sklearn_datasets.get_data_home()
+        home = sklearn_home or sklearn_datasets.get_data_home()
         raise OSError(
             f"Labeled Faces in the Wild are not complete in {home}/lfw_home ({error}); put "
             "lfw-funneled.tgz, pairs.txt, pairsDevTrain.txt and pairsDevTest.txt there."
         ) from error
-    return answer_images(
+    return make_image_bunch(
         np.rint(loaded.images * 255.0).astype(np.uint8),
         loaded.target.astype(np.int64),
         target_names=list(loaded.target_names),

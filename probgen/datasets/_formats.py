@@ -1,5 +1,4 @@
-"""From the bytes that publishers offer to arrays: pure functions, and nothing in them is ever
-unpickled."""
+"""Pure functions from the bytes of publishers' files to arrays, without unpickling."""
 
 import csv
 import gzip
@@ -30,8 +29,10 @@ ADULT_NUMERIC = ("age", "fnlwgt", "education-num", "capital-gain", "capital-loss
 
 
 def parse_idx(raw):
-    """The uint8 array in gzipped idx bytes: 0, 0, type 8, the number of axes, their big-endian
-    sizes, the values."""
+    """The uint8 array in gzipped idx bytes.
+
+    They are 0, 0, the type 8, the number of axes, the big-endian sizes of the axes, and the values.
+    """
     raw = gzip.decompress(raw)
     if len(raw) < 4 or raw[:3] != b"\0\0\x08":
         raise ValueError(f"idx data of unsigned bytes start with 00 00 08, got {raw[:3].hex(' ')}")
@@ -54,8 +55,7 @@ def mnist_arrays(train_images, train_labels, test_images, test_labels):
 
 
 def cifar10_arrays(archive):
-    """Arrays of the binary version of CIFAR-10: records of a label and 3 x 32 x 32 values, channels
-    first."""
+    """Arrays of the binary version of CIFAR-10, of records of a label and (3, 32, 32) values."""
     with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
         train = b"".join(_cifar10_member(tar, f"data_batch_{k}.bin") for k in range(1, 6))
         test = _cifar10_member(tar, "test_batch.bin")
@@ -69,15 +69,13 @@ def cifar10_arrays(archive):
 
 
 def olivetti_arrays(images):
-    """Arrays of scikit-learn's Olivetti faces, which are grey values divided by their maximum,
-    242."""
+    """Arrays of scikit-learn's Olivetti faces, whose grey values are divided by 242."""
     grey = np.rint(np.asarray(images) * 242.0).astype(np.uint8)
     return {"x": grey, "y": np.repeat(np.arange(40, dtype=np.uint8), 10)}
 
 
 def frey_arrays(mat):
-    """Arrays of the MATLAB file of the Frey faces: `ff` of shape (560, n), one column an image of
-    28 rows."""
+    """Arrays of the MATLAB file of the Frey faces, `ff` (560, n) with an image in each column."""
     from scipy.io import loadmat
 
     columns = loadmat(io.BytesIO(mat), variable_names=["ff"])["ff"]
@@ -85,7 +83,7 @@ def frey_arrays(mat):
 
 
 def adult_csv(raw):
-    """Gzipped CSV with a header, made of the bytes of adult.data."""
+    """Gzipped CSV with a header from the bytes of adult.data."""
     text = io.StringIO(newline="")
     rows = [line.split(",") for line in raw.decode().splitlines() if line.strip()]
     csv.writer(text, lineterminator="\n").writerows([ADULT_COLUMNS, *rows])
@@ -103,11 +101,9 @@ def adult_rows(content):
 
 
 def split_table_arrays(data, feature_columns, target_column, *test_rows):
-    """Arrays of a table in text, with the indices of its columns and of the test rows of each
-    split."""
-    table, features, target, *tests = (
-        np.loadtxt(io.BytesIO(raw)) for raw in (data, feature_columns, target_column, *test_rows)
-    )
+    """Arrays of a text table, the indices of its columns, and the test rows of each split."""
+    files = (data, feature_columns, target_column, *test_rows)
+    table, features, target, *tests = [np.loadtxt(io.BytesIO(raw)) for raw in files]
     test_mask = np.zeros((len(tests), len(table)), dtype=bool)
     for mask, rows in zip(test_mask, tests, strict=True):
         mask[rows.astype(int)] = True
@@ -115,8 +111,7 @@ def split_table_arrays(data, feature_columns, target_column, *test_rows):
 
 
 def wine_arrays(red, white):
-    """Arrays of the two CSV files of wine quality, red rows first; color is 0 for red and 1 for
-    white."""
+    """Arrays of the CSV files of wine quality, red first; color is 0 for red and 1 for white."""
     tables = [np.loadtxt(io.BytesIO(raw), delimiter=";", skiprows=1) for raw in (red, white)]
     table = np.concatenate(tables)
     color = np.repeat(np.array([0, 1], dtype=np.uint8), [len(part) for part in tables])
@@ -138,7 +133,7 @@ def letter_arrays(raw):
 
 
 def binary_arrays(raw):
-    """Arrays of an .npz file of a binary table, with the names and floats of its publisher."""
+    """Arrays of the publisher's .npz file of a binary table, which holds floats."""
     with np.load(io.BytesIO(raw), allow_pickle=False) as file:
         parts = {part: file[f"{part}_data"] for part in ("train", "valid", "test")}
     return {f"x_{part}": rows.astype(np.uint8) for part, rows in parts.items()}
@@ -159,6 +154,6 @@ def _cifar10_member(tar, name):
 
 
 def _letter_table(raw):
-    """Letters of the first column and numbers of the others, of comma-separated lines."""
+    """Letters in the first column of comma-separated lines, and numbers in the others."""
     rows = [line.split(",") for line in raw.decode().split()]
     return [row[0] for row in rows], np.array([row[1:] for row in rows], dtype=np.float64)

@@ -1,12 +1,14 @@
-"""Images as rows of pixels: height * width * channels columns, channels last, in the integers of
-the source."""
+"""Images as rows of height * width * channels integers, channels last."""
+
+from os import PathLike
+from typing import Any
 
 import numpy as np
 from sklearn import datasets as sklearn_datasets
 
 from probgen._validation import check_choice
 from probgen.datasets import _formats
-from probgen.datasets._bunch import answer_images, check_frames
+from probgen.datasets._bunch import check_frames, make_image_bunch
 from probgen.datasets._store import Source, obtain, read_arrays
 
 SUBSETS = ("train", "test", "all")
@@ -98,32 +100,32 @@ CIFAR10 = Source(
 )
 
 
-def load_digits(*, n_class=10, return_X_y=False, as_frame=False):
-    """Load scikit-learn's handwritten digits, which are part of its installation.
+def load_digits(*, n_class: int = 10, return_X_y: bool = False, as_frame: bool = False) -> Any:
+    """Load the handwritten digits that are installed with scikit-learn.
 
     1,797 images of 8 x 8 pixels with grey values 0 to 16, about 180 of each digit.
 
     Parameters
     ----------
     n_class : int, default=10
-        Digits 0 to n_class - 1 are loaded; 1 to 10.
+        Number of classes, 1 to 10: the digits 0 to n_class - 1.
     return_X_y : bool, default=False
-        Whether to return (data, target) in place of a Bunch.
+        Whether to return (data, target) instead of a Bunch.
     as_frame : bool, default=False
         Whether data is a pandas DataFrame and target a Series.
 
     Returns
     -------
     digits : Bunch, or a pair (data, target)
-        What `sklearn.datasets.load_digits` returns, data as float64 of shape (1797, 64), and
-        `image_shape` and `levels`, the number of grey levels, 17.
+        The Bunch of `sklearn.datasets.load_digits`, with data : float64 of shape (1797, 64), and in
+        addition `image_shape` and `levels`, the number of grey levels (17).
 
     Raises
     ------
     ValueError
         If n_class is not in [1, 10].
     ImportError
-        If as_frame is asked for without pandas.
+        If as_frame=True and pandas is missing.
 
     Examples
     --------
@@ -142,8 +144,13 @@ def load_digits(*, n_class=10, return_X_y=False, as_frame=False):
 
 
 def fetch_mnist(
-    *, subset="train", data_home=None, download_if_missing=True, return_X_y=False, as_frame=False
-):
+    *,
+    subset: str = "train",
+    data_home: str | PathLike | None = None,
+    download_if_missing: bool = True,
+    return_X_y: bool = False,
+    as_frame: bool = False,
+) -> Any:
     """Load MNIST, handwritten digits of 28 x 28 pixels with grey values 0 to 255.
 
     Parameters
@@ -154,9 +161,9 @@ def fetch_mnist(
         Folder of `mnist.npz`; None looks in the folder of the environment variable
         PROBGEN_DATA_HOME and in the user's cache.
     download_if_missing : bool, default=True
-        Whether to download the data (11 MB, with pooch) where they are not found.
+        Whether to download the data (11 MB, with pooch) if they are not found.
     return_X_y : bool, default=False
-        Whether to return (data, target) in place of a Bunch.
+        Whether to return (data, target) instead of a Bunch.
     as_frame : bool, default=False
         Whether data is a pandas DataFrame and target a Series.
 
@@ -202,8 +209,13 @@ def fetch_mnist(
 
 
 def fetch_fashion_mnist(
-    *, subset="train", data_home=None, download_if_missing=True, return_X_y=False, as_frame=False
-):
+    *,
+    subset: str = "train",
+    data_home: str | PathLike | None = None,
+    download_if_missing: bool = True,
+    return_X_y: bool = False,
+    as_frame: bool = False,
+) -> Any:
     """Load Fashion-MNIST, articles of clothing of 28 x 28 pixels with grey values 0 to 255.
 
     Parameters
@@ -214,9 +226,9 @@ def fetch_fashion_mnist(
         Folder of `fashion_mnist.npz`; None looks in the folder of the environment variable
         PROBGEN_DATA_HOME and in the user's cache.
     download_if_missing : bool, default=True
-        Whether to download the data (31 MB, with pooch) where they are not found.
+        Whether to download the data (31 MB, with pooch) if they are not found.
     return_X_y : bool, default=False
-        Whether to return (data, target) in place of a Bunch.
+        Whether to return (data, target) instead of a Bunch.
     as_frame : bool, default=False
         Whether data is a pandas DataFrame and target a Series.
 
@@ -260,13 +272,18 @@ def fetch_fashion_mnist(
 
 
 def fetch_cifar10(
-    *, subset="train", data_home=None, download_if_missing=True, return_X_y=False, as_frame=False
-):
+    *,
+    subset: str = "train",
+    data_home: str | PathLike | None = None,
+    download_if_missing: bool = True,
+    return_X_y: bool = False,
+    as_frame: bool = False,
+) -> Any:
     """Load CIFAR-10, colour photographs of 32 x 32 pixels with values 0 to 255.
 
-    Where a folder holds `cifar10_subset.npz` and no `cifar10.npz`, the subset is loaded: fewer
-    images, re-encoded as JPEG, so that bits per dimension and FID do not compare with published
-    numbers. `DESCR` says which it is.
+    If a folder holds `cifar10_subset.npz` and no `cifar10.npz`, this subset is loaded. It has fewer
+    images, re-encoded as JPEG, so bits per dimension and FID do not compare with published numbers.
+    `DESCR` names the version.
 
     Parameters
     ----------
@@ -277,9 +294,9 @@ def fetch_cifar10(
         Folder of `cifar10.npz`; None looks in the folder of the environment variable
         PROBGEN_DATA_HOME and in the user's cache.
     download_if_missing : bool, default=True
-        Whether to download the full data (170 MB, with pooch) where neither is found.
+        Whether to download the full data (170 MB, with pooch) if neither is found.
     return_X_y : bool, default=False
-        Whether to return (data, target) in place of a Bunch.
+        Whether to return (data, target) instead of a Bunch.
     as_frame : bool, default=False
         Whether data is a pandas DataFrame and target a Series.
 
@@ -322,24 +339,28 @@ def fetch_cifar10(
     )
     if not return_X_y:
         is_subset = cifar.filename.endswith(CIFAR10.other_file)
-        cifar.DESCR += CIFAR10_SUBSET_NOTE if is_subset else CIFAR10_FULL_NOTE
+        if is_subset:
+            cifar.DESCR += CIFAR10_SUBSET_NOTE
+        else:
+            cifar.DESCR += CIFAR10_FULL_NOTE
     return cifar
 
 
 def _load_split(
     source, subset, target_names, descr, *, data_home, download_if_missing, return_X_y, as_frame
 ):
-    """What a loader of images with a train and a test part returns."""
+    """Return a subset of images that have a training and a test part."""
     check_choice("subset", subset, SUBSETS)
     check_frames(as_frame)
     path = obtain(source, data_home=data_home, download_if_missing=download_if_missing)
-    parts = ("train", "test") if subset == "all" else (subset,)
-    arrays = read_arrays(path, source, [f"{axis}_{part}" for axis in "xy" for part in parts])
-    images, target = (
-        half[0] if len(half) == 1 else np.concatenate(half)
-        for half in (arrays[: len(parts)], arrays[len(parts) :])
-    )
-    return answer_images(
+    parts = [subset]
+    if subset == "all":
+        parts = ["train", "test"]
+    names = [f"x_{part}" for part in parts] + [f"y_{part}" for part in parts]
+    arrays = read_arrays(path, source, names)
+    images = _joined(arrays[: len(parts)])
+    target = _joined(arrays[len(parts) :])
+    return make_image_bunch(
         images,
         target.astype(np.int64),
         target_names=target_names,
@@ -348,3 +369,10 @@ def _load_split(
         return_X_y=return_X_y,
         as_frame=as_frame,
     )
+
+
+def _joined(arrays):
+    """One array of one or more, without a copy of a single one."""
+    if len(arrays) == 1:
+        return arrays[0]
+    return np.concatenate(arrays)

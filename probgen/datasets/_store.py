@@ -1,4 +1,4 @@
-"""Where the files of data sets live: folders, reading, downloading, checking and keeping them."""
+"""Storage of data sets: folders, validation, download and checksums."""
 
 import contextlib
 import hashlib
@@ -28,27 +28,27 @@ _UNREADABLE = (
 
 @dataclass(frozen=True)
 class Source:
-    """A file of a data set, and how to make it from what its publisher offers.
+    """A file of a data set, and its conversion from the publisher's files.
 
     Attributes
     ----------
     file : str
         Name of the file in the folder.
     arrays : mapping of str to tuple
-        Kind (as for `np.issubdtype`) and shape of each array of an .npz file; in the shapes a
-        number is fixed, and a name stands for one number throughout the file.
+        Kind (as in `np.issubdtype`) and shape of each array of an .npz file. A shape holds fixed
+        sizes, and names of sizes that must agree between the arrays.
     urls : mapping of str to str or None
-        Raw files by address, with "md5:..." where the publisher states it; their names differ in
-        the last part.
+        The publisher's files by URL, with "md5:..." if the publisher states a checksum. The last
+        parts of the URLs are distinct.
     convert : callable
-        Contents of the raw files, as bytes in the order of urls -> dict of arrays, or the bytes of
-        the file.
+        Takes the contents of those files as bytes, in the order of urls. Returns a dict of arrays,
+        or the bytes of the file.
     download : callable or None
-        Gives the arguments of convert, where another library does the download.
+        Returns the arguments of convert, if another library downloads the data.
     digest : str or None
-        `array_digest` of the converted arrays, where the raw files have no checksum.
+        `array_digest` of the converted arrays, if the publisher states no checksum.
     other_file : str or None
-        A file that serves as well.
+        Name of another file that may be used in place of `file`.
     """
 
     file: str
@@ -61,13 +61,12 @@ class Source:
 
     @property
     def raw_folder(self):
-        """Name of the folder beside the file in which raw files are kept until they are
-        converted."""
+        """Name of the folder of the publisher's files until they are converted."""
         return self.file.split(".")[0] + "_raw"
 
 
 def data_folders(data_home):
-    """Folders to look in, in order; the last one is written to."""
+    """Folders to search, in order; downloads go to the last one."""
     if data_home is not None:
         if not isinstance(data_home, (str, os.PathLike)) or not os.fspath(data_home):
             raise ValueError(
@@ -77,11 +76,13 @@ def data_folders(data_home):
         return [Path(data_home).expanduser()]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "probgen"
     named = os.environ.get("PROBGEN_DATA_HOME")
-    return [Path(named).expanduser(), cache] if named else [cache]
+    if not named:
+        return [cache]
+    return [Path(named).expanduser(), cache]
 
 
 def obtain(source, *, data_home, download_if_missing):
-    """Path of the file of a source, downloaded if it must and may be."""
+    """Path of the file of a source, which is downloaded if it is missing and that is allowed."""
     folders = data_folders(data_home)
     for folder in folders:
         for name in (source.file, source.other_file):
@@ -91,7 +92,10 @@ def obtain(source, *, data_home, download_if_missing):
     if not download_if_missing:
         raise OSError(_missing(source, folders, "and download_if_missing=False"))
     try:
-        raw = source.download() if source.download else _download(source, raw_folder)
+        if source.download is not None:
+            raw = source.download()
+        else:
+            raw = _download(source, raw_folder)
     except (OSError, ValueError) as error:
         _remove_if_empty(raw_folder)
         reason = f"and the download failed ({type(error).__name__}: {_shortened(error)})"
@@ -105,7 +109,7 @@ def obtain(source, *, data_home, download_if_missing):
 
 
 def read_arrays(path, source, names):
-    """Arrays of an .npz file in the order of names, after a look at their kinds and shapes."""
+    """Arrays of an .npz file in the order of names, with validated kinds and shapes."""
     try:
         with open(path, "rb") as raw:
             file = np.load(raw, allow_pickle=False)
@@ -119,13 +123,13 @@ def read_arrays(path, source, names):
     sizes: dict[str, int] = {}
     for name, array in zip(names, arrays, strict=True):
         if not _fits(array, source.arrays[name], sizes):
-            found = f"holds {name} of shape {array.shape} and dtype {array.dtype}"
-            raise ValueError(_not_as_expected(path, source, found))
+            problem = f"holds {name} of shape {array.shape} and dtype {array.dtype}"
+            raise ValueError(_not_as_expected(path, source, problem))
     return arrays
 
 
 def array_digest(arrays):
-    """SHA-256 of names, dtypes, shapes and values of arrays, whatever the file format."""
+    """SHA-256 of names, dtypes, shapes and values of arrays, independent of the file format."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
@@ -135,60 +139,62 @@ def array_digest(arrays):
 
 
 def _fits(array, expected, sizes):
-    """Whether an array has the expected kind and shape; sizes remembers what the names of sizes
-    stand for."""
+    """Whether an array has the expected kind and shape; stores named sizes in the dict sizes."""
     kind, *shape = expected
     if not np.issubdtype(array.dtype, kind) or array.ndim != len(shape) or array.size == 0:
         return False
-    pairs = zip(array.shape, shape, strict=True)
-    return all(
-        size == (sizes.setdefault(want, size) if isinstance(want, str) else want)
-        for size, want in pairs
-    )
+    for size, wanted in zip(array.shape, shape, strict=True):
+        if isinstance(wanted, str):
+            wanted = sizes.setdefault(wanted, size)
+        if size != wanted:
+            return False
+    return True
 
 
 def _missing(source, folders, reason, raw_folder=None):
-    """The sentence for a file that is nowhere, with the raw files that would serve if raw_folder is
-    given."""
-    looked = " or ".join(str(folder) for folder in folders)
+    """Error message for a missing file; with raw_folder it offers the publisher's files too."""
+    searched = " or ".join(str(folder) for folder in folders)
     remedy = f"put {source.file} into {folders[0]}"
     if raw_folder is not None and source.urls:
         names = [_name(url) for url in source.urls]
-        shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-        remedy += (
-            f", or into {raw_folder} what {next(iter(source.urls)).rsplit('/', 1)[0]} offers"
-            f" ({shown})"
-        )
+        listing = ", ".join(names[:4])
+        if len(names) > 4:
+            listing += f" and {len(names) - 4} more"
+        publisher = next(iter(source.urls)).rsplit("/", 1)[0]
+        remedy += f", or put the files of {publisher} ({listing}) into {raw_folder}"
     return (
-        f"{source.file} is not in {looked}, {reason}; {remedy}, or name its folder by data_home or"
-        " PROBGEN_DATA_HOME."
+        f"{source.file} is not in {searched}, {reason}; {remedy}, or name its folder by data_home"
+        " or PROBGEN_DATA_HOME."
     )
 
 
 def _name(url):
-    """Name of the file at an address."""
+    """Name of the file at a URL."""
     return url.rsplit("/", 1)[-1]
 
 
 def _shortened(error):
-    """The beginning of an error's text, on one line."""
+    """The text of an error on one line, cut to 90 characters."""
     text = " ".join(str(error).split())
-    return text if len(text) <= 90 else text[:87] + "..."
+    if len(text) > 90:
+        text = text[:87] + "..."
+    return text
 
 
-def _not_as_expected(path, source, found):
-    listed = ", ".join(
+def _not_as_expected(path, source, problem):
+    """Error message for a file with other contents."""
+    listing = ", ".join(
         f"{name} ({kind.__name__}, {' x '.join(map(str, shape))})"
         for name, (kind, *shape) in source.arrays.items()
     )
     return (
-        f"{path} {found}; expected an .npz file with {listed}; replace it, or remove it to fetch it"
-        " anew."
+        f"{path} {problem}; expected an .npz file with {listing}; replace it, or remove it to"
+        " download it again."
     )
 
 
 def _download(source, folder):
-    """Contents of the raw files of a source, each fetched into the folder unless it is there."""
+    """Contents of the publisher's files, which are downloaded to the folder if they are missing."""
     try:
         import pooch
     except ImportError as error:
@@ -196,14 +202,15 @@ def _download(source, folder):
             f"Downloading {source.file} needs pooch; install it with `pip install 'probgen[data]'`,"
             f" or put the file into {folder.parent}."
         ) from error
-    return [
-        Path(pooch.retrieve(url, known_hash, fname=_name(url), path=folder)).read_bytes()
-        for url, known_hash in source.urls.items()
-    ]
+    contents = []
+    for url, known_hash in source.urls.items():
+        path = pooch.retrieve(url, known_hash, fname=_name(url), path=folder)
+        contents.append(Path(path).read_bytes())
+    return contents
 
 
 def _convert(source, raw, folder):
-    """Converted raw contents, checked."""
+    """The converted contents, verified by their digest."""
     try:
         content = source.convert(*raw)
     except _UNREADABLE as error:
@@ -213,20 +220,20 @@ def _convert(source, raw, folder):
             return content
         reason = "differs from the published data, by its checksum"
     raise OSError(
-        f"What was downloaded for {source.file} {reason}; remove {folder} to download it anew, "
-        f"or put {source.file} into {folder.parent}."
+        f"What was downloaded for {source.file} {reason}; remove {folder} to download it"
+        f" again, or put {source.file} into {folder.parent}."
     )
 
 
 def _write(path, content):
-    """Write bytes, or arrays as .npz, beside the path and rename."""
+    """Write bytes, or arrays as .npz, to a temporary file that then takes the path."""
     if not isinstance(content, bytes):
         buffer = BytesIO()
         np.savez_compressed(buffer, **content)
         content = buffer.getvalue()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     except OSError as error:
         raise OSError(
             f"{path.parent} cannot be written to ({error}); pass another folder as data_home."
@@ -234,13 +241,13 @@ def _write(path, content):
     try:
         with open(handle, "wb") as file:
             file.write(content)
-        os.replace(beside, path)
+        os.replace(temporary, path)
     except BaseException:
-        os.unlink(beside)
+        os.unlink(temporary)
         raise
 
 
 def _remove_if_empty(folder):
-    """Remove a folder that nothing is in."""
-    with contextlib.suppress(OSError):  # it holds something, or another process was here before
+    """Remove a folder if it is empty."""
+    with contextlib.suppress(OSError):  # It holds files, or another process has removed it.
         folder.rmdir()

@@ -1,5 +1,4 @@
-"""The tables that can be fetched: what their files hold, where they come from, what their columns
-mean."""
+"""Files, sources and columns of the tables."""
 
 import string
 from dataclasses import dataclass
@@ -20,8 +19,10 @@ _ADBENCH_URL = "https://raw.githubusercontent.com/Minqi824/ADBench/main/adbench/
 
 @dataclass(frozen=True)
 class Table:
-    """A table of fetch_uci; target_name names the column, target_names its classes, or again the
-    column."""
+    """A table of fetch_uci.
+
+    target_name is the name of the target column; target_names are its classes, or that name again.
+    """
 
     source: Source
     feature_names: tuple

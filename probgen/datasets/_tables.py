@@ -1,39 +1,47 @@
-"""Tables: regression and classification (UCI), binary, anomaly detection (ADBench), and mixed
-(Adult)."""
+"""Tables for regression and classification, binary, for anomaly detection, and of mixed columns."""
 
 import zlib
+from os import PathLike
+from typing import Any
 
 import numpy as np
 
 from probgen._validation import check_choice
 from probgen.datasets import _formats
-from probgen.datasets._bunch import answer, check_frames
+from probgen.datasets._bunch import check_frames, make_bunch
 from probgen.datasets._store import obtain, read_arrays
 from probgen.datasets._table_list import ADBENCH, ADULT, BINARY, UCI
 
 BINARY_SUBSETS = ("train", "valid", "test", "all")
 
 
-def fetch_uci(name, *, data_home=None, download_if_missing=True, return_X_y=False, as_frame=False):
+def fetch_uci(
+    name: str,
+    *,
+    data_home: str | PathLike | None = None,
+    download_if_missing: bool = True,
+    return_X_y: bool = False,
+    as_frame: bool = False,
+) -> Any:
     """Load a table of the UCI repository, with the values of the source.
 
-    Rows that repeat are kept as they are in the source; drop them before a split if test likelihood
-    must not profit.
+    Repeated rows are kept, as in the source. Drop them before a split if they must not raise the
+    test likelihood.
 
     Parameters
     ----------
     name : str
         A regression table with fixed splits: "concrete" (1,030 x 8), "naval" (11,934 x 16),
         "power_plant" (9,568 x 4) or "protein" (45,730 x 9); an ordinal one: "abalone" (4,177 x 7)
-        or "wine_quality" (6,497 x 11); or classes: "letter_recognition" (20,000 x 16, commonly
-        split after 16,000 rows).
+        or "wine_quality" (6,497 x 11); or one of classes: "letter_recognition" (20,000 x 16,
+        commonly split after 16,000 rows).
     data_home : path-like, default=None
         Folder of `uci_<name>.npz`; None looks in the folder of the environment variable
         PROBGEN_DATA_HOME and in the user's cache.
     download_if_missing : bool, default=True
-        Whether to download the table (up to 4 MB, with pooch) where it is not found.
+        Whether to download the table (up to 4 MB, with pooch) if it is not found.
     return_X_y : bool, default=False
-        Whether to return (data, target) in place of a Bunch.
+        Whether to return (data, target) instead of a Bunch.
     as_frame : bool, default=False
         Whether data is a pandas DataFrame and target a Series.
 
@@ -41,8 +49,8 @@ def fetch_uci(name, *, data_home=None, download_if_missing=True, return_X_y=Fals
     -------
     table : Bunch, or a pair (data, target)
         data : float64 (uint8 for letters) of shape (n, d), target : float64 or int64 of shape (n,),
-        frame (None unless as_frame), feature_names, target_names, DESCR, filename; and, where the
-        table has them, test_mask : bool of shape (n_splits, n), whose k-th row marks the test rows
+        frame (None unless as_frame), feature_names, target_names, DESCR, filename; and, for tables
+        that have them, test_mask : bool of shape (n_splits, n), whose k-th row marks the test rows
         of the k-th split, sex (abalone; 0 = M, 1 = F, 2 = I) or color (wine_quality; 0 = red, 1 =
         white) : int64 of shape (n,).
 
@@ -72,16 +80,11 @@ def fetch_uci(name, *, data_home=None, download_if_missing=True, return_X_y=Fals
     check_frames(as_frame)
     table = UCI[name]
     path = obtain(table.source, data_home=data_home, download_if_missing=download_if_missing)
-    arrays = dict(
-        zip(
-            table.source.arrays,
-            read_arrays(path, table.source, list(table.source.arrays)),
-            strict=True,
-        )
-    )
+    names = list(table.source.arrays)
+    arrays = dict(zip(names, read_arrays(path, table.source, names), strict=True))
     target = arrays.pop("y")
     more = {key: _codes(array) for key, array in arrays.items() if key != "X"}
-    return answer(
+    return make_bunch(
         arrays["X"],
         _codes(target),
         feature_names=list(table.feature_names),
@@ -96,15 +99,15 @@ def fetch_uci(name, *, data_home=None, download_if_missing=True, return_X_y=Fals
 
 
 def fetch_binary(
-    name,
+    name: str,
     *,
-    subset="train",
-    data_home=None,
-    download_if_missing=True,
-    return_X_y=False,
-    as_frame=False,
-):
-    """Load a table of zeros and ones, as autoregressive density estimators are compared on.
+    subset: str = "train",
+    data_home: str | PathLike | None = None,
+    download_if_missing: bool = True,
+    return_X_y: bool = False,
+    as_frame: bool = False,
+) -> Any:
+    """Load a table of zeros and ones, a benchmark of autoregressive density estimators.
 
     Parameters
     ----------
@@ -117,9 +120,9 @@ def fetch_binary(
         Folder of `binary_<name>.npz`; None looks in the folder of the environment variable
         PROBGEN_DATA_HOME and in the user's cache.
     download_if_missing : bool, default=True
-        Whether to download the table (with pooch) where it is not found.
+        Whether to download the table (with pooch) if it is not found.
     return_X_y : bool, default=False
-        Whether to return (data, None) in place of a Bunch; there is no target.
+        Whether to return (data, None) instead of a Bunch; there is no target.
     as_frame : bool, default=False
         Whether data is a pandas DataFrame.
 
@@ -154,9 +157,11 @@ def fetch_binary(
     check_frames(as_frame)
     source, descr = BINARY[name]
     path = obtain(source, data_home=data_home, download_if_missing=download_if_missing)
-    parts = BINARY_SUBSETS[:-1] if subset == "all" else (subset,)
+    parts = [subset]
+    if subset == "all":
+        parts = ["train", "valid", "test"]
     data = np.concatenate(read_arrays(path, source, [f"x_{part}" for part in parts]))
-    return answer(
+    return make_bunch(
         data,
         None,
         feature_names=_numbered(data),
@@ -168,8 +173,13 @@ def fetch_binary(
 
 
 def fetch_adbench(
-    name, *, data_home=None, download_if_missing=True, return_X_y=False, as_frame=False
-):
+    name: str,
+    *,
+    data_home: str | PathLike | None = None,
+    download_if_missing: bool = True,
+    return_X_y: bool = False,
+    as_frame: bool = False,
+) -> Any:
     """Load a table for anomaly detection of the ADBench collection.
 
     Parameters
@@ -182,16 +192,16 @@ def fetch_adbench(
         Folder of `adbench_<name>.npz`; None looks in the folder of the environment variable
         PROBGEN_DATA_HOME and in the user's cache.
     download_if_missing : bool, default=True
-        Whether to download the table (up to 4 MB, with pooch) where it is not found.
+        Whether to download the table (up to 4 MB, with pooch) if it is not found.
     return_X_y : bool, default=False
-        Whether to return (data, target) in place of a Bunch.
+        Whether to return (data, target) instead of a Bunch.
     as_frame : bool, default=False
         Whether data is a pandas DataFrame and target a Series.
 
     Returns
     -------
     table : Bunch, or a pair (data, target)
-        data : float64, uint8 or int16 of shape (n, d), as the values ask for, target : int64 of
+        data : float64, uint8 or int16 of shape (n, d), depending on the values, target : int64 of
         shape (n,), 1 for an anomaly and 0 otherwise, frame (None unless as_frame), feature_names,
         target_names, DESCR, filename.
 
@@ -218,7 +228,7 @@ def fetch_adbench(
     source, descr = ADBENCH[name]
     path = obtain(source, data_home=data_home, download_if_missing=download_if_missing)
     data, target = read_arrays(path, source, ["X", "y"])
-    return answer(
+    return make_bunch(
         data,
         _codes(target),
         feature_names=_numbered(data),
@@ -230,7 +240,13 @@ def fetch_adbench(
     )
 
 
-def fetch_adult(*, data_home=None, download_if_missing=True, return_X_y=False, as_frame=False):
+def fetch_adult(
+    *,
+    data_home: str | PathLike | None = None,
+    download_if_missing: bool = True,
+    return_X_y: bool = False,
+    as_frame: bool = False,
+) -> Any:
     """Load Adult, a census table of 6 numeric and 8 categorical columns; the target is the income.
 
     Parameters
@@ -239,11 +255,11 @@ def fetch_adult(*, data_home=None, download_if_missing=True, return_X_y=False, a
         Folder of `adult.csv.gz`; None looks in the folder of the environment variable
         PROBGEN_DATA_HOME and in the user's cache.
     download_if_missing : bool, default=True
-        Whether to download the table (4 MB, with pooch) where it is not found.
+        Whether to download the table (4 MB, with pooch) if it is not found.
     return_X_y : bool, default=False
-        Whether to return (data, target) in place of a Bunch.
+        Whether to return (data, target) instead of a Bunch.
     as_frame : bool, default=False
-        Whether data is a pandas DataFrame, its text in categorical columns, and target a
+        Whether data is a pandas DataFrame, with text in categorical columns, and target a
         categorical Series.
 
     Returns
@@ -280,18 +296,16 @@ def fetch_adult(*, data_home=None, download_if_missing=True, return_X_y=False, a
     if as_frame:
         import pandas as pd
 
-        typed = {
-            name: pd.Categorical(values) if name in (*categorical, target_name) else values
-            for name, values in columns.items()
-        }
-        target = typed.pop(target_name)
-        data = pd.DataFrame(typed)
+        for name in (*categorical, target_name):
+            columns[name] = pd.Categorical(columns[name])
+        target = columns.pop(target_name)
+        data = pd.DataFrame(columns)
     else:
         target = columns[target_name]
         data = np.empty((len(target), len(features)), dtype=object)
         for j, name in enumerate(features):
             data[:, j] = columns[name]
-    return answer(
+    return make_bunch(
         data,
         target,
         feature_names=features,
@@ -310,29 +324,32 @@ def fetch_adult(*, data_home=None, download_if_missing=True, return_X_y=False, a
 
 
 def _adult_columns(path):
-    """Columns of Adult by name, float64 or object with NaN where missing, and the names of the
-    categorical features."""
+    """Columns of Adult by name, and the names of the categorical features.
+
+    Columns are float64, or object with NaN for missing values.
+    """
     try:
         fields = np.array(_formats.adult_rows(path.read_bytes()), dtype=object).T
         columns = dict(zip(_formats.ADULT_COLUMNS, fields, strict=True))
         for name, values in columns.items():
-            numeric = name in _formats.ADULT_NUMERIC
-            columns[name] = (
-                values.astype(np.float64) if numeric else np.where(values == "?", np.nan, values)
-            )
+            if name in _formats.ADULT_NUMERIC:
+                columns[name] = values.astype(np.float64)
+            else:
+                columns[name] = np.where(values == "?", np.nan, values)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise ValueError(
             f"{path} is not the Adult table in gzipped CSV ({error}); replace it, or remove it to"
-            " fetch it anew."
+            " download it again."
         ) from error
-    return columns, [
-        name for name in _formats.ADULT_COLUMNS[:-1] if name not in _formats.ADULT_NUMERIC
-    ]
+    features = _formats.ADULT_COLUMNS[:-1]
+    return columns, [name for name in features if name not in _formats.ADULT_NUMERIC]
 
 
 def _codes(values):
-    """Small unsigned integers as int64, so that differences may be negative; others as they are."""
-    return values.astype(np.int64) if values.dtype.kind in "iu" else values
+    """Integers as int64, which small unsigned ones are too narrow for; other values unchanged."""
+    if values.dtype.kind in "iu":
+        return values.astype(np.int64)
+    return values
 
 
 def _numbered(data):

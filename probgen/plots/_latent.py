@@ -154,8 +154,7 @@ class LatentDisplay:
             ax.set_ylabel(self.names[1])
         ax.set_xlabel(self.names[0])
         if self.y is not None:
-            position = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
-            ax.legend(**position, frameon=False, markerscale=2.5)
+            ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, markerscale=2.5)
         self.ax_ = ax
         self.figure_ = ax.figure
         return self
