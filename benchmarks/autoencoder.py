@@ -26,6 +26,7 @@ from sklearn.preprocessing import StandardScaler
 import probgen
 from probgen import Autoencoder, GaussianBayes, Trainer
 from probgen.datasets import fetch_adbench, fetch_mnist
+from probgen.options import GaussianCorruption, MaskingCorruption
 
 SIGMA = 0.5
 TABLES = ("annthyroid", "cardio", "letter", "musk", "pendigits", "satellite", "shuttle", "thyroid")
@@ -56,8 +57,7 @@ def denoise():
     model = Autoencoder(
         128,
         hidden_layer_sizes=(1024,),
-        corruption="gaussian",
-        corruption_level=SIGMA,
+        corruption=GaussianCorruption(scale=SIGMA),
         max_iter=12,
         batch_size=128,
         trainer=Trainer(schedule="one_cycle"),
@@ -82,8 +82,7 @@ def pipeline():
         Autoencoder(
             32,
             hidden_layer_sizes=(512,),
-            corruption="masking",
-            corruption_level=0.2,
+            corruption=MaskingCorruption(fraction=0.2),
             max_iter=15,
             batch_size=128,
             trainer=Trainer(schedule="one_cycle"),
@@ -132,8 +131,7 @@ def _errors(X, seed):
     model = Autoencoder(
         32,
         hidden_layer_sizes=(64,),
-        corruption="masking",
-        corruption_level=0.2,
+        corruption=MaskingCorruption(fraction=0.2),
         max_iter=10,
         batch_size=32,
         noise_fraction=0.0,

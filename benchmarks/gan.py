@@ -52,6 +52,7 @@ from probgen import GAN, VAE, ConditionalGAN
 from probgen.datasets import fetch_mnist
 from probgen.estimators.adversarial.augmentation import augment
 from probgen.metrics import frechet_distance
+from probgen.options import ParzenWindow
 from probgen.training.engine import Training, draw_seeds
 from probgen.training.neural_generator import FitContext
 from probgen.training.rows import open_rows
@@ -61,8 +62,7 @@ LEAST_DRAWS = 20  # near a mode that counts as found
 WANTED_SHARE, WANTED_SECONDS, WANTED_LOOP = 0.90, 60.0, 1.05
 PICTURE = {
     "architecture": "conv",
-    "n_density_draws": 256,
-    "density": "parzen",
+    "density": ParzenWindow(256),
     "random_state": 0,
 }
 VAE_EPOCHS = 20
@@ -150,7 +150,8 @@ def by_hand(model, X, batch_size, device):
     center, scale = model._to_network_tensor(model._center), model._to_network_tensor(model._scale)
     rows = (torch.from_numpy(X).to(device) - center) / scale
     networks = (generator, discriminator)
-    betas, weight = model._betas, model._penalty_weight
+    betas = model._defaults.betas
+    weight = model._penalty_weight
     by_generator, by_discriminator = (
         torch.optim.Adam(network.parameters(), lr=2e-3, betas=betas, fused=True)
         for network in networks

@@ -26,6 +26,7 @@ from probgen.datasets import (
     fetch_olivetti_faces,
     load_digits,
 )
+from probgen.options import AutoDensity
 from probgen.plots import ReconstructionDisplay, SampleGridDisplay, TrainingCurveDisplay
 from probgen.training import SampleHistory
 
@@ -105,7 +106,11 @@ def main():
         every=max(1, n_epochs // N_SETS), n_samples=2000 if shape is None else 8
     )
     trainer = Trainer(schedule="cosine", ema_decay=0.999, callbacks=[history])
-    settings = parameters | {"max_iter": n_epochs, "n_density_draws": 500, "random_state": 0}
+    settings = parameters | {
+        "max_iter": n_epochs,
+        "density": AutoDensity(n_draws=500),
+        "random_state": 0,
+    }
     gan = GAN(trainer=trainer, **settings).fit(X)
     vaegan = VAEGAN(**settings).fit(X)
 

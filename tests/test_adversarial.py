@@ -25,6 +25,7 @@ from probgen.estimators.adversarial.objective import (
     r1_penalty,
     refresh_batch_norm,
 )
+from probgen.options import R1, WGANGP, NonSaturating
 from probgen.training.engine import Training, draw_seeds
 from probgen.training.neural_generator import FitContext
 from probgen.training.objective import Objective, Phase
@@ -342,9 +343,13 @@ class TestSkips:
 
     def test_the_rule_of_balance_by_hand(self):
         """Losses of a fit tell which updates were left out, and how many."""
-        model = GAN(2, hidden_layer_sizes=(8,), balance_ratio=1.2, max_iter=1, random_state=0).fit(
-            self.X
-        )
+        model = GAN(
+            2,
+            hidden_layer_sizes=(8,),
+            loss=NonSaturating(balance_ratio=1.2),
+            max_iter=1,
+            random_state=0,
+        ).fit(self.X)
         objective = objective_of(model, self.X)
         logged = []
         skip = objective._skip
@@ -382,7 +387,8 @@ class TestObjective:
 
     @pytest.mark.parametrize("penalty", [None, "r1", "wgan_gp"])
     def test_the_loss_of_the_discriminator_by_hand(self, penalty):
-        objective = self.objective(penalty=penalty, penalty_weight=0.7)
+        options = {None: None, "r1": R1(weight=0.7), "wgan_gp": WGANGP(weight=0.7)}
+        objective = self.objective(penalty=options[penalty])
         loss, terms = objective.discriminator_loss(torch.from_numpy(self.X))
         noise, X = seeded(3), torch.from_numpy(self.X)
         real = ((X - objective.center) / objective.scale).requires_grad_()
@@ -458,10 +464,10 @@ class TestObjective:
         np.testing.assert_allclose(levels, [0.5, 0.375, 0.25, 0.125, 0.0, 0.0, 0.0], rtol=0.02)
 
     @pytest.mark.parametrize(
-        "noise, low, high, deviation", [("normal", -6, 6, 1.0), ("uniform", -1, 1, 3**-0.5)]
+        "prior, low, high, deviation", [("normal", -6, 6, 1.0), ("uniform", -1, 1, 3**-0.5)]
     )
-    def test_codes_are_drawn_from_the_prior(self, noise, low, high, deviation):
-        codes = self.objective(noise=noise).draw_codes(20_000)
+    def test_codes_are_drawn_from_the_prior(self, prior, low, high, deviation):
+        codes = self.objective(prior=prior).draw_codes(20_000)
         assert codes.shape == (20_000, 2)
         assert codes.min() > low
         assert codes.max() < high

@@ -23,6 +23,7 @@ from probgen import (
     Trainer,
 )
 from probgen.base import GeneratorMixin
+from probgen.options import AutoDensity
 from probgen.training import AdversarialDoctor
 from probgen.training.callbacks import CallbackSupport, FitEvents
 from probgen.training.history import History
@@ -289,7 +290,12 @@ def test_a_gan_that_was_made_to_collapse_is_told_what_to_move():
         "n_discriminator_steps": 5,
         "learning_rate_init": 2e-3,
     }
-    settings |= {"max_iter": 16, "n_density_draws": 256, "device": "cpu", "random_state": 0}
+    settings |= {
+        "max_iter": 16,
+        "density": AutoDensity(n_draws=256),
+        "device": "cpu",
+        "random_state": 0,
+    }
     watcher = AdversarialDoctor(every=4, n_rows=200, n_clusters=10)
     model = GAN(4, trainer=Trainer(callbacks=[watcher]), **settings)
     sentences = told(model, load_digits().data[:400].astype(np.float32))
@@ -309,7 +315,12 @@ def test_a_gan_that_was_made_to_collapse_is_told_what_to_move():
 
 def test_a_gan_in_good_health_is_told_nothing_and_trained_as_without_the_doctor():
     watcher = AdversarialDoctor(every=5, n_rows=400, n_clusters=8)
-    settings = {"max_iter": 20, "n_density_draws": 256, "device": "cpu", "random_state": 0}
+    settings = {
+        "max_iter": 20,
+        "density": AutoDensity(n_draws=256),
+        "device": "cpu",
+        "random_state": 0,
+    }
     watched = GAN(2, trainer=Trainer(ema_decay=0.99, callbacks=[watcher]), **settings)
     assert told(watched) == []
     assert watched.history_[-1]["clusters_hit"] == 8
@@ -321,7 +332,12 @@ def test_a_gan_in_good_health_is_told_nothing_and_trained_as_without_the_doctor(
 def test_gans_of_classes_are_asked_with_their_labels(kind):
     watcher = doctor(every=4)
     labels = np.where(X[:, 0] > 0.5, "right", "left")
-    settings = {"max_iter": 4, "n_density_draws": 256, "device": "cpu", "random_state": 0}
+    settings = {
+        "max_iter": 4,
+        "density": AutoDensity(n_draws=256),
+        "device": "cpu",
+        "random_state": 0,
+    }
     model = kind(2, trainer=Trainer(ema_decay=0.99, callbacks=[watcher]), **settings)
     with warnings.catch_warnings(action="ignore", category=UserWarning):
         model.fit(X, labels)

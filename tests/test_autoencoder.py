@@ -10,11 +10,20 @@ from scipy.stats import multivariate_normal, norm
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
+from sklearn.model_selection import GridSearchCV
 
 from probgen import Autoencoder, GaussianMixture, RowBlocks, Trainer, get_likelihood
 from probgen.distributions.observation import bernoulli_log_prob, gaussian_log_prob
 from probgen.estimators.autoencoder import ReconstructionObjective, _shrink
 from probgen.marginal_likelihood.importance import log_likelihood
+from probgen.options import (
+    L1,
+    Contractive,
+    GaussianCorruption,
+    KLSparsity,
+    MaskingCorruption,
+    SaltAndPepperCorruption,
+)
 from probgen.training.neural_generator import FitContext
 from probgen.training.rows import open_rows
 
@@ -58,7 +67,7 @@ class TestLoss:
         torch.nn.init.constant_(encoder.weight, 3.0)
         torch.nn.init.constant_(decoder.weight, 0.5)
         made = ReconstructionObjective(
-            encoder, decoder, center=torch.ones(1), scale=2.0, penalty="l1", penalty_weight=0.1
+            encoder, decoder, center=torch.ones(1), scale=2.0, penalty=L1(weight=0.1)
         )
         loss, terms = made.loss(torch.tensor([[5.0], [-1.0]]))  # 2 and -1 when scaled
         assert terms["reconstruction"].item() == pytest.approx(0.5**2 * (2.0**2 + 1.0**2) / 2.0)
@@ -91,7 +100,7 @@ class TestLoss:
         assert objective(model).loss(torch.from_numpy(rows)).item() == pytest.approx(truth.mean())
 
     def test_l1(self):
-        model = fit(penalty="l1", penalty_weight=0.3)
+        model = fit(penalty=L1(weight=0.3))
         codes, answers = self.answers(model)
         loss, terms = objective(model).loss(torch.from_numpy(X))
         assert terms["penalty"].item() == pytest.approx(np.abs(codes).sum(axis=1).mean())
@@ -99,7 +108,7 @@ class TestLoss:
         assert loss.item() == pytest.approx(reconstruction + 0.3 * terms["penalty"].item())
 
     def test_kl_sparsity(self):
-        model = fit(penalty="kl_sparsity", sparsity_target=0.2)
+        model = fit(penalty=KLSparsity(target=0.2))
         codes, _ = self.answers(model)
         assert ((codes > 0.0) & (codes < 1.0)).all()
         active = codes.mean(axis=0)
@@ -110,9 +119,7 @@ class TestLoss:
 
     def test_sparsity_reaches_its_target(self):
         model = fit(
-            penalty="kl_sparsity",
-            sparsity_target=0.1,
-            penalty_weight=10.0,
+            penalty=KLSparsity(weight=10.0, target=0.1),
             max_iter=100,
             learning_rate_init=0.01,
         )
@@ -128,33 +135,31 @@ class TestLoss:
         assert many == pytest.approx(truth, rel=0.05)
 
     def test_contraction_trains_the_encoder(self):
-        slack, tight = (
-            fit(penalty="contractive", penalty_weight=w, max_iter=60) for w in (0.0, 10.0)
-        )
+        slack, tight = (fit(penalty=Contractive(weight), max_iter=60) for weight in (0.0, 10.0))
         assert np.ptp(tight.transform(X)) < 0.2 * np.ptp(slack.transform(X))
 
 
 class TestCorruption:
-    def damaged(self, corruption, level, rows):
-        model = fit(rows[:200], corruption=corruption, corruption_level=level, noise_fraction=0.0)
+    def damaged(self, corruption, rows):
+        model = fit(rows[:200], corruption=corruption, noise_fraction=0.0)
         made = objective(model).train()
         return made._corrupt(torch.from_numpy(rows)).numpy()
 
     ROWS = np.random.default_rng(1).uniform(1.0, 3.0, size=(20_000, 5))
 
     def test_gaussian_noise_has_the_level_in_units_of_the_data(self):
-        noise = self.damaged("gaussian", 0.7, self.ROWS) - self.ROWS
+        noise = self.damaged(GaussianCorruption(scale=0.7), self.ROWS) - self.ROWS
         np.testing.assert_allclose(noise.std(axis=0), 0.7, rtol=0.03)
         np.testing.assert_allclose(noise.mean(axis=0), 0.0, atol=0.03)
 
     def test_masking_hides_the_share(self):
-        damaged = self.damaged("masking", 0.4, self.ROWS)
+        damaged = self.damaged(MaskingCorruption(fraction=0.4), self.ROWS)
         hidden = damaged == 0.0
         np.testing.assert_allclose(hidden.mean(axis=0), 0.4, atol=0.02)
         np.testing.assert_array_equal(damaged[~hidden], self.ROWS[~hidden])
 
     def test_salt_and_pepper_take_the_ends_of_the_range(self):
-        damaged = self.damaged("salt_and_pepper", 0.4, self.ROWS)
+        damaged = self.damaged(SaltAndPepperCorruption(fraction=0.4), self.ROWS)
         low, high = self.ROWS[:200].min(), self.ROWS[:200].max()
         np.testing.assert_allclose((damaged == low).mean(axis=0), 0.2, atol=0.02)
         np.testing.assert_allclose((damaged == high).mean(axis=0), 0.2, atol=0.02)
@@ -379,7 +384,7 @@ def test_partial_fit_learns():
         ({"hidden_layer_sizes": (8, 0)}, "hidden_layer_sizes must be an integer >= 1; got 0"),
         ({"hidden_layer_sizes": 8}, "hidden_layer_sizes must be a sequence of integers; got 8"),
         ({"activation": "rely"}, "activation must be one of 'relu', .*; got 'rely'"),
-        ({"architecture": "cnn"}, "architecture must be one of 'mlp', 'conv'; got 'cnn'"),
+        ({"architecture": "cnn"}, "architecture must be one of 'dense', 'conv'; got 'cnn'"),
         (
             {"loss": "mse"},
             "loss must be one of 'squared_error', 'absolute_error', 'bernoulli'; got 'mse'",
@@ -389,8 +394,8 @@ def test_partial_fit_learns():
             "corruption must be one of 'gaussian', 'masking', 'salt_and_pepper'; got 'blur'",
         ),
         (
-            {"corruption": "masking", "corruption_level": 2.0},
-            r"corruption_level must be a finite number in \[0, 1\]",
+            {"corruption": MaskingCorruption(fraction=2.0)},
+            r"fraction must be a finite number in \[0, 1\]; got 2.0",
         ),
         ({"penalty": "l2"}, "penalty must be one of 'kl_sparsity', 'l1', 'contractive'; got 'l2'"),
         (
@@ -413,7 +418,7 @@ def test_partial_fit_learns():
         ),
         (
             {"tied_weights": True, "architecture": "conv"},
-            "tied_weights=True needs architecture='mlp'",
+            "tied_weights=True needs architecture='dense'",
         ),
         ({"loss": "bernoulli"}, r"loss='bernoulli' needs values in \[0, 1\]; X holds"),
         ({"architecture": "conv", "image_shape": (2, 3)}, "image_shape"),
@@ -424,3 +429,54 @@ def test_partial_fit_learns():
 def test_bad_parameters(parameters, message):
     with pytest.raises(ValueError, match=message):
         fit(**parameters)
+
+
+@pytest.mark.parametrize(
+    "start, setting, option",
+    [
+        ({"corruption": "gaussian"}, {"corruption__scale": 0.1}, GaussianCorruption(scale=0.1)),
+        ({"corruption": "masking"}, {"corruption__fraction": 0.5}, MaskingCorruption(0.5)),
+        (
+            {"corruption": "salt_and_pepper"},
+            {"corruption__fraction": 0.2},
+            SaltAndPepperCorruption(0.2),
+        ),
+        ({"penalty": "l1"}, {"penalty__weight": 0.5}, L1(weight=0.5)),
+        ({"penalty": "contractive"}, {"penalty__weight": 0.5}, Contractive(weight=0.5)),
+        ({"penalty": "kl_sparsity"}, {"penalty__target": 0.2}, KLSparsity(target=0.2)),
+    ],
+    ids=str,
+)
+def test_settings_are_reached_from_the_string(start, setting, option):
+    (parameter,) = start
+    model = Autoencoder(**start).set_params(**setting)
+    assert repr(getattr(model, parameter)) == repr(option)
+
+
+@pytest.mark.parametrize(
+    "start, setting",
+    [
+        ({"corruption": "gaussian"}, {"corruption__fraction": 0.1}),
+        ({"corruption": "masking"}, {"corruption__scale": 0.1}),
+        ({"penalty": "l1"}, {"penalty__target": 0.1}),
+    ],
+    ids=str,
+)
+def test_an_option_has_no_setting_of_another(start, setting):
+    with pytest.raises(ValueError, match=r"Invalid parameter .* for estimator"):
+        Autoencoder(**start).set_params(**setting)
+
+
+def test_a_setting_of_none_says_what_it_needs():
+    with pytest.raises(ValueError, match="penalty__weight needs a penalty, which is None"):
+        Autoencoder().set_params(penalty__weight=0.1)
+
+
+def test_a_search_reaches_settings():
+    search = GridSearchCV(
+        Autoencoder(2, hidden_layer_sizes=(8,), corruption="gaussian", max_iter=2, random_state=0),
+        {"corruption__scale": [0.0, 1.0]},
+        cv=2,
+    ).fit(X)
+    clean, noisy = search.cv_results_["mean_test_score"]
+    assert clean != noisy

@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from probgen import Autoencoder, GaussianBayes, GaussianMixture, Trainer
 from probgen.datasets import fetch_adbench, fetch_mnist
+from probgen.options import GaussianCorruption, MaskingCorruption
 
 SIGMA = 0.5
 
@@ -47,8 +48,7 @@ def test_denoising_gains_12_db_and_beats_the_best_linear_filter(mnist):
     model = trained(
         128,
         hidden_layer_sizes=(512,),
-        corruption="gaussian",
-        corruption_level=SIGMA,
+        corruption=GaussianCorruption(scale=SIGMA),
         max_iter=5,
         noise_fraction=0.01,
     ).fit(X)
@@ -61,7 +61,7 @@ def test_gaussians_classify_97_percent_of_digits_by_32_codes(mnist):
     X, T, y, t = mnist
     model = make_pipeline(
         trained(
-            32, hidden_layer_sizes=(512,), corruption="masking", corruption_level=0.2, max_iter=5
+            32, hidden_layer_sizes=(512,), corruption=MaskingCorruption(fraction=0.2), max_iter=5
         ),
         GaussianBayes(n_components=10, reg_covar=1e-3, random_state=0),
     ).fit(X, y)
@@ -96,8 +96,7 @@ def test_anomalies_are_hard_to_reconstruct(data_home, table, least):
     bunch = fetch_adbench(table)
     X = StandardScaler().fit_transform(bunch.data.astype(np.float32))
     settings = {
-        "corruption": "masking",
-        "corruption_level": 0.2,
+        "corruption": MaskingCorruption(fraction=0.2),
         "noise_fraction": 0.0,
         "batch_size": 32,
     }

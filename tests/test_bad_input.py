@@ -29,7 +29,7 @@ from probgen import (
     SemiSupervisedVAE,
     Trainer,
 )
-from probgen.options import AutoLikelihood
+from probgen.options import AutoDensity, AutoLikelihood, ParzenWindow
 
 GENERATORS = [
     GaussianMixture(n_components=2, random_state=0),
@@ -88,8 +88,7 @@ GENERATORS = [
     GAN(
         2,
         hidden_layer_sizes=(16,),
-        density="parzen",
-        n_density_draws=512,
+        density=ParzenWindow(512),
         max_iter=30,
         device="cpu",
         random_state=0,
@@ -97,17 +96,26 @@ GENERATORS = [
     VAEGAN(
         2,
         hidden_layer_sizes=(16,),
-        density="parzen",
-        n_density_draws=512,
+        density=ParzenWindow(512),
         max_iter=30,
         device="cpu",
         random_state=0,
     ),
     ConditionalGAN(
-        2, hidden_layer_sizes=(16,), n_density_draws=512, max_iter=30, device="cpu", random_state=0
+        2,
+        hidden_layer_sizes=(16,),
+        density=AutoDensity(n_draws=512),
+        max_iter=30,
+        device="cpu",
+        random_state=0,
     ),
     AuxiliaryClassifierGAN(
-        2, hidden_layer_sizes=(16,), n_density_draws=512, max_iter=30, device="cpu", random_state=0
+        2,
+        hidden_layer_sizes=(16,),
+        density=AutoDensity(n_draws=512),
+        max_iter=30,
+        device="cpu",
+        random_state=0,
     ),
 ]
 CONDITIONAL = [generator for generator in GENERATORS if get_tags(generator).conditions]

@@ -388,8 +388,8 @@ class TestTags:
         estimator = getattr(probgen, name)()
         if "max_iter" in estimator.get_params():
             estimator.set_params(max_iter=1, device="cpu")
-        if "n_density_draws" in estimator.get_params():
-            estimator.set_params(n_density_draws=64)
+        if "density" in estimator.get_params():
+            estimator.set_params(density__n_draws=64)
         return estimator
 
     def does(self, call, refusal):

@@ -22,6 +22,7 @@ from probgen import (
     save,
 )
 from probgen.estimators.adversarial.objective import generator_loss
+from probgen.options import R1, AnnealedImportanceSampling, AutoDensity, ParzenWindow
 
 RNG = np.random.default_rng(0)
 LABELS = np.array(["ash", "birch", "cedar"])
@@ -35,7 +36,7 @@ PIXELS = PIXELS.astype(np.float32)
 QUICK = {
     "hidden_layer_sizes": (16,),
     "max_iter": 3,
-    "n_density_draws": 300,
+    "density": AutoDensity(n_draws=300),
     "device": "cpu",
     "random_state": 0,
 }
@@ -46,12 +47,13 @@ def fit(kind=ConditionalGAN, rows=X, y=Y, **parameters):
     return kind(2, **QUICK | parameters).fit(rows, y)
 
 
-@pytest.fixture(scope="module", params=["parzen", "ais"])
+@pytest.fixture(
+    scope="module", params=[ParzenWindow(3 * 2**14), AnnealedImportanceSampling(16, 60)]
+)
 def linear_model(request):
     """A model whose generator is linear, so that blurred draws of a class are Gaussian."""
-    settings = {"n_density_draws": 3 * 2**14, "n_chains": 16, "n_temperatures": 60}
-    model = fit(hidden_layer_sizes=(), max_iter=40, density=request.param, **settings)
-    assert model.density_ == request.param
+    model = fit(hidden_layer_sizes=(), max_iter=40, density=request.param)
+    assert model.density_ == request.param.name
     return model
 
 
@@ -166,7 +168,7 @@ class TestDiscriminator:
 
     def test_scores_tell_rows_of_another_class_from_the_data(self):
         trainer = Trainer(ema_decay=None)
-        model = fit(max_iter=60, penalty_weight=0.01, trainer=trainer)
+        model = fit(max_iter=60, penalty=R1(weight=0.01), trainer=trainer)
         wrong = LABELS[(INDICES + 1) % 3]
         assert np.mean(model.discriminate(X, Y) > model.discriminate(X, wrong)) > 0.8
 
@@ -213,7 +215,11 @@ class TestDigits:
     )
     def test_draws_of_a_digit_are_recognised(self, parameters):
         kind = AuxiliaryClassifierGAN if parameters else ConditionalGAN
-        settings = {"hidden_layer_sizes": (128, 128), "max_iter": 25, "n_density_draws": 2000}
+        settings = {
+            "hidden_layer_sizes": (128, 128),
+            "max_iter": 25,
+            "density": AutoDensity(n_draws=2000),
+        }
         model = kind(8, **QUICK | settings | parameters).fit(PIXELS[:1400], DIGITS[:1400])
         judge = LogisticRegression(max_iter=1000).fit(PIXELS / 16.0, DIGITS)
         y = np.repeat(np.arange(10), 50)

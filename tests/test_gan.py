@@ -9,16 +9,28 @@ import torch
 from scipy.stats import multivariate_normal
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import GridSearchCV
 
 from probgen import GAN, Trainer, get_likelihood, load, save
 from probgen.estimators.adversarial.networks import batch_norms
 from probgen.metrics import kernel_mmd
+from probgen.options import (
+    R1,
+    WGANGP,
+    AnnealedImportanceSampling,
+    AutoDensity,
+    Hinge,
+    LeastSquares,
+    Minimax,
+    NonSaturating,
+    ParzenWindow,
+)
 from probgen.training import Callback
 
 QUICK = {
     "hidden_layer_sizes": (16,),
     "max_iter": 3,
-    "n_density_draws": 256,
+    "density": AutoDensity(n_draws=256),
     "device": "cpu",
     "random_state": 0,
 }
@@ -66,10 +78,14 @@ class TestToys:
             {"loss": "least_squares"},
             {"loss": "hinge", "spectral_norm": True, "penalty": None},
             {"loss": "wasserstein", "n_discriminator_steps": 2},
-            {"noise": "uniform", "label_smoothing": 0.1, "instance_noise": 0.2},
-            {"balance_ratio": 2.0},
+            {
+                "prior": "uniform",
+                "loss": NonSaturating(label_smoothing=0.1),
+                "instance_noise": 0.2,
+            },
+            {"loss": NonSaturating(balance_ratio=2.0)},
         ],
-        ids=lambda parameters: next(iter(parameters.values())),
+        ids=lambda parameters: str(next(iter(parameters.values()))),
     )
     def test_every_loss_learns_a_gaussian(self, parameters):
         model = GAN(4, **QUICK | {"max_iter": 100} | parameters).fit(X)
@@ -107,7 +123,7 @@ def linear_gan(n_components=2, **parameters):
 
 class TestDensity:
     def test_annealing_finds_the_likelihood(self):
-        model, truth = linear_gan(n_chains=32, n_temperatures=200)
+        model, truth = linear_gan(density=AnnealedImportanceSampling(32, 200))
         values, std = model.score_samples(X[:100], return_std=True)
         error = values - truth.logpdf(X[:100])
         assert std.max() < 1.0
@@ -116,7 +132,7 @@ class TestDensity:
         np.testing.assert_array_equal(model.score_samples(X[:100]), values)
 
     def test_a_window_on_many_draws_finds_the_likelihood(self):
-        model, truth = linear_gan(density="parzen", n_density_draws=2**15)
+        model, truth = linear_gan(density=ParzenWindow(2**15))
         draws = model.sample(100, random_state=1)
         rows = draws + np.sqrt(model.noise_variance_) * np.random.default_rng(2).standard_normal(
             draws.shape
@@ -127,7 +143,7 @@ class TestDensity:
         assert np.abs(error).max() < 6.0 * std.max()
 
     def test_bounds_enclose_the_likelihood(self):
-        model, truth = linear_gan(n_chains=16, n_temperatures=60)
+        model, truth = linear_gan(density=AnnealedImportanceSampling(16, 60))
         lower, upper = model.likelihood_bounds(50, random_state=3)
         generator = np.random.default_rng(3)
         codes = generator.standard_normal((50, 2))
@@ -136,11 +152,11 @@ class TestDensity:
         assert lower.mean() <= exact.mean() + 0.03
         assert upper.mean() >= exact.mean() - 0.03
         assert (upper - lower).mean() < 0.5
-        loose = model.set_params(n_temperatures=2).likelihood_bounds(50, random_state=3)
+        loose = model.set_params(density__n_temperatures=2).likelihood_bounds(50, random_state=3)
         assert (loose[1] - loose[0]).mean() > 2.0 * (upper - lower).mean()
 
     def test_uniform_codes_have_their_own_prior(self):
-        model, _ = linear_gan(1, noise="uniform", n_chains=64, n_temperatures=100)
+        model, _ = linear_gan(1, prior="uniform", density=AnnealedImportanceSampling(64, 100))
         codes = np.linspace(-1.0, 1.0, 20_001)[:, np.newaxis]
         means, rows = model.inverse_transform(codes), X[:20]
         squares = ((rows[:, np.newaxis] - means) ** 2 / model.noise_variance_).sum(axis=2)
@@ -149,15 +165,13 @@ class TestDensity:
         np.testing.assert_allclose(model.score_samples(rows), truth, atol=0.3)
         model.density_ = "parzen"
         np.testing.assert_allclose(
-            model.set_params(n_density_draws=2**14).score_samples(rows), truth, atol=0.05
+            model.set_params(density=ParzenWindow(2**14)).score_samples(rows), truth, atol=0.05
         )
 
     @pytest.mark.parametrize("n_chains", [16, 5])
     def test_a_row_gets_the_same_digits_in_any_company(self, n_chains):
         settings = {
-            "density": "ais",
-            "n_chains": n_chains,
-            "n_temperatures": 4,
+            "density": AnnealedImportanceSampling(n_chains, n_temperatures=4),
             "hidden_layer_sizes": (13, 7),
         }
         for rows in (X.astype(np.float32), np.hstack([X] * 5)):
@@ -177,7 +191,9 @@ class TestDensity:
         rows = np.column_stack(
             [rng.standard_normal(500), np.zeros(500)]
         ) + 0.2 * rng.standard_normal((500, 2))
-        model = GAN(1, **QUICK | {"hidden_layer_sizes": (), "n_density_draws": 4096}).fit(rows)
+        model = GAN(
+            1, **QUICK | {"hidden_layer_sizes": (), "density": AutoDensity(n_draws=4096)}
+        ).fit(rows)
         layer = model.generator_.layers[0]
         with torch.no_grad():  # draws on a line, of the right law
             layer.weight.copy_(torch.tensor([[1.0], [0.0]]))
@@ -198,15 +214,15 @@ class TestDraws:
             model.sample(7, random_state=5), model.inverse_transform(codes)
         )
 
-    @pytest.mark.parametrize("noise", ["normal", "uniform"])
-    def test_truncation_keeps_codes_near_zero(self, noise):
-        model, _ = linear_gan(noise=noise, density="parzen")
+    @pytest.mark.parametrize("prior", ["normal", "uniform"])
+    def test_truncation_keeps_codes_near_zero(self, prior):
+        model, _ = linear_gan(prior=prior, density="parzen")
         whole = model.sample(20_000, random_state=0).std(axis=0)
         cut = model.set_params(truncation=0.5).sample(20_000, random_state=0)
         # The deviation of a Gaussian within half a deviation of its mean, and of half a uniform
         # range.
         phi, mass = np.exp(-0.125) / np.sqrt(2.0 * np.pi), 0.3829249225480262
-        share = np.sqrt(1.0 - phi / mass) if noise == "normal" else 0.5
+        share = np.sqrt(1.0 - phi / mass) if prior == "normal" else 0.5
         np.testing.assert_allclose(cut.std(axis=0), share * whole, rtol=0.03)
 
     def test_units_of_the_rows_do_not_matter(self):
@@ -220,7 +236,7 @@ class TestDraws:
 
 class TestTraining:
     def test_history_tells_of_both_networks(self):
-        model = GAN(3, **QUICK, encoder=True, balance_ratio=1.5).fit(X)
+        model = GAN(3, **QUICK, encoder=True, loss=NonSaturating(balance_ratio=1.5)).fit(X)
         assert model.history_.loss_names == ["discriminator", "penalty", "generator", "encoder"]
         assert {"real_score", "fake_score", "discriminator_skips", "generator_skips"} <= set(
             model.history_.columns
@@ -235,7 +251,7 @@ class TestTraining:
     def test_the_penalty_goes_with_the_features(self):
         assert GAN(**QUICK).fit(X)._penalty_weight == pytest.approx(3 / 20)
         assert GAN(**QUICK, penalty="wgan_gp").fit(X)._penalty_weight == 0.1
-        assert GAN(**QUICK, penalty_weight=0.0).fit(X)._penalty_weight == 0.0
+        assert GAN(**QUICK, penalty=R1(weight=0.0)).fit(X)._penalty_weight == 0.0
 
     def test_passes_of_partial_fit_are_epochs(self):
         trainer = Trainer(ema_decay=0.99)
@@ -278,7 +294,7 @@ class TestTraining:
             return GAN(
                 3,
                 **QUICK,
-                balance_ratio=1.2,
+                loss=NonSaturating(balance_ratio=1.2),
                 encoder=True,
                 trainer=Trainer(ema_decay=0.99, **trainer),
             )
@@ -352,7 +368,7 @@ class TestImages:
             4,
             **CONV | {"hidden_layer_sizes": None, "max_iter": 1},
             image_shape=shape,
-            n_density_draws=64,
+            density=AutoDensity(n_draws=64),
         )
         assert len(model.fit(rows).discriminator_.layers) == n_layers
         assert model.sample(2).shape == (2, shape[0] * shape[1])
@@ -369,9 +385,9 @@ class TestImages:
 
     @pytest.mark.parametrize("through", ["pickle", "file"])
     def test_copies_draw_alike(self, through, tmp_path):
-        model = GAN(
-            4, **CONV, spectral_norm=True, encoder=True, density="parzen", n_density_draws=256
-        ).fit(IMAGES)
+        model = GAN(4, **CONV, spectral_norm=True, encoder=True, density=ParzenWindow(256)).fit(
+            IMAGES
+        )
         if through == "pickle":
             twin = pickle.loads(pickle.dumps(model))
         else:
@@ -391,7 +407,11 @@ class TestImages:
 @pytest.mark.parametrize(
     "parameters",
     [
-        {"balance_ratio": 1.1, "encoder": True, "hidden_layer_sizes": (16,)},
+        {
+            "loss": NonSaturating(balance_ratio=1.1),
+            "encoder": True,
+            "hidden_layer_sizes": (16,),
+        },
         {
             "penalty": "wgan_gp",
             "loss": "wasserstein",
@@ -411,8 +431,7 @@ def test_graphs_train_as_the_eager_loop_does(parameters):
     settings = {
         "max_iter": 4,
         "batch_size": 20,
-        "density": "parzen",
-        "n_density_draws": 256,
+        "density": ParzenWindow(256),
         "random_state": 0,
     }
     eager, graphed = (
@@ -442,27 +461,29 @@ class TestBadInput:
                     " 'wasserstein'"
                 ),
             ),
-            ({"penalty": "r2"}, "penalty must be one of 'r1', 'wgan_gp'; got 'r2'. Or None."),
-            ({"penalty_weight": -1.0}, "penalty_weight must be a finite number >= 0; got -1.0."),
             (
-                {"label_smoothing": 0.6},
+                {"penalty": "r2"},
+                "penalty must be one of 'r1', 'wgan_gp'; got 'r2'. Or give an object of",
+            ),
+            ({"penalty": R1(-1.0)}, "weight must be a finite number >= 0; got -1.0. Or None."),
+            (
+                {"loss": Minimax(label_smoothing=0.6)},
                 "label_smoothing must be a finite number in [0, 0.5]; got 0.6.",
             ),
+            ({"loss": R1()}, "loss must be one of Hinge(), LeastSquares(), Minimax(), "),
             (
-                {"label_smoothing": 0.1, "loss": "hinge"},
-                (
-                    "label_smoothing needs a loss with a target, 'minimax', 'non_saturating' or"
-                    " 'least_squares'; got "
-                ),
+                {"density": AnnealedImportanceSampling(n_chains=1)},
+                "n_chains must be an integer >= 2; got 1.",
             ),
             (
-                {"balance_ratio": 2.0, "loss": "wasserstein"},
-                (
-                    "balance_ratio needs losses above 0, those of 'non_saturating' or"
-                    " 'least_squares'; got 'wasserstein'."
-                ),
+                {"density": AutoDensity(n_temperatures=0)},
+                "n_temperatures must be an integer >= 1; got 0.",
             ),
-            ({"balance_ratio": 0.5}, "balance_ratio must be a finite number >= 1; got 0.5."),
+            ({"density": ParzenWindow(0.5)}, "n_draws must be an integer >= 1; got 0.5."),
+            (
+                {"loss": LeastSquares(balance_ratio=0.5)},
+                "balance_ratio must be a finite number >= 1; got 0.5.",
+            ),
             ({"instance_noise": -0.1}, "instance_noise must be a finite number >= 0; got -0.1."),
             (
                 {"augmentation": "cutout"},
@@ -472,7 +493,7 @@ class TestBadInput:
                 {"augmentation": ["flip"]},
                 "augmentation must be one of 'brightness', 'translation', 'cutout'; got 'flip'.",
             ),
-            ({"noise": "cauchy"}, "noise must be one of 'normal', 'uniform'; got 'cauchy'."),
+            ({"prior": "cauchy"}, "prior must be one of 'normal', 'uniform'; got 'cauchy'."),
             ({"truncation": 0.0}, "truncation must be a finite number >= 0.001; got 0.0."),
             ({"architecture": "mlp"}, "architecture must be one of 'dense', 'conv'; got 'mlp'."),
             (
@@ -490,8 +511,8 @@ class TestBadInput:
             (
                 {"trainer": Trainer(compile=True)},
                 (
-                    "penalty='r1' needs second derivatives, which trainer.compile=True cannot take;"
-                    " leave out one of them."
+                    "penalty='r1' needs second derivatives, which trainer.compile=True does not"
+                    " support; leave out one of them."
                 ),
             ),
             (
@@ -558,3 +579,65 @@ class TestBadInput:
             ValueError, match="early_stopping needs at least 2 rows held out; got 1; raise"
         ):
             model.fit(X[:5])
+
+
+class TestOptions:
+    @pytest.mark.parametrize(
+        "setting, option",
+        [
+            ({"loss__label_smoothing": 0.1}, NonSaturating(label_smoothing=0.1)),
+            ({"loss__balance_ratio": 2.0}, NonSaturating(balance_ratio=2.0)),
+            ({"penalty__weight": 0.5}, R1(weight=0.5)),
+            ({"density__n_chains": 4}, AutoDensity(n_chains=4)),
+            ({"density__n_temperatures": 9}, AutoDensity(n_temperatures=9)),
+            ({"density__n_draws": 64}, AutoDensity(n_draws=64)),
+        ],
+        ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+    )
+    def test_settings_are_reached_from_the_string(self, setting, option):
+        parameter = next(iter(setting)).partition("__")[0]
+        assert repr(getattr(GAN().set_params(**setting), parameter)) == repr(option)
+
+    @pytest.mark.parametrize(
+        "loss, setting",
+        [
+            ("hinge", "label_smoothing"),
+            ("wasserstein", "label_smoothing"),
+            ("hinge", "balance_ratio"),
+            ("wasserstein", "balance_ratio"),
+            ("minimax", "balance_ratio"),
+        ],
+    )
+    def test_losses_without_a_target_or_a_ratio_have_no_such_setting(self, loss, setting):
+        with pytest.raises(ValueError, match=f"Invalid parameter '{setting}' for estimator"):
+            GAN(loss=loss).set_params(**{f"loss__{setting}": 2.0})
+
+    @pytest.mark.parametrize(
+        "string, option",
+        [
+            ({"loss": "hinge"}, {"loss": Hinge()}),
+            ({"penalty": "r1"}, {"penalty": R1()}),
+            ({"penalty": "wgan_gp"}, {"penalty": WGANGP(weight=0.1)}),
+            ({"density": "parzen"}, {"density": ParzenWindow()}),
+        ],
+        ids=str,
+    )
+    def test_a_string_stands_for_the_option_with_its_defaults(self, string, option):
+        one, other = (GAN(3, **QUICK | parameters).fit(X) for parameters in (string, option))
+        assert_same(one, other)
+        np.testing.assert_array_equal(one.score_samples(X[:5]), other.score_samples(X[:5]))
+
+    def test_a_search_reaches_a_setting(self):
+        search = GridSearchCV(GAN(2, **QUICK), {"penalty__weight": [0.0, 0.5]}, cv=2).fit(X)
+        assert search.best_estimator_.penalty.weight in (0.0, 0.5)
+        light, heavy = search.cv_results_["mean_test_score"]
+        assert light != heavy
+
+    def test_the_estimate_of_a_fit_takes_its_settings_where_they_are_given(self):
+        model = GAN(2, **QUICK | {"density": AutoDensity(3, 4, 128)}).fit(X)
+        assert model.density_ == "parzen"
+        alone = model.score_samples(X[:5])
+        model.set_params(density=ParzenWindow(128))
+        np.testing.assert_array_equal(model.score_samples(X[:5]), alone)
+        model.set_params(density=ParzenWindow(64))
+        assert (model.score_samples(X[:5]) != alone).all()

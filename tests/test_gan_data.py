@@ -8,12 +8,12 @@ from sklearn.linear_model import LogisticRegression
 from probgen import GAN, AuxiliaryClassifierGAN, ConditionalGAN
 from probgen.datasets import fetch_mnist
 from probgen.metrics import frechet_distance
+from probgen.options import ParzenWindow
 
 SETTINGS = {
     "architecture": "conv",
     "hidden_layer_sizes": (16, 32),
-    "n_density_draws": 4000,
-    "density": "parzen",
+    "density": ParzenWindow(4000),
     "device": "cpu",
     "random_state": 0,
 }

@@ -135,6 +135,32 @@ PARAMETERS = {  # of old files, in today's form
     "pixelcnn_bits": {"likelihood": "auto"},
     "conditional_pixelcnn": {"likelihood": "auto"},
     "pixelrnn_row": {"likelihood": "auto"},
+    "autoencoder_dense": {
+        "architecture": "dense",
+        "corruption": "gaussian",
+        "penalty": "contractive",
+    },
+    "autoencoder_sparse": {"corruption": "masking", "penalty": "kl_sparsity"},
+    "autoencoder_conv": {"architecture": "conv", "corruption": None, "penalty": None},
+    "gan_dense": {
+        "loss": "non_saturating",
+        "penalty": "r1",
+        "penalty__weight": 0.2,
+        "density": "parzen",
+        "density__n_draws": 64,
+        "prior": "normal",
+    },
+    "gan_wasserstein": {
+        "loss": "wasserstein",
+        "penalty": "wgan_gp",
+        "density": "ais",
+        "density__n_chains": 2,
+        "density__n_temperatures": 4,
+    },
+    "gan_conv": {"density": "parzen", "penalty": "r1"},
+    "vaegan": {"density": "parzen", "density__n_draws": 64},
+    "conditional_gan": {"density": "parzen", "density__n_draws": 64},
+    "auxiliary_classifier_gan": {"density": "parzen", "density__n_draws": 64},
 }
 
 

@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from probgen import VAEGAN, GaussianMixture, Trainer, load, make_generative_pipeline, save
 from probgen.metrics import ais_log_likelihood, frechet_distance, kernel_mmd
+from probgen.options import R1, AnnealedImportanceSampling, NonSaturating
 from probgen.training import AdversarialDoctor
 from probgen.training.neural_generator import FitContext
 from probgen.training.rows import open_rows
@@ -176,7 +177,7 @@ class TestDensity:
             assert abs(np.mean(values - truth)) < np.mean(errors)
 
     def test_under_annealing_too_digits_of_a_row_do_not_depend_on_the_others(self):
-        model = fit(n_components=3, density="ais", n_chains=3, n_temperatures=4)
+        model = fit(n_components=3, density=AnnealedImportanceSampling(3, 4))
         whole, order = model.score_samples(X[:600]), RNG.permutation(600)
         np.testing.assert_array_equal(model.score_samples(X[:600][order]), whole[order])
         np.testing.assert_array_equal(model.score_samples(X[:1]), whole[:1])
@@ -258,7 +259,7 @@ class TestParameters:
             "penalty",
             "trainer",
         } <= set(names)
-        assert {"encoder", "noise", "truncation", "augmentation", "balance_ratio"}.isdisjoint(names)
+        assert {"encoder", "prior", "truncation", "augmentation"}.isdisjoint(names)
 
     @pytest.mark.parametrize(
         "parameters, sentence",
@@ -270,9 +271,13 @@ class TestParameters:
             ),
             ({"latent_density": "kde"}, "latent_density must be a generator, or None; got 'kde'"),
             ({"hidden_layer_sizes": ()}, "hidden_layer_sizes must hold at least one width"),
-            ({"penalty_weight": -1.0}, "penalty_weight must be a finite number >= 0"),
+            (
+                {"loss": NonSaturating(balance_ratio=2.0)},
+                "balance_ratio must be None for a VAEGAN, whose generator has a second loss; got",
+            ),
+            ({"penalty": R1(-1.0)}, "weight must be a finite number >= 0"),
         ],
-        ids=["beta", "weight", "density", "widths", "penalty"],
+        ids=["beta", "weight", "density", "widths", "balance", "penalty"],
     )
     def test_bad_ones_are_told_before_any_work(self, parameters, sentence):
         model = VAEGAN(**parameters)

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.base import clone, is_classifier
@@ -35,7 +36,7 @@ from probgen import (
 from probgen._validation import check_count, check_image_shape
 from probgen.base import Likelihood
 from probgen.cli.tables import first_line, read_table
-from probgen.options import AutoLikelihood
+from probgen.options import AutoLikelihood, GaussianCorruption
 from probgen.preprocessing import Dequantizer
 
 TEST_SIZE = 0.25
@@ -64,7 +65,7 @@ VALUE_BUDGET = 2_600_000
 
 def _autoencoder(n, d, **params):
     """An autoencoder whose code is small enough for a mixture."""
-    defaults = {
+    defaults: dict[str, Any] = {
         "n_components": _code_size(d),
         "max_iter": _n_epochs(ROW_BUDGET, n, 10, 50),
         "n_importance_samples": N_IMPORTANCE_SAMPLES,
@@ -88,7 +89,7 @@ def _convolutional_autoencoder(n, d, shape):
 
 
 def _vae(n, d, kind=VAE, **params):
-    defaults = {
+    defaults: dict[str, Any] = {
         "n_components": _code_size(d),
         "hidden_layer_sizes": (256,),
         "likelihood": "gaussian",
@@ -187,7 +188,7 @@ MODELS: dict[str, Callable] = {
     ),
     "Autoencoder": lambda n, d, shape: _autoencoder(n, d),
     "Denoising autoencoder": lambda n, d, shape: _autoencoder(
-        n, d, corruption="gaussian", corruption_level=0.1
+        n, d, corruption=GaussianCorruption(scale=0.1)
     ),
     "Sparse autoencoder": lambda n, d, shape: _autoencoder(n, d, penalty="kl_sparsity"),
     "Contractive autoencoder": lambda n, d, shape: _autoencoder(n, d, penalty="contractive"),

@@ -26,7 +26,7 @@ class ClassConditional(ClassGeneratorMixin, NeuralGenerator):
     names that generator in `_without_classes`.
     """
 
-    priors: np.ndarray | None
+    priors: npt.ArrayLike | None
     classes_: np.ndarray
     class_count_: np.ndarray
     class_prior_: np.ndarray

@@ -1,7 +1,10 @@
-"""Autoencoders: plain, denoising, sparse, contractive and tied, dense and convolutional, in one
-class."""
+"""Autoencoders: plain, denoising, sparse, contractive, tied or convolutional, in one class."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from sklearn.utils.validation import check_is_fitted
 
@@ -17,23 +20,22 @@ from probgen.base import DecoderMixin, Likelihood
 from probgen.distributions.observation import bernoulli_log_prob, gaussian_log_prob
 from probgen.estimators._code_density import CodeGenerator, FittedCodeDensity, latest_rows
 from probgen.marginal_likelihood.importance import log_likelihood
-from probgen.networks import (
-    MLP,
-    ConvDecoder,
-    ConvEncoder,
-    TiedMLP,
-    activation,
-    check_module,
-    check_network,
-    uses_global_generator,
+from probgen.networks import TiedMLP, activation, check_module, check_network, uses_global_generator
+from probgen.networks.architectures import ARCHITECTURES, Architecture
+from probgen.options import (
+    L1,
+    Contractive,
+    GaussianCorruption,
+    KLSparsity,
+    MaskingCorruption,
+    Option,
+    SaltAndPepperCorruption,
 )
 from probgen.training.objective import Objective
 from probgen.training.rows import open_rows
+from probgen.training.trainer import Trainer
 
 LOSSES = ("squared_error", "absolute_error", "bernoulli")
-CORRUPTIONS = ("gaussian", "masking", "salt_and_pepper")
-PENALTIES = ("kl_sparsity", "l1", "contractive")
-ARCHITECTURES = ("mlp", "conv")
 READ_ROWS = 8192  # rows of a block that is read
 CODED_BLOCK = 1024  # rows of a block that is encoded
 CODED_ROWS = 50_000  # rows whose codes the latent density is fitted to, at most
@@ -46,19 +48,20 @@ SHRINKAGES = (0.0, *np.logspace(-5.0, 0.0, 11))  # candidate weights of the mean
 class Autoencoder(DecoderMixin, FittedCodeDensity, CodeGenerator):
     """Autoencoder, with a density on its codes.
 
-    An encoder maps a row x to a code z = f(x) of n_components numbers, a decoder g maps it back,
-    and both are trained to make g(f(x)) like x. After that, `latent_density` is fitted to the codes
-    and a noise to what g leaves of held-out rows, which makes a generator: z from the density, x =
-    g(z) and noise. The variants are parameters, so that one grid search goes over all: a denoising
-    autoencoder (`corruption`), which has to restore rows from damaged copies [1]_; a sparse one
-    (`penalty="kl_sparsity"` or "l1") [2]_; a contractive one [3]_; one with tied weights.
+    An encoder f maps a row x to a code z = f(x) of n_components numbers, a decoder g maps it back,
+    and both are trained to make g(f(x)) similar to x. After that, `latent_density` is fitted to the
+    codes and a noise to the residuals of held-out rows, which makes a generator: z is drawn from
+    the density, and x is g(z) plus noise. The variants are parameters, so that one grid search
+    covers all: a denoising autoencoder (`corruption`), which has to restore rows from damaged
+    copies [1]_; a sparse one (`penalty="kl_sparsity"` or "l1") [2]_; a contractive one [3]_; one
+    with tied weights.
 
     Rows are centred and divided by one overall scale inside, so that the units of X do not matter.
 
     Parameters
     ----------
     n_components : int, default=16
-        Size of the code, at least 1.
+        Length of a code, at least 1.
     hidden_layer_sizes : sequence of int, default=(256,)
         Widths of the encoder's hidden layers, in the decoder reversed; () is a linear autoencoder.
         With architecture="conv" the channels of its layers, each of which halves the height and the
@@ -66,40 +69,34 @@ class Autoencoder(DecoderMixin, FittedCodeDensity, CodeGenerator):
     activation : str, default="relu"
         Of the hidden layers: "relu", "tanh", "logistic", "identity", "leaky_relu", "elu", "selu",
         "gelu", "silu" or "softplus", or a class of torch.nn.
-    architecture : {"mlp", "conv"}, default="mlp"
+    architecture : {"dense", "conv"}, default="dense"
         Dense or convolutional networks.
     image_shape : tuple of int, default=None
         (height, width) or (height, width, channels) of the images in the rows, channels last, for
         convolutions. None reads a perfect square of features as a grey image.
     encoder, decoder : torch.nn.Module, default=None
-        Networks of your own in place of those; templates that fit copies, each alone, so that they
-        cannot share weights, from (n, n_features) to (n, n_components) and back. They see scaled
-        rows.
+        Networks of your own instead, from (n, n_features) to (n, n_components) and back, on scaled
+        rows. They are templates: each fit trains a copy, and the two copies share no weights.
     tied_weights : bool, default=False
-        Whether the decoder's weights are those of the encoder transposed; for "mlp".
+        Whether the decoder's weights are those of the encoder transposed; for "dense".
     loss : {"squared_error", "absolute_error", "bernoulli"}, default="squared_error"
         "absolute_error" gives sharper pictures; "bernoulli", the cross-entropy, is for values in
         [0, 1].
-    corruption : {"gaussian", "masking", "salt_and_pepper"}, default=None
-        Damage done to the rows that the encoder sees in training.
-    corruption_level : float, default=0.3
-        Standard deviation of "gaussian" noise in units of X, at least 0; share of features set to 0
-        by "masking", or to the smallest or largest value of X by "salt_and_pepper", in [0, 1].
-    penalty : {"kl_sparsity", "l1", "contractive"}, default=None
-        Added to the loss. "kl_sparsity" is the divergence of the mean activity of each unit of a
-        logistic code from sparsity_target; "l1" the mean size of the code; "contractive" the
-        squared Frobenius norm of the encoder's Jacobian, estimated along one random direction a
-        row.
-    penalty_weight : float, default=1e-3
-        Factor on the penalty, at least 0. The loss beside it is a mean over features, of scaled
-        rows.
-    sparsity_target : float, default=0.05
-        Wanted mean activity of a unit, in (0, 1).
+    corruption : str, Option or None, default=None
+        Damage to the encoder's inputs in training: "gaussian" noise, "masking" of features with 0,
+        or "salt_and_pepper", which sets features to the smallest or largest value of X. An object
+        of `probgen.options` sets how much: `GaussianCorruption(scale)`,
+        `MaskingCorruption(fraction)`, `SaltAndPepperCorruption(fraction)`.
+    penalty : str, Option or None, default=None
+        Added to the loss: "kl_sparsity", the divergence of the mean activity of each unit of a
+        logistic code from a target; "l1", the mean absolute value of the code; "contractive", the
+        squared Frobenius norm of the encoder's Jacobian, estimated along one random direction per
+        row. `KLSparsity(weight, target)`, `L1(weight)` and `Contractive(weight)` change settings.
     latent_density : generator, default=None
         Density of the codes, cloned; None is a GaussianMixture of at most 10 components.
     noise_fraction : float, default=0.1
-        Share of the rows kept out of the training to fit the noise on, in [0, 1); with
-        early_stopping the rows held out for that serve. With 0, or fewer than 100 rows, it is
+        Share of the rows that is held out of the training to fit the noise on, in [0, 1); with
+        early_stopping, the rows held out for that. With 0, or fewer than 100 rows, the noise is
         fitted on the training rows and comes out too small.
     n_importance_samples : int, default=128
         Draws for each row in `score_samples`, at least 4: more tighten the estimate.
@@ -110,9 +107,9 @@ class Autoencoder(DecoderMixin, FittedCodeDensity, CodeGenerator):
     learning_rate_init : float, default=1e-3
         Learning rate at the start.
     trainer : Trainer, default=None
-        All else of the training; None is `Trainer()`.
+        All other settings of the training; None is `Trainer()`.
     warm_start : bool, default=False
-        Whether a further fit goes on from the last one.
+        Whether a further fit resumes from the last one.
     device : {"auto", "cpu", "cuda"} or str such as "cuda:1", default="auto"
         Where to compute.
     random_state : int, RandomState, Generator or None, default=None
@@ -128,13 +125,13 @@ class Autoencoder(DecoderMixin, FittedCodeDensity, CodeGenerator):
         The fitted density of codes.
     noise_variance_ : ndarray of shape (n_features,)
         Of the Gaussian observation model, in squared units of X, shrunk towards their mean as far
-        as held-out rows gain by it; None for a Bernoulli model.
+        as held-out rows support it; None for a Bernoulli model.
     observation_ : {"gaussian", "bernoulli"}
         "bernoulli" with loss="bernoulli" on rows of 0 and 1.
     history_ : History
         Per epoch: "loss" and its parts, validation score, learning rate, seconds.
     n_iter_ : int
-        Epochs that were trained.
+        Number of epochs trained.
     device_ : str
         Where the networks are.
 
@@ -142,10 +139,10 @@ class Autoencoder(DecoderMixin, FittedCodeDensity, CodeGenerator):
     -----
     `score_samples` estimates log p(x), p(x) = integral of p(x given z) p(z) dz, by importance
     sampling about the mode of the posterior of z, with the same quasi-random draws for every row.
-    On average it lies a little below; `return_std=True` gives its standard error. For
-    loss="absolute_error" and for "bernoulli" on grey values the observation model is Gaussian all
-    the same. `partial_fit` keeps the centre and the scale of its first rows, and fits the density
-    of codes and the noise to the last 2048 rows.
+    On average it lies a little below; `return_std=True` returns its standard error. For
+    loss="absolute_error", and for "bernoulli" on grey values, the observation model is Gaussian
+    too. `partial_fit` keeps the centre and the scale of its first rows, and fits the density of
+    codes and the noise to the last 2048 rows.
 
     References
     ----------
@@ -167,36 +164,47 @@ class Autoencoder(DecoderMixin, FittedCodeDensity, CodeGenerator):
 
     _networks = ("encoder_", "decoder_")
     _kept: np.ndarray
+    _options: ClassVar = {
+        "corruption": {
+            "gaussian": GaussianCorruption,
+            "masking": MaskingCorruption,
+            "salt_and_pepper": SaltAndPepperCorruption,
+            None: lambda: None,
+        },
+        "penalty": {
+            "kl_sparsity": KLSparsity,
+            "l1": L1,
+            "contractive": Contractive,
+            None: lambda: None,
+        },
+    }
 
     def __init__(
         self,
-        n_components=16,
+        n_components: int = 16,
         *,
-        hidden_layer_sizes=(256,),
-        activation="relu",
-        architecture="mlp",
-        image_shape=None,
-        encoder=None,
-        decoder=None,
-        tied_weights=False,
-        loss="squared_error",
-        corruption=None,
-        corruption_level=0.3,
-        penalty=None,
-        penalty_weight=1e-3,
-        sparsity_target=0.05,
-        latent_density=None,
-        noise_fraction=0.1,
-        n_importance_samples=128,
-        max_iter=50,
-        batch_size="auto",
-        learning_rate_init=1e-3,
-        trainer=None,
-        warm_start=False,
-        device="auto",
-        random_state=None,
-        verbose=0,
-    ):
+        hidden_layer_sizes: Sequence[int] = (256,),
+        activation: Any = "relu",
+        architecture: str = "dense",
+        image_shape: tuple[int, ...] | None = None,
+        encoder: torch.nn.Module | None = None,
+        decoder: torch.nn.Module | None = None,
+        tied_weights: bool = False,
+        loss: str = "squared_error",
+        corruption: str | Option | None = None,
+        penalty: str | Option | None = None,
+        latent_density: Any = None,
+        noise_fraction: float = 0.1,
+        n_importance_samples: int = 128,
+        max_iter: int = 50,
+        batch_size: int | str = "auto",
+        learning_rate_init: float = 1e-3,
+        trainer: Trainer | None = None,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -207,10 +215,7 @@ class Autoencoder(DecoderMixin, FittedCodeDensity, CodeGenerator):
         self.tied_weights = tied_weights
         self.loss = loss
         self.corruption = corruption
-        self.corruption_level = corruption_level
         self.penalty = penalty
-        self.penalty_weight = penalty_weight
-        self.sparsity_target = sparsity_target
         self.latent_density = latent_density
         self.noise_fraction = noise_fraction
         self.n_importance_samples = n_importance_samples
@@ -223,8 +228,8 @@ class Autoencoder(DecoderMixin, FittedCodeDensity, CodeGenerator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def sample_mean(self, n_samples=1, *, random_state=None):
-        """Draw codes and return what they decode to, without the noise of the observation model.
+    def sample_mean(self, n_samples: int = 1, *, random_state: Any = None) -> Any:
+        """Draw codes and return the decoded rows without the noise of the observation model.
 
         Parameters
         ----------
@@ -243,24 +248,25 @@ class Autoencoder(DecoderMixin, FittedCodeDensity, CodeGenerator):
         means = self._inverse_transform(self._draw_codes(n_samples, generator))
         return self._in_container(means.astype(self._dtype, copy=False))
 
-    def reconstruct(self, X):
-        """Return what the codes of the rows of X decode to, of shape (n, n_features)."""
+    def reconstruct(self, X: npt.ArrayLike) -> Any:
+        """Return the rows of X encoded and decoded, of shape (n, n_features)."""
         check_is_fitted(self)
         X = self._validate(X)
         return self._in_container(self._reconstruct(X).astype(X.dtype, copy=False))
 
-    def reconstruction_error(self, X):
-        """Return the loss of each row and its reconstruction, averaged over the features.
+    def reconstruction_error(self, X: npt.ArrayLike) -> np.ndarray:
+        """Return the reconstruction loss of each row, averaged over the features.
 
         Parameters
         ----------
         X : array-like of shape (n, n_features)
-            Rows; high errors are a sign of anomalies.
+            Rows; anomalies tend to have high errors.
 
         Returns
         -------
         error : ndarray of shape (n,)
-            In squared units of X, in units of X, or in nats, as the loss has it.
+            In squared units of X for "squared_error", in units of X for "absolute_error", in nats
+            for "bernoulli".
         """
         check_is_fitted(self)
         X = self._validate(X)
@@ -286,71 +292,64 @@ class Autoencoder(DecoderMixin, FittedCodeDensity, CodeGenerator):
         activation(self.activation)
         check_choice("architecture", self.architecture, ARCHITECTURES)
         check_choice("loss", self.loss, LOSSES)
-        if self.corruption is not None:
-            check_choice("corruption", self.corruption, CORRUPTIONS)
-        most = np.inf if self.corruption == "gaussian" else 1.0
-        check_real("corruption_level", self.corruption_level, low=0.0, high=most)
-        if self.penalty is not None:
-            check_choice("penalty", self.penalty, PENALTIES)
-        check_real("penalty_weight", self.penalty_weight, low=0.0)
         check_real("noise_fraction", self.noise_fraction, low=0.0, high=0.99)
-        check_real("sparsity_target", self.sparsity_target, low=1e-6, high=1.0 - 1e-6)
         check_count("n_importance_samples", self.n_importance_samples, low=4)
         check_module("encoder", self.encoder)
         check_module("decoder", self.decoder)
-        dense = self.architecture == "mlp" and self.encoder is None and self.decoder is None
-        if self.tied_weights and not dense:
+        has_own_network = self.encoder is not None or self.decoder is not None
+        if self.tied_weights and (self.architecture != "dense" or has_own_network):
             raise ValueError(
-                "tied_weights=True needs architecture='mlp' and no networks of your own; leave it"
+                "tied_weights=True needs architecture='dense' and no networks of your own; leave it"
                 " out."
             )
 
     def _hold_out(self, rows, trainer, rng):
-        fraction = trainer.validation_fraction if trainer.early_stopping else self.noise_fraction
-        if not trainer.early_stopping and round(fraction * rows.n_rows) < LEAST_HELD_OUT:
+        if trainer.early_stopping:
+            return rows.split(trainer.validation_fraction, rng)
+        if round(self.noise_fraction * rows.n_rows) < LEAST_HELD_OUT:
             return rows, None
-        return rows.split(fraction, rng)
+        return rows.split(self.noise_fraction, rng)
 
     def _build(self, fit):
         self._take_statistics(fit.statistics)
-        d, k = fit.rows.n_features, self.n_components
-        hidden = tuple(self.hidden_layer_sizes)
-        is_image = self.architecture == "conv" and (self.encoder is None or self.decoder is None)
-        shape = (
-            check_image_shape(self.image_shape, d)
-            if is_image or self.image_shape is not None
-            else None
+        d, k, dtype = fit.rows.n_features, self.n_components, fit.rows.dtype
+        has_own_networks = self.encoder is not None and self.decoder is not None
+        image_shape = None
+        if self.image_shape is not None or (self.architecture == "conv" and not has_own_networks):
+            image_shape = check_image_shape(self.image_shape, d)
+        architecture = Architecture(
+            self.architecture, tuple(self.hidden_layer_sizes), self.activation, image_shape
         )
-        dtype = fit.rows.dtype
         if self.encoder is not None:
-            self.encoder_ = check_network(self.encoder, d, k, "encoder", dtype=dtype)
-        elif is_image:
-            self.encoder_ = ConvEncoder(shape, hidden, k, self.activation)
+            encoder = check_network(self.encoder, d, k, "encoder", dtype=dtype)
         else:
-            self.encoder_ = MLP(d, hidden, k, self.activation)
+            encoder = architecture.encoder(d, k)
         if self.decoder is not None:
-            self.decoder_ = check_network(self.decoder, k, d, "decoder", dtype=dtype)
-        elif is_image:
-            self.decoder_ = ConvDecoder(k, hidden[::-1], shape, self.activation)
+            decoder = check_network(self.decoder, k, d, "decoder", dtype=dtype)
         elif self.tied_weights:
-            self.decoder_ = TiedMLP(self.encoder_, self.activation)
+            decoder = TiedMLP(encoder, self.activation)
         else:
-            self.decoder_ = MLP(k, hidden[::-1], d, self.activation)
-        if self.penalty == "kl_sparsity":
-            self.encoder_ = torch.nn.Sequential(self.encoder_, torch.nn.Sigmoid())
-        self.encoder_.to(dtype), self.decoder_.to(dtype)
+            decoder = architecture.decoder(k, d)
+        if isinstance(self._option("penalty"), KLSparsity):
+            # The activities of sparse units are probabilities.
+            encoder = torch.nn.Sequential(encoder, torch.nn.Sigmoid())
+        self.encoder_ = encoder.to(dtype)
+        self.decoder_ = decoder.to(dtype)
 
-    def _take_statistics(self, found):
-        """Set centre, scale and range of the rows."""
-        if self.loss == "bernoulli" and not (found.low >= 0.0 and found.high <= 1.0):
+    def _take_statistics(self, statistics):
+        """Set centre, scale and range of the rows, and the observation model."""
+        low, high = statistics.low, statistics.high
+        if self.loss == "bernoulli" and not (low >= 0.0 and high <= 1.0):
             raise ValueError(
-                f"loss='bernoulli' needs values in [0, 1]; X holds {found.low:g} to {found.high:g};"
-                " scale it, or take 'squared_error'."
+                f"loss='bernoulli' needs values in [0, 1]; X holds {low:g} to {high:g}; scale it,"
+                " or take 'squared_error'."
             )
-        self._mean, self._scale, self._range = found.mean, found.scale, (found.low, found.high)
-        self.observation_ = (
-            "bernoulli" if self.loss == "bernoulli" and found.is_binary else "gaussian"
-        )
+        self._mean = statistics.mean
+        self._scale = statistics.scale
+        self._range = (low, high)
+        self.observation_ = "gaussian"
+        if self.loss == "bernoulli" and statistics.is_binary:
+            self.observation_ = "bernoulli"
 
     def _make_objective(self, fit):
         return ReconstructionObjective(
@@ -359,12 +358,9 @@ class Autoencoder(DecoderMixin, FittedCodeDensity, CodeGenerator):
             center=self._to_network_tensor(self._mean),
             scale=self._scale,
             loss=self.loss,
-            corruption=self.corruption,
-            corruption_level=self.corruption_level,
+            corruption=self._option("corruption"),
             extremes=self._range,
-            penalty=self.penalty,
-            penalty_weight=self.penalty_weight,
-            sparsity_target=self.sparsity_target,
+            penalty=self._option("penalty"),
         )
 
     def _finish(self, fit, generator):
@@ -499,17 +495,12 @@ class ReconstructionObjective(Objective):
     scale : float
         The networks work on rows (X - center) / scale.
     loss : {"squared_error", "absolute_error", "bernoulli"}, default="squared_error"
-    corruption : {"gaussian", "masking", "salt_and_pepper"}, optional
-        Damage to the encoder's inputs in training.
-    corruption_level : float, default=0.0
-        Standard deviation of the noise, or share of the features that are replaced.
+    corruption : Option, optional
+        Damage to the encoder's inputs in training, an option of `Autoencoder`.
     extremes : tuple of float, default=(0.0, 1.0)
         Values of pepper and of salt.
-    penalty : {"kl_sparsity", "l1", "contractive"}, optional
-    penalty_weight : float, default=0.0
-        Factor on the penalty.
-    sparsity_target : float, default=0.05
-        Mean activity at which the penalty "kl_sparsity" is 0.
+    penalty : Option, optional
+        Of the codes, an option of `Autoencoder`.
     """
 
     center: torch.Tensor
@@ -524,11 +515,8 @@ class ReconstructionObjective(Objective):
         scale,
         loss="squared_error",
         corruption=None,
-        corruption_level=0.0,
         extremes=(0.0, 1.0),
         penalty=None,
-        penalty_weight=0.0,
-        sparsity_target=0.05,
     ):
         super().__init__()
         self.encoder = encoder
@@ -536,10 +524,7 @@ class ReconstructionObjective(Objective):
         self.scale = scale
         self.loss_kind = loss
         self.corruption = corruption
-        self.corruption_level = corruption_level
         self.penalty = penalty
-        self.penalty_weight = penalty_weight
-        self.sparsity_target = sparsity_target
         self.register_buffer("center", center, persistent=False)
         self.register_buffer("extremes", center.new_tensor(extremes), persistent=False)
         self.draws_globally = uses_global_generator(encoder) or uses_global_generator(decoder)
@@ -547,8 +532,8 @@ class ReconstructionObjective(Objective):
     def loss(self, X, *_):
         """Mean reconstruction loss of a batch, with the penalty and both terms if there is one."""
         inputs = (self._corrupt(X) - self.center) / self.scale
-        if self.penalty == "contractive":
-            # Validation runs without gradients, which this penalty is made of.
+        if isinstance(self.penalty, Contractive):
+            # Gradients make this penalty, also in validation, which runs without them.
             with torch.enable_grad():
                 inputs = inputs.detach().requires_grad_()
                 code = self.encoder(inputs)
@@ -563,27 +548,28 @@ class ReconstructionObjective(Objective):
         if penalty is None:
             return reconstruction
         terms = {"reconstruction": reconstruction.detach(), "penalty": penalty.detach()}
-        return reconstruction + self.penalty_weight * penalty, terms
+        return reconstruction + self.penalty.weight * penalty, terms
 
     def _corrupt(self, X):
         """Rows with the damage that the encoder has to undo in training."""
         if self.corruption is None or not self.training:
             return X
-        if self.corruption == "gaussian":
-            return X + self.corruption_level * torch.empty_like(X).normal_(generator=self.noise)
-        is_replaced = torch.empty_like(X).uniform_(generator=self.noise) < self.corruption_level
-        if self.corruption == "masking":
+        if isinstance(self.corruption, GaussianCorruption):
+            return X + self.corruption.scale * torch.empty_like(X).normal_(generator=self.noise)
+        uniform = torch.empty_like(X).uniform_(generator=self.noise)
+        is_replaced = uniform < self.corruption.fraction
+        if isinstance(self.corruption, MaskingCorruption):
             return X.masked_fill(is_replaced, 0.0)
         is_salt = torch.empty_like(X).uniform_(generator=self.noise) < 0.5
         return torch.where(is_replaced, self.extremes[is_salt.long()], X)
 
     def _code_penalty(self, code):
         """Penalty on codes (n, k), or None."""
-        if self.penalty == "l1":
+        if isinstance(self.penalty, L1):
             return code.abs().sum(1).mean()
-        if self.penalty == "kl_sparsity":
+        if isinstance(self.penalty, KLSparsity):
             # KL divergence of Bernoulli variables with the target and the mean activities.
-            target = self.sparsity_target
+            target = self.penalty.target
             activity = code.mean(0).clamp(1e-6, 1.0 - 1e-6)
             inactive = (1.0 - target) * torch.log((1.0 - target) / (1.0 - activity))
             return (target * torch.log(target / activity) + inactive).sum()
@@ -600,11 +586,13 @@ class ReconstructionObjective(Objective):
 
 
 class _CodePrior:
-    """The density of codes, and a Gaussian near it."""
+    """The density of codes, and a Gaussian near it, as importance sampling takes them."""
 
     def __init__(self, density, mean, precision):
-        self.score_samples, self.sample = density.score_samples, density.sample
-        self.mean, self.precision = mean, precision
+        self.score_samples = density.score_samples
+        self.sample = density.sample
+        self.mean = mean
+        self.precision = precision
 
 
 def _precision(codes):
@@ -641,17 +629,17 @@ def _shrink(squares, n_rows, floor):
     return shrunk(squares.sum(axis=0) / n_rows, weight)
 
 
-def _row_loss(kind, X, answer):
-    """Loss (n,) of rows (n, d) and the decoder's answer, averaged over the features."""
+def _row_loss(kind, X, outputs):
+    """Loss (n,) of rows (n, d) and outputs of the decoder, averaged over the features."""
     if kind == "squared_error":
-        return (X - answer).square().mean(1)
+        return (X - outputs).square().mean(1)
     if kind == "absolute_error":
-        return (X - answer).abs().mean(1)
-    return torch.nn.functional.binary_cross_entropy_with_logits(answer, X, reduction="none").mean(1)
+        return (X - outputs).abs().mean(1)
+    cross_entropy = torch.nn.functional.binary_cross_entropy_with_logits
+    return cross_entropy(outputs, X, reduction="none").mean(1)
 
 
 def _bernoulli_curvature(X, logits):
-    """Gradient of the log-probability by the logits, and its expected negative second
-    derivative."""
+    """Gradient of the log-probability by the logits, and expected negative second derivative."""
     p = torch.sigmoid(logits)
     return X - p, p * (1.0 - p)

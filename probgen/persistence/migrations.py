@@ -127,6 +127,81 @@ FROM_FORMAT_1 |= {
 }
 
 
+def _autoencoder(state):
+    """Corruptions and penalties had their settings in parameters of the estimator."""
+    setting = "scale" if state["corruption"] == "gaussian" else "fraction"
+    fold(
+        state,
+        "corruption",
+        {"corruption_level": setting},
+        {"scale": 0.3, "fraction": 0.3},
+        {
+            "gaussian": ("autoencoder:GaussianCorruption", ("scale",)),
+            "masking": ("autoencoder:MaskingCorruption", ("fraction",)),
+            "salt_and_pepper": ("autoencoder:SaltAndPepperCorruption", ("fraction",)),
+        },
+    )
+    fold(
+        state,
+        "penalty",
+        {"penalty_weight": "weight", "sparsity_target": "target"},
+        {"weight": 1e-3, "target": 0.05},
+        {
+            "kl_sparsity": ("autoencoder:KLSparsity", ("weight", "target")),
+            "l1": ("autoencoder:L1", ("weight",)),
+            "contractive": ("autoencoder:Contractive", ("weight",)),
+        },
+    )
+    if state["architecture"] == "mlp":
+        state["architecture"] = "dense"
+    return state
+
+
+def _gan(state):
+    """Losses, penalties and densities had their settings in parameters of the estimator."""
+    fold(
+        state,
+        "loss",
+        {"label_smoothing": "label_smoothing", "balance_ratio": "balance_ratio"},
+        {"label_smoothing": 0.0, "balance_ratio": None},
+        {
+            "minimax": ("adversarial:Minimax", ("label_smoothing",)),
+            "non_saturating": ("adversarial:NonSaturating", ("label_smoothing", "balance_ratio")),
+            "least_squares": ("adversarial:LeastSquares", ("label_smoothing", "balance_ratio")),
+        },
+    )
+    fold(
+        state,
+        "penalty",
+        {"penalty_weight": "weight"},
+        {"weight": None},
+        {"r1": ("adversarial:R1", ("weight",)), "wgan_gp": ("adversarial:WGANGP", ("weight",))},
+    )
+    fold(
+        state,
+        "density",
+        {"n_chains": "n_chains", "n_temperatures": "n_temperatures", "n_density_draws": "n_draws"},
+        {"n_chains": 16, "n_temperatures": 50, "n_draws": 10_000},
+        {
+            "auto": ("adversarial:AutoDensity", ("n_chains", "n_temperatures", "n_draws")),
+            "ais": ("adversarial:AnnealedImportanceSampling", ("n_chains", "n_temperatures")),
+            "parzen": ("adversarial:ParzenWindow", ("n_draws",)),
+        },
+    )
+    state["prior"] = state.pop("noise")
+    state.pop("_n_batches", None)
+    return state
+
+
+FROM_FORMAT_1 |= {
+    "probgen.estimators.autoencoder:Autoencoder": _autoencoder,
+    "probgen.estimators.gan:GAN": _gan,
+    "probgen.estimators.vaegan:VAEGAN": _gan,
+    "probgen.estimators.conditional_gan:ConditionalGAN": _gan,
+    "probgen.estimators.conditional_gan:AuxiliaryClassifierGAN": _gan,
+}
+
+
 def from_format_1(header, arrays):
     """Put settings that belong to one choice of a parameter into the options of today."""
     return {**header, "format": 2, "value": _migrated(header["value"], FROM_FORMAT_1)}, arrays

@@ -40,6 +40,8 @@ from probgen import (
 )
 from probgen.options import (
     ELBO,
+    R1,
+    AnnealedImportanceSampling,
     AutoLikelihood,
     Categorical,
     DiscretizedLogistic,
@@ -47,6 +49,7 @@ from probgen.options import (
     GaussianMixtureLikelihood,
     InverseAutoregressiveFlow,
     MixturePrior,
+    ParzenWindow,
     VampPrior,
 )
 
@@ -172,7 +175,7 @@ MODELS = {  # a name: an estimator, and what it is fitted to
     "pixelrnn_row": (PixelRNN(2, 1, **NETWORK), BITS),
     "pixelrnn_diagonal": (PixelRNN(2, 1, layer="diagonal_bilstm", **NETWORK), BITS),
     "gan_dense": (
-        GAN(2, density="parzen", n_density_draws=64, penalty_weight=0.2, encoder=True, **DENSE),
+        GAN(2, density=ParzenWindow(64), penalty=R1(weight=0.2), encoder=True, **DENSE),
         IRIS,
     ),
     "gan_wasserstein": (
@@ -180,9 +183,7 @@ MODELS = {  # a name: an estimator, and what it is fitted to
             2,
             loss="wasserstein",
             penalty="wgan_gp",
-            density="ais",
-            n_chains=2,
-            n_temperatures=4,
+            density=AnnealedImportanceSampling(n_chains=2, n_temperatures=4),
             **DENSE,
         ),
         IRIS,
@@ -191,14 +192,14 @@ MODELS = {  # a name: an estimator, and what it is fitted to
         GAN(2, architecture="conv", density="parzen", **{**DENSE, "hidden_layer_sizes": (2, 4)}),
         IMAGES,
     ),
-    "vaegan": (VAEGAN(2, density="parzen", n_density_draws=64, **DENSE), IRIS),
+    "vaegan": (VAEGAN(2, density=ParzenWindow(64), **DENSE), IRIS),
     "conditional_gan": (
-        ConditionalGAN(2, density="parzen", n_density_draws=64, **DENSE),
+        ConditionalGAN(2, density=ParzenWindow(64), **DENSE),
         IRIS,
         IRIS_CLASSES,
     ),
     "auxiliary_classifier_gan": (
-        AuxiliaryClassifierGAN(2, density="parzen", n_density_draws=64, **DENSE),
+        AuxiliaryClassifierGAN(2, density=ParzenWindow(64), **DENSE),
         IRIS,
         IRIS_CLASSES,
     ),

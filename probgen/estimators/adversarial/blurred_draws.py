@@ -8,15 +8,16 @@ from scipy.special import ndtr
 from sklearn.utils.validation import check_is_fitted
 
 from probgen._constants import LOG_2PI
-from probgen._validation import check_choice, check_count, check_generator, spawn_generator
+from probgen._validation import check_count, check_generator, spawn_generator
 from probgen.distributions.observation import gaussian_log_prob
 from probgen.estimators._code_density import CodeGenerator
 from probgen.marginal_likelihood.annealing import annealed_log_weights, bidirectional_log_weights
 from probgen.marginal_likelihood.importance import normal_noise
 from probgen.marginal_likelihood.latent_model import log_mean_exp
 from probgen.marginal_likelihood.parzen import parzen_bandwidth, parzen_log_density
+from probgen.options import AutoDensity, Option
 
-DENSITIES = ("auto", "ais", "parzen")
+PRIORS = ("normal", "uniform")
 # density="auto" takes a Parzen window for so few features, and for more code numbers than this.
 FEW_FEATURES = 4
 MANY_COMPONENTS = 64
@@ -29,18 +30,16 @@ NOISE_DRAWS = 4096  # draws that the noise of the observation model is fitted to
 class BlurredDraws(CodeGenerator):
     """Estimates of p(x) = E N(x; g(z), noise_variance_) over the codes z of a generator g.
 
-    A subclass takes `noise`, `density`, `n_chains`, `n_temperatures` and `n_density_draws` in its
-    constructor, sets `generator_`, from codes to scaled rows, `_center` and `_scale`, and
-    implements `_draw_codes(n_samples, generator)` and `_inverse_transform(Z)`. Where `noise` does
-    not name the density of its codes, it overrides `_window_codes` and `_log_code_density` too. It
-    calls `_fit_noise(rows)` when the networks are trained.
+    A subclass takes `prior` and the option `density` in its constructor, sets `generator_`, from
+    codes to scaled rows, `_center` and `_scale`, and implements `_draw_codes(n_samples, generator)`
+    and `_inverse_transform(Z)`. Where `prior` does not name the density of its codes, it overrides
+    `_window_codes` and `_log_code_density` too. It calls `_fit_noise(rows)` when the networks are
+    trained.
     """
 
-    noise: str
-    density: str
-    n_chains: int
-    n_temperatures: int
-    n_density_draws: int
+    prior: str
+    density: str | Option
+    density_: str
     generator_: Any
     _center: np.ndarray
     _scale: np.ndarray
@@ -97,25 +96,30 @@ class BlurredDraws(CodeGenerator):
     @property
     def _annealing_settings(self):
         """Settings of annealed importance sampling."""
-        return {
-            "n_chains": self.n_chains,
-            "n_temperatures": self.n_temperatures,
-            "n_leapfrog": N_LEAPFROG,
-        }
+        return self._density_option("ais").get_params() | {"n_leapfrog": N_LEAPFROG}
 
-    def _check_parameters(self):
-        super()._check_parameters()
-        check_choice("density", self.density, DENSITIES)
-        check_count("n_chains", self.n_chains, low=2)
-        check_count("n_temperatures", self.n_temperatures)
-        check_count("n_density_draws", self.n_density_draws)
+    def _density_option(self, name):
+        """The option "ais" or "parzen", with the settings that `density` has for it."""
+        option = self._option("density")
+        if isinstance(option, AutoDensity):
+            return option.chosen(name)
+        if option.name == name:
+            return option
+        return self._options["density"][name]()
+
+    def _default_density(self):
+        """The estimate that density="auto" stands for."""
+        if self.n_features_in_ <= FEW_FEATURES or self.n_components > MANY_COMPONENTS:
+            return "parzen"
+        return "ais"
 
     def _fit_noise(self, rows):
         """Choose the estimate, and the noise under which rows (n, d) have the highest density."""
-        few_features = self.n_features_in_ <= FEW_FEATURES
-        simple = "parzen" if few_features or self.n_components > MANY_COMPONENTS else "ais"
-        self.density_ = simple if self.density == "auto" else self.density
-        draws = self._window(min(NOISE_DRAWS, self.n_density_draws))
+        option = self._option("density")
+        self.density_ = option.name
+        if isinstance(option, AutoDensity):
+            self.density_ = self._default_density()
+        draws = self._window(min(NOISE_DRAWS, self._density_option("parzen").n_draws))
         self._bandwidth = parzen_bandwidth(self._scaled(rows), draws)
         self.noise_variance_ = (self._bandwidth * self._scale) ** 2
 
@@ -126,15 +130,16 @@ class BlurredDraws(CodeGenerator):
     def _window_codes(self, n_draws):
         """Codes (n_draws, n_components), always the same."""
         codes = normal_noise(self.n_components, n_draws)
-        if self.noise == "normal":
+        if self.prior == "normal":
             return codes
         return 2.0 * ndtr(codes) - 1.0
 
     def _estimate(self, X):
         if self.density_ == "ais":
             return self._annealed(X)
+        draws = self._window(self._density_option("parzen").n_draws)
         values, errors = parzen_log_density(
-            self._scaled(X), self._window(self.n_density_draws), self._bandwidth, return_std=True
+            self._scaled(X), draws, self._bandwidth, return_std=True
         )
         return values - np.log(self._scale).sum(), errors
 
@@ -152,7 +157,7 @@ class BlurredDraws(CodeGenerator):
         return values, errors
 
     def _log_code_density(self):
-        if self.noise == "normal":
+        if self.prior == "normal":
             return lambda codes: -0.5 * (codes.square().sum(-1) + self.n_components * LOG_2PI)
 
         def log_uniform(codes):

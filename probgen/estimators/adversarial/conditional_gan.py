@@ -1,16 +1,21 @@
 """Generative adversarial networks of rows and their classes."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import torch
 from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import check_choice, check_count, check_generator, check_real
 from probgen.estimators._classes import ClassConditional, one_hot
-from probgen.estimators._labelled import with_parameters_of
 from probgen.estimators.adversarial.gan import GAN, STATISTICS_BATCHES, STATISTICS_ROWS
 from probgen.estimators.adversarial.networks import Discriminator
 from probgen.estimators.adversarial.objective import AdversarialObjective
 from probgen.networks.dense import Linear
+from probgen.options import AutoDensity, Option
+from probgen.training.trainer import Trainer
 
 HEADS = ("auxiliary", "joint")
 
@@ -30,10 +35,11 @@ class ConditionalGAN(ClassConditional, GAN):
     priors : array-like of shape (n_classes,), default=None
         p(y) in the order of the sorted classes, adding up to one; by default the shares of the
         classes.
-    **parameters
-        Those of `GAN`, all by name. density="auto" takes a Parzen window, for every row is scored
-        under each class; `n_density_draws` is the number of draws in the windows of all classes
-        together.
+    hidden_layer_sizes, architecture, image_shape, loss, penalty, spectral_norm, instance_noise,
+    augmentation, prior, truncation, n_discriminator_steps, encoder, density, validation_metric,
+    max_iter, batch_size, learning_rate_init, trainer, warm_start, device, random_state, verbose :
+        As in `GAN`. density="auto" takes a Parzen window, as every row is scored under each class;
+        the draws of the window are shared out among the classes.
 
     Attributes
     ----------
@@ -75,9 +81,59 @@ class ConditionalGAN(ClassConditional, GAN):
 
     _without_classes = "GAN"
 
-    @with_parameters_of(GAN)
-    def __init__(self, n_components=8, *, priors=None, **parameters):
-        super().__init__(n_components, **parameters)
+    def __init__(
+        self,
+        n_components: int = 8,
+        *,
+        priors: npt.ArrayLike | None = None,
+        hidden_layer_sizes: Sequence[int] | None = None,
+        architecture: str = "dense",
+        image_shape: tuple[int, ...] | None = None,
+        loss: str | Option = "non_saturating",
+        penalty: str | Option | None = "r1",
+        spectral_norm: bool = False,
+        instance_noise: float = 0.0,
+        augmentation: Sequence[str] | None = None,
+        prior: str = "normal",
+        truncation: float | None = None,
+        n_discriminator_steps: int = 1,
+        encoder: bool = False,
+        density: str | Option = "auto",
+        validation_metric: str = "mmd",
+        max_iter: int | None = None,
+        batch_size: int | str = "auto",
+        learning_rate_init: float | None = None,
+        trainer: Trainer | None = None,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(
+            n_components,
+            hidden_layer_sizes=hidden_layer_sizes,
+            architecture=architecture,
+            image_shape=image_shape,
+            loss=loss,
+            penalty=penalty,
+            spectral_norm=spectral_norm,
+            instance_noise=instance_noise,
+            augmentation=augmentation,
+            prior=prior,
+            truncation=truncation,
+            n_discriminator_steps=n_discriminator_steps,
+            encoder=encoder,
+            density=density,
+            validation_metric=validation_metric,
+            max_iter=max_iter,
+            batch_size=batch_size,
+            learning_rate_init=learning_rate_init,
+            trainer=trainer,
+            warm_start=warm_start,
+            device=device,
+            random_state=random_state,
+            verbose=verbose,
+        )
         self.priors = priors
 
     def score_samples(self, X, y=None, *, return_std=False):
@@ -203,10 +259,8 @@ class ConditionalGAN(ClassConditional, GAN):
     def _objective_settings(self, fit):
         return super()._objective_settings(fit) | {"n_classes": self._n_classes}
 
-    def _finish(self, fit, generator):
-        super()._finish(fit, generator)
-        if self.density == "auto":
-            self.density_ = "parzen"
+    def _default_density(self):
+        return "parzen"  # every row is scored under each class, and a window is cheaper
 
     def _statistics_inputs(self, generator):
         shares = self.class_count_ / self.class_count_.sum()
@@ -256,7 +310,9 @@ class ConditionalGAN(ClassConditional, GAN):
         """A fitted GAN of the rows of class k, with the networks of this model."""
         parameters = self.get_params(deep=False)
         gan = GAN(**{name: parameters[name] for name in GAN._get_param_names()})
-        gan.n_density_draws = max(1, self.n_density_draws // self._n_classes)
+        annealing = self._density_option("ais")
+        n_draws = self._density_option("parzen").n_draws // self._n_classes
+        gan.density = AutoDensity(annealing.n_chains, annealing.n_temperatures, max(1, n_draws))
         for name in vars(self).keys() - parameters.keys():
             setattr(gan, name, getattr(self, name))
         gan.generator_ = _FixedClass(self.generator_, k, self._n_classes)
@@ -310,8 +366,11 @@ class AuxiliaryClassifierGAN(ConditionalGAN):
         Whether the guess of the class stands beside the score, or is part of it.
     classification_weight : float, default=1.0
         Factor on the cross-entropies of the classes in the losses of both networks, at least 0.
-    **parameters
-        Those of `ConditionalGAN`, all by name.
+    priors, hidden_layer_sizes, architecture, image_shape, loss, penalty, spectral_norm,
+    instance_noise, augmentation, prior, truncation, n_discriminator_steps, encoder, density,
+    validation_metric, max_iter, batch_size, learning_rate_init, trainer, warm_start, device,
+    random_state, verbose :
+        As in `ConditionalGAN`.
 
     Attributes
     ----------
@@ -347,11 +406,62 @@ class AuxiliaryClassifierGAN(ConditionalGAN):
 
     discriminator_: "ClassifyingDiscriminator"
 
-    @with_parameters_of(ConditionalGAN)
     def __init__(
-        self, n_components=8, *, heads="auxiliary", classification_weight=1.0, **parameters
-    ):
-        super().__init__(n_components, **parameters)
+        self,
+        n_components: int = 8,
+        *,
+        heads: str = "auxiliary",
+        classification_weight: float = 1.0,
+        priors: npt.ArrayLike | None = None,
+        hidden_layer_sizes: Sequence[int] | None = None,
+        architecture: str = "dense",
+        image_shape: tuple[int, ...] | None = None,
+        loss: str | Option = "non_saturating",
+        penalty: str | Option | None = "r1",
+        spectral_norm: bool = False,
+        instance_noise: float = 0.0,
+        augmentation: Sequence[str] | None = None,
+        prior: str = "normal",
+        truncation: float | None = None,
+        n_discriminator_steps: int = 1,
+        encoder: bool = False,
+        density: str | Option = "auto",
+        validation_metric: str = "mmd",
+        max_iter: int | None = None,
+        batch_size: int | str = "auto",
+        learning_rate_init: float | None = None,
+        trainer: Trainer | None = None,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(
+            n_components,
+            priors=priors,
+            hidden_layer_sizes=hidden_layer_sizes,
+            architecture=architecture,
+            image_shape=image_shape,
+            loss=loss,
+            penalty=penalty,
+            spectral_norm=spectral_norm,
+            instance_noise=instance_noise,
+            augmentation=augmentation,
+            prior=prior,
+            truncation=truncation,
+            n_discriminator_steps=n_discriminator_steps,
+            encoder=encoder,
+            density=density,
+            validation_metric=validation_metric,
+            max_iter=max_iter,
+            batch_size=batch_size,
+            learning_rate_init=learning_rate_init,
+            trainer=trainer,
+            warm_start=warm_start,
+            device=device,
+            random_state=random_state,
+            verbose=verbose,
+        )
         self.heads = heads
         self.classification_weight = classification_weight
 
@@ -388,8 +498,8 @@ class AuxiliaryClassifierGAN(ConditionalGAN):
         check_choice("heads", self.heads, HEADS)
         check_real("classification_weight", self.classification_weight, low=0.0)
 
-    def _make_discriminator(self, d, *, n_classes):
-        network = super()._make_discriminator(d, n_classes=0)
+    def _make_discriminator(self, n_features, n_classes):
+        network = super()._make_discriminator(n_features, n_classes=0)
         return ClassifyingDiscriminator(network, n_classes, is_joint=self.heads == "joint")
 
     def _make_objective(self, fit):

@@ -1,9 +1,12 @@
 """Generative adversarial networks, for tables and for images."""
 
 import functools
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from scipy.special import ndtr, ndtri
 from sklearn.utils.validation import check_is_fitted
@@ -19,7 +22,7 @@ from probgen._warnings import warn
 from probgen.base import DecoderMixin
 from probgen.estimators._code_density import latest_rows
 from probgen.estimators.adversarial.augmentation import AUGMENTATIONS
-from probgen.estimators.adversarial.blurred_draws import BlurredDraws
+from probgen.estimators.adversarial.blurred_draws import PRIORS, BlurredDraws
 from probgen.estimators.adversarial.networks import (
     ConvDiscriminator,
     ConvGenerator,
@@ -29,110 +32,161 @@ from probgen.estimators.adversarial.networks import (
     n_halvings,
 )
 from probgen.estimators.adversarial.objective import (
-    BALANCED,
-    LOSSES,
-    NOISES,
-    PENALTIES,
-    SMOOTHED,
     AdversarialObjective,
     generator_loss,
     refresh_batch_norm,
 )
 from probgen.metrics import frechet_distance, kernel_mmd
-from probgen.networks import MLP, ConvEncoder
+from probgen.networks.architectures import ARCHITECTURES, Architecture
+from probgen.options import (
+    R1,
+    WGANGP,
+    AnnealedImportanceSampling,
+    AutoDensity,
+    Hinge,
+    LeastSquares,
+    Minimax,
+    NonSaturating,
+    Option,
+    ParzenWindow,
+    Wasserstein,
+)
 from probgen.training.statistics import CONSTANT
 from probgen.training.trainer import Trainer
 
-ARCHITECTURES = ("dense", "conv")
 METRICS = {"mmd": kernel_mmd, "frechet": frechet_distance}  # of early stopping
-HIDDEN = {"dense": (64, 64, 64), "conv": (32, 64, 128)}
-EPOCHS = {"dense": 240, "conv": 10}
-LEAST_BATCHES = {"dense": 4000, "conv": 3000}  # of a fit, where the rows are few
-LEARNING_RATES = {"dense": 2e-3, "conv": 1e-3}
-LARGEST_BATCHES = {
-    "dense": 256,
-    "conv": 32,
-}  # draws of images get better with every update, hardly with its rows
-BETAS = {"dense": (0.0, 0.99), "conv": (0.5, 0.999)}  # of Adam
-PENALTY_WEIGHTS = {"dense": {"wgan_gp": 0.1}, "conv": {"r1": 0.1, "wgan_gp": 10.0}}
-R1_OF_A_FEATURE = (
-    0.05  # weight of "r1" in dense networks: the squared slope of a score goes with 1 / n_features
-)
 DROPOUT = 0.25  # in a convolutional discriminator
-NOISE_ROWS = 500  # that the noise of the observation model is fitted to
-STATISTICS_BATCHES, STATISTICS_ROWS = 20, 256  # of draws, for the statistics of batch norm
+NOISE_ROWS = 500  # rows that the noise of the observation model is fitted to
+# Draws from which the statistics of batch norm are taken.
+STATISTICS_BATCHES = 20
+STATISTICS_ROWS = 256
+
+
+@dataclass(frozen=True)
+class ArchitectureDefaults:
+    """Values that None and "auto" stand for with one architecture.
+
+    Attributes
+    ----------
+    hidden_layer_sizes : tuple of int
+    max_iter : int
+        Epochs; more where these have fewer than min_batches batches together.
+    min_batches : int
+    max_batch_size : int
+        Rows of a batch of batch_size="auto", at most.
+    learning_rate_init : float
+    betas : tuple of float
+        Of Adam.
+    r1_weight : float
+    r1_weight_per_feature : float
+        The weight of "r1" is r1_weight + r1_weight_per_feature * n_features.
+    wgan_gp_weight : float
+    """
+
+    hidden_layer_sizes: tuple[int, ...]
+    max_iter: int
+    min_batches: int
+    max_batch_size: int
+    learning_rate_init: float
+    betas: tuple[float, float]
+    r1_weight: float
+    r1_weight_per_feature: float
+    wgan_gp_weight: float
+
+    def penalty_weight(self, penalty: str, n_features: int) -> float:
+        """Return the weight of the penalty "r1" or "wgan_gp" for rows of n_features."""
+        if penalty == "wgan_gp":
+            return self.wgan_gp_weight
+        return self.r1_weight + self.r1_weight_per_feature * n_features
+
+
+DEFAULTS = {
+    "dense": ArchitectureDefaults(
+        hidden_layer_sizes=(64, 64, 64),
+        max_iter=240,
+        min_batches=4000,
+        max_batch_size=256,
+        learning_rate_init=2e-3,
+        betas=(0.0, 0.99),
+        # The squared gradient of a score falls like 1 / n_features in dense networks.
+        r1_weight=0.0,
+        r1_weight_per_feature=0.05,
+        wgan_gp_weight=0.1,
+    ),
+    "conv": ArchitectureDefaults(
+        hidden_layer_sizes=(32, 64, 128),
+        max_iter=10,
+        min_batches=3000,
+        # Images improve with the number of updates, and hardly with the rows of each.
+        max_batch_size=32,
+        learning_rate_init=1e-3,
+        betas=(0.5, 0.999),
+        r1_weight=0.1,
+        r1_weight_per_feature=0.0,
+        wgan_gp_weight=10.0,
+    ),
+}
 
 
 class GAN(DecoderMixin, BlurredDraws):
     """Generative adversarial network.
 
-    A generator g maps codes z of random noise to rows; a discriminator learns to tell rows of the
-    data from those, and the generator to deceive it [1]_. Both take a step on every batch. By
-    default slopes of the discriminator at the data are penalised (R1 [2]_), the learning rate falls
-    to zero, and the fitted model is an average of the weights over the last batches, which together
-    make the two converge where plain alternation goes round in circles.
+    A generator g maps random codes z to rows. A discriminator learns to distinguish rows of the
+    data from generated rows, and the generator to deceive it [1]_. Both are updated on every batch.
+    By default the gradients of the discriminator at the data are penalised (R1 [2]_), the learning
+    rate falls to zero, and the fitted model is an average of the weights over the last batches.
+    Together these make the networks converge where plain alternation cycles.
 
     Parameters
     ----------
     n_components : int, default=8
-        Numbers of a code, at least 1. With fewer of them the modes of scattered data are told apart
-        more sharply.
+        Length of a code, at least 1. Shorter codes separate the modes of scattered data more
+        sharply.
     hidden_layer_sizes : sequence of int, default=None
-        Widths of the hidden layers of both networks. With architecture="conv" the channels of the
-        discriminator's layers, each of which halves the height and the width, and of the
-        generator's in reverse. None takes (64, 64, 64), or with "conv" as many of (32, 64, 128) as
-        the image can be halved to no less than 2 pixels.
+        Widths of the hidden layers of both networks. With architecture="conv", the channels of the
+        discriminator's layers, each of which halves the height and the width; the generator has
+        them in reverse. None takes (64, 64, 64), or with "conv" as many of (32, 64, 128) as the
+        image can be halved to no less than 2 pixels.
     architecture : {"dense", "conv"}, default="dense"
         Dense networks, or convolutional ones for images [3]_: transposed convolutions with batch
-        norm in the generator; strided ones with leaky ReLUs and dropout in the discriminator; Adam
-        with beta_1 = 0.5.
+        norm in the generator; strided convolutions with leaky ReLUs and dropout in the
+        discriminator.
     image_shape : tuple of int, default=None
         (height, width) or (height, width, channels) of the images in the rows, channels last. None
         reads a perfect square of features as a grey image, for convolutions and augmentation.
-    loss : str, default="non_saturating"
-        "minimax" or "non_saturating" [1]_, "least_squares", "hinge" or "wasserstein", as in
-        `probgen.estimators.adversarial.objective.discriminator_loss`.
-    penalty : {"r1", "wgan_gp"}, default="r1"
-        On slopes of the discriminator: at the data towards 0 [2]_; between data and draws towards 1
-        [4]_, which goes with loss="wasserstein". None leaves it out, and takes spectral_norm or
-        noise to be stable.
-    penalty_weight : float, default=None
-        Factor on the penalty, at least 0; of scaled rows. None takes n_features / 20 for "r1" and
-        0.1 for "wgan_gp", or 0.1 and 10 with architecture="conv".
+    loss : str or Option, default="non_saturating"
+        "minimax" or "non_saturating" [1]_, "least_squares", "hinge" or "wasserstein". An object of
+        `probgen.options` changes settings: `Minimax(label_smoothing)`,
+        `NonSaturating(label_smoothing, balance_ratio)`, `LeastSquares(...)` with the same two.
+    penalty : {"r1", "wgan_gp"}, Option or None, default="r1"
+        On the gradients of the discriminator: at the data towards 0 [2]_, or between data and draws
+        towards norm 1 [4]_, which goes with loss="wasserstein". None has no penalty, and needs
+        spectral_norm or noise to be stable. `R1(weight)` and `WGANGP(weight)` change the weight.
     spectral_norm : bool, default=False
         Whether the weights of the discriminator are divided by their largest singular value.
-    label_smoothing : float, default=0.0
-        The discriminator's target for data is 1 minus this, in [0, 0.5]; for losses with a target.
     instance_noise : float, default=0.0
-        Standard deviation of Gaussian noise added to all that the discriminator is shown, in units
-        of scaled rows, at least 0; it falls to 0 over the epochs.
+        Standard deviation of Gaussian noise added to all inputs of the discriminator, in units of
+        scaled rows, at least 0. It falls to 0 over the epochs.
     augmentation : sequence of str, default=None
-        Random changes to the images that the discriminator is shown, of "brightness", "translation"
-        and "cutout" [5]_; for few images.
-    noise : {"normal", "uniform"}, default="normal"
+        Random changes to the images that the discriminator gets: "brightness", "translation" and
+        "cutout" [5]_. For few images.
+    prior : {"normal", "uniform"}, default="normal"
         Codes are standard Gaussian, or uniform in [-1, 1].
     truncation : float, default=None
-        `sample` draws the numbers of a code from within [-truncation, truncation] alone, above 0:
-        more typical rows, less diverse. The density is that of all codes.
-    balance_ratio : float, default=None
-        A network's update is left out while its loss, times this, is below the other's; at least 1,
-        such as 2. For losses above 0, "non_saturating" and "least_squares".
+        `sample` draws the numbers of a code from [-truncation, truncation] only: rows are more
+        typical and less diverse. At least 0.001. The density is that of all codes.
     n_discriminator_steps : int, default=1
-        Updates of the discriminator for one of the generator.
+        Updates of the discriminator for each of the generator.
     encoder : bool, default=False
-        Whether to train an encoder beside both, which maps draws back to their codes and rows to
-        codes that the generator maps near to them. `transform` then gives codes.
-    density : {"auto", "ais", "parzen"}, default="auto"
-        What `score_samples` is an estimate by: annealed importance sampling, or a Parzen window on
-        draws. "auto" takes a window for rows of up to 4 features and for codes of more than 64
-        numbers.
-    n_chains, n_temperatures : int, default=16 and 50
-        Of annealed importance sampling, at least 2 and 1: more tighten the estimate.
-        `likelihood_bounds` tells whether they are enough.
-    n_density_draws : int, default=10_000
-        Draws in the Parzen window.
+        Whether to train an encoder too, which maps draws back to their codes, and rows to codes
+        that the generator maps near them. `transform` then returns codes.
+    density : {"auto", "ais", "parzen"} or Option, default="auto"
+        The estimate that `score_samples` returns: annealed importance sampling, or a Parzen window
+        on draws. "auto" takes a window for rows of up to 4 features and for codes of more than 64
+        numbers. `AnnealedImportanceSampling(n_chains, n_temperatures)`, `ParzenWindow(n_draws)` and
+        `AutoDensity(...)` with all three change how precise it is.
     validation_metric : {"mmd", "frechet"}, default="mmd"
-        What early stopping holds rows held out and draws apart by: `kernel_mmd` or
+        Distance of held-out rows from draws that early stopping minimises: `kernel_mmd` or
         `frechet_distance`.
     max_iter : int, default=None
         Epochs. None takes 240, or 10 with architecture="conv"; more where that makes fewer than
@@ -143,10 +197,10 @@ class GAN(DecoderMixin, BlurredDraws):
     learning_rate_init : float, default=None
         Learning rate at the start. None takes 2e-3, or 1e-3 with architecture="conv".
     trainer : Trainer, default=None
-        All else of the training; None is `Trainer(schedule="cosine", ema_decay=0.999)`. Adam's
-        betas are (0, 0.99), or (0.5, 0.999) with architecture="conv".
+        All other settings of the training; None is `Trainer(schedule="cosine", ema_decay=0.999)`.
+        Adam's betas are (0, 0.99), or (0.5, 0.999) with architecture="conv".
     warm_start : bool, default=False
-        Whether a further fit goes on from the last one.
+        Whether a further fit resumes from the last one.
     device : {"auto", "cpu", "cuda"} or str such as "cuda:1", default="auto"
         Where to compute.
     random_state : int, RandomState, Generator or None, default=None
@@ -166,24 +220,24 @@ class GAN(DecoderMixin, BlurredDraws):
         The estimate that was chosen.
     history_ : History
         Per epoch: "discriminator" and "generator", the losses; "real_score" and "fake_score", mean
-        scores; "penalty"; with balance_ratio the updates that were left out, "discriminator_skips"
-        and "generator_skips"; "encoder"; validation score, learning rate, seconds.
+        scores; "penalty"; "encoder"; validation score, learning rate, seconds. With a
+        balance_ratio also the skipped updates, "discriminator_skips" and "generator_skips".
     n_iter_ : int
-        Epochs that were trained.
+        Number of epochs trained.
     device_ : str
         Where the networks are.
 
     Notes
     -----
-    Columns are centred and divided by their deviations inside; where rows are images, by one
-    overall range.
+    Columns are centred and divided by their standard deviations inside; images are scaled by one
+    range overall.
 
     A GAN has no density of its own: its draws lie on a surface. `score_samples` estimates log p(x)
-    of draws that are blurred by Gaussian noise, p(x) = E_z N(x; g(z), noise_variance_), whose
-    variance is the one under which rows have the highest Parzen density; `sample` adds no such
-    noise. It is worth what it says about blurred draws, which is little about pictures: k-means
-    centres score better on Parzen windows than the data themselves [6]_. To choose among models
-    take `kernel_mmd` or `frechet_distance` of held-out rows and draws.
+    of draws that are blurred by Gaussian noise, p(x) = E_z N(x; g(z), noise_variance_), with the
+    variance under which rows have the highest Parzen density; `sample` adds no such noise. The
+    estimate says little about pictures: k-means centres have a better Parzen density than the data
+    themselves [6]_. To choose among models, use `kernel_mmd` or `frechet_distance` between held-out
+    rows and draws.
 
     References
     ----------
@@ -211,60 +265,63 @@ class GAN(DecoderMixin, BlurredDraws):
     discriminator_: Any
     encoder_: torch.nn.Module
     _kept: np.ndarray
+    _options: ClassVar = {
+        "loss": {
+            "minimax": Minimax,
+            "non_saturating": NonSaturating,
+            "least_squares": LeastSquares,
+            "hinge": Hinge,
+            "wasserstein": Wasserstein,
+        },
+        "penalty": {"r1": R1, "wgan_gp": WGANGP, None: lambda: None},
+        "density": {
+            "auto": AutoDensity,
+            "ais": AnnealedImportanceSampling,
+            "parzen": ParzenWindow,
+        },
+    }
 
     def __init__(
         self,
-        n_components=8,
+        n_components: int = 8,
         *,
-        hidden_layer_sizes=None,
-        architecture="dense",
-        image_shape=None,
-        loss="non_saturating",
-        penalty="r1",
-        penalty_weight=None,
-        spectral_norm=False,
-        label_smoothing=0.0,
-        instance_noise=0.0,
-        augmentation=None,
-        noise="normal",
-        truncation=None,
-        balance_ratio=None,
-        n_discriminator_steps=1,
-        encoder=False,
-        density="auto",
-        n_chains=16,
-        n_temperatures=50,
-        n_density_draws=10_000,
-        validation_metric="mmd",
-        max_iter=None,
-        batch_size="auto",
-        learning_rate_init=None,
-        trainer=None,
-        warm_start=False,
-        device="auto",
-        random_state=None,
-        verbose=0,
-    ):
+        hidden_layer_sizes: Sequence[int] | None = None,
+        architecture: str = "dense",
+        image_shape: tuple[int, ...] | None = None,
+        loss: str | Option = "non_saturating",
+        penalty: str | Option | None = "r1",
+        spectral_norm: bool = False,
+        instance_noise: float = 0.0,
+        augmentation: Sequence[str] | None = None,
+        prior: str = "normal",
+        truncation: float | None = None,
+        n_discriminator_steps: int = 1,
+        encoder: bool = False,
+        density: str | Option = "auto",
+        validation_metric: str = "mmd",
+        max_iter: int | None = None,
+        batch_size: int | str = "auto",
+        learning_rate_init: float | None = None,
+        trainer: Trainer | None = None,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes
         self.architecture = architecture
         self.image_shape = image_shape
         self.loss = loss
         self.penalty = penalty
-        self.penalty_weight = penalty_weight
         self.spectral_norm = spectral_norm
-        self.label_smoothing = label_smoothing
         self.instance_noise = instance_noise
         self.augmentation = augmentation
-        self.noise = noise
+        self.prior = prior
         self.truncation = truncation
-        self.balance_ratio = balance_ratio
         self.n_discriminator_steps = n_discriminator_steps
         self.encoder = encoder
         self.density = density
-        self.n_chains = n_chains
-        self.n_temperatures = n_temperatures
-        self.n_density_draws = n_density_draws
         self.validation_metric = validation_metric
         self.max_iter = max_iter
         self.batch_size = batch_size
@@ -275,13 +332,13 @@ class GAN(DecoderMixin, BlurredDraws):
         self.random_state = random_state
         self.verbose = verbose
 
-    def discriminate(self, X):
-        """Return the discriminator's scores of rows, high for those that it takes for data.
+    def discriminate(self, X: npt.ArrayLike) -> np.ndarray:
+        """Return the discriminator's score of each row; higher scores are more like data.
 
         Parameters
         ----------
         X : array-like of shape (n, n_features)
-            Rows to judge, such as draws.
+            Rows, such as draws.
 
         Returns
         -------
@@ -297,62 +354,64 @@ class GAN(DecoderMixin, BlurredDraws):
 
     @property
     def _networks(self):  # type: ignore[override]
-        return (
-            ("generator_", "discriminator_", "encoder_")
-            if self.encoder
-            else ("generator_", "discriminator_")
-        )
+        if self.encoder:
+            return ("generator_", "discriminator_", "encoder_")
+        return ("generator_", "discriminator_")
 
     @property
     def _n_features_out(self):
-        return self.n_components if self.encoder else self.discriminator_.n_features
+        if self.encoder:
+            return self.n_components
+        return self.discriminator_.n_features
 
     @property
     def _n_codes(self):
         return self.n_components
 
+    @property
+    def _n_classes(self):
+        """Classes that generator and discriminator are conditional on; 0 for none."""
+        return 0
+
+    @property
+    def _defaults(self):
+        """Defaults of the architecture."""
+        return DEFAULTS[self.architecture]
+
     def _n_epochs(self, n_batches):
         if self.max_iter is not None:
             return self.max_iter
-        return max(EPOCHS[self.architecture], -(-LEAST_BATCHES[self.architecture] // n_batches))
+        return max(self._defaults.max_iter, -(-self._defaults.min_batches // n_batches))
 
     @property
     def _largest_batch(self):  # type: ignore[override]
-        return LARGEST_BATCHES[self.architecture]
+        return self._defaults.max_batch_size
 
     @property
     def _learning_rate(self):
-        return (
-            LEARNING_RATES[self.architecture]
-            if self.learning_rate_init is None
-            else self.learning_rate_init
-        )
+        if self.learning_rate_init is None:
+            return self._defaults.learning_rate_init
+        return self.learning_rate_init
 
     @property
     def _hidden(self):
+        """Widths or channels of the hidden layers."""
         if self.hidden_layer_sizes is not None:
             return tuple(self.hidden_layer_sizes)
-        sizes = HIDDEN[self.architecture]
-        return (
-            sizes[: max(1, n_halvings(self.image_shape_))] if self.architecture == "conv" else sizes
-        )
+        sizes = self._defaults.hidden_layer_sizes
+        if self.architecture == "conv":
+            return sizes[: max(1, n_halvings(self.image_shape_))]
+        return sizes
 
     @property
     def _penalty_weight(self):
-        if self.penalty is None or self.penalty_weight is not None:
-            return self.penalty_weight
-        return PENALTY_WEIGHTS[self.architecture].get(
-            self.penalty, R1_OF_A_FEATURE * self.n_features_in_
-        )
-
-    @property
-    def _betas(self):
-        return BETAS[self.architecture]
-
-    @property
-    def _n_classes(self):
-        """Classes that the networks are told."""
-        return 0
+        """Factor on the penalty; None without one."""
+        penalty = self._option("penalty")
+        if penalty is None:
+            return None
+        if penalty.weight is not None:
+            return penalty.weight
+        return self._defaults.penalty_weight(penalty.name, self.n_features_in_)
 
     def _default_trainer(self):
         return Trainer(schedule="cosine", ema_decay=0.999)
@@ -362,17 +421,6 @@ class GAN(DecoderMixin, BlurredDraws):
         super()._check_parameters()
         check_count("n_components", self.n_components)
         check_hidden_layer_sizes(self.hidden_layer_sizes, optional=True)
-        check_choice("loss", self.loss, LOSSES)
-        if self.penalty is not None:
-            check_choice("penalty", self.penalty, PENALTIES, hint="Or None.")
-        if self.penalty_weight is not None:
-            check_real("penalty_weight", self.penalty_weight, low=0.0)
-        check_real("label_smoothing", self.label_smoothing, low=0.0, high=0.5)
-        if self.label_smoothing and self.loss not in SMOOTHED:
-            raise ValueError(
-                f"label_smoothing needs a loss with a target, {_either(SMOOTHED)}; got"
-                f" {self.loss!r}."
-            )
         check_real("instance_noise", self.instance_noise, low=0.0)
         if isinstance(self.augmentation, str):
             raise ValueError(
@@ -380,22 +428,15 @@ class GAN(DecoderMixin, BlurredDraws):
             )
         for kind in self.augmentation or ():
             check_choice("augmentation", kind, AUGMENTATIONS)
-        check_choice("noise", self.noise, NOISES)
+        check_choice("prior", self.prior, PRIORS)
         if self.truncation is not None:
             check_real("truncation", self.truncation, low=1e-3)
-        if self.balance_ratio is not None:
-            check_real("balance_ratio", self.balance_ratio, low=1.0)
-            if self.loss not in BALANCED:
-                raise ValueError(
-                    f"balance_ratio needs losses above 0, those of {_either(BALANCED)}; got"
-                    f" {self.loss!r}."
-                )
         check_count("n_discriminator_steps", self.n_discriminator_steps)
         check_choice("validation_metric", self.validation_metric, METRICS)
         if self.penalty is not None and self.trainer is not None and self.trainer.compile:
             raise ValueError(
                 f"penalty={self.penalty!r} needs second derivatives, which trainer.compile="
-                f"{self.trainer.compile!r} cannot take; leave out one of them."
+                f"{self.trainer.compile!r} does not support; leave out one of them."
             )
         if self.architecture == "conv" and self.batch_size == 1:
             raise ValueError(
@@ -412,51 +453,54 @@ class GAN(DecoderMixin, BlurredDraws):
         return rows, held_out
 
     def _build(self, fit):
-        d = fit.rows.n_features
-        found = fit.statistics
-        if np.all(found.deviation <= CONSTANT * found.scale) and found.scale == 1.0:
+        n_features = fit.rows.n_features
+        statistics = fit.statistics
+        is_constant = np.all(statistics.deviation <= CONSTANT * statistics.scale)
+        # A scale of 1 stands for that of rows without any variation.
+        if is_constant and statistics.scale == 1.0:
             warn(
                 "X holds one row over and over, so that draws can be nothing but that row; give it"
                 " rows that differ.",
             )
-        is_image = (
-            self.architecture == "conv" or self.image_shape is not None or bool(self.augmentation)
-        )
         for name in ("image_shape_", "encoder_"):  # of an earlier fit
             self.__dict__.pop(name, None)
-        if is_image:
-            self.image_shape_ = check_image_shape(self.image_shape, d)
-            half = 0.5 * (found.high - found.low) or 1.0
-            self._center, self._scale = np.full(d, 0.5 * (found.high + found.low)), np.full(d, half)
+        if self.architecture == "conv" or self.image_shape is not None or self.augmentation:
+            self.image_shape_ = check_image_shape(self.image_shape, n_features)
+            # To [-1, 1], the range of the generator's hyperbolic tangent.
+            half_range = 0.5 * (statistics.high - statistics.low) or 1.0
+            self._center = np.full(n_features, 0.5 * (statistics.high + statistics.low))
+            self._scale = np.full(n_features, half_range)
         else:
-            self._center, self._scale = found.mean, found.deviation
-        self._make_networks(d)
+            self._center = statistics.mean
+            self._scale = statistics.deviation
+        self.generator_ = self._make_generator(n_features)
+        self.discriminator_ = self._make_discriminator(n_features, self._n_classes)
+        if self.encoder:
+            self.encoder_ = self._make_encoder(n_features, self.n_components)
         for name in self._networks:
             getattr(self, name).to(fit.rows.dtype)
 
-    def _make_networks(self, d):
-        """Set the networks for rows of d features."""
-        k, hidden, told = self.n_components, self._hidden, {"n_classes": self._n_classes}
+    def _make_generator(self, n_features):
+        """A network from codes, and labels if any, to scaled rows of n_features."""
+        hidden = self._hidden
         if self.architecture == "conv":
-            self.generator_ = ConvGenerator(k, hidden[::-1], self.image_shape_, **told)
-        else:
-            self.generator_ = DenseGenerator(k, hidden, d, **told)
-        self.discriminator_ = self._make_discriminator(d, **told)
-        if self.encoder:
-            self.encoder_ = self._make_encoder(d, k)
+            return ConvGenerator(
+                self.n_components, hidden[::-1], self.image_shape_, n_classes=self._n_classes
+            )
+        return DenseGenerator(self.n_components, hidden, n_features, n_classes=self._n_classes)
 
-    def _make_discriminator(self, d, *, n_classes):
-        """A network of scores for rows of d features, told their classes if there are any."""
+    def _make_discriminator(self, n_features, n_classes):
+        """A network from scaled rows of n_features, and labels if any, to scores."""
         settings = {"n_classes": n_classes, "spectral_norm": self.spectral_norm}
         if self.architecture == "conv":
             return ConvDiscriminator(self.image_shape_, self._hidden, dropout=DROPOUT, **settings)
-        return DenseDiscriminator(d, self._hidden, **settings)
+        return DenseDiscriminator(n_features, self._hidden, **settings)
 
-    def _make_encoder(self, d, n_outputs):
-        """A network of n_outputs numbers for rows of d features."""
-        if self.architecture == "conv":
-            return ConvEncoder(self.image_shape_, self._hidden, n_outputs)
-        return MLP(d, self._hidden, n_outputs)
+    def _make_encoder(self, n_features, n_outputs):
+        """A network from scaled rows of n_features to n_outputs."""
+        image_shape = getattr(self, "image_shape_", None)
+        architecture = Architecture(self.architecture, self._hidden, image_shape=image_shape)
+        return architecture.encoder(n_features, n_outputs)
 
     def _make_objective(self, fit):
         return AdversarialObjective(*self._objective_networks(), **self._objective_settings(fit))
@@ -467,22 +511,23 @@ class GAN(DecoderMixin, BlurredDraws):
 
     def _objective_settings(self, fit):
         """Settings of an AdversarialObjective."""
+        loss = self._option("loss")
+        penalty = self._option("penalty")
         return {
             "center": self._center,
             "scale": self._scale,
             "n_components": self.n_components,
-            "prior": self.noise,
-            "loss": self.loss,
-            "label_smoothing": self.label_smoothing,
-            "balance_ratio": self.balance_ratio,
-            "penalty": self.penalty,
+            "prior": self.prior,
+            "loss": loss.name,
+            **loss.get_params(),  # label_smoothing and balance_ratio, where the loss has them
+            "penalty": None if penalty is None else penalty.name,
             "penalty_weight": self._penalty_weight,
             "augmentation": self.augmentation,
             "image_shape": getattr(self, "image_shape_", None),
             "instance_noise": self.instance_noise,
             "n_epochs": fit.max_iter,
             "n_discriminator_steps": self.n_discriminator_steps,
-            "betas": self._betas,
+            "betas": self._defaults.betas,
             "score": functools.partial(_negative_distance, self.validation_metric),
         }
 
@@ -499,22 +544,26 @@ class GAN(DecoderMixin, BlurredDraws):
         self._fit_noise(noise_rows)
 
     def _statistics_inputs(self, generator):
-        """Yield batches of codes, and labels if there are any, for the statistics of batch norm."""
+        """Yield inputs of the generator, codes and labels if any, batch by batch."""
         for _ in range(STATISTICS_BATCHES):
-            yield (self._to_network_tensor(self._draw_codes(STATISTICS_ROWS, generator)),)
+            codes = self._draw_codes(STATISTICS_ROWS, generator)
+            yield (self._to_network_tensor(codes),)
 
     def _draw_codes(self, n_samples, generator):
-        if self.noise == "uniform":
-            return generator.uniform(-1.0, 1.0, (n_samples, self.n_components))
-        return generator.standard_normal((n_samples, self.n_components))
+        shape = (n_samples, self.n_components)
+        if self.prior == "uniform":
+            return generator.uniform(-1.0, 1.0, shape)
+        return generator.standard_normal(shape)
 
     def _truncated_codes(self, n_samples, generator):
+        """Codes (n_samples, n_components) from the prior, within the truncation."""
         if self.truncation is None:
             return self._draw_codes(n_samples, generator)
-        if self.noise == "uniform":
+        if self.prior == "uniform":
             return min(self.truncation, 1.0) * self._draw_codes(n_samples, generator)
-        end = ndtr(self.truncation)
-        return ndtri(generator.uniform(1.0 - end, end, (n_samples, self.n_components)))
+        # Inverse transform sampling of the Gaussian between its quantiles at the ends.
+        high = ndtr(self.truncation)
+        return ndtri(generator.uniform(1.0 - high, high, (n_samples, self.n_components)))
 
     def _sample(self, n_samples, generator):
         return self._inverse_transform(self._truncated_codes(n_samples, generator))
@@ -527,22 +576,22 @@ class GAN(DecoderMixin, BlurredDraws):
         return self._in_scaled_blocks(X, function)
 
     def _generator_gradients(self, n_samples, generator):
-        """Lengths (n_samples,) of the gradient of the generator's loss by each of new draws, in
-        scaled units."""
+        """Norms (n_samples,) of the gradient of the generator's loss by each of new scaled draws.
 
-        def lengths(codes):
+        They are those of the loss summed over the draws, so that their number does not matter.
+        """
+        kind = self._option("loss").name
+
+        def gradient_norms(codes):
             with torch.inference_mode(False), torch.enable_grad():
                 draws = self.generator_(codes.clone()).detach().requires_grad_()
-                loss = len(draws) * generator_loss(self.loss, self.discriminator_(draws))
-                return torch.linalg.vector_norm(torch.autograd.grad(loss, draws)[0], dim=1)
+                loss = len(draws) * generator_loss(kind, self.discriminator_(draws))
+                (gradients,) = torch.autograd.grad(loss, draws)
+                return torch.linalg.vector_norm(gradients, dim=1)
 
-        return self._in_blocks(self._draw_codes(n_samples, generator), lengths)
+        return self._in_blocks(self._draw_codes(n_samples, generator), gradient_norms)
 
 
 def _negative_distance(metric, rows, draws):
     """Minus the distance between samples; higher is better."""
     return -METRICS[metric](rows, draws)
-
-
-def _either(names):
-    return " or ".join([", ".join(map(repr, names[:-1])), repr(names[-1])])

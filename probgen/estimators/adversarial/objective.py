@@ -15,11 +15,6 @@ from probgen.estimators.adversarial.augmentation import augment
 from probgen.estimators.adversarial.networks import batch_norms
 from probgen.training.objective import Objective, Phase
 
-LOSSES = ("minimax", "non_saturating", "least_squares", "hinge", "wasserstein")
-SMOOTHED = ("minimax", "non_saturating", "least_squares")  # losses with a target for rows of data
-BALANCED = ("non_saturating", "least_squares")  # both losses are positive, so they have a ratio
-PENALTIES = ("r1", "wgan_gp")
-NOISES = ("normal", "uniform")
 VALIDATION_ROWS = 2048  # held-out rows that early stopping scores
 
 

@@ -1,57 +1,51 @@
 """Variational autoencoders whose decoder is the generator of a GAN."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import torch
 
 from probgen._validation import check_real
 from probgen.estimators._code_density import FittedCodeDensity, latest_rows
-from probgen.estimators._labelled import with_parameters_of
 from probgen.estimators.adversarial.gan import GAN
 from probgen.estimators.adversarial.objective import AdversarialObjective
 from probgen.estimators.variational.code_distributions import CodePosterior
+from probgen.options import Option
 from probgen.training.objective import Phase
+from probgen.training.trainer import Trainer
 
-CODED_ROWS, KEPT_ROWS = (
-    8192,
-    2048,
-)  # that the density of codes is fitted to; of partial_fit, which sees few at a time
-RIDGE = 0.01  # of the mean square of features, for batches in which they do not vary
-OWN = (
-    "encoder",
-    "noise",
-    "truncation",
-    "augmentation",
-    "balance_ratio",
-)  # parameters of GAN that are not open
+CODED_ROWS = 8192  # rows that the density of codes is fitted to, at most
+KEPT_ROWS = 2048  # latest rows of partial_fit, which gets few at a time
+RIDGE = 0.01  # share of the mean squared features, for batches in which features do not vary
 
 
 class VAEGAN(FittedCodeDensity, GAN):
-    """Variational autoencoder with a discriminator that judges its rows, and tells how like two of
-    them are [1]_.
+    """Variational autoencoder with a discriminator that also measures reconstructions [1]_.
 
     An encoder maps a row x to a Gaussian q(z given x) of codes, a generator g maps codes to rows,
-    and a discriminator learns to tell rows of the data from generated ones. The generator is the
-    decoder of the autoencoder: it has to deceive the discriminator with g(z), and to make g(z) of a
-    code z of x like x. How like they are is measured on the features of the discriminator, its last
-    hidden layer, and not column by column, which would ask for blurred pictures. After that
+    and a discriminator learns to distinguish rows of the data from generated rows. The generator is
+    the decoder of the autoencoder: it has to deceive the discriminator, and to map a code of x back
+    to a row similar to x. Similarity is measured on the features of the discriminator, its last
+    hidden layer, and not column by column, which would favour blurred pictures. After that
     `latent_density` is fitted to codes of rows, and draws are g(z) of codes from it.
 
     Parameters
     ----------
     n_components : int, default=8
-        Numbers of a code, at least 1.
+        Length of a code, at least 1.
     beta : float, default=0.01
-        Factor on the divergence of q(z given x) from a standard Gaussian, in nats, at least 0. It
-        stands beside the reconstruction loss, which is log 2 where g(z) is the same for all rows.
+        Factor on the divergence of q(z given x) from a standard Gaussian, in nats, at least 0. The
+        reconstruction loss beside it is about log 2 where g(z) is the same for all rows.
     reconstruction_weight : float, default=1.0
-        Factor on the reconstruction loss of the generator, at least 0, beside its loss with the
-        discriminator. More of it makes reconstructions more like their rows, less makes draws more
-        real.
+        Factor on the reconstruction loss of the generator, at least 0, relative to its adversarial
+        loss. Larger weights make reconstructions more accurate, smaller ones draws more realistic.
     latent_density : generator, default=None
         Density of the codes, cloned; None is a GaussianMixture of at most 10 components.
-    **parameters
-        Those of `GAN`, all by name, apart from encoder, noise, truncation, augmentation and
-        balance_ratio.
+    hidden_layer_sizes, architecture, image_shape, loss, penalty, spectral_norm, instance_noise,
+    n_discriminator_steps, density, validation_metric, max_iter, batch_size, learning_rate_init,
+    trainer, warm_start, device, random_state, verbose :
+        As in `GAN`; a loss has no balance_ratio here.
 
     Attributes
     ----------
@@ -70,11 +64,10 @@ class VAEGAN(FittedCodeDensity, GAN):
     Notes
     -----
     The reconstruction loss is log(1 + d / v), where d is the mean squared difference of features
-    and v their variance in the batch: features that the discriminator has made large do not
-    outweigh all else. Half of the rows that the discriminator tells from data are of codes from a
-    standard Gaussian, half of codes of the data. `transform` gives the means of q(z given x),
-    `inverse_transform` the rows of codes. `score_samples` is an estimate, as in `GAN`, where codes
-    come from `latent_density_`.
+    and v their variance in the batch, so that the scale of the features does not matter. Half of
+    the generated rows that the discriminator gets are of codes from a standard Gaussian, half of
+    codes of the data. `transform` returns the means of q(z given x), `inverse_transform` the rows
+    of codes. `score_samples` is an estimate, as in `GAN`, with codes from `latent_density_`.
 
     References
     ----------
@@ -94,17 +87,54 @@ class VAEGAN(FittedCodeDensity, GAN):
     encoder_: CodePosterior
     _kept_rows: np.ndarray
 
-    @with_parameters_of(GAN, without=OWN)
     def __init__(
         self,
-        n_components=8,
+        n_components: int = 8,
         *,
-        beta=0.01,
-        reconstruction_weight=1.0,
-        latent_density=None,
-        **parameters,
-    ):
-        super().__init__(n_components, encoder=True, **parameters)
+        beta: float = 0.01,
+        reconstruction_weight: float = 1.0,
+        latent_density: Any = None,
+        hidden_layer_sizes: Sequence[int] | None = None,
+        architecture: str = "dense",
+        image_shape: tuple[int, ...] | None = None,
+        loss: str | Option = "non_saturating",
+        penalty: str | Option | None = "r1",
+        spectral_norm: bool = False,
+        instance_noise: float = 0.0,
+        n_discriminator_steps: int = 1,
+        density: str | Option = "auto",
+        validation_metric: str = "mmd",
+        max_iter: int | None = None,
+        batch_size: int | str = "auto",
+        learning_rate_init: float | None = None,
+        trainer: Trainer | None = None,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(
+            n_components,
+            hidden_layer_sizes=hidden_layer_sizes,
+            architecture=architecture,
+            image_shape=image_shape,
+            loss=loss,
+            penalty=penalty,
+            spectral_norm=spectral_norm,
+            instance_noise=instance_noise,
+            n_discriminator_steps=n_discriminator_steps,
+            density=density,
+            validation_metric=validation_metric,
+            max_iter=max_iter,
+            batch_size=batch_size,
+            learning_rate_init=learning_rate_init,
+            trainer=trainer,
+            warm_start=warm_start,
+            device=device,
+            random_state=random_state,
+            verbose=verbose,
+            encoder=True,
+        )
         self.beta = beta
         self.reconstruction_weight = reconstruction_weight
         self.latent_density = latent_density
@@ -113,16 +143,21 @@ class VAEGAN(FittedCodeDensity, GAN):
         super()._check_parameters()
         check_real("beta", self.beta, low=0.0)
         check_real("reconstruction_weight", self.reconstruction_weight, low=0.0)
+        balance_ratio = getattr(self._option("loss"), "balance_ratio", None)
+        if balance_ratio is not None:
+            raise ValueError(
+                "balance_ratio must be None for a VAEGAN, whose generator has a second loss; got"
+                f" {balance_ratio!r}."
+            )
         if self.architecture == "dense" and not self._hidden:
             raise ValueError(
                 "hidden_layer_sizes must hold at least one width, whose features VAEGAN compares;"
                 " got ()."
             )
 
-    def _make_encoder(self, d, n_outputs):
-        return CodePosterior(
-            super()._make_encoder(d, CodePosterior.n_outputs(n_outputs)), n_outputs
-        )
+    def _make_encoder(self, n_features, n_outputs):
+        network = super()._make_encoder(n_features, CodePosterior.n_outputs(n_outputs))
+        return CodePosterior(network, n_outputs)
 
     def _make_objective(self, fit):
         return VAEGANObjective(

@@ -12,6 +12,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import pairwise_distances, pairwise_distances_argmin
 
 from probgen._validation import check_count
+from probgen.options import Option
 from probgen.training.callbacks._looks import Doctor, ask, without_names
 
 # Share of pairs of a row and a draw that the discriminator tells apart; that of good ones reaches
@@ -170,7 +171,7 @@ class _Look:
 
 def _judge_saturation(looks, model):
     sure = min(look.auc for look in looks[-2:])
-    if not sure >= SURE or getattr(model, "loss", None) == "wasserstein":
+    if not sure >= SURE or _name_of(getattr(model, "loss", None)) == "wasserstein":
         return None
     advice = _advise(model, penalty="r1", instance_noise="raise", n_discriminator_steps="lower")
     return (
@@ -236,12 +237,19 @@ def _advise(model, **changes):
     nothing is."""
     values, kept = model.get_params(), []
     for name, change in changes.items():
-        now = values.get(name, change)
+        now = _name_of(values.get(name, change))
         if change in ("raise", "lower") and name in values:
             kept.append(f"{change} {name}" if now is None else f"{change} {name} (now {now!r})")
         elif now is None or now == "minimax":
             kept.append(f"set {name}={change!r}")
     return " or ".join([", ".join(kept[:-1]), kept[-1]] if len(kept) > 1 else kept)
+
+
+def _name_of(value):
+    """The string that stands for an option; other values as they are."""
+    if isinstance(value, Option):
+        return value.name
+    return value
 
 
 _JUDGES = {
