@@ -1,10 +1,10 @@
-"""Jacobians of preprocessing steps against differences, and the densities they give against theory
-and quadrature."""
+"""Jacobians of steps against differences, and densities of pipelines against theory."""
 
 import itertools
 
 import numpy as np
 import pytest
+from preprocessing_rows import SIGNED, SKEWED, UNIT, double
 from scipy import integrate, stats
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import ColumnTransformer
@@ -33,26 +33,6 @@ from probgen.pipeline import (
     step_image,
 )
 from probgen.preprocessing import LogitTransformer
-
-RNG = np.random.default_rng(0)
-SKEWED = np.exp(RNG.multivariate_normal([0.0, 1.0], [[0.3, 0.15], [0.15, 0.2]], size=400))
-SIGNED = RNG.standard_normal((300, 3)) @ np.array(
-    [[3.0, 0.0, 0.0], [1.0, 0.5, 0.0], [0.0, 1.0, 9.0]]
-) + [
-    1.0,
-    -5.0,
-    40.0,
-]
-UNIT = RNG.beta(2.0, 3.0, size=(300, 2))
-
-
-def double(X):
-    return 2.0 * X
-
-
-register_function_jacobian(
-    double, lambda X: np.full(len(X), X.shape[1] * np.log(2.0)), inverse=lambda Z: Z / 2.0
-)
 
 MIXED = ColumnTransformer(
     [("last", PowerTransformer(), [2]), ("first", make_pipeline(StandardScaler(), PCA()), [0, 1])],

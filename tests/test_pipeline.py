@@ -1,5 +1,4 @@
-"""Pipelines that sample: draws against densities, and the boundary, conditions and classes of what
-they draw."""
+"""Pipelines that sample: draws against densities, boundaries of images, conditions and classes."""
 
 import copy
 import pickle
@@ -8,6 +7,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from preprocessing_rows import SIGNED, SKEWED, UNIT, double
 from scipy import integrate, stats
 from sklearn.base import BaseEstimator, clone
 from sklearn.compose import ColumnTransformer
@@ -29,26 +29,13 @@ from probgen.base import ClassGeneratorMixin, GeneratorMixin, Likelihood, get_li
 from probgen.pipeline import (
     GenerativePipeline,
     make_generative_pipeline,
-    register_function_jacobian,
     step_image,
 )
 from probgen.preprocessing import Dequantizer, LogitTransformer
 
-RNG = np.random.default_rng(0)
-SKEWED = np.exp(RNG.multivariate_normal([0.0, 1.0], [[0.3, 0.15], [0.15, 0.2]], size=400))
-SIGNED = RNG.standard_normal((300, 3)) @ np.array(
-    [[3.0, 0.0, 0.0], [1.0, 0.5, 0.0], [0.0, 1.0, 9.0]]
-) + [
-    1.0,
-    -5.0,
-    40.0,
-]
-UNIT = RNG.beta(2.0, 3.0, size=(300, 2))
-
 
 class Gaussian(GeneratorMixin, BaseEstimator):
-    """One Gaussian with a full covariance, whose every number is known; set `mean` and `scale` to
-    fix it."""
+    """One Gaussian with a full covariance; `mean` and `scale` fix its parameters."""
 
     def __init__(self, mean=None, scale=None, random_state=0):
         self.mean = mean
@@ -58,14 +45,12 @@ class Gaussian(GeneratorMixin, BaseEstimator):
     def fit(self, X, y=None):
         X = self._validate(X, reset=True)
         d = X.shape[1]
-        self.mean_ = (
-            X.mean(axis=0, dtype=np.float64) if self.mean is None else np.full(d, self.mean)
-        )
-        self.cov_ = (
-            np.cov(X.T, bias=True).reshape(d, d)
-            if self.scale is None
-            else np.eye(d) * self.scale**2
-        )
+        self.mean_ = X.mean(axis=0, dtype=np.float64)
+        if self.mean is not None:
+            self.mean_ = np.full(d, self.mean)
+        self.cov_ = np.cov(X.T, bias=True).reshape(d, d)
+        if self.scale is not None:
+            self.cov_ = np.eye(d) * self.scale**2
         self._start_stream()
         return self
 
@@ -77,17 +62,14 @@ class Gaussian(GeneratorMixin, BaseEstimator):
         return X - self.mean_
 
     def _score_samples(self, X):
-        return (
-            stats.multivariate_normal(self.mean_, self.cov_)
-            .logpdf(X.astype(np.float64))
-            .reshape(len(X))
-        )
+        density = stats.multivariate_normal(self.mean_, self.cov_)
+        return density.logpdf(X.astype(np.float64)).reshape(len(X))
 
     def _sample(self, n_samples, generator):
         return generator.multivariate_normal(self.mean_, self.cov_, size=n_samples)
 
     def _sample_given(self, conditions, generator):
-        """Independent columns only; rejection, one row after the other."""
+        """Inversion of the distribution function, for independent columns."""
         X = np.array(conditions.values)
         for i, j in np.argwhere(np.isnan(X)):
             law = stats.norm(self.mean_[j], np.sqrt(self.cov_[j, j]))
@@ -118,18 +100,8 @@ class TwoClasses(ClassGeneratorMixin, BaseEstimator):
         return generator.integers(len(self.classes_), size=n_samples)
 
     def _sample_classes(self, y, generator, conditions):
-        return self.means_[y] + self.scale * generator.standard_normal(
-            (len(y), self.means_.shape[1])
-        )
-
-
-def double(X):
-    return 2.0 * X
-
-
-register_function_jacobian(
-    double, lambda X: np.full(len(X), X.shape[1] * np.log(2.0)), inverse=lambda Z: Z / 2.0
-)
+        noise = generator.standard_normal((len(y), self.means_.shape[1]))
+        return self.means_[y] + self.scale * noise
 
 
 # The boundary of the image
@@ -409,9 +381,8 @@ def test_likelihood_is_declared_before_the_fit(steps, likelihood):
 
 
 def test_power_without_a_wall_is_exact_once_fitted():
-    pipeline = make_generative_pipeline(PowerTransformer(), Gaussian()).fit(
-        RNG.standard_normal((200, 2))
-    )
+    X = np.random.default_rng(0).standard_normal((200, 2))
+    pipeline = make_generative_pipeline(PowerTransformer(), Gaussian()).fit(X)
     assert step_image(pipeline[0]) is None
     assert get_likelihood(pipeline).kind == "exact"
 

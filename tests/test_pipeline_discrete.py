@@ -1,5 +1,4 @@
-"""Pipelines over integer rows: a dequantized score against enumeration, draws that are integers
-again."""
+"""Pipelines of integer rows: a dequantized score against enumeration, and draws of integers."""
 
 import itertools
 
