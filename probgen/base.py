@@ -177,10 +177,11 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
         """Whether `sample` takes `given`."""
         return hasattr(self, "_sample_given")
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> GeneratorTags:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         tags.input_tags.allow_nan = self._missing_values == "all"
+        # A shallow copy into the dataclass with the fields of generators.
         shallow = {field.name: getattr(tags, field.name) for field in dataclasses.fields(Tags)}
         return GeneratorTags(
             **shallow,
@@ -311,7 +312,14 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
         prefix = type(self).__name__.lower()
         return np.asarray([f"{prefix}{k}" for k in range(self._n_features_out)], dtype=object)
 
-    def _validate(self, X, y="no_validation", *, reset=False, ensure_min_samples=1):
+    def _validate(
+        self,
+        X: Any,
+        y: Any = "no_validation",
+        *,
+        reset: bool = False,
+        ensure_min_samples: int = 1,
+    ) -> Any:
         """Return X, and y if given, as validated arrays; with reset, remember width and names.
 
         X becomes one of `_dtypes`, which are float64 and float32 unless a subclass says otherwise.
@@ -338,7 +346,7 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
             self._dtype = (checked if isinstance(y, str) else checked[0]).dtype
         return checked
 
-    def _start_stream(self):
+    def _start_stream(self) -> np.random.Generator:
         """Return the Generator of a fit, and start the stream of later draws."""
         generator = check_generator(self.random_state)
         self._stream = spawn_generator(generator)
@@ -370,7 +378,14 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
             )
         return conditions
 
-    def _draw(self, n_samples, generator, y, conditions, return_y):
+    def _draw(
+        self,
+        n_samples: int,
+        generator: np.random.Generator,
+        y: Any,
+        conditions: Conditions | None,
+        return_y: bool,
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         """Rows (n_samples, n_features) and None, for checked arguments of `sample`."""
         if y is not None or return_y:
             argument = "y" if y is not None else "return_y"
@@ -381,7 +396,7 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
             return self._sample(n_samples, generator), None
         return self._sample_given(conditions, generator), None
 
-    def _in_container(self, X):
+    def _in_container(self, X: np.ndarray) -> Any:
         """X in the container that `set_output` chose, under the names of the training data."""
         config = getattr(self, "_sklearn_output_config", {})
         container = config.get("transform", get_config()["transform_output"])
@@ -476,7 +491,7 @@ class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
     """
 
     @property
-    def _takes_conditions(self):
+    def _takes_conditions(self) -> bool:
         return hasattr(self, "_log_joint_of_conditions")
 
     def score_samples(self, X: npt.ArrayLike, y: Any = None) -> Any:
@@ -568,38 +583,49 @@ class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
         """
         return np.exp(self.predict_log_proba(X))
 
-    def _transform(self, X):
+    def _transform(self, X: np.ndarray) -> np.ndarray:
         return np.exp(self._log_posterior(X))
 
     @property
-    def _n_features_out(self):
+    def _n_features_out(self) -> int:
         return len(self.classes_)
 
-    def _log_joint_at(self, X, indices):
+    def _log_joint_at(self, X: np.ndarray, indices: np.ndarray) -> np.ndarray:
         """log p(x, y) (n,) of rows and their class indices (n,)."""
         return self._joint_log_likelihood(X)[np.arange(len(X)), indices]
 
-    def _log_posterior(self, X):
+    def _log_posterior(self, X: np.ndarray) -> np.ndarray:
         """log p(y given x) (n, n_classes); uniform for rows that no class allows."""
         joint = self._joint_log_likelihood(X).astype(np.float64, copy=False)
         is_impossible = np.isneginf(joint).all(axis=1, keepdims=True)
         joint = np.where(is_impossible, 0.0, joint)
         return joint - np.logaddexp.reduce(joint, axis=1, keepdims=True)
 
-    def _draw(self, n_samples, generator, y, conditions, return_y):
+    def _draw(
+        self,
+        n_samples: int,
+        generator: np.random.Generator,
+        y: Any,
+        conditions: Conditions | None,
+        return_y: bool,
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         if y is None:
             indices = self._draw_classes(n_samples, generator, conditions)
         else:
             indices = self._class_indices(y, n_samples)
         return self._sample_classes(indices, generator, conditions), self.classes_[indices]
 
-    def _validate_classes(self, X, y, *, reset=False, ensure_min_samples=1):
+    def _validate_classes(
+        self, X: Any, y: Any, *, reset: bool = False, ensure_min_samples: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return the validated X and y (n,) of a fit; y holds the caller's labels."""
         X, y = self._validate(X, y, reset=reset, ensure_min_samples=ensure_min_samples)
         check_classification_targets(y)
         return X, y
 
-    def _validate_weighted(self, X, y, sample_weight, *, reset=False):
+    def _validate_weighted(
+        self, X: Any, y: Any, sample_weight: npt.ArrayLike | None, *, reset: bool = False
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Return validated rows of positive weight, their classes, and their weights or None."""
         X, y = self._validate_classes(X, y, reset=reset)
         if sample_weight is None:
@@ -610,17 +636,19 @@ class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
         kept = weights > 0.0
         return X[kept], y[kept], weights[kept]
 
-    def _draw_classes(self, n_samples, generator, conditions):
+    def _draw_classes(
+        self, n_samples: int, generator: np.random.Generator, conditions: Conditions | None
+    ) -> np.ndarray:
         """Class indices (n_samples,) from the priors, or from their posterior under conditions."""
         if conditions is None:
             return generator.choice(len(self.classes_), size=n_samples, p=self.class_prior_)
-        log_weights = self._log_joint_of_conditions(conditions)
+        log_weights = self._log_joint_of_conditions(conditions)  # (n_samples, n_classes)
         highest = log_weights.max(axis=1, keepdims=True)
         if np.isneginf(highest).any():
             raise ValueError("given is impossible under every class; widen it.")
         return draw_columns(np.exp(log_weights - highest), generator)
 
-    def _class_indices(self, y, n_rows):
+    def _class_indices(self, y: Any, n_rows: int) -> np.ndarray:
         """Indices into classes_ of a label, or of one label for each row."""
         return class_indices(y, self.classes_, n_rows)
 
@@ -659,11 +687,11 @@ class DecoderMixin(GeneratorMixin):
         return self._in_container(self._inverse_transform(Z).astype(Z.dtype, copy=False))
 
     @property
-    def _n_codes(self):
+    def _n_codes(self) -> int:
         """Columns of a code."""
         return self._n_features_out
 
-    def _validate_codes(self, Z):
+    def _validate_codes(self, Z: npt.ArrayLike) -> np.ndarray:
         """Return Z as a float64 or float32 array with a column for each dimension of a code."""
         Z = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
         if Z.shape[1] != self._n_codes:
@@ -691,7 +719,7 @@ def class_indices(y: Any, classes: np.ndarray, n_rows: int) -> np.ndarray:
     return np.broadcast_to(np.array(indices), n_rows)
 
 
-def _is_single_polars(X):
+def _is_single_polars(X: Any) -> bool:
     """Whether X is a polars frame of float32 columns alone."""
     dtypes = getattr(X, "dtypes", None)
     return isinstance(dtypes, list) and all(str(dtype) == "Float32" for dtype in dtypes)
@@ -710,7 +738,7 @@ def _others(model: Any, accept: Callable[[Any], bool]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _explain(message, model):
+def _explain(message: str, model: Any) -> str | None:
     """A sentence with a remedy for a message of scikit-learn's, or None to keep the message."""
     name = type(model).__name__
     if "X contains NaN" in message:

@@ -56,7 +56,7 @@ def test_same_path(torch_arrays, covariance_type, n_features):
     numpy_model, torch_model = both(torch_arrays, X, covariance_type=covariance_type)
     np.testing.assert_allclose(torch_model.lower_bounds_, numpy_model.lower_bounds_, rtol=1e-10)
     np.testing.assert_allclose(torch_model.means_, numpy_model.means_, rtol=1e-7, atol=1e-9)
-    # Both models answer with torch now; scores of the other are taken from its own density.
+    # Queries of both models run in torch now; the other is scored by its own density.
     np.testing.assert_allclose(torch_model.score(X), numpy_model.score(X), rtol=1e-10)
 
 

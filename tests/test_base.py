@@ -240,7 +240,7 @@ class TestQueries:
     @pytest.mark.parametrize(
         "container, frame", [("pandas", pd.DataFrame), ("polars", pl.DataFrame)]
     )
-    def test_decoder_answers_in_frames(self, container, frame):
+    def test_decoder_returns_frames(self, container, frame):
         names = ["height", "width", "depth"]
         model = (
             ProbabilisticPCA(n_components=2)

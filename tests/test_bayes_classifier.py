@@ -42,7 +42,7 @@ class Independent(GeneratorMixin, BaseEstimator):
 
 
 class Running(Independent):
-    """Takes weights, goes on with more rows, and obeys conditions."""
+    """Takes weights, further rows and conditions."""
 
     _likelihood = Likelihood()
 

@@ -57,8 +57,8 @@ def fit(rows=IRIS, y=SPECIES, sample_weight=None, **parameters):
 
 def gaussian_classes(model, rows):
     """log p(x, y) with one full Gaussian a class, from SciPy's normals."""
-    laws = zip(model.means_, model.covariances_, strict=True)
-    columns = [multivariate_normal(mean, covariance).logpdf(rows) for mean, covariance in laws]
+    normals = zip(model.means_, model.covariances_, strict=True)
+    columns = [multivariate_normal(mean, covariance).logpdf(rows) for mean, covariance in normals]
     return np.column_stack(columns) + np.log(model.class_prior_)
 
 
@@ -90,18 +90,18 @@ class TestDiscriminantAnalysis:
         identity = np.eye(rows.shape[1])
         for k, scatter in enumerate([np.cov(rows[y == k].T, bias=True) for k in range(3)]):
             expected = (1 - reg_param) * scatter + (reg_param + 1e-6) * identity
-            found = fit(rows, y, reg_param=reg_param).covariances_[k]
-            np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-12)
-            found = fit(rows, y, reg_param=reg_param, covariance_type="diag").covariances_[k]
-            np.testing.assert_allclose(found, np.diag(expected), rtol=1e-7)
-            found = fit(rows, y, reg_param=reg_param, covariance_type="spherical").covariances_[k]
-            np.testing.assert_allclose(found, np.trace(expected) / len(expected), rtol=1e-7)
+            actual = fit(rows, y, reg_param=reg_param).covariances_[k]
+            np.testing.assert_allclose(actual, expected, rtol=1e-7, atol=1e-12)
+            actual = fit(rows, y, reg_param=reg_param, covariance_type="diag").covariances_[k]
+            np.testing.assert_allclose(actual, np.diag(expected), rtol=1e-7)
+            actual = fit(rows, y, reg_param=reg_param, covariance_type="spherical").covariances_[k]
+            np.testing.assert_allclose(actual, np.trace(expected) / len(expected), rtol=1e-7)
         within = np.sum(
             [np.sum(y == k) * np.cov(rows[y == k].T, bias=True) for k in range(3)], axis=0
         ) / len(y)
         expected = (1 - reg_param) * within + (reg_param + 1e-6) * identity
-        found = fit(rows, y, reg_param=reg_param, covariance_type="tied").covariances_
-        np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-12)
+        actual = fit(rows, y, reg_param=reg_param, covariance_type="tied").covariances_
+        np.testing.assert_allclose(actual, expected, rtol=1e-7, atol=1e-12)
 
     def test_tied_is_linear(self, table):
         rows, y = TABLES[table]
@@ -154,10 +154,10 @@ def test_low_rank_shrinks_as_reg_param_says():
         covariance = plain.loadings_[k] @ plain.loadings_[k].T + np.diag(
             plain.noise_variances_[k] - 1e-6
         )
-        found = shrunk.loadings_[k] @ shrunk.loadings_[k].T + np.diag(
+        actual = shrunk.loadings_[k] @ shrunk.loadings_[k].T + np.diag(
             shrunk.noise_variances_[k] - 1e-6
         )
-        np.testing.assert_allclose(found, 0.7 * covariance + 0.3 * np.eye(4), rtol=1e-9)
+        np.testing.assert_allclose(actual, 0.7 * covariance + 0.3 * np.eye(4), rtol=1e-9)
 
 
 class TestMixturesInClasses:
@@ -470,8 +470,8 @@ class TestDraws:
         model = fit()
         rows, y = model.sample(4000, given={2: (4.8, 5.2)}, return_y=True, random_state=0)
         assert np.all((rows[:, 2] >= 4.8) & (rows[:, 2] <= 5.2))
-        laws = norm(model.means_[:, 2], np.sqrt(model.covariances_[:, 2, 2]))
-        posterior = model.class_prior_ * (laws.cdf(5.2) - laws.cdf(4.8))
+        normals = norm(model.means_[:, 2], np.sqrt(model.covariances_[:, 2, 2]))
+        posterior = model.class_prior_ * (normals.cdf(5.2) - normals.cdf(4.8))
         np.testing.assert_allclose(
             np.bincount(y, minlength=3) / 4000, posterior / posterior.sum(), atol=0.03
         )

@@ -1,5 +1,4 @@
-"""The Gaussian mixture against scikit-learn's, scipy's densities, EM's own theorem and the law of
-its draws."""
+"""The Gaussian mixture against scikit-learn's, scipy's densities and the theory of EM."""
 
 import pickle
 
@@ -67,11 +66,11 @@ def covariances_of(model):
 
 def log_joint_by_scipy(model, X):
     """Log of weight times density, (n, K), from dense covariances."""
-    laws = [
+    normals = [
         multivariate_normal(mean, covariance)
         for mean, covariance in zip(model.means_, covariances_of(model))
     ]
-    return np.column_stack([law.logpdf(X) for law in laws]) + np.log(model.weights_)
+    return np.column_stack([normal.logpdf(X) for normal in normals]) + np.log(model.weights_)
 
 
 class TestAgainstScikitLearn:

@@ -60,13 +60,13 @@ def posterior_by_hand(covariances, row):
     seen = ~np.isnan(row)
     if not seen.any():
         return np.log(WEIGHTS)
-    laws = [
+    normals = [
         multivariate_normal(MEANS[k][seen], covariances[k][np.ix_(seen, seen)]) for k in range(2)
     ]
-    return np.log(WEIGHTS) + [law.logpdf(row[seen]) for law in laws]
+    return np.log(WEIGHTS) + [normal.logpdf(row[seen]) for normal in normals]
 
 
-def law_by_hand(covariances, row):
+def conditional_by_hand(covariances, row):
     """Posterior weights, conditional means and covariances of the missing features of one row."""
     seen, hole = ~np.isnan(row), np.isnan(row)
     joint = posterior_by_hand(covariances, row)
@@ -101,7 +101,7 @@ class TestQueries:
         np.testing.assert_allclose(model.score_samples(nothing), 0.0, atol=1e-15)
         np.testing.assert_allclose(model.predict_proba(nothing), [WEIGHTS, WEIGHTS], rtol=1e-12)
 
-    def test_answers_do_not_depend_on_the_batch(self, covariance_type):
+    def test_queries_do_not_depend_on_the_batch(self, covariance_type):
         model, _ = make_model(covariance_type)
         rows = with_holes(3000)
         scores, filled = model.score_samples(rows), model.impute(rows)
@@ -116,7 +116,7 @@ class TestQueries:
         np.testing.assert_array_equal(np.where(np.isnan(rows), np.nan, filled), rows)
         for row, whole in zip(rows, filled):
             if np.isnan(row).any():
-                posterior, means, _ = law_by_hand(covariances, row)
+                posterior, means, _ = conditional_by_hand(covariances, row)
                 np.testing.assert_allclose(
                     whole[np.isnan(row)], posterior @ means, rtol=1e-8, atol=1e-10
                 )
@@ -130,7 +130,7 @@ class TestQueries:
         hole = np.isnan(row)
         draws = model.impute(np.tile(row, (40_000, 1)), method="draw", random_state=2)
         np.testing.assert_array_equal(draws[:, ~hole], np.tile(row[~hole], (40_000, 1)))
-        posterior, means, rests = law_by_hand(covariances, row)
+        posterior, means, rests = conditional_by_hand(covariances, row)
         mean = posterior @ means
         shifts = means - mean
         covariance = np.einsum(
@@ -208,12 +208,12 @@ class TestFit:
             total = 0.0
             for pattern in ([True, True], [True, False], [False, True]):
                 chosen, mine = np.flatnonzero(pattern), (seen == pattern).all(axis=1)
-                law = multivariate_normal(mean[chosen], covariance[np.ix_(chosen, chosen)])
-                total -= weights[mine] @ law.logpdf(rows[np.ix_(mine, chosen)]).reshape(-1)
+                normal = multivariate_normal(mean[chosen], covariance[np.ix_(chosen, chosen)])
+                total -= weights[mine] @ normal.logpdf(rows[np.ix_(mine, chosen)]).reshape(-1)
             return total / weights.sum()
 
-        found = minimize(loss, np.zeros(5), method="BFGS", options={"gtol": 1e-9, "maxiter": 2000})
-        return parts(found.x)
+        actual = minimize(loss, np.zeros(5), method="BFGS", options={"gtol": 1e-9, "maxiter": 2000})
+        return parts(actual.x)
 
     @pytest.mark.parametrize("is_weighted", [False, True])
     @pytest.mark.parametrize("depends", [False, True])
@@ -271,10 +271,10 @@ class TestFit:
         model = GaussianMixture(
             3, covariance_type=covariance_type, n_factors=1, n_init=3, random_state=0
         ).fit(rows)
-        found = model.means_[
+        actual = model.means_[
             np.argmin(np.linalg.norm(centers[:, None] - model.means_, axis=2), axis=1)
         ]
-        np.testing.assert_allclose(found, centers, atol=0.5)
+        np.testing.assert_allclose(actual, centers, atol=0.5)
 
     def test_only_missing_values_are_refused(self):
         with pytest.raises(ValueError, match="X must hold some values; got only NaN"):

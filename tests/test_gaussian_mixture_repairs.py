@@ -17,7 +17,7 @@ unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.Convergence
 
 
 def assert_usable(model, X):
-    """Nothing of the model is NaN, and it answers."""
+    """No attribute of the model is NaN, and its queries work."""
     for name, value in vars(model).items():
         if name.endswith("_") and isinstance(value, np.ndarray) and value.dtype.kind == "f":
             assert np.isfinite(value).all(), name
@@ -160,9 +160,9 @@ class TestSingularCovariances:
         else:
             fit_with_repairs(model, X)
             others = model.score_samples(np.where([True, False, True], X, np.nan))
-            laws = [norm(x.mean(), x.std()).logpdf(x) for x in X[:, [0, 2]].T]
+            scores = [norm(x.mean(), x.std()).logpdf(x) for x in X[:, [0, 2]].T]
             if covariance_type == "diag":
-                np.testing.assert_allclose(others, sum(laws), rtol=1e-9)
+                np.testing.assert_allclose(others, sum(scores), rtol=1e-9)
             np.testing.assert_allclose(model.sample(50)[:, 1], 7.0, atol=1e-4)
         assert_usable(model, X)
 
@@ -271,10 +271,10 @@ class TestNarrowComponents:
         scores = model.score_samples(X)
         for k in range(3):
             own = X[labels == k]
-            law = multivariate_normal(own.mean(axis=0), np.cov(own.T, bias=True))
+            normal = multivariate_normal(own.mean(axis=0), np.cov(own.T, bias=True))
             np.testing.assert_allclose(
                 scores[labels == k].mean(),
-                law.logpdf(own).mean() + np.log(len(own) / 900),
+                normal.logpdf(own).mean() + np.log(len(own) / 900),
                 atol=1e-3,
             )
             mean, loadings, noise = (

@@ -67,8 +67,8 @@ def draw(components, n_rows, seed=1):
 
 
 def joint_by_scipy(components, X):
-    laws = [multivariate_normal(components.means[k], components.covariance(k)) for k in range(3)]
-    return np.column_stack([law.logpdf(X).reshape(-1) for law in laws]) + np.log(WEIGHTS)
+    normals = [multivariate_normal(components.means[k], components.covariance(k)) for k in range(3)]
+    return np.column_stack([normal.logpdf(X).reshape(-1) for normal in normals]) + np.log(WEIGHTS)
 
 
 def moments_by_hand(covariance_type, X, responsibilities, centers):
@@ -161,9 +161,9 @@ class TestExpectation:
         ones = np.ones(len(X)) if weights is None else weights
         truth, moments = by_hand(covariance_type, components, X, ones, statistics.centers)
         assert total == pytest.approx(truth, rel=1e-9)
-        for found, expected in zip(arrays_of(statistics), moments, strict=True):
+        for actual, expected in zip(arrays_of(statistics), moments, strict=True):
             np.testing.assert_allclose(
-                found, expected, rtol=1e-6, atol=1e-9 * np.abs(expected).max()
+                actual, expected, rtol=1e-6, atol=1e-9 * np.abs(expected).max()
             )
 
     @pytest.mark.parametrize("covariance_type", TYPES)
@@ -175,8 +175,8 @@ class TestExpectation:
         moved, others = expectation(components.shifted(offset), X, origin=offset)
         assert moved == pytest.approx(total, rel=1e-12)
         others = others.about(statistics.centers - offset)
-        for found, expected in zip(arrays_of(others), arrays_of(statistics), strict=True):
-            np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+        for actual, expected in zip(arrays_of(others), arrays_of(statistics), strict=True):
+            np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-9)
 
     @pytest.mark.parametrize("covariance_type", TYPES)
     def test_of_rows_with_holes_is_that_of_each_row_completed(self, covariance_type):
@@ -193,13 +193,13 @@ class TestExpectation:
             seen, hole = np.flatnonzero(~np.isnan(row)), np.flatnonzero(np.isnan(row))
             if not len(seen):
                 continue
-            laws = [
+            normals = [
                 multivariate_normal(
                     components.means[k, seen], components.covariance(k)[np.ix_(seen, seen)]
                 )
                 for k in range(3)
             ]
-            joint = np.log(WEIGHTS) + [law.logpdf(row[seen]) for law in laws]
+            joint = np.log(WEIGHTS) + [normal.logpdf(row[seen]) for normal in normals]
             truth += weight * logsumexp(joint)
             for k, r in enumerate(weight * np.exp(joint - logsumexp(joint))):
                 covariance = components.covariance(k)
@@ -226,8 +226,8 @@ class TestExpectation:
             "low_rank": np.diagonal(seconds, axis1=1, axis2=2),
         }[covariance_type]
         np.testing.assert_allclose(statistics.squares, expected, rtol=1e-8)
-        found = statistics.crosses[:, :, -1] if covariance_type == "low_rank" else statistics.sums
-        np.testing.assert_allclose(found, sums, rtol=1e-8, atol=1e-10)
+        actual = statistics.crosses[:, :, -1] if covariance_type == "low_rank" else statistics.sums
+        np.testing.assert_allclose(actual, sums, rtol=1e-8, atol=1e-10)
 
 
 class TestThreads:
@@ -254,14 +254,14 @@ class TestThreads:
         total, statistics = expectation(components, X, rows.weights)
         threaded, others = engine.expectation(components, rows)
         assert threaded == pytest.approx(total, rel=1e-12)
-        for found, expected in zip(arrays_of(others), arrays_of(statistics), strict=True):
+        for actual, expected in zip(arrays_of(others), arrays_of(statistics), strict=True):
             np.testing.assert_allclose(
-                found, expected, rtol=1e-9, atol=1e-10 * np.abs(expected).max()
+                actual, expected, rtol=1e-9, atol=1e-10 * np.abs(expected).max()
             )
         again, repeated = engine.expectation(components, rows)
         assert again == threaded
-        for found, expected in zip(arrays_of(repeated), arrays_of(others), strict=True):
-            np.testing.assert_array_equal(found, expected)
+        for actual, expected in zip(arrays_of(repeated), arrays_of(others), strict=True):
+            np.testing.assert_array_equal(actual, expected)
 
     @pytest.mark.parametrize("n_features", [3, 60])
     @pytest.mark.parametrize("covariance_type", TYPES)
@@ -297,8 +297,8 @@ class TestStatistics:
         X = draw(components, 300)
         _, weighted = expectation(components, X, np.full(300, 2.5))
         _, whole = expectation(components, X)
-        for found, expected in zip(arrays_of(whole.scaled(2.5)), arrays_of(weighted), strict=True):
-            np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
+        for actual, expected in zip(arrays_of(whole.scaled(2.5)), arrays_of(weighted), strict=True):
+            np.testing.assert_allclose(actual, expected, rtol=1e-10, atol=1e-10)
 
     @pytest.mark.parametrize("covariance_type", TYPES)
     def test_side_by_side_are_those_of_groups(self, covariance_type):
@@ -322,7 +322,7 @@ class TestMaximization:
         centers = np.random.default_rng(4).standard_normal((3, 4))
         counts, sums, squares = moments_by_hand(covariance_type, X, responsibilities, centers)
         statistics = type(statistics)(counts, sums, squares, centers)
-        found, repaired = type(template).estimate(statistics, 0.1, np.zeros(4))
+        actual, repaired = type(template).estimate(statistics, 0.1, np.zeros(4))
         weights = responsibilities.mean(axis=0)
         full = np.array([np.cov(X.T, aweights=r, bias=True) for r in responsibilities.T])
         truth = {
@@ -332,11 +332,11 @@ class TestMaximization:
             "spherical": np.trace(full, axis1=1, axis2=2) / 4.0 + 0.1,
         }[covariance_type]
         assert repaired == 0
-        np.testing.assert_allclose(found.weights, weights, rtol=1e-12)
+        np.testing.assert_allclose(actual.weights, weights, rtol=1e-12)
         np.testing.assert_allclose(
-            found.means, [r @ X / r.sum() for r in responsibilities.T], rtol=1e-9, atol=1e-12
+            actual.means, [r @ X / r.sum() for r in responsibilities.T], rtol=1e-9, atol=1e-12
         )
-        np.testing.assert_allclose(found.covariances, truth, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(actual.covariances, truth, rtol=1e-9, atol=1e-12)
 
     def test_of_factors_is_a_stationary_point_of_the_expected_likelihood(self):
         X = draw(make("full"), 300)
@@ -346,7 +346,7 @@ class TestMaximization:
             *factor_moments_by_hand(components, X, responsibilities, np.zeros((3, 4))),
             np.zeros((3, 4)),
         )
-        found, repaired = LowRankComponents.estimate(statistics, 0.0, np.zeros(4))
+        actual, repaired = LowRankComponents.estimate(statistics, 0.0, np.zeros(4))
         assert repaired == 0
 
         def expected_log_likelihood(means, loadings, noise):
@@ -358,14 +358,18 @@ class TestMaximization:
             )
             return -0.5 * np.sum(statistics.counts[:, None] * np.log(noise) + errors / noise)
 
-        best = expected_log_likelihood(found.means, found.loadings, found.noise)
+        best = expected_log_likelihood(actual.means, actual.loadings, actual.noise)
         rng = np.random.default_rng(6)
         for _ in range(50):
             step = [
                 1e-3 * rng.standard_normal(a.shape)
-                for a in (found.means, found.loadings, found.noise)
+                for a in (actual.means, actual.loadings, actual.noise)
             ]
-            moved = (found.means + step[0], found.loadings + step[1], found.noise * np.exp(step[2]))
+            moved = (
+                actual.means + step[0],
+                actual.loadings + step[1],
+                actual.noise * np.exp(step[2]),
+            )
             assert expected_log_likelihood(*moved) < best
 
     @pytest.mark.parametrize("covariance_type", ["full", "tied"])
@@ -410,7 +414,7 @@ class TestMarginals:
         np.testing.assert_array_equal(marginal.means, components.means[:, observed])
 
     @pytest.mark.parametrize("covariance_type", TYPES)
-    def test_conditional_laws_are_schur_complements(self, covariance_type):
+    def test_conditional_distributions_are_schur_complements(self, covariance_type):
         components = make(covariance_type)
         observed, missing = np.array([0, 2]), np.array([1, 3])
         for k in range(3):
@@ -424,14 +428,14 @@ class TestMarginals:
 
     def test_patterns_part_the_rows(self):
         mask = np.random.default_rng(0).random((500, 11)) < 0.2
-        found = patterns(mask)
+        actual = patterns(mask)
         np.testing.assert_array_equal(
-            np.sort(np.concatenate([rows for _, rows in found])), np.arange(500)
+            np.sort(np.concatenate([rows for _, rows in actual])), np.arange(500)
         )
-        for observed, rows in found:
+        for observed, rows in actual:
             seen = np.isin(np.arange(11), observed)
             assert (mask[rows] == ~seen).all()
-        assert len(found) == len(np.unique(mask, axis=0))
+        assert len(actual) == len(np.unique(mask, axis=0))
 
     @pytest.mark.parametrize("covariance_type", TYPES)
     def test_draws_have_the_component_s_moments(self, covariance_type):
@@ -466,17 +470,17 @@ class TestStarts:
     def test_a_part_of_the_rows_stands_for_all(self):
         rows = np.random.default_rng(0).standard_normal((5000, 2)) * [1.0, 10.0] + 3.0
         weights = np.random.default_rng(1).uniform(size=5000)
-        found = summarise_rows(rows, weights, 1000, np.random.default_rng(2))
-        assert 900 <= len(found.rows) <= 1000
-        assert found.weights.sum() == pytest.approx(weights.sum(), rel=1e-9)
+        actual = summarise_rows(rows, weights, 1000, np.random.default_rng(2))
+        assert 900 <= len(actual.rows) <= 1000
+        assert actual.weights.sum() == pytest.approx(weights.sum(), rel=1e-9)
         np.testing.assert_allclose(
-            found.origin, np.average(rows, axis=0, weights=weights), atol=0.5
+            actual.origin, np.average(rows, axis=0, weights=weights), atol=0.5
         )
 
     def test_centres_are_different_rows_and_no_more_than_there_are(self):
         rows = np.array([[0.0, 0.0], [1e-3, 0.0], [5.0, 5.0], [1e4, 1e4]])
-        found = kmeans_plusplus(rows, np.ones(4), 4, np.random.default_rng(0))
-        np.testing.assert_array_equal(np.unique(found, axis=0), rows)
+        actual = kmeans_plusplus(rows, np.ones(4), 4, np.random.default_rng(0))
+        np.testing.assert_array_equal(np.unique(actual, axis=0), rows)
         assert (
             len(
                 kmeans_plusplus(
@@ -492,8 +496,8 @@ class TestStarts:
             (300, 2)
         )
         for seed in range(5):
-            found = kmeans_plusplus(rows, np.ones(300), 6, np.random.default_rng(seed))
-            nearest = np.argmin(((rows[::50, None] - found) ** 2).sum(axis=2), axis=1)
+            actual = kmeans_plusplus(rows, np.ones(300), 6, np.random.default_rng(seed))
+            nearest = np.argmin(((rows[::50, None] - actual) ** 2).sum(axis=2), axis=1)
             assert len(np.unique(nearest)) == 6
 
 

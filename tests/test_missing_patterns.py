@@ -1,5 +1,4 @@
-"""Rows that each miss features of their own: expectations and answers side by side equal those
-pattern by pattern."""
+"""Rows of many patterns of missing values: together they give the results of each pattern alone."""
 
 import numpy as np
 import pytest
@@ -52,12 +51,12 @@ def holed_rows(n_rows, n_features, share=0.35, seed=1):
 
 
 def one_pattern_at_a_time(monkeypatch):
-    """Let no row be answered beside rows of other patterns."""
+    """Give each pattern a marginal density of its own."""
     monkeypatch.setattr(missing, "can_mask", lambda components, width: False)
 
 
 def side_by_side(monkeypatch):
-    """Let all rows be answered beside rows of other patterns, and make sure that some are."""
+    """Handle all rows in blocks of mixed patterns, and check that the kernels can."""
     met = []
 
     def can_mask(components, width):
@@ -76,13 +75,13 @@ def expect(components, rows, weights=None, origin=None):
     centre."""
     origin = np.zeros(rows.shape[1]) if origin is None else origin
     with EMEngine() as engine:
-        total, found = engine.expectation(
+        total, actual = engine.expectation(
             components.shifted(origin), Rows(rows, weights, origin, has_missing=True)
         )
-    return total, found.about(np.zeros_like(found.centers))
+    return total, actual.about(np.zeros_like(actual.centers))
 
 
-def law_by_hand(components, row):
+def conditional_by_hand(components, row):
     """Log of weight times density of what is observed (K,), and mean (K, d) and covariance (K, d,
     d) of the row."""
     seen, hole = ~np.isnan(row), np.isnan(row)
@@ -109,24 +108,28 @@ class TestExpectation:
         components = make_components(covariance_type)
         rows = holed_rows(80, 7)
         weights = np.random.default_rng(2).uniform(0.5, 2.0, 80)
-        total, found = expect(components, rows, weights)
+        total, actual = expect(components, rows, weights)
         assert set(met) == ({1, 2, 4} if covariance_type in ("full", "tied") else {met[0]})
         log_likelihood, counts, sums, squares = 0.0, 0.0, 0.0, 0.0
         for row, weight in zip(rows[1:], weights[1:], strict=True):
-            joint, means, covariances = law_by_hand(components, row)
+            joint, means, covariances = conditional_by_hand(components, row)
             log_likelihood += weight * logsumexp(joint)
             share = weight * np.exp(joint - logsumexp(joint))
             counts += share
             sums += share[:, None] * means
             squares += share[:, None, None] * (means[:, :, None] * means[:, None, :] + covariances)
         np.testing.assert_allclose(total, log_likelihood, rtol=1e-11)
-        np.testing.assert_allclose(found.counts, counts, rtol=1e-10)
-        own_sums = found.crosses[:, :, -1] if covariance_type == "low_rank" else found.sums
+        np.testing.assert_allclose(actual.counts, counts, rtol=1e-10)
+        own_sums = actual.crosses[:, :, -1] if covariance_type == "low_rank" else actual.sums
         np.testing.assert_allclose(own_sums, sums, rtol=1e-9, atol=1e-9)
         diagonals = np.diagonal(squares, axis1=1, axis2=2)
-        wanted = {"full": squares, "tied": squares.sum(axis=0), "spherical": diagonals.sum(axis=1)}
+        expected = {
+            "full": squares,
+            "tied": squares.sum(axis=0),
+            "spherical": diagonals.sum(axis=1),
+        }
         np.testing.assert_allclose(
-            found.squares, wanted.get(covariance_type, diagonals), rtol=1e-9, atol=1e-9
+            actual.squares, expected.get(covariance_type, diagonals), rtol=1e-9, atol=1e-9
         )
 
     @pytest.mark.parametrize(("share", "n_features"), [(0.1, 30), (0.7, 30), (0.35, 3), (0.5, 2)])
@@ -145,15 +148,15 @@ class TestExpectation:
         )
         with monkeypatch.context() as patch:
             one_pattern_at_a_time(patch)
-            wanted_total, wanted = expect(*arguments)
+            wanted_total, expected = expect(*arguments)
         side_by_side(monkeypatch)
-        total, found = expect(*arguments)
+        total, actual = expect(*arguments)
         np.testing.assert_allclose(total, wanted_total, rtol=1e-11)
-        assert type(found) is type(wanted)
-        for name, array in vars(wanted).items():
+        assert type(actual) is type(expected)
+        for name, array in vars(expected).items():
             scale = np.abs(array).max()
             np.testing.assert_allclose(
-                getattr(found, name), array, rtol=1e-10, atol=1e-11 * scale, err_msg=name
+                getattr(actual, name), array, rtol=1e-10, atol=1e-11 * scale, err_msg=name
             )
 
     def test_patterns_of_many_rows_and_of_few_add_up(self, covariance_type, monkeypatch):
@@ -162,14 +165,14 @@ class TestExpectation:
         rows[20:90, 2:4] = np.nan
         rows[20:90, 4:] = 1.0
         side_by_side(monkeypatch)
-        total, wanted = expect(components, rows)
+        total, expected = expect(components, rows)
         monkeypatch.setattr(missing, "MANY_ROWS", 12)
         monkeypatch.setattr(missing, "PIECE_NUMBERS", 7 * 60)
-        again, found = expect(components, rows)
+        again, actual = expect(components, rows)
         np.testing.assert_allclose(again, total, rtol=1e-12)
-        for name, array in vars(wanted).items():
+        for name, array in vars(expected).items():
             np.testing.assert_allclose(
-                getattr(found, name), array, rtol=1e-10, atol=1e-10 * np.abs(array).max()
+                getattr(actual, name), array, rtol=1e-10, atol=1e-10 * np.abs(array).max()
             )
 
     def test_threads_share_the_rows(self, covariance_type, monkeypatch):
@@ -181,9 +184,9 @@ class TestExpectation:
             monkeypatch.setattr("probgen.gaussians.threads._count_threads", lambda n=n_threads: n)
             monkeypatch.setattr("probgen.gaussians.em.SERIAL_COST", 0)
             results.append(expect(components, rows))
-        (total, wanted), (again, found) = results
+        (total, expected), (again, actual) = results
         np.testing.assert_allclose(again, total, rtol=1e-12)
-        np.testing.assert_allclose(found.squares, wanted.squares, rtol=1e-10)
+        np.testing.assert_allclose(actual.squares, expected.squares, rtol=1e-10)
 
 
 @pytest.mark.parametrize("covariance_type", TYPES)
@@ -197,19 +200,19 @@ class TestAnswers:
         with EMEngine() as engine:
             with monkeypatch.context() as patch:
                 one_pattern_at_a_time(patch)
-                wanted = [
-                    answer(engine, components, rows)
-                    for answer in (log_joint, log_density, conditional_mean)
+                expected = [
+                    query(engine, components, rows)
+                    for query in (log_joint, log_density, conditional_mean)
                 ]
             side_by_side(monkeypatch)
-            found = [
-                answer(engine, components, rows)
-                for answer in (log_joint, log_density, conditional_mean)
+            actual = [
+                query(engine, components, rows)
+                for query in (log_joint, log_density, conditional_mean)
             ]
-        for now, before in zip(found, wanted, strict=True):
+        for now, before in zip(actual, expected, strict=True):
             np.testing.assert_allclose(now, before, rtol=1e-10, atol=1e-11)
 
-    def test_equal_the_laws_by_hand(self, covariance_type, monkeypatch):
+    def test_equal_the_conditionals_by_hand(self, covariance_type, monkeypatch):
         components = make_components(covariance_type)
         rows = holed_rows(60, 7)
         side_by_side(monkeypatch)
@@ -219,10 +222,10 @@ class TestAnswers:
                 conditional_mean(engine, components, rows),
             )
         for row, own, whole in zip(rows[1:], joint[1:], filled[1:], strict=True):
-            wanted, means, _ = law_by_hand(components, row)
-            np.testing.assert_allclose(own, wanted, rtol=1e-10)
+            expected, means, _ = conditional_by_hand(components, row)
+            np.testing.assert_allclose(own, expected, rtol=1e-10)
             np.testing.assert_allclose(
-                whole, responsibilities(wanted[None])[0] @ means, rtol=1e-9, atol=1e-10
+                whole, responsibilities(expected[None])[0] @ means, rtol=1e-9, atol=1e-10
             )
 
     def test_a_pattern_of_many_rows_has_the_same_density(self, covariance_type, monkeypatch):
@@ -239,13 +242,13 @@ class TestAnswers:
         components = make_components(covariance_type, 3, n_features, 5)
         rows = holed_rows(1500, n_features, share)
         with EMEngine() as engine:
-            for answer in (log_joint, log_density, conditional_mean):
-                together = answer(engine, components, rows)
-                backwards = answer(engine, components, rows[::-1])[::-1]
+            for query in (log_joint, log_density, conditional_mean):
+                together = query(engine, components, rows)
+                backwards = query(engine, components, rows[::-1])[::-1]
                 np.testing.assert_array_equal(backwards, together)
                 for i in range(0, 1500, 150):
                     np.testing.assert_array_equal(
-                        answer(engine, components, rows[i : i + 1]), together[i : i + 1]
+                        query(engine, components, rows[i : i + 1]), together[i : i + 1]
                     )
 
 
@@ -270,12 +273,12 @@ class TestChoice:
         assert not masked.can_mask(components, 2)
         rows = np.array([[np.nan, np.nan, 1.0], [np.nan, 0.5, 1.0]])
         with EMEngine() as engine:
-            found = log_density(engine, components, rows)
-        wanted = [
+            actual = log_density(engine, components, rows)
+        expected = [
             multivariate_normal(0.0, 1.0).logpdf(1.0),
             multivariate_normal([0.0, 0.0], covariance[1:, 1:]).logpdf([0.5, 1.0]),
         ]
-        np.testing.assert_allclose(found, wanted, rtol=1e-12)
+        np.testing.assert_allclose(actual, expected, rtol=1e-12)
 
     @pytest.mark.parametrize("covariance_type", ["diag", "spherical"])
     def test_narrow_components_keep_their_digits(self, covariance_type):
@@ -288,10 +291,10 @@ class TestChoice:
         )
         rows = np.array([[1e4 + 0.01, np.nan], [np.nan, -0.02]])
         with EMEngine() as engine:
-            found = log_density(engine, components, rows)
-        law = multivariate_normal(0.0, 1e-4)
+            actual = log_density(engine, components, rows)
+        normal = multivariate_normal(0.0, 1e-4)
         deviations = [rows[0, 0] - 1e4, -0.02]
-        np.testing.assert_allclose(found, np.log(0.5) + law.logpdf(deviations), rtol=1e-9)
+        np.testing.assert_allclose(actual, np.log(0.5) + normal.logpdf(deviations), rtol=1e-9)
 
     def test_memory_bounds_the_matrices(self):
         components = make_components("tied", 2, 3)

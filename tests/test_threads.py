@@ -38,7 +38,7 @@ assert threads_of_blas() == before, (threads_of_blas(), before)
 
 def test_the_limit_ends_with_the_last_of_overlapping_fits():
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
-    answer = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-P", "-c", PROGRAM], capture_output=True, text=True, env=environment
     )
-    assert answer.returncode == 0, answer.stderr
+    assert done.returncode == 0, done.stderr

@@ -219,9 +219,9 @@ def test_rectangle_of_more_features_agrees_with_scipy(m):
     mean, covariance = np.linspace(-1.0, 1.0, m), random_covariance(m, seed=m)
     low, high = np.full(m, -2.0), np.full(m, 2.5)
     low[1] = -INF
-    law = stats.multivariate_normal(mean, covariance, seed=np.random.default_rng(0))
-    law.maxpts, law.abseps, law.releps = 1_000_000, 1e-7, 1e-7
-    expected = law.cdf(high, lower_limit=low)
+    normal = stats.multivariate_normal(mean, covariance, seed=np.random.default_rng(0))
+    normal.maxpts, normal.abseps, normal.releps = 1_000_000, 1e-7, 1e-7
+    expected = normal.cdf(high, lower_limit=low)
     assert np.exp(log_rectangle_probability(mean, covariance, low, high)) == pytest.approx(
         expected, rel=2e-4
     )

@@ -1,7 +1,9 @@
 """Conditions of `given`: known values, intervals and sets of categories, feature by feature."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 
@@ -23,14 +25,20 @@ class Conditions:
     values: np.ndarray
     low: np.ndarray
     high: np.ndarray
-    categories: dict = field(default_factory=dict)
+    categories: dict[int, np.ndarray] = field(default_factory=dict)
 
-    def take(self, rows):
+    def take(self, rows: np.ndarray) -> "Conditions":
         """Return the conditions of some rows, an index or mask array."""
         return Conditions(self.values[rows], self.low[rows], self.high[rows], self.categories)
 
 
-def parse_given(given, *, n_samples, n_features, feature_names=None):
+def parse_given(
+    given: Any,
+    *,
+    n_samples: int,
+    n_features: int,
+    feature_names: Sequence[str] | np.ndarray | None = None,
+) -> Conditions:
     """Return the Conditions of an argument `given`.
 
     Parameters
@@ -85,7 +93,7 @@ def parse_given(given, *, n_samples, n_features, feature_names=None):
     return Conditions(values, low, high, categories)
 
 
-def _given_array(given, shape):
+def _given_array(given: Any, shape: tuple[int, int]) -> np.ndarray:
     """Known values as an array that broadcasts to shape."""
     try:
         array = np.asarray(given, dtype=np.float64)
@@ -105,7 +113,9 @@ def _given_array(given, shape):
     return array
 
 
-def _feature_index(key, n_features, feature_names):
+def _feature_index(
+    key: Any, n_features: int, feature_names: Sequence[str] | np.ndarray | None
+) -> int:
     """Index in [0, n_features) of a feature's name or (possibly negative) index."""
     if isinstance(key, str):
         if feature_names is None:
@@ -122,7 +132,7 @@ def _feature_index(key, n_features, feature_names):
     if (
         not isinstance(key, Integral)
         or isinstance(key, bool)
-        or not -n_features <= key < n_features
+        or not -n_features <= int(key) < n_features
     ):
         raise ValueError(
             f"given must name features by name or by an index in [0, {n_features - 1}]; got"
@@ -131,7 +141,7 @@ def _feature_index(key, n_features, feature_names):
     return int(key) % n_features
 
 
-def _categories(name, condition):
+def _categories(name: str, condition: Any) -> np.ndarray:
     """The categories of a set, sorted."""
     if not condition:
         raise ValueError(f"{name} must hold at least one category; got an empty set.")
@@ -141,7 +151,7 @@ def _categories(name, condition):
         raise ValueError(f"{name} must hold categories of one type; got {condition!r}.") from error
 
 
-def _interval(name, condition, n_samples):
+def _interval(name: str, condition: tuple, n_samples: int) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper ends, each of shape (n_samples,)."""
     if len(condition) != 2:
         raise ValueError(f"{name} must be a value, a pair (low, high) or a set; got {condition!r}.")
@@ -153,7 +163,7 @@ def _interval(name, condition, n_samples):
     return low, high
 
 
-def _column(name, value, n_samples):
+def _column(name: str, value: Any, n_samples: int) -> np.ndarray:
     """A number, or one for each row, as an array of shape (n_samples,)."""
     try:
         column = np.asarray(value, dtype=np.float64)
@@ -169,15 +179,18 @@ def _column(name, value, n_samples):
     return np.broadcast_to(column, n_samples)
 
 
-def representable(conditions, dtype, argument):
+def representable(
+    conditions: Conditions, dtype: np.dtype, argument: str
+) -> tuple[np.ndarray, np.ndarray]:
     """The ends (n, d) of the intervals, rounded inwards to a dtype."""
     low = conditions.low.astype(dtype)
     high = conditions.high.astype(dtype)
+    # Rounding to the nearest number may leave the interval; then the next one lies inside.
     low = np.where(low < conditions.low, np.nextafter(low, dtype.type(np.inf)), low)
     high = np.where(high > conditions.high, np.nextafter(high, dtype.type(-np.inf)), high)
-    empty = low > high
-    if empty.any():
-        i, j = np.argwhere(empty)[0]
+    is_empty = low > high
+    if is_empty.any():
+        i, j = np.argwhere(is_empty)[0]
         raise ValueError(
             f"{argument} must leave feature {j} a number of {dtype}, the precision of the model;"
             f" got the interval from {conditions.low[i, j]} to {conditions.high[i, j]}."
@@ -185,7 +198,7 @@ def representable(conditions, dtype, argument):
     return low, high
 
 
-def observed(X):
+def observed(X: np.ndarray) -> Conditions:
     """The Conditions that fix the values of rows (n, d) where they are not NaN."""
     open_ends = np.full(X.shape, np.inf)
     return Conditions(X.astype(np.float64), -open_ends, open_ends)
