@@ -1,29 +1,36 @@
 """Autoregression in tables: masked multilayer perceptrons, and logistic autoregression."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from scipy.special import logit, logsumexp
 
-from probgen._validation import check_count, check_hidden_layer_sizes, check_real
+from probgen._validation import (
+    RandomState,
+    check_count,
+    check_hidden_layer_sizes,
+    check_real,
+)
 from probgen.estimators.autoregressive.base import AutoregressiveGenerator, LikelihoodObjective
 from probgen.estimators.autoregressive.networks.masked import MaskedMLP
 from probgen.estimators.autoregressive.sampler import ChainSampler
 from probgen.networks import activation
-from probgen.options import GaussianMixtureLikelihood
+from probgen.options import GaussianMixtureLikelihood, Option
 from probgen.training.trainer import Trainer
 
-LEAST_SHARE = 1e-3  # of ones, where the answers for a feature of 0 and 1 begin
+# Smallest probability of 0 and of 1 at the start of training.
+LEAST_PROBABILITY = 1e-3
 
 
 class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
-    """Fully visible belief network: every feature depends on a linear map of those before it.
+    """Fully visible belief network: each conditional is a linear function of earlier features.
 
     log p(x) is the sum over features of log p(x_j given x_1, ..., x_{j-1}). For rows of 0 and 1
-    each of these is a logistic regression [1]_ [2]_; for categories a multinomial one, for real
-    values a mixture of Gaussians of which weights, locations and scales are such maps.
+    each conditional is a logistic regression [1]_ [2]_, for categories a multinomial one. For real
+    values it is a mixture of Gaussians, whose weights, locations and scales are functions of linear
+    maps.
 
     Parameters
     ----------
@@ -36,36 +43,37 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
         `GaussianMixtureLikelihood(n_mixture=3)`. By default levels are counted up to the largest
         value in X, and 10 logistics or Gaussians are mixed.
     n_orderings : int, default=1
-        Orders of the features of which the probabilities of rows are averaged: that of the columns
-        first, then random ones. All share their weights, and each batch trains one.
+        Number of orders of the features: the order of the columns, then random ones. The
+        probability of a row is the mean over the orders. They share their weights, and each batch
+        trains one.
     order_agnostic : bool, default=False
-        Whether each batch trains an order of its own, drawn at random [3]_, so that the network can
-        be asked in any. What is known then moves to the front of the orders, and is an exact
-        condition; likelihoods may be lower.
+        Whether each batch trains a new random order [3]_, so that queries may use any order. Known
+        values then move to the front of the orders, and are exact conditions; likelihoods may be
+        lower.
     input_dropout : float, default=0.0
-        Share of the inputs that count for nothing in a pass of the training, in [0, 1).
+        Dropout probability of the inputs in training, in [0, 1).
     dynamic_binarization : bool, default=False
-        Whether values in [0, 1] are probabilities of a 1, from which rows are drawn afresh for each
-        batch of the training. What is scored later has to be rows of 0 and 1.
+        Whether values in [0, 1] are probabilities of a 1, from which new rows are drawn for each
+        batch in training. Queries take rows of 0 and 1.
     representation : {"features", "log_prob"}, default="features"
-        What `transform` gives: the answers for all features, or the log-probability of each given
-        those before.
+        What `transform` returns: the outputs of the network for all features, or the
+        log-probability of each feature given those before it.
     n_importance_samples : int or None, default=100
-        Proposals for each row where known features stand behind unknown ones, at least 2. None asks
-        for what is exact, and raises elsewhere.
+        Proposals for each row in which a known feature comes after an unknown one, at least 2. None
+        raises an error for such rows, whose results are not exact.
     max_iter : int, default=100
-        Epochs.
+        Number of epochs.
     batch_size : int or "auto", default="auto"
         Rows of a batch; "auto" takes 32 to 256, a hundredth of the rows.
     learning_rate_init : float, default=1e-2
-        Learning rate at the start.
+        Initial learning rate.
     trainer : Trainer, default=None
-        All else of the training; None is `Trainer(schedule="cosine", early_stopping=True,
+        All other settings of training; None is `Trainer(schedule="cosine", early_stopping=True,
         n_iter_no_change=20)`.
     warm_start : bool, default=False
-        Whether a further fit goes on from the last one.
+        Whether `fit` continues from the last fit.
     device : {"auto", "cpu", "cuda"} or str such as "cuda:1", default="auto"
-        Where to compute.
+        Device of the network.
     random_state : int, RandomState, Generator or None, default=None
         Seeds the fit and the stream of later draws.
     verbose : int, default=0
@@ -74,33 +82,33 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
     Attributes
     ----------
     network_, observation_ : torch.nn.Module
-        From rows to numbers, and from those to the law of each feature given those before.
+        From rows to outputs, and from outputs to the conditional distribution of each feature.
     orderings_ : ndarray of shape (n_orderings, n_features)
-        Features in their orders.
+        The features in each order.
     likelihood_ : str
         The likelihood that was chosen.
     n_levels_ : int or None
         Levels of a feature; None for real values.
     history_ : History
-        Per epoch: "loss" in nats a row, validation score, learning rate, seconds.
+        For each epoch, "loss" in nats per row, validation score, learning rate and seconds.
     n_iter_ : int
-        Epochs that were trained.
+        Number of epochs trained.
     device_ : str
-        Where the network is.
+        Device of the fitted network.
 
     Notes
     -----
-    `score_samples` is exact. Values that are missing (NaN) in its rows are integrated out: exactly
-    where they stand last in all orderings, else by importance sampling, of which
-    n_importance_samples tightens the estimate. So it is with draws under conditions: they are exact
-    where what is known stands first, and resampled from proposals of all orderings elsewhere. Put
-    the columns first that will be known.
+    `score_samples` is exact. Missing values (NaN) in its rows are integrated out: exactly where
+    they come last in all orderings, otherwise by importance sampling, whose estimate improves with
+    n_importance_samples. Draws under conditions are exact where the known features come first;
+    otherwise they are resampled from proposals of all orderings. So put the columns first that will
+    be known.
 
-    With order_agnostic=True any known values are exact conditions, of the orderings with what is
-    known moved to their front: of laws that share their weights, but are not those of one joint
-    law. The network, trained for all d! orders, knows each less well: in the tables of
-    `fetch_binary` a row of mushrooms, 112 bits, took 12.4 nats by default, not 9.8, one of DNA, 180
-    bits, 84.0, not 83.8; with the probabilities of 8 orderings averaged 11.5 and 82.0.
+    With order_agnostic=True any known values are exact conditions, under orderings with the known
+    features moved to the front. These conditionals share their weights, but they are not those of
+    one joint distribution. The network learns all d! orders, and each of them less well: in the
+    tables of `fetch_binary` a row of mushrooms (112 bits) took 12.4 nats with order_agnostic=True
+    and 9.8 without, a row of DNA (180 bits) 84.0 and 83.8; averaged over 8 orderings 11.5 and 82.0.
 
     References
     ----------
@@ -132,26 +140,26 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
     def __init__(
         self,
         *,
-        likelihood="auto",
-        n_orderings=1,
-        order_agnostic=False,
-        input_dropout=0.0,
-        dynamic_binarization=False,
-        representation="features",
-        n_importance_samples=100,
-        max_iter=100,
-        batch_size="auto",
-        learning_rate_init=1e-2,
-        trainer=None,
-        warm_start=False,
-        device="auto",
-        random_state=None,
-        verbose=0,
-    ):
+        likelihood: str | Option = "auto",
+        n_orderings: int = 1,
+        order_agnostic: bool = False,
+        input_dropout: float = 0.0,
+        dynamic_binarization: bool = False,
+        representation: str = "features",
+        n_importance_samples: int | None = 100,
+        max_iter: int = 100,
+        batch_size: int | str = "auto",
+        learning_rate_init: float = 1e-2,
+        trainer: Trainer | None = None,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: RandomState = None,
+        verbose: int = 0,
+    ) -> None:
+        self.likelihood = likelihood
         self.n_orderings = n_orderings
         self.order_agnostic = order_agnostic
         self.input_dropout = input_dropout
-        self.likelihood = likelihood
         self.dynamic_binarization = dynamic_binarization
         self.representation = representation
         self.n_importance_samples = n_importance_samples
@@ -179,43 +187,40 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
     def _check_parameters(self):
         super()._check_parameters()
         check_count("n_orderings", self.n_orderings)
-        _check_share("input_dropout", self.input_dropout)
+        _check_dropout("input_dropout", self.input_dropout)
 
     def _auto_likelihood(self, statistics, n_levels):
-        return "bernoulli" if statistics.is_binary else "gaussian_mixture"
+        if statistics.is_binary:
+            return "bernoulli"
+        return "gaussian_mixture"
 
-    @property
-    def _hidden(self):
-        """Arguments of the network about its hidden layers."""
+    def _hidden_layers(self):
+        """Arguments of the network for its hidden layers."""
         return {}
 
-    def _make_network(self, found):
+    def _make_network(self, statistics):
         d = self.n_features_in_
-        settings = self._hidden | {
-            "input_dropout": self.input_dropout,
-            "any_order": self.order_agnostic,
-        }
-        orders = torch.stack(
-            [torch.arange(d), *(torch.randperm(d) for _ in range(self.n_orderings - 1))]
-        )
+        random_orders = [torch.randperm(d) for _ in range(self.n_orderings - 1)]
+        orders = torch.stack([torch.arange(d), *random_orders])
         self.orderings_ = orders.numpy()
+        settings: dict[str, Any] = self._hidden_layers()
+        settings["input_dropout"] = self.input_dropout
+        settings["any_order"] = self.order_agnostic
         if self.likelihood_ == "categorical":
             settings["n_levels"] = self.n_levels_
         elif self.likelihood_ == "discretized_logistic":
-            half = torch.full((d,), 0.5 * (self.observation_.n_levels - 1))
-            settings |= {"center": half, "scale": half}
+            half = torch.full((d,), 0.5 * (self.n_levels_ - 1))
+            settings["center"] = half
+            settings["scale"] = half
         elif self.likelihood_ == "gaussian_mixture":
-            settings |= {
-                "center": torch.as_tensor(found.mean),
-                "scale": torch.as_tensor(found.deviation),
-            }
+            settings["center"] = torch.as_tensor(statistics.mean)
+            settings["scale"] = torch.as_tensor(statistics.deviation)
         n_outputs = self.observation_.n_outputs_per_feature
         network = MaskedMLP(orders.argsort(dim=1), n_outputs, **settings)
         if self.likelihood_ == "bernoulli":
+            probabilities = statistics.mean.clip(LEAST_PROBABILITY, 1.0 - LEAST_PROBABILITY)
             with torch.no_grad():
-                network.last.bias.copy_(
-                    torch.as_tensor(logit(found.mean.clip(LEAST_SHARE, 1.0 - LEAST_SHARE)))
-                )
+                network.last.bias.copy_(torch.as_tensor(logit(probabilities)))
         return network
 
     def _make_objective(self, fit):
@@ -228,20 +233,20 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
 class MADE(FullyVisibleBeliefNetwork):
     """Masked autoencoder for distribution estimation: autoregression by a multilayer perceptron.
 
-    log p(x) is the sum over features of log p(x_j given those before), and one pass of a network
-    gives all of them: masks on its weights let an answer depend on the features before it alone
-    [1]_. Short cuts lead from the inputs to the answers, so that hidden units are left what is not
-    linear.
+    log p(x) is the sum over features of log p(x_j given those before it). One pass of a network
+    computes all of these conditionals: masks on its weights let the outputs for a feature depend on
+    the features before it alone [1]_. Shortcuts from the inputs to the outputs model linear
+    dependence, and hidden units the rest.
 
     Parameters
     ----------
     hidden_layer_sizes : sequence of int, default=(500,)
         Widths of the hidden layers; () makes a `FullyVisibleBeliefNetwork`.
     activation : str, default="relu"
-        Of the hidden layers, as in `Autoencoder`.
+        Activation function of the hidden layers, as in `Autoencoder`.
     dropout : float, default=0.5
-        Share of the hidden units that count for nothing in a pass of the training, in [0, 1). Large
-        data want less, and no dropout of inputs.
+        Dropout probability of the hidden units in training, in [0, 1). Large data need less, and no
+        dropout of inputs.
     likelihood : str or Option, default="auto"
         Conditional distribution of a feature: "bernoulli" for 0 and 1; "categorical" or
         "discretized_logistic" for levels 0 to n_levels - 1, unordered or ordered;
@@ -251,37 +256,37 @@ class MADE(FullyVisibleBeliefNetwork):
         `GaussianMixtureLikelihood(n_mixture=3)`. By default levels are counted up to the largest
         value in X, and 10 logistics or Gaussians are mixed.
     n_orderings : int, default=1
-        Orders of the features, each with masks of its own, of which the probabilities of rows are
-        averaged: that of the columns first, then random ones. All share their weights, and each
-        batch trains one, which also regularises.
+        Number of orders of the features, each with its own masks: the order of the columns, then
+        random ones. The probability of a row is the mean over the orders. They share their weights,
+        and each batch trains one, which also regularises.
     order_agnostic : bool, default=False
-        Whether each batch trains an order of its own, drawn at random [3]_, so that the network can
-        be asked in any. What is known then moves to the front of the orders, and is an exact
-        condition; likelihoods may be lower.
+        Whether each batch trains a new random order [3]_, so that queries may use any order. Known
+        values then move to the front of the orders, and are exact conditions; likelihoods may be
+        lower.
     input_dropout : float, default=0.02
-        Share of the inputs that count for nothing in a pass of the training, in [0, 1).
+        Dropout probability of the inputs in training, in [0, 1).
     dynamic_binarization : bool, default=False
-        Whether values in [0, 1] are probabilities of a 1, from which rows are drawn afresh for each
-        batch of the training. What is scored later has to be rows of 0 and 1.
+        Whether values in [0, 1] are probabilities of a 1, from which new rows are drawn for each
+        batch in training. Queries take rows of 0 and 1.
     representation : {"features", "log_prob"}, default="features"
-        What `transform` gives: the last hidden layer, or the log-probability of each feature given
-        those before.
+        What `transform` returns: the last hidden layer, or the log-probability of each feature
+        given those before it.
     n_importance_samples : int or None, default=100
-        Proposals for each row where known features stand behind unknown ones, at least 2. None asks
-        for what is exact, and raises elsewhere.
+        Proposals for each row in which a known feature comes after an unknown one, at least 2. None
+        raises an error for such rows, whose results are not exact.
     max_iter : int, default=100
-        Epochs.
+        Number of epochs.
     batch_size : int or "auto", default="auto"
         Rows of a batch; "auto" takes 32 to 256, a hundredth of the rows.
     learning_rate_init : float, default=1e-2
-        Learning rate at the start.
+        Initial learning rate.
     trainer : Trainer, default=None
-        All else of the training; None is `Trainer(schedule="cosine", early_stopping=True,
+        All other settings of training; None is `Trainer(schedule="cosine", early_stopping=True,
         n_iter_no_change=20)`.
     warm_start : bool, default=False
-        Whether a further fit goes on from the last one.
+        Whether `fit` continues from the last fit.
     device : {"auto", "cpu", "cuda"} or str such as "cuda:1", default="auto"
-        Where to compute.
+        Device of the network.
     random_state : int, RandomState, Generator or None, default=None
         Seeds the fit and the stream of later draws.
     verbose : int, default=0
@@ -294,22 +299,22 @@ class MADE(FullyVisibleBeliefNetwork):
 
     Notes
     -----
-    `score_samples` is exact. Values that are missing (NaN) in its rows are integrated out: exactly
-    where they stand last in all orderings, else by importance sampling, of which
-    n_importance_samples tightens the estimate. So it is with draws under conditions: they are exact
-    where what is known stands first, and resampled from proposals of all orderings elsewhere. Put
-    the columns first that will be known.
+    `score_samples` is exact. Missing values (NaN) in its rows are integrated out: exactly where
+    they come last in all orderings, otherwise by importance sampling, whose estimate improves with
+    n_importance_samples. Draws under conditions are exact where the known features come first;
+    otherwise they are resampled from proposals of all orderings. So put the columns first that will
+    be known.
 
-    With order_agnostic=True any known values are exact conditions, of the orderings with what is
-    known moved to their front: of laws that share their weights, but are not those of one joint
-    law. The network, trained for all d! orders, knows each less well: in the tables of
-    `fetch_binary` a row of mushrooms, 112 bits, took 12.4 nats by default, not 9.8, one of DNA, 180
-    bits, 84.0, not 83.8; with the probabilities of 8 orderings averaged 11.5 and 82.0.
+    With order_agnostic=True any known values are exact conditions, under orderings with the known
+    features moved to the front. These conditionals share their weights, but they are not those of
+    one joint distribution. The network learns all d! orders, and each of them less well: in the
+    tables of `fetch_binary` a row of mushrooms (112 bits) took 12.4 nats with order_agnostic=True
+    and 9.8 without, a row of DNA (180 bits) 84.0 and 83.8; averaged over 8 orderings 11.5 and 82.0.
 
-    Probabilities of rows are averaged over orderings, and not those of features given others, whose
-    product would be no probability [1]_. Draws take an ordering at random for each row, and choose
-    all features at once, again and again, until nothing changes [2]_: the rows that drawing feature
-    after feature would give, in fewer passes.
+    The probabilities of rows are averaged over orderings, not those of features given others, whose
+    product would not be normalised [1]_. A draw takes a random ordering for each row. It then draws
+    all features at once, again and again, until nothing changes [2]_: this gives the rows that
+    drawing one feature after another would give, in fewer passes.
 
     References
     ----------
@@ -331,26 +336,26 @@ class MADE(FullyVisibleBeliefNetwork):
 
     def __init__(
         self,
-        hidden_layer_sizes=(500,),
+        hidden_layer_sizes: Sequence[int] = (500,),
         *,
-        activation="relu",
-        dropout=0.5,
-        likelihood="auto",
-        n_orderings=1,
-        order_agnostic=False,
-        input_dropout=0.02,
-        dynamic_binarization=False,
-        representation="features",
-        n_importance_samples=100,
-        max_iter=100,
-        batch_size="auto",
-        learning_rate_init=1e-2,
-        trainer=None,
-        warm_start=False,
-        device="auto",
-        random_state=None,
-        verbose=0,
-    ):
+        activation: str = "relu",
+        dropout: float = 0.5,
+        likelihood: str | Option = "auto",
+        n_orderings: int = 1,
+        order_agnostic: bool = False,
+        input_dropout: float = 0.02,
+        dynamic_binarization: bool = False,
+        representation: str = "features",
+        n_importance_samples: int | None = 100,
+        max_iter: int = 100,
+        batch_size: int | str = "auto",
+        learning_rate_init: float = 1e-2,
+        trainer: Trainer | None = None,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: RandomState = None,
+        verbose: int = 0,
+    ) -> None:
         super().__init__(
             likelihood=likelihood,
             n_orderings=n_orderings,
@@ -376,12 +381,14 @@ class MADE(FullyVisibleBeliefNetwork):
         super()._check_parameters()
         check_hidden_layer_sizes(self.hidden_layer_sizes)
         activation(self.activation)
-        _check_share("dropout", self.dropout)
+        _check_dropout("dropout", self.dropout)
 
-    @property
-    def _hidden(self):
-        sizes = tuple(self.hidden_layer_sizes)
-        return {"hidden_layer_sizes": sizes, "activation": self.activation, "dropout": self.dropout}
+    def _hidden_layers(self):
+        return {
+            "hidden_layer_sizes": tuple(self.hidden_layer_sizes),
+            "activation": self.activation,
+            "dropout": self.dropout,
+        }
 
 
 class MaskedSampler(ChainSampler):
@@ -412,36 +419,41 @@ class MaskedSampler(ChainSampler):
 
 
 class OrderingsObjective(LikelihoodObjective):
-    """Minus the mean log-likelihood of rows in an order drawn for each batch; scores are those of
-    the average."""
+    """Minus the mean log-likelihood of rows, in an order drawn for each batch.
+
+    Validation scores are log-likelihoods of the mean over the orders.
+    """
 
     def loss(self, *batch):
         """See Objective."""
         (X,) = self.prepare(*batch, generator=self.noise)
+        n_orders = self.network.n_orders
         order = 0
         if self.network.any_order:
             order = torch.rand(X.shape[1], generator=self.noise, device=X.device).argsort()
-        elif self.network.n_orders > 1:
-            order = torch.randint(
-                self.network.n_orders, (1,), generator=self.noise, device=X.device
-            )
+        elif n_orders > 1:
+            order = torch.randint(n_orders, (1,), generator=self.noise, device=X.device)
         return -self.log_likelihood(self.network(X, order, self.noise), X).mean()
 
     def validation_score(self, batches):
         """See Objective."""
-        total, n_rows, n_orders = 0.0, 0, self.network.n_orders
-        functions = [self.network.folded(order) for order in range(n_orders)]
+        n_orders = self.network.n_orders
+        conditionals = [self.network.folded(order) for order in range(n_orders)]
+        total = 0.0
+        n_rows = 0
         for batch in batches:
             (X,) = self.prepare(*batch, generator=self.noise)
-            each = [
-                self.log_likelihood(function(X), X).double().cpu().numpy() for function in functions
-            ]
-            total += float((logsumexp(each, axis=0) - np.log(n_orders)).sum())
+            by_order = []
+            for function in conditionals:
+                log_likelihood = self.log_likelihood(function(X), X)
+                by_order.append(log_likelihood.double().cpu().numpy())
+            total += float((logsumexp(by_order, axis=0) - np.log(n_orders)).sum())
             n_rows += len(X)
         return total / n_rows
 
 
-def _check_share(name, value):
+def _check_dropout(name, value):
+    """Raise unless value is a probability below 1."""
     check_real(name, value, low=0.0, high=1.0)
     if value == 1.0:
         raise ValueError(f"{name} must be below 1; got {value!r}; nothing would be left.")

@@ -1,16 +1,16 @@
-"""Generators of images that draw one pixel after another, from a convolutional network that sees
-those before."""
+"""Convolutional generators of images, which draw one pixel given those before it."""
 
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from probgen._validation import check_count, check_image_shape
+from probgen._validation import RandomState, check_count, check_image_shape
 from probgen.estimators._classes import ClassConditional, one_hot
 from probgen.estimators.autoregressive.feature_sampler import FeatureSampler
 from probgen.estimators.autoregressive.networks.drawing import Drawing
@@ -21,49 +21,50 @@ from probgen.estimators.autoregressive.networks.multiscale import (
 from probgen.estimators.autoregressive.networks.pixel import PixelNetwork
 from probgen.estimators.autoregressive.pixels import PixelGenerator
 from probgen.estimators.autoregressive.sampler import ChainSampler
+from probgen.options import Option
 from probgen.training.callbacks._progress import _bar_class as progress_bar_class
+from probgen.training.trainer import Trainer
 
-DRAWN_ROWS = {"cpu": 256, "cuda": 2048}  # at a time
+DRAWN_ROWS = {"cpu": 256, "cuda": 2048}  # rows that are drawn at a time
 
 
 class PixelCNN(PixelGenerator):
-    """PixelCNN: a convolutional network that tells how each pixel scatters given those before it.
+    """PixelCNN: a convolutional network for the distribution of each pixel given those before it.
 
     log p(x) is the sum over the pixels, row by row from the top left, and over their colours, red,
-    green, blue, of log p(x_j given all before); masked convolutions see to it that the network does
-    not look ahead [1]_. So `score_samples` is exact, at the cost of one pass of the network for a
-    whole row of X, and draws are made pixel by pixel, from layers that remember what they have
-    seen.
+    green, blue, of log p(x_j given all before it). Masked convolutions hide later pixels from the
+    network [1]_. `score_samples` is exact, and takes one pass of the network. Draws are made pixel
+    by pixel, with layers that store what they computed for earlier pixels.
 
     Parameters
     ----------
     n_filters : int, default=32
-        Channels of the convolutions; colour images share them out among the colours, rounded up.
+        Channels of the convolutions, divided among the colours and rounded up.
     n_layers : int, default=4
-        Blocks, each of which sees one pixel further on every side.
+        Number of blocks. Each extends the window of a pixel by one pixel on every side.
     gated : bool, default=False
-        Whether to use the gated stacks of [2]_, one for the rows above and one for the row of the
-        pixel, which leave no blind spot, in place of the residual blocks of [1]_. They take about
-        twice the time.
+        Whether to use the gated stacks of [2]_ in place of the residual blocks of [1]_: one stack
+        for the rows above and one for the row of the pixel, which leave no blind spot. They take
+        about twice the time.
     attention : bool, default=False
-        Whether pixels attend to all pixels before [3]_, after every fourth block and the last.
+        Whether pixels attend to all pixels before them [3]_, after every fourth block and the last.
     shortcuts : bool, default=False
-        Whether the blocks of the second half are told what those of the first made, as in [4]_.
+        Whether the blocks of the second half also take the inputs of those of the first half, as in
+        [4]_.
     n_downsamplings : int, default=0
-        How often the image is halved between the first block and the middle one, which sees further
-        so and costs less, and doubled again up to the last [4]_; each size has about as many
-        blocks. n_layers is at least 2 * n_downsamplings + 1.
+        How often the image is halved from the first block to the middle one, and doubled again up
+        to the last [4]_. Blocks at a smaller size have a wider window and cost less. Each size has
+        about the same number of blocks; n_layers is at least 2 * n_downsamplings + 1.
     position_map : bool, default=True
-        Whether the network learns what is peculiar to a place in the image, and to a class there.
+        Whether the network learns a bias for each pixel, and for each class and pixel.
     scales : sequence of int, default=None
-        Heights of smaller images to draw first, such as (7, 14, 28), each a divisor of the next and
-        the last that of the image: every fourth pixel of every fourth row is drawn, then every
-        second given these, then all. Each scale has a network of its own. None draws all pixels in
-        one pass.
+        Heights of images to draw in turn, such as (7, 14, 28), each a divisor of the next; the last
+        is the height of the image. Here every fourth pixel of every fourth row is drawn first, then
+        every second one given these, then all. Each scale has its own network. None draws all
+        pixels at one scale.
     image_shape : tuple of int, default=None
         (height, width) or (height, width, channels) of the images in the rows, channels last. None
-        reads a perfect square of features as a grey image, and other rows as an image of one
-        pixel's height.
+        takes a perfect square of features as a grey image, and other rows as an image of height 1.
     likelihood : str or Option, default="auto"
         Conditional distribution of a pixel, whole numbers from 0 to n_levels - 1: "bernoulli" for 0
         and 1; "categorical", with a probability for each level; or "discretized_logistic", a
@@ -73,54 +74,53 @@ class PixelCNN(PixelGenerator):
         `Categorical(n_levels=17)`, `DiscretizedLogistic(n_levels=256, n_mixture=5)`. By default
         levels are counted up to the largest value in X, and 10 logistics are mixed.
     dynamic_binarization : bool, default=False
-        Whether values in [0, 1] are probabilities of a 1, from which rows are drawn afresh for each
-        batch of the training. What is scored later has to be rows of 0 and 1.
+        Whether values in [0, 1] are probabilities of a 1, from which new rows are drawn for each
+        batch in training. Queries take rows of 0 and 1.
     representation : {"features", "log_prob"}, default="features"
-        What `transform` gives: the channels of the last hidden layer, averaged over the pixels, or
-        the log-probability of every pixel given those before.
+        What `transform` returns: the channels of the last hidden layer, averaged over the pixels,
+        or the log-probability of each pixel given those before it.
     n_importance_samples : int or None, default=100
-        Proposals for each row under conditions that do not stand first in the order of drawing, and
-        for each row that lacks values before others. None asks for what is exact, and raises
-        elsewhere.
+        Proposals for each row in which a known pixel comes after an unknown one, at least 2. None
+        raises an error for such rows, whose results are not exact.
     max_iter : int, default=30
-        Epochs.
+        Number of epochs.
     batch_size : int or "auto", default="auto"
         Rows of a batch; "auto" takes 32 to 64, a hundredth of the rows.
     learning_rate_init : float, default=2e-3
-        Learning rate at the start.
+        Initial learning rate.
     trainer : Trainer, default=None
-        All else of the training; None is `Trainer(schedule="cosine")`.
+        All other settings of training; None is `Trainer(schedule="cosine")`.
     warm_start : bool, default=False
-        Whether a further fit goes on from the last one.
+        Whether `fit` continues from the last fit.
     device : {"auto", "cpu", "cuda"} or str such as "cuda:1", default="auto"
-        Where to compute.
+        Device of the network.
     random_state : int, RandomState, Generator or None, default=None
         Seeds the fit and the stream of later draws.
     verbose : int, default=0
-        Whether to show progress bars, of fits and of draws.
+        Whether to show progress bars for fits and for draws.
 
     Attributes
     ----------
     network_, observation_ : torch.nn.Module
-        From rows to numbers, and from those to the law of each pixel given those before.
+        From rows to outputs, and from outputs to the conditional distribution of each pixel.
     likelihood_ : str
         The likelihood that was chosen.
     n_levels_ : int
-        Levels of a pixel.
+        Number of levels of a pixel.
     image_shape_ : tuple of int
         (height, width, channels).
     history_ : History
-        Per epoch: "loss" in nats a row, validation score, learning rate, seconds.
+        For each epoch, "loss" in nats per row, validation score, learning rate and seconds.
     n_iter_ : int
-        Epochs that were trained.
+        Number of epochs trained.
     device_ : str
-        Where the network is.
+        Device of the fitted network.
 
     Notes
     -----
-    `sample(given=...)` is exact where what is known stands before what is drawn, as the upper part
-    of an image does; else rows are proposed in order and resampled by the probability of what is
-    known. `conditional_log_prob` tells which pixels the model finds surprising.
+    `sample(given=...)` is exact where the known pixels come before the others, such as the upper
+    part of an image; otherwise rows are proposed in order and resampled by the probability of the
+    known pixels. `conditional_log_prob` shows which pixels are improbable under the model.
 
     References
     ----------
@@ -145,29 +145,29 @@ class PixelCNN(PixelGenerator):
 
     def __init__(
         self,
-        n_filters=32,
-        n_layers=4,
+        n_filters: int = 32,
+        n_layers: int = 4,
         *,
-        gated=False,
-        attention=False,
-        shortcuts=False,
-        n_downsamplings=0,
-        position_map=True,
-        scales=None,
-        image_shape=None,
-        likelihood="auto",
-        dynamic_binarization=False,
-        representation="features",
-        n_importance_samples=100,
-        max_iter=30,
-        batch_size="auto",
-        learning_rate_init=2e-3,
-        trainer=None,
-        warm_start=False,
-        device="auto",
-        random_state=None,
-        verbose=0,
-    ):
+        gated: bool = False,
+        attention: bool = False,
+        shortcuts: bool = False,
+        n_downsamplings: int = 0,
+        position_map: bool = True,
+        scales: Sequence[int] | None = None,
+        image_shape: Sequence[int] | None = None,
+        likelihood: str | Option = "auto",
+        dynamic_binarization: bool = False,
+        representation: str = "features",
+        n_importance_samples: int | None = 100,
+        max_iter: int = 30,
+        batch_size: int | str = "auto",
+        learning_rate_init: float = 2e-3,
+        trainer: Trainer | None = None,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: RandomState = None,
+        verbose: int = 0,
+    ) -> None:
         self.n_filters = n_filters
         self.n_layers = n_layers
         self.gated = gated
@@ -192,7 +192,7 @@ class PixelCNN(PixelGenerator):
 
     @property
     def _n_classes(self):
-        """Classes that the network is told."""
+        """Number of classes that the network takes labels of."""
         return 0
 
     def _check_parameters(self):
@@ -206,7 +206,7 @@ class PixelCNN(PixelGenerator):
                 " less often."
             )
 
-    def _make_network(self, found):
+    def _make_network(self, statistics):
         self.image_shape_ = check_image_shape(self.image_shape, self.n_features_in_)
         settings = {
             "n_filters": self.n_filters,
@@ -240,10 +240,10 @@ class PixelCNN(PixelGenerator):
 
 
 class ConditionalPixelCNN(ClassConditional, PixelCNN):
-    """PixelCNN that is told the class of a row.
+    """PixelCNN for p(x given y), conditioned on the class of a row.
 
-    Every block adds learned numbers of the class to its channels, which makes p(x given y) [1]_;
-    with shares p(y) of the classes that is a joint density, which classifies by Bayes' rule.
+    Every block adds a learned bias of the class to its channels [1]_. With the class frequencies
+    p(y) this gives a joint distribution, which classifies by Bayes' rule.
 
     Parameters
     ----------
@@ -252,8 +252,7 @@ class ConditionalPixelCNN(ClassConditional, PixelCNN):
     n_layers : int, default=4
         Blocks.
     priors : array-like of shape (n_classes,), default=None
-        p(y) in the order of the sorted classes, adding up to one; by default the shares of the
-        classes.
+        p(y) in the order of the sorted classes, adding up to 1; None takes the class frequencies.
     gated, attention, shortcuts, n_downsamplings, position_map, scales, image_shape : object
         The network, as in `PixelCNN`.
     likelihood, dynamic_binarization, representation, n_importance_samples : object
@@ -270,14 +269,14 @@ class ConditionalPixelCNN(ClassConditional, PixelCNN):
     class_count_ : ndarray of shape (n_classes,)
         Rows of each class.
     class_prior_ : ndarray of shape (n_classes,)
-        p(y); 0 for a class that `partial_fit` has not met yet.
+        p(y); 0 for a class without rows so far.
     network_, observation_, likelihood_, n_levels_, image_shape_, history_, n_iter_, device_
         As in `PixelCNN`; "loss" is minus log p(x given y).
 
     Notes
     -----
     `score_samples`, `predict` and `transform` take one pass of the network for each class.
-    `transform` gives the features under each class, averaged as `predict_proba` weighs them.
+    `transform` returns the mean of the features under each class, weighted by `predict_proba`.
 
     References
     ----------
@@ -300,30 +299,30 @@ class ConditionalPixelCNN(ClassConditional, PixelCNN):
 
     def __init__(
         self,
-        n_filters=32,
-        n_layers=4,
+        n_filters: int = 32,
+        n_layers: int = 4,
         *,
-        priors=None,
-        gated=False,
-        attention=False,
-        shortcuts=False,
-        n_downsamplings=0,
-        position_map=True,
-        scales=None,
-        image_shape=None,
-        likelihood="auto",
-        dynamic_binarization=False,
-        representation="features",
-        n_importance_samples=100,
-        max_iter=30,
-        batch_size="auto",
-        learning_rate_init=2e-3,
-        trainer=None,
-        warm_start=False,
-        device="auto",
-        random_state=None,
-        verbose=0,
-    ):
+        priors: npt.ArrayLike | None = None,
+        gated: bool = False,
+        attention: bool = False,
+        shortcuts: bool = False,
+        n_downsamplings: int = 0,
+        position_map: bool = True,
+        scales: Sequence[int] | None = None,
+        image_shape: Sequence[int] | None = None,
+        likelihood: str | Option = "auto",
+        dynamic_binarization: bool = False,
+        representation: str = "features",
+        n_importance_samples: int | None = 100,
+        max_iter: int = 30,
+        batch_size: int | str = "auto",
+        learning_rate_init: float = 2e-3,
+        trainer: Trainer | None = None,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: RandomState = None,
+        verbose: int = 0,
+    ) -> None:
         super().__init__(
             n_filters=n_filters,
             n_layers=n_layers,
@@ -349,15 +348,15 @@ class ConditionalPixelCNN(ClassConditional, PixelCNN):
         )
         self.priors = priors
 
-    def conditional_log_prob(self, X, y=None):
-        """Return the log-probability of every pixel and colour given those before it.
+    def conditional_log_prob(self, X: npt.ArrayLike, y: npt.ArrayLike | None = None) -> np.ndarray:
+        """Return the log-probability of each pixel and colour given those before it.
 
         Parameters
         ----------
         X : array-like of shape (n, n_features)
             Rows.
         y : label or array-like of shape (n,), default=None
-            Their classes, which then are given too; without them classes are weighed by what stands
+            Classes of the rows, to condition on. None averages over the classes, given the pixels
             before.
 
         Returns
@@ -378,7 +377,10 @@ class ConditionalPixelCNN(ClassConditional, PixelCNN):
 
     @property
     def _n_features_out(self):
-        return self.network_.n_pooled if self.representation == "features" else self.n_features_in_
+        # As in PixelCNN; a classifier would have one for each class.
+        if self.representation == "features":
+            return self.network_.n_pooled
+        return self.n_features_in_
 
     def _prepare_training(self, X, *labels, generator):
         labels = [one_hot(label, self._n_classes, X.dtype) for label in labels]
@@ -472,7 +474,7 @@ class PixelSampler(ChainSampler):
 
 
 def _check_scales(scales, image_shape):
-    """Raise unless scales are heights of images, each within the next."""
+    """Raise unless scales are heights of images, each of which divides the next."""
     height, width, _ = image_shape
     if isinstance(scales, str) or not np.iterable(scales):
         raise ValueError(

@@ -1,33 +1,35 @@
-"""Generators of images that draw one pixel after another, from a recurrent network that walks over
-those before."""
+"""Recurrent generators of images, which draw one pixel given those before it."""
 
-from probgen._validation import check_choice, check_image_shape
+from collections.abc import Sequence
+
+from probgen._validation import RandomState, check_choice, check_image_shape
 from probgen.estimators.autoregressive.networks.recurrent import LAYERS, RecurrentNetwork
 from probgen.estimators.autoregressive.pixels import PixelGenerator
+from probgen.options import Option
+from probgen.training.trainer import Trainer
 
 
 class PixelRNN(PixelGenerator):
-    """PixelRNN: a recurrent network that tells how each pixel scatters given those before it.
+    """PixelRNN: a recurrent network for the distribution of each pixel given those before it.
 
     log p(x) is the sum over the pixels, row by row from the top left, and over their colours, red,
-    green, blue, of log p(x_j given all before) [1]_. Its layers walk over the image as a `PixelCNN`
-    does not, so that a pixel is told of all that is before it however few layers there are; but a
-    walk takes a step for each row or diagonal. Training is several times slower than that of a
-    `PixelCNN`, and draws are far slower.
+    green, blue, of log p(x_j given all before it) [1]_. Its recurrent layers carry information over
+    the whole image, however few there are, but they take a step for each row or diagonal. Training
+    is several times slower than that of a `PixelCNN`, and draws are far slower.
 
     Parameters
     ----------
     n_filters : int, default=16
-        Numbers of the state of a pixel; colour images share them out among the colours, rounded up.
+        Size of the state of a pixel, divided among the colours and rounded up.
     n_layers : int, default=2
-        Layers.
+        Number of layers.
     layer : {"row_lstm", "diagonal_bilstm"}, default="row_lstm"
-        A walk down the rows, in which a pixel is told of a triangle above it; or walks along the
-        diagonals from both upper corners, in which it is told of all that is before it.
+        "row_lstm" runs down the rows, and a pixel depends on a triangle above it;
+        "diagonal_bilstm" runs along the diagonals from both upper corners, and a pixel depends on
+        all pixels before it.
     image_shape : tuple of int, default=None
         (height, width) or (height, width, channels) of the images in the rows, channels last. None
-        reads a perfect square of features as a grey image, and other rows as an image of one
-        pixel's height.
+        takes a perfect square of features as a grey image, and other rows as an image of height 1.
     likelihood : str or Option, default="auto"
         Conditional distribution of a pixel, whole numbers from 0 to n_levels - 1: "bernoulli" for 0
         and 1; "categorical", with a probability for each level; or "discretized_logistic", a
@@ -37,27 +39,26 @@ class PixelRNN(PixelGenerator):
         `Categorical(n_levels=17)`, `DiscretizedLogistic(n_levels=256, n_mixture=5)`. By default
         levels are counted up to the largest value in X, and 10 logistics are mixed.
     dynamic_binarization : bool, default=False
-        Whether values in [0, 1] are probabilities of a 1, from which rows are drawn afresh for each
-        batch of the training. What is scored later has to be rows of 0 and 1.
+        Whether values in [0, 1] are probabilities of a 1, from which new rows are drawn for each
+        batch in training. Queries take rows of 0 and 1.
     representation : {"features", "log_prob"}, default="features"
-        What `transform` gives: the channels of the last hidden layer, averaged over the pixels, or
-        the log-probability of every pixel given those before.
+        What `transform` returns: the channels of the last hidden layer, averaged over the pixels,
+        or the log-probability of each pixel given those before it.
     n_importance_samples : int or None, default=100
-        Proposals for each row under conditions that do not stand first in the order of drawing, and
-        for each row that lacks values before others. None asks for what is exact, and raises
-        elsewhere.
+        Proposals for each row in which a known pixel comes after an unknown one, at least 2. None
+        raises an error for such rows, whose results are not exact.
     max_iter : int, default=30
-        Epochs.
+        Number of epochs.
     batch_size : int or "auto", default="auto"
         Rows of a batch; "auto" takes 32 to 64, a hundredth of the rows.
     learning_rate_init : float, default=2e-3
-        Learning rate at the start.
+        Initial learning rate.
     trainer : Trainer, default=None
-        All else of the training; None is `Trainer(schedule="cosine")`.
+        All other settings of training; None is `Trainer(schedule="cosine")`.
     warm_start : bool, default=False
-        Whether a further fit goes on from the last one.
+        Whether `fit` continues from the last fit.
     device : {"auto", "cpu", "cuda"} or str such as "cuda:1", default="auto"
-        Where to compute.
+        Device of the network.
     random_state : int, RandomState, Generator or None, default=None
         Seeds the fit and the stream of later draws.
     verbose : int, default=0
@@ -66,19 +67,19 @@ class PixelRNN(PixelGenerator):
     Attributes
     ----------
     network_, observation_ : torch.nn.Module
-        From rows to numbers, and from those to the law of each pixel given those before.
+        From rows to outputs, and from outputs to the conditional distribution of each pixel.
     likelihood_ : str
         The likelihood that was chosen.
     n_levels_ : int
-        Levels of a pixel.
+        Number of levels of a pixel.
     image_shape_ : tuple of int
         (height, width, channels).
     history_ : History
-        Per epoch: "loss" in nats a row, validation score, learning rate, seconds.
+        For each epoch, "loss" in nats per row, validation score, learning rate and seconds.
     n_iter_ : int
-        Epochs that were trained.
+        Number of epochs trained.
     device_ : str
-        Where the network is.
+        Device of the fitted network.
 
     References
     ----------
@@ -96,24 +97,24 @@ class PixelRNN(PixelGenerator):
 
     def __init__(
         self,
-        n_filters=16,
-        n_layers=2,
+        n_filters: int = 16,
+        n_layers: int = 2,
         *,
-        layer="row_lstm",
-        image_shape=None,
-        likelihood="auto",
-        dynamic_binarization=False,
-        representation="features",
-        n_importance_samples=100,
-        max_iter=30,
-        batch_size="auto",
-        learning_rate_init=2e-3,
-        trainer=None,
-        warm_start=False,
-        device="auto",
-        random_state=None,
-        verbose=0,
-    ):
+        layer: str = "row_lstm",
+        image_shape: Sequence[int] | None = None,
+        likelihood: str | Option = "auto",
+        dynamic_binarization: bool = False,
+        representation: str = "features",
+        n_importance_samples: int | None = 100,
+        max_iter: int = 30,
+        batch_size: int | str = "auto",
+        learning_rate_init: float = 2e-3,
+        trainer: Trainer | None = None,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: RandomState = None,
+        verbose: int = 0,
+    ) -> None:
         self.n_filters = n_filters
         self.n_layers = n_layers
         self.layer = layer
@@ -135,7 +136,7 @@ class PixelRNN(PixelGenerator):
         super()._check_parameters()
         check_choice("layer", self.layer, LAYERS)
 
-    def _make_network(self, found):
+    def _make_network(self, statistics):
         self.image_shape_ = check_image_shape(self.image_shape, self.n_features_in_)
         return RecurrentNetwork(
             self.image_shape_,
