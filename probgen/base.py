@@ -156,6 +156,8 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
 
     - `_sample_given(conditions, generator)`, which returns one row for each row of a `Conditions`,
       of shape (n, n_features), and opens `given` in `sample`;
+    - `_log_given(conditions)`, which returns log p(conditions) in nats of shape (n,), so that
+      `BayesClassifier` can draw classes under conditions;
     - `_likelihood`, a `Likelihood`, where that is not an exact density;
     - `_missing_values`, "queries" or "all", where NaN is marginalised, as in `GeneratorTags`;
     - `_dtypes`, the dtypes that `_validate` keeps; rows of other dtypes become the first;

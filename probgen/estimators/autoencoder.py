@@ -11,7 +11,6 @@ from sklearn.utils.validation import check_is_fitted
 from probgen._validation import (
     check_choice,
     check_count,
-    check_generator,
     check_hidden_layer_sizes,
     check_image_shape,
     check_real,
@@ -244,7 +243,7 @@ class Autoencoder(DecoderMixin, FittedCodeDensity, CodeGenerator):
         """
         check_is_fitted(self)
         check_count("n_samples", n_samples, low=1)
-        generator = self._stream if random_state is None else check_generator(random_state)
+        generator = self._generator_of(random_state)
         means = self._inverse_transform(self._draw_codes(n_samples, generator))
         return self._in_container(means.astype(self._dtype, copy=False))
 

@@ -8,7 +8,7 @@ from scipy.special import ndtr
 from sklearn.utils.validation import check_is_fitted
 
 from probgen._constants import LOG_2PI
-from probgen._validation import check_count, check_generator, spawn_generator
+from probgen._validation import check_count, spawn_generator
 from probgen.distributions.observation import gaussian_log_prob
 from probgen.estimators._code_density import CodeGenerator
 from probgen.marginal_likelihood.annealing import annealed_log_weights, bidirectional_log_weights
@@ -79,7 +79,7 @@ class BlurredDraws(CodeGenerator):
         """
         check_is_fitted(self)
         check_count("n_samples", n_samples, low=1)
-        generator = self._stream if random_state is None else check_generator(random_state)
+        generator = self._generator_of(random_state)
         codes = self._draw_codes(n_samples, generator)
         noise = generator.standard_normal((n_samples, self.n_features_in_))
         rows = self._inverse_transform(codes) + np.sqrt(self.noise_variance_) * noise

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from probgen._validation import check_choice, check_count, check_generator, check_real
+from probgen._validation import check_choice, check_count, check_real
 from probgen.estimators._classes import ClassConditional, one_hot
 from probgen.estimators.adversarial.gan import GAN, STATISTICS_BATCHES, STATISTICS_ROWS
 from probgen.estimators.adversarial.networks import Discriminator
@@ -237,7 +237,7 @@ class ConditionalGAN(ClassConditional, GAN):
         """
         check_is_fitted(self)
         check_count("n_samples", n_samples, low=1)
-        generator = self._stream if random_state is None else check_generator(random_state)
+        generator = self._generator_of(random_state)
         indices = self._requested_classes(n_samples, generator, y)
         bounds = [
             self._for_class(k).likelihood_bounds(count, random_state=generator)

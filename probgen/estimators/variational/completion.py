@@ -8,7 +8,7 @@ import torch
 
 from probgen._warnings import warn
 from probgen.base import ImputerMixin
-from probgen.conditions.given import Conditions, representable
+from probgen.conditions.given import observed, representable
 from probgen.programs.completion import complete
 from probgen.training.neural_generator import NeuralGenerator
 
@@ -35,9 +35,7 @@ class CompletionMixin(ImputerMixin, NeuralGenerator):
         is_mean = generator is None
         if is_mean:
             generator = np.random.default_rng(0)
-        open_ends = np.full(X.shape, np.inf)
-        conditions = Conditions(X.astype(np.float64), -open_ends, open_ends)
-        return self._complete(conditions, generator, "X", average=is_mean)
+        return self._complete(observed(X), generator, "X", average=is_mean)
 
     def _sample_given(self, conditions, generator):
         return self._complete(conditions, generator, "given")

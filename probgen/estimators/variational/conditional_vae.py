@@ -11,7 +11,7 @@ import torch
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
-from probgen._validation import check_count, check_generator
+from probgen._validation import check_count
 from probgen.estimators._classes import ClassConditional, one_hot
 from probgen.estimators.variational.code_distributions import concat_labels
 from probgen.estimators.variational.vae import VAE
@@ -210,7 +210,7 @@ trainer, warm_start, device, random_state, verbose
         """
         check_is_fitted(self)
         check_count("n_samples", n_samples, low=1)
-        generator = self._stream if random_state is None else check_generator(random_state)
+        generator = self._generator_of(random_state)
         indices = self._requested_classes(n_samples, generator, y)
         codes = self._draw_sites(n_samples, generator, y=self._one_hot(indices))["z"]
         X = self._by_class(self._decode_class, codes, self.classes_[indices])

@@ -15,7 +15,6 @@ from sklearn.utils.validation import check_is_fitted
 from probgen._validation import (
     check_choice,
     check_count,
-    check_generator,
     check_hidden_layer_sizes,
     check_image_shape,
     check_real,
@@ -313,7 +312,7 @@ class VAE(CompletionMixin, DecoderMixin):
         """
         check_is_fitted(self)
         check_count("n_samples", n_samples, low=1)
-        generator = self._stream if random_state is None else check_generator(random_state)
+        generator = self._generator_of(random_state)
         codes = self._draw_sites(n_samples, generator)["z"]
         return self._in_container(self._decode(codes).astype(self._dtype, copy=False))
 
