@@ -1,13 +1,12 @@
-"""What a VAE has learned of digits, in one picture.
+"""What a VAE learns about digits, in one picture.
 
-    python examples/vae_pictures.py                              # small digits, which come with
-    scikit-learn python examples/vae_pictures.py --data mnist -o mnist.png    # MNIST, downloaded
-    where it is not at hand
+    python examples/vae_pictures.py                            # scikit-learn's small digits
+    python examples/vae_pictures.py --data mnist -o mnist.png  # MNIST, downloaded if necessary
 
-Two models are fitted to binary digits: one with enough dimensions, and one with two, for what can
-be drawn as a plane. The panels: draws and their means, reconstructions, lines between digits, walks
-along single dimensions, halves of digits completed, codes by class, the plane decoded, and what the
-encoder says of the rows as the training goes on.
+Two models are fitted to binary digits: one with enough dimensions, and one with two, whose codes
+can be drawn as a plane. The panels show draws and their means, reconstructions, lines between
+digits, walks along single dimensions, completed halves of digits, codes by class, the decoded
+plane, and the distribution of posterior means and variances during the training.
 """
 
 import argparse
@@ -22,24 +21,25 @@ from probgen.plots import LatentDisplay, ManifoldDisplay, ReconstructionDisplay,
 from probgen.training import Callback
 
 N_SHOWN = 10
-LOOKS = (1, 5, 20)  # epochs after which the codes are looked at
+EPOCHS = (1, 5, 20)  # epochs after which codes are kept
 
 
 class CodesOverTime(Callback):
-    """Keeps the posterior means and log-variances of rows after some epochs."""
+    """Keep the posterior means and log-variances of rows after some epochs."""
 
     def __init__(self, rows):
         self.rows = rows
+        self.moments = {}
 
     def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
-        """Look at the codes."""
+        """Keep the codes of an epoch."""
         if context.task_name == "epoch" and fitted_estimator is not None:
             means, std = fitted_estimator.transform(self.rows, return_std=True)
-            vars(self).setdefault("looks", {})[context.task_id + 1] = means, 2.0 * np.log(std)
+            self.moments[context.task_id + 1] = means, 2.0 * np.log(std)
 
     def is_due(self, estimator, context):
         """Whether this is one of the epochs."""
-        return context.task_id + 1 in LOOKS
+        return context.task_id + 1 in EPOCHS
 
 
 def load(name):
@@ -60,8 +60,7 @@ def between(model, X, n_steps=N_SHOWN):
 
 
 def along(model, X, n_dimensions=4, n_steps=N_SHOWN):
-    """A row decoded with one number of its code changed, for the numbers that tell rows apart
-    best."""
+    """A row decoded with one dimension of its code changed, for those that vary most."""
     codes = model.transform(X)
     best = np.argsort(codes.var(axis=0))[::-1][:n_dimensions]
     walks = np.repeat(codes[:1], n_dimensions * n_steps, axis=0)
@@ -71,7 +70,7 @@ def along(model, X, n_dimensions=4, n_steps=N_SHOWN):
 
 
 def completed(model, X, n_draws=4):
-    """Rows, what is shown of them, and draws of the other half."""
+    """Rows, their known upper halves, and rows with draws of the lower halves."""
     side = int(np.sqrt(X.shape[1]))
     known = X.reshape(-1, side, side).copy()
     known[:, side // 2 :] = np.nan
@@ -105,8 +104,11 @@ def main():
     SampleGridDisplay(completed(model, X[:N_SHOWN]), **grid).plot(ax=axes[1, 1])
     LatentDisplay.from_estimator(plane, X[:2000], y[:2000], ax=axes[1, 2])
     ManifoldDisplay.from_estimator(plane, X=X[:2000], value_range=(0.0, 1.0), ax=axes[1, 3])
-    titles = ("draws", "their means", "reconstructions", "lines between digits")
-    titles += (
+    titles = (
+        "draws",
+        "their means",
+        "reconstructions",
+        "lines between digits",
         "walks along single dimensions",
         "lower halves drawn",
         "codes by class",
@@ -115,7 +117,7 @@ def main():
     for ax, title in zip(axes.flat, titles):
         ax.set_title(title)
     bins = {"bins": 60, "histtype": "step", "density": True}
-    for epoch, (means, log_variances) in codes.looks.items():
+    for epoch, (means, log_variances) in codes.moments.items():
         axes[2, 0].hist(means.ravel(), label=f"epoch {epoch}", **bins)
         axes[2, 1].hist(log_variances.ravel(), label=f"epoch {epoch}", **bins)
     axes[2, 0].set_title("posterior means")
@@ -123,14 +125,14 @@ def main():
     axes[2, 0].legend()
     for name in ("reconstruction", "kl"):
         axes[2, 2].plot(model.history_["epoch"], model.history_[name], label=name)
-    axes[2, 2].set_title("parts of the bound, nats a row")
+    axes[2, 2].set_title("parts of the bound, nats per row")
     axes[2, 2].legend()
     means, std = model.transform(X[:2000], return_std=True)
     divergences = np.sort((0.5 * (means**2 + std**2 - 1.0) - np.log(std)).mean(axis=0))[::-1]
     axes[2, 3].bar(range(1, len(divergences) + 1), divergences)
     axes[2, 3].set_title("divergence by dimension, nats")
     figure.savefig(arguments.output, dpi=80)
-    print(f"{arguments.output}: score {model.score(X[:1000]):.2f} nats a row")
+    print(f"{arguments.output}: score {model.score(X[:1000]):.2f} nats per row")
 
 
 if __name__ == "__main__":

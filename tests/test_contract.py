@@ -681,6 +681,8 @@ class TestDensity:
 
 
 KIN = [  # a class, another with its parameters, and those that differ or are missing on purpose
+    (VAE, ConditionalVAE, set()),
+    (ConditionalVAE, SemiSupervisedVAE, set()),
     (PixelCNN, ConditionalPixelCNN, set()),
     (FullyVisibleBeliefNetwork, MADE, {"input_dropout"}),
     (GAN, ConditionalGAN, set()),

@@ -299,7 +299,7 @@ class TestTraining:
     [
         (
             {"y": np.full(300, -1)},
-            "y must hold the class of some rows; all 300 are -1, which stands for none",
+            "y must hold the class of some rows; all 300 are -1, which marks rows without",
         ),
         ({"y": None}, "SemiSupervisedVAE requires y to be passed, but the target y is None"),
         ({"y": np.where(Y >= 0, 0, -1)}, r"y must hold at least 2 classes; got 1 class, \[0\]"),

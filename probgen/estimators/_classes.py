@@ -22,8 +22,8 @@ class ClassConditional(ClassGeneratorMixin, NeuralGenerator):
     class indices to the engine. It also writes each sum over the classes once: log p(x, y) for all
     classes, means over the classes, and rows completed when their class is unknown.
 
-    A subclass takes `priors` in its constructor, stands left of a generator of rows alone, and
-    names that generator in `_without_classes`.
+    A subclass takes `priors` in its constructor, has a generator of rows alone as its next base
+    class, and names that generator in `_without_classes`.
     """
 
     priors: npt.ArrayLike | None
@@ -119,7 +119,8 @@ class ClassConditional(ClassGeneratorMixin, NeuralGenerator):
             check_classification_targets(labels)
         elif reset or not adds_up:
             raise ValueError(
-                f"y must hold the class of some rows; all {len(y)} are -1, which stands for none."
+                f"y must hold the class of some rows; all {len(y)} are -1, which marks rows without"
+                " a class."
             )
         if not reset:
             classes = self.classes_

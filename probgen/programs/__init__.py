@@ -1,4 +1,4 @@
-"""Pyro programs: run alone, recorded for training, and weighed against each other."""
+"""Pyro programs: isolation, recording, evidence lower bounds and importance weights."""
 
 from probgen._lazy import lazy_names
 

@@ -414,17 +414,17 @@ class _Pool:
 
     def merged(self, other):
         """The pool of the proposals of both, of the same rows."""
-        mine, theirs = self.numbers, other.numbers
-        log_total = torch.logaddexp(mine["log_total"], theirs["log_total"])
+        first, second = self.numbers, other.numbers
+        log_total = torch.logaddexp(first["log_total"], second["log_total"])
         # The share of the other pool in the weights is the probability of taking its codes.
-        share = torch.exp(theirs["log_total"] - log_total).nan_to_num(nan=0.0)
+        share = torch.exp(second["log_total"] - log_total).nan_to_num(nan=0.0)
         numbers = {
             "log_total": log_total,
-            "log_squares": torch.logaddexp(mine["log_squares"], theirs["log_squares"]),
-            "count": mine["count"] + theirs["count"],
+            "log_squares": torch.logaddexp(first["log_squares"], second["log_squares"]),
+            "count": first["count"] + second["count"],
         }
-        if "means" in mine:
-            numbers["means"] = torch.lerp(mine["means"], theirs["means"], share[:, None])
+        if "means" in first:
+            numbers["means"] = torch.lerp(first["means"], second["means"], share[:, None])
         n_picked = next(iter(self.codes.values())).shape[1]
         uniforms = torch.rand(len(share), n_picked, dtype=share.dtype, device=share.device)
         is_replaced = uniforms < share[:, None]
@@ -436,8 +436,8 @@ class _Pool:
     def where(self, mask, other):
         """The pool with the rows of the other where a mask (n,) is true."""
 
-        def choose(mine, theirs):
-            return {name: _where(mask, theirs[name], mine[name]) for name in mine}
+        def choose(first, second):
+            return {name: _where(mask, second[name], first[name]) for name in first}
 
         return _Pool(choose(self.numbers, other.numbers), choose(self.codes, other.codes))
 

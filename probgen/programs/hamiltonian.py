@@ -1,28 +1,33 @@
-"""Moves of codes that leave a density as it is, along its gradient."""
+"""Hamiltonian Monte Carlo moves of codes, which leave a density invariant."""
+
+from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
-N_LEAPFROG, JITTER = 8, 0.3
+N_LEAPFROG = 8
+JITTER = 0.3  # relative; steps of random size avoid periodic trajectories
 
 
-def hamiltonian_move(log_density, codes, step):
-    """Move codes by Hamiltonian Monte Carlo.
+def hamiltonian_move(
+    log_density: Callable[[Tensor], Tensor], codes: Tensor, step: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Move codes by one step of Hamiltonian Monte Carlo.
 
     Parameters
     ----------
     log_density : callable
-        From codes (n, k) to numbers (n,), each of its own row, in nats up to a constant;
-        differentiable.
+        Differentiable function from codes (n, k) to unnormalised log-densities (n,), row by row.
     codes : Tensor of shape (n, k)
     step : Tensor of shape (n,)
-        Sizes of a leapfrog step.
+        Sizes of the leapfrog steps.
 
     Returns
     -------
     codes : Tensor of shape (n, k)
-        Draws from the density, where those before were.
+        Draws from the density if the codes were.
     acceptance : Tensor of shape (n,)
-        Probability with which the move was made.
+        Acceptance probabilities of the moves.
 
     References
     ----------
@@ -39,23 +44,24 @@ def hamiltonian_move(log_density, codes, step):
     """
     stride = (step * (1.0 + JITTER * (2.0 * torch.rand_like(step) - 1.0)))[:, None]
     momentum = torch.randn_like(codes)
-    before, slope = _with_slope(log_density, codes)
-    energy, moved = before - 0.5 * momentum.square().sum(1), codes
+    value, gradient = _value_and_gradient(log_density, codes)
+    log_joint = value - 0.5 * momentum.square().sum(1)
+    moved = codes
     for _ in range(N_LEAPFROG):
-        momentum = momentum + 0.5 * stride * slope
+        momentum = momentum + 0.5 * stride * gradient
         moved = moved + stride * momentum
-        after, slope = _with_slope(log_density, moved)
-        momentum = momentum + 0.5 * stride * slope
-    change = (after - 0.5 * momentum.square().sum(1) - energy).nan_to_num(nan=-torch.inf)
+        value, gradient = _value_and_gradient(log_density, moved)
+        momentum = momentum + 0.5 * stride * gradient
+    change = (value - 0.5 * momentum.square().sum(1) - log_joint).nan_to_num(nan=-torch.inf)
     acceptance = torch.exp(change.clamp(max=0.0))
     is_accepted = torch.rand_like(acceptance) < acceptance
     return torch.where(is_accepted[:, None], moved, codes), acceptance
 
 
-def _with_slope(log_density, codes):
-    """Values (n,) of a density, and their gradients (n, k)."""
+def _value_and_gradient(log_density, codes):
+    """Values (n,) of a log-density, and their gradients (n, k)."""
     with torch.enable_grad():
         codes = codes.detach().requires_grad_(True)
         values = log_density(codes)
-        (slope,) = torch.autograd.grad(values.sum(), codes)
-    return values.detach(), slope
+        (gradient,) = torch.autograd.grad(values.sum(), codes)
+    return values.detach(), gradient

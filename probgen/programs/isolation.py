@@ -1,7 +1,7 @@
-"""A place of their own for Pyro programs, whose handlers, parameters and draws belong to the whole
-process."""
+"""Isolation of Pyro programs, whose handlers, parameters and draws are global to the process."""
 
 import contextlib
+from collections.abc import Iterator
 
 import pyro
 
@@ -9,15 +9,18 @@ from probgen.training.randomness import global_generator
 
 
 @contextlib.contextmanager
-def isolated_pyro_state(device, seed=0):
-    """Run the body alone in the process: one thread at a time, with Pyro's store and torch's
-    generator put back after.
+def isolated_pyro_state(device: str, seed: int = 0) -> Iterator[None]:
+    """Run the body with global state of its own, which is restored afterwards.
+
+    One thread at a time enters. Pyro's parameter store is empty, and torch's global generator is
+    seeded.
 
     Parameters
     ----------
     device : str
+        Device of the generator.
     seed : int, default=0
-        Of torch's global generator in the body, from which Pyro draws.
+        Seed of torch's global generator in the body, from which Pyro draws.
 
     Examples
     --------
@@ -28,7 +31,7 @@ def isolated_pyro_state(device, seed=0):
     ...     bool(pyro.sample("z", pyro.distributions.Normal(0.0, 1.0)) == first)
     True
     """
-    # Checks of values branch on tensors, which costs time and cannot be recorded.
+    # Pyro's validation branches on values of tensors, which is slow and cannot be recorded.
     with (
         global_generator(device, seed),
         pyro.get_param_store().scope(),

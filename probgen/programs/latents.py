@@ -1,4 +1,6 @@
-"""The joint density of rows and codes that a Pyro program stands for."""
+"""The joint density of rows and codes under a Pyro program."""
+
+from collections.abc import Callable
 
 import pyro
 import torch
@@ -9,19 +11,21 @@ from probgen.programs.isolation import isolated_pyro_state
 from probgen.programs.recording import Replayed
 
 
-def latent_model(model, rows, n_components, device):
-    """Return the joint density of a model, run once for each number of chains and replayed from
-    then on.
+def latent_model(
+    model: Callable, rows: tuple[torch.Tensor, ...], n_components: int, device: str
+) -> LatentModel:
+    """Return the joint density of a model, recorded once for each number of chains.
 
     Parameters
     ----------
     model : callable
         Pyro program of rows, with the latent site "z" and the observed site "x".
     rows : tuple of Tensor, each of shape (n, ...)
-        What the model is told.
+        Arguments of the model.
     n_components : int
         Size of a code.
     device : str
+        Device of the rows and of the networks.
 
     Returns
     -------
@@ -29,6 +33,7 @@ def latent_model(model, rows, n_components, device):
     """
 
     def run(n_chains, rows, **given):
+        """Nodes of a trace with sites of shape (n_chains, n)."""
         with pyro.plate("chains", n_chains, dim=-2):
             trace = poutine.trace(poutine.condition(model, given)).get_trace(*rows)
         trace.compute_log_prob()
@@ -45,7 +50,11 @@ def latent_model(model, rows, n_components, device):
         return run(len(codes), rows, z=codes)["x"]["log_prob"]
 
     noise = torch.Generator(device)
-    prior, likelihood = (
-        Replayed(term, lambda: noise, device) for term in (log_prior, log_likelihood)
+    return LatentModel(
+        rows,
+        n_components,
+        rows[0].dtype,
+        sample_prior,
+        Replayed(log_prior, lambda: noise, device),
+        Replayed(log_likelihood, lambda: noise, device),
     )
-    return LatentModel(rows, n_components, rows[0].dtype, sample_prior, prior, likelihood)

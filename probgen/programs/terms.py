@@ -1,7 +1,9 @@
 """The parts of an evidence lower bound, from one run of a guide and a model."""
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pyro
 import torch
@@ -11,18 +13,17 @@ from torch.distributions import Independent, kl_divergence
 
 @dataclass(frozen=True)
 class ElboTerms:
-    """Log-probabilities of a run, for each particle and row.
+    """Log-probabilities of one run of a guide and a model, for each particle and row.
 
     Attributes
     ----------
     log_likelihood : Tensor of shape (n,) or (n_particles, n)
-        Of the observed sites, given the latent ones.
-    log_prior, log_posterior : Tensor of that shape
-        Of the latent sites, in the model and in the guide.
+        Log-probability of the observed sites given the latent ones.
+    log_prior, log_posterior : Tensor of the same shape
+        Log-probability of the latent sites under the model, and under the guide.
     divergences : dict of Tensor
-        Of each latent site the divergence of the guide from the model, of shape (..., n, k) for a
-        site of k independent dimensions, else (..., n, 1); None where it is not known in closed
-        form.
+        KL divergence of the guide from the model for each latent site, of shape (..., n, k) for a
+        site of k independent dimensions, else (..., n, 1); None where there is no closed form.
     """
 
     log_likelihood: torch.Tensor
@@ -31,21 +32,21 @@ class ElboTerms:
     divergences: dict
 
     @property
-    def log_weights(self):
-        """log p(x, z) - log q(z given x), of the shape of the others."""
+    def log_weights(self) -> torch.Tensor:
+        """log p(x, z) - log q(z given x), of the shape of the other terms."""
         return self.log_likelihood + self.log_prior - self.log_posterior
 
 
-def elbo_terms(model, guide, args, *, n_particles=1):
-    """Run a guide, and the model on what it drew.
+def elbo_terms(model: Callable, guide: Callable, args: tuple, *, n_particles: int = 1) -> ElboTerms:
+    """Run a guide, and the model on the draws of the guide.
 
     Parameters
     ----------
     model, guide : callable
-        Pyro programs of the same arguments, which draw the rows in the plate of dimension -1. The
-        model observes rows; all its other sites are drawn by the guide.
+        Pyro programs of the same arguments, with the rows in a plate of dimension -1. The model
+        observes rows, and the guide draws all other sites of the model.
     args : tuple
-        Of both.
+        Arguments of both programs.
     n_particles : int, default=1
         Draws for each row, in a plate of dimension -2.
 
@@ -56,8 +57,8 @@ def elbo_terms(model, guide, args, *, n_particles=1):
     Raises
     ------
     ValueError
-        If the guide leaves a latent site of the model out, or has one that the model has not, or if
-        a parameter stands in Pyro's store.
+        If the latent sites of the guide and of the model are not the same, or if a parameter is in
+        Pyro's store.
     """
     if n_particles > 1:
         plate = pyro.plate("particles", n_particles, dim=-2)
@@ -76,30 +77,18 @@ def elbo_terms(model, guide, args, *, n_particles=1):
     )
 
 
-def check_sites(guide_trace, model_trace):
-    """Return the names of the latent and of the observed sites, or raise for what does not fit."""
+def check_sites(guide_trace: Any, model_trace: Any) -> tuple[list[str], list[str]]:
+    """Return the names of the latent and of the observed sites, or raise if they do not match."""
     for name, trace in (("guide", guide_trace), ("model", model_trace)):
         for site in trace.nodes.values():
-            if (
-                site["type"] == "param" and "$$$" not in site["name"]
-            ):  # those of pyro.module are parameters of networks
+            # Names with $$$ are those of pyro.module, which are parameters of networks.
+            if site["type"] == "param" and "$$$" not in site["name"]:
                 raise ValueError(
                     f"{name} must keep its parameters in modules; got pyro.param({site['name']!r}),"
-                    " which would stand in a store that all models of the process share."
+                    " which goes to a store that all models of the process share."
                 )
-    latent = [
-        name
-        for name, site in model_trace.nodes.items()
-        if _is_sample(site) and not site["is_observed"]
-    ]
-    observed = [
-        name for name, site in model_trace.nodes.items() if _is_sample(site) and site["is_observed"]
-    ]
-    drawn = [
-        name
-        for name, site in guide_trace.nodes.items()
-        if _is_sample(site) and not site["is_observed"]
-    ]
+    latent, observed = _sample_sites(model_trace)
+    drawn, _ = _sample_sites(guide_trace)
     for name in latent:
         if name not in drawn:
             raise ValueError(
@@ -121,28 +110,31 @@ def check_sites(guide_trace, model_trace):
     return latent, observed
 
 
+def _sample_sites(trace):
+    """Names of the latent and of the observed sites of a trace, without those of plates."""
+    latent = []
+    observed = []
+    for name, site in trace.nodes.items():
+        if site["type"] == "sample" and type(site["fn"]).__name__ != "_Subsample":
+            names = observed if site["is_observed"] else latent
+            names.append(name)
+    return latent, observed
+
+
 def _total(nodes, names):
     """Log-probability of several sites together."""
     return functools.reduce(torch.add, [nodes[name]["log_prob"] for name in names])
 
 
-def _is_sample(site):
-    return site["type"] == "sample" and type(site["fn"]).__name__ != "_Subsample"
-
-
 def _divergence(guide_site, model_site):
-    """Divergence of a site of the guide from that of the model in closed form, None where there is
-    none."""
+    """KL divergence of a site of the guide from that of the model, None without a closed form."""
     if any(site["scale"] != 1.0 or site["mask"] is not None for site in (guide_site, model_site)):
         return None
     q, p = guide_site["fn"], model_site["fn"]
     try:
-        if (
-            isinstance(q, Independent)
-            and isinstance(p, Independent)
-            and q.reinterpreted_batch_ndims == 1
-        ):
-            return kl_divergence(q.base_dist, p.base_dist)
+        are_independent = isinstance(q, Independent) and isinstance(p, Independent)
+        if are_independent and q.reinterpreted_batch_ndims == 1:
+            return kl_divergence(q.base_dist, p.base_dist)  # one for each dimension
         return kl_divergence(q, p).unsqueeze(-1)
     except NotImplementedError:
         return None

@@ -1,4 +1,4 @@
-"""Queries of variational autoencoders for rows of which a part is known."""
+"""Draws under conditions and imputation for variational autoencoders."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,16 +12,16 @@ from probgen.conditions.given import observed, representable
 from probgen.programs.completion import complete
 from probgen.training.neural_generator import NeuralGenerator
 
-CHAINS_WITH_FLOWS = 3  # flows take long to tell the density of a code
-FLOW_NUMBERS = 256  # that they compute for it
-FEW = 10.0  # effective sample size below which a row is warned of
+CHAINS_WITH_FLOWS = 3  # fewer chains, as the density of a code is expensive under flows
+FLOW_WIDTH = 256  # values that flows compute for the density of a code
+FEW = 10.0  # effective sample size below which a row is named in a warning
 
 
 class CompletionMixin(ImputerMixin, NeuralGenerator):
     """Draws under conditions, and imputation, for a model and a guide of rows.
 
-    The host has the programs `model` and `guide`, an `encoder_`, an `observation_` and `_fill`, the
-    means of the features.
+    A subclass has the programs `model` and `guide`, the modules `encoder_` and `observation_`, and
+    `_fill`, the means of the features.
     """
 
     model: Callable
@@ -41,9 +41,11 @@ class CompletionMixin(ImputerMixin, NeuralGenerator):
         return self._complete(conditions, generator, "given")
 
     def _propose(self, conditions, generator, argument, labels=(), average=False):
-        """What is Completed of rows, of which the programs are told the labels too."""
+        """The Completion of rows under conditions, given labels where the programs take some."""
         n_outputs = self.n_features_in_ * self.observation_.n_outputs_per_feature
-        width = max(n_outputs, *self.hidden_layer_sizes, 1)
+        settings = {}
+        if len(self.encoder_.flows):
+            settings = {"n_chains": CHAINS_WITH_FLOWS, "code_width": FLOW_WIDTH}
         return complete(
             self.model,
             self.guide,
@@ -51,27 +53,23 @@ class CompletionMixin(ImputerMixin, NeuralGenerator):
             generator,
             self._fill.to(self.device_),
             labels,
-            width=width,
-            **(
-                {"n_chains": CHAINS_WITH_FLOWS, "code_width": FLOW_NUMBERS}
-                if len(self.encoder_.flows)
-                else {}
-            ),
+            width=max(n_outputs, *self.hidden_layer_sizes, 1),
             average=average,
             argument=argument,
+            **settings,
         )
 
     def _complete(self, conditions, generator, argument, *labels, average=False):
-        """Rows (n, d), draws or means under conditions; a warning where weights are uneven."""
+        """Rows (n, d), draws or means under conditions; warns where weights are uneven."""
         low, high = representable(conditions, self._dtype, argument)
-        completed = self._propose(conditions, generator, argument, labels, average)
-        uneven = completed.sizes < FEW
+        completion = self._propose(conditions, generator, argument, labels, average)
+        uneven = completion.sizes < FEW
         if uneven.any():
             warn(
                 f"{argument} is hard to meet: the effective sample size of the proposed codes is"
                 f" below {FEW:g} for {uneven.sum()} of {len(uneven)} rows (least"
-                f" {completed.sizes.min():.1f}), which a short Markov chain takes to their"
-                " condition roughly; train longer, or fix less.",
+                f" {completion.sizes.min():.1f}), whose codes a short Markov chain moves towards"
+                " their condition; train longer, or fix less.",
             )
-        rows = np.clip(completed.rows, low, high)
+        rows = np.clip(completion.rows, low, high)
         return np.where(np.isnan(conditions.values), rows, conditions.values)
