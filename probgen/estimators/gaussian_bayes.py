@@ -283,6 +283,7 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         new = [i for i in rows if not is_known[i]]
         state = dict(self._state, origins=self._state["origins"].copy())
         n_all = len(self.weights_)
+        # Known and new classes have statistics of disjoint components, which add up to a batch.
         log_likelihood = 0.0
         batches = []
         if known:

@@ -107,6 +107,7 @@ class GaussianComponents:
 
     def _sample_block(self, n_samples, generator):
         """Rows of the mixture (n_samples, d), all at once."""
+        # Draw the sizes of the components, then their rows, and shuffle them.
         counts = generator.multinomial(n_samples, self.weights / self.weights.sum())
         rows = np.concatenate([self.draw(k, counts[k], generator) for k in np.flatnonzero(counts)])
         return rows[generator.permutation(n_samples)]
@@ -325,6 +326,7 @@ class TiedComponents(GaussianComponents):
         """Expected statistics of all features, from those of rows of the observed features."""
         statistics = statistics.about(self.means[:, observed])
         missing = np.setdiff1d(np.arange(self.n_features), observed)
+        # All components share one regression.
         completion, conditional = _completion(self, 0, observed, missing)
         sums = statistics.sums @ completion.T
         squares = completion @ statistics.squares @ completion.T

@@ -111,6 +111,7 @@ def draw_given(engine, components, conditions, generator):
             f"given asks for rows that are impossible under the fitted model (row {row} has"
             " probability zero); widen its intervals or move its values nearer to the data."
         )
+    # A component for each row by its posterior, then rows of one component and layout at once.
     cumulative = np.cumsum(np.exp(joint - totals[:, None]), axis=1)
     uniforms = generator.uniform(size=(len(joint), 1)) * cumulative[:, -1:]
     drawn = np.minimum((cumulative <= uniforms).sum(axis=1), len(components) - 1)
@@ -193,6 +194,7 @@ def _draw_truncated(means, covariance, low, high, generator):
 
 def _for_distinct_rows(means, low, high, compute):
     """Results of compute(mean, low, high, n), called once for each set of n equal rows."""
+    # Often all rows share one condition, whose minimax tilting is then solved once.
     arguments = np.concatenate([means, low, high], axis=1)
     _, first, inverse = np.unique(arguments, axis=0, return_index=True, return_inverse=True)
     inverse = inverse.ravel()

@@ -181,6 +181,7 @@ class EMEngine:
             return
         room = self.arrays.room()
         chunks = []
+        # All chunks stay on the device, or none: once room runs out, they are read anew each pass.
         for data, weights in rows.chunks():
             data = self.arrays.asarray(data)
             if weights is not None:

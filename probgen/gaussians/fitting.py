@@ -140,6 +140,7 @@ def _start(summaries, settings, generators):
         n_repaired += repaired
     if len(parts) == 1:
         return parts[0], n_repaired
+    # The weights of groups never enter: each group selects its own components.
     return type(parts[0]).concatenate(parts, np.full(len(parts), 1.0 / len(parts))), n_repaired
 
 

@@ -93,6 +93,7 @@ class NaturalWorker(Worker):
         self.rows = block.shape[1]
         phi = self.phi[:, : self.rows]
         self.kernel.fill(xp, block, phi)
+        # The buffer has the shape of a whole block; the last block may be shorter.
         if self.rows == self.kernel.block:
             return xp.matmul(self.kernel.theta, phi, out=self.logits)
         return xp.matmul(self.kernel.theta, phi)
@@ -216,6 +217,7 @@ class _FactoredWorker(Worker):
         whitened = self.buffer[:, : self.rows]
         logits = self.logits[:, : self.rows]
         for k, factor in enumerate(kernel.factors):
+            # Panels of rows skip the zeros of the triangle.
             for j in range(0, kernel.n_features, kernel.panel):
                 e = min(j + kernel.panel, kernel.n_features)
                 xp.matmul(factor[j:e, :e], block[:e], out=whitened[j:e])
@@ -234,6 +236,7 @@ class _FactoredWorker(Worker):
             self.squares = kernel.arrays.zeros((kernel.n_components, d, d))
         self.counts += responsibilities.sum(1)
         self.sums += responsibilities @ self.last.T
+        # With rows scaled by roots, their squares have the weight of the row.
         roots = xp.sqrt(responsibilities)
         centred = self.buffer[:, : self.rows]
         for k in range(kernel.n_components):
@@ -248,6 +251,7 @@ class TiedKernel:
     def __init__(self, arrays, log_constants, means, precision_cholesky):
         self.arrays = arrays
         self.n_components, self.n_features = means.shape
+        # |P'(x - mean)|^2 = |P'x|^2 - 2 (P'mean)'(P'x) + |P'mean|^2, with the first term in common.
         whitened_means = means @ precision_cholesky
         self.factor = arrays.asarray(np.ascontiguousarray(precision_cholesky.T))
         self.linear = arrays.asarray(whitened_means)
@@ -295,6 +299,7 @@ class _TiedWorker(Worker):
         """Add the statistics of the last block."""
         self.counts += responsibilities.sum(1)
         self.sums += responsibilities @ self.last.T
+        # Summed over the components, the responsibilities are the weights of the rows.
         weighted = self.last * self.kernel.arrays.xp.sqrt(responsibilities.sum(0))
         self.squares += weighted @ weighted.T
 
@@ -430,6 +435,8 @@ class FactorAnalysisKernel:
     def statistics(self, workers):
         """The workers' statistics, added up."""
         crosses, codes, squares = _summed(self.arrays, workers, "crosses", "codes", "squares")
+        # Codes are augmented by 1. The workers sum outer products of posterior means, to which each
+        # row adds the posterior covariance, which is the same for all rows of a component.
         counts = codes[:, -1, -1].copy()
         codes[:, :-1, :-1] += counts[:, None, None] * self.code_covariances
         return FactorStatistics(counts, crosses.transpose(0, 2, 1), codes, squares, self.centers())

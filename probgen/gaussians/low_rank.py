@@ -106,6 +106,7 @@ class LowRankComponents(GaussianComponents):
     def complete(self, observed, statistics):
         """Expected statistics of all features, from those of rows of the observed features."""
         statistics = statistics.about(self.means[:, observed])
+        # Missing features follow the factors; about their means, the shift of the code is 0.
         augmented = np.concatenate([self.loadings, np.zeros_like(self.means)[:, :, None]], axis=2)
         crosses = augmented @ statistics.codes
         squares = np.sum(crosses * augmented, axis=2) + statistics.counts[:, None] * self.noise

@@ -65,6 +65,7 @@ class MomentStatistics:
         """The same rows' statistics about other centres."""
         if centers is self.centers or np.array_equal(centers, self.centers):
             return self
+        # (x - c') = (x - c) + shift, so that squares gain two cross terms.
         shift = self.centers - centers
         moved = self.sums + self.counts[:, None] * shift
         squares = self.squares + self.outer(self.sums, shift) + self.outer(moved, shift)
