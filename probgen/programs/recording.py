@@ -14,6 +14,14 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from probgen.programs.isolation import isolated_pyro_state
 
+# Operations that are left out of a recording where they change nothing, as they often do in Pyro.
+SHAPINGS = {
+    torch.ops.aten.expand.default,
+    torch.ops.aten.view.default,
+    torch.ops.aten.slice.Tensor,
+    torch.ops.aten.alias.default,
+}
+
 
 def record(function, inputs, noise, device="cpu"):
     """Run a function once, and return the operations it ran.
@@ -191,8 +199,11 @@ class _Recorder(TorchDispatchMode):
         is_literal = operation is torch.ops.aten.lift_fresh.default  # such as torch.tensor(1.0)
         if torch.Tag.data_dependent_output in operation.tags and not is_constant:
             raise RuntimeError(f"{operation} reads values, which differ from replay to replay.")
-        node = self.graph.call_function(operation, *self._as_nodes((args, kwargs)))
         result = operation(*args, **kwargs)
+        if operation in SHAPINGS and _is_same_view(result, args[0]):
+            self._track(result, self._node(args[0]), is_constant)
+            return result
+        node = self.graph.call_function(operation, *self._as_nodes((args, kwargs)))
         if isinstance(result, torch.Tensor):
             self._track(result, node, is_constant or is_literal)
         elif isinstance(result, list | tuple):
@@ -250,6 +261,10 @@ class _Draw:
 
     def __call__(self, *args, **kwargs):
         return self.operation(*args, **{**kwargs, "generator": self.noise()})
+
+
+def _is_same_view(tensor, base):
+    return tensor.shape == base.shape and tensor.stride() == base.stride()
 
 
 def _is_random(operation):

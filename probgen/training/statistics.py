@@ -77,10 +77,6 @@ def take_statistics(rows: Rows) -> RowStatistics:
     low, high = np.inf, -np.inf
     is_integer, has_missing = True, False
     for index, (block, *_) in enumerate(rows.batches(None, READ_ROWS)):
-        if index == 0:
-            # Far from zero, squares of the values themselves would lose digits.
-            means = [part.double().nanmean(0) for part in _column_blocks(block)]
-            origin = torch.cat(means).nan_to_num(0.0)
         least, most = (float(end) for end in block.aminmax())  # NaN if any value is
         if math.isnan(least):
             has_missing = True
@@ -95,6 +91,11 @@ def take_statistics(rows: Rows) -> RowStatistics:
         if len(values):
             low, high = min(low, least), max(high, most)
         is_integer = is_integer and torch.equal(values, values.round())
+        if index == 0:
+            # Far from zero, squares of the values themselves would lose digits.
+            mean = torch.mean if values is block else torch.nanmean
+            means = [mean(part.double(), dim=0) for part in _column_blocks(block)]
+            origin = torch.cat(means).nan_to_num(0.0)
         block_totals, block_squares = _sums(block, origin, is_whole=values is block)
         totals += block_totals.cpu().numpy()
         squares += block_squares.cpu().numpy()
