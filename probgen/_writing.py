@@ -3,24 +3,29 @@
 import contextlib
 import os
 import secrets
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 
 @contextlib.contextmanager
-def written_whole(path):
-    """Yield the path of a file beside path that takes its place if nothing is raised, and is
-    removed otherwise."""
-    beside = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield the path of a temporary file in the folder of path.
+
+    After the body, the file is flushed to the disk and renamed to path; if the body raises, the
+    file is removed, and what was at path stays.
+    """
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
     try:
-        yield beside
-        _flush(beside, os.O_RDWR)
-        os.replace(beside, path)
+        yield temporary
+        _flush(temporary, os.O_RDWR)
+        os.replace(temporary, path)
         if os.name == "posix":
-            _flush(path.parent, os.O_RDONLY)  # or the rename itself may not outlive a loss of power
+            _flush(path.parent, os.O_RDONLY)  # or the rename itself could be lost with the power
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
-def _flush(path, flags):
+def _flush(path: Path, flags: int) -> None:
     """Wait until a file or folder is on the disk."""
     descriptor = os.open(path, flags)
     try:
@@ -29,8 +34,8 @@ def _flush(path, flags):
         os.close(descriptor)
 
 
-def check_output(path, formats):
-    """Raise unless path can be written: a known ending, in a folder that exists."""
+def check_output(path: Path, formats: Sequence[str]) -> None:
+    """Raise a ValueError unless path has a known ending and lies in a folder that exists."""
     if path.suffix.lower() not in formats:
         raise ValueError(f"the output must end in {listed(formats)}; got {str(path)!r}.")
     if not path.parent.is_dir():
@@ -42,6 +47,6 @@ def check_output(path, formats):
         raise ValueError(f"the output must be a file; got the folder {str(path)!r}.")
 
 
-def listed(formats):
+def listed(formats: Sequence[str]) -> str:
     """The formats in words, such as ".npy, .npz or .csv"."""
     return formats[0] if len(formats) == 1 else f"{', '.join(formats[:-1])} or {formats[-1]}"

@@ -266,7 +266,8 @@ def test_draws_that_hop_between_modes():
     sentences = told(Player(modes=hop, callbacks=[doctor()], max_iter=8))
     assert len(sentences) == 2  # half of the modes at a time is a collapse too
     assert any(
-        "100 % of the draws change clusters from look to look" in sentence for sentence in sentences
+        "100 % of the draws change clusters from epoch to epoch" in sentence
+        for sentence in sentences
     )
     spread = lambda epoch: CORNERS[min(epoch - 1, 3) :: max(1, 5 - epoch)]  # noqa: E731
     assert (
@@ -375,10 +376,10 @@ def test_of_streams_it_says_that_it_sees_nothing():
     model._validate = lambda rows, **settings: None
     with pytest.warns(
         UserWarning,
-        match="AdversarialDoctor looks at rows of an array, and saw none: X is RowBlocks",
+        match="AdversarialDoctor measures rows of an array, and got none: X is RowBlocks",
     ):
         model.fit(RowBlocks([X]))
-    with pytest.raises(AttributeError, match="AdversarialDoctor has seen no model yet"):
+    with pytest.raises(AttributeError, match="AdversarialDoctor has measured no model yet"):
         model.callbacks[0].cluster_shares_  # noqa: B018
 
 

@@ -352,12 +352,12 @@ def test_passes_over_a_stream_of_rows_warn_once_in_all():
 def test_of_streams_it_says_that_it_sees_nothing():
     doctor = LatentDoctor()
     with pytest.warns(
-        UserWarning, match="looks at rows of an array, and saw none: X is RowBlocks"
+        UserWarning, match="measures rows of an array, and got none: X is RowBlocks"
     ) as caught:
         model = fit(doctor, RowBlocks([X[:100], X[100:]]), max_iter=4)
     assert len(caught) == 1
     assert COLUMNS.isdisjoint(model.history_.columns)
-    with pytest.raises(AttributeError, match="has seen no model yet"):
+    with pytest.raises(AttributeError, match="has measured no model yet"):
         doctor.epochs_  # noqa: B018
 
 

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from probgen import __version__, estimators, persistence
 from probgen._validation import check_count
-from probgen._writing import check_output, written_whole
+from probgen._writing import atomic_write, check_output
 from probgen.cli import tables
 
 FAILURES = (ValueError, TypeError, OSError, ImportError, ArithmeticError, RuntimeError, MemoryError)
@@ -175,7 +175,7 @@ def compare(data, output, max_rows, key, target, image_shape, random_state):
             f"no generator could be fitted to {data!r}. {results[0].name}: {results[0].notes[0]}"
         )
     page = render_report(loaded, results, random_state=random_state)
-    with written_whole(output) as temporary:
+    with atomic_write(output) as temporary:
         temporary.write_text(page, encoding="utf-8")
     _print_results(loaded, sort_by_likelihood(results))
     click.echo(f"Report: {output}")

@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from probgen import persistence
-from probgen._writing import check_output, listed, written_whole
+from probgen._writing import atomic_write, check_output, listed
 
 MODEL_FORMAT = ".probgen"
 FORMATS = (".npy", ".npz", ".csv", ".parquet")
@@ -133,7 +133,7 @@ def write_table(path, X, y=None, *, names=None):
     if path is None:
         _write_csv(sys.stdout, names, values, y)
         return
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         if suffix == ".npy":
             np.save(temporary, values)
         elif suffix == ".npz":

@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import os
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -13,6 +12,8 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+
+from probgen._writing import atomic_write
 
 _UNREADABLE = (
     ValueError,
@@ -226,25 +227,19 @@ def _convert(source, raw, folder):
 
 
 def _write(path, content):
-    """Write bytes, or arrays as .npz, to a temporary file that then takes the path."""
+    """Write bytes, or arrays as .npz, whole or not at all."""
     if not isinstance(content, bytes):
         buffer = BytesIO()
         np.savez_compressed(buffer, **content)
         content = buffer.getvalue()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(content)
     except OSError as error:
         raise OSError(
             f"{path.parent} cannot be written to ({error}); pass another folder as data_home."
         ) from error
-    try:
-        with open(handle, "wb") as file:
-            file.write(content)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def _remove_if_empty(folder):

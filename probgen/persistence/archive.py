@@ -21,7 +21,7 @@ from pathlib import Path
 import safetensors.numpy
 
 from probgen import __version__
-from probgen._writing import written_whole
+from probgen._writing import atomic_write
 from probgen.exceptions import FileFormatError
 from probgen.persistence.decoding import decode
 from probgen.persistence.encoding import encode
@@ -63,13 +63,12 @@ def write_archive(path, value, *, kind):
     text = json.dumps(header, allow_nan=False).encode("ascii")
     content = safetensors.numpy.save(arrays)
     with (
-        written_whole(Path(path)) as beside,
-        zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as archive,
+        atomic_write(Path(path)) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
     ):
-        for name, member in ((DOCUMENT, text), (ARRAYS, content)):
-            archive.writestr(
-                zipfile.ZipInfo(name), member
-            )  # with no time, so that equal values make equal files
+        # ZipInfo has no time stamp, so that equal values make equal files.
+        archive.writestr(zipfile.ZipInfo(DOCUMENT), text)
+        archive.writestr(zipfile.ZipInfo(ARRAYS), content)
         archive.comment = _digest(text, content)
 
 

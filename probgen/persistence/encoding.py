@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from probgen._callbacks import CALLBACKS
 from probgen.persistence.names import (
     BIT_GENERATORS,
     CONTAINERS,
@@ -21,9 +22,7 @@ from probgen.persistence.names import (
 )
 
 STORED_DTYPES = {np.dtype(name) for name in "? i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 c8".split()}
-LEFT_OUT = (
-    "_skl_callbacks",
-)  # of set_callbacks: they watch a fit, and are no part of what it learned
+LEFT_OUT = (CALLBACKS,)  # callbacks monitor a fit, and are no part of what it learned
 LONGEST_INT = 2**1000  # in decimal digits, of which Python reads a few thousand at most
 
 

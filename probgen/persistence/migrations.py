@@ -202,6 +202,19 @@ FROM_FORMAT_1 |= {
 }
 
 
+def _doctor(state):
+    """The state of a callback that measures models, and the state of its session."""
+    names = {"_case": "_session", "looks": "measurements", "known": "reported"}
+    return {names.get(name, name): value for name, value in state.items()}
+
+
+FROM_FORMAT_1 |= {
+    "probgen.training.callbacks._doctor:LatentDoctor": _doctor,
+    "probgen.training.callbacks._adversarial_doctor:AdversarialDoctor": _doctor,
+    "probgen.training.callbacks._looks:_Case": _doctor,
+}
+
+
 def from_format_1(header, arrays):
     """Put settings that belong to one choice of a parameter into the options of today."""
     return {**header, "format": 2, "value": _migrated(header["value"], FROM_FORMAT_1)}, arrays

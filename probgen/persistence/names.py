@@ -83,8 +83,14 @@ MOVED = {
     "probgen.estimators.semi_supervised_vae": "probgen.estimators.variational.semi_supervised_vae",
     "probgen.estimators._completion": "probgen.estimators.variational.completion",
     "probgen.networks.latents": "probgen.estimators.variational.code_distributions",
+    "probgen.training.callbacks._looks": "probgen.training.callbacks._monitor",
 }  # end of the table
 RENAMED: dict = {
+    "probgen.training.callbacks._looks:_Case": "probgen.training.callbacks._monitor:_Session",
+    "probgen.training.callbacks._doctor:_Look": "probgen.training.callbacks._doctor:_Measurement",
+    "probgen.training.callbacks._adversarial_doctor:_Look": (
+        "probgen.training.callbacks._adversarial_doctor:_Measurement"
+    ),
     "probgen.networks.latents:GaussianPosterior": (
         "probgen.estimators.variational.code_distributions:CodePosterior"
     ),

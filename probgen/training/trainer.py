@@ -68,7 +68,7 @@ class Trainer(BaseEstimator):
         Seconds between two writes, at least 0; that much work can be lost.
     memory_budget : float, default=None
         Memory for rows on the device, in MB; data that need more are streamed. None takes a quarter
-        of the free memory of a CPU, half of that of a GPU.
+        of the machine's memory, or half of the free memory of a GPU.
     compile : bool or str, default=False
         Whether to compile the loss with torch.compile; a string names the backend.
     cuda_graph : bool, default=True

@@ -1,5 +1,4 @@
-"""How the two networks of a GAN get along, measured after epochs, and what to do where one of them
-fails."""
+"""Callback that measures the two networks of a GAN, with advice where one of them fails."""
 
 import math
 from dataclasses import dataclass
@@ -13,30 +12,27 @@ from sklearn.metrics import pairwise_distances, pairwise_distances_argmin
 
 from probgen._validation import check_count
 from probgen.options import Option
-from probgen.training.callbacks._looks import Doctor, ask, without_names
+from probgen.training.callbacks._monitor import Doctor, call_with_labels, without_names
 
-# Share of pairs of a row and a draw that the discriminator tells apart; that of good ones reaches
-# 0.99
-SURE = 0.999
-UNSURE = 0.9  # below it, generators have little left to learn from a discriminator
-NARROW = (
-    0.5  # share of the distances between rows, or of the clusters, from which on draws lack variety
-)
-SEEN = 0.1  # share of a cluster's due draws with which it counts as hit
-# Share of the strongest gradient that a generator got, or of one unit of loss a unit of the
-# networks
+# Share of pairs of a row and a draw that a saturated discriminator ranks correctly; that of good
+# discriminators reaches 0.99.
+SATURATED = 0.999
+UNSURE = 0.9  # below this share a generator has little left to learn from a discriminator
+# Largest share of the clusters hit, or of the distances between rows, of draws without variety.
+NARROW = 0.5
+HIT = 0.1  # least share of the expected draws in a cluster that counts as hit
+# Share of the strongest gradient so far, or of one unit of loss per unit of the networks, below
+# which a gradient has vanished.
 FAINT = 0.01
-RESTLESS, LEAST_MOVES = (
-    0.4,
-    3,
-)  # share of the draws that changes clusters from look to look, and looks that say so
-PROGRESS = 0.1  # share of the draws that has come to where it should be meanwhile
+RESTLESS = 0.4  # share of the draws that change clusters between measurements in an oscillation
+LEAST_MOVES = 3  # changes between measurements that an oscillation takes
+PROGRESS = 0.1  # share of the draws that moved to the clusters of the rows without oscillation
 PAIRED_ROWS = 500  # for distances
 SEED = 0  # of draws and clusters
 
 
 class AdversarialDoctor(Doctor):
-    """Watch the two networks of a GAN, and say which parameter to move where one of them fails.
+    """Monitor the two networks of a GAN, and advise on parameters where one of them fails.
 
     After every k-th epoch it compares rows of X, evenly spaced, with as many draws of the model of
     that epoch, always from the same seed, and adds to the record of the epoch in `history_`:
@@ -51,12 +47,12 @@ class AdversarialDoctor(Doctor):
       tell.
 
     From the middle of a fit on, and at its end, it warns of each of these once: a saturated
-    discriminator (in two looks it tells at least 99.9 % of the pairs apart, unless
+    discriminator (in two measurements it tells at least 99.9 % of the pairs apart, unless
     loss="wasserstein", whose critic is meant to), mode collapse (draws hit at most half of the
     clusters, or are half as far apart as rows), a vanishing gradient (a hundredth of the strongest
     one, or of 1, though the discriminator tells draws from rows), and oscillation (over the last
-    four looks two fifths of the draws change clusters each time, and do not come nearer to the
-    shares of the rows).
+    four measurements two fifths of the draws change clusters each time, and do not come nearer to
+    the shares of the rows).
 
     It serves every generator with `discriminate(X)`, such as GAN, and moves none of the fit's
     random numbers. X has to be an array, a frame or a list of rows: of blocks and data sets nothing
@@ -67,16 +63,16 @@ class AdversarialDoctor(Doctor):
     every : int, default=1
         Epochs from one measurement to the next, at least 1.
     n_rows : int, default=1000
-        Rows of X to look at, and draws, at least 2.
+        Rows of X to measure on, and draws, at least 2.
     n_clusters : int, default=20
         Clusters of the rows, at least 1; no more than there are different rows.
 
     Attributes
     ----------
-    epochs_ : ndarray of shape (n_looks,)
-        Numbers of the epochs after which the model was looked at, from 1, in the last fit; one that
-        goes on from an earlier one, such as `partial_fit`, adds to them.
-    cluster_shares_ : ndarray of shape (n_looks, n_clusters)
+    epochs_ : ndarray of shape (n_measurements,)
+        Numbers of the epochs after which the model was measured, from 1, in the last fit; a fit
+        that resumes an earlier one, such as `partial_fit`, adds to them.
+    cluster_shares_ : ndarray of shape (n_measurements, n_clusters)
         Shares of the draws that fall into each cluster of the rows.
 
     Raises
@@ -100,7 +96,7 @@ class AdversarialDoctor(Doctor):
 
     @property
     def cluster_shares_(self):
-        return np.array([look.shares for look in self._looks()])
+        return np.array([measurement.shares for measurement in self._measurements()])
 
     def setup(self, estimator, context):
         """Check the parameters and the estimator."""
@@ -114,40 +110,45 @@ class AdversarialDoctor(Doctor):
                 f" GAN; got {estimator!r}."
             )
 
-    def _look(self, model, X, y, epoch, record, looks):
-        """A _Look at rows and draws."""
-        model, rows = without_names(model), np.asarray(X)
+    def _measure(self, model, X, y, epoch, record, former):
+        """The _Measurement of a model on rows and draws."""
+        model = without_names(model)
+        rows = np.asarray(X)
         draws, drawn_y = _draw(model, self.n_rows)
-        scores = [ask(model, "discriminate", *pair) for pair in ((rows, y), (draws, drawn_y))]
+        real_scores = call_with_labels(model, "discriminate", rows, y)
+        drawn_scores = call_with_labels(model, "discriminate", draws, drawn_y)
         rows, draws = _in_model_units(model, rows, draws)
-        centres = looks[-1].centres if looks else _find_centres(rows, self.n_clusters)
-        shares, due = (_shares(part, centres) for part in (draws, rows))
-        return _Look(
+        centres = former[-1].centres if former else _find_centres(rows, self.n_clusters)
+        shares = _shares(draws, centres)
+        due = _shares(rows, centres)
+        return _Measurement(
             epoch=epoch,
-            auc=_share_of_pairs(*scores),
+            auc=_share_of_pairs(real_scores, drawn_scores),
             diversity=(
                 _mean_distance(draws) / _mean_distance(rows) if len(centres) > 1 else math.nan
             ),
-            n_hit=int(np.sum(shares > SEEN * due)),
+            n_hit=int(np.sum(shares > HIT * due)),
             gradient=_gradient(model, self.n_rows, drawn_y),
             shares=shares,
             due=due,
             centres=centres,
         )
 
-    def _symptoms(self, looks, model):
-        found = {}
+    def _symptoms(self, measurements, model):
+        symptoms = {}
         for name, judge in _JUDGES.items():
-            sentence = judge(looks, model)
+            sentence = judge(measurements, model)
             if sentence is not None:
-                found[name] = f"After epoch {looks[-1].epoch} {sentence}"
-        return found
+                symptoms[name] = f"After epoch {measurements[-1].epoch} {sentence}"
+        return symptoms
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What is found after an epoch; shares (k,) of draws and rows by the clusters of the rows, and
-    their centres."""
+class _Measurement:
+    """Numbers measured after an epoch.
+
+    `shares` and `due` (k,) are the shares of the draws and of the rows in each cluster of the rows.
+    """
 
     epoch: int
     auc: float
@@ -165,13 +166,13 @@ class _Look:
     }
 
     def columns(self):
-        """What goes into the record of the epoch."""
+        """Numbers for the record of the epoch."""
         return {column: getattr(self, name) for column, name in self.names.items()}
 
 
-def _judge_saturation(looks, model):
-    sure = min(look.auc for look in looks[-2:])
-    if not sure >= SURE or _name_of(getattr(model, "loss", None)) == "wasserstein":
+def _judge_saturation(measurements, model):
+    sure = min(measurement.auc for measurement in measurements[-2:])
+    if not sure >= SATURATED or _name_of(getattr(model, "loss", None)) == "wasserstein":
         return None
     advice = _advise(model, penalty="r1", instance_noise="raise", n_discriminator_steps="lower")
     return (
@@ -180,8 +181,9 @@ def _judge_saturation(looks, model):
     )
 
 
-def _judge_collapse(looks, model):
-    last, k = looks[-1], len(looks[-1].shares)
+def _judge_collapse(measurements, model):
+    last = measurements[-1]
+    k = len(last.shares)
     if last.n_hit > NARROW * k and not last.diversity <= NARROW:
         return None
     advice = _advise(
@@ -194,8 +196,9 @@ def _judge_collapse(looks, model):
     )
 
 
-def _judge_gradient(looks, model):
-    last, strongest = looks[-1], max(look.gradient for look in looks)
+def _judge_gradient(measurements, model):
+    last = measurements[-1]
+    strongest = max(measurement.gradient for measurement in measurements)
     if not (last.gradient <= FAINT * max(strongest, 1.0) and last.auc > UNSURE):
         return None
     advice = _advise(
@@ -212,17 +215,17 @@ def _judge_gradient(looks, model):
     )
 
 
-def _judge_oscillation(looks, model):
-    recent = looks[-LEAST_MOVES - 1 :]
+def _judge_oscillation(measurements, model):
+    recent = measurements[-LEAST_MOVES - 1 :]
     if len(recent) <= LEAST_MOVES:
         return None
     moved = float(np.mean([_difference(a.shares, b.shares) for a, b in pairwise(recent)]))
-    missed = [_difference(look.shares, look.due) for look in recent]
+    missed = [_difference(measurement.shares, measurement.due) for measurement in recent]
     if moved < RESTLESS or missed[-1] < missed[0] - PROGRESS:
         return None
     advice = _advise(model, learning_rate_init="lower", penalty="r1", trainer__ema_decay=0.999)
     return (
-        f"{100.0 * moved:.3g} % of the draws change clusters from look to look, and do not come"
+        f"{100.0 * moved:.3g} % of the draws change clusters from epoch to epoch, and do not come"
         f" nearer to the rows: the networks chase each other; {advice}."
     )
 
@@ -235,14 +238,18 @@ def _difference(shares, others):
 def _advise(model, **changes):
     """Changes of the model's parameters as a phrase: "raise" and "lower", or values to set where
     nothing is."""
-    values, kept = model.get_params(), []
+    values = model.get_params()
+    advice = []
     for name, change in changes.items():
-        now = _name_of(values.get(name, change))
+        value = _name_of(values.get(name, change))
         if change in ("raise", "lower") and name in values:
-            kept.append(f"{change} {name}" if now is None else f"{change} {name} (now {now!r})")
-        elif now is None or now == "minimax":
-            kept.append(f"set {name}={change!r}")
-    return " or ".join([", ".join(kept[:-1]), kept[-1]] if len(kept) > 1 else kept)
+            suffix = "" if value is None else f" (now {value!r})"
+            advice.append(f"{change} {name}{suffix}")
+        elif value is None or value == "minimax":
+            advice.append(f"set {name}={change!r}")
+    if len(advice) < 2:
+        return "".join(advice)
+    return f"{', '.join(advice[:-1])} or {advice[-1]}"
 
 
 def _name_of(value):
@@ -271,7 +278,7 @@ def _gradient(model, n_samples, y):
     """Mean length of the gradient of the generator's loss by a draw."""
     if not hasattr(model, "_generator_gradients"):
         return math.nan
-    lengths = ask(
+    lengths = call_with_labels(
         model, "_generator_gradients", n_samples, y, generator=np.random.default_rng(SEED)
     )
     return float(np.mean(lengths, dtype=np.float64))

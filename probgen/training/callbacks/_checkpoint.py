@@ -5,18 +5,14 @@ import math
 import os
 from pathlib import Path
 
+from probgen._callbacks import CALLBACKS, CALLBACKS_TO_TEAR_DOWN, FIT_CONTEXT, PARENT_CONTEXT
 from probgen._validation import check_count
 from probgen._warnings import warn
 from probgen.training.callbacks._base import Callback, check_folder, epoch_number, is_epoch
 from probgen.training.history import History
 
 PATTERN = "epoch-[0-9]*.probgen"
-OF_A_FIT = (
-    "_callback_fit_ctx",
-    "_parent_callback_ctx",
-    "_skl_callbacks",
-    "_skl_callbacks_to_teardown",
-)
+FIT_ATTRIBUTES = (CALLBACKS, CALLBACKS_TO_TEAR_DOWN, FIT_CONTEXT, PARENT_CONTEXT)
 
 
 class Checkpoint(Callback):
@@ -119,7 +115,7 @@ class Checkpoint(Callback):
 def _forget_callbacks(model):
     """Take the callbacks from a copy of an estimator, and from its trainer, which it shares with
     the original."""
-    for name in OF_A_FIT:
+    for name in FIT_ATTRIBUTES:
         vars(model).pop(name, None)
     if getattr(getattr(model, "trainer", None), "callbacks", ()):
         model.trainer = copy.copy(model.trainer).set_params(callbacks=())

@@ -11,6 +11,8 @@ import inspect
 import uuid
 from datetime import UTC, datetime
 
+from probgen._callbacks import CALLBACKS, CALLBACKS_TO_TEAR_DOWN, FIT_CONTEXT
+
 HOOKS = ("setup", "teardown", "on_fit_task_begin", "on_fit_task_end")
 ARGUMENTS = ("X", "y", "metadata", "fitted_estimator")
 
@@ -152,30 +154,32 @@ class CallbackSupportMixin:
                     f"callbacks must be instances with the methods {', '.join(HOOKS)}; got"
                     f" {callback!r}."
                 )
-        self._skl_callbacks = list(callbacks)
+        setattr(self, CALLBACKS, list(callbacks))
         return self
 
     def _init_callback_context(
         self, task_name="fit", task_id=0, max_subtasks=0, sequential_subtasks=True
     ):
         """Return the context of a fit whose callbacks are set up."""
-        callbacks = getattr(self, "_skl_callbacks", [])
+        callbacks = getattr(self, CALLBACKS, [])
         name = type(self).__name__
         context = CallbackContext(
             callbacks, name, task_name, task_id, max_subtasks, sequential_subtasks
         )
-        self._callback_fit_ctx, self._skl_callbacks_to_teardown = context, []
+        set_up: list = []
+        setattr(self, FIT_CONTEXT, context)
+        setattr(self, CALLBACKS_TO_TEAR_DOWN, set_up)
         for callback in callbacks:
-            self._skl_callbacks_to_teardown.append(callback)
+            set_up.append(callback)
             callback.setup(estimator=self, context=context)
         return context
 
 
 def tear_down_callbacks(estimator):
     """Tear down what `_init_callback_context` set up, each callback even if another one fails."""
-    context = estimator.__dict__.pop("_callback_fit_ctx", None)
+    context = vars(estimator).pop(FIT_CONTEXT, None)
     errors = []
-    for callback in estimator.__dict__.pop("_skl_callbacks_to_teardown", []):
+    for callback in vars(estimator).pop(CALLBACKS_TO_TEAR_DOWN, []):
         try:
             callback.teardown(estimator=estimator, context=context)
         except Exception as error:

@@ -1,26 +1,31 @@
-"""What the code of a model learns, measured after epochs, and what to do where it learns
-nothing."""
+"""Callback that measures what the code of a model learns, with advice where it learns nothing."""
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from probgen.training.callbacks._looks import Doctor, ask, now, takes, without_names
+from probgen.training.callbacks._monitor import (
+    Doctor,
+    accepts,
+    call_with_labels,
+    current_value,
+    without_names,
+)
 
-ACTIVE = 0.01  # variance of a posterior mean from which on its dimension is active
-COLLAPSED, UNUSED = 0.1, 0.5  # shares of active dimensions
+ACTIVE = 0.01  # least variance of the posterior mean of an active dimension
+COLLAPSED = 0.1  # largest share of active dimensions in a collapsed posterior
+UNUSED = 0.5  # share of active dimensions below which the others are reported
 NEGATIVE = -0.01  # nats: more than rounding
-NEAR_FLOOR = 10.0  # times the floor: the steps of the training hold the noise somewhat above it
-GAP = 0.5  # in standard deviations of the bounds of the rows, or in nats where these hardly differ
+NEAR_FLOOR = 10.0  # times the floor; training steps keep the noise somewhat above it
+GAP = 0.5  # in standard deviations of the bounds of the rows, or in nats if that is more
 
 
 class LatentDoctor(Doctor):
-    """Watch the code of a model with latent variables, and say which parameter to move where
-    something is wrong.
+    """Monitor the code of a model with latent variables, and advise on parameters.
 
-    After every k-th epoch it asks the model of that epoch for the codes and the bounds of the same
-    rows of X, evenly spaced, and adds to the record of the epoch in `history_`:
+    After every k-th epoch it computes the codes and the bounds of the same, evenly spaced rows of X
+    under the model of that epoch, and adds to the record of the epoch in `history_`:
 
     - "active_units": the dimensions of the code whose posterior mean varies over the rows, by more
       than 0.01 [1]_;
@@ -44,14 +49,14 @@ class LatentDoctor(Doctor):
         Epochs from one measurement to the next, at least 1. One takes as long as `elbo_samples` of
         these rows.
     n_rows : int, default=1000
-        Rows of X to look at, at least 2.
+        Rows of X to measure on, at least 2.
 
     Attributes
     ----------
-    epochs_ : ndarray of shape (n_looks,)
-        Numbers of the epochs after which the code was looked at, from 1, in the last fit; one that
-        goes on from an earlier one, such as `partial_fit`, adds to them.
-    kl_per_dimension_ : ndarray of shape (n_looks, n_components)
+    epochs_ : ndarray of shape (n_measurements,)
+        Numbers of the epochs after which the code was measured, from 1, in the last fit; a fit that
+        resumes an earlier one, such as `partial_fit`, adds to them.
+    kl_per_dimension_ : ndarray of shape (n_measurements, n_components)
         Mean over the rows of the divergence of each dimension of the posterior from a standard
         normal prior, in nats: (mean^2 + std^2 - 1) / 2 - log(std), exact for a Gaussian posterior
         with independent dimensions, and less than the divergence for any other. NaN where the
@@ -88,31 +93,31 @@ class LatentDoctor(Doctor):
 
     @property
     def kl_per_dimension_(self):
-        return np.array([look.kl_per_dimension for look in self._looks()])
+        return np.array([measurement.kl_per_dimension for measurement in self._measurements()])
 
     def _check_estimator(self, estimator):
-        if not (takes(estimator, "transform", "return_std") and hasattr(estimator, "elbo_samples")):
+        has_codes = accepts(estimator, "transform", "return_std")
+        if not (has_codes and hasattr(estimator, "elbo_samples")):
             raise TypeError(
                 "LatentDoctor needs an estimator with transform(X, return_std=True) and"
                 f" elbo_samples(X), such as VAE; got {estimator!r}."
             )
 
-    def _look(self, model, X, y, epoch, record, looks):
-        """A _Look at rows."""
+    def _measure(self, model, X, y, epoch, record, former):
+        """The _Measurement of a model on rows."""
         if getattr(model, "dynamic_binarization", False):
-            model, X = without_names(model), np.asarray(X, dtype=np.float64)
-            X = np.ceil(
-                X - np.random.default_rng(0).random(X.shape)
-            )  # rows of 0 and 1, as the training sees them
-        means, std = (
-            np.asarray(part, dtype=np.float64)
-            for part in ask(model, "transform", X, y, return_std=True)
-        )
-        bounds = ask(model, "elbo_samples", X, y)
-        elbo, reconstruction, kl = (
-            np.asarray(bounds[name], float) for name in ("elbo", "reconstruction", "kl")
-        )
-        return _Look(
+            model = without_names(model)
+            # Training draws rows of 0 and 1 with these probabilities.
+            X = np.asarray(X, dtype=np.float64)
+            X = np.ceil(X - np.random.default_rng(0).random(X.shape))
+        means, std = call_with_labels(model, "transform", X, y, return_std=True)
+        means = np.asarray(means, dtype=np.float64)
+        std = np.asarray(std, dtype=np.float64)
+        bounds = call_with_labels(model, "elbo_samples", X, y)
+        elbo = np.asarray(bounds["elbo"], dtype=np.float64)
+        reconstruction = np.asarray(bounds["reconstruction"], dtype=np.float64)
+        kl = np.asarray(bounds["kl"], dtype=np.float64)
+        return _Measurement(
             epoch=epoch,
             n_active=int(np.sum(means.var(axis=0) > ACTIVE)),
             kl_per_dimension=_divergence(means, std, getattr(model, "prior", "normal")),
@@ -123,16 +128,16 @@ class LatentDoctor(Doctor):
             training_kl=record.get("kl", math.nan),
         )
 
-    def _symptoms(self, looks, model):
-        return _symptoms(looks[-1], model)
+    def _symptoms(self, measurements, model):
+        return _symptoms(measurements[-1], model)
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What is found after an epoch; means over rows, in nats.
+class _Measurement:
+    """Numbers measured after an epoch; means over rows, in nats.
 
-    spread is the standard deviation of the bounds, gap what the bound of held-out rows lacks (NaN
-    without any).
+    `spread` is the standard deviation of the bounds, and `gap` the mean bound minus the mean bound
+    of held-out rows (NaN without any).
     """
 
     epoch: int
@@ -145,7 +150,7 @@ class _Look:
     training_kl: float
 
     def columns(self):
-        """What goes into the record of the epoch."""
+        """Numbers for the record of the epoch."""
         return {
             "active_units": self.n_active,
             "elbo_reconstruction": self.reconstruction,
@@ -163,48 +168,56 @@ def _divergence(means, std, prior):
     return np.mean((means**2 + std**2 - 1.0) / 2.0 - np.log(std), axis=0)
 
 
-def _symptoms(look, model):
-    """Sentences by the name of what is wrong."""
-    k = len(look.kl_per_dimension)
+def _symptoms(last, model):
+    """Sentences by the name of what is wrong in the last measurement."""
+    k = len(last.kl_per_dimension)
     n_at_floor, n_scales = _noise_at_floor(model)
-    found = {}
-    active = f"After epoch {look.epoch} {look.n_active} of {k} dimensions of the code are active"
-    if look.n_active <= COLLAPSED * k:
-        found["collapse"] = (
+    symptoms = {}
+    active = f"After epoch {last.epoch} {last.n_active} of {k} dimensions of the code are active"
+    if last.n_active <= COLLAPSED * k:
+        symptoms["collapse"] = (
             f"{active}: the posterior has collapsed onto the prior, or has not left it yet; raise"
-            f" elbo__kl_warmup or elbo__free_bits, lower beta{now(model, 'beta')}, or make the"
-            " decoder weaker with smaller hidden_layer_sizes."
+            f" elbo__kl_warmup or elbo__free_bits, lower beta{current_value(model, 'beta')}, or"
+            " make the decoder weaker with smaller hidden_layer_sizes."
         )
-    elif look.n_active < UNUSED * k:
-        found["unused"] = (
+    elif last.n_active < UNUSED * k:
+        symptoms["unused"] = (
             f"{active}: the others cost time and are not used; lower n_components to about that."
         )
-    if min(look.kl, look.training_kl) < NEGATIVE:
-        where, parameter, value = "", "n_importance_samples", look.kl
-        if not look.kl < NEGATIVE:
-            where, parameter, value = "in training ", "elbo__n_particles", look.training_kl
-        found["negative"] = (
-            f"After epoch {look.epoch} the divergence of the posterior from the prior is"
-            f" {where}estimated as {value:.3g} nats, but none is negative: it is a Monte Carlo mean"
-            f" of too few draws; raise {parameter}{now(model, parameter)}."
+    if last.kl < NEGATIVE:
+        symptoms["negative"] = _negative_divergence(
+            last.epoch, last.kl, "", "n_importance_samples", model
+        )
+    elif last.training_kl < NEGATIVE:
+        symptoms["negative"] = _negative_divergence(
+            last.epoch, last.training_kl, "in training ", "elbo__n_particles", model
         )
     if n_at_floor:
-        found["floor"] = (
-            f"After epoch {look.epoch} {n_at_floor} of {n_scales} noise scales nears the floor,"
+        symptoms["floor"] = (
+            f"After epoch {last.epoch} {n_at_floor} of {n_scales} noise scales nears the floor,"
             " which then decides the likelihood; drop features that are constant or copies of"
             " others, bring all to one range, or give likelihood__scale a number."
         )
-    if look.gap > GAP * max(look.spread, 1.0):
-        found["gap"] = (
-            f"After epoch {look.epoch} the bound of held-out rows is {look.gap:.3g} nats below that"
+    if last.gap > GAP * max(last.spread, 1.0):
+        symptoms["gap"] = (
+            f"After epoch {last.epoch} the bound of held-out rows is {last.gap:.3g} nats below that"
             " of the rows of X, which is overfitting; keep early_stopping, take smaller"
             " hidden_layer_sizes, or raise weight_decay in the trainer."
         )
-    return found
+    return symptoms
+
+
+def _negative_divergence(epoch, value, where, parameter, model):
+    """A sentence on an estimated divergence below 0."""
+    return (
+        f"After epoch {epoch} the divergence of the posterior from the prior is {where}estimated as"
+        f" {value:.3g} nats, but none is negative: it is a Monte Carlo mean of too few draws; raise"
+        f" {parameter}{current_value(model, parameter)}."
+    )
 
 
 def _noise_at_floor(model):
-    """How many learned noise scales are near their floor, and how many there are."""
+    """Number of learned noise scales near their floor, and number of all of them."""
     log_scale = getattr(getattr(model, "observation_", None), "log_scale", None)
     if log_scale is None:
         return 0, 0

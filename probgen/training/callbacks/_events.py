@@ -3,6 +3,7 @@
 import functools
 from contextlib import ExitStack
 
+from probgen._callbacks import CALLBACKS
 from probgen.training.callbacks._context import call_hooks, keywords
 
 try:
@@ -138,7 +139,7 @@ class FitEvents:
     def _attributes(self, context):
         """What makes the fitted estimator at the end of a task, None where nobody has a use for
         it."""
-        callbacks = [*getattr(self._estimator, "_skl_callbacks", ()), *self._callbacks]
+        callbacks = [*getattr(self._estimator, CALLBACKS, ()), *self._callbacks]
         if self._fitted_attributes is None or not any(
             self._is_due(callback, context) for callback in callbacks
         ):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from probgen._validation import check_count, check_real
-from probgen._writing import check_output, written_whole
+from probgen._writing import atomic_write, check_output
 from probgen.training.callbacks._base import Callback, epoch_number, is_epoch
 
 INCHES = 4.0  # of the longer side of a frame
@@ -180,9 +180,13 @@ class SampleHistory(Callback):
             Image.fromarray(frame) for frame in self._frames(image_shape, value_range, params)
         ]
         first, *others = frames
-        with written_whole(path) as beside:
+        with atomic_write(path) as temporary:
             first.save(
-                beside, save_all=True, append_images=others, duration=round(1000 * duration), loop=0
+                temporary,
+                save_all=True,
+                append_images=others,
+                duration=round(1000 * duration),
+                loop=0,
             )
         return path
 
