@@ -1,14 +1,16 @@
-"""What a PixelCNN has learned of images, in one picture.
+"""Pictures from a PixelCNN of digits or small photographs.
 
-    python examples/pixelcnn_pictures.py                                # small digits, which come
-    with scikit-learn python examples/pixelcnn_pictures.py --data mnist -o mnist.png      # MNIST,
-    downloaded where it is not at hand python examples/pixelcnn_pictures.py --data cifar10 -o
-    cifar10.png  # colours given to small grey photographs
+    python examples/pixelcnn_pictures.py
+    python examples/pixelcnn_pictures.py --data mnist -o mnist.png
+    python examples/pixelcnn_pictures.py --data cifar10 -o cifar10.png
 
-Of digits: draws by class; lower halves drawn; which pixels of held-out digits, and of digits turned
-upside down, the model finds surprising. Of photographs of 4 x 4 pixels: draws, and colours drawn
-for grey ones; there a row holds the grey image above the coloured one, so that what is known stands
-first in the order of drawing.
+The data are the small digits of scikit-learn, MNIST, and photographs of 4 x 4 pixels, which are
+downloaded if they are missing.
+
+The panels of digits show draws by class, draws of lower halves, and the pixels that the model finds
+improbable, in held-out digits and in the same digits upside down. The panels of photographs show
+draws, and colours drawn for grey images. There a row holds the grey image above the coloured one,
+so the known pixels come first in the order of drawing.
 """
 
 import argparse
@@ -27,7 +29,7 @@ N_LEVELS = 16  # of a colour
 
 
 def digits(name):
-    """Rows of digits, and their classes."""
+    """Rows of digits and their classes."""
     if name == "mnist":
         bunch = fetch_mnist(subset="train")
         return (bunch.data[:20_000] > 127).astype(np.float32), bunch.target[:20_000]
@@ -36,9 +38,11 @@ def digits(name):
 
 
 def show_digits(figure, X, y, epochs):
-    """Draws, completions and surprises of a model of digits that is told their classes."""
-    X, y, held_out, labels = X[N_SHOWN:], y[N_SHOWN:], X[:N_SHOWN], y[:N_SHOWN]
-    model = ConditionalPixelCNN(16, 3, max_iter=epochs, random_state=0).fit(X, y)
+    """Draws, completions and improbable pixels of a class-conditional model of digits."""
+    held_out = X[:N_SHOWN]
+    labels = y[:N_SHOWN]
+    model = ConditionalPixelCNN(16, 3, max_iter=epochs, random_state=0)
+    model.fit(X[N_SHOWN:], y[N_SHOWN:])
     grid = {"value_range": (0.0, model.n_levels_ - 1.0), "n_cols": N_SHOWN}
     half = X.shape[1] // 2
     known = held_out.copy()
@@ -49,22 +53,20 @@ def show_digits(figure, X, y, epochs):
     surprise = -np.concatenate([model.conditional_log_prob(rows) for rows in (held_out, turned)])
     axes = figure.subplots(1, 3)
     classes = np.repeat(model.classes_, N_SHOWN)
-    SampleGridDisplay(model.sample(len(classes), y=classes, random_state=0), **grid).plot(
-        ax=axes[0]
-    )
-    axes[0].set_title("draws, a row for each class")
+    draws = model.sample(len(classes), y=classes, random_state=0)
+    SampleGridDisplay(draws, **grid).plot(ax=axes[0])
+    axes[0].set_title("draws, one row for each class")
     SampleGridDisplay(np.concatenate([held_out, blank, *drawn]), **grid).plot(ax=axes[1])
-    axes[1].set_title("lower halves drawn")
+    axes[1].set_title("draws of lower halves")
     scaled = np.minimum(surprise / np.quantile(surprise, 0.98), 1.0) * (model.n_levels_ - 1)
     rows = [held_out, scaled[:N_SHOWN], turned, scaled[N_SHOWN:]]
     SampleGridDisplay(np.concatenate(rows), **grid).plot(ax=axes[2])
-    axes[2].set_title("digits and how surprising their pixels are; below, turned upside down")
+    axes[2].set_title("digits and -log p of their pixels; below, upside down")
     return model.score(held_out)
 
 
 def small_photographs():
-    """Rows of images in grey, and below them the same in colours; 4 x 4 pixels each, in whole
-    levels."""
+    """Rows of grey images above the same images in colour, of 4 x 4 pixels with integer levels."""
     X = fetch_cifar10(subset="train").data.reshape(-1, 4, 8, 4, 8, 3).mean(axis=(2, 4))
     colors = np.rint((X / 256.0 * N_LEVELS - 0.5).clip(0, N_LEVELS - 1))
     grey = np.rint(colors.mean(axis=3, keepdims=True)).repeat(3, axis=3)
@@ -72,9 +74,9 @@ def small_photographs():
 
 
 def show_colors(figure, X, epochs):
-    """Draws, and grey images with colours drawn for them."""
+    """Draws, and colours drawn for grey images."""
     half = X.shape[1] // 2
-    X, held_out = X[N_SHOWN:], X[:N_SHOWN]
+    held_out = X[:N_SHOWN]
     model = PixelCNN(
         24,
         3,
@@ -82,7 +84,7 @@ def show_colors(figure, X, epochs):
         likelihood=AutoLikelihood(n_levels=N_LEVELS),
         max_iter=epochs,
         random_state=0,
-    ).fit(X)
+    ).fit(X[N_SHOWN:])
     grid = {"image_shape": (4, 4, 3), "value_range": (0.0, N_LEVELS - 1.0), "n_cols": N_SHOWN}
     known = held_out.copy()
     known[:, half:] = np.nan
@@ -90,10 +92,9 @@ def show_colors(figure, X, epochs):
     axes = figure.subplots(1, 2)
     SampleGridDisplay(model.sample(60, random_state=0)[:, half:], **grid).plot(ax=axes[0])
     axes[0].set_title("draws")
-    SampleGridDisplay(
-        np.concatenate([held_out[:, half:], held_out[:, :half], *colored]), **grid
-    ).plot(ax=axes[1])
-    axes[1].set_title("photographs, grey, and with colours drawn")
+    rows = np.concatenate([held_out[:, half:], held_out[:, :half], *colored])
+    SampleGridDisplay(rows, **grid).plot(ax=axes[1])
+    axes[1].set_title("photographs, in grey, and with colours drawn")
     return model.score(held_out)
 
 
@@ -110,7 +111,7 @@ def main():
     else:
         score = show_digits(figure, *digits(arguments.data), arguments.epochs)
     figure.savefig(arguments.output, dpi=80)
-    print(f"{arguments.output}: score {score:.2f} nats a row")
+    print(f"{arguments.output}: score {score:.2f} nats per row")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
-"""The command does at the shell what the library does in Python, and says in one line what is
-wrong."""
+"""The command gives the results of the library, and one line for each error."""
 
 import base64
 import io
@@ -74,7 +73,7 @@ def frame():
 
 @pytest.fixture
 def people(tmp_path, frame):
-    """A CSV file of the frame with text labels beside."""
+    """A CSV file of the frame and a column of text labels."""
     frame.assign(town=np.where(frame.age > 40, "Rome", "Oslo")).to_csv(
         tmp_path / "people.csv", index=False
     )
@@ -153,12 +152,12 @@ def test_columns_are_matched_by_name_and_others_left_out(tmp_path, mixture, peop
     assert succeed("score", mixture, tmp_path / "shuffled.csv") == succeed("score", mixture, people)
 
 
-def test_a_file_without_names_meets_a_model_with_names(tmp_path, mixture, people, frame):
+def test_a_file_without_names_suits_a_model_with_names(tmp_path, mixture, people, frame):
     np.save(tmp_path / "plain.npy", frame.to_numpy())
     assert succeed("score", mixture, tmp_path / "plain.npy") == succeed("score", mixture, people)
 
 
-def test_a_file_with_names_meets_a_model_without_names(tmp_path, people, frame):
+def test_a_file_with_names_suits_a_model_without_names(tmp_path, people, frame):
     np.save(tmp_path / "plain.npy", frame.to_numpy())
     succeed(
         "fit", tmp_path / "plain.npy", "--model", "gaussian-mixture", "-o", tmp_path / "m.probgen"
@@ -174,7 +173,7 @@ def test_rows_are_printed_as_csv_without_an_output(mixture):
     np.testing.assert_array_equal(rows, load(mixture).sample(3, random_state=0))
 
 
-def test_classes_are_learned_and_asked_for(tmp_path, people):
+def test_classes_are_learned_and_requested(tmp_path, people):
     model = tmp_path / "model.probgen"
     succeed(
         "fit",
@@ -195,7 +194,7 @@ def test_classes_are_learned_and_asked_for(tmp_path, people):
     assert load(model).reg_param == 0.1
 
 
-def test_numeric_classes_are_asked_for_by_their_digits(tmp_path, bayes):
+def test_numeric_classes_are_requested_by_their_digits(tmp_path, bayes):
     succeed("sample", bayes, "-n", 4, "--class", 7, "--labels", "-o", tmp_path / "x.npz")
     with np.load(tmp_path / "x.npz") as archive:
         assert archive["y"].tolist() == [7] * 4
@@ -264,12 +263,12 @@ def test_images_of_an_archive_become_rows(tmp_path):
     assert table.y.tolist() == [4, 5]
 
 
-def test_the_only_matrix_of_an_archive_is_found(tmp_path):
+def test_the_only_matrix_of_an_archive_is_read(tmp_path):
     np.savez(tmp_path / "a.npz", rows=np.ones((3, 2)), y=np.arange(3))
     assert tables.read_table(tmp_path / "a.npz").X.shape == (3, 2)
 
 
-def test_a_column_is_set_apart_by_index(tmp_path):
+def test_the_target_is_a_column_by_index(tmp_path):
     np.save(tmp_path / "a.npy", np.array([[1.0, 0.5], [2.0, 0.25]], dtype=np.float32))
     table = tables.read_table(tmp_path / "a.npy", target="0")
     assert table.X.dtype == np.float32
@@ -570,7 +569,7 @@ def test_interrupt_leaves_the_old_file(tmp_path, people, monkeypatch):
     assert (tmp_path / "model.probgen").read_text() == "old"
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_beside(tmp_path):
+def test_a_failed_write_leaves_only_the_old_file(tmp_path):
     (tmp_path / "a.csv").write_text("old")
     rows = np.array([[1.0], [2.0]])
     with pytest.raises(IndexError, match="out of bounds"):
@@ -587,6 +586,20 @@ def test_missing_packages_are_named(package):
     assert (
         done.stderr
         == f"The command probgen needs {package}; install it with `pip install 'probgen[cli]'`.\n"
+    )
+
+
+def test_only_the_report_needs_matplotlib(tmp_path):
+    code = "import sys; sys.modules['matplotlib'] = None; "
+    code += "import probgen.cli.comparison, probgen.cli.commands as commands; "
+    code += "commands.program(['compare'])"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "probgen: error: the report needs matplotlib; install it with `pip install"
+        " 'probgen[plot]'`.\n"
     )
 
 
@@ -608,7 +621,8 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.tags, self.words = [], []
+        self.tags = []
+        self.words = []
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
@@ -674,7 +688,7 @@ def test_results_are_printed_while_other_generators_are_fitted(monkeypatch):
     assert re.search(r"^First +[\d,.]+ bits/dim, fit in \d+\.\d s$", printed[0], re.MULTILINE)
 
 
-def test_generators_that_reconstruct_show_it(tmp_path, monkeypatch):
+def test_reconstructions_and_codes_are_shown(tmp_path, monkeypatch):
     quick = {
         "n_components": 4,
         "hidden_layer_sizes": (16,),
@@ -695,9 +709,7 @@ def test_generators_that_reconstruct_show_it(tmp_path, monkeypatch):
     assert "estimate" in page.words
 
 
-def test_codes_of_two_numbers_are_shown_as_a_plane_beside_what_the_model_draws(
-    tmp_path, monkeypatch
-):
+def test_two_dimensional_codes_are_shown_as_a_plane(tmp_path, monkeypatch):
     quick = {
         "hidden_layer_sizes": (16,),
         "likelihood": "gaussian",
@@ -720,7 +732,7 @@ def test_codes_of_two_numbers_are_shown_as_a_plane_beside_what_the_model_draws(
         assert sum(said in alt for alt in alts) == 1
 
 
-def test_models_of_whole_numbers_take_them_as_they_are(monkeypatch):
+def test_models_of_integers_take_them_without_noise(monkeypatch):
     pixels = PixelCNN(4, 1, max_iter=1, random_state=0)
     models = {
         "Pixels": lambda n, d, shape: pixels,
@@ -850,7 +862,7 @@ def test_compare_takes_files_with_classes_and_images(tmp_path):
     assert "images of 2x3x1 with 256 levels" in out.read_text(encoding="utf-8")
 
 
-def test_a_model_that_fails_is_told_of_and_the_others_stand(tmp_path, frame, monkeypatch):
+def test_a_model_that_fails_is_reported_and_the_others_remain(tmp_path, frame, monkeypatch):
     models = {
         "Works": lambda n, d, shape: GaussianMixture(),
         "Fails": lambda n, d, shape: GaussianMixture(10**6),

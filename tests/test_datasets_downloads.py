@@ -41,8 +41,7 @@ def no_home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def publish(monkeypatch):
-    """A function that takes the content of raw files by name, which pooch then downloads; checksums
-    are not asked."""
+    """A function that takes contents of files by name, for pooch to return without checksums."""
     pooch = pytest.importorskip("pooch")
 
     def published(contents):
@@ -387,10 +386,10 @@ def test_a_folder_that_cannot_be_made(tmp_path, monkeypatch):
 @pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3)])
 def test_lfw_rows_are_the_images_in_uint8(no_home, monkeypatch, shape):
     values = np.random.default_rng(0).integers(0, 256, size=(6, *shape), dtype=np.uint8)
-    asked = {}
+    requested = {}
 
     def loader(**arguments):
-        asked.update(arguments)
+        requested.update(arguments)
         images = values.astype(np.float32) / 255
         names = np.array(["Ada", "Bob"])
         return Bunch(images=images, target=np.arange(6) % 2, target_names=names, DESCR="LFW")
@@ -401,9 +400,9 @@ def test_lfw_rows_are_the_images_in_uint8(no_home, monkeypatch, shape):
     )
     np.testing.assert_array_equal(faces.data, values.reshape(6, -1))
     assert (faces.image_shape, faces.levels, faces.target_names) == (shape, 256, ["Ada", "Bob"])
-    assert asked["data_home"] == str(no_home)
-    assert asked["min_faces_per_person"] == 3
-    assert asked["color"] == (len(shape) == 3)
+    assert requested["data_home"] == str(no_home)
+    assert requested["min_faces_per_person"] == 3
+    assert requested["color"] == (len(shape) == 3)
 
 
 def test_lfw_that_is_missing(tmp_path):

@@ -1,4 +1,4 @@
-"""Every script of examples runs, and leaves a picture."""
+"""Every script of examples runs and writes a picture."""
 
 import os
 import subprocess

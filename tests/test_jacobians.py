@@ -123,9 +123,8 @@ def test_draws_go_back_through_every_step(step_and_rows):
     "scaler", [StandardScaler(), FunctionTransformer(double), RobustScaler(), MinMaxScaler()]
 )
 def test_scaling_does_not_change_the_density(scaler):
-    X = 10.0 * np.vstack(
-        [SIGNED, [200.0, 100.0, 0.0] - SIGNED]
-    )  # two clusters, told apart on any scale
+    # Two clusters that are distinct on any scale
+    X = 10.0 * np.vstack([SIGNED, [200.0, 100.0, 0.0] - SIGNED])
     plain = SklearnMixture(2, random_state=0, reg_covar=0.0).fit(X)
     scaled = make_generative_pipeline(scaler, clone(plain)).fit(X)
     np.testing.assert_allclose(scaled.score_samples(X), plain.score_samples(X))
@@ -225,7 +224,7 @@ def test_density_behind_quantiles_integrates_to_one_over_their_range(distributio
     assert np.isfinite(pipeline.score_samples(knots[:, None])).all()
 
 
-# Where the outputs lie
+# Images
 
 
 @pytest.mark.parametrize(

@@ -72,9 +72,9 @@ class Gaussian(GeneratorMixin, BaseEstimator):
         """Inversion of the distribution function, for independent columns."""
         X = np.array(conditions.values)
         for i, j in np.argwhere(np.isnan(X)):
-            law = stats.norm(self.mean_[j], np.sqrt(self.cov_[j, j]))
-            low, high = law.cdf([conditions.low[i, j], conditions.high[i, j]])
-            X[i, j] = law.ppf(generator.uniform(low, high))
+            distribution = stats.norm(self.mean_[j], np.sqrt(self.cov_[j, j]))
+            low, high = distribution.cdf([conditions.low[i, j], conditions.high[i, j]])
+            X[i, j] = distribution.ppf(generator.uniform(low, high))
         return X
 
 
@@ -125,8 +125,7 @@ def test_density_of_two_columns_integrates_to_one_where_the_image_is_bounded():
 
 
 def half_outside():
-    """Box-Cox with lambda 1 (z = x - 1 > -1) and a standard Gaussian around the wall: P(inside) =
-    1/2."""
+    """Box-Cox with lambda 1, so that z = x - 1 > -1, and a Gaussian at -1: P(inside) = 1/2."""
     pipeline = GenerativePipeline(
         [
             ("power", PowerTransformer(method="box-cox", standardize=False)),
@@ -171,11 +170,11 @@ def test_rows_drawn_again_keep_their_place():
         QuantileTransformer(n_quantiles=9), TwoClasses(scale=0.1)
     ).fit(SKEWED, y)
     pipeline[-1].means_ = np.array([[0.9, 0.5], [0.1, 0.5]])
-    asked = np.array(["big", "small"])[np.arange(200) % 2]
-    drawn, labels = pipeline.sample(200, y=asked, return_y=True, random_state=0)
-    np.testing.assert_array_equal(labels, asked)
+    requested = np.array(["big", "small"])[np.arange(200) % 2]
+    drawn, labels = pipeline.sample(200, y=requested, return_y=True, random_state=0)
+    np.testing.assert_array_equal(labels, requested)
     middle = np.median(SKEWED[:, 0])
-    np.testing.assert_array_equal(drawn[:, 0] > middle, asked == "big")
+    np.testing.assert_array_equal(drawn[:, 0] > middle, requested == "big")
 
 
 def test_normalizer_is_estimated_again_after_a_fit():
@@ -274,8 +273,13 @@ def test_conditional_draws_follow_the_conditional_law():
         FunctionTransformer(np.log), Gaussian(mean=0.2, scale=0.7)
     ).fit(SKEWED)
     drawn = pipeline.sample(2000, given={0: (1.0, None)}, random_state=0)[:, 0]
-    law = stats.lognorm(0.7, scale=np.exp(0.2))
-    assert stats.kstest(drawn, lambda x: (law.cdf(x) - law.cdf(1.0)) / law.sf(1.0)).pvalue > 1e-3
+    distribution = stats.lognorm(0.7, scale=np.exp(0.2))
+    assert (
+        stats.kstest(
+            drawn, lambda x: (distribution.cdf(x) - distribution.cdf(1.0)) / distribution.sf(1.0)
+        ).pvalue
+        > 1e-3
+    )
 
 
 def test_given_by_name_through_frames():
@@ -329,9 +333,9 @@ def test_classes_pass_through():
     drawn, labels = pipeline.sample(500, return_y=True, random_state=0)
     assert set(labels) == {"big", "small"}
     assert drawn[labels == "big", 0].mean() > drawn[labels == "small", 0].mean()
-    asked = np.array(["small", "big", "small"])
+    requested = np.array(["small", "big", "small"])
     np.testing.assert_array_equal(
-        pipeline.sample(3, y=asked, return_y=True, random_state=0)[1], asked
+        pipeline.sample(3, y=requested, return_y=True, random_state=0)[1], requested
     )
     np.testing.assert_array_equal(
         pipeline.sample(2, y="big", return_y=True, random_state=0)[1], ["big", "big"]

@@ -30,9 +30,9 @@ def test_dequantized_score_is_a_bound_below_the_exact_probability():
     model, scaler = pipeline[-1], pipeline[1]
     states = np.array(list(itertools.product(range(5), repeat=2)))
     bound = pipeline.score_samples(states)
-    law = stats.multivariate_normal(model.means_[0], model.covariances_[0])
+    distribution = stats.multivariate_normal(model.means_[0], model.covariances_[0])
     lows, highs = scaler.transform(states / 5.0), scaler.transform((states + 1) / 5.0)
-    exact = [law.cdf(high, lower_limit=low) for low, high in zip(lows, highs, strict=True)]
+    exact = [distribution.cdf(high, lower_limit=low) for low, high in zip(lows, highs, strict=True)]
     assert np.all(bound <= np.log(exact) + 0.01)
     assert np.exp(bound).sum() <= 1.0
     assert np.exp(bound).sum() > 0.8

@@ -232,16 +232,16 @@ class Data:
     y_train: np.ndarray | None
     y_test: np.ndarray | None
     image_shape: tuple | None
-    levels: object
+    levels: Any
     feature_names: list | None
 
     @property
-    def n_features(self):
+    def n_features(self) -> int:
         """Number of columns."""
         return self.X_train.shape[1]
 
     @property
-    def classes(self):
+    def classes(self) -> list:
         """Sorted labels; empty without classes."""
         if self.y_train is None:
             return []
@@ -274,7 +274,7 @@ class Result:
 
     name: str
     parameters: str
-    model: object = None
+    model: Any = None
     likelihood: Likelihood = dataclasses.field(default_factory=Likelihood)
     nats: float = np.nan
     error: float = np.nan
@@ -285,12 +285,20 @@ class Result:
     notes: list = dataclasses.field(default_factory=list)
 
 
-def data_names():
+def data_names() -> list[str]:
     """Names of the data sets of `probgen.datasets`, without load_ and fetch_."""
     return [name.removeprefix("load_").removeprefix("fetch_") for name in datasets.__all__]
 
 
-def load_data(source, *, key=None, target=None, image_shape=None, max_rows=None, random_state=0):
+def load_data(
+    source: str,
+    *,
+    key: str | None = None,
+    target: str | None = None,
+    image_shape: tuple | None = None,
+    max_rows: int | None = None,
+    random_state: int = 0,
+) -> Data:
     """Load and split rows.
 
     Parameters
@@ -352,7 +360,7 @@ def load_data(source, *, key=None, target=None, image_shape=None, max_rows=None,
     return Data(source, X[train], X[test], y_train, y_test, image_shape, levels, feature_names)
 
 
-def generators(data, random_state=0):
+def generators(data: Data, random_state: int = 0) -> dict[str, Any]:
     """The generators of MODELS that suit the data, as a dict from name to pipeline.
 
     Integers are dequantised for continuous models, so that the score of every model is a
@@ -379,7 +387,7 @@ def generators(data, random_state=0):
     return pipelines
 
 
-def evaluate(name, model, data, random_state=0):
+def evaluate(name: str, model: Any, data: Data, random_state: int = 0) -> Result:
     """Fit, score and sample one generator; a failure becomes a Result with the reason."""
     parameters = str(model.steps[-1][1]).replace("\n", " ")
     with warnings.catch_warnings(record=True) as caught:
@@ -520,7 +528,7 @@ def _seed(model, random_state):
     return model.set_params(**dict.fromkeys(names, random_state))
 
 
-def sort_by_likelihood(results):
+def sort_by_likelihood(results: list[Result]) -> list[Result]:
     """Return results from the best held-out likelihood to the worst, failures last."""
 
     def loss(result):
@@ -531,7 +539,7 @@ def sort_by_likelihood(results):
     return sorted(results, key=loss)
 
 
-def summary(result):
+def summary(result: Result) -> str:
     """Return one line about a result, to print while other generators are still fitted."""
     if result.model is None:
         return f"{result.name:{NAME_WIDTH}} failed"
@@ -541,14 +549,14 @@ def summary(result):
     return f"{result.name:{NAME_WIDTH}} {score}, fit in {result.fit_seconds:.1f} s"
 
 
-def format_number(value, digits):
+def format_number(value: float, digits: int) -> str:
     """Return a number as text, or a dash for NaN and infinities."""
     if not np.isfinite(value):
         return "-"
     return f"{value:,.{digits}f}"
 
 
-def table_columns(results):
+def table_columns(results: list[Result]) -> dict[str, tuple[str, ...]]:
     """Return the table of results as a dict from heading to cells, without empty columns."""
     headings = ("model", "likelihood", "nats per row", "bits/dim", "accuracy", "fit", "draw")
     rows = [_table_row(result) for result in results]

@@ -20,7 +20,14 @@ except ImportError as error:
         "the report needs matplotlib; install it with `pip install 'probgen[plot]'`."
     ) from error
 
-from probgen.cli.comparison import N_DRAWS, TEST_SIZE, sort_by_likelihood, table_columns
+from probgen.cli.comparison import (
+    N_DRAWS,
+    TEST_SIZE,
+    Data,
+    Result,
+    sort_by_likelihood,
+    table_columns,
+)
 from probgen.plots import LatentDisplay, ManifoldDisplay, ReconstructionDisplay, SampleGridDisplay
 
 PACKAGES = ("probgen", "numpy", "scipy", "scikit-learn", "torch", "matplotlib")
@@ -59,7 +66,7 @@ LOG_DENSITY = (
 )
 
 
-def render_report(data, results, *, random_state):
+def render_report(data: Data, results: list[Result], *, random_state: int) -> str:
     """Return the page.
 
     Parameters

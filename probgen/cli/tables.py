@@ -4,11 +4,13 @@ import contextlib
 import csv
 import math
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
 from probgen import persistence
@@ -31,18 +33,24 @@ class Table:
         The target column, if one was requested.
     """
 
-    X: object
+    X: Any
     y: np.ndarray | None = None
 
 
-def check_table_output(path):
+def check_table_output(path: Path) -> None:
     """Raise unless a table can be written to path."""
     check_output(path, FORMATS)
     if path.suffix.lower() == ".parquet":
         _import_pandas(path)
 
 
-def read_table(path, *, key=None, target=None, columns=None):
+def read_table(
+    path: str | Path,
+    *,
+    key: str | None = None,
+    target: str | None = None,
+    columns: Sequence[str] | None = None,
+) -> Table:
     """Read rows of numbers.
 
     Parameters
@@ -88,7 +96,7 @@ def read_table(path, *, key=None, target=None, columns=None):
     return table
 
 
-def with_names(X, names):
+def with_names(X: npt.ArrayLike, names: Sequence[str] | None) -> Any:
     """Return rows as a frame with these names; as they are without names or without pandas."""
     if names is None:
         return X
@@ -99,7 +107,13 @@ def with_names(X, names):
     return pd.DataFrame(np.asarray(X), columns=list(names), copy=False)
 
 
-def write_table(path, X, y=None, *, names=None):
+def write_table(
+    path: Path | None,
+    X: npt.ArrayLike,
+    y: np.ndarray | None = None,
+    *,
+    names: Sequence[str] | None = None,
+) -> None:
     """Write rows.
 
     Parameters
@@ -151,7 +165,7 @@ def write_table(path, X, y=None, *, names=None):
             frame.to_parquet(temporary, index=False)
 
 
-def load_model(path):
+def load_model(path: Path) -> Any:
     """Return the fitted generator in a file."""
     if path.suffix.lower() in {".joblib", ".pkl", ".pickle"}:
         raise ValueError(
@@ -168,7 +182,7 @@ def load_model(path):
     return model
 
 
-def first_line(error):
+def first_line(error: Exception | Warning | str) -> str:
     """The first line of an error's message."""
     return (str(error).strip().splitlines() or [""])[0].rstrip(".")
 

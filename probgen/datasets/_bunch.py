@@ -1,12 +1,14 @@
 """Return values of the loaders: a Bunch or a pair, of arrays or pandas objects."""
 
+from typing import Any
+
 import numpy as np
 from sklearn.utils import Bunch
 
 GREY_LEVELS = 256
 
 
-def check_frames(as_frame):
+def check_frames(as_frame: bool) -> None:
     """Raise if a frame is requested and pandas is missing."""
     if as_frame:
         try:
@@ -17,7 +19,16 @@ def check_frames(as_frame):
             ) from error
 
 
-def make_bunch(data, target, *, feature_names, target_name="target", return_X_y, as_frame, **more):
+def make_bunch(
+    data: Any,
+    target: Any,
+    *,
+    feature_names: list[str],
+    target_name: str = "target",
+    return_X_y: bool,
+    as_frame: bool,
+    **more: Any,
+) -> Any:
     """Return a Bunch of data (n, d), target (n,) or None, and more; or the pair (data, target).
 
     With as_frame, data becomes a DataFrame (if it is not one), target a Series named target_name,
@@ -38,7 +49,7 @@ def make_bunch(data, target, *, feature_names, target_name="target", return_X_y,
     return Bunch(data=data, target=target, frame=frame, feature_names=feature_names, **more)
 
 
-def make_image_bunch(images, target, **more):
+def make_image_bunch(images: np.ndarray, target: np.ndarray | None, **more: Any) -> Any:
     """Return a Bunch or pair of images (n, height, width) or (n, height, width, channels)."""
     image_shape = images.shape[1:]
     return make_bunch(

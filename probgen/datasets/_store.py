@@ -61,12 +61,12 @@ class Source:
     other_file: str | None = None
 
     @property
-    def raw_folder(self):
+    def raw_folder(self) -> str:
         """Name of the folder of the publisher's files until they are converted."""
         return self.file.split(".")[0] + "_raw"
 
 
-def data_folders(data_home):
+def data_folders(data_home: str | os.PathLike | None) -> list[Path]:
     """Folders to search, in order; downloads go to the last one."""
     if data_home is not None:
         if not isinstance(data_home, (str, os.PathLike)) or not os.fspath(data_home):
@@ -82,7 +82,9 @@ def data_folders(data_home):
     return [Path(named).expanduser(), cache]
 
 
-def obtain(source, *, data_home, download_if_missing):
+def obtain(
+    source: Source, *, data_home: str | os.PathLike | None, download_if_missing: bool
+) -> Path:
     """Path of the file of a source, which is downloaded if it is missing and that is allowed."""
     folders = data_folders(data_home)
     for folder in folders:
@@ -109,7 +111,7 @@ def obtain(source, *, data_home, download_if_missing):
     return path
 
 
-def read_arrays(path, source, names):
+def read_arrays(path: Path, source: Source, names: list[str]) -> list[np.ndarray]:
     """Arrays of an .npz file in the order of names, with validated kinds and shapes."""
     try:
         with open(path, "rb") as raw:
@@ -129,7 +131,7 @@ def read_arrays(path, source, names):
     return arrays
 
 
-def array_digest(arrays):
+def array_digest(arrays: Mapping[str, np.ndarray]) -> str:
     """SHA-256 of names, dtypes, shapes and values of arrays, independent of the file format."""
     digest = hashlib.sha256()
     for name in sorted(arrays):

@@ -93,7 +93,7 @@ UCI = {
         ),
         "rings",
         ("rings",),
-        "Abalone: sizes and weights of 4,177 sea snails and the number of their rings, which tells"
+        "Abalone: sizes and weights of 4,177 sea snails and the number of their rings, which gives"
         " the age; `sex` is 0 for male, 1 for female and 2 for infant; two heights are 0 in the"
         " source.",
         extra=["sex"],

@@ -4,7 +4,7 @@ A density p(z) of the outputs z = f(x) of a step is a density p(f(x)) |det J(x)|
 functions here dispatch on the type of the step; new types can be registered with both public ones.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any
@@ -177,7 +177,7 @@ def register_function_jacobian(
     _FUNCTIONS[func] = FunctionJacobian(log_abs_det, inverse, image, increasing)
 
 
-def function_jacobian(step):
+def function_jacobian(step: FunctionTransformer) -> FunctionJacobian | None:
     """The FunctionJacobian of a FunctionTransformer, or None."""
     if step.func is None:
         return _IDENTITY
@@ -187,12 +187,12 @@ def function_jacobian(step):
         return None
 
 
-def sum_observed(slopes, X):
+def sum_observed(slopes: np.ndarray, X: np.ndarray) -> np.ndarray:
     """Row sums of log-slopes (n, d) over the entries of X that are not NaN."""
     return np.where(np.isnan(X), 0.0, slopes).sum(axis=1)
 
 
-def column_blocks(step):
+def column_blocks(step: ColumnTransformer) -> Iterator[tuple[str, Any, list, slice]]:
     """Yield (name, inner step, input indices, output slice) of a fitted ColumnTransformer.
 
     Raise if it drops a column or uses one twice.

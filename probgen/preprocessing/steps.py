@@ -1,7 +1,9 @@
 """Traversal of fitted preprocessing steps, through nested pipelines and ColumnTransformers."""
 
 import copy
+from collections.abc import Iterable, Iterator
 from functools import singledispatch
+from typing import Any
 
 import numpy as np
 from sklearn.compose import ColumnTransformer
@@ -33,7 +35,7 @@ INCREASING = (
 MARGIN = 1e-10
 
 
-def flatten(pipeline):
+def flatten(pipeline: Pipeline) -> list:
     """Steps of a pipeline as a list, with the steps of nested pipelines in their places."""
     flat = []
     for _, step in pipeline.steps:
@@ -44,7 +46,7 @@ def flatten(pipeline):
     return flat
 
 
-def is_transformer(step):
+def is_transformer(step: Any) -> bool:
     """Whether a step is an estimator, rather than 'passthrough' or None."""
     return step is not None and not isinstance(step, str)
 
@@ -60,7 +62,7 @@ def _parts(step):
     return parts
 
 
-def leaves(steps):
+def leaves(steps: Iterable) -> Iterator:
     """Yield the transformers in a list of steps, inside pipelines and ColumnTransformers too."""
     for step in steps:
         if isinstance(step, Pipeline):
@@ -71,7 +73,7 @@ def leaves(steps):
             yield step
 
 
-def is_bounded(steps):
+def is_bounded(steps: Iterable) -> bool:
     """Whether some step fills only part of the space, or may do so once it is fitted."""
     for leaf in leaves(steps):
         try:
@@ -82,7 +84,7 @@ def is_bounded(steps):
     return False
 
 
-def measure_of(steps):
+def measure_of(steps: Iterable) -> str:
     """Measure of the input rows of a list of steps.
 
     It is "counting" with a Dequantizer as the first step, "mixed" with one for some columns, and
@@ -109,7 +111,7 @@ def measure_of(steps):
     return "lebesgue"
 
 
-def integer_dtypes(step):
+def integer_dtypes(step: Any) -> dict[int, np.dtype]:
     """Dtypes of the integer columns of a Dequantizer in a fitted step, by column index."""
     if isinstance(step, Dequantizer) and step.dtype_.kind in "iub":
         return dict.fromkeys(range(step.n_features_in_), step.dtype_)
@@ -125,7 +127,7 @@ def integer_dtypes(step):
     return dtypes
 
 
-def is_increasing(step):
+def is_increasing(step: Any) -> bool:
     """Whether a fitted step maps every column separately by an increasing function."""
     if isinstance(step, (Pipeline, ColumnTransformer)):
         return all(is_increasing(leaf) for leaf in leaves([step]))
@@ -158,14 +160,14 @@ def _copy_with(step, change, columns=None):
     return step
 
 
-def at_shift(step, k):
+def at_shift(step: Any, k: int) -> Any:
     """The step with its Dequantizers at their k-th shift."""
     if isinstance(step, Dequantizer):
         return step.at_shift(k % len(step.shifts_))
     return _copy_with(step, lambda inner: at_shift(inner, k))
 
 
-def without_names(step):
+def without_names(step: Any) -> Any:
     """The step as if it was fitted on arrays: it takes and returns arrays without a warning."""
     step = _copy_with(step, without_names, getattr(step, "_transformer_to_input_indices", None))
     if not isinstance(step, Pipeline):
@@ -174,7 +176,7 @@ def without_names(step):
     return step
 
 
-def invert_steps(steps, Z):
+def invert_steps(steps: list, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Invert a list of steps on rows Z; return the rows and a mask of those inside every image.
 
     The values of rows outside are undefined.
