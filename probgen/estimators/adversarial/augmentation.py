@@ -1,8 +1,7 @@
-"""Random changes to images that let gradients through, shown to a discriminator in place of the
-images [1]_.
+"""Differentiable random changes to the images that a discriminator gets [1]_.
 
-What is changed alike in data and in draws tells them apart no less, but a discriminator that never
-sees a row twice cannot learn few rows by heart.
+Data and draws are changed in the same way, so they remain as distinguishable as before, but a
+discriminator that never gets the same image twice cannot memorise a small data set.
 
 References
 ----------
@@ -19,16 +18,16 @@ LARGEST_BRIGHTNESS = 0.5
 
 
 def augment(rows, kinds, image_shape, generator):
-    """Return images changed at random, each by itself.
+    """Return randomly changed images, each changed independently.
 
     Parameters
     ----------
     rows : Tensor of shape (n, height * width * channels)
         Images, channels last, of values about [-1, 1].
     kinds : sequence of {"brightness", "translation", "cutout"}
-        In this order: a number in [-0.5, 0.5] is added; the image is moved by up to an eighth of
-        its sides, zeros coming in; a rectangle of nearly half the sides, about a random pixel, is
-        set to 0.
+        Applied in this order: "brightness" adds a number in [-0.5, 0.5]; "translation" moves the
+        image by up to an eighth of its sides, padding with zeros; "cutout" sets a rectangle of
+        nearly half the sides, about a random pixel, to 0.
     image_shape : tuple of int
         (height, width, channels).
     generator : torch.Generator
@@ -53,31 +52,31 @@ def augment(rows, kinds, image_shape, generator):
 
 
 def _uniform(images, *shape, generator):
-    return torch.empty(len(images), *shape, dtype=images.dtype, device=images.device).uniform_(
-        generator=generator
-    )
+    """Uniform numbers in [0, 1), of the given shape for each image."""
+    return images.new_empty(len(images), *shape).uniform_(generator=generator)
 
 
 def _brighten(images, generator):
-    return images + LARGEST_BRIGHTNESS * (
-        2.0 * _uniform(images, 1, 1, 1, generator=generator) - 1.0
-    )
+    uniform = _uniform(images, 1, 1, 1, generator=generator)
+    return images + LARGEST_BRIGHTNESS * (2.0 * uniform - 1.0)
 
 
 def _translate(images, generator):
     n, height, width, _ = images.shape
-    rows, row_is_in = _moved(height, _uniform(images, 1, generator=generator))
-    columns, column_is_in = _moved(width, _uniform(images, 1, generator=generator))
-    moved = images[
-        torch.arange(n, device=images.device)[:, None, None], rows[:, :, None], columns[:, None, :]
-    ]
-    return moved * (row_is_in[:, :, None] & column_is_in[:, None, :]).unsqueeze(-1)
+    rows, row_is_inside = _origins(height, _uniform(images, 1, generator=generator))
+    columns, column_is_inside = _origins(width, _uniform(images, 1, generator=generator))
+    # Indices that broadcast to (n, height, width), one pixel of one image each.
+    image = torch.arange(n, device=images.device)[:, None, None]
+    moved = images[image, rows[:, :, None], columns[:, None, :]]
+    is_inside = row_is_inside[:, :, None] & column_is_inside[:, None, :]
+    return moved * is_inside.unsqueeze(-1)
 
 
-def _moved(side, uniform):
-    """Where pixels (n, side) along a side come from, and whether that lies within."""
-    most = round(LARGEST_SHIFT * side)
-    shift = (uniform * (2 * most + 1)).floor().clamp(max=2 * most).long() - most
+def _origins(side, uniform):
+    """Where pixels (n, side) along a side come from after a shift, and whether it is inside."""
+    largest = round(LARGEST_SHIFT * side)
+    # Rounding can bring uniform numbers up to 1, which would be one shift too many.
+    shift = (uniform * (2 * largest + 1)).floor().clamp(max=2 * largest).long() - largest
     origin = torch.arange(side, device=uniform.device) - shift
     return origin.clamp(0, side - 1), (origin >= 0) & (origin < side)
 
@@ -90,7 +89,7 @@ def _cut_out(images, generator):
 
 
 def _covered(side, uniform):
-    """Which pixels (n, side) along a side lie in a stretch of CUTOUT_SIDE about a random one."""
+    """Mask (n, side) of the pixels along a side within half of CUTOUT_SIDE of a random pixel."""
     middle = (uniform * side).floor()
     pixels = torch.arange(side, device=uniform.device)
     return (pixels - middle).abs() <= (CUTOUT_SIDE * side - 1.0) / 2.0

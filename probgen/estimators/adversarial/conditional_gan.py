@@ -1,4 +1,4 @@
-"""Generative adversarial networks of rows and their classes."""
+"""Class-conditional generative adversarial networks."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,20 +21,19 @@ HEADS = ("auxiliary", "joint")
 
 
 class ConditionalGAN(ClassConditional, GAN):
-    """Generative adversarial network that is told the class of a row.
+    """Generative adversarial network that is conditional on the class of a row.
 
-    The generator maps codes and a class to rows of that class, and the discriminator judges rows
-    beside their class [1]_: its score is linear in its features, with weights of the class added to
-    those of all classes [2]_. A row that looks real but belongs to another class is thus told from
-    the data too.
+    The generator maps a code and a class to a row of that class, and the discriminator scores a row
+    together with its class [1]_. The score is linear in its features, with weights for the class
+    added to weights for all classes [2]_. A realistic row of the wrong class therefore gets a low
+    score too.
 
     Parameters
     ----------
     n_components : int, default=8
-        Numbers of a code, at least 1.
+        Length of a code, at least 1.
     priors : array-like of shape (n_classes,), default=None
-        p(y) in the order of the sorted classes, adding up to one; by default the shares of the
-        classes.
+        p(y) in the order of the sorted classes, with sum 1; None takes the class frequencies.
     hidden_layer_sizes, architecture, image_shape, loss, penalty, spectral_norm, instance_noise,
     augmentation, prior, truncation, n_discriminator_steps, encoder, density, validation_metric,
     max_iter, batch_size, learning_rate_init, trainer, warm_start, device, random_state, verbose :
@@ -48,19 +47,19 @@ class ConditionalGAN(ClassConditional, GAN):
     class_count_ : ndarray of shape (n_classes,)
         Rows of each class.
     class_prior_ : ndarray of shape (n_classes,)
-        p(y); 0 for a class that `partial_fit` has not met yet.
+        p(y); 0 for a class of which `partial_fit` has had no row yet.
     generator_, discriminator_, encoder_, image_shape_, noise_variance_, density_, history_,
-    n_iter_, device_
-        As in `GAN`; the networks take rows of zeros with a 1 for the class beside codes and rows.
+    n_iter_, device_ :
+        As in `GAN`; generator and discriminator take the one-hot encoded class as a second input.
 
     Notes
     -----
     `score_samples` estimates log p(x given y) of blurred draws of each class, as in `GAN`, and
-    weighs the classes by `class_prior_`; `predict` follows from that by Bayes' rule, so that a row
-    gets the class whose draws are most like it. A discriminator at its best tells no class from
-    another: what it knows of classes, the generator does too. `transform` gives features of the
-    discriminator, which depend on the row alone, or codes with encoder=True. `inverse_transform`
-    gives rows of the classes in y, or without y the mean over `class_prior_`.
+    weights the classes by `class_prior_`. `predict` follows by Bayes' rule, so a row gets the class
+    whose draws are closest to it. The discriminator would be no better classifier: at the optimum
+    its scores do not depend on the class. `transform` returns features of the discriminator, which
+    depend on the row alone, or codes with encoder=True. `inverse_transform` returns rows of the
+    classes in y, or without y the mean over `class_prior_`.
 
     References
     ----------
@@ -136,7 +135,9 @@ class ConditionalGAN(ClassConditional, GAN):
         )
         self.priors = priors
 
-    def score_samples(self, X, y=None, *, return_std=False):
+    def score_samples(
+        self, X: npt.ArrayLike, y: Any = None, *, return_std: bool = False
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Return an estimate of the log-likelihood of each row under blurred draws, in nats.
 
         Parameters
@@ -160,23 +161,25 @@ class ConditionalGAN(ClassConditional, GAN):
         if y is None:
             joint, errors = self._joint_estimates(X)
             values = np.logaddexp.reduce(joint, axis=1)
-            errors = np.sqrt(np.sum((np.exp(joint - values[:, np.newaxis]) * errors) ** 2, axis=1))
+            # First-order propagation: the derivative by each term is its posterior probability.
+            posterior = np.exp(joint - values[:, np.newaxis])
+            errors = np.sqrt(np.sum((posterior * errors) ** 2, axis=1))
         else:
             values, errors = self._by_class(self._joint_estimate, X, y).T
-        values, errors = values.astype(X.dtype, copy=False), errors.astype(X.dtype, copy=False)
-        return (values, errors) if return_std else values
+        values = values.astype(X.dtype, copy=False)
+        if not return_std:
+            return values
+        return values, errors.astype(X.dtype, copy=False)
 
-    def discriminate(self, X, y=None):
-        """Return the discriminator's scores of rows and classes, high for those that it takes for
-        data.
+    def discriminate(self, X: npt.ArrayLike, y: Any = None) -> np.ndarray:
+        """Return the discriminator's scores of rows and classes; higher scores are more like data.
 
         Parameters
         ----------
         X : array-like of shape (n, n_features)
-            Rows to judge, such as draws.
+            Rows, such as draws.
         y : label or array-like of shape (n,), default=None
-            Their classes; without them the mean over the classes is taken, as `class_prior_` weighs
-            them.
+            Classes of the rows; None takes the mean of the scores over `class_prior_`.
 
         Returns
         -------
@@ -192,16 +195,15 @@ class ConditionalGAN(ClassConditional, GAN):
         scores = self._evaluate(self.discriminator_, self._scaled(X), labels)
         return scores.astype(X.dtype, copy=False)
 
-    def inverse_transform(self, Z, y=None):
-        """Return the rows that codes stand for.
+    def inverse_transform(self, Z: npt.ArrayLike, y: Any = None) -> Any:
+        """Return the decoded rows of codes.
 
         Parameters
         ----------
         Z : array-like of shape (n, n_components)
             Codes.
         y : label or array-like of shape (n,), default=None
-            Classes of the rows; without them the mean over the classes is taken, as `class_prior_`
-            weighs them.
+            Classes of the rows; None takes the mean of the rows over `class_prior_`.
 
         Returns
         -------
@@ -217,16 +219,17 @@ class ConditionalGAN(ClassConditional, GAN):
             X = self._decode(Z, self._one_hot(self._class_indices(y, len(Z))))
         return self._in_container(X.astype(Z.dtype, copy=False))
 
-    def likelihood_bounds(self, n_samples=16, *, y=None, random_state=None):
-        """Return bounds on log p(x given y) of blurred draws by bidirectional annealed importance
-        sampling.
+    def likelihood_bounds(
+        self, n_samples: int = 16, *, y: Any = None, random_state: Any = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return bounds on log p(x given y) of blurred draws, by bidirectional annealing.
 
         Parameters
         ----------
         n_samples : int, default=16
             Rows to draw, at least 1.
         y : label or array-like of shape (n_samples,), default=None
-            Classes to draw from; otherwise drawn from `class_prior_`.
+            Classes of the rows to draw; None draws them from `class_prior_`.
         random_state : int, RandomState, Generator or None, default=None
             As in `GAN.likelihood_bounds`.
 
@@ -243,7 +246,8 @@ class ConditionalGAN(ClassConditional, GAN):
             self._for_class(k).likelihood_bounds(count, random_state=generator)
             for k, count in zip(*np.unique(indices, return_counts=True))
         ]
-        return tuple(np.concatenate(parts) for parts in zip(*bounds))
+        lower, upper = zip(*bounds)
+        return np.concatenate(lower), np.concatenate(upper)
 
     @property
     def _n_classes(self):
@@ -251,7 +255,9 @@ class ConditionalGAN(ClassConditional, GAN):
 
     @property
     def _n_features_out(self):
-        return self.n_components if self.encoder else self.discriminator_.n_features
+        if self.encoder:
+            return self.n_components
+        return self.discriminator_.n_features
 
     def _make_objective(self, fit):
         return ConditionalObjective(*self._objective_networks(), **self._objective_settings(fit))
@@ -263,18 +269,17 @@ class ConditionalGAN(ClassConditional, GAN):
         return "parzen"  # every row is scored under each class, and a window is cheaper
 
     def _statistics_inputs(self, generator):
-        shares = self.class_count_ / self.class_count_.sum()
+        frequencies = self.class_count_ / self.class_count_.sum()
         for _ in range(STATISTICS_BATCHES):
-            labels = self._one_hot(
-                generator.choice(self._n_classes, size=STATISTICS_ROWS, p=shares)
-            )
+            indices = generator.choice(self._n_classes, size=STATISTICS_ROWS, p=frequencies)
+            labels = self._one_hot(indices)
             codes = self._draw_codes(STATISTICS_ROWS, generator)
             yield self._to_network_tensor(codes), self._to_network_tensor(labels)
 
     def _window(self, n_draws):
-        indices = np.searchsorted(
-            np.cumsum(self.class_prior_), (np.arange(n_draws) + 0.5) / n_draws
-        )
+        # Classes in proportion to class_prior_, by its quantiles at evenly spaced levels.
+        levels = (np.arange(n_draws) + 0.5) / n_draws
+        indices = np.searchsorted(np.cumsum(self.class_prior_), levels)
         labels = self._one_hot(np.minimum(indices, self._n_classes - 1))
         codes = self._window_codes(n_draws)
         return self._evaluate(self.generator_, codes, labels).astype(float)
@@ -320,7 +325,7 @@ class ConditionalGAN(ClassConditional, GAN):
         return gan
 
     def _decode(self, codes, labels):
-        """Rows (n, d), in units of X, of codes (n, n_components) and labels (n, n_classes)."""
+        """Rows (n, d) in units of X, from codes (n, n_components) and labels (n, n_classes)."""
 
         def decode(codes, labels):
             return self._unscale(self.generator_(codes, labels))
@@ -328,7 +333,7 @@ class ConditionalGAN(ClassConditional, GAN):
         return self._evaluate(decode, codes, labels)
 
     def _evaluate(self, function, rows, labels):
-        """function(rows (n, d), labels (n, n_classes)), in blocks of tensors, as an array."""
+        """Outputs of a function of tensors for rows (n, d) and labels (n, n_classes), an array."""
         width = rows.shape[1]
         return self._in_blocks(
             np.hstack([rows, labels]), lambda block: function(block[:, :width], block[:, width:])
@@ -337,33 +342,31 @@ class ConditionalGAN(ClassConditional, GAN):
     def _generator_gradients(self, n_samples, generator, y=None):
         """As in `GAN`, of draws of the classes y (n_samples,), in the order of the classes."""
         indices = self._requested_classes(n_samples, generator, y)
-        return np.concatenate(
-            [
-                self._for_class(k)._generator_gradients(count, generator)
-                for k, count in zip(*np.unique(indices, return_counts=True))
-            ]
-        )
+        norms = [
+            self._for_class(k)._generator_gradients(count, generator)
+            for k, count in zip(*np.unique(indices, return_counts=True))
+        ]
+        return np.concatenate(norms)
 
 
 class AuxiliaryClassifierGAN(ConditionalGAN):
-    """Generative adversarial network of rows and classes whose discriminator guesses the class too.
+    """Generative adversarial network whose discriminator also classifies rows.
 
-    The generator is told the class, the discriminator is not. From the same features the
-    discriminator gives a score and a guess of the class, log q(y given x); it learns the guess from
-    the data, by the cross-entropy, and the generator learns to make rows whose class is guessed as
-    it was told [1]_.
+    The generator is conditional on the class, the discriminator is not. From the same features the
+    discriminator computes a score and a classification log q(y given x). It learns to classify from
+    the data, by the cross-entropy, and the generator learns to make rows that are classified
+    correctly [1]_.
 
-    With heads="joint" the discriminator tells n_classes + 1 kinds of rows apart, those of each
-    class and draws [2]_: a row is real by the sum of the probabilities of the classes, so that what
-    tells classes apart is at once what tells data from draws, and the labels of the data sharpen
-    the draws.
+    With heads="joint" the discriminator is a classifier with n_classes + 1 classes, the last of
+    which is draws [2]_: the probability that a row is real is the sum over the other classes. The
+    labels of the data then help to distinguish data from draws, which sharpens the draws.
 
     Parameters
     ----------
     n_components : int, default=8
-        Numbers of a code, at least 1.
+        Length of a code, at least 1.
     heads : {"auxiliary", "joint"}, default="auxiliary"
-        Whether the guess of the class stands beside the score, or is part of it.
+        Whether the classification has an output layer of its own, or the score is computed from it.
     classification_weight : float, default=1.0
         Factor on the cross-entropies of the classes in the losses of both networks, at least 0.
     priors, hidden_layer_sizes, architecture, image_shape, loss, penalty, spectral_norm,
@@ -378,20 +381,21 @@ class AuxiliaryClassifierGAN(ConditionalGAN):
         That of `GAN`, and per epoch: "classification", the cross-entropy of rows of the data.
     classes_, class_count_, class_prior_, generator_, discriminator_, encoder_, image_shape_,
     noise_variance_ :
-        As in `ConditionalGAN`; the discriminator is told no class.
+        As in `ConditionalGAN`; the discriminator takes no class.
     density_, n_iter_, device_ :
         As in `GAN`.
 
     Notes
     -----
-    `predict` and `predict_proba` ask the discriminator for its guess, whatever `priors` say;
-    `score_samples` goes by the draws, as in `ConditionalGAN`. The generator is paid for rows whose
-    class is plain, so that draws are clearer and less diverse than the data where classes overlap.
+    `predict` and `predict_proba` are the classification of the discriminator, whatever `priors`
+    are; `score_samples` depends on the draws, as in `ConditionalGAN`. The generator is rewarded for
+    rows that are easy to classify, so where classes overlap, draws are more typical and less
+    diverse than the data.
 
     References
     ----------
     .. [1] A. Odena, C. Olah, J. Shlens, Conditional image synthesis with auxiliary classifier GANs,
-       2017; where the discriminator learns the guess from draws too.
+       2017; there the discriminator learns to classify from draws too.
     .. [2] T. Salimans et al., Improved techniques for training GANs, 2016.
 
     Examples
@@ -465,13 +469,13 @@ class AuxiliaryClassifierGAN(ConditionalGAN):
         self.heads = heads
         self.classification_weight = classification_weight
 
-    def discriminate(self, X, y=None):
-        """Return the discriminator's scores of rows, high for those that it takes for data.
+    def discriminate(self, X: npt.ArrayLike, y: Any = None) -> np.ndarray:
+        """Return the discriminator's score of each row; higher scores are more like data.
 
         Parameters
         ----------
         X : array-like of shape (n, n_features)
-            Rows to judge, such as draws.
+            Rows, such as draws.
         y : object, default=None
             Ignored.
 
@@ -482,9 +486,8 @@ class AuxiliaryClassifierGAN(ConditionalGAN):
         """
         return super().discriminate(X)
 
-    def predict(self, X):
-        """Return the class of each row that the discriminator finds most probable, of shape
-        (n,)."""
+    def predict(self, X: npt.ArrayLike) -> np.ndarray:
+        """Return the most probable class of each row under the discriminator, of shape (n,)."""
         check_is_fitted(self)
         return self.classes_[np.argmax(self._log_posterior(self._validate(X)), axis=1)]
 
@@ -511,16 +514,16 @@ class AuxiliaryClassifierGAN(ConditionalGAN):
 
 
 class ClassifyingDiscriminator(Discriminator):
-    """Discriminator that guesses the class of a row from the features of its score.
+    """Discriminator that also classifies rows, from the same features.
 
     Parameters
     ----------
     network : Discriminator
-        Told no classes.
+        Without classes.
     n_classes : int
     is_joint : bool, default=False
-        Whether scores are log-odds of all classes together against draws, where the network's own
-        score is minus the logit of draws; else they are the network's own.
+        Whether the score is the log-odds of all classes together against draws, where the network's
+        score is minus the logit of draws. Otherwise it is the network's score.
 
     Examples
     --------
@@ -533,17 +536,21 @@ class ClassifyingDiscriminator(Discriminator):
 
     def __init__(self, network, n_classes, *, is_joint=False):
         super().__init__()
-        self.network, self.is_joint, self.n_features = network, is_joint, network.n_features
+        self.network = network
+        self.is_joint = is_joint
+        self.n_features = network.n_features
         self.classes = Linear(self.n_features, n_classes)
 
     def features(self, rows, generator=None):
-        """Those of the network (n, n_features)."""
+        """Features (n, n_features) of the network."""
         return self.network.features(rows, generator)
 
     def score(self, features, *labels):
         """Scores (n,) of features (n, n_features); labels are ignored."""
         scores = self.network.score(features)
-        return scores + torch.logsumexp(self.classes(features), dim=1) if self.is_joint else scores
+        if self.is_joint:
+            scores = scores + torch.logsumexp(self.classes(features), dim=1)
+        return scores
 
     def log_proba(self, rows):
         """log q(y given x) (n, n_classes) of rows (n, d)."""
@@ -555,7 +562,9 @@ class _FixedClass(torch.nn.Module):
 
     def __init__(self, network, k, n_classes):
         super().__init__()
-        self.network, self.k, self.n_classes = network, k, n_classes
+        self.network = network
+        self.k = k
+        self.n_classes = n_classes
 
     def forward(self, inputs):
         """Outputs of the network for inputs (n, d) of that class."""

@@ -1,5 +1,4 @@
-"""Generators and discriminators of generative adversarial networks; images are rows with channels
-last."""
+"""Generators and discriminators of GANs; images are rows with channels last."""
 
 import math
 from itertools import pairwise
@@ -14,7 +13,7 @@ from probgen.networks.dense import MLP, Linear, aligned_linear
 KERNEL, STRIDE, PADDING = 4, 2, 1
 LEAST_SIDE = 2  # pixels of a side after the last layer that halves it
 SLOPE = 0.2  # of leaky ReLUs below 0
-FIRST_ITERATIONS = 15  # of the power method
+FIRST_ITERATIONS = 15  # of the power method on new weights
 
 
 class DenseGenerator(nn.Module):
@@ -23,11 +22,11 @@ class DenseGenerator(nn.Module):
     Parameters
     ----------
     n_inputs : int
-        Numbers of a code.
+        Length of a code.
     hidden_layer_sizes : sequence of int
     n_outputs : int
     n_classes : int, default=0
-        Numbers of a label, which stands beside the code.
+        Length of the one-hot labels that are concatenated to the codes; 0 for none.
     activation : str, class or torch.nn.Module, default="relu"
 
     Examples
@@ -47,20 +46,19 @@ class DenseGenerator(nn.Module):
 
 
 class ConvGenerator(nn.Module):
-    """A linear layer and transposed convolutions with batch norm, each of which doubles the sides,
-    to images [1]_.
+    """A linear layer, then transposed convolutions with batch norm that double the sides [1]_.
 
     Parameters
     ----------
     n_inputs : int
-        Numbers of a code.
+        Length of a code.
     channels : sequence of int
         Of the layers, from the smallest images to the largest: those of a ConvDiscriminator in
         reverse.
     image_shape : tuple of int
         (height, width, channels).
     n_classes : int, default=0
-        Numbers of a label, which stands beside the code.
+        Length of the one-hot labels that are concatenated to the codes; 0 for none.
     activation : str, class or torch.nn.Module, default="relu"
 
     Raises
@@ -87,23 +85,25 @@ class ConvGenerator(nn.Module):
         self.head = Linear(n_inputs + n_classes, math.prod(self.start))
         layers = []
         for k, (before, after) in enumerate(pairwise([*channels, image_shape[2]])):
-            odd = tuple(side % 2 for side in sizes[k + 1])  # as many pixels as halving left over
+            # Doubling makes even sides: an odd one needs the pixel that halving dropped.
+            output_padding = tuple(side % 2 for side in sizes[k + 1])
             layers += [nn.BatchNorm2d(before), make_activation(activation)]
-            layers.append(nn.ConvTranspose2d(before, after, KERNEL, STRIDE, PADDING, odd))
+            layers.append(
+                nn.ConvTranspose2d(before, after, KERNEL, STRIDE, PADDING, output_padding)
+            )
         self.layers = nn.Sequential(*layers, nn.Tanh())
 
     def forward(self, codes, *labels):
-        """Rows (n, height * width * channels) in [-1, 1] of codes (n, n_inputs) and labels (n,
-        n_classes)."""
+        """Images (n, height * width * channels) in [-1, 1] of codes and labels (n, n_classes)."""
         start = self.head(torch.cat([codes, *labels], dim=1) if labels else codes)
         return self.layers(start.reshape(-1, *self.start)).movedim(-3, -1).flatten(1)
 
 
 class Discriminator(nn.Module):
-    """What tells rows of data from generated ones: features, and scores that are linear in them.
+    """Base of networks that compute features of rows, and scores that are linear in them.
 
-    A label adds its own weights to those of the score [1]_, so that features do not depend on it. A
-    subclass sets `n_features` and writes `features(rows, generator=None)`.
+    A label adds weights of its own to those of the score [1]_, so features do not depend on it. A
+    subclass sets `n_features` and implements `features(rows, generator=None)`.
 
     References
     ----------
@@ -120,14 +120,15 @@ class Discriminator(nn.Module):
         self.by_class = kind(n_classes, self.n_features) if n_classes else None
 
     def forward(self, rows, *labels, generator=None):
-        """Scores (n,) of rows (n, d) and labels (n, n_classes), high for data; in training drops
-        out by generator."""
+        """Scores (n,) of rows (n, d) and labels (n, n_classes); generator draws the dropout."""
         return self.score(self.features(rows, generator), *labels)
 
     def score(self, features, *labels):
         """Scores (n,) of features (n, n_features) and labels (n, n_classes)."""
         scores = self.head(features)[:, 0]
-        return scores + (features * self.by_class(labels[0])).sum(1) if labels else scores
+        if labels:
+            scores = scores + (features * self.by_class(labels[0])).sum(1)
+        return scores
 
 
 class DenseDiscriminator(Discriminator):
@@ -137,9 +138,9 @@ class DenseDiscriminator(Discriminator):
     ----------
     n_inputs : int
     hidden_layer_sizes : sequence of int
-        () makes scores that are linear in the rows.
+        () makes scores linear in the rows.
     n_classes : int, default=0
-        Numbers of a label.
+        Length of the one-hot labels; 0 for none.
     spectral_norm : bool, default=False
         Whether weights are divided by their largest singular value.
 
@@ -153,12 +154,11 @@ class DenseDiscriminator(Discriminator):
 
     def __init__(self, n_inputs, hidden_layer_sizes, *, n_classes=0, spectral_norm=False):
         super().__init__()
-        sizes, layers = [n_inputs, *hidden_layer_sizes], []
+        kind = SpectralLinear if spectral_norm else Linear
+        sizes = [n_inputs, *hidden_layer_sizes]
+        layers = []
         for before, after in pairwise(sizes):
-            layers += [
-                (SpectralLinear if spectral_norm else Linear)(before, after),
-                nn.LeakyReLU(SLOPE),
-            ]
+            layers += [kind(before, after), nn.LeakyReLU(SLOPE)]
         self.layers = nn.Sequential(*layers)
         self.n_features = sizes[-1]
         self._make_head(n_classes, spectral_norm)
@@ -178,12 +178,12 @@ class ConvDiscriminator(Discriminator):
     channels : sequence of int
         Of the layers, at least one.
     n_classes : int, default=0
-        Numbers of a label.
+        Length of the one-hot labels; 0 for none.
     spectral_norm : bool, default=False
         Whether weights are divided by their largest singular value.
     dropout : float, default=0.0
-        Share of the numbers after each layer that are left out in training, drawn by the generator
-        that `forward` is given; without one none are.
+        Probability of dropout after each layer in training, drawn by the generator passed to
+        `forward`; without a generator there is none.
 
     Raises
     ------
@@ -205,12 +205,13 @@ class ConvDiscriminator(Discriminator):
 
     def __init__(self, image_shape, channels, *, n_classes=0, spectral_norm=False, dropout=0.0):
         super().__init__()
-        self.image_shape, self.dropout = tuple(image_shape), dropout
+        self.image_shape = tuple(image_shape)
+        self.dropout = dropout
         height, width = _sizes(image_shape, channels)[-1]
         kind = SpectralConv2d if spectral_norm else nn.Conv2d
-        widths = pairwise([image_shape[2], *channels])
         self.layers = nn.ModuleList(
-            kind(before, after, KERNEL, STRIDE, PADDING) for before, after in widths
+            kind(before, after, KERNEL, STRIDE, PADDING)
+            for before, after in pairwise([image_shape[2], *channels])
         )
         self.n_features = channels[-1] * height * width
         self._make_head(n_classes, spectral_norm)
@@ -227,8 +228,9 @@ class ConvDiscriminator(Discriminator):
 
 
 class SpectralLinear(Linear):
-    """Linear layer whose weight is divided by its largest singular value [1]_, found by the power
-    method.
+    """Linear layer whose weight is divided by its largest singular value [1]_.
+
+    The power method tracks the left singular vector in training.
 
     Parameters
     ----------
@@ -258,8 +260,9 @@ class SpectralLinear(Linear):
 
 
 class SpectralConv2d(nn.Conv2d):
-    """Convolution whose weight, as a matrix from patches to channels, is divided by its largest
-    singular value.
+    """Convolution whose weight is divided by its largest singular value.
+
+    The weight counts as a matrix from patches to channels.
 
     Parameters
     ----------
@@ -288,16 +291,13 @@ def n_halvings(image_shape):
 
 
 def batch_norms(network):
-    """The layers of a network that normalise over the batch, as a list."""
-    return [
-        module
-        for module in network.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm)
-    ]
+    """The batch norm layers of a network, as a list."""
+    batch_norm = nn.modules.batchnorm._BatchNorm
+    return [module for module in network.modules() if isinstance(module, batch_norm)]
 
 
 def _first_direction(weight):
-    """Left singular vector of the largest singular value of a new weight, nearly."""
+    """Approximate left singular vector of the largest singular value of a new weight."""
     matrix = weight.detach().flatten(1)
     direction = nn.functional.normalize(torch.randn(len(matrix), dtype=matrix.dtype), dim=0)
     for _ in range(FIRST_ITERATIONS):
@@ -306,21 +306,19 @@ def _first_direction(weight):
 
 
 def _next_direction(matrix, direction):
-    return nn.functional.normalize(
-        matrix @ nn.functional.normalize(matrix.mT @ direction, dim=0), dim=0
-    )
+    """The left singular vector after one iteration of the power method."""
+    right = nn.functional.normalize(matrix.mT @ direction, dim=0)
+    return nn.functional.normalize(matrix @ right, dim=0)
 
 
 def _normalize(weight, direction, training):
-    """A weight over its largest singular value; in training the direction of that follows the
-    weight."""
+    """A weight divided by its largest singular value; in training the direction is updated."""
     matrix = weight.flatten(1)
     with torch.no_grad():
         if training:
             direction.copy_(_next_direction(matrix, direction))
-        left = (
-            direction.clone()
-        )  # a later call moves the buffer, which the gradient of this one still needs
+        # A later call updates the buffer while the gradient of this one still needs its values.
+        left = direction.clone()
         right = nn.functional.normalize(matrix.mT @ left, dim=0)
     return weight / (left @ matrix @ right)
 
@@ -335,14 +333,15 @@ def _sizes(image_shape, channels):
     height, width = image_shape[:2]
     least = LEAST_SIDE * STRIDE ** len(channels)
     if min(height, width) < least:
-        many = len(channels) > 1
+        n_layers = "1 layer"
         remedies = ["take 'dense'"]
-        if many:
+        if len(channels) > 1:
+            n_layers = f"{len(channels)} layers"
             remedies.insert(0, "name fewer layers in hidden_layer_sizes")
-        if height == 1:  # as rows are read that are no square, where nothing is said of their shape
+        if height == 1:  # the default shape of rows whose width is no perfect square
             remedies.insert(0, "name image_shape")
         raise ValueError(
-            f"architecture='conv' with {len(channels)} layer{'s' if many else ''} needs images of"
-            f" at least {least} x {least} pixels; got {height} x {width}; {', or '.join(remedies)}."
+            f"architecture='conv' with {n_layers} needs images of at least {least} x {least}"
+            f" pixels; got {height} x {width}; {', or '.join(remedies)}."
         )
     return [(height // STRIDE**k, width // STRIDE**k) for k in range(len(channels) + 1)]
