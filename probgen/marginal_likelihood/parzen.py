@@ -1,5 +1,4 @@
-"""Parzen windows: the density of draws that are each blurred by a Gaussian, for models that can be
-drawn from alone."""
+"""Parzen windows: a density from draws, for models that can only be sampled."""
 
 import numpy as np
 
@@ -7,22 +6,23 @@ from probgen._constants import LOG_2PI
 from probgen._validation import check_real
 
 BLOCK_NUMBERS = 2**20  # distances of a block, about
-TILE, MOST_TILES = (
-    64,
-    16,
-)  # rows: the kernels of a product treat the last few of an odd number otherwise
-GRID_POINTS, N_GRIDS = 12, 3  # each grid spans the two steps about the best point of the one before
+# Blocks are multiples of a tile of rows: kernels of matrix products treat a remainder differently.
+TILE = 64
+MOST_TILES = 16
+# Each grid covers the two steps about the best point of the one before.
+GRID_POINTS = 12
+N_GRIDS = 3
 FLOOR = 1e-3  # least bandwidth, as a share of the largest
 
 
 def parzen_log_density(X, draws, bandwidth, *, return_std=False):
     """Return the log-density of rows under draws of a model, each blurred by a Gaussian.
 
-    It is log (1/m) sum_j N(x; draw_j, bandwidth^2 I), the estimate that the literature of
-    adversarial networks began with [1]_. In many columns it says little of the model: with any
-    affordable number of draws it is far from the likelihood, it ranks models otherwise than the
-    likelihood does, and centres of k-means clusters in place of draws score better than the
-    training data themselves [2]_. To choose among models take a distance between samples.
+    It is log (1/m) sum_j N(x; draw_j, bandwidth^2 I), the estimate of the first papers on
+    adversarial networks [1]_. With many columns it says little about the model: with any affordable
+    number of draws it is far from the likelihood, it ranks models differently, and centres of
+    k-means clusters in place of draws score better than the training data themselves [2]_. To
+    choose among models, use a distance between samples.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ def parzen_log_density(X, draws, bandwidth, *, return_std=False):
     log_density : ndarray of shape (n,)
         In nats, in double precision.
     std : ndarray of shape (n,)
-        With return_std=True. A value near 1 says that one draw outweighs all others: the error is
-        then larger.
+        With return_std=True. Near 1, one draw outweighs all others, and the error is larger than
+        that.
 
     Raises
     ------
@@ -63,40 +63,39 @@ def parzen_log_density(X, draws, bandwidth, *, return_std=False):
     array([-0.9189])
     """
     check_real("bandwidth", bandwidth, low=np.finfo(np.float64).tiny)
-    answers = []
+    values = []
+    errors = []
     for squares in _squared_distances(X, draws):
-        values, weights = _log_mean(squares, bandwidth)
-        errors = (
-            weights.std(axis=1) / (weights.mean(axis=1) * np.sqrt(len(draws)))
-            if return_std
-            else values
-        )
-        answers.append((values, errors))
-    values, errors = np.concatenate(answers, axis=1)
-    values -= X.shape[1] * (np.log(bandwidth) + 0.5 * LOG_2PI)
-    return (values, errors) if return_std else values
+        block_values, weights = _log_mean(squares, bandwidth)
+        values.append(block_values)
+        if return_std:
+            errors.append(weights.std(axis=1) / (weights.mean(axis=1) * np.sqrt(len(draws))))
+    log_density = np.concatenate(values)
+    log_density -= X.shape[1] * (np.log(bandwidth) + 0.5 * LOG_2PI)
+    if return_std:
+        return log_density, np.concatenate(errors)
+    return log_density
 
 
 def parzen_bandwidth(X, draws):
     """Return the bandwidth under which rows have the highest mean log-density.
 
-    The optimum is the root mean square distance of rows from draws by the posterior of these,
-    divided by sqrt(n_features). It lies between that from the nearest draw and that from all draws;
-    three grids narrow it down, to about one part in a hundred.
+    The optimum is the root mean squared distance of rows from draws, weighted by the posterior of
+    the draws, over sqrt(n_features). It lies between the value for the nearest draw and that for
+    all draws; three nested grids locate it to about one percent.
 
     Parameters
     ----------
     X : ndarray of shape (n, n_features)
-        Rows that the model was not fitted to: of those that it may have learned by heart the
-        bandwidth gets too small.
+        Rows that the model was not fitted to: for memorised rows the bandwidth is too small.
     draws : ndarray of shape (m, n_features)
         Draws of the model, in the units of X.
 
     Returns
     -------
     bandwidth : float
-        In units of X; at least a thousandth of the root mean square distance, so that it is above 0
-        where rows are draws, and 0.001 where all are the same.
+        In units of X; at least a thousandth of the root mean squared distance, so that it is
+        above 0 where rows are draws, and 0.001 where all rows and draws are equal.
 
     Examples
     --------
@@ -108,27 +107,33 @@ def parzen_bandwidth(X, draws):
     1.0
     """
     d = X.shape[1]
-    blocks = [
-        (squares.min(axis=1).sum(), squares.mean(axis=1).sum())
-        for squares in _squared_distances(X, draws)
-    ]
-    low, high = np.sqrt(np.sum(blocks, axis=0) / (len(X) * d))
-    if high == 0.0:
+    nearest = []
+    mean = []
+    for squares in _squared_distances(X, draws):
+        nearest.append(squares.min(axis=1).sum())
+        mean.append(squares.mean(axis=1).sum())
+    lowest = np.sqrt(np.sum(nearest) / (len(X) * d))
+    highest = np.sqrt(np.sum(mean) / (len(X) * d))
+    if highest == 0.0:
         return FLOOR
-    low, high = np.log(max(low, FLOOR * high)), np.log(high)
+    low = np.log(max(lowest, FLOOR * highest))
+    high = np.log(highest)
     for _ in range(N_GRIDS):
         grid = np.linspace(low, high, GRID_POINTS)
         totals = -d * len(X) * grid
         for squares in _squared_distances(X, draws):
             totals += [_log_mean(squares, np.exp(point))[0].sum() for point in grid]
         best = int(np.argmax(totals))
-        low, high = grid[max(best - 1, 0)], grid[min(best + 1, GRID_POINTS - 1)]
+        low = grid[max(best - 1, 0)]
+        high = grid[min(best + 1, GRID_POINTS - 1)]
     return float(np.exp(grid[best]))
 
 
 def _log_mean(squares, bandwidth):
-    """Log means (n,) of exp(-squares (n, m) / (2 bandwidth^2)) over the draws, and those numbers
-    over their maximum."""
+    """Log means (n,) over the draws of exp(-squares / (2 bandwidth^2)), and these up to a factor.
+
+    squares are (n, m); the second array is divided by the maximum of each row.
+    """
     weights = squares * (-0.5 / bandwidth**2)
     largest = weights.max(axis=1)
     weights -= largest[:, np.newaxis]
@@ -139,12 +144,10 @@ def _log_mean(squares, bandwidth):
 def _squared_distances(X, draws):
     """Yield squared distances (rows of a block, m) of rows from draws, in double precision.
 
-    Blocks are filled up to one shape of whole tiles, so that the digits of a row do not depend on
-    the others.
+    Blocks are padded to one shape of whole tiles, so that a row is bit-identical in any batch.
     """
-    centre = draws.mean(
-        axis=0, dtype=np.float64
-    )  # far from zero the squared distances would lose digits
+    # Far from the origin, products would cancel most digits of the squared distances.
+    centre = draws.mean(axis=0, dtype=np.float64)
     draws = draws - centre
     squares = np.sum(draws**2, axis=1)
     n_rows = TILE * min(max(1, BLOCK_NUMBERS // (TILE * len(draws))), MOST_TILES)

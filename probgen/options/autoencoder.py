@@ -5,7 +5,7 @@ from probgen.options._base import Option
 
 
 class GaussianCorruption(Option):
-    """Gaussian noise added to the rows that the encoder sees in training.
+    """Gaussian noise added to the inputs of the encoder in training.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class _RandomFeatures(Option):
 
 
 class MaskingCorruption(_RandomFeatures):
-    """Features that are set to 0 at random in the rows that the encoder sees in training.
+    """Features of the inputs of the encoder that are set to 0 at random in training.
 
     Parameters
     ----------

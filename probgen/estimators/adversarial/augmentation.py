@@ -75,7 +75,7 @@ def _translate(images, generator):
 def _origins(side, uniform):
     """Where pixels (n, side) along a side come from after a shift, and whether it is inside."""
     largest = round(LARGEST_SHIFT * side)
-    # Rounding can bring uniform numbers up to 1, which would be one shift too many.
+    # The product may round up to the number of shifts, which would be one shift too many.
     shift = (uniform * (2 * largest + 1)).floor().clamp(max=2 * largest).long() - largest
     origin = torch.arange(side, device=uniform.device) - shift
     return origin.clamp(0, side - 1), (origin >= 0) & (origin < side)
