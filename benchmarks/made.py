@@ -1,23 +1,23 @@
-"""MADE and FVBN: likelihoods of tables of bits and of binarized MNIST, and passes of the network
-that draws take.
+"""MADE and FVBN: likelihoods of binary tables and binarized MNIST, and network passes per draw.
 
     python benchmarks/made.py             # all parts
     python benchmarks/made.py tables      # one of them: tables, mnist, draws
 
-tables: test nats of the mushrooms and DNA tables of bits, beside those that M. Germain et al.,
-MADE, 2015 (arXiv:1502.03509), report for their splits, among them FVSBN and NADE (H. Larochelle and
+tables: test nats of the mushrooms and DNA tables, with those that M. Germain et al., MADE, 2015
+(arXiv:1502.03509), report for the same splits, among them FVSBN and NADE (H. Larochelle and
 I. Murray, 2011), EoNADE (B. Uria et al., 2014, arXiv:1310.1757) and DARN (K. Gregor et al., 2014,
 arXiv:1310.8499). Only those of EoNADE could be checked in a second source, the list of its results
 on www.wizwand.com, which has 82.31 and 9.68; look the others up in the paper before quoting them.
-Models are fitted on the training and validation rows, holding out as many as the validation part
-has, drawn at random: to stop by, as in the paper, and not to learn from. MADE is once as it comes,
-once tuned, with several orderings and more epochs, and once order-agnostic, with 8 orderings.
+Models are fitted on the training and validation rows. As many random rows as the validation split
+has are held out for early stopping, as in the paper. MADE is fitted with its defaults; tuned, with
+several orderings and more epochs; and order-agnostic, with 8 orderings.
 
-mnist: MADE with one hidden layer on dynamically binarized MNIST, the training rows drawn afresh for
-each batch, the test rows once, with seed 1.
+mnist: MADE with one hidden layer on dynamically binarized MNIST: training rows are drawn anew for
+each batch, test rows once with seed 1.
 
-draws: passes of the network by fixed-point iteration beside one for each feature, on bits like
-those of MNIST, and whether both draw the same rows from the same uniform numbers.
+draws: passes of the network in a draw by fixed-point iteration and in a draw of one feature after
+another, on bits like those of MNIST, and whether both draw the same rows from the same uniform
+numbers.
 """
 
 import argparse
@@ -36,7 +36,7 @@ PUBLISHED = {
     "mushrooms": {"FVSBN": 10.27, "NADE": 9.81, "EoNADE": 9.69, "MADE": 9.68, "DARN": 9.55},
     "dna": {"FVSBN": 83.64, "NADE": 84.81, "EoNADE": 82.31, "MADE": 79.66, "DARN": 81.04},
 }
-WANTED = {  # FVBN, MADE as it comes, tuned, order-agnostic
+WANTED = {  # FVBN, MADE with defaults, tuned, order-agnostic
     "mushrooms": (10.27 + 0.6, 9.9, 9.55, None),
     "dna": (83.64 + 0.6, 84.0, 79.7, None),
 }
@@ -53,12 +53,15 @@ MNIST = {
     "learning_rate_init": 2e-3,
     "trainer": Trainer(schedule="cosine"),
 }
-WANTED_SECONDS, WANTED_MNIST, WANTED_MNIST_SECONDS, WANTED_PASSES = 60.0, 88.5, 300.0, 10.0
-N_DRAWS = 256  # a whole block, so that products have one shape
+WANTED_SECONDS = 60.0
+WANTED_MNIST = 88.5
+WANTED_MNIST_SECONDS = 300.0
+WANTED_PASSES = 10.0
+N_DRAWS = 256  # a whole block, so that all products have one shape
 
 
 def table(name):
-    """Rows to fit on, the share of them that was for validation, and test rows."""
+    """Training and validation rows, the share of validation rows among them, and test rows."""
     train, valid, test = (
         fetch_binary(name, subset=subset).data.astype(np.float32)
         for subset in ("train", "valid", "test")
@@ -67,7 +70,7 @@ def table(name):
 
 
 def fitted(model, X):
-    """The model, and seconds that its fit took."""
+    """The fitted model, and the seconds of its fit."""
     start = time.perf_counter()
     model.fit(X)
     return model, time.perf_counter() - start
@@ -85,7 +88,7 @@ def report(what, model, taken, T, wanted, wanted_seconds=None):
 
 
 def tables():
-    """Both tables of bits, as FVBN, MADE as it comes, tuned and order-agnostic."""
+    """Both binary tables, by FVBN and by MADE with defaults, tuned and order-agnostic."""
     for name, published in PUBLISHED.items():
         X, share, T = table(name)
         print(f"{name}: published", ", ".join(f"{kind} {nats}" for kind, nats in published.items()))
@@ -120,7 +123,7 @@ def mnist():
 
 
 def draws():
-    """Passes of fixed-point iteration, and the same rows feature after feature."""
+    """Passes of fixed-point iteration, and the same rows drawn one feature after another."""
     X, _ = binarized_mnist()
     model = MADE(
         (500,),
@@ -131,30 +134,31 @@ def draws():
         random_state=0,
     )
     model.fit(X)
-    conditionals, passes = model.network_.folded(), []
+    conditionals = model.network_.folded()
+    passes = []
     model.network_.folded = lambda order: lambda rows: passes.append(1) or conditionals(rows)
     start = time.perf_counter()
-    found = model.sample(N_DRAWS, random_state=2)
-    at_once, taken = time.perf_counter() - start, len(passes)
+    drawn = model.sample(N_DRAWS, random_state=2)
+    at_once = time.perf_counter() - start
+    taken = len(passes)
+    uniforms = np.random.default_rng(2).random((N_DRAWS, X.shape[1]))
     start = time.perf_counter()
-    in_turn = drawn_in_turn(
-        conditionals, torch.from_numpy(np.random.default_rng(2).random((N_DRAWS, X.shape[1])))
-    )
+    in_turn = drawn_in_turn(conditionals, torch.from_numpy(uniforms))
     ratio = X.shape[1] / taken
     print(
         f"draws of {N_DRAWS} rows: {taken} passes at once in {at_once:.2f} s, {X.shape[1]} in turn"
         f" in {time.perf_counter() - start:.2f} s: {ratio:.1f} times"
         f" fewer{_verdict(WANTED_PASSES, ratio, '>=')};"
-        f" {'the same rows' if np.array_equal(found, in_turn) else 'OTHER ROWS'}"
+        f" {'the same rows' if np.array_equal(drawn, in_turn) else 'OTHER ROWS'}"
     )
 
 
-def drawn_in_turn(answer, uniforms):
+def drawn_in_turn(conditionals, uniforms):
     """Rows of bits, one feature after another, from uniform numbers (n, d)."""
     X = torch.zeros(uniforms.shape)
     with torch.inference_mode():
         for j in range(X.shape[1]):
-            X[:, j] = (uniforms[:, j] >= torch.sigmoid(-answer(X)[:, j].double())).float()
+            X[:, j] = (uniforms[:, j] >= torch.sigmoid(-conditionals(X)[:, j].double())).float()
     return X.numpy()
 
 

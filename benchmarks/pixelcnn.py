@@ -1,30 +1,29 @@
-"""PixelCNN: bits of its digits beside the other generators, and its likelihood on binarized MNIST.
+"""PixelCNN: bits per pixel of digits, and its likelihood on binarized MNIST.
 
     python benchmarks/pixelcnn.py             # all parts but the recipe, which takes long
-    python benchmarks/pixelcnn.py digits      # one of them: digits, mnist, recipe, speed, strange
+    python benchmarks/pixelcnn.py digits      # one of them: digits, mnist, recipe, speed, outliers
 
-digits: the embedded digits, 8 x 8 pixels of 17 levels, a quarter of them held out as `probgen
-compare` holds them out; `PixelCNN()` and `ConditionalPixelCNN()` with their defaults.
+digits: scikit-learn's digits, 8 x 8 pixels of 17 levels, a quarter of them held out as in `probgen
+compare`; `PixelCNN()` and `ConditionalPixelCNN()` with their defaults.
 
-mnist: `mnist_model()`, a setting for CPUs, on dynamically binarized MNIST: the training rows drawn
-afresh for each batch from the grey values, the test rows once, with seed 1. --rows takes that many
-of the training rows, for a look at the speed; --max-iter sets the epochs, of which the default
-takes about ten minutes on two cores.
+mnist: `mnist_model()`, a setting for CPUs, on dynamically binarized MNIST: training rows are drawn
+anew for each batch from the grey values, test rows once with seed 1. --rows takes that many of the
+training rows, for a quick estimate of the speed; --max-iter sets the epochs, whose default takes
+about ten minutes on two cores.
 
-recipe: `recipe_model()`, gated stacks that are told the class, with an exponential moving average
-of the weights, on the same rows: log p(x), the sum over the classes of p(y) p(x given y), and the
-share of test rows whose class is recognised. It takes well over an hour on two cores. --rows and
---max-iter as above.
+recipe: `recipe_model()`, class-conditional gated stacks with an exponential moving average of the
+weights, on the same rows: log p(x), by the sum over the classes of p(y) p(x given y), and the
+accuracy on test rows. It takes well over an hour on two cores. --rows and --max-iter as above.
 
-speed: epochs of `mnist_model()` on binarized MNIST by the engine, by a loop by hand round the same
-network, and by that loop round the network as a tutorial writes it: whole kernels, multiplied by
-their masks in each pass. Batches, optimiser and precision are the same; the median of ratios over
-groups of epochs, taken in turn in one process, each over --rows rows, by default 6,400.
+speed: epochs of `mnist_model()` on binarized MNIST by the engine, by a hand-written loop around the
+same network, and by that loop around the network as a tutorial writes it: full kernels, multiplied
+by their masks in each pass. Batches, optimiser and precision are the same. The ratios are medians
+over groups of epochs, which alternate in one process, each over --rows rows, by default 6,400.
 
-strange: how well scores tell MNIST from Fashion-MNIST, both shrunken to 14 x 14 pixels of 0 and 1,
-after a short fit to one of them: area under the ROC curve by the likelihood, and by its ratio to
-that under a model of the same rows with a fifth of their pixels drawn anew (Ren et al., Likelihood
-ratios for out-of-distribution detection, 2019).
+outliers: how well scores separate MNIST from Fashion-MNIST, both reduced to 14 x 14 pixels of 0 and
+1, after a short fit to one of them: area under the ROC curve of the likelihood, and of its ratio to
+the likelihood under a model of the same rows with a fifth of their pixels drawn anew (Ren et al.,
+Likelihood ratios for out-of-distribution detection, 2019).
 """
 
 import argparse
@@ -50,15 +49,20 @@ from probgen.training.engine import Training, draw_seeds
 from probgen.training.neural_generator import FitContext
 from probgen.training.rows import open_rows
 
-BEST_OF_OTHERS = 2.576  # bits for a pixel of the digits, in the table of `probgen compare`
-WANTED_NATS, WANTED_SECONDS = 86.5, 600.0
+BEST_OF_OTHERS = 2.576  # bits per pixel of the digits, in the table of `probgen compare`
+WANTED_NATS = 86.5
+WANTED_SECONDS = 600.0
 EPOCHS = 6
-WANTED_RATIO, SPEED_ROWS, N_GROUPS = 1.05, 6400, 5
-RECIPE_NATS, RECIPE_ACCURACY, RECIPE_EPOCHS = 79.5, 0.98, 9
+WANTED_RATIO = 1.05
+SPEED_ROWS = 6400
+N_GROUPS = 5
+RECIPE_NATS = 79.5
+RECIPE_ACCURACY = 0.98
+RECIPE_EPOCHS = 9
 
 
 def mnist_model(max_iter=EPOCHS):
-    """The setting for CPUs: narrow and deep, with a map of positions, in bfloat16."""
+    """The setting for CPUs: narrow and deep, with a position map, in bfloat16."""
     return PixelCNN(
         16,
         7,
@@ -73,7 +77,7 @@ def mnist_model(max_iter=EPOCHS):
 
 
 def recipe_model(max_iter=RECIPE_EPOCHS):
-    """The setting for an hour or more: gated, told the class, averaged weights, in bfloat16."""
+    """The setting for an hour or more: gated, class-conditional, averaged weights, in bfloat16."""
     return ConditionalPixelCNN(
         32,
         10,
@@ -88,7 +92,7 @@ def recipe_model(max_iter=RECIPE_EPOCHS):
 
 
 def digits(_):
-    """Bits for a pixel and the share of classes recognised."""
+    """Bits per pixel and accuracy."""
     X, y = load_digits(return_X_y=True)
     X = X.astype(np.float32)
     train, test = train_test_split(np.arange(len(X)), test_size=0.25, stratify=y, random_state=0)
@@ -100,12 +104,12 @@ def digits(_):
         model.fit(X[train], y[train])
         taken = time.perf_counter() - start
         bits = -model.score(X[test]) / (X.shape[1] * np.log(2.0))
-        accuracy = (
-            np.mean(model.predict(X[test]) == y[test]) if hasattr(model, "predict") else np.nan
-        )
+        accuracy = np.nan
+        if hasattr(model, "predict"):
+            accuracy = np.mean(model.predict(X[test]) == y[test])
         print(
             f"{type(model).__name__:20} {taken:5.1f} s{_verdict(60.0, taken)}  {bits:.3f} bits/dim"
-            f"{_verdict(BEST_OF_OTHERS, bits)}  recognised {accuracy:.3f}",
+            f"{_verdict(BEST_OF_OTHERS, bits)}  accuracy {accuracy:.3f}",
             flush=True,
         )
 
@@ -131,7 +135,7 @@ def mnist(arguments):
 
 
 def recipe(arguments):
-    """Exact log-likelihood of the test rows, and their classes."""
+    """Exact log-likelihood of the test rows, and the accuracy."""
     train, test = (fetch_mnist(subset=subset) for subset in ("train", "test"))
     X, T = train.data.astype(np.float32) / 255.0, binarized(test.data.astype(np.float32) / 255.0)
     start = time.perf_counter()
@@ -148,15 +152,14 @@ def recipe(arguments):
     print(
         f"ConditionalPixelCNN(32, 10, gated=True) on {model.device_}, {model.n_iter_} epochs in"
         f" {taken:.0f} s: {nats:.2f} +- {np.std(scores) / len(T) ** 0.5:.2f}"
-        f" nats{_verdict(RECIPE_NATS, nats)}; recognised {accuracy:.4f} (wanted >"
+        f" nats{_verdict(RECIPE_NATS, nats)}; accuracy {accuracy:.4f} (wanted >"
         f" {RECIPE_ACCURACY:g}: {'ok' if accuracy > RECIPE_ACCURACY else 'SHORT'})",
         flush=True,
     )
 
 
 class MaskedConv2d(nn.Conv2d):
-    """Convolution by a whole kernel, of which a mask leaves what is before a pixel, and itself but
-    in the first."""
+    """Convolution by a full kernel with a mask of earlier pixels, and of the own but if first."""
 
     def __init__(self, n_in, n_out, kernel_size=1, first=False):
         super().__init__(n_in, n_out, kernel_size, padding=kernel_size // 2)
@@ -173,10 +176,8 @@ class TutorialNetwork(nn.Module):
     def __init__(self, n_filters, n_layers):
         super().__init__()
         wide = 2 * n_filters
-        self.first, self.position = (
-            MaskedConv2d(1, wide, 7, first=True),
-            nn.Parameter(torch.zeros(wide, 28, 28)),
-        )
+        self.first = MaskedConv2d(1, wide, 7, first=True)
+        self.position = nn.Parameter(torch.zeros(wide, 28, 28))
         self.blocks = nn.ModuleList(
             nn.Sequential(
                 nn.ReLU(),
@@ -200,12 +201,13 @@ class TutorialNetwork(nn.Module):
 
 
 def by_hand(network, X, batch_size, learning_rate):
-    """A function that trains for an epoch, with nothing in it that need not be there."""
+    """A function that trains a network for one epoch, in a minimal loop."""
     rows = torch.from_numpy(X)
     optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
 
     def epoch():
-        order, total = torch.randperm(len(rows)), 0.0
+        order = torch.randperm(len(rows))
+        total = 0.0
         for start in range(0, len(rows), batch_size):
             grey = rows[order[start : start + batch_size]]
             batch = (torch.rand_like(grey) < grey).float()
@@ -224,8 +226,9 @@ def by_hand(network, X, batch_size, learning_rate):
 
 
 def by_engine(model, X):
-    """A function that trains a model, which was fitted already, for an epoch."""
-    rows, batch_size = open_rows(X), model.batch_size
+    """A function that trains a fitted model for one more epoch."""
+    rows = open_rows(X)
+    batch_size = model.batch_size
     settings = {
         "learning_rate": model.learning_rate_init,
         "batch_size": batch_size,
@@ -246,7 +249,7 @@ def by_engine(model, X):
 
 
 def speed(arguments):
-    """Seconds of an epoch three ways."""
+    """Seconds of an epoch in three ways."""
     X = fetch_mnist(subset="train").data[: arguments.rows or SPEED_ROWS].astype(np.float32) / 255.0
     model = mnist_model(1).fit(X[:64])
     settings = {"batch_size": model.batch_size, "learning_rate": model.learning_rate_init}
@@ -257,7 +260,7 @@ def speed(arguments):
         "tutorial": by_hand(TutorialNetwork(model.n_filters, model.n_layers), X, **settings),
     }
     taken: dict = {name: [] for name in epochs}
-    losses = {name: epoch() for name, epoch in epochs.items()}  # the first has buffers to make
+    losses = {name: epoch() for name, epoch in epochs.items()}  # the first allocates buffers
     for k in range(N_GROUPS):
         for name in list(epochs)[:: 1 if k % 2 else -1]:
             start = time.perf_counter()
@@ -279,14 +282,12 @@ def speed(arguments):
     )
 
 
-def strange(_):
-    """Rows of the other kind found, either way round."""
-    rows = {
-        "digits": (shrunken(fetch_mnist, "train")[:20_000], shrunken(fetch_mnist, "test")[:1000])
-    }
+def outliers(_):
+    """Separation of digits and clothes, fitted to either."""
+    rows = {"digits": (reduced(fetch_mnist, "train")[:20_000], reduced(fetch_mnist, "test")[:1000])}
     rows["clothes"] = (
-        shrunken(fetch_fashion_mnist, "train")[:20_000],
-        shrunken(fetch_fashion_mnist, "test")[:1000],
+        reduced(fetch_fashion_mnist, "train")[:20_000],
+        reduced(fetch_fashion_mnist, "test")[:1000],
     )
     generator = np.random.default_rng(0)
     settings = {"max_iter": 4, "learning_rate_init": 5e-3, "device": "cpu", "random_state": 0}
@@ -300,12 +301,11 @@ def strange(_):
             PixelCNN(16, 3, **settings).fit(part).score_samples(T) for part in (X, noisy)
         )
         is_known = np.repeat([1, 0], len(T) // 2)
-        by_score, by_ratio = (
-            roc_auc_score(is_known, scores),
-            roc_auc_score(is_known, scores - background),
-        )
+        by_score = roc_auc_score(is_known, scores)
+        by_ratio = roc_auc_score(is_known, scores - background)
         print(
-            f"fitted to {known}, {other} found: AUC {by_score:.3f}, by the ratio {by_ratio:.3f}",
+            f"fitted to {known}, {other} as outliers: AUC {by_score:.3f}, by the ratio"
+            f" {by_ratio:.3f}",
             flush=True,
         )
 
@@ -315,8 +315,8 @@ def binarized(probabilities):
     return (np.random.default_rng(1).random(probabilities.shape) < probabilities).astype(np.float32)
 
 
-def shrunken(fetch, subset):
-    """Rows of 14 x 14 pixels of 0 and 1, means of four above one half."""
+def reduced(fetch, subset):
+    """Rows of 14 x 14 pixels, 1 where the mean of four pixels is above one half."""
     X = fetch(subset=subset).data.reshape(-1, 14, 2, 14, 2).mean(axis=(2, 4)) > 127
     return X.reshape(len(X), -1).astype(np.float32)
 
@@ -326,7 +326,13 @@ def _verdict(wanted, value):
 
 
 def main():
-    parts = {"digits": digits, "mnist": mnist, "recipe": recipe, "speed": speed, "strange": strange}
+    parts = {
+        "digits": digits,
+        "mnist": mnist,
+        "recipe": recipe,
+        "speed": speed,
+        "outliers": outliers,
+    }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "parts",

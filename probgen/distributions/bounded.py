@@ -1,18 +1,20 @@
-"""Distributions that neither torch nor Pyro has, or not in all digits. In nats."""
+"""Distributions that torch and Pyro lack, or do not compute to full precision. In nats."""
+
+from typing import Any
 
 import torch
 from pyro.distributions import TorchDistribution, constraints
+from torch import Tensor
 from torch.nn import functional
 
 SERIES_RADIUS = 0.25  # of log(sinh(h) / h), whose next term is below 1e-11 there
 
 
 class ContinuousBernoulli(TorchDistribution):
-    """Values in [0, 1] of density proportional to exp(logit * value), which is that of the
-    continuous Bernoulli.
+    """The continuous Bernoulli on [0, 1], of density proportional to exp(logit * value).
 
-    That of torch computes with probabilities, so that single precision loses what log-odds beyond
-    16 say.
+    The class of torch computes with probabilities, which in single precision are 0 or 1 for
+    log-odds beyond 16.
 
     Parameters
     ----------
@@ -34,16 +36,16 @@ class ContinuousBernoulli(TorchDistribution):
     arg_constraints = {"logits": constraints.real}  # noqa: RUF012 (as in torch)
     support = constraints.unit_interval
 
-    def __init__(self, logits):
+    def __init__(self, logits: Tensor) -> None:
         self.logits = logits
         super().__init__(logits.shape, validate_args=False)
 
-    def expand(self, batch_shape, _instance=None):
-        """The distribution for a batch of that shape."""
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
+        """Return the distribution expanded to a batch shape."""
         return type(self)(self.logits.expand(batch_shape))
 
-    def log_prob(self, value):
-        """Log-density: logit (value - 1/2) - log(sinh(h) / h), where h is half the logit."""
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log-density, logit (value - 1/2) - log(sinh(h) / h) with h half the logit."""
         logits = self.logits
         half, is_near, size = self._halves()
         square = half.square()
@@ -53,9 +55,8 @@ class ContinuousBernoulli(TorchDistribution):
         far = functional.relu(logits) + torch.log1p(-torch.exp(-2.0 * size)) - torch.log(2.0 * size)
         return logits * value - torch.where(is_near, 0.5 * logits + series, far)
 
-    def sample(self, sample_shape=()):
-        """Draws of shape (*sample_shape, *batch_shape), by the inverse of the distribution
-        function."""
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Return draws of shape (*sample_shape, *batch_shape), by inversion."""
         with torch.no_grad():
             logits = self.logits.expand(torch.Size([*sample_shape, *self.logits.shape]))
             size = logits.abs().clamp_min(torch.finfo(logits.dtype).tiny)
@@ -63,8 +64,8 @@ class ContinuousBernoulli(TorchDistribution):
             return torch.where(logits > 0.0, 1.0 - drawn, drawn).clamp(0.0, 1.0)
 
     @property
-    def mean(self):
-        """Mean: 1/2 + (coth(h) - 1 / h) / 2, where h is half the logit."""
+    def mean(self) -> Tensor:
+        """Mean, 1/2 + (coth(h) - 1 / h) / 2 with h half the logit."""
         half, is_near, size = self._halves()
         square = half.square()
         series = half * (
@@ -74,7 +75,11 @@ class ContinuousBernoulli(TorchDistribution):
         return 0.5 + 0.5 * torch.where(is_near, series, far)
 
     def _halves(self):
-        """Half the logits, whether series serve for them, and their size where they do not."""
+        """Half the logits, whether they are near 0, and their absolute values.
+
+        Near 0 the series are accurate. The first result is clipped to their radius and the last to
+        its outside, so that gradients stay finite where they are not used.
+        """
         half = 0.5 * self.logits
         is_near = half.abs() < SERIES_RADIUS
         far = half.abs().clamp_min(SERIES_RADIUS)
@@ -82,13 +87,13 @@ class ContinuousBernoulli(TorchDistribution):
 
 
 class DiscretizedLogisticMixture(TorchDistribution):
-    """Mixture of logistics on whole numbers 0 to n_levels - 1, each of which has the mass of its
-    cell.
+    """Mixture of logistics on 0, ..., n_levels - 1; each number has the mass of its cell.
 
     Parameters
     ----------
-    logits, locations, log_scales : Tensor of shape (*batch_shape, n_logistics)
-        Weights, locations and scales, where the numbers span [-1, 1]. The end cells take the tails.
+    logits, locations, log_scales : Tensor of shape (*batch_shape, n_mixture)
+        Weights, locations and scales, on an axis where the numbers span [-1, 1]. The first and last
+        cells include the tails.
     n_levels : int
 
     References
@@ -109,7 +114,9 @@ class DiscretizedLogisticMixture(TorchDistribution):
         "log_scales": constraints.independent(constraints.real, 1),
     }
 
-    def __init__(self, logits, locations, log_scales, n_levels):
+    def __init__(
+        self, logits: Tensor, locations: Tensor, log_scales: Tensor, n_levels: int
+    ) -> None:
         self.logits, self.locations, self.log_scales = torch.broadcast_tensors(
             logits, locations, log_scales
         )
@@ -117,59 +124,55 @@ class DiscretizedLogisticMixture(TorchDistribution):
         super().__init__(self.logits.shape[:-1], validate_args=False)
 
     @constraints.dependent_property(is_discrete=True, event_dim=0)
-    def support(self):
+    def support(self) -> Any:
         """Whole numbers from 0 to n_levels - 1."""
         return constraints.integer_interval(0, self.n_levels - 1)
 
-    def expand(self, batch_shape, _instance=None):
-        """The distribution for a batch of that shape."""
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
+        """Return the distribution expanded to a batch shape."""
         shape = torch.Size([*batch_shape, self.logits.shape[-1]])
-        logits, locations = self.logits.expand(shape), self.locations.expand(shape)
-        return type(self)(logits, locations, self.log_scales.expand(shape), self.n_levels)
+        logits = self.logits.expand(shape)
+        locations = self.locations.expand(shape)
+        log_scales = self.log_scales.expand(shape)
+        return type(self)(logits, locations, log_scales, self.n_levels)
 
-    def log_prob(self, value):
-        """Log-probability of whole numbers."""
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log-probability of whole numbers."""
         value = value.unsqueeze(-1)
-        half = 1.0 / (self.n_levels - 1)  # of a cell
+        half = 1.0 / (self.n_levels - 1)  # half the width of a cell
         offset = 2.0 * half * value - 1.0 - self.locations
         inverse = torch.exp(-self.log_scales)
-        below = functional.logsigmoid(
-            inverse * (offset + half)
-        )  # the logarithm of the mass up to the cell's upper edge
+        # Log-masses up to the upper edge of the cell, and from its lower edge.
+        below = functional.logsigmoid(inverse * (offset + half))
         above = functional.logsigmoid(-inverse * (offset - half))
-        # sigmoid(u) - sigmoid(l) = sigmoid(u) sigmoid(-l) (1 - exp(l - u)), which keeps its digits
-        # in the tails.
+        # Accurate in the tails: sigmoid(u) - sigmoid(l) = sigmoid(u) sigmoid(-l) (1 - exp(l - u)).
         width = (2.0 * half * inverse).clamp_min(torch.finfo(inverse.dtype).tiny)
         inner = below + above + torch.log(-torch.expm1(-width))
-        mass = torch.where(
-            value == 0.0, below, torch.where(value == self.n_levels - 1.0, above, inner)
-        )
-        return torch.logsumexp(mass + functional.log_softmax(self.logits, -1), -1)
+        log_mass = torch.where(value == self.n_levels - 1.0, above, inner)
+        log_mass = torch.where(value == 0.0, below, log_mass)
+        return torch.logsumexp(log_mass + functional.log_softmax(self.logits, -1), -1)
 
-    def sample(self, sample_shape=()):
-        """Draws of shape (*sample_shape, *batch_shape)."""
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Return draws of shape (*sample_shape, *batch_shape)."""
         with torch.no_grad():
             shape = torch.Size([*sample_shape, *self.logits.shape])
-            chosen = torch.distributions.Categorical(
-                logits=self.logits.expand(shape), validate_args=False
-            ).sample()
-            location, log_scale = (
-                part.expand(shape).gather(-1, chosen.unsqueeze(-1)).squeeze(-1)
-                for part in (self.locations, self.log_scales)
-            )
-            drawn = location + torch.exp(log_scale) * torch.logit(torch.rand_like(location))
-            return torch.round(0.5 * (drawn + 1.0) * (self.n_levels - 1)).clamp(
-                0.0, self.n_levels - 1.0
-            )
+            logits = self.logits.expand(shape)
+            mixture = torch.distributions.Categorical(logits=logits, validate_args=False)
+            component = mixture.sample().unsqueeze(-1)
+            location = self.locations.expand(shape).gather(-1, component).squeeze(-1)
+            log_scale = self.log_scales.expand(shape).gather(-1, component).squeeze(-1)
+            value = location + torch.exp(log_scale) * torch.logit(torch.rand_like(location))
+            top = self.n_levels - 1
+            return torch.round(0.5 * (value + 1.0) * top).clamp(0.0, top)
 
     @property
-    def mean(self):
-        """Mean number, the sum of the probabilities of being at least 1, 2, and so on."""
-        weights, inverse = functional.softmax(self.logits, -1), torch.exp(-self.log_scales)
+    def mean(self) -> Tensor:
+        """Mean number: the sum of the probabilities of being at least 1, 2, and so on."""
+        weights = functional.softmax(self.logits, -1)
+        inverse = torch.exp(-self.log_scales)
         total = torch.zeros_like(self.logits[..., 0])
-        for level in range(
-            1, self.n_levels
-        ):  # one at a time, for all would be n_levels times as many numbers
+        # One level at a time, as all at once would take n_levels times the memory.
+        for level in range(1, self.n_levels):
             edge = (2.0 * level - 1.0) / (self.n_levels - 1) - 1.0
             total = total + (weights * torch.sigmoid((self.locations - edge) * inverse)).sum(-1)
         return total

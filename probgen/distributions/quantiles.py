@@ -1,23 +1,31 @@
-"""Quantile functions: one uniform number makes one value of a feature."""
+"""Quantile functions: each uniform number gives one value of a feature."""
+
+from typing import Any
 
 import numpy as np
 import torch
 from pyro.distributions import Bernoulli, Categorical, MixtureSameFamily
 from scipy.special import log_softmax, logsumexp
+from torch import Tensor
 
 from probgen.distributions.bounded import DiscretizedLogisticMixture
 from probgen.distributions.truncated_normal import log_interval_probability, truncated_quantile
 
-LEAST, MOST = 2.0**-60, 1.0 - 2.0**-53  # of the open unit interval
+# Ends of the open unit interval in double precision.
+LEAST = 2.0**-60
+MOST = 1.0 - 2.0**-53
 
 
-def quantile(distribution, uniforms):
-    """Return values of features by inversion.
+def quantile(distribution: Any, uniforms: Tensor) -> Tensor:
+    """Return values of features by inversion of their distribution functions.
+
+    A mixture chooses a component by the uniform number, and takes a value from the component by
+    what remains of it.
 
     Parameters
     ----------
     distribution : torch.distributions.Distribution
-        Of single features, of batch shape (n, m).
+        Distributions of scalars, of batch shape (n, m).
     uniforms : double Tensor of shape (n, m)
 
     Returns
@@ -36,36 +44,47 @@ def quantile(distribution, uniforms):
     if isinstance(distribution, Categorical):
         return _level(distribution.logits.double().softmax(-1), uniforms)[0].double()
     if isinstance(distribution, DiscretizedLogisticMixture):
-        chosen, rest = _component(distribution.logits, uniforms)
-        location, log_scale = (
-            part.gather(-1, chosen[..., None])[..., 0].double()
-            for part in (distribution.locations, distribution.log_scales)
-        )
-        drawn = location + torch.exp(log_scale) * torch.logit(rest)
+        component, rest = _component(distribution.logits, uniforms)
+        location = _of_component(distribution.locations, component)
+        scale = torch.exp(_of_component(distribution.log_scales, component))
+        value = location + scale * torch.logit(rest)
+        # From the axis where levels span [-1, 1] to levels.
         top = distribution.n_levels - 1
-        return torch.round(0.5 * (drawn + 1.0) * top).clamp(0.0, top)
+        return torch.round(0.5 * (value + 1.0) * top).clamp(0.0, top)
     if isinstance(distribution, MixtureSameFamily):  # of Gaussians
-        chosen, rest = _component(distribution.mixture_distribution.logits, uniforms)
+        component, rest = _component(distribution.mixture_distribution.logits, uniforms)
         normal = distribution.component_distribution
-        location, scale = (
-            part.gather(-1, chosen[..., None])[..., 0].double()
-            for part in (normal.loc, normal.scale)
-        )
+        location = _of_component(normal.loc, component)
+        scale = _of_component(normal.scale, component)
         return location + scale * torch.special.ndtri(rest)
     return distribution.icdf(uniforms)
 
 
-def level_quantile(table, allowed, uniforms):
-    """Levels (n, m) that are allowed (n, m, n_levels), of log-probabilities of that shape."""
-    table = torch.where(allowed, table, -torch.inf)
-    weights = torch.exp(table - table.amax(-1, keepdim=True))
-    levels = torch.arange(table.shape[-1], device=table.device)
-    last = torch.where(weights > 0.0, levels, 0).amax(-1)  # rounding may reach beyond it
+def level_quantile(log_probs: Tensor, allowed: Tensor, uniforms: Tensor) -> Tensor:
+    """Return levels (n, m) by inversion, restricted to allowed ones.
+
+    Parameters
+    ----------
+    log_probs : Tensor of shape (n, m, n_levels)
+    allowed : boolean Tensor of shape (n, m, n_levels)
+    uniforms : double Tensor of shape (n, m)
+
+    Returns
+    -------
+    levels : double Tensor of shape (n, m)
+    """
+    log_probs = torch.where(allowed, log_probs, -torch.inf)
+    weights = torch.exp(log_probs - log_probs.amax(-1, keepdim=True))
+    levels = torch.arange(log_probs.shape[-1], device=log_probs.device)
+    # Rounding of the cumulated weights may lead past the last level that is allowed.
+    last = torch.where(weights > 0.0, levels, 0).amax(-1)
     return torch.minimum(_level(weights, uniforms)[0], last).double()
 
 
-def normal_mixture_log_mass(low, high, logits, loc, scale):
-    """Log-probability of intervals under mixtures of Gaussians.
+def normal_mixture_log_mass(
+    low: np.ndarray, high: np.ndarray, logits: np.ndarray, loc: np.ndarray, scale: np.ndarray
+) -> np.ndarray:
+    """Return log-probabilities of intervals under mixtures of Gaussians.
 
     Parameters
     ----------
@@ -83,48 +102,71 @@ def normal_mixture_log_mass(low, high, logits, loc, scale):
     >>> np.exp(normal_mixture_log_mass(np.array([-np.inf]), np.array([0.0]), one, 0.0 * one, one))
     array([0.5])
     """
-    return logsumexp(_component_masses(low, high, logits, loc, scale), axis=-1)
+    return logsumexp(_component_log_masses(low, high, logits, loc, scale), axis=-1)
 
 
-def normal_mixture_quantile(uniforms, low, high, logits, loc, scale):
-    """Values of mixtures of Gaussians within intervals; arguments as in `normal_mixture_log_mass`,
-    uniforms (...)."""
-    masses = _component_masses(low, high, logits, loc, scale)
-    weights = np.exp(masses - masses.max(axis=-1, keepdims=True))
-    chosen, rest = _level(
-        torch.from_numpy(weights), torch.from_numpy(np.ascontiguousarray(uniforms))
-    )
-    chosen = chosen.numpy()[..., None]
-    loc, scale = (np.take_along_axis(part, chosen, axis=-1)[..., 0] for part in (loc, scale))
-    z = truncated_quantile(
-        np.clip(rest.numpy(), LEAST, MOST), (low - loc) / scale, (high - loc) / scale
-    )
+def normal_mixture_quantile(
+    uniforms: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    logits: np.ndarray,
+    loc: np.ndarray,
+    scale: np.ndarray,
+) -> np.ndarray:
+    """Return values of mixtures of Gaussians restricted to intervals, by inversion.
+
+    Parameters
+    ----------
+    uniforms, low, high : ndarray of shape (...)
+    logits, loc, scale : ndarray of shape (..., n_components)
+
+    Returns
+    -------
+    values : ndarray of shape (...)
+    """
+    log_masses = _component_log_masses(low, high, logits, loc, scale)
+    weights = np.exp(log_masses - log_masses.max(axis=-1, keepdims=True))
+    uniforms = np.ascontiguousarray(uniforms)
+    component, rest = _level(torch.from_numpy(weights), torch.from_numpy(uniforms))
+    component = component.numpy()[..., None]
+    loc = np.take_along_axis(loc, component, axis=-1)[..., 0]
+    scale = np.take_along_axis(scale, component, axis=-1)[..., 0]
+    levels = np.clip(rest.numpy(), LEAST, MOST)
+    z = truncated_quantile(levels, (low - loc) / scale, (high - loc) / scale)
     return np.clip(loc + scale * z, low, high)
 
 
-def _component_masses(low, high, logits, loc, scale):
-    low, high = (low[..., None] - loc) / scale, (high[..., None] - loc) / scale
+def _component_log_masses(low, high, logits, loc, scale):
+    """Log-probabilities (..., n_components) of a component and the interval (...)."""
+    low = (low[..., None] - loc) / scale
+    high = (high[..., None] - loc) / scale
     return log_softmax(logits, axis=-1) + log_interval_probability(low, high)
 
 
-def mixture_arrays(distribution, features):
-    """Parameters (n, m, n_components) of some features under mixtures of Gaussians."""
+def mixture_arrays(distribution: Any, features: Tensor) -> list[np.ndarray]:
+    """Return logits, locations and scales (n, m, n_components) of m features, as arrays."""
     normal = distribution.component_distribution
     parts = (distribution.mixture_distribution.logits, normal.loc, normal.scale)
     return [part[:, features].double().cpu().numpy() for part in parts]
 
 
 def _component(logits, uniforms):
-    """Indices (n, m) of components of weights (n, m, k) as logits, and what is left of the
-    uniforms."""
+    """Components (n, m) by logits (n, m, k), and the rest of the uniform numbers."""
     weights = logits.double().softmax(-1)
-    chosen, rest = _level(weights, uniforms)
-    return chosen, rest.clamp(LEAST, MOST)
+    component, rest = _level(weights, uniforms)
+    return component, rest.clamp(LEAST, MOST)
+
+
+def _of_component(parameters, component):
+    """Parameters (n, m) of the chosen components, out of those of all (n, m, k)."""
+    return parameters.gather(-1, component[..., None])[..., 0].double()
 
 
 def _level(weights, uniforms):
-    """Indices (n, m) by weights (n, m, k) >= 0, and the uniform numbers that are left within
-    them."""
+    """Indices (n, m) by weights (n, m, k) >= 0, and the rest of the uniform numbers.
+
+    The rest is the position of a uniform number within the share of its index; it is uniform too.
+    """
     steps = weights.cumsum(-1)
     position = uniforms * steps[..., -1]
     index = (position[..., None] >= steps).sum(-1).clamp_max(weights.shape[-1] - 1)

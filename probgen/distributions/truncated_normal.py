@@ -1,24 +1,27 @@
-"""The standard normal distribution restricted to intervals: probabilities that hold in far tails,
-moments and draws."""
+"""The standard normal restricted to intervals: accurate probabilities, moments and draws."""
+
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import erf, erfc, erfcx, log_ndtr, ndtri_exp
 
 SQRT_2 = np.sqrt(2.0)
 SQRT_2PI = np.sqrt(2.0 * np.pi)
-# An interval without width counts as this wide, so that ratios of probabilities stay finite
+# Width of an interval without width, which keeps ratios of probabilities finite.
 TINY = 1e-150
-SHORT = 1e-5  # over this length exp(-z**2 / 2) is an exponential, up to 1e-10 of its value
+# Over this length exp(-z**2 / 2) is an exponential, to a relative error of 1e-10.
+SHORT = 1e-5
 NODES, NODE_WEIGHTS = np.polynomial.legendre.leggauss(8)
 FINE_NODES, FINE_NODE_WEIGHTS = np.polynomial.legendre.leggauss(64)
-REACH = 9.0  # at this distance from its mode the normal density has dropped below rounding error
+REACH = 9.0  # from the mode, where the normal density is below rounding error
 
 
-def log_interval_probability(low, high):
+def log_interval_probability(low: npt.ArrayLike, high: npt.ArrayLike) -> Any:
     """Return log P(low <= z <= high) of a standard normal z, elementwise.
 
-    Accurate to about 1e-14 of its value for intervals far in either tail, narrow ones and ones of
-    probability near 1.
+    The relative error is about 1e-14, also for narrow intervals, intervals far in either tail, and
+    intervals of probability near 1.
 
     Parameters
     ----------
@@ -45,9 +48,10 @@ def log_interval_probability(low, high):
     return np.where(low == high, -np.inf, log_interval(low, high))[()]
 
 
-def sample_truncated_standard_normal(low, high, generator):
-    """Draw standard normals restricted to intervals, elementwise, by the inverse distribution
-    function.
+def sample_truncated_standard_normal(
+    low: npt.ArrayLike, high: npt.ArrayLike, generator: np.random.Generator
+) -> np.ndarray:
+    """Draw standard normals restricted to intervals, elementwise, by inversion.
 
     Parameters
     ----------
@@ -75,42 +79,47 @@ def sample_truncated_standard_normal(low, high, generator):
     (True, True)
     """
     low, high = check_interval(low, high)
-    return truncated_quantile(
-        generator.random(np.broadcast_shapes(low.shape, high.shape)), low, high
-    )
+    uniforms = generator.random(np.broadcast_shapes(low.shape, high.shape))
+    return truncated_quantile(uniforms, low, high)
 
 
-def truncated_quantile(uniforms, low, high):
-    """Standard normals restricted to [low, high] at the levels uniforms, elementwise; increasing in
-    the level."""
+def truncated_quantile(uniforms: np.ndarray, low: Any, high: Any) -> np.ndarray:
+    """Return quantiles of standard normals restricted to [low, high], elementwise.
+
+    They increase with the levels `uniforms`, which are in [0, 1).
+    """
+    # The interval is mirrored if that brings it closer to the left tail, where ndtri_exp is exact.
     mirrored = np.abs(low) < np.abs(high)
     level = np.where(mirrored, 1.0 - uniforms, np.maximum(uniforms, 0.5**54))
-    left, right = np.where(mirrored, -high, low), np.where(mirrored, -low, high)
+    left = np.where(mirrored, -high, low)
+    right = np.where(mirrored, -low, high)
     short = (right - left < SHORT) | (right < -1.0 / SHORT)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         log_left, log_right = log_ndtr(left), log_ndtr(right)
         z = ndtri_exp(log_right + np.log(level + (1.0 - level) * np.exp(log_left - log_right)))
         if short.any():
+            # The density is exponential over such intervals.
             rate = np.maximum(-right, SHORT)
-            z = np.where(
-                short, right + np.log1p((1.0 - level) * np.expm1(-rate * (right - left))) / rate, z
-            )
+            step = np.log1p((1.0 - level) * np.expm1(-rate * (right - left))) / rate
+            z = np.where(short, right + step, z)
     return np.clip(np.where(mirrored, -z, z), low, high)
 
 
-def truncated_moments(low, high):
-    """Log probability, mean and variance of a standard normal restricted to [low, high],
-    elementwise.
+def truncated_moments(
+    low: np.ndarray, high: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return log-probability, mean and variance of a standard normal restricted to [low, high].
 
-    By quadrature from the likelier end to where the density is lost in rounding, so that nothing
-    cancels in the tails.
+    All are elementwise, by quadrature from the end of higher density to where the density is below
+    rounding error, so that nothing cancels in the tails.
     """
     on_left = high < 0.0
     start = np.maximum(np.where(on_left, -high, low), -REACH)
-    near, before = np.maximum(start, 0.0), np.maximum(-start, 0.0)
-    width = np.minimum(
-        np.where(on_left, -low, high) - start, before + REACH**2 / (near + np.hypot(near, REACH))
-    )
+    near = np.maximum(start, 0.0)
+    before = np.maximum(-start, 0.0)
+    # The distance at which the density has fallen by exp(-REACH**2 / 2) from its maximum.
+    reach = before + REACH**2 / (near + np.hypot(near, REACH))
+    width = np.minimum(np.where(on_left, -low, high) - start, reach)
     steps = 0.5 * np.maximum(width, TINY)[..., None] * (1.0 + FINE_NODES)
     weights = FINE_NODE_WEIGHTS * np.exp(
         -steps * (start[..., None] + 0.5 * steps) - 0.5 * before[..., None] ** 2
@@ -124,23 +133,26 @@ def truncated_moments(low, high):
     return log_probability, np.where(on_left, -1.0, 1.0) * (start + advance), variance
 
 
-def log_interval(low, high):
-    """log P(low <= z <= high), elementwise, without checks."""
+def log_interval(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return log P(low <= z <= high), elementwise, without checks."""
     with np.errstate(over="ignore"):
         return _log_scaled_probability(low, high) - 0.5 * _nearest(low, high) ** 2
 
 
 def _nearest(low, high):
-    """Distance from 0 to each interval."""
+    """Distances from 0 to intervals."""
     return np.maximum(np.maximum(low, -high), 0.0)
 
 
 def _log_scaled_probability(low, high):
-    """log P(low <= z <= high) + near**2 / 2, near the distance from 0 to the interval: no term
-    overflows."""
+    """log P(low <= z <= high) + near**2 / 2, which does not overflow.
+
+    `near` is the distance from 0 to the interval.
+    """
     low, high = np.broadcast_arrays(low, high)
     on_left = high < 0.0
-    start, stop = np.where(on_left, -high, low), np.where(on_left, -low, high)
+    start = np.where(on_left, -high, low)
+    stop = np.where(on_left, -low, high)
     result = np.empty(low.shape)
     with np.errstate(over="ignore"):
         narrow = (stop - start) * (2.0 * np.maximum(start, 0.0) + (stop - start)) < 1.0
@@ -156,7 +168,7 @@ def _log_scaled_probability(low, high):
 
 
 def _log_narrow(start, stop):
-    """Scaled log probability by Gauss-Legendre quadrature, where exp(-z**2 / 2) changes little."""
+    """Scaled log-probability by Gauss-Legendre quadrature, where exp(-z**2 / 2) changes little."""
     width = np.maximum(stop - start, TINY)
     steps = 0.5 * width[:, None] * (1.0 + NODES)
     changes = np.exp(-steps * (start[:, None] + 0.5 * steps)) @ NODE_WEIGHTS
@@ -164,23 +176,24 @@ def _log_narrow(start, stop):
 
 
 def _log_tail(start, stop):
-    """Scaled log probability by Mills ratios, 0 < start."""
+    """Scaled log-probability by Mills ratios, for 0 < start."""
     with np.errstate(over="ignore"):
         drop = np.exp(-0.5 * (stop - start) * (stop + start))
     return np.log(0.5 * (erfcx(start / SQRT_2) - erfcx(stop / SQRT_2) * drop))
 
 
 def _log_central(low, high):
-    """Log probability of low <= 0 <= high, from the inside where it is small and from the outside
-    where it is large."""
-    low, high = low / SQRT_2, high / SQRT_2
+    """Log-probability for low <= 0 <= high, from the inside if small, from the outside if large."""
+    low = low / SQRT_2
+    high = high / SQRT_2
     inside = 0.5 * (erf(high) - erf(low))
     return np.where(inside < 0.5, np.log(inside), np.log1p(-0.5 * (erfc(high) + erfc(-low))))
 
 
-def check_interval(low, high):
-    """Ends as float arrays, or a ValueError."""
-    low, high = np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
+def check_interval(low: npt.ArrayLike, high: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Return ends as float arrays, or raise a ValueError."""
+    low = np.asarray(low, dtype=np.float64)
+    high = np.asarray(high, dtype=np.float64)
     wrong = ~((low <= high) & (low < np.inf) & (high > -np.inf))
     if wrong.any():
         at = np.unravel_index(np.argmax(wrong), wrong.shape)
