@@ -1,6 +1,6 @@
 """Checks of arguments.
 
-An error is one sentence: the argument, the expectation, the value that came, and a remedy.
+An error is one sentence: the argument, the expectation, the value received, and a remedy.
 """
 
 import math

@@ -473,7 +473,7 @@ class ImputerMixin(GeneratorMixin):
 
 
 class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
-    """Public methods of a generator that knows p(x given y), and so classifies by Bayes' rule.
+    """Public methods of a generator that models p(x given y), and so classifies by Bayes' rule.
 
     The names and shapes of the hooks are stable. A subclass sets `classes_` and `class_prior_` in
     `fit`, both of shape (n_classes,), and writes in place of `_sample` and `_score_samples`:
@@ -729,8 +729,8 @@ def _is_single_polars(X: Any) -> bool:
 
 def _others(model: Any, accept: Callable[[Any], bool]) -> str:
     """Names of the public generators, but for the model's own, whose tags `accept` takes."""
-    # The public face, because this module knows no generator. It loads torch, so only an error
-    # that needs the names goes there.
+    # Through the public names, because this module is below the generators. This loads torch, so it
+    # waits for an error that needs it.
     import probgen
 
     names = []

@@ -169,10 +169,10 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
             return self._learn("partial_fit", X, y, sample_weight, np.unique(classes))
         X, y, sample_weight = self._check_rows(X, y, sample_weight, reset=False)
         if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
-            known, came = self.classes_.tolist(), np.unique(classes).tolist()
+            known, received = self.classes_.tolist(), np.unique(classes).tolist()
             raise ValueError(
                 f"classes must be those of the first partial_fit, {known}, or be left out; got"
-                f" {came}."
+                f" {received}."
             )
         return self._learn(
             "partial_fit", X, y, sample_weight, self.classes_, self.estimators_, self.class_count_

@@ -229,10 +229,10 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
             X, y, weights = self._validate_weighted(X, y, sample_weight, reset=True)
             return self._begin(device, X, y, weights, np.unique(classes))
         if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
-            known, came = self.classes_.tolist(), np.unique(classes).tolist()
+            known, received = self.classes_.tolist(), np.unique(classes).tolist()
             raise ValueError(
                 f"classes must be those of the first partial_fit, {known}, or be left out; got"
-                f" {came}."
+                f" {received}."
             )
         if self._state["layout"] != self._layout():
             raise ValueError(
@@ -250,13 +250,13 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         class_prior = check_priors(self.priors, class_count)
         rows = self._rows_of_classes(X, indices, weights, classes, class_count > 0.0)
         fit = self._fit_classes(list(rows.values()), self._start_stream(), device)
-        met = list(rows)
+        seen = list(rows)
         origins = np.zeros((len(classes), X.shape[1]))
-        origins[met] = fit.origins
+        origins[seen] = fit.origins
         n_all = len(classes) * self.n_components
         self.classes_ = classes
         self._state = {
-            "statistics": fit.statistics.placed(self._members(met), n_all),
+            "statistics": fit.statistics.placed(self._members(seen), n_all),
             "origins": origins,
             "floor": fit.floor,
             "layout": self._layout(),
@@ -301,15 +301,15 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
             self.n_repaired_ += fit.n_repaired
         batch = sum(batches[1:], batches[0])
         state["statistics"] = merged(state["statistics"], batch, self.learning_decay)
-        met = np.flatnonzero(class_count)
+        seen = np.flatnonzero(class_count)
         family = FAMILIES[self.covariance_type]
         components, repaired = family.estimate(
-            state["statistics"].select(self._members(met)),
+            state["statistics"].select(self._members(seen)),
             self.reg_covar,
             state["floor"],
             self.reg_param,
         )
-        origins = np.repeat(state["origins"][met], self.n_components, axis=0)
+        origins = np.repeat(state["origins"][seen], self.n_components, axis=0)
         self._state = state
         self.n_iter_ += 1
         self.n_repaired_ += repaired
@@ -398,14 +398,14 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
 
     def _store_classes(self, components, class_count, class_prior):
         """Set the fitted attributes from components of the classes that have rows."""
-        met = np.flatnonzero(class_count)
-        within = components.weights.reshape(len(met), self.n_components)
+        seen = np.flatnonzero(class_count)
+        within = components.weights.reshape(len(seen), self.n_components)
         within = within / within.sum(axis=1, keepdims=True)
-        self._state["weights"] = within.ravel() / len(met)
-        self._store(replace(components, weights=(class_prior[met, None] * within).ravel()))
+        self._state["weights"] = within.ravel() / len(seen)
+        self._store(replace(components, weights=(class_prior[seen, None] * within).ravel()))
         self.class_count_ = class_count
         self.class_prior_ = class_prior
-        if len(met) == len(class_count):
+        if len(seen) == len(class_count):
             return
         by_component = {"weights_", "means_", "loadings_", "noise_variances_"}
         if self.covariance_type != "tied":
@@ -414,7 +414,7 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
             array = getattr(self, name)
             shape = (len(class_count) * self.n_components, *array.shape[1:])
             padded = np.full(shape, np.nan, dtype=array.dtype)
-            padded[self._members(met)] = array
+            padded[self._members(seen)] = array
             setattr(self, name, padded)
 
     def _components(self):
@@ -432,9 +432,9 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
     def _sum_in_classes(self, log_joint):
         """Log joint densities (n, n_classes), from those (n, K) of the components of classes."""
         n_rows = len(log_joint)
-        met = np.flatnonzero(self.class_count_)
+        seen = np.flatnonzero(self.class_count_)
         by_class = np.full((n_rows, len(self.classes_)), -np.inf)
-        by_class[:, met] = np.logaddexp.reduce(log_joint.reshape(n_rows, len(met), -1), axis=2)
+        by_class[:, seen] = np.logaddexp.reduce(log_joint.reshape(n_rows, len(seen), -1), axis=2)
         return by_class
 
     def _log_joint_of_conditions(self, conditions):

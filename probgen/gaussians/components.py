@@ -1,6 +1,6 @@
 """Weighted Gaussian components, one class a covariance family.
 
-They know their densities, M-step, marginals and draws. Components are immutable. Means may be
+They compute their densities, M-step, marginals and draws. Components are immutable. Means may be
 relative to any origin; the caller shifts them.
 """
 
