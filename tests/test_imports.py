@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "probgen"
 # From the ground up. A module imports from lower floors, and from its own room.
 FLOORS = (
     {
+        "_callbacks",
         "_constants",
         "_devices",
         "_lazy",
