@@ -93,8 +93,7 @@ def truth_of_factor_analysis(shift=0.0):
 
 
 def square():
-    """Codes of x are near the two roots, far apart and of unlike mass under a prior whose mean is
-    1/4."""
+    """Codes of x are near two distant roots, of unequal mass under a prior with mean 1/4."""
     return Latent(lambda codes: (codes + 0.25) ** 2, 0.1, n_components=1).fit(np.ones((2, 1)))
 
 
@@ -105,8 +104,7 @@ def truth_of_square(rows):
 
 
 def agree(values, errors, truth):
-    """Errors are below 3 standard errors in nearly every row, and theirs in the mean over the
-    rows."""
+    """Errors are below 3 standard errors, in nearly every row and in the mean over the rows."""
     differences = values - truth
     assert np.mean(np.abs(differences) < 3.0 * errors) >= 0.95
     assert abs(differences.mean()) < 3.0 * np.sqrt(np.sum(errors**2)) / len(errors)

@@ -1,5 +1,4 @@
-"""Data sets: what all of them share, where their files are looked for, and the errors of bad
-arguments and files."""
+"""All data sets: common promises, the folders of files, and errors for bad arguments and files."""
 
 import gzip
 import io

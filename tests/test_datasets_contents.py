@@ -1,5 +1,4 @@
-"""The content of each data set, embedded or read from its real file, against what its publisher
-says of it."""
+"""The content of each data set, embedded or in its real file, against the publisher's facts."""
 
 import numpy as np
 import pytest

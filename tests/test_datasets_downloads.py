@@ -1,5 +1,4 @@
-"""Data sets from the bytes of their publishers: conversion, download, cache, and what goes wrong on
-the way."""
+"""Data sets from publishers' bytes: conversion, download, cache, and errors."""
 
 import csv
 import dataclasses

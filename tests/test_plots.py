@@ -15,8 +15,7 @@ from probgen.plots import SampleGridDisplay
 
 
 class Ramp(GeneratorMixin, BaseEstimator):
-    """Generator whose k-th draw is the number k in every feature, so that places can be told
-    apart."""
+    """Generator whose k-th draw is the number k in every feature, which identifies it."""
 
     def __init__(self, random_state=None):
         self.random_state = random_state

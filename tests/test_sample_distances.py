@@ -99,8 +99,10 @@ class TestKernelMMD:
         )
 
     def test_expectation_under_gaussians(self):
-        """E k(x, y) = |C / s^2|^(-1/2) exp(-u' C^(-1) u / 2), C = C_X + C_Y + s^2 I, and u between
-        the means."""
+        """E k(x, y) = |C / s^2|^(-1/2) exp(-u' C^(-1) u / 2).
+
+        C is C_X + C_Y + s^2 I, and u the difference of the means.
+        """
         size, shift = 1.3, np.array([0.5, -0.25])
         root_x, root_y = np.array([[1.0, 0.0], [0.5, 0.7]]), np.array([[0.8, 0.0], [-0.3, 1.2]])
 
