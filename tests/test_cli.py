@@ -28,7 +28,8 @@ from probgen import (
     load,
     save,
 )
-from probgen.cli import comparison, tables
+from probgen.base import Likelihood
+from probgen.cli import commands, comparison, tables
 from probgen.cli.commands import program
 from probgen.datasets import load_digits
 
@@ -834,6 +835,30 @@ def test_a_model_that_fails_is_reported_and_the_others_remain(tmp_path, frame, m
     assert result.exit_code == 0
     assert "Fails: Failed: " in result.stderr
     assert "Failed: " in (tmp_path / "a.html").read_text(encoding="utf-8")
+
+
+def test_the_table_of_results_fits_on_80_columns(monkeypatch):
+    result = comparison.Result(
+        "Low-rank mixture per class",
+        "",
+        model=GaussianBayes(),
+        likelihood=Likelihood("lower_bound", "counting"),
+        nats=-131.613,
+        error=0.951,
+        bits_per_dim=2.967,
+        accuracy=1.0,
+        fit_seconds=12.34,
+        draw_seconds=0.1234,
+    )
+    data = comparison.load_data("digits", max_rows=100)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(commands, "TABLE_WIDTH", None)
+    with CliRunner().isolation() as (out, *_):
+        commands._print_results(data, [result])
+        lines = out.getvalue().decode().splitlines()
+    assert max(map(len, lines)) <= 80
+    cells = "lower bound -131.61 ± 0.95 2.967 100.0% 12.3 s 0.123 s"
+    assert any(" ".join(line.split()).endswith(cells) for line in lines)
 
 
 @pytest.mark.usefixtures("two_models")

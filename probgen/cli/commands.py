@@ -420,11 +420,11 @@ def _print_results(data, results):
     from probgen.cli.comparison import table_columns
 
     click.echo(f"{data.name}: {len(data.X_test):,} rows held out, best model first")
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     columns = table_columns(results)
     for heading in columns:
         if heading == "model":
-            table.add_column(heading, min_width=14)
+            table.add_column(heading, min_width=13)
         else:
             table.add_column(heading, justify="right", no_wrap=True)
     for row in zip(*columns.values(), strict=True):

@@ -577,6 +577,12 @@ def _table_row(result):
         f"{format_number(result.nats, 2)} ± {format_number(result.error, 2)}",
         format_number(result.bits_per_dim, 3),
         accuracy,
-        f"{format_number(result.fit_seconds, 2)} s",
-        f"{format_number(result.draw_seconds, 3)} s",
+        _format_seconds(result.fit_seconds, 2),
+        _format_seconds(result.draw_seconds, 3),
     )
+
+
+def _format_seconds(value, digits):
+    """Seconds with fewer decimals the larger they are, so that a table fits on 80 columns."""
+    n_spare = len(str(int(value))) - 1
+    return f"{value:.{max(digits - n_spare, 0)}f} s"
