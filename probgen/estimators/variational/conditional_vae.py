@@ -1,12 +1,14 @@
 """Variational autoencoders of rows and their classes."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyro
 import pyro.distributions as dist
+import pyro.infer
 import torch
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
@@ -17,6 +19,8 @@ from probgen.estimators.variational.code_distributions import concat_labels
 from probgen.estimators.variational.vae import VAE
 from probgen.marginal_likelihood.latent_model import log_mean_exp
 from probgen.networks import ConvEncoder
+from probgen.options import Option
+from probgen.training.trainer import Trainer
 
 
 class ConditionalVAE(ClassConditional, VAE):
@@ -90,31 +94,31 @@ trainer, warm_start, device, random_state, verbose
 
     def __init__(
         self,
-        n_components=16,
+        n_components: int = 16,
         *,
-        priors=None,
-        hidden_layer_sizes=(400, 400),
-        activation="silu",
-        architecture="dense",
-        image_shape=None,
-        encoder=None,
-        decoder=None,
-        likelihood="auto",
-        dynamic_binarization=False,
-        prior="normal",
-        posterior="gaussian",
-        elbo="mean_field",
-        beta=1.0,
-        n_importance_samples=100,
-        max_iter=60,
-        batch_size="auto",
-        learning_rate_init=2e-3,
-        trainer=None,
-        warm_start=False,
-        device="auto",
-        random_state=None,
-        verbose=0,
-    ):
+        priors: npt.ArrayLike | None = None,
+        hidden_layer_sizes: Sequence[int] = (400, 400),
+        activation: Any = "silu",
+        architecture: str = "dense",
+        image_shape: tuple[int, ...] | None = None,
+        encoder: torch.nn.Module | None = None,
+        decoder: torch.nn.Module | None = None,
+        likelihood: str | Option = "auto",
+        dynamic_binarization: bool = False,
+        prior: str | Option = "normal",
+        posterior: str | Option = "gaussian",
+        elbo: str | Option | pyro.infer.ELBO = "mean_field",
+        beta: float = 1.0,
+        n_importance_samples: int = 100,
+        max_iter: int = 60,
+        batch_size: int | str = "auto",
+        learning_rate_init: float = 2e-3,
+        trainer: Trainer | None = None,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
         super().__init__(
             n_components,
             hidden_layer_sizes=hidden_layer_sizes,

@@ -1,5 +1,6 @@
 """Variational autoencoders of rows of which few have a class."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -16,8 +17,9 @@ from probgen.estimators.variational.code_distributions import concat_labels
 from probgen.estimators.variational.conditional_vae import ConditionalVAE
 from probgen.estimators.variational.vae import VAE
 from probgen.networks import check_module, check_network
-from probgen.options import ELBO
+from probgen.options import ELBO, Option
 from probgen.programs import ElboTerms, ProgramObjective, elbo_terms
+from probgen.training.trainer import Trainer
 
 ELBO_KINDS = ("mean_field", "trace")
 LABELLED_ROWS = 10_000  # most labelled rows to train the classifier on in addition to the batches
@@ -108,33 +110,33 @@ batch_size, learning_rate_init, trainer, warm_start, device, random_state, verbo
 
     def __init__(
         self,
-        n_components=16,
+        n_components: int = 16,
         *,
-        classifier=None,
-        classification_weight=1.0,
-        priors=None,
-        hidden_layer_sizes=(400, 400),
-        activation="silu",
-        architecture="dense",
-        image_shape=None,
-        encoder=None,
-        decoder=None,
-        likelihood="auto",
-        dynamic_binarization=False,
-        prior="normal",
-        posterior="gaussian",
-        elbo="mean_field",
-        beta=1.0,
-        n_importance_samples=100,
-        max_iter=60,
-        batch_size="auto",
-        learning_rate_init=2e-3,
-        trainer=None,
-        warm_start=False,
-        device="auto",
-        random_state=None,
-        verbose=0,
-    ):
+        classifier: torch.nn.Module | None = None,
+        classification_weight: float = 1.0,
+        priors: npt.ArrayLike | None = None,
+        hidden_layer_sizes: Sequence[int] = (400, 400),
+        activation: Any = "silu",
+        architecture: str = "dense",
+        image_shape: tuple[int, ...] | None = None,
+        encoder: torch.nn.Module | None = None,
+        decoder: torch.nn.Module | None = None,
+        likelihood: str | Option = "auto",
+        dynamic_binarization: bool = False,
+        prior: str | Option = "normal",
+        posterior: str | Option = "gaussian",
+        elbo: str | Option = "mean_field",
+        beta: float = 1.0,
+        n_importance_samples: int = 100,
+        max_iter: int = 60,
+        batch_size: int | str = "auto",
+        learning_rate_init: float = 2e-3,
+        trainer: Trainer | None = None,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
         super().__init__(
             n_components,
             priors=priors,
@@ -162,6 +164,11 @@ batch_size, learning_rate_init, trainer, warm_start, device, random_state, verbo
         )
         self.classifier = classifier
         self.classification_weight = classification_weight
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.semi_supervised = True
+        return tags
 
     def guide(  # type: ignore[override]
         self,

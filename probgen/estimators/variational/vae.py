@@ -1,5 +1,6 @@
 """Variational autoencoders, as Pyro programs that the training engine records."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -47,6 +48,7 @@ from probgen.options import (
     Laplace,
     MixturePrior,
     NormalPrior,
+    Option,
     SplineFlow,
     VampPrior,
 )
@@ -206,30 +208,30 @@ class VAE(CompletionMixin, DecoderMixin):
 
     def __init__(
         self,
-        n_components=16,
+        n_components: int = 16,
         *,
-        hidden_layer_sizes=(400, 400),
-        activation="silu",
-        architecture="dense",
-        image_shape=None,
-        encoder=None,
-        decoder=None,
-        likelihood="auto",
-        dynamic_binarization=False,
-        prior="normal",
-        posterior="gaussian",
-        elbo="mean_field",
-        beta=1.0,
-        n_importance_samples=100,
-        max_iter=60,
-        batch_size="auto",
-        learning_rate_init=2e-3,
-        trainer=None,
-        warm_start=False,
-        device="auto",
-        random_state=None,
-        verbose=0,
-    ):
+        hidden_layer_sizes: Sequence[int] = (400, 400),
+        activation: Any = "silu",
+        architecture: str = "dense",
+        image_shape: tuple[int, ...] | None = None,
+        encoder: torch.nn.Module | None = None,
+        decoder: torch.nn.Module | None = None,
+        likelihood: str | Option = "auto",
+        dynamic_binarization: bool = False,
+        prior: str | Option = "normal",
+        posterior: str | Option = "gaussian",
+        elbo: str | Option | pyro.infer.ELBO = "mean_field",
+        beta: float = 1.0,
+        n_importance_samples: int = 100,
+        max_iter: int = 60,
+        batch_size: int | str = "auto",
+        learning_rate_init: float = 2e-3,
+        trainer: Trainer | None = None,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
