@@ -1,5 +1,4 @@
-"""Causal layers and networks: what a pixel sees, by automatic differentiation, and what they
-compute pixel by pixel."""
+"""Causal layers and networks: windows by automatic differentiation, and outputs in turns."""
 
 import numpy as np
 import pytest
@@ -48,33 +47,33 @@ def seeded():
 
 
 def sees(layer, n_in, *, side=SIDE):
-    """Whether (out channel, out pixel) depends on (in channel, in pixel), four axes, pixels in
-    raster order."""
+    """Whether (out channel, out pixel) depends on (in channel, in pixel), on four axes."""
     image = torch.randn(1, n_in, side, side, dtype=torch.float64)
-    found = torch.zeros(())
-    for _ in range(3):  # rectifiers hide some of what is seen at one point
+    actual = torch.zeros(())
+    for _ in range(3):  # rectifiers hide some dependence at a single point
         jacobian = torch.autograd.functional.jacobian(
             lambda x: layer(x)[0], image + torch.randn_like(image)
         )
-        found = found + jacobian[:, :, :, 0].abs()
-    return (found.flatten(1, 2).flatten(-2, -1) > 0.0).numpy()
+        actual = actual + jacobian[:, :, :, 0].abs()
+    return (actual.flatten(1, 2).flatten(-2, -1) > 0.0).numpy()
 
 
 def expected(n_out, n_in, is_seen, n_colors, strict, n_parts=1):
-    """What a layer should see: is_seen(row and column of the output, of the input), and the groups
-    of the centre."""
-    answer = np.zeros((n_out, SIDE**2, n_in, SIDE**2), dtype=bool)
-    after, before = (
-        color_groups(n_out, n_colors, n_parts).numpy(),
-        color_groups(n_in, n_colors).numpy(),
-    )
-    own = after[:, None] > before if strict else after[:, None] >= before
+    """The dependence of a layer with this window, as in `sees`.
+
+    is_seen takes the row and column of the output and of the input. The colour groups decide about
+    a pixel and itself.
+    """
+    truth = np.zeros((n_out, SIDE**2, n_in, SIDE**2), dtype=bool)
+    after = color_groups(n_out, n_colors, n_parts).numpy()[:, None]
+    before = color_groups(n_in, n_colors).numpy()
+    own = after > before if strict else after >= before
     for p in range(SIDE**2):
         for q in range(SIDE**2):
             if is_seen(*divmod(p, SIDE), *divmod(q, SIDE)):
-                answer[:, p, :, q] = True
-        answer[:, p, :, p] = own
-    return answer
+                truth[:, p, :, q] = True
+        truth[:, p, :, p] = own
+    return truth
 
 
 class TestConvolutions:
@@ -118,10 +117,8 @@ class TestConvolutions:
         np.testing.assert_array_equal(sees(layer, n_colors), truth)
 
     def test_it_is_a_masked_convolution(self):
-        layer, images = (
-            CausalConv2d(3, 6, 3, n_colors=3).double(),
-            torch.randn(2, 3, 6, 7, dtype=torch.float64),
-        )
+        layer = CausalConv2d(3, 6, 3, n_colors=3).double()
+        images = torch.randn(2, 3, 6, 7, dtype=torch.float64)
         kernel = torch.zeros(6, 3, 3, 3, dtype=torch.float64)
         kernel[:, :, :2] = layer.weight * layer.mask
         torch.testing.assert_close(
@@ -130,11 +127,9 @@ class TestConvolutions:
 
     @pytest.mark.parametrize("stack", ["raster", "vertical", "horizontal"])
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-    def test_with_stride_two_it_answers_every_second_pixel_of_every_second_row(self, dtype, stack):
-        layer, images = (
-            CausalConv2d(4, 6, 3, stack=stack).to(dtype),
-            torch.randn(3, 4, 7, 6).to(dtype),
-        )
+    def test_stride_two_computes_every_second_pixel_of_every_second_row(self, dtype, stack):
+        layer = CausalConv2d(4, 6, 3, stack=stack).to(dtype)
+        images = torch.randn(3, 4, 7, 6).to(dtype)
         whole = layer(images)[:, :, ::2, ::2]
         layer.stride = 2
         torch.testing.assert_close(layer(images), whole)
@@ -169,9 +164,8 @@ class TestOtherLayers:
             2 * n_colors, 2 * n_colors, lambda i, j, k, m: (k, m) < (i, j), n_colors, strict=False
         )
         np.testing.assert_array_equal(of_hidden | truth, truth)
-        np.testing.assert_array_equal(
-            of_hidden[:, 1:] | ~truth[:, 1:], True
-        )  # the first pixel has one key alone
+        # The first pixel has a single key.
+        np.testing.assert_array_equal(of_hidden[:, 1:] | ~truth[:, 1:], True)
 
     def test_attention_is_that_of_the_definition(self):
         layer = CausalAttention(8).double()
@@ -286,7 +280,7 @@ class TestHalfSize:
         assert min(counts) >= 1
         assert max(counts) - min(counts) <= 2
 
-    def test_doubling_deals_parts_to_squares(self):
+    def test_doubling_puts_parts_into_squares(self):
         parts = torch.arange(4 * 3 * 2 * 2).reshape(1, 12, 2, 2)
         image = doubled(parts, 4, 3)
         for i, j in np.ndindex(4, 3):
@@ -308,7 +302,7 @@ def make_network(architecture, n_colors=1, **settings):
 class TestNetworks:
     @architectures
     @colors
-    def test_answers_depend_on_all_features_before_and_on_no_others(self, architecture, n_colors):
+    def test_outputs_depend_on_all_features_before_and_on_no_others(self, architecture, n_colors):
         network = make_network(architecture, n_colors)
         d = SIDE * 4 * n_colors
         X = torch.randint(0, 4, (3, d)).double()
@@ -338,22 +332,20 @@ class TestNetworks:
     @architectures
     @colors
     @pytest.mark.parametrize("n_classes", [0, 3])
-    def test_pixel_by_pixel_it_says_the_same(self, architecture, n_colors, n_classes):
+    def test_outputs_in_turns_are_those_of_one_pass(self, architecture, n_colors, n_classes):
         network = make_network(architecture, n_colors, n_classes=n_classes)
         X = torch.randint(0, 4, (6, SIDE * 4 * n_colors)).double()
         labels = [torch.eye(3, dtype=torch.float64)[torch.randint(0, 3, (6,))]] if n_classes else []
         with torch.inference_mode():
-            drawing, answers = (
-                Drawing(network, 6, *labels),
-                torch.full((6, X.shape[1], 2), torch.nan).double(),
-            )
+            drawing = Drawing(network, 6, *labels)
+            outputs = torch.full((6, X.shape[1], 2), torch.nan).double()
             turns = []
             for features in drawing.turns():
                 turns.append(features)
-                answers[:, features] = drawing.outputs().unflatten(1, (-1, 2))
+                outputs[:, features] = drawing.outputs().unflatten(1, (-1, 2))
                 drawing.put(X[:, features])
             torch.testing.assert_close(
-                answers.flatten(1), network(X, *labels), rtol=0.0, atol=1e-12
+                outputs.flatten(1), network(X, *labels), rtol=0.0, atol=1e-12
             )
         assert len(turns) == len(drawing)
         assert torch.cat(turns).sort().values.tolist() == list(range(X.shape[1]))
@@ -361,12 +353,10 @@ class TestNetworks:
     def test_rows_of_residual_blocks_are_drawn_at_once(self):
         network = PixelNetwork((28, 28, 1), 1, n_filters=4, n_layers=8)
         assert len(Drawing(network, 1)) == 28 + 4 * 27  # each four pixels behind the one above
-        assert (
-            len(Drawing(PixelNetwork((28, 28, 1), 1, n_filters=4, n_layers=8, gated=True), 1))
-            == 28 * 28
-        )
+        network = PixelNetwork((28, 28, 1), 1, n_filters=4, n_layers=8, gated=True)
+        assert len(Drawing(network, 1)) == 28 * 28
 
-    def test_what_is_remembered_does_not_grow_with_the_height(self):
+    def test_memory_does_not_grow_with_the_height(self):
         def size(height):
             drawing = Drawing(PixelNetwork((height, 6, 1), 1, n_filters=4, n_layers=2), 3)
             return [

@@ -157,7 +157,7 @@ DISCRETE = [  # generators of whole numbers, which scikit-learn's checks feed wi
         random_state=0,
     ),
 ]
-# What is known stands first in orders of its own, so that conditionals are not of one joint law
+# Known features come first in orders of their own, so conditionals have no one joint distribution
 IN_ANY_ORDER = MADE(
     (8,),
     order_agnostic=True,

@@ -24,11 +24,9 @@ from probgen.training.statistics import take_statistics
 
 RNG = np.random.default_rng(0)
 GRID = (np.arange(20_000) + 0.5) / 20_000  # uniform numbers, as even as they can be
-LOGITS, LOCATIONS, SCALES = (
-    np.array([0.5, -1.0, 0.0]),
-    np.array([-2.0, 0.3, 5.0]),
-    np.array([0.5, 1.0, 0.1]),
-)
+LOGITS = np.array([0.5, -1.0, 0.0])
+LOCATIONS = np.array([-2.0, 0.3, 5.0])
+SCALES = np.array([0.5, 1.0, 0.1])
 
 
 def spread(parameters, shape=(20_000, 1)):
@@ -78,7 +76,7 @@ class TestQuantile:
             quantile(mixture(), torch.full((20_000, 1), uniform, dtype=torch.float64))
         ).all()
 
-    def test_of_another_law_is_that_of_torch(self):
+    def test_of_another_distribution_is_that_of_torch(self):
         values = quantile(Normal(torch.zeros(20_000, 1), 2.0), torch.from_numpy(GRID[:, None]))
         np.testing.assert_allclose(values[:, 0], stats.norm(0.0, 2.0).ppf(GRID), atol=1e-6)
 
@@ -134,32 +132,32 @@ class TestFeatureSampler:
             RNG.random((50, 4)) < 0.4, RNG.integers(3, size=(50, 4)).astype(float), np.nan
         )
         conditions = Conditions(values, *open_conditions(values), {1: np.array([0, 2])})
-        answers = torch.from_numpy(RNG.standard_normal((50, 12)))
-        evidence = CheckedConditions(conditions, observation.distribution(answers))
+        outputs = torch.from_numpy(RNG.standard_normal((50, 12)))
+        evidence = CheckedConditions(conditions, observation.distribution(outputs))
         features = FeatureSampler(observation, torch.from_numpy(RNG.random((50, 4))), evidence)
-        whole = features.sample(answers)
+        whole = features.sample(outputs)
         np.testing.assert_array_equal(whole[~np.isnan(values)], values[~np.isnan(values)])
         assert np.isin(whole[np.isnan(values[:, 1]), 1], [0, 2]).all()
         some = torch.tensor([1, 3])
-        part = features.sample(answers.unflatten(1, (4, 3))[:, some].flatten(1), some)
+        part = features.sample(outputs.unflatten(1, (4, 3))[:, some].flatten(1), some)
         np.testing.assert_array_equal(part, whole[:, some])
         few = torch.tensor([7, 7, 30])
-        np.testing.assert_array_equal(features.take(few).sample(answers[few]), whole[few])
+        np.testing.assert_array_equal(features.take(few).sample(outputs[few]), whole[few])
 
     def test_weighs_what_is_known(self):
         observation = CategoricalObservation(3)
         values = np.array([[1.0, np.nan], [np.nan, np.nan]])
         conditions = Conditions(values, *open_conditions(values), {1: np.array([0, 2])})
-        answers = torch.from_numpy(RNG.standard_normal((2, 6)))
+        outputs = torch.from_numpy(RNG.standard_normal((2, 6)))
         features = FeatureSampler(
             observation,
             torch.full((2, 2), 0.3, dtype=torch.float64),
-            CheckedConditions(conditions, observation.distribution(answers)),
+            CheckedConditions(conditions, observation.distribution(outputs)),
         )
-        probabilities = softmax(answers.numpy().reshape(2, 2, 3), axis=-1)
+        probabilities = softmax(outputs.numpy().reshape(2, 2, 3), axis=-1)
         sets = np.log(probabilities[:, 1, [0, 2]].sum(axis=1))
         truth = [np.log(probabilities[0, 0, 1]) + sets[0], sets[1]]
-        np.testing.assert_allclose(features.log_weights(answers, features.sample(answers)), truth)
+        np.testing.assert_allclose(features.log_weights(outputs, features.sample(outputs)), truth)
 
     def test_real_values_within_intervals(self):
         rows = open_rows(RNG.standard_normal((20, 2)) * [1.0, 9.0], dtype=torch.float64)
@@ -167,17 +165,16 @@ class TestFeatureSampler:
         values = np.full((30, 2), np.nan)
         low, high = open_conditions(values)
         low[:, 1], high[:15, 1] = 3.0, 4.0
-        answers = torch.from_numpy(RNG.standard_normal((30, 12)))
-        distribution = observation.distribution(answers)
+        outputs = torch.from_numpy(RNG.standard_normal((30, 12)))
+        distribution = observation.distribution(outputs)
         evidence = CheckedConditions(Conditions(values, low, high), distribution)
         features = FeatureSampler(observation, torch.from_numpy(RNG.random((30, 2))), evidence)
-        drawn = features.sample(answers).numpy()
+        drawn = features.sample(outputs).numpy()
         assert ((drawn[:, 1] >= low[:, 1]) & (drawn[:, 1] <= high[:, 1])).all()
         parts = distribution.mixture_distribution.probs, distribution.component_distribution
-        laws = stats.norm(parts[1].loc[:, 1], parts[1].scale[:, 1])
-        masses = ((laws.cdf(high[:, 1:]) - laws.cdf(low[:, 1:])) * parts[0][:, 1].numpy()).sum(
-            axis=1
-        )
+        components = stats.norm(parts[1].loc[:, 1], parts[1].scale[:, 1])
+        masses = components.cdf(high[:, 1:]) - components.cdf(low[:, 1:])
+        masses = (masses * parts[0][:, 1].numpy()).sum(axis=1)
         np.testing.assert_allclose(
-            features.log_weights(answers, torch.from_numpy(drawn)), np.log(masses)
+            features.log_weights(outputs, torch.from_numpy(drawn)), np.log(masses)
         )

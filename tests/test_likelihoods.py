@@ -67,7 +67,7 @@ def make(option, rows=None, dtype=torch.float64):
     return make_observation(option, statistics).to(dtype)
 
 
-def draw_answers(observation, n_rows=50, scale=1.0, seed=0):
+def draw_outputs(observation, n_rows=50, scale=1.0, seed=0):
     shape = (n_rows, 4 * observation.n_outputs_per_feature)
     return torch.from_numpy(scale * np.random.default_rng(seed).standard_normal(shape))
 
@@ -79,8 +79,7 @@ def draw_samples(distribution, n_samples):
 
 
 def truncated_exponential(log_odds):
-    """The continuous Bernoulli of log-odds other than 0, as SciPy has it: mirrored where they are
-    positive."""
+    """SciPy's distribution of log-odds other than 0; mirrored where they are positive."""
     return stats.truncexpon(b=abs(log_odds), scale=1.0 / abs(log_odds))
 
 
@@ -93,12 +92,12 @@ def cell_masses(logits, locations, scales, n_levels):
     return np.diff(below, prepend=0.0, append=1.0)
 
 
-def all_levels(observation, answers, n_levels):
+def all_levels(observation, outputs, n_levels):
     """Log-probabilities (n_levels, ...) of every number."""
-    distribution = observation.distribution(answers)
+    distribution = observation.distribution(outputs)
     return torch.stack(
         [
-            distribution.log_prob(torch.full_like(answers[..., :4], level))
+            distribution.log_prob(torch.full_like(outputs[..., :4], level))
             for level in range(n_levels)
         ]
     )
@@ -107,32 +106,30 @@ def all_levels(observation, answers, n_levels):
 class TestDensity:
     def test_bernoulli(self):
         observation, rows = make("bernoulli"), ROWS["bernoulli"]
-        answers = draw_answers(observation, scale=3.0)
-        truth = stats.bernoulli(expit(answers.numpy())).logpmf(rows)
+        outputs = draw_outputs(observation, scale=3.0)
+        truth = stats.bernoulli(expit(outputs.numpy())).logpmf(rows)
         np.testing.assert_allclose(
-            observation.distribution(answers).log_prob(torch.from_numpy(rows)), truth
+            observation.distribution(outputs).log_prob(torch.from_numpy(rows)), truth
         )
         np.testing.assert_allclose(
-            bernoulli_log_prob(torch.from_numpy(rows), answers), truth.sum(1)
+            bernoulli_log_prob(torch.from_numpy(rows), outputs), truth.sum(1)
         )
 
-    @pytest.mark.parametrize("name, law", [("gaussian", stats.norm), ("laplace", stats.laplace)])
-    def test_of_noise_of_a_known_scale(self, name, law):
+    @pytest.mark.parametrize("name, family", [("gaussian", stats.norm), ("laplace", stats.laplace)])
+    def test_of_noise_of_a_known_scale(self, name, family):
         observation, rows = make(LIKELIHOODS[name](0.7)), ROWS[name]
-        answers = draw_answers(observation)
-        location = rows.mean(axis=0) + np.sqrt(rows.var(axis=0).mean()) * answers.numpy()
-        truth = law(location, 0.7).logpdf(rows)
+        outputs = draw_outputs(observation)
+        location = rows.mean(axis=0) + np.sqrt(rows.var(axis=0).mean()) * outputs.numpy()
+        truth = family(location, 0.7).logpdf(rows)
         np.testing.assert_allclose(
-            observation.distribution(answers).log_prob(torch.from_numpy(rows)), truth
+            observation.distribution(outputs).log_prob(torch.from_numpy(rows)), truth
         )
-        np.testing.assert_allclose(observation.mean(answers), location)
+        np.testing.assert_allclose(observation.mean(outputs), location)
 
     def test_gaussian_of_rows(self):
-        rows, mean, variance = (
-            ROWS["gaussian"],
-            RNG.standard_normal((50, 4)),
-            np.array([0.5, 1.0, 2.0, 3.0]),
-        )
+        rows = ROWS["gaussian"]
+        mean = RNG.standard_normal((50, 4))
+        variance = np.array([0.5, 1.0, 2.0, 3.0])
         truth = stats.norm(mean, np.sqrt(variance)).logpdf(rows).sum(1)
         np.testing.assert_allclose(
             gaussian_log_prob(*map(torch.from_numpy, (rows, mean, variance))), truth
@@ -140,21 +137,19 @@ class TestDensity:
 
     @pytest.mark.parametrize("n_gaussians", [1, 3])
     def test_gaussian_mixture(self, n_gaussians):
-        observation, rows = (
-            make(GaussianMixtureLikelihood(n_gaussians)),
-            ROWS["gaussian_mixture"],
-        )
-        answers = draw_answers(observation, scale=2.0)
-        logits, locations, scales = np.split(answers.numpy().reshape(50, 4, -1), 3, axis=-1)
+        observation = make(GaussianMixtureLikelihood(n_gaussians))
+        rows = ROWS["gaussian_mixture"]
+        outputs = draw_outputs(observation, scale=2.0)
+        logits, locations, scales = np.split(outputs.numpy().reshape(50, 4, -1), 3, axis=-1)
         start = stats.norm.ppf((np.arange(n_gaussians) + 0.5) / n_gaussians)
         center, deviation = (moment[:, None] for moment in (rows.mean(axis=0), rows.std(axis=0)))
-        laws = stats.norm(
+        components = stats.norm(
             center + deviation * (locations + start),
             deviation * (np.log1p(np.exp(scales)) + NOISE_FLOOR),
         )
-        truth = logsumexp(log_softmax(logits, -1) + laws.logpdf(rows[..., None]), axis=-1)
+        truth = logsumexp(log_softmax(logits, -1) + components.logpdf(rows[..., None]), axis=-1)
         np.testing.assert_allclose(
-            observation.distribution(answers).log_prob(torch.from_numpy(rows)), truth
+            observation.distribution(outputs).log_prob(torch.from_numpy(rows)), truth
         )
 
     @pytest.mark.parametrize("dtype, rtol", [(torch.float64, 1e-11), (torch.float32, 2e-6)])
@@ -163,8 +158,8 @@ class TestDensity:
         distribution = make("continuous_bernoulli").distribution(
             torch.from_numpy(LOG_ODDS[:, None]).to(dtype)
         )
-        found = distribution.log_prob(torch.from_numpy(values).to(dtype))
-        for log_odds, row in zip(LOG_ODDS, found):
+        actual = distribution.log_prob(torch.from_numpy(values).to(dtype))
+        for log_odds, row in zip(LOG_ODDS, actual):
             truth = np.zeros(4)
             if log_odds != 0.0:
                 truth = truncated_exponential(log_odds).logpdf(
@@ -185,36 +180,36 @@ class TestDensity:
 
     def test_categorical(self):
         observation, rows = make("categorical"), ROWS["categorical"]
-        answers = draw_answers(observation, scale=3.0)
-        each = log_softmax(answers.numpy().reshape(50, 4, N_LEVELS), -1)
+        outputs = draw_outputs(observation, scale=3.0)
+        each = log_softmax(outputs.numpy().reshape(50, 4, N_LEVELS), -1)
         truth = np.take_along_axis(each, rows[..., None].astype(int), -1)[..., 0]
         np.testing.assert_allclose(
-            observation.distribution(answers).log_prob(torch.from_numpy(rows)), truth
+            observation.distribution(outputs).log_prob(torch.from_numpy(rows)), truth
         )
 
     @pytest.mark.parametrize("n_levels, n_logistics", [(2, 1), (6, 1), (6, 3), (256, 2)])
     def test_discretized_logistic(self, n_levels, n_logistics):
         observation = make(DiscretizedLogistic(n_levels, n_logistics), rows=np.eye(4))
         logits, locations, log_scales = RNG.standard_normal((3, 8, 4, n_logistics))
-        answers = torch.from_numpy(np.concatenate([logits, locations, log_scales], -1)).flatten(-2)
+        outputs = torch.from_numpy(np.concatenate([logits, locations, log_scales], -1)).flatten(-2)
         floor = 1.0 / (n_levels - 1) / 8.0  # an eighth of half a cell
         truth = cell_masses(logits, locations, np.exp(log_scales) + floor, n_levels)
-        found = all_levels(observation, answers, n_levels).exp().movedim(0, -1)
-        np.testing.assert_allclose(found, truth, atol=1e-12)
+        actual = all_levels(observation, outputs, n_levels).exp().movedim(0, -1)
+        np.testing.assert_allclose(actual, truth, atol=1e-12)
 
     @pytest.mark.parametrize("dtype, rtol", [(torch.float64, 1e-9), (torch.float32, 2e-5)])
     def test_discretized_logistic_keeps_its_digits_in_the_tails(self, dtype, rtol):
         observation = make(DiscretizedLogistic(256, 1), rows=np.eye(4))
-        answers = (
+        outputs = (
             torch.tensor([[0.0, location, -3.0] for location in (-3.0, -0.9, 0.9, 3.0)])
             .flatten()
             .to(dtype)
         )
-        distribution = observation.distribution(answers)
+        distribution = observation.distribution(outputs)
         for value in (1.0, 254.0):
-            found = distribution.log_prob(torch.full((4,), value, dtype=dtype))
+            actual = distribution.log_prob(torch.full((4,), value, dtype=dtype))
             for log_prob, location, log_scale in zip(
-                found, distribution.locations[:, 0], distribution.log_scales[:, 0]
+                actual, distribution.locations[:, 0], distribution.log_scales[:, 0]
             ):
                 truth = exact_log_mass(value, location.item(), log_scale.item(), 256)
                 assert log_prob.item() == pytest.approx(truth, rel=rtol)
@@ -228,8 +223,8 @@ class TestDensity:
         extreme = np.random.default_rng(0).choice(
             [-100.0, -1.0, 0.0, 1.0, 100.0], (20, 4 * observation.n_outputs_per_feature)
         )
-        for answers in (draw_answers(observation), torch.from_numpy(extreme)):
-            total = all_levels(observation, answers.to(dtype), n_levels).exp().sum(0)
+        for outputs in (draw_outputs(observation), torch.from_numpy(extreme)):
+            total = all_levels(observation, outputs.to(dtype), n_levels).exp().sum(0)
             np.testing.assert_allclose(total, 1.0, atol=atol)
 
 
@@ -251,38 +246,38 @@ class TestExtremes:
     @pytest.mark.parametrize("name", LIKELIHOODS)
     def test_densities_and_gradients_are_finite(self, name, dtype):
         observation = make(name, dtype=dtype)
-        ends = (
-            [0.0, 1.0] if name == "continuous_bernoulli" else [ROWS[name].min(), ROWS[name].max()]
-        )
-        inside = [] if name == "bernoulli" else [0.5] if name == "continuous_bernoulli" else [2.0]
-        values = torch.tensor(ends + inside, dtype=dtype)
+        values = [ROWS[name].min(), ROWS[name].max(), 2.0]
+        if name == "bernoulli":
+            values = [0.0, 1.0]
+        elif name == "continuous_bernoulli":
+            values = [0.0, 1.0, 0.5]
+        values = torch.tensor(values, dtype=dtype)
         choices = torch.tensor([-100.0, -1.0, 0.0, 1.0, 100.0], dtype=dtype)
         shape = (300, 4 * observation.n_outputs_per_feature)
         picked = np.random.default_rng(0).integers(5, size=shape)
-        answers = choices[torch.from_numpy(picked)].requires_grad_()
+        outputs = choices[torch.from_numpy(picked)].requires_grad_()
         for value in values:
-            log_prob = observation.distribution(answers).log_prob(value.expand(300, 4))
+            log_prob = observation.distribution(outputs).log_prob(value.expand(300, 4))
             assert torch.isfinite(log_prob).all()
             for gradient in torch.autograd.grad(
-                log_prob.sum(), [answers, *observation.parameters()]
+                log_prob.sum(), [outputs, *observation.parameters()]
             ):
                 assert torch.isfinite(gradient).all()
 
     def test_gradients_of_the_continuous_bernoulli_are_distances_from_its_mean(self):
-        answers = torch.from_numpy(LOG_ODDS).requires_grad_()
+        outputs = torch.from_numpy(LOG_ODDS).requires_grad_()
         observation = make("continuous_bernoulli")
-        log_prob = observation.distribution(answers).log_prob(
+        log_prob = observation.distribution(outputs).log_prob(
             torch.full((len(LOG_ODDS),), 0.3, dtype=torch.float64)
         )
-        (gradient,) = torch.autograd.grad(log_prob.sum(), answers)
+        (gradient,) = torch.autograd.grad(log_prob.sum(), outputs)
         truth = [0.5 if a == 0.0 else truncated_exponential(a).mean() for a in LOG_ODDS]
         truth = np.where(LOG_ODDS > 0.0, 1.0 - np.array(truth), truth)
-        near = (
-            np.abs(LOG_ODDS) < 1e-2
-        )  # where SciPy loses digits, and the mean is 1/2 + log-odds / 12
+        # Near 0 SciPy loses digits, and the mean is 1/2 + log-odds / 12.
+        near = np.abs(LOG_ODDS) < 1e-2
         truth[near] = 0.5 + LOG_ODDS[near] / 12.0
         np.testing.assert_allclose(0.3 - gradient, truth, atol=1e-9)
-        np.testing.assert_allclose(observation.mean(answers).detach(), truth, atol=1e-9)
+        np.testing.assert_allclose(observation.mean(outputs).detach(), truth, atol=1e-9)
 
 
 class TestSamples:
@@ -293,25 +288,25 @@ class TestSamples:
         observation = make(
             DiscretizedLogistic(N_LEVELS, 2) if name == "discretized_logistic" else name
         )
-        answers = draw_answers(observation, n_rows=2)
-        draws = draw_samples(observation.distribution(answers), 5000).numpy()
-        masses = all_levels(observation, answers, n_levels).exp().numpy()
+        outputs = draw_outputs(observation, n_rows=2)
+        draws = draw_samples(observation.distribution(outputs), 5000).numpy()
+        masses = all_levels(observation, outputs, n_levels).exp().numpy()
         for cell in np.ndindex(draws.shape[1:]):
             counts = [(draws[:, *cell] == level).sum() for level in range(n_levels)]
             assert sum(counts) == 5000
             assert stats.chisquare(counts, 5000 * masses[:, *cell]).pvalue > 1e-3
 
-    @pytest.mark.parametrize("name, law", [("gaussian", stats.norm), ("laplace", stats.laplace)])
-    def test_of_noise_have_its_density(self, name, law):
+    @pytest.mark.parametrize("name, family", [("gaussian", stats.norm), ("laplace", stats.laplace)])
+    def test_of_noise_have_its_density(self, name, family):
         observation = make(LIKELIHOODS[name]("per_feature"))
         with torch.no_grad():
             observation.log_scale.copy_(torch.tensor([-2.0, -1.0, 0.0, 1.0]))
-            answers = draw_answers(observation, n_rows=1)[0]
-            draws = draw_samples(observation.distribution(answers), 5000)
-            location, scale = observation.mean(answers), observation.scale
+            outputs = draw_outputs(observation, n_rows=1)[0]
+            draws = draw_samples(observation.distribution(outputs), 5000)
+            location, scale = observation.mean(outputs), observation.scale
         for j in range(4):
             assert (
-                stats.kstest(draws[:, j], law(location[j].item(), scale[j].item()).cdf).pvalue
+                stats.kstest(draws[:, j], family(location[j].item(), scale[j].item()).cdf).pvalue
                 > 1e-3
             )
 
@@ -323,8 +318,9 @@ class TestSamples:
         draws = draw_samples(distribution, 5000).double()
         assert ((draws >= 0.0) & (draws <= 1.0)).all()
         for log_odds, column in zip(LOG_ODDS, draws.T.numpy()):
-            law = stats.uniform if abs(log_odds) < 1e-6 else truncated_exponential(log_odds)
-            assert stats.kstest(1.0 - column if log_odds > 0.0 else column, law.cdf).pvalue > 1e-3
+            family = stats.uniform if abs(log_odds) < 1e-6 else truncated_exponential(log_odds)
+            mirrored = 1.0 - column if log_odds > 0.0 else column
+            assert stats.kstest(mirrored, family.cdf).pvalue > 1e-3
 
 
 class TestMean:
@@ -340,22 +336,22 @@ class TestMean:
     )
     def test_of_whole_numbers_is_their_sum_by_probability(self, option, n_levels):
         observation = make(option)
-        answers = draw_answers(observation, scale=2.0)
+        outputs = draw_outputs(observation, scale=2.0)
         truth = torch.einsum(
             "l,lnd->nd",
             torch.arange(n_levels).double(),
-            all_levels(observation, answers, n_levels).exp(),
+            all_levels(observation, outputs, n_levels).exp(),
         )
-        np.testing.assert_allclose(observation.mean(answers), truth, atol=1e-9)
+        np.testing.assert_allclose(observation.mean(outputs), truth, atol=1e-9)
 
     @pytest.mark.parametrize("name", LIKELIHOODS)
     def test_is_that_of_many_samples(self, name):
         observation = make(name)
-        answers = draw_answers(observation, n_rows=3)
+        outputs = draw_outputs(observation, n_rows=3)
         with torch.no_grad():
-            draws = draw_samples(observation.distribution(answers), 20_000).double()
+            draws = draw_samples(observation.distribution(outputs), 20_000).double()
             error = draws.std(0) / np.sqrt(20_000)
-            assert ((observation.mean(answers) - draws.mean(0)).abs() < 4.0 * error).all()
+            assert ((observation.mean(outputs) - draws.mean(0)).abs() < 4.0 * error).all()
 
 
 class TestNoise:
@@ -367,22 +363,22 @@ class TestNoise:
         )
 
     @pytest.mark.parametrize(
-        "name, law, error",
+        "name, family, error",
         [
             ("gaussian", stats.norm, lambda residuals: np.sqrt((residuals**2).mean(axis=0))),
             ("laplace", stats.laplace, lambda residuals: np.abs(residuals).mean(axis=0)),
         ],
     )
-    def test_a_scale_for_each_feature_is_best_at_its_error(self, name, law, error):
+    def test_a_scale_for_each_feature_is_best_at_its_error(self, name, family, error):
         observation, rows = make(LIKELIHOODS[name]("per_feature")), torch.from_numpy(ROWS[name])
-        answers = draw_answers(observation)
-        scale = error(rows.numpy() - observation.mean(answers).numpy())
+        outputs = draw_outputs(observation)
+        scale = error(rows.numpy() - observation.mean(outputs).numpy())
         with torch.no_grad():
             observation.log_scale.copy_(
                 torch.from_numpy(np.log(scale / observation.spread - NOISE_FLOOR))
             )
-        log_prob = observation.distribution(answers).log_prob(rows)
-        truth = law(observation.mean(answers).numpy(), scale).logpdf(rows.numpy())
+        log_prob = observation.distribution(outputs).log_prob(rows)
+        truth = family(observation.mean(outputs).numpy(), scale).logpdf(rows.numpy())
         np.testing.assert_allclose(log_prob.detach(), truth)
         (gradient,) = torch.autograd.grad(log_prob.mean(), observation.log_scale)
         np.testing.assert_allclose(gradient, 0.0, atol=1e-12)
@@ -412,23 +408,21 @@ class TestNoise:
 
 class TestDistributions:
     @pytest.mark.parametrize("name", LIKELIHOODS)
-    def test_answers_of_a_feature_stand_together(self, name):
+    def test_outputs_of_a_feature_are_adjacent(self, name):
         observation = make(name)
-        answers, rows = (
-            draw_answers(observation, n_rows=1)[0].requires_grad_(),
-            torch.from_numpy(ROWS[name][0]),
-        )
+        outputs = draw_outputs(observation, n_rows=1)[0].requires_grad_()
+        rows = torch.from_numpy(ROWS[name][0])
         for j in range(4):
-            log_prob = observation.distribution(answers).log_prob(rows)[j]
-            (gradient,) = torch.autograd.grad(log_prob, answers)
+            log_prob = observation.distribution(outputs).log_prob(rows)[j]
+            (gradient,) = torch.autograd.grad(log_prob, outputs)
             moved = gradient.unflatten(0, (4, observation.n_outputs_per_feature)).abs().sum(1) > 0.0
             assert moved.tolist() == [k == j for k in range(4)]
 
     @pytest.mark.parametrize("name", LIKELIHOODS)
     def test_are_of_pyro_over_single_numbers(self, name):
         observation, rows = make(name), torch.from_numpy(ROWS[name])
-        answers = draw_answers(observation)
-        distribution = observation.distribution(torch.stack([answers, answers]))
+        outputs = draw_outputs(observation)
+        distribution = observation.distribution(torch.stack([outputs, outputs]))
         assert isinstance(distribution, TorchDistributionMixin)
         assert (distribution.batch_shape, distribution.event_shape) == ((2, 50, 4), ())
         log_prob = distribution.log_prob(rows).detach()
@@ -453,19 +447,19 @@ class TestDistributions:
         rows = torch.from_numpy(ROWS["bernoulli" if option.name == "auto" else option.name])
         observation = make(option, rows.numpy())
 
-        def log_prob_and_gradient(answers, X):
-            log_prob = observation.distribution(answers).log_prob(X)
-            return log_prob, torch.autograd.grad(log_prob.sum(), answers)[0]
+        def log_prob_and_gradient(outputs, X):
+            log_prob = observation.distribution(outputs).log_prob(X)
+            return log_prob, torch.autograd.grad(log_prob.sum(), outputs)[0]
 
         first, second = (
-            draw_answers(observation, scale=scale, seed=seed).requires_grad_()
+            draw_outputs(observation, scale=scale, seed=seed).requires_grad_()
             for scale, seed in [(0.1, 0), (9.0, 1)]
         )
         replay = make_fx(log_prob_and_gradient)(first, rows)
-        for mine, its in zip(
-            replay(second, rows.flip(0)), log_prob_and_gradient(second, rows.flip(0))
-        ):
-            np.testing.assert_array_equal(mine.detach(), its.detach())
+        replayed = replay(second, rows.flip(0))
+        expected = log_prob_and_gradient(second, rows.flip(0))
+        for actual, truth in zip(replayed, expected):
+            np.testing.assert_array_equal(actual.detach(), truth.detach())
 
 
 class TestChoice:

@@ -59,7 +59,7 @@ MODELS = {
 
 @pytest.fixture(scope="module", params=list(MODELS))
 def discrete(request):
-    """A fitted model, all rows that there are, and their probabilities."""
+    """A fitted model, all possible rows, and their probabilities."""
     model, rows = MODELS[request.param]
     model.fit(chained_rows(int(rows.max()) + 1, rows.shape[1]))
     return model, rows, np.exp(model.score_samples(rows).astype(np.float64))
@@ -72,10 +72,8 @@ def assert_follow(draws, rows, probabilities):
     expected = len(draws) * probabilities / probabilities.sum()
     assert counts[probabilities == 0.0].sum() == 0
     often = expected >= 5.0
-    counts, expected = (
-        np.append(counts[often], counts[~often].sum()),
-        np.append(expected[often], expected[~often].sum()),
-    )
+    counts = np.append(counts[often], counts[~often].sum())
+    expected = np.append(expected[often], expected[~often].sum())
     assert chisquare(counts[expected > 0.0], expected[expected > 0.0]).pvalue > 1e-3
 
 
@@ -102,10 +100,9 @@ class TestProbabilities:
         rows = every_row(2, 6)
         with torch.no_grad():
             logits = [model.network_(torch.from_numpy(rows), order).numpy() for order in range(4)]
-        each = [
-            -np.logaddexp(0.0, np.where(rows > 0.0, -answer, answer)).sum(axis=1)
-            for answer in logits
-        ]
+        each = []
+        for logit in logits:
+            each.append(-np.logaddexp(0.0, np.where(rows > 0.0, -logit, logit)).sum(axis=1))
         np.testing.assert_allclose(np.exp(each).sum(axis=1), 1.0, rtol=1e-5)
         np.testing.assert_allclose(
             model.score_samples(rows), logsumexp(each, axis=0) - np.log(4), rtol=1e-5
@@ -162,7 +159,7 @@ class TestNetwork:
     @pytest.mark.parametrize(
         "scaling", [{}, {"center": torch.ones(6), "scale": torch.full((6,), 2.0)}]
     )
-    def test_answers_depend_on_features_before_alone(self, hidden, n_outputs, scaling):
+    def test_outputs_depend_on_features_before_alone(self, hidden, n_outputs, scaling):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             orders = torch.stack([torch.arange(6), torch.randperm(6), torch.randperm(6)])
@@ -171,13 +168,12 @@ class TestNetwork:
                 torch.nn.init.normal_(weight)
         rows = torch.from_numpy(RNG.standard_normal((1, 6)).astype(np.float32))
         for k, order in enumerate(orders):
-            jacobian = torch.autograd.functional.jacobian(lambda x, k=k: network(x, k)[0], rows)[
-                :, 0
-            ]
+            jacobian = torch.autograd.functional.jacobian(lambda x, k=k: network(x, k)[0], rows)
+            jacobian = jacobian[:, 0]
             depends = jacobian.reshape(6, n_outputs, 6).abs().amax(1)[order][:, order] > 0.0
             np.testing.assert_array_equal(depends, np.tri(6, k=-1, dtype=bool))
 
-    def test_categories_are_seen_as_such(self):
+    def test_categories_are_one_hot_encoded(self):
         network = MaskedMLP(torch.tensor([[1, 2, 0]]), 4, (30,), n_levels=4)
         for weight in network.parameters():
             torch.nn.init.normal_(weight, generator=torch.Generator().manual_seed(0))
@@ -193,11 +189,11 @@ class TestNetwork:
         rows = torch.from_numpy(RNG.standard_normal((5, 6)).astype(np.float32))
         with torch.no_grad():
             for order in (0, 1):
-                answers = network(rows, order)
-                np.testing.assert_array_equal(network.folded(order)(rows), answers)
-                np.testing.assert_array_equal(network(rows, torch.tensor([order])), answers)
+                outputs = network(rows, order)
+                np.testing.assert_array_equal(network.folded(order)(rows), outputs)
+                np.testing.assert_array_equal(network(rows, torch.tensor([order])), outputs)
 
-    def test_dropout_is_of_the_training_alone(self):
+    def test_dropout_is_for_training_alone(self):
         network = MaskedMLP(torch.arange(6)[None], 1, (50,), dropout=0.5, input_dropout=0.5)
         torch.nn.init.ones_(network.short_cut.weight)
         rows, noise = torch.ones(200, 6), torch.Generator().manual_seed(0)
@@ -205,7 +201,7 @@ class TestNetwork:
         assert not torch.equal(network(rows, 0, noise), whole)
         assert torch.equal(network.eval()(rows, 0, noise), whole)
 
-    def test_inputs_out_of_reach_do_no_harm(self):
+    def test_huge_inputs_have_finite_scores(self):
         X = RNG.standard_normal((200, 3))
         model = MADE((8,), **QUICK).fit(X)
         scores = model.score_samples(np.array([[1e30, 0.0, 0.0], [0.0, 0.0, 1e30]]))
@@ -214,18 +210,17 @@ class TestNetwork:
 
 
 def drawn_in_turn(model, uniforms, order=0):
-    """Rows (n, d) of a model of bits or levels, one feature after another by the inverse of its
-    distribution."""
+    """Rows (n, d) of bits or levels, drawn one feature after another by inversion."""
     X = torch.zeros(uniforms.shape, dtype=torch.float32)
     with torch.inference_mode():
-        answer = model.network_.folded(order)
+        conditionals = model.network_.folded(order)
         for j in model.orderings_[order]:
             padded = torch.cat([X, X[:1].expand(-len(X) % 256, -1)]).split(256)
-            answers = torch.cat([answer(part) for part in padded])[: len(X)]
+            outputs = torch.cat([conditionals(part) for part in padded])[: len(X)]
             if model.likelihood_ == "bernoulli":
-                X[:, j] = (uniforms[:, j] >= torch.sigmoid(-answers[:, j].double())).float()
+                X[:, j] = (uniforms[:, j] >= torch.sigmoid(-outputs[:, j].double())).float()
             else:
-                steps = answers.unflatten(1, (X.shape[1], -1))[:, j].double().softmax(-1).cumsum(-1)
+                steps = outputs.unflatten(1, (X.shape[1], -1))[:, j].double().softmax(-1).cumsum(-1)
                 X[:, j] = (uniforms[:, j, None] * steps[:, -1:] >= steps).sum(-1).float()
     return X.numpy()
 
@@ -256,16 +251,15 @@ class TestDraws:
     def test_of_real_values_all_at_once_are_those_in_turn(self):
         X = RNG.standard_normal((300, 6)).cumsum(axis=1)
         model = MADE((16,), likelihood=GaussianMixtureLikelihood(2), **QUICK).fit(X)
-        found = model.sample(50, random_state=3)
-        uniforms, turn = (
-            torch.from_numpy(np.random.default_rng(3).random((50, 6))),
-            np.zeros((50, 6)),
-        )
+        at_once = model.sample(50, random_state=3)
+        uniforms = torch.from_numpy(np.random.default_rng(3).random((50, 6)))
+        in_turn = np.zeros((50, 6))
         for j in range(6):
             with torch.inference_mode():
-                answers = model.network_.folded()(torch.from_numpy(turn))
-                turn[:, j] = quantile(model.observation_.distribution(answers), uniforms)[:, j]
-        np.testing.assert_allclose(found, turn, rtol=1e-9)
+                outputs = model.network_.folded()(torch.from_numpy(in_turn))
+                values = quantile(model.observation_.distribution(outputs), uniforms)
+                in_turn[:, j] = values[:, j]
+        np.testing.assert_allclose(at_once, in_turn, rtol=1e-9)
 
     def test_known_values_first_are_exact(self):
         X = chained_rows(2, 6)
@@ -284,15 +278,17 @@ class TestDraws:
         model = MADE((16,), likelihood="categorical", **settings).fit(X)
         kept = np.ones(len(LEVELS), dtype=bool)
         for j, condition in given.items():
-            allowed = (
-                {1, 2} if isinstance(condition, tuple) else np.atleast_1d(list(np.ravel(condition)))
-            )
-            allowed = condition if isinstance(condition, set) else allowed
-            kept &= np.isin(LEVELS[:, j], list(allowed))
+            if isinstance(condition, tuple):
+                allowed = [1, 2]
+            elif isinstance(condition, set):
+                allowed = list(condition)
+            else:
+                allowed = [condition]
+            kept &= np.isin(LEVELS[:, j], allowed)
         probabilities = np.where(kept, np.exp(model.score_samples(LEVELS).astype(np.float64)), 0.0)
         assert_follow(model.sample(2000, given=given, random_state=4), LEVELS, probabilities)
 
-    def test_uneven_weights_are_told(self):
+    def test_uneven_weights_give_a_warning(self):
         X = np.zeros((200, 12), dtype=np.float32)
         X[::40] = 1.0
         model = MADE((16,), **{**QUICK, "max_iter": 60}).fit(X)
@@ -310,9 +306,10 @@ class TestMissing:
         for gaps in ([0], [1, d - 1], list(range(d - 2)), list(range(d))):
             seen = [j for j in range(d) if j not in gaps]
             X = rows[:: len(rows) // 9].copy()
-            truth = [
-                np.log(probabilities[(rows[:, seen] == row[seen]).all(axis=1)].sum()) for row in X
-            ]
+            truth = []
+            for row in X:
+                kept = (rows[:, seen] == row[seen]).all(axis=1)
+                truth.append(np.log(probabilities[kept].sum()))
             X[:, gaps] = np.nan
             model.set_params(n_importance_samples=2048)
             np.testing.assert_allclose(model.score_samples(X), truth, atol=0.05)
@@ -320,9 +317,8 @@ class TestMissing:
     def test_at_the_end_are_exact(self):
         model = MADE((16,), n_importance_samples=2, **QUICK).fit(chained_rows(2, 6))
         rows = every_row(2, 6)
-        probabilities = (
-            np.exp(model.score_samples(rows).astype(np.float64)).reshape(8, 8).sum(axis=1)
-        )
+        probabilities = np.exp(model.score_samples(rows).astype(np.float64))
+        probabilities = probabilities.reshape(8, 8).sum(axis=1)
         X = np.where(np.arange(6) < 3, rows[::8], np.nan)
         np.testing.assert_allclose(model.score_samples(X), np.log(probabilities), rtol=1e-5)
 
@@ -372,19 +368,16 @@ def test_without_a_hidden_layer_it_is_logistic_regression():
         random_state=0,
     ).fit(X)
     rows = every_row(2, 4)
-    found = model.conditional_log_prob(rows)
+    actual = model.conditional_log_prob(rows)
     share = X[:, 0].mean()
     np.testing.assert_allclose(
-        found[:, 0], np.log(np.where(rows[:, 0] > 0.0, share, 1.0 - share)), atol=1e-3
+        actual[:, 0], np.log(np.where(rows[:, 0] > 0.0, share, 1.0 - share)), atol=1e-3
     )
     for j in range(1, 4):
-        truth = (
-            LogisticRegression(C=1e8, max_iter=10_000)
-            .fit(X[:, :j], X[:, j])
-            .predict_log_proba(rows[:, :j])
-        )
+        peer = LogisticRegression(C=1e8, max_iter=10_000).fit(X[:, :j], X[:, j])
+        truth = peer.predict_log_proba(rows[:, :j])
         np.testing.assert_allclose(
-            found[:, j], truth[np.arange(16), rows[:, j].astype(int)], atol=2e-3
+            actual[:, j], truth[np.arange(16), rows[:, j].astype(int)], atol=2e-3
         )
 
 
@@ -398,7 +391,7 @@ def test_features_are_the_last_hidden_layer():
     assert FullyVisibleBeliefNetwork(**QUICK).fit(X).transform(X).shape == (300, 6)
 
 
-def test_training_goes_on_and_levels_held_out_count():
+def test_training_continues_and_held_out_levels_count():
     X = chained_rows(3, 4)
     X[17, 2] = 7.0
     model = MADE((8,), likelihood="categorical", max_iter=3, device="cpu", random_state=0).fit(X)

@@ -1,4 +1,4 @@
-"""Networks that were trained in all orders of the features: exact answers under any conditions on
+"""Networks that were trained in all orders of the features: exact outputs under any conditions on
 values."""
 
 import itertools
@@ -47,19 +47,18 @@ MODELS = {
 
 @pytest.fixture(scope="module", params=list(MODELS))
 def discrete(request):
-    """A fitted model, and all rows that there are."""
+    """A fitted model, and all possible rows."""
     model, rows = MODELS[request.param]
     return model.fit(chained_rows(int(rows.max()) + 1, rows.shape[1])), rows
 
 
 def log_prob(model, rows, order):
-    """Log-probabilities (n,) of rows in an order of the features, from the answers of the
-    network."""
+    """Log-probabilities (n,) of rows in an order of the features, from the network's outputs."""
     positions = torch.as_tensor(np.argsort(order))
     with torch.no_grad():
-        answers = model.network_(torch.from_numpy(rows), positions).double()
+        outputs = model.network_(torch.from_numpy(rows), positions).double()
         return (
-            model.observation_.distribution(answers)
+            model.observation_.distribution(outputs)
             .log_prob(torch.from_numpy(rows).double())
             .sum(1)
             .numpy()
@@ -96,7 +95,7 @@ class TestNetwork:
     @pytest.mark.parametrize(
         "scaling", [{}, {"center": torch.ones(6), "scale": torch.full((6,), 2.0)}]
     )
-    def test_answers_depend_on_features_before_alone_in_every_order(self, hidden, scaling):
+    def test_outputs_depend_on_features_before_alone_in_every_order(self, hidden, scaling):
         network = MaskedMLP(torch.arange(6)[None], 2, hidden, "tanh", any_order=True, **scaling)
         for weight in network.parameters():
             torch.nn.init.normal_(weight, generator=torch.Generator().manual_seed(0))
@@ -114,16 +113,14 @@ class TestNetwork:
         positions = torch.stack(
             [torch.arange(5), torch.randperm(5, generator=torch.Generator().manual_seed(0))]
         )
-        network, rows = (
-            MaskedMLP(positions, 3, (8, 8), n_levels=4, any_order=True),
-            torch.ones(2, 5),
-        )
+        network = MaskedMLP(positions, 3, (8, 8), n_levels=4, any_order=True)
+        rows = torch.ones(2, 5)
         for k in (0, 1):
             torch.testing.assert_close(
                 network(rows, k), network(rows, positions[k]), rtol=0.0, atol=0.0
             )
 
-    def test_what_is_not_seen_is_told_from_zero(self):
+    def test_a_masked_feature_differs_from_zero(self):
         network = MaskedMLP(torch.arange(2)[None], 1, any_order=True)
         torch.nn.init.ones_(network.last.weight)
         rows = torch.zeros(1, 2)
@@ -156,9 +153,8 @@ class TestProbabilities:
             X[i, [j for j in range(d) if j not in known]] = np.nan
             assert model.score_samples(X[i : i + 1])[0] == pytest.approx(np.log(truth), abs=1e-4)
         alone = [model.score_samples(X[i : i + 1])[0] for i in range(len(X))]
-        np.testing.assert_array_equal(
-            model.score_samples(X), alone
-        )  # whatever is missing in other rows
+        # Scores do not depend on what is missing in other rows.
+        np.testing.assert_array_equal(model.score_samples(X), alone)
 
 
 class TestDraws:
@@ -170,7 +166,7 @@ class TestDraws:
         draws = model.sample(4000, given=given, random_state=1)
         assert_follow(draws, rows, np.where(kept, mixed(model, rows, known), 0.0))
 
-    def test_hold_one_set_beside_values_exactly(self, discrete):
+    def test_keep_one_set_and_values_exactly(self, discrete):
         model, rows = discrete
         last = rows.shape[1] - 1
         kept = (rows[:, last] == 1.0) & (rows[:, 1] >= 1.0)
@@ -217,7 +213,7 @@ def test_real_values_are_integrated_out_in_either_order():
         )
 
 
-def test_it_is_saved_loaded_and_trained_on(tmp_path):
+def test_it_is_saved_loaded_and_trained_further(tmp_path):
     model = MADE((16,), n_orderings=2, **AGNOSTIC).fit(chained_rows(2, 7))
     save(model, tmp_path / "model.probgen")
     twin = load(tmp_path / "model.probgen")
@@ -228,33 +224,30 @@ def test_it_is_saved_loaded_and_trained_on(tmp_path):
     assert model.partial_fit(chained_rows(2, 7)).score(BITS) != before
 
 
-class TestExactnessThatIsAskedFor:
+class TestExactResultsAlone:
     """With n_importance_samples=None."""
 
     @pytest.mark.parametrize("kind", [MADE, PixelCNN])
-    def test_cannot_always_be_had(self, kind):
+    def test_are_refused_where_there_are_none(self, kind):
         model = kind(n_importance_samples=None, max_iter=1, device="cpu", random_state=0).fit(
             chained_rows(2, 4)
         )
-        told = (
-            "must fix what stands first in the order of the model, where n_importance_samples=None"
-            " asks for what is exact; row 0 holds feature 3, but not feature 1, which stands before"
-            " it; fix that too, or take"
+        message = (
+            "given must fix the features that come first in the order of the model, as"
+            " n_importance_samples=None allows only exact results; row 0 fixes feature 3, but not"
+            " feature 1, which comes before it; fix that too, or take"
         )
-        with pytest.raises(ValueError, match=f"given {told}"):
+        with pytest.raises(ValueError, match=message):
             model.sample(2, given={0: 1.0, 3: 0.0})
         row = np.array([[1.0, np.nan, 1.0, 0.0]])
-        with pytest.raises(
-            ValueError, match=r"X must fix .* row 0 holds feature 3, but not feature 1"
-        ):
+        message = "X must fix .* row 0 fixes feature 3, but not feature 1"
+        with pytest.raises(ValueError, match=message):
             model.score_samples(row)
-        with pytest.raises(
-            ValueError, match=r"X must fix .* row 0 holds feature 3, but not feature 1"
-        ):
+        with pytest.raises(ValueError, match=message):
             model.impute(row)
 
     @pytest.mark.parametrize("kind", [MADE, PixelCNN])
-    def test_is_had_where_what_is_known_stands_first(self, kind):
+    def test_are_given_where_known_features_come_first(self, kind):
         X = chained_rows(2, 4)
         model = kind(n_importance_samples=None, max_iter=1, device="cpu", random_state=0).fit(X)
         known = np.append(X[0, :2], [np.nan, np.nan])
@@ -273,7 +266,7 @@ class TestExactnessThatIsAskedFor:
     def test_two_sets_have_no_order_that_is_exact(self):
         model = MADE((16,), likelihood="categorical", **AGNOSTIC).fit(chained_rows(3, 4))
         with pytest.raises(
-            ValueError, match=r"given must fix .* row 0 holds feature 3, but not feature 1, which"
+            ValueError, match=r"given must fix .* row 0 fixes feature 3, but not feature 1, which"
         ):
             model.sample(2, given={1: {0, 2}, 3: {0, 1}})
         model.set_params(n_importance_samples=300)

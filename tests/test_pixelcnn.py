@@ -1,5 +1,4 @@
-"""PixelCNN: probabilities that add up, draws that follow them, cached or not, and classes by Bayes'
-rule."""
+"""PixelCNN: probabilities and draws by enumeration, draws with and without caches, and classes."""
 
 import copy
 import itertools
@@ -43,8 +42,7 @@ EVERY = np.array(list(itertools.product([0.0, 1.0], repeat=9)))  # 3 x 3 images 
 
 
 def chain(n_rows, d, n_levels, seed=0):
-    """Rows whose every feature is often a step above the one before, and classes that shift their
-    start."""
+    """Rows in which a feature is often one above the last, and classes that shift the start."""
     rng = np.random.default_rng(seed)
     y = rng.integers(3, size=n_rows)
     X = np.empty((n_rows, d))
@@ -78,7 +76,7 @@ def scaled(request):
 
 
 def assert_follow(draws, every, probabilities):
-    """Draws are rows of every, each as often as its probability says."""
+    """Pearson's test of draws against the probabilities of all rows; rare ones are pooled."""
     places = {tuple(row): k for k, row in enumerate(every)}
     counts = np.bincount([places[tuple(row)] for row in draws], minlength=len(every))
     expected = len(draws) * probabilities / probabilities.sum()
@@ -130,9 +128,8 @@ class TestProbabilities:
     def test_of_pixels_add_up_to_that_of_the_row(self, model, conditional):
         pixels = model.conditional_log_prob(EVERY)
         np.testing.assert_allclose(pixels.sum(axis=1), model.score_samples(EVERY), atol=1e-12)
-        prefixes = EVERY.reshape(
-            2, 256, 9
-        )  # the probability of the first pixel is that of all rows that begin so
+        # The probability of a first pixel is the sum over all rows that start with it.
+        prefixes = EVERY.reshape(2, 256, 9)
         first = np.log([np.exp(model.score_samples(rows)).sum() for rows in prefixes])
         np.testing.assert_allclose(pixels[:, 0], np.repeat(first, 256), atol=1e-12)
         np.testing.assert_allclose(
@@ -212,7 +209,7 @@ class TestDraws:
         monkeypatch.setattr("probgen.estimators.autoregressive.pixelcnn.DRAWN_ROWS", {"cpu": 7})
         np.testing.assert_array_equal(model.sample(20, random_state=3), whole)
 
-    def test_show_a_bar_if_asked(self, model, capsys):
+    def test_show_a_progress_bar(self, model, capsys):
         copy.copy(model).set_params(verbose=1).sample(2)
         assert "PixelCNN draws: 100%" in capsys.readouterr().err
 
@@ -249,7 +246,7 @@ class TestDraws:
 
 
 class TestScales:
-    """Small images first, then the pixels between theirs."""
+    """Networks of several scales."""
 
     @pytest.mark.parametrize("architecture", SCALED, ids=str)
     def test_probabilities_of_all_images_add_up_to_one(self, architecture):
@@ -263,27 +260,23 @@ class TestScales:
         assert np.exp(model.score_samples(every)).sum() == pytest.approx(1.0, abs=1e-12)
 
     @pytest.mark.parametrize("n_colors", [1, 3])
-    def test_answers_depend_on_all_features_before_in_their_order_and_on_no_others(self, n_colors):
+    def test_outputs_depend_on_all_features_before_in_their_order_and_on_no_others(self, n_colors):
         d = 16 * n_colors
         settings = {"n_filters": 24 * n_colors, "n_layers": 2, "gated": True}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             network = MultiScaleNetwork((4, 4, n_colors), 1, (1, 2, 4), **settings).double()
             X = torch.rand(4, d, dtype=torch.float64)
-        seen = (
-            sum(
-                torch.autograd.functional.jacobian(lambda x: network(x[None])[0], x).abs()
-                for x in X
-            )
-            > 0.0
-        )
+        total = torch.zeros(d, d, dtype=torch.float64)
+        for x in X:
+            total += torch.autograd.functional.jacobian(lambda x: network(x[None])[0], x).abs()
+        seen = total > 0.0
         order = network.order
         np.testing.assert_array_equal(seen[order][:, order].numpy(), np.tri(d, k=-1, dtype=bool))
 
     def test_draws_on_caches_are_those_of_whole_passes(self, scaled):
-        cached, by_passes = draw_both_ways(
-            scaled, 200, torch.eye(3, dtype=torch.float64)[torch.arange(200) % 3]
-        )
+        labels = torch.eye(3, dtype=torch.float64)[torch.arange(200) % 3]
+        cached, by_passes = draw_both_ways(scaled, 200, labels)
         assert torch.equal(cached, by_passes)
 
     def test_draws_of_colours_on_caches_are_those_of_whole_passes(self):
@@ -293,7 +286,7 @@ class TestScales:
         assert torch.equal(cached, by_passes)
 
     def test_small_images_are_given_without_proposals(self, scaled, monkeypatch):
-        monkeypatch.setattr(scaled, "n_importance_samples", 2)  # so few would be warned of
+        monkeypatch.setattr(scaled, "n_importance_samples", 2)  # proposals would give a warning
         known = np.full((4, 4), np.nan)
         known[::2, ::2] = [[0.0, 1.0], [1.0, 1.0]]
         draws = scaled.sample(5, y="ash", given=known.ravel(), random_state=0).reshape(5, 4, 4)
@@ -309,7 +302,7 @@ class TestScales:
 
 
 class TestDownsampling:
-    """Of residual blocks; that of gates stands among the architectures above."""
+    """Residual blocks; the architectures above have gated ones."""
 
     @pytest.mark.parametrize("image_shape", [(3, 4), (1, 12), (12, 1), (2, 2, 3)], ids=str)
     def test_probabilities_of_all_images_add_up_to_one_and_draws_are_those_of_whole_passes(
@@ -338,20 +331,20 @@ class TestClasses:
             conditional.score_samples(EVERY), np.logaddexp.reduce(joint, axis=1), atol=1e-12
         )
 
-    def test_beside_a_row_cost_one_pass_and_are_those_of_the_sum(self, conditional, monkeypatch):
+    def test_given_with_rows_cost_one_pass_and_are_those_of_the_sum(self, conditional, monkeypatch):
         indices = np.arange(512) % 3
         truth = conditional._joint_log_likelihood(EVERY)[np.arange(512), indices]
         monkeypatch.setattr(conditional, "class_prior_", conditional.class_prior_ * [1.0, 1.0, 0.0])
         monkeypatch.setattr(conditional, "_joint_log_likelihood", None)
-        found = conditional.score_samples(EVERY, conditional.classes_[indices])
-        np.testing.assert_allclose(found[indices < 2], truth[indices < 2], atol=1e-12)
-        assert np.isneginf(found[indices == 2]).all()
+        actual = conditional.score_samples(EVERY, conditional.classes_[indices])
+        np.testing.assert_allclose(actual[indices < 2], truth[indices < 2], atol=1e-12)
+        assert np.isneginf(actual[indices == 2]).all()
 
     def test_given_priors(self):
         model = ConditionalPixelCNN(**SMALL, priors=[0.5, 0.25, 0.25]).fit(BITS, BIT_CLASSES)
         np.testing.assert_array_equal(model.class_prior_, [0.5, 0.25, 0.25])
 
-    def test_are_recognised(self):
+    def test_are_predicted(self):
         X, y = load_digits(return_X_y=True)
         X = (X > 7).astype(np.float32)
         model = ConditionalPixelCNN(16, 2, max_iter=8, device="cpu", random_state=0).fit(
@@ -359,7 +352,7 @@ class TestClasses:
         )
         assert np.mean(model.predict(X[1200:]) == y[1200:]) > 0.85
 
-    def test_that_come_bit_by_bit_are_counted(self):
+    def test_of_several_partial_fits_are_counted(self):
         model = ConditionalPixelCNN(**SMALL)
         for part in (slice(0, 200), slice(200, 400)):
             model.partial_fit(BITS[part], BIT_CLASSES[part], classes=["ash", "birch", "cedar"])
@@ -431,8 +424,8 @@ class TestQueries:
             {"likelihood__n_mixture": [1, 2]},
             cv=2,
         )
-        found = search.fit(chain(60, 4, 3)[0]).best_estimator_
-        assert found.observation_.n_outputs_per_feature == 3 * found.likelihood.n_mixture
+        actual = search.fit(chain(60, 4, 3)[0]).best_estimator_
+        assert actual.observation_.n_outputs_per_feature == 3 * actual.likelihood.n_mixture
 
     def test_a_number_of_levels_is_kept(self):
         X, _ = chain(60, 4, 3)

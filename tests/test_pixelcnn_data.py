@@ -1,5 +1,5 @@
 """What autoregressive models are for, on real images: halves completed, colours given to grey,
-strange pixels found."""
+strange pixels actual."""
 
 import numpy as np
 import pytest
@@ -112,7 +112,7 @@ def test_colours_are_given_to_grey_images_better_than_by_the_grey_alone(photogra
 
 
 def test_images_twice_as_large_are_drawn_from_small_ones(photographs):
-    """Of four pixels one is known, and stands first in the order of a model of two scales."""
+    """One of four pixels is known, and comes first in the order of a model of two scales."""
     X, T = photographs(8)
     model = trained(
         X,

@@ -1,5 +1,4 @@
-"""PixelRNN: what its layers see, by automatic differentiation, and its likelihood and draws, by
-enumeration."""
+"""PixelRNN: windows of its layers by automatic differentiation, likelihood by enumeration."""
 
 from itertools import product
 
@@ -21,9 +20,8 @@ from probgen.estimators.autoregressive.networks.recurrent import (
 
 SIDE = 5
 EVERY = np.array(list(product([0.0, 1.0], repeat=9)))
-STRIPES = np.array(
-    [np.roll(np.repeat([1.0, 0.0, 0.0], 3), 3 * k) for k in range(3)]
-)  # one row of three is lit
+# Images with one of three rows lit.
+STRIPES = np.array([np.roll(np.repeat([1.0, 0.0, 0.0], 3), 3 * k) for k in range(3)])
 layers = pytest.mark.parametrize("layer", ["row_lstm", "diagonal_bilstm"])
 
 
@@ -52,8 +50,7 @@ def fit(X, **settings):
 
 
 def seen(layer, n_channels):
-    """Whether pixel (row, column) of the answers depends on pixel (row, column) of the image: four
-    axes."""
+    """Whether pixel (i, j) of the outputs depends on pixel (k, m) of the image, on four axes."""
     image = torch.randn(1, n_channels, SIDE, SIDE, dtype=torch.float64)
     jacobian = torch.autograd.functional.jacobian(lambda x: layer(x)[0].sum(0), image)
     return (jacobian[:, :, 0].abs().sum(2) > 0.0).numpy()
@@ -61,20 +58,19 @@ def seen(layer, n_channels):
 
 class TestLayers:
     def test_a_row_layer_sees_a_triangle(self):
-        found = seen(RowLSTM(2).double(), 4)
+        actual = seen(RowLSTM(2).double(), 4)
         for i, j, k, m in product(range(SIDE), repeat=4):
             own_row = k == i and j - 1 <= m <= j
-            above = k < i and j - (i - k) - 1 <= m <= j + (
-                i - k
-            )  # a pixel wider each row, and one by the inputs
-            assert found[i, j, k, m] == (own_row or above), (i, j, k, m)
+            # One pixel wider for each row, and one more to the left by the inputs.
+            above = k < i and j - (i - k) - 1 <= m <= j + (i - k)
+            assert actual[i, j, k, m] == (own_row or above), (i, j, k, m)
 
     def test_a_diagonal_layer_sees_all_that_is_before(self):
-        found = seen(DiagonalLSTM(2).double(), 4)
+        actual = seen(DiagonalLSTM(2).double(), 4)
         for i, j, k, m in product(range(SIDE), repeat=4):
-            assert found[i, j, k, m] == (k < i or (k == i and m <= j)), (i, j, k, m)
+            assert actual[i, j, k, m] == (k < i or (k == i and m <= j)), (i, j, k, m)
 
-    def test_a_walk_is_that_of_torch(self):
+    def test_the_recurrence_is_that_of_torch(self):
         """Where the convolution is one pixel wide, every column is a sequence of its own."""
         cell = torch.nn.LSTM(3, 2, batch_first=True).double()
         steps = torch.randn(4, 6, 3, dtype=torch.float64)  # rows, steps, inputs
@@ -89,12 +85,12 @@ class TestLayers:
         torch.testing.assert_close(torch.stack(states)[:, 0].permute(2, 0, 1), truth)
 
     @pytest.mark.parametrize("shape", [(3, 5), (5, 3), (1, 4), (4, 1)])
-    def test_diagonals_stand_in_columns(self, shape):
+    def test_skewing_puts_diagonals_into_columns(self, shape):
         image = torch.randn(2, 3, *shape)
-        found = skewed(image)
+        actual = skewed(image)
         for i in range(shape[0]):
             row = functional.pad(image[:, :, i], (i, shape[0] - 1 - i))
-            torch.testing.assert_close(found[:, :, i], row)
+            torch.testing.assert_close(actual[:, :, i], row)
 
     @layers
     @pytest.mark.parametrize("n_colors", [1, 3])
@@ -135,7 +131,7 @@ class TestLikelihood:
         assert model.score(X) > -1.1 * 3 * np.log(3)
 
     @layers
-    def test_it_learns_what_scatters_together(self, layer):
+    def test_it_learns_dependence(self, layer):
         X = noisy_stripes()
         model = fit(X, layer=layer, max_iter=60)
         share = X.mean(axis=0)
@@ -172,9 +168,10 @@ def test_rows_that_are_no_square_are_images_of_one_row():
 
 
 def test_settings_are_those_of_the_pixelcnn():
-    theirs, mine = PixelCNN().get_params(), PixelRNN().get_params()
-    assert set(mine) - set(theirs) == {"layer"}
-    assert set(theirs) - set(mine) == {
+    of_cnn = set(PixelCNN().get_params())
+    of_rnn = set(PixelRNN().get_params())
+    assert of_rnn - of_cnn == {"layer"}
+    assert of_cnn - of_rnn == {
         "gated",
         "attention",
         "shortcuts",

@@ -1,4 +1,4 @@
-"""What all options share, and what an estimator needs to take them."""
+"""Base classes of options, and of the estimators that take them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
@@ -11,21 +11,22 @@ from probgen._validation import check_choice
 class Option(BaseEstimator):
     """One choice for a parameter of an estimator, with the settings that only this choice has.
 
-    A string of the same meaning stands for the option with its defaults. A grid search reaches the
-    settings by names such as `elbo__n_particles`, from the string too.
+    Each option has a string, which an estimator takes for the option with the estimator's default
+    settings. A grid search sets the settings by names such as `elbo__n_particles`, even where the
+    parameter is a string.
     """
 
-    name: ClassVar[str]  # the string that stands for it
+    name: ClassVar[str]  # the string of the option
 
     def check(self) -> None:
         """Raise a ValueError of one sentence for the first setting that is out of range."""
 
 
 class TakesOptions:
-    """Mixin for estimators with parameters that are options, or strings that stand for options.
+    """Mixin for estimators whose parameters are options, or strings of options.
 
     A subclass lists these parameters in `_options`. Each has a mapping from the strings that it
-    accepts to functions that make the option; None as a key accepts None.
+    accepts to functions that make the option; a key None accepts None.
     """
 
     _options: ClassVar[Mapping[str, Mapping[str | None, Callable[[], Any]]]] = {}
@@ -36,8 +37,8 @@ class TakesOptions:
         Parameters
         ----------
         **params : object
-            Values by name. Where a parameter is a string that stands for an option, setting one of
-            the option's settings replaces the string by the option.
+            Values by name. If a parameter is the string of an option, setting one of the option's
+            settings replaces the string by the option.
 
         Returns
         -------
@@ -54,7 +55,7 @@ class TakesOptions:
         return super().set_params(**params)  # type: ignore[misc]
 
     def _option(self, name: str) -> Any:
-        """The option of a parameter, also where a string stands for it; None for None."""
+        """The option of a parameter that is an option, its string or None; None for None."""
         value = getattr(self, name)
         if value is None or isinstance(value, str):
             return self._options[name][value]()
@@ -74,10 +75,10 @@ class TakesOptions:
                 value.check()
                 continue
             strings = [key for key in makers if key is not None]
-            hint = "Or give an object of probgen.options"
-            check_choice(
-                name, value, strings, hint=hint + (", or None." if None in makers else ".")
-            )
+            hint = "Or give an object of probgen.options."
+            if None in makers:
+                hint = "Or give an object of probgen.options, or None."
+            check_choice(name, value, strings, hint=hint)
 
     def _accepts(self, name: str, value: Any) -> bool:
         """Whether a parameter takes a value that is neither an option nor a string."""

@@ -245,6 +245,7 @@ LIKELIHOODS: dict[str, type[Option]] = {
 
 
 def _check_scale(scale):
+    """Raise unless scale is a string of a learned scale, or a positive number."""
     if isinstance(scale, str):
         is_good = scale in ("learned", "per_feature")
     else:
@@ -257,7 +258,8 @@ def _check_scale(scale):
         )
 
 
-def check_n_levels(n_levels):
+def check_n_levels(n_levels: int | None) -> None:
+    """Raise unless n_levels is a number of levels that networks can have, or None."""
     if n_levels is None:
         return
     check_count("n_levels", n_levels, low=2, hint="Or None.")

@@ -217,10 +217,10 @@ def _refuse(indices, features, positions, is_exact, argument):
     for order, (first_drawn, last_fixed) in zip(features, positions):
         if last_fixed[i] > first_drawn[i]:
             raise ValueError(
-                f"{argument} must fix what stands first in the order of the model, where"
-                f" n_importance_samples=None asks for what is exact; row {indices[i]} holds"
+                f"{argument} must fix the features that come first in the order of the model, as"
+                f" n_importance_samples=None allows only exact results; row {indices[i]} fixes"
                 f" feature {order[last_fixed[i]]}, but not feature {order[first_drawn[i]]}, which"
-                " stands before it; fix that too, or take n_importance_samples=100."
+                " comes before it; fix that too, or take n_importance_samples=100."
             )
 
 
@@ -286,6 +286,6 @@ def _warn_of_small_samples(sample_sizes, argument):
         warn(
             f"{argument} is hard to meet: the effective sample size of the proposed rows is"
             f" below {SMALL_SAMPLE:g} for {is_small.sum()} of {len(is_small)} rows (least"
-            f" {sample_sizes.min():.1f}); raise n_importance_samples, or fix features that stand"
+            f" {sample_sizes.min():.1f}); raise n_importance_samples, or fix features that come"
             " first in the order of the model.",
         )

@@ -1,1 +1,1 @@
-"""Networks whose outputs for a feature see the features before it alone."""
+"""Networks whose outputs for a feature depend on the features before it alone."""

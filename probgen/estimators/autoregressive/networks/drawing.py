@@ -267,7 +267,7 @@ class Windows:
     """Positions of the pixels of a turn, and of their windows, in a memory of the last image rows.
 
     A cell of the memory has the values of one pixel in all n_rows images. Image rows take turns in
-    it. The last cell is zero, and stands for all pixels outside of the image.
+    it. The last cell is zero, and represents all pixels outside of the image.
 
     Parameters
     ----------
@@ -441,7 +441,7 @@ class AttentionStep:
 
 
 class HalfDrawing:
-    """A drawing as layers at half the size see it.
+    """A drawing for layers at half the size.
 
     A square of two by two pixels is one pixel, which has the colours of the square's first pixel.
     """
