@@ -1,4 +1,4 @@
-"""Choosing where a model is computed."""
+"""Choice of the device of a model."""
 
 import ctypes.util
 import os
@@ -6,13 +6,13 @@ import sys
 from functools import lru_cache
 
 
-def resolve_device(device):
+def resolve_device(device: str) -> str:
     """Return "cpu" or a CUDA device's name for the `device` parameter of a generator.
 
     Parameters
     ----------
     device : {"auto", "cpu", "cuda"} or str such as "cuda:1"
-        "auto" takes CUDA when it is there. torch is not loaded unless a CUDA driver is installed.
+        "auto" takes CUDA if it is available. torch is only imported if a CUDA driver is installed.
 
     Returns
     -------
@@ -21,7 +21,7 @@ def resolve_device(device):
     Raises
     ------
     ValueError
-        If the name is unknown, or asks for CUDA where there is none.
+        If the name is unknown, or the device is not available.
 
     Examples
     --------
@@ -50,8 +50,8 @@ def resolve_device(device):
     return device
 
 
-def cuda_is_available():
-    """Whether torch can use CUDA; asks torch only where a driver is installed."""
+def cuda_is_available() -> bool:
+    """Whether torch can use CUDA; imports torch only if a driver is installed."""
     if "torch" not in sys.modules and not _has_driver():
         return False
     import torch

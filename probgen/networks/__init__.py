@@ -1,4 +1,4 @@
-"""Building blocks of networks: plain torch, which knows of no training."""
+"""Building blocks of networks, in plain torch and without training code."""
 
 from probgen.networks.activations import activation
 from probgen.networks.checks import check_module, check_network, uses_global_generator

@@ -20,14 +20,13 @@ ACTIVATIONS = {
 }
 
 
-def activation(name):
+def activation(name: str | type[nn.Module] | nn.Module) -> nn.Module:
     """Return a new module that computes an activation.
 
     Parameters
     ----------
     name : str, class or torch.nn.Module
-        scikit-learn's or torch's name; or a class of torch.nn that needs no arguments, or a module,
-        which is copied.
+        Name in scikit-learn or torch, class of torch.nn that needs no arguments, or module to copy.
 
     Returns
     -------
@@ -36,7 +35,7 @@ def activation(name):
     Raises
     ------
     ValueError
-        If there is none of that name, or the class needs arguments.
+        If the name is unknown, or the class needs arguments.
 
     Examples
     --------

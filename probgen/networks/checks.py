@@ -1,6 +1,7 @@
-"""Whether a network of the user's own fits."""
+"""Checks of networks that users pass."""
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,28 +20,35 @@ DROPOUTS = (
     nn.MultiheadAttention,
 )
 KNOWN = ("torch.nn.", "probgen.")
-N_TRIAL = 2  # rows
+N_TRIAL = 2  # rows that a network is tried on
 
 
-def check_module(name, value):
+def check_module(name: str, value: Any) -> None:
     """Raise unless value is a torch.nn.Module or None."""
     if not (value is None or isinstance(value, nn.Module)):
         raise ValueError(f"{name} must be a torch.nn.Module, or None; got {value!r}.")
 
 
-def check_network(network, n_inputs, n_outputs, name, *, dtype=torch.float32):
+def check_network(
+    network: nn.Module,
+    n_inputs: int,
+    n_outputs: int,
+    name: str,
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> nn.Module:
     """Return a copy of a network, once it has mapped rows to rows of the right width.
 
     Parameters
     ----------
     network : torch.nn.Module
-        Left as it is.
+        Not changed.
     n_inputs, n_outputs : int
         Widths of the rows.
     name : str
-        Of the parameter, for errors.
+        Name of the parameter in errors.
     dtype : torch.dtype, default=torch.float32
-        Of the copy.
+        Precision of the copy.
 
     Returns
     -------
@@ -49,7 +57,8 @@ def check_network(network, n_inputs, n_outputs, name, *, dtype=torch.float32):
     Raises
     ------
     ValueError
-        If it has no parameters to train, or lazy ones, does not take such rows, or gives others.
+        If it has no parameters to train, or lazy ones, or does not map such rows to rows of the
+        right width.
 
     Examples
     --------
@@ -70,30 +79,29 @@ def check_network(network, n_inputs, n_outputs, name, *, dtype=torch.float32):
     expected = f"{name} must map rows of shape (n, {n_inputs}) to (n, {n_outputs})"
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            answer = copy.deepcopy(network).eval()(torch.zeros(N_TRIAL, n_inputs, dtype=dtype))
+            output = copy.deepcopy(network).eval()(torch.zeros(N_TRIAL, n_inputs, dtype=dtype))
     except Exception as error:  # whatever a user's forward may raise
         reason = (str(error).strip().splitlines() or ["no reason given"])[0]
         raise ValueError(
             f"{expected}; {type(network).__name__} raised {type(error).__name__}: {reason}"
         ) from error
-    is_tensor = isinstance(answer, torch.Tensor)
-    if not is_tensor or answer.shape != (N_TRIAL, n_outputs) or not answer.is_floating_point():
-        raise ValueError(
-            f"{expected}; got {_describe(answer) if is_tensor else type(answer).__name__}."
-        )
+    if not isinstance(output, torch.Tensor):
+        raise ValueError(f"{expected}; got {type(output).__name__}.")
+    if output.shape != (N_TRIAL, n_outputs) or not output.is_floating_point():
+        raise ValueError(f"{expected}; got {_describe(output)}.")
     return network
 
 
-def _describe(answer):
-    """What is wrong with a tensor that answers N_TRIAL rows."""
-    if not answer.is_floating_point():
-        return f"numbers of {answer.dtype}, which have no gradient"
-    if answer.ndim > 1 and len(answer) == N_TRIAL:
-        return f"shape (n, {', '.join(map(str, answer.shape[1:]))})"
-    return f"shape {tuple(answer.shape)} for {N_TRIAL} rows"
+def _describe(output):
+    """What is wrong with the output for N_TRIAL rows, a tensor."""
+    if not output.is_floating_point():
+        return f"numbers of {output.dtype}, which have no gradient"
+    if output.ndim > 1 and len(output) == N_TRIAL:
+        return f"shape (n, {', '.join(map(str, output.shape[1:]))})"
+    return f"shape {tuple(output.shape)} for {N_TRIAL} rows"
 
 
-def uses_global_generator(network):
+def uses_global_generator(network: nn.Module) -> bool:
     """Return whether a network may draw from torch's global generator while it is trained.
 
     Examples
@@ -106,10 +114,9 @@ def uses_global_generator(network):
 
 
 def _may_draw(module):
-    """Whether a module by itself may draw: it is a user's, or drops out with a probability above
-    0."""
+    """Whether a module itself may draw: a user's, or dropout with a probability above 0."""
     if not type(module).__module__.startswith(KNOWN):
         return True
-    return (
-        isinstance(module, DROPOUTS) and getattr(module, "dropout", getattr(module, "p", 1.0)) > 0.0
-    )
+    if not isinstance(module, DROPOUTS):
+        return False
+    return getattr(module, "dropout", getattr(module, "p", 1.0)) > 0.0

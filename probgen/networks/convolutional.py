@@ -1,31 +1,34 @@
 """Convolutional networks between rows and codes; images are rows with channels last."""
 
+from itertools import pairwise
+
 from torch import nn
 
 from probgen.networks.activations import activation as make_activation
 from probgen.networks.dense import Linear
 
-KERNEL, STRIDE, PADDING = 3, 2, 1
-SMALLEST = 2  # pixels of a side before the last layer that halves it
+KERNEL = 3
+STRIDE = 2
+PADDING = 1
+SMALLEST = 2  # side in pixels before the last layer that halves it
 
 
 class ConvEncoder(nn.Module):
-    """Layers of strided convolutions, each of which halves the height and the width, and a linear
-    layer.
+    """Strided convolutions, each of which halves the height and the width, and a linear layer.
 
     Parameters
     ----------
     image_shape : tuple of int
         (height, width) or (height, width, channels).
     channels : sequence of int
-        Of the layers, at least one.
+        Output channels of the convolutions, at least one.
     n_outputs : int
     activation : str, class or torch.nn.Module, default="relu"
 
     Raises
     ------
     ValueError
-        If there is no layer, or the images are too small for so many.
+        If there is no layer, or the images are too small for so many layers.
 
     Examples
     --------
@@ -38,13 +41,10 @@ class ConvEncoder(nn.Module):
         super().__init__()
         self.image_shape = _with_channels(image_shape)
         height, width = _sizes(self.image_shape, channels)[-1]
-        layers, before = [], self.image_shape[2]
-        for after in channels:
-            layers += [
-                nn.Conv2d(before, after, KERNEL, STRIDE, PADDING),
-                make_activation(activation),
-            ]
-            before = after
+        layers: list[nn.Module] = []
+        for before, after in pairwise([self.image_shape[2], *channels]):
+            layers.append(nn.Conv2d(before, after, KERNEL, STRIDE, PADDING))
+            layers.append(make_activation(activation))
         self.layers = nn.Sequential(*layers)
         self.head = Linear(channels[-1] * height * width, n_outputs)
 
@@ -54,14 +54,13 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """A linear layer and transposed convolutions, each of which doubles the height and the width,
-    to images.
+    """A linear layer, and transposed convolutions that each double the height and the width.
 
     Parameters
     ----------
     n_inputs : int
     channels : sequence of int
-        Of the layers, at least one: those of a ConvEncoder in reverse.
+        Input channels of the convolutions, at least one: those of a ConvEncoder in reverse.
     image_shape : tuple of int
         (height, width) or (height, width, channels).
     activation : str, class or torch.nn.Module, default="relu"
@@ -69,7 +68,7 @@ class ConvDecoder(nn.Module):
     Raises
     ------
     ValueError
-        If there is no layer, or the images are too small for so many.
+        If there is no layer, or the images are too small for so many layers.
 
     Examples
     --------
@@ -86,13 +85,10 @@ class ConvDecoder(nn.Module):
         self.head = Linear(n_inputs, channels[0] * sizes[0][0] * sizes[0][1])
         layers = [make_activation(activation)]
         for k, (before, after) in enumerate(zip(channels, [*channels[1:], self.image_shape[2]])):
-            # A side of 2 n and one of 2 n - 1 pixels both halve to n: what is left over tells them
-            # apart.
+            # Sides of 2 n and of 2 n - 1 pixels both halve to n; output padding tells them apart.
             extra = tuple(wide - 2 * narrow + 1 for narrow, wide in zip(sizes[k], sizes[k + 1]))
-            layers += [
-                nn.ConvTranspose2d(before, after, KERNEL, STRIDE, PADDING, extra),
-                make_activation(activation),
-            ]
+            layers.append(nn.ConvTranspose2d(before, after, KERNEL, STRIDE, PADDING, extra))
+            layers.append(make_activation(activation))
         self.layers = nn.Sequential(*layers[:-1])
 
     def forward(self, codes):
@@ -106,7 +102,7 @@ def _with_channels(image_shape):
 
 
 def _sizes(image_shape, channels):
-    """Height and width before each layer, and after the last."""
+    """Heights and widths before each layer and after the last one."""
     if not len(channels):
         raise ValueError(
             "hidden_layer_sizes must hold the channels of at least one layer for"

@@ -7,15 +7,15 @@ from torch import nn
 
 from probgen.networks.activations import activation as make_activation
 
-ALIGNMENT = 16  # numbers; a vector of any processor holds a divisor of it
+ALIGNMENT = 16  # numbers, a multiple of the vector length of every processor
 
 
 class Linear(nn.Linear):
-    """Linear layer that gives a row the same digits wherever in a batch it stands.
+    """Linear layer whose outputs for a row are bit-identical at any place in a batch.
 
-    Libraries of matrix products sum in another order where a row does not begin at a multiple of
-    the processor's vectors. Without gradients on the CPU, rows are therefore laid out so that they
-    all do.
+    The order of the sums in a matrix product may depend on whether a row begins at a multiple of
+    the processor's vector length in memory. On the CPU and without gradients, this layer lays rows
+    out so that all of them do; `torch.nn.Linear` does not.
 
     Parameters
     ----------
@@ -28,8 +28,8 @@ class Linear(nn.Linear):
     >>> import torch
     >>> layer = Linear(5, 3)
     >>> with torch.inference_mode():
-    ...     answers = layer(torch.ones(256, 5))
-    >>> bool((answers == answers[0]).all())
+    ...     outputs = layer(torch.ones(256, 5))
+    >>> bool((outputs == outputs[0]).all())
     True
     """
 
@@ -38,7 +38,7 @@ class Linear(nn.Linear):
 
 
 def aligned_linear(rows, weight, bias):
-    """torch.nn.functional.linear, of rows that are laid out as `Linear` says."""
+    """torch.nn.functional.linear of rows that begin at multiples of ALIGNMENT numbers."""
     n_inputs = rows.shape[-1]
     if torch.is_grad_enabled() or rows.device.type != "cpu" or n_inputs % ALIGNMENT == 0:
         return nn.functional.linear(rows, weight, bias)
@@ -55,10 +55,10 @@ class MLP(nn.Sequential):
     ----------
     n_inputs : int
     hidden_layer_sizes : sequence of int
-        () makes one linear layer.
+        Widths of the hidden layers; () makes one linear layer.
     n_outputs : int
     activation : str, class or torch.nn.Module, default="relu"
-        Of the hidden layers.
+        Activation of the hidden layers.
 
     Examples
     --------
@@ -69,21 +69,22 @@ class MLP(nn.Sequential):
 
     def __init__(self, n_inputs, hidden_layer_sizes, n_outputs, activation="relu"):
         sizes = [n_inputs, *hidden_layer_sizes, n_outputs]
-        layers = []
+        layers: list[nn.Module] = []
         for before, after in pairwise(sizes):
-            layers += [Linear(before, after), make_activation(activation)]
+            layers.append(Linear(before, after))
+            layers.append(make_activation(activation))
         super().__init__(*layers[:-1])
 
 
 class TiedMLP(nn.Module):
-    """Multilayer perceptron whose weights are those of another, transposed and in reverse order.
+    """Multilayer perceptron with the transposed weights of another one, in reverse order.
 
     Parameters
     ----------
     mirrored : MLP
-        Its weights are shared, so that they get the gradients of both.
+        Network whose weights are shared, so that they get the gradients of both.
     activation : str, class or torch.nn.Module, default="relu"
-        Of the hidden layers.
+        Activation of the hidden layers.
 
     Examples
     --------

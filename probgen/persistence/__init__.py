@@ -1,8 +1,10 @@
-"""Models in files that hold no code: `save` and `load`."""
+"""Saving models to files that contain no code, and loading them."""
 
 import os
 import types
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from probgen._devices import resolve_device
 from probgen.exceptions import FileFormatError
@@ -13,26 +15,25 @@ __all__ = ["FileFormatError", "load", "save"]
 KIND = "estimator"
 
 
-def save(estimator, path):
+def save(estimator: Any, path: str | os.PathLike) -> None:
     """Write an estimator to a file.
 
-    The file is a zip of JSON and safetensors: numbers, text and the names of classes, and nothing
-    that could run. It keeps everything that pickle keeps: parameters, fitted attributes, the
-    streams of random draws, and what `partial_fit` goes on from.
+    The file is a zip of JSON and safetensors: numbers, text and names of classes, and no code. It
+    contains everything that pickle keeps: parameters, fitted attributes, the streams of random
+    draws, and the state from which `partial_fit` resumes.
 
     Parameters
     ----------
     estimator : estimator object
         A generator, or any other scikit-learn estimator, pipeline or search, fitted or not.
     path : str or path
-        File to write, such as "model.probgen". It is written beside and renamed, so that a failure
-        leaves the file that was there.
+        File to write, such as "model.probgen". A failure leaves an earlier file as it was.
 
     Raises
     ------
     ValueError
-        If estimator is none, or holds what cannot be stored, such as a lambda or an open file; the
-        sentence names the attribute.
+        If estimator is not an estimator, or has an attribute that cannot be stored, such as a
+        lambda or an open file; the message names it.
     OSError
         If the file cannot be written.
 
@@ -65,37 +66,37 @@ def save(estimator, path):
         ) from error
 
 
-def load(path, device="auto", trusted=()):
+def load(path: str | os.PathLike, device: str = "auto", trusted: Sequence[Callable] = ()) -> Any:
     """Return the estimator that `save` wrote, without running anything from the file.
 
     Parameters
     ----------
     path : str or path
     device : {"auto", "cpu", "cuda"} or str such as "cuda:1", default="auto"
-        Where networks go; "auto" is where they were, or the CPU if that is not here.
+        Device of the networks; "auto" is the one they were on, or the CPU if it is not available.
     trusted : sequence of classes and functions, default=()
-        What the file may name besides the classes of probgen, the estimators of scikit-learn and
-        the modules of torch: networks and steps of one's own.
+        Your own networks and steps that the file may name, besides the classes of probgen, the
+        estimators of scikit-learn and the modules of torch.
 
     Returns
     -------
     estimator : estimator object
-        Scores and draws as the one that was saved would have.
+        Scores and draws like the one that was saved.
 
     Raises
     ------
     FileFormatError
-        If the file is damaged, was written by something else or by a newer probgen, or names what
-        is not trusted.
+        If the file is damaged, was written by another program or a newer probgen, or names a class
+        or function that is not trusted.
     ValueError
-        If device is unknown or not here.
+        If device is unknown or not available.
     OSError
-        If there is no such file, or it cannot be read.
+        If the file does not exist or cannot be read.
 
     Warns
     -----
     sklearn.exceptions.InconsistentVersionWarning
-        If a step of scikit-learn's was saved under another version of it, as with pickle.
+        If a step of scikit-learn was saved under another version of scikit-learn, as with pickle.
 
     See Also
     --------
@@ -128,7 +129,7 @@ def load(path, device="auto", trusted=()):
         )
     try:
         estimator.get_params()
-    except Exception as error:  # whatever parameters of another kind lead to
+    except Exception as error:  # parameters of a wrong type may raise anything
         raise FileFormatError(
             f"{str(path)!r} holds parameters that {type(estimator).__name__} cannot have."
         ) from error

@@ -1,12 +1,12 @@
 """One value in one file: a zip of JSON and safetensors, which holds no code.
 
-`probgen.json` tells the versions and the structure, `arrays.safetensors` the numbers; both are
-stored as they are, and the comment of the zip is the SHA-256 of the two.
+`probgen.json` contains the versions and the structure, `arrays.safetensors` the numbers. Both are
+stored without compression, and the comment of the zip is the SHA-256 of the two.
 
-In the structure a plain number, text or None stands for itself. Anything else is a JSON object
-whose first key is its kind, such as {"tuple": [1, 2]}; one that is met again is marked with an "id"
-and stands as {"ref": id} in the other places. Nothing is ever called that a file names: an object
-is made empty, by `__new__` of a class that is allowed, and given its state.
+In the structure a plain number, text or None is written as itself. Anything else is a JSON object
+whose first key is its kind, such as {"tuple": [1, 2]}. A value that occurs several times has an
+"id" in the first place and is {"ref": id} in the others. Nothing that a file names is ever called:
+an object is created by `__new__` of an allowed class, and then given its state.
 """
 
 import contextlib
@@ -16,7 +16,9 @@ import json
 import os
 import sys
 import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import safetensors.numpy
 
@@ -28,26 +30,29 @@ from probgen.persistence.encoding import encode
 from probgen.persistence.migrations import MIGRATIONS
 
 FORMAT = 2
-DOCUMENT, ARRAYS = "probgen.json", "arrays.safetensors"
-LONGEST_REASON, LONGEST_VERSION = 300, 20  # in letters, of which a file may be the author
+DOCUMENT = "probgen.json"
+ARRAYS = "arrays.safetensors"
+# Letters of messages that a file may determine.
+LONGEST_REASON = 300
+LONGEST_VERSION = 20
 LIBRARIES = {"numpy": "numpy", "sklearn": "scikit-learn", "torch": "torch"}
 
 
-def write_archive(path, value, *, kind):
-    """Write a value beside path and rename it to path.
+def write_archive(path: str | os.PathLike, value: Any, *, kind: str) -> None:
+    """Write a value to a file, whole or not at all.
 
     Parameters
     ----------
     path : str or path
     value : object
-        What `probgen.persistence.encoding.encode` takes.
+        Anything that `probgen.persistence.encoding.encode` accepts.
     kind : str
-        What the file is, such as "estimator"; readers ask for it.
+        Kind of the file, such as "estimator", which readers check.
 
     Raises
     ------
     ValueError
-        If there is something in value that cannot be stored; path is not touched.
+        If a part of value cannot be stored; path is not touched.
     OSError
         If the file cannot be written; what was at path stays.
     """
@@ -72,23 +77,29 @@ def write_archive(path, value, *, kind):
         archive.comment = _digest(text, content)
 
 
-def read_archive(path, *, kind, device="cpu", trusted=()):
+def read_archive(
+    path: str | os.PathLike,
+    *,
+    kind: str,
+    device: str = "cpu",
+    trusted: Sequence[Callable] = (),
+) -> Any:
     """Return the value that `write_archive` wrote.
 
     Parameters
     ----------
     path : str or path
     kind : str
-        What the file must be.
+        Required kind of the file.
     device : str, default="cpu"
-        Where tensors go that were on a GPU.
+        Device of the tensors that were on a GPU.
     trusted : sequence of classes and functions
-        What the file may name besides probgen's, scikit-learn's and torch's own.
+        Names that the file may contain besides those of probgen, scikit-learn and torch.
 
     Raises
     ------
     FileFormatError
-        If the file is anything else, damaged, or names what is not trusted. Nothing of it is run,
+        If the file is of another kind, damaged, or names what is not trusted. No part of it is run,
         and memory stays within a small multiple of its size.
     """
     with open(path, "rb") as file:
@@ -144,7 +155,7 @@ def _check_header(path, kind, expected, version, writer):
 
 
 def _read(archive, name, file_size):
-    """The bytes of a member, if it is stored as it is and fits into the file."""
+    """The bytes of a member, if it is stored without compression and fits into the file."""
     members = [member for member in archive.infolist() if member.filename == name]
     if len(members) != 1:
         raise FileFormatError(f"it must hold one {name}; got {len(members)}")
@@ -159,7 +170,7 @@ def _read(archive, name, file_size):
 
 @contextlib.contextmanager
 def _refusing(path, verdict):
-    """Turn whatever a foreign or damaged file leads to into one sentence."""
+    """Turn any exception from a foreign or damaged file into a FileFormatError."""
     try:
         yield
     except (MemoryError, ImportError, Warning):
@@ -169,7 +180,7 @@ def _refusing(path, verdict):
 
 
 def _reason(error):
-    """An error in one line; what a file put into it is not asked for its text."""
+    """An error in one line, without calling `__str__` of objects from the file."""
     reason = " ".join(str(part) for part in error.args if isinstance(part, str))
     if not isinstance(error, FileFormatError | zipfile.BadZipFile):
         reason = f"it says what no writer would ({type(error).__name__}: {reason})"
@@ -183,11 +194,11 @@ def _digest(text, content):
 
 
 def _unique(pairs):
-    """An object of JSON, which must name each key once."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    """A JSON object, whose keys must be unique."""
+    entries = dict(pairs)
+    if len(entries) != len(pairs):
         raise FileFormatError("it names a key of its JSON twice")
-    return found
+    return entries
 
 
 def _no_constant(name):
@@ -195,7 +206,7 @@ def _no_constant(name):
 
 
 def _versions():
-    """Versions of the libraries that are in use, by the name of their distribution."""
+    """Versions of the imported libraries, by the names of their distributions."""
     return {
         name: importlib.metadata.version(name)
         for module, name in LIBRARIES.items()

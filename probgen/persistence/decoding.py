@@ -1,11 +1,12 @@
-"""Values from a document and arrays, which may be anybody's."""
+"""Values from a document and arrays, which are untrusted."""
 
 import base64
 import inspect
 import sys
 import types
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -24,27 +25,35 @@ from probgen.persistence.names import (
     ufunc_of,
 )
 
-LARGEST_SEED, LARGEST_POOL = 2**20, 1024  # of a SeedSequence, in bits and in words
+# Of a SeedSequence, in bits and in words.
+LARGEST_SEED = 2**20
+LARGEST_POOL = 1024
 
 
-def decode(document, arrays, *, device="cpu", trusted=()):
+def decode(
+    document: Any,
+    arrays: dict[str, np.ndarray],
+    *,
+    device: str = "cpu",
+    trusted: Sequence[Callable] = (),
+) -> Any:
     """Return the value that `encode` was given.
 
     Parameters
     ----------
     document, arrays
-        As `encode` returns them, or anything else.
+        As returned by `encode`; any other content raises.
     device : str, default="cpu"
-        Where tensors go that were not on a CPU, and objects with a method `_to_device`; with "auto"
-        they choose.
+        Device of tensors that were not on a CPU, and of objects with a method `_to_device`; with
+        "auto" these choose their own.
     trusted : sequence of classes and functions
-        What the document may name besides the classes of probgen, scikit-learn's estimators and
-        torch's modules.
+        Names that the document may contain besides the classes of probgen, scikit-learn's
+        estimators and torch's modules.
 
     Raises
     ------
     FileFormatError
-        If a class is not allowed. Other nonsense raises whatever it leads to, and runs nothing.
+        If a class is not allowed. Other invalid content may raise any exception, but runs no code.
     """
     decoder = _Decoder(arrays, device, trusted)
     value = decoder.decode(document)
@@ -83,7 +92,7 @@ class _Decoder:
 
     def _list(self, content, node):
         values = []
-        self._remember(node, values)  # before its elements, which may hold it
+        self._remember(node, values)  # before its elements, which may contain it
         values.extend(self._all(content))
         return values
 
@@ -171,7 +180,7 @@ class _Decoder:
         generator = torch.Generator(device)
         if torch.device(device).type == torch.device(node["device"]).type:
             return generator.set_state(_instance(self.decode(content), torch.Tensor)) or generator
-        return generator.manual_seed(node["seed"])  # a device draws in a way of its own
+        return generator.manual_seed(node["seed"])  # other kinds of devices draw other numbers
 
     def _module(self, content, node):
         torch = _import_torch()
@@ -276,7 +285,7 @@ class _Decoder:
 
 
 def _complete(estimator):
-    """Give an estimator the defaults of parameters that were unknown when it was saved."""
+    """Give an estimator the defaults of parameters that are newer than the file."""
     for name, parameter in inspect.signature(type(estimator)).parameters.items():
         if not hasattr(estimator, name):
             if parameter.default is parameter.empty:
@@ -287,8 +296,7 @@ def _complete(estimator):
 
 
 def _check_state(state):
-    """Raise if a position of a random generator lies outside its buffer, which NumPy would read all
-    the same."""
+    """Raise if a position of a random generator lies outside its buffer; NumPy does not check."""
     if state["bit_generator"] == "MT19937":
         _check(0 <= state["state"]["pos"] <= 624)
     if state["bit_generator"] == "Philox":
@@ -296,7 +304,7 @@ def _check_state(state):
 
 
 def _check_seeds(entropy, spawn_key, pool_size, n_children_spawned):
-    """Raise if a SeedSequence would take long to make."""
+    """Raise if a SeedSequence would take long to construct."""
     _check(0 < pool_size <= LARGEST_POOL)
     _check(
         entropy.bit_length() <= LARGEST_SEED

@@ -1,4 +1,4 @@
-"""Values to a document and arrays."""
+"""Values as a document and arrays."""
 
 import base64
 import copyreg
@@ -6,7 +6,7 @@ import math
 import sys
 import types
 from pathlib import PurePath
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -23,10 +23,10 @@ from probgen.persistence.names import (
 
 STORED_DTYPES = {np.dtype(name) for name in "? i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 c8".split()}
 LEFT_OUT = (CALLBACKS,)  # callbacks monitor a fit, and are no part of what it learned
-LONGEST_INT = 2**1000  # in decimal digits, of which Python reads a few thousand at most
+LONGEST_INT = 2**1000  # written as decimal digits, of which Python reads a few thousand at most
 
 
-def encode(value, name):
+def encode(value: Any, name: str) -> tuple[Any, dict[str, np.ndarray]]:
     """Return a value as a document for JSON and a dict of arrays.
 
     Parameters
@@ -35,18 +35,18 @@ def encode(value, name):
         Any nest of None, numbers, text, containers, paths, arrays, tensors, random generators,
         classes, and objects whose state is made of such.
     name : str
-        What errors call the value.
+        Name of the value in errors.
 
     Returns
     -------
     document : None, bool, int, float, str or dict
     arrays : dict of str to ndarray
-        Contiguous and of types that safetensors knows, named after their place in the value.
+        Contiguous arrays of types that safetensors supports, named after their place in the value.
 
     Raises
     ------
     ValueError
-        If there is something inside that cannot be stored; the sentence names its place.
+        If a part of it cannot be stored; the message names its place.
     """
     encoder = _Encoder()
     try:
@@ -58,8 +58,8 @@ def encode(value, name):
 class _Encoder:
     def __init__(self):
         self.arrays = {}
-        self._met = {}  # id of a value: the value, which keeps its id taken, and its node
-        self._open = set()  # ids of values that cannot hold themselves
+        self._met = {}  # by id: the value, which keeps the id taken, and its node
+        self._open = set()  # ids of immutable containers that are being encoded
         self._n_references = 0
 
     def encode(self, value, path):
@@ -82,7 +82,7 @@ class _Encoder:
         content = write(self, value, path)
         if closed:
             self._open.discard(id(value))
-        identity = dict(node)  # where the value was met again inside itself
+        identity = dict(node)  # an id, if the value contains itself
         node.clear()
         node.update(content | identity)
         return node
@@ -99,7 +99,7 @@ class _Encoder:
         return {"ref": node["id"]}
 
     def _writer(self, value):
-        """The function that writes a value of no exact type of `_WRITERS`."""
+        """The function that writes a value whose exact type is not in `_WRITERS`."""
         if isinstance(value, type):
             return _Encoder._class
         if isinstance(value, types.FunctionType | types.BuiltinFunctionType):
@@ -132,7 +132,7 @@ class _Encoder:
     def _set(self, value, path):
         check_keys(value, path)
         try:
-            values = sorted(value)  # the order of a set changes from process to process
+            values = sorted(value)  # the order of a set differs between processes
         except TypeError:
             values = list(value)
         return {type(value).__name__: self._items(values, path)}
@@ -165,7 +165,7 @@ class _Encoder:
         return {"masked_array": self._items(parts, path)}
 
     def _stored(self, array, path):
-        """Put an array among the arrays; return its name, and what is needed to make it again."""
+        """Store an array; return its name, and what is needed to restore it."""
         order = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
         entry = {"name": self._free_name(path)}
         if order != list(range(array.ndim)) and array.transpose(order).flags.c_contiguous:
@@ -178,9 +178,11 @@ class _Encoder:
         return entry
 
     def _free_name(self, path):
-        name, k = path, 1
+        name = path
+        k = 1
         while name in self.arrays:
-            name, k = f"{path}#{k}", k + 1
+            name = f"{path}#{k}"
+            k += 1
         return name
 
     def _generator(self, value, path):
@@ -217,9 +219,8 @@ class _Encoder:
             node["dtype"] = str(tensor.dtype).removeprefix("torch.")
             array = tensor.view(sizes[tensor.element_size()]).numpy()
         node = {"parameter" if is_parameter else "tensor": self._stored(array, path)} | node
-        if (
-            value.is_contiguous() and 1 in value.shape
-        ):  # torch chooses its kernels by the stride of such a side too
+        if value.is_contiguous() and 1 in value.shape:
+            # torch chooses its kernels by the stride of a side of length 1 too.
             node["strides"] = list(value.stride())
         if value.requires_grad:
             node["requires_grad"] = True
@@ -267,14 +268,12 @@ class _Encoder:
         }
 
     def _reduced(self, value, path):
-        """The attributes of an object, its entries if it is a dict, its elements if it is a
-        list."""
+        """The attributes of an object, entries of a dict, and elements of a list."""
         try:
-            make, arguments, state, elements, entries = (*value.__reduce_ex__(2), None, None, None)[
-                :5
-            ]
-        except Exception as error:  # whatever an object has against being copied
+            reduced = (*value.__reduce_ex__(2), None, None, None)
+        except Exception as error:  # an object that cannot be copied may raise anything
             raise _unstorable(value, path) from error
+        make, arguments, state, elements, entries = reduced[:5]
         is_plain = make is copyreg.__newobj__ and arguments == (type(value),)  # type: ignore[attr-defined]
         is_container = make in CONTAINERS.values() and not arguments
         is_named = state is None or (

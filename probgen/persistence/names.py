@@ -1,4 +1,4 @@
-"""Names in a file: of the classes that it may build, and of types of numbers."""
+"""Names in a file: the classes that it may construct, and types of numbers."""
 
 import collections
 import importlib
@@ -22,18 +22,14 @@ TYPES = {
     for kind in (bool, bytes, dict, float, int, list, set, str, tuple)
 }
 CONTAINERS = {"collections:OrderedDict": collections.OrderedDict}
-# Of scikit-learn's classes that are no estimators, those that hold nothing but settings and
-# results.
+# Classes of scikit-learn other than estimators that contain only settings and results.
 SKLEARN_PARTS = re.compile(r"sklearn\.(utils\._bunch|model_selection\._split|metrics\._scorer):\w+")
 BIT_GENERATORS = {
     name: getattr(np.random, name) for name in ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
 }
 UFUNCS = {"numpy": np, "scipy.special": scipy.special}
-HOOKS = (
-    "_hooks",
-    "_hooks_with_kwargs",
-    "_hooks_always_called",
-)  # names of a module's functions end so
+# Endings of the names of attributes in which a torch module keeps functions.
+HOOKS = ("_hooks", "_hooks_with_kwargs", "_hooks_always_called")
 DTYPE = re.compile(r"[<>|=]?[biufcmMUS]\d+(\[\w+\])?")
 PLAIN_KEYS = (types.NoneType, bool, int, float, str, bytes, np.generic, np.dtype, PurePath, type)
 # Modules of which classes are named in files of earlier versions, and where those are now; a class
@@ -121,15 +117,17 @@ LARGEST_KEY = 10_000  # parts of a tuple to hash, which references could make en
 
 
 def current_path(path):
-    """The path of today of a class or function that a file names."""
+    """The present path of a class or function that a file names."""
     path = RENAMED.get(path, path)
     module, _, name = path.partition(":")
     return f"{MOVED.get(module, module)}:{name}"
 
 
 def imported(path):
-    """The class of a path in probgen, scikit-learn or torch, or a metric of scikit-learn; None for
-    any other."""
+    """The class of probgen, scikit-learn or torch at a path, or a metric of scikit-learn.
+
+    None for any other path.
+    """
     module, _, name = path.partition(":")
     if not IMPORTED.fullmatch(module) or NEVER_IMPORTED.search(module):
         return None
@@ -142,7 +140,7 @@ def imported(path):
             f"it names {path!r}, which is not there in the versions that are installed."
         ) from error
     if f"{getattr(found, '__module__', '')}:{getattr(found, '__qualname__', '')}" != path:
-        return None  # only passing through that module
+        return None  # imported into that module from another one
     if not isinstance(found, type):
         return found if module.startswith("sklearn.metrics.") else None
     if module.startswith("sklearn."):
@@ -151,15 +149,14 @@ def imported(path):
 
 
 def ufunc_of(path):
-    """The function of a path such as numpy:exp, which does nothing but sums; None for anything
-    else."""
+    """The NumPy ufunc of a path such as numpy:exp, None for any other path."""
     module, _, name = path.partition(":")
-    found = getattr(UFUNCS.get(module), name, None)
-    return found if isinstance(found, np.ufunc) else None
+    function = getattr(UFUNCS.get(module), name, None)
+    return function if isinstance(function, np.ufunc) else None
 
 
 def dtype_name(dtype, path):
-    """The name of a dtype, which `dtype_of` understands."""
+    """The name of a dtype, for `dtype_of`."""
     if not DTYPE.fullmatch(dtype.str):
         raise ValueError(
             f"{path} is of dtype {dtype}, which cannot be stored; convert it to numbers or text."
@@ -175,7 +172,7 @@ def dtype_of(name):
 
 
 def check_keys(keys, path="it"):
-    """Return keys of a set or dict, if their hashes are quick to make and run nothing."""
+    """Return keys of a set or dict, if hashing them is quick and runs no code of theirs."""
     for key in keys:
         parts, n_parts = [key], 0
         while parts:

@@ -1,4 +1,4 @@
-"""The processes that train one model together, as torchrun starts them."""
+"""Processes that train one model together, as started by torchrun."""
 
 import contextlib
 import os

@@ -3,6 +3,8 @@
 import copy
 import math
 import time
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,13 +16,13 @@ from probgen.training.history import History
 from probgen.training.randomness import global_generator
 from probgen.training.updates import GraphedUpdate, Update, is_capturable
 
-CHECK_EVERY = 32  # updates between looks at the loss on a GPU, for each look waits for the device
+CHECK_EVERY = 32  # batches between checks of the loss on a GPU, as each check waits for the device
 KEEP_EVERY = 512  # batches between copies of good weights within an epoch
 SEEDS = ("start", "shuffle", "noise", "held_out", "finish")
 
 
 class Training:
-    """A training that can be stopped anywhere and goes on as if it had not been.
+    """A training that can be stopped anywhere, and resumes as if it had not been.
 
     Parameters
     ----------
@@ -46,23 +48,36 @@ class Training:
     def __init__(
         self, objective, trainer, *, learning_rate, batch_size, seeds, device="cpu", ranks=None
     ):
-        self.objective, self.trainer, self.device = objective, trainer, device
-        self.learning_rate, self.batch_size, self.seeds = learning_rate, batch_size, seeds
+        self.objective = objective
+        self.trainer = trainer
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.seeds = seeds
+        self.device = device
         self.ranks = Ranks() if ranks is None else ranks
-        self.epoch = self.batch = self.n_steps = self.n_stale = 0
-        self.history = History()
-        self.best_score, self.best_weights = -math.inf, None
+
+        self.epoch = 0
+        self.batch = 0
+        self.n_steps = 0
         self.is_finished = False
-        self.schedulers = []
-        self.sums = {}
+        self.history = History()
+        self.sums: dict = {}  # of the losses of the present epoch, and numbers of rows
+        self.schedulers: list = []
+
+        # Early stopping: epochs without improvement, and the best of the epochs.
+        self.n_stale = 0
+        self.best_score = -math.inf
+        self.best_weights = None
+
         self.noise = torch.Generator(device).manual_seed((seeds["noise"] + self.ranks.rank) % 2**63)
-        self.global_state = {}
+        self.global_state: dict = {}
         objective.noise = self.noise
-        averaged = trainer.ema_decay is not None
-        self.averages = {p: p.detach().clone() for p in objective.parameters()} if averaged else {}
+        self.averages = {}
+        if trainer.ema_decay is not None:
+            self.averages = {p: p.detach().clone() for p in objective.parameters()}
         self.share_of_new = torch.zeros((), device=device, dtype=torch.float64)
         self.updates = self._make_updates()
-        self.good = None
+        self.good = None  # the last state with finite weights
 
     def begin(self, n_epochs, rows, held_out=None, *, schedule):
         """Plan epochs, and set the learning rate to its start.
@@ -111,7 +126,7 @@ class Training:
         self.good = self.state()
         self.saved_at = time.monotonic()
         if held_out is None:
-            self.best_weights = None  # of an earlier run, which this one goes on from
+            self.best_weights = None  # those of the run that this one resumes
         self.objective.train()
         try:
             while self.epoch < self.n_epochs and not self.is_finished:
@@ -135,8 +150,7 @@ class Training:
             self.objective.eval()
 
     def finish(self):
-        """Put the weights that the model is to have into the objective: the best, the averaged or
-        the last."""
+        """Put the final weights into the objective: the best, the averaged or the last ones."""
         with torch.no_grad():
             if self.trainer.early_stopping and self.best_weights is not None:
                 self.objective.load_state_dict(self.best_weights)
@@ -145,7 +159,7 @@ class Training:
                     parameter.copy_(average)
 
     def state(self):
-        """Everything that a training needs to go on, as a nest of plain values and CPU tensors."""
+        """Everything that a training needs to resume, as a nest of plain values and CPU tensors."""
         return _on_cpu(
             {
                 "weights": self.objective.state_dict(),
@@ -163,33 +177,33 @@ class Training:
         )
 
     def load_state(self, state):
-        """Go back, or on, to a `state()`."""
+        """Take over a `state()`."""
         state = copy.deepcopy(state)
         self.objective.load_state_dict(state["weights"])
-        for mine, its in zip(self.averages.values(), state["averages"]):
-            mine.copy_(its)
-        for update, its in zip(self.updates, state["optimizers"]):
-            update.optimizer.load_state_dict(its)
+        for average, value in zip(self.averages.values(), state["averages"]):
+            average.copy_(value)
+        for update, optimizer_state in zip(self.updates, state["optimizers"]):
+            update.optimizer.load_state_dict(optimizer_state)
             for group in update.optimizer.param_groups:
                 if isinstance(group["lr"], torch.Tensor):
                     group["lr"] = group["lr"].to(self.device)
-        for scheduler, its in zip(self.schedulers, state["schedulers"]):
-            scheduler.load_state_dict(its)
+        for scheduler, scheduler_state in zip(self.schedulers, state["schedulers"]):
+            scheduler.load_state_dict(scheduler_state)
         self.noise.set_state(state["noise"])
         self.best_weights = _to_device(state["best_weights"], self.device)
-        self.global_state, self.seeds, self.sums = (
-            state["global_state"],
-            state["seeds"],
-            state["sums"],
-        )
+        self.global_state = state["global_state"]
+        self.seeds = state["seeds"]
+        self.sums = state["sums"]
         self.history.records[:] = state["history"]
         for name in _COUNTS:
             setattr(self, name, state[name])
 
     def _make_updates(self):
+        """An update for each phase of the objective."""
         phases = self.objective.phases()
         losses = [phase.loss for phase in phases]
-        if self.ranks.world_size > 1:
+        is_distributed = self.ranks.world_size > 1
+        if is_distributed:
             runner = torch.nn.parallel.DistributedDataParallel(
                 _Runner(self.objective, phases),
                 device_ids=None if self.device == "cpu" else [self.device],
@@ -199,42 +213,62 @@ class Training:
         if self.trainer.compile:
             backend = self.trainer.compile if isinstance(self.trainer.compile, str) else "inductor"
             losses = [torch.compile(loss, backend=backend) for loss in losses]
-        graphs = self.device != "cpu" and self.trainer.cuda_graph and self.ranks.world_size == 1
-        graphs = (
-            graphs and is_capturable(self.trainer.optimizer) and not self.objective.draws_globally
+        is_captured = (
+            self.device != "cpu"
+            and self.trainer.cuda_graph
+            and not is_distributed
+            and is_capturable(self.trainer.optimizer)
+            and not self.objective.draws_globally
         )
-        maker, extra = (GraphedUpdate, {"noise": self.noise}) if graphs else (Update, {})
-        only = (
-            len(phases) == 1 or self.ranks.world_size > 1
-        )  # DistributedDataParallel waits for every gradient
-        settings = self.trainer, self.learning_rate, self.device, self.averages, self.share_of_new
+        make_update: Callable = Update
+        if is_captured:
+            make_update = partial(GraphedUpdate, noise=self.noise)
         return [
-            maker(phase, loss, *settings, only=only, **extra) for phase, loss in zip(phases, losses)
+            make_update(
+                phase,
+                loss,
+                self.trainer,
+                self.learning_rate,
+                self.device,
+                self.averages,
+                self.share_of_new,
+                # DistributedDataParallel waits for the gradients of all parameters.
+                only=len(phases) == 1 or is_distributed,
+            )
+            for phase, loss in zip(phases, losses)
         ]
 
     def _make_schedulers(self, n_steps, schedule):
-        optimizers, lr = [update.optimizer for update in self.updates], torch.optim.lr_scheduler
+        """A scheduler of the learning rate for each optimiser, none for a constant one."""
+        optimizers = [update.optimizer for update in self.updates]
+        lr_scheduler = torch.optim.lr_scheduler
         if schedule == "cosine":
-            return [lr.CosineAnnealingLR(optimizer, n_steps) for optimizer in optimizers]
+            return [lr_scheduler.CosineAnnealingLR(optimizer, n_steps) for optimizer in optimizers]
         if schedule == "one_cycle":
-            rates = [float(optimizer.param_groups[0]["lr"]) for optimizer in optimizers]
             return [
-                lr.OneCycleLR(optimizer, rate, total_steps=n_steps + 1, cycle_momentum=False)
-                for optimizer, rate in zip(optimizers, rates)
+                lr_scheduler.OneCycleLR(
+                    optimizer,
+                    float(optimizer.param_groups[0]["lr"]),
+                    total_steps=n_steps + 1,
+                    cycle_momentum=False,
+                )
+                for optimizer in optimizers
             ]
         if schedule == "plateau":
-            patience = max(1, self.trainer.n_iter_no_change // 2)
-            settings = {
-                "mode": "max",
-                "patience": patience,
-                "threshold": self.trainer.tol,
-                "threshold_mode": "abs",
-            }
-            return [lr.ReduceLROnPlateau(optimizer, **settings) for optimizer in optimizers]
+            return [
+                lr_scheduler.ReduceLROnPlateau(
+                    optimizer,
+                    mode="max",
+                    patience=max(1, self.trainer.n_iter_no_change // 2),
+                    threshold=self.trainer.tol,
+                    threshold_mode="abs",
+                )
+                for optimizer in optimizers
+            ]
         return []
 
     def _run_epoch(self, rows, held_out, events, save):
-        """One epoch, or what is left of it."""
+        """Train for one epoch, or for the rest of one."""
         start = time.perf_counter()
         ranks = self.ranks
         self.objective.begin_epoch(self.epoch)
@@ -242,16 +276,17 @@ class Training:
             events.epoch_begin(self.epoch)
         rng = np.random.default_rng([self.seeds["shuffle"], self.epoch])
         n_batches = rows.n_batches(self.batch_size, ranks.world_size)
-        each_batch = self.schedulers and self.trainer.schedule != "plateau"
-        interval = self.trainer.checkpoint_interval
-        previous: tuple = ()
         batches = rows.batches(
             rng, self.batch_size, start=self.batch, rank=ranks.rank, world_size=ranks.world_size
         )
+        schedulers = [] if self.trainer.schedule == "plateau" else self.schedulers
+        previous: tuple = ()
         for batch in batches:
             is_last = self.batch + 1 == n_batches
-            share = 1.0 if ranks.world_size == 1 or not is_last else self._share(rows, batch)
-            if share == 0.0:  # no row is left for this process, which takes part all the same
+            share = 1.0
+            if is_last and ranks.world_size > 1:
+                share = self._share(rows, batch)
+            if share == 0.0:  # no row is left for this process, which must take part all the same
                 batch = tuple(tensor[:1] for tensor in previous)
             previous = batch
             if self.objective.draws_globally:
@@ -261,58 +296,57 @@ class Training:
                 self._step(batch, share)
             self.batch += 1
             self.n_steps += 1
-            if each_batch:
-                for scheduler in self.schedulers:
-                    scheduler.step()
+            for scheduler in schedulers:
+                scheduler.step()
             if not is_last:
                 if self.n_steps % KEEP_EVERY == 0:
                     self._keep_good()
-                if save is not None and time.monotonic() - self.saved_at >= interval:
-                    self._save(save)
+                self._save_if_due(save)
         self._end_epoch(held_out, time.perf_counter() - start)
         self._keep_good()
-        if save is not None and time.monotonic() - self.saved_at >= interval:
-            self._save(save)
+        self._save_if_due(save)
         wants_to_stop = events is not None and bool(events.epoch_end(self.epoch - 1))
         if ranks.agree(wants_to_stop):
             self.is_finished = True
 
     def _step(self, batch, share):
+        """Update the networks on one batch."""
         n_rows = len(batch[0]) if share else 0
         if self.averages:
             self.share_of_new.fill_(max(1.0 - self.trainer.ema_decay, 9.0 / (10.0 + self.n_steps)))
         for update in self.updates:
-            if update.phase.every == 1 or self.n_steps % update.phase.every == 0:
+            if self.n_steps % update.phase.every == 0:
                 loss, terms = update(batch, share)
                 self._record(update.phase.name, loss, n_rows, check=True)
                 for name, term in terms.items():
                     self._record(name, term.detach(), n_rows, check=False)
 
     def _record(self, name, value, n_rows, *, check):
-        """Add a loss to the sums of the epoch, and look whether it is finite."""
+        """Add a loss to the sums of the epoch, and check that it is finite."""
         if self.device == "cpu":
-            value = (
-                value.item()
-                if self.ranks.world_size == 1 or not check
-                else self.ranks.agree(value.item())
-            )
-            if check and not math.isfinite(value):
-                raise _DivergenceError(f"{name} became {value}")
+            value = value.item()
+            if check:
+                value = self.ranks.agree(value)
+                if not math.isfinite(value):
+                    raise _DivergenceError(f"{name} became {value}")
         total, count = self.sums.get(name, (0.0, 0))
-        self.sums[name] = (total + n_rows * value, count + n_rows)
+        total = total + n_rows * value
+        self.sums[name] = (total, count + n_rows)
         if check and self.device != "cpu" and self.n_steps % CHECK_EVERY == 0:
-            total = self.ranks.agree(float(self.sums[name][0]))
-            if not math.isfinite(total):
-                raise _DivergenceError(f"{name} became {total}")
+            sum_of_any = self.ranks.agree(float(total))
+            if not math.isfinite(sum_of_any):
+                raise _DivergenceError(f"{name} became {sum_of_any}")
 
     def _share(self, rows, batch):
-        """Factor on this process's loss of an uneven last batch, whose gradients are averaged over
-        processes."""
+        """Factor on this process's loss of an uneven last batch.
+
+        Gradients are averaged over the processes, whatever their numbers of rows are.
+        """
         n_last = (rows.n_rows - 1) % (self.batch_size * self.ranks.world_size) + 1
         return len(batch[0]) * self.ranks.world_size / n_last
 
     def _end_epoch(self, held_out, seconds):
-        """Append the record of the epoch, and judge whether it was of use."""
+        """Validate, and append the record of the epoch."""
         losses = {name: float(total) / max(count, 1) for name, (total, count) in self.sums.items()}
         for name, value in losses.items():
             if not math.isfinite(value):
@@ -326,11 +360,12 @@ class Training:
             for scheduler in self.schedulers:
                 scheduler.step(record.get("validation_score", -losses[self.updates[0].phase.name]))
         self.history.append(record)
-        self.epoch, self.batch, self.sums = self.epoch + 1, 0, {}
+        self.epoch += 1
+        self.batch = 0
+        self.sums = {}
 
     def _validate(self, held_out):
-        """Score and judge the weights that the model would have, under noise that is always the
-        same."""
+        """Score the weights that the model would have now, under the same noise in every epoch."""
         weights = copy.deepcopy(self.objective.state_dict()) if self.averages else None
         with torch.no_grad():
             for parameter, average in self.averages.items():
@@ -338,11 +373,10 @@ class Training:
         self.objective.eval()
         self.objective.noise = torch.Generator(self.device).manual_seed(self.seeds["held_out"])
         try:
+            batches = held_out.batches(None, self.batch_size)
             with torch.no_grad():
-                score = float(
-                    self.objective.validation_score(held_out.batches(None, self.batch_size))
-                )
-            self._judge(score)
+                score = float(self.objective.validation_score(batches))
+            self._stop_early(score)
         finally:
             self.objective.noise = self.noise
             self.objective.train()
@@ -350,20 +384,23 @@ class Training:
                 self.objective.load_state_dict(weights)
         return score
 
-    def _judge(self, score):
-        """Keep the present weights if they are the best so far; stop when there were none for
-        long."""
+    def _stop_early(self, score):
+        """Keep the present weights if they are the best so far, or stop after too many epochs."""
         if math.isnan(score):
             raise _DivergenceError("the validation score became nan")
         if score >= self.best_score + self.trainer.tol:
-            self.best_score, self.n_stale = score, 0
+            self.best_score = score
+            self.n_stale = 0
             self.best_weights = copy.deepcopy(dict(self.objective.state_dict()))
         else:
             self.n_stale += 1
         if self.n_stale >= self.trainer.n_iter_no_change:
             self.is_finished = True
 
-    def _save(self, save):
+    def _save_if_due(self, save):
+        """Save the state if the last save was long enough ago."""
+        if save is None or time.monotonic() - self.saved_at < self.trainer.checkpoint_interval:
+            return
         save(self.state())
         self.saved_at = time.monotonic()
 
@@ -373,12 +410,13 @@ class Training:
         return not self.ranks.agree(not finite)
 
     def _keep_good(self):
-        """Remember the present state, if it is any good."""
+        """Remember the present state, or raise if a weight is not finite."""
         if not self._weights_are_finite():
             raise _DivergenceError("a weight stopped being finite")
         self.good = self.state()
 
     def _fall_back(self, what):
+        """Restore the last good state, and warn of what happened."""
         where = f"epoch {self.epoch + 1}, batch {self.batch + 1}"
         self.load_state(self.good)
         warn(
@@ -402,7 +440,7 @@ class _DivergenceError(Exception):
 
 
 class _Runner(torch.nn.Module):
-    """The losses of an objective behind one forward, as DistributedDataParallel wants it."""
+    """The losses of an objective behind one forward, which DistributedDataParallel needs."""
 
     def __init__(self, objective, phases):
         super().__init__()
@@ -417,7 +455,8 @@ class _Indexed:
     """One loss of a runner."""
 
     def __init__(self, runner, index):
-        self.runner, self.index = runner, index
+        self.runner = runner
+        self.index = index
 
     def __call__(self, *batch):
         return self.runner(self.index, *batch)

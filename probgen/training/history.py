@@ -1,4 +1,7 @@
-"""What a fit reports of its epochs."""
+"""History of a fit: one record for each epoch."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 LEADING = ("epoch",)
 MEASURES = (  # of adversarial networks, of a LatentDoctor and of an AdversarialDoctor
@@ -13,8 +16,8 @@ class History:
     """Records of the epochs of a fit, by epoch and by column.
 
     `history[k]` is the record of the k-th epoch as a dict, `history["loss"]` a column as a list
-    with a number for each epoch; columns that an epoch did not report are NaN there. Iteration and
-    `len` go over the epochs.
+    with a number for each epoch, NaN if the epoch did not report it. Iteration and `len` run over
+    the epochs.
 
     Parameters
     ----------
@@ -43,10 +46,10 @@ class History:
     History(2 epochs, the last: epoch=2, loss=2, validation_score=-2.25)
     """
 
-    def __init__(self, records=()):
+    def __init__(self, records: Iterable[dict] = ()) -> None:
         self.records = [dict(record) for record in records]
 
-    def append(self, record):
+    def append(self, record: dict) -> None:
         """Add the record of an epoch.
 
         Parameters
@@ -57,22 +60,21 @@ class History:
         self.records.append(dict(record))
 
     @property
-    def columns(self):
-        """Names of the columns, as a list: epoch, the losses, measures, validation_score,
-        learning_rate, seconds."""
+    def columns(self) -> list[str]:
+        """Names of the columns, in the order in which `to_frame` has them."""
         others = [name for name in (*MEASURES, *TRAILING) if name in self._names]
         return [*[name for name in LEADING if name in self._names], *self.loss_names, *others]
 
     @property
-    def loss_names(self):
-        """Names of the losses, as a list in the order in which they were first reported."""
+    def loss_names(self) -> list[str]:
+        """Names of the losses, in the order in which they were first reported."""
         return [name for name in self._names if name not in (*LEADING, *MEASURES, *TRAILING)]
 
     @property
     def _names(self):
         return list(dict.fromkeys(name for record in self.records for name in record))
 
-    def to_frame(self):
+    def to_frame(self) -> Any:
         """Return the history as a pandas DataFrame, a row for each epoch.
 
         Returns
@@ -92,25 +94,23 @@ class History:
             ) from error
         return pd.DataFrame({name: self[name] for name in self.columns})
 
-    def __getitem__(self, key):
+    def __getitem__(self, key: Any) -> Any:
         if not isinstance(key, str):
             return self.records[key]
         if key not in self._names:
-            known = (
-                f"its columns are {', '.join(self.columns)}"
-                if self.records
-                else "it has no epochs yet"
-            )
+            known = "it has no epochs yet"
+            if self.records:
+                known = f"its columns are {', '.join(self.columns)}"
             raise KeyError(f"history has no column {key!r}; {known}.")
         return [record.get(key, float("nan")) for record in self.records]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.records)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[dict]:
         return iter(self.records)
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         if not isinstance(other, History):
             return NotImplemented
         return len(self) == len(other) and all(map(_same_record, self.records, other.records))
@@ -126,15 +126,15 @@ class History:
         return f"History({len(self)} epoch{'s' if len(self) > 1 else ''}, the last: {last})"
 
 
-def _same_record(mine, its):
-    """Whether two records hold the same numbers, NaN being like NaN."""
-    return mine.keys() == its.keys() and all(
-        _same(value, its[name]) for name, value in mine.items()
+def _same_record(first, second):
+    """Whether two records have the same numbers; NaN equals NaN."""
+    return first.keys() == second.keys() and all(
+        _same(value, second[name]) for name, value in first.items()
     )
 
 
-def _same(mine, its):
-    return mine == its or (mine != mine and its != its)
+def _same(first, second):
+    return first == second or (first != first and second != second)
 
 
 def _short(value):

@@ -1,4 +1,4 @@
-"""Where arrays and tensors lie, and how much memory there is for them."""
+"""Memory of arrays and tensors, and how much of it there is."""
 
 import mmap
 import os
@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-COPIED_BYTES = 64 * 2**20  # of a copy to a device, at a time
+COPIED_BYTES = 64 * 2**20  # copied to a device at a time
 
 
 def default_budget(device):
-    """Bytes that rows may take: a quarter of the machine's memory, or half of what is free on a
-    GPU.
+    """Bytes for rows: a quarter of the machine's memory, or half of the free memory of a GPU.
 
-    On a CPU it does not depend on what else runs, so that a fit that is resumed takes the same way.
+    On a CPU it does not depend on what else runs, so that a resumed fit streams rows as before.
     """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] // 2
@@ -22,7 +21,7 @@ def default_budget(device):
 
 
 def to_tensor(array, dtype, device):
-    """Return an array as a tensor on the device; where `is_shared`, they have one memory."""
+    """Return an array as a tensor on the device, without a copy if `is_shared`."""
     if is_shared(array, dtype, device):
         return _host_tensor(array)
     is_known = array.dtype.kind in "biuf" and array.dtype.itemsize <= 8
@@ -36,13 +35,14 @@ def to_tensor(array, dtype, device):
 
 
 def _host_tensor(array):
-    """A CPU tensor of the memory of a contiguous array."""
-    return torch.from_numpy(array if array.flags.writeable else np.asarray(_Unlocked(array)))
+    """A CPU tensor that shares the memory of a contiguous array."""
+    if not array.flags.writeable:
+        array = np.asarray(_AsWritable(array))
+    return torch.from_numpy(array)
 
 
-class _Unlocked:
-    """A read-only array under the guise of a writable one, for torch, which would warn, and only
-    reads it."""
+class _AsWritable:
+    """A read-only array, presented as writable: torch only reads it, but would warn."""
 
     def __init__(self, array):
         self.array = array  # keeps the memory alive
@@ -51,7 +51,7 @@ class _Unlocked:
 
 
 def is_shared(array, dtype, device):
-    """Return whether the tensor of an array can be its memory."""
+    """Return whether a tensor of dtype on the device can share the memory of an array."""
     flags = array.flags
     return (
         device.type == "cpu"
@@ -63,7 +63,7 @@ def is_shared(array, dtype, device):
 
 
 def is_mapped(array):
-    """Return whether an array lies in a file."""
+    """Return whether an array is a view of a memory-mapped file."""
     while isinstance(array, np.ndarray):
         if isinstance(array, np.memmap):
             return True
@@ -72,8 +72,7 @@ def is_mapped(array):
 
 
 def _machine_memory():
-    """Bytes of memory that this process may hope for: the machine's, or the limit of its
-    container."""
+    """Bytes of the machine's memory, or of the limit of the container."""
     try:
         sizes = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     except (AttributeError, ValueError, OSError):  # a system without sysconf

@@ -3,6 +3,7 @@
 import copy
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from probgen.training.callbacks import CallbackSupport, FitEvents, ProgressBar
 from probgen.training.checkpoints import CheckpointFile
 from probgen.training.distributed import joined_ranks, local_device
 from probgen.training.engine import Training, draw_seeds
+from probgen.training.objective import Objective
 from probgen.training.randomness import global_generator
 from probgen.training.rows import Rows, float_dtype, open_rows
 from probgen.training.statistics import RowStatistics, take_statistics
@@ -120,7 +122,7 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
     trainer: Trainer | None
     n_features_in_: int
 
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Train the networks on the rows of X.
 
         Parameters
@@ -145,7 +147,7 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         resume = self.warm_start and hasattr(self, "_training_state")
         return self._train(X, y, resume=resume, partial=False)
 
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Train for one pass over the rows of X, resuming from where earlier calls ended.
 
         Parameters
@@ -161,7 +163,7 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         """
         return self._train(X, y, resume=hasattr(self, "_training_state"), partial=True)
 
-    def set_params(self, **params):
+    def set_params(self, **params: Any) -> Self:
         """Set parameters, those of the trainer by names such as trainer__schedule.
 
         Returns
@@ -173,7 +175,7 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         return super().set_params(**params)
 
     @property
-    def n_iter_(self):
+    def n_iter_(self) -> int:
         """Number of epochs trained."""
         if not hasattr(self, "history_"):
             raise AttributeError(f"{type(self).__name__} is not fitted yet, so it has no n_iter_.")
@@ -196,31 +198,33 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         if self.trainer is not None and not isinstance(self.trainer, Trainer):
             raise ValueError(f"trainer must be a Trainer, or None; got {self.trainer!r}.")
 
-    def _default_trainer(self):
+    def _default_trainer(self) -> Trainer:
         return Trainer()
 
-    def _hold_out(self, rows, trainer, rng):
+    def _hold_out(
+        self, rows: Rows, trainer: Trainer, rng: np.random.Generator
+    ) -> tuple[Rows, Rows | None]:
         """Return the rows to train on, and those held out of a fit or None."""
         if trainer.early_stopping:
             return rows.split(trainer.validation_fraction, rng)
         return rows, None
 
-    def _n_epochs(self, n_batches):
+    def _n_epochs(self, n_batches: int) -> int:
         """Return the epochs of a fit whose epochs have n_batches."""
         return self.max_iter
 
-    def _build(self, fit):
+    def _build(self, fit: FitContext) -> None:
         """Set the networks as attributes."""
         raise NotImplementedError
 
-    def _begin(self, fit):
+    def _begin(self, fit: FitContext) -> None:
         """Check the rows against the networks, and update what follows the data."""
 
-    def _make_objective(self, fit):
+    def _make_objective(self, fit: FitContext) -> Objective:
         """Return the Objective of the networks."""
         raise NotImplementedError
 
-    def _finish(self, fit, generator):
+    def _finish(self, fit: FitContext, generator: np.random.Generator) -> None:
         """Fit what depends on trained networks."""
 
     def _train(self, X, y, *, resume, partial, **reading):

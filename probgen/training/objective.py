@@ -1,7 +1,8 @@
-"""What a network is trained for: phases, each a loss and the parameters that it moves."""
+"""Training objectives: phases, each with a loss and the parameters that it updates."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -13,20 +14,20 @@ class Phase:
     Attributes
     ----------
     name : str
-        Under which the loss stands in the history.
+        Name of the loss in the history.
     loss : callable
-        Of the tensors of a batch; returns the mean loss of a row, a scalar tensor, or a pair of it
-        and a dict of further scalar tensors by name for the history.
+        Function of the tensors of a batch; returns the mean loss per row as a scalar tensor, or a
+        pair of it and a dict of further scalar tensors for the history.
     parameters : sequence of torch.nn.Parameter
-        What the phase moves.
+        Parameters that the phase updates.
     every : int
-        The phase runs on every so many batches.
+        The phase runs on every `every`-th batch.
     optimizer : dict
         Arguments of the optimiser in place of the trainer's, such as betas; "lr" is a factor on the
         learning rate.
     skip : callable, optional
-        Of the loss of a batch, detached; returns a scalar tensor of torch.float32 on its device,
-        1.0 where the update is to be left out, else 0.0. For optimisers that torch fuses.
+        Function of the detached loss of a batch; returns a scalar tensor of torch.float32 on its
+        device, 1.0 to skip the update and 0.0 otherwise. For optimisers that torch fuses.
     """
 
     name: str
@@ -40,17 +41,16 @@ class Phase:
 class Objective(torch.nn.Module):
     """Networks and the losses that train them.
 
-    A subclass sets its networks as attributes and writes `loss(*batch)`; with several kinds of
-    updates it writes `phases()` in its place. It draws noise from `self.noise`, and from no other
-    generator.
+    A subclass sets its networks as attributes and implements `loss(*batch)`, or `phases()` for
+    several kinds of updates. It draws noise only from `self.noise`.
 
     Attributes
     ----------
     noise : torch.Generator
-        On the device of the training, which sets it.
+        Source of noise, on the device of the training, which sets it.
     draws_globally : bool
-        Whether a network may draw from torch's global generator, such as one with torch.nn.Dropout;
-        the training then lends it a state of its own, at some cost a step.
+        Whether a network may draw from torch's global generator, as torch.nn.Dropout does; each
+        step then runs with a state of the training's own, which costs time.
 
     Examples
     --------
@@ -69,15 +69,16 @@ class Objective(torch.nn.Module):
     noise: torch.Generator
     draws_globally = False
 
-    def phases(self):
-        """Return the list of Phase, in the order in which they run on a batch."""
+    def phases(self) -> list[Phase]:
+        """Return the phases, in the order in which they run on a batch."""
         return [Phase("loss", self.loss, list(self.parameters()))]
 
-    def loss(self, *batch):
-        """Return the mean loss of the rows of a batch."""
+    # Type checkers accept any arguments in place of these, such as loss(self, X).
+    def loss(self, *batch: Any, **_: Any) -> Any:
+        """Return the mean loss per row of a batch, as in Phase."""
         raise NotImplementedError
 
-    def begin(self, n_batches, n_held_out):
+    def begin(self, n_batches: dict[int, int], n_held_out: dict[int, int]) -> None:
         """Called before a training, with the batches of all its epochs; does nothing by default.
 
         Parameters
@@ -87,16 +88,15 @@ class Objective(torch.nn.Module):
             the whole fit, also where it resumes from a checkpoint.
         """
 
-    def begin_epoch(self, epoch):
+    def begin_epoch(self, epoch: int) -> None:
         """Called before the batches of an epoch, numbered from 0; does nothing by default."""
 
-    def end_epoch(self):
-        """Called after them; returns a dict of numbers for the record of the epoch, an empty one by
-        default."""
+    def end_epoch(self) -> dict:
+        """Called after the batches of an epoch; returns numbers for its record, none by default."""
         return {}
 
-    def validation_score(self, batches):
-        """Return a number that is higher the better the networks are.
+    def validation_score(self, batches: Iterable[tuple[torch.Tensor, ...]]) -> float:
+        """Return a score of the networks on held-out rows; higher is better.
 
         Parameters
         ----------
@@ -106,11 +106,14 @@ class Objective(torch.nn.Module):
         Returns
         -------
         score : float
-            By default the loss of the first phase with its sign turned, averaged over the rows.
+            By default minus the mean loss of the first phase.
         """
-        first, total, n_rows = self.phases()[0], 0.0, 0
+        first = self.phases()[0]
+        total, n_rows = 0.0, 0
         for batch in batches:
             loss = first.loss(*batch)
-            total += len(batch[0]) * float(loss[0] if isinstance(loss, tuple) else loss)
+            if isinstance(loss, tuple):
+                loss, _ = loss
+            total += len(batch[0]) * float(loss)
             n_rows += len(batch[0])
         return -total / n_rows

@@ -1,30 +1,29 @@
-"""Torch's global generator, lent to what can draw from no other, and given back as it was."""
+"""Temporary states of torch's global generator, for code that cannot use another one."""
 
 import contextlib
 import threading
 
 import torch
 
-_GLOBAL_GENERATOR = threading.RLock()  # torch's generator is one for all threads
+_GLOBAL_GENERATOR = threading.RLock()  # all threads share torch's generator
 
 
 @contextlib.contextmanager
 def global_generator(device, seed=None, state=None):
-    """Run the body with torch's global generator in a state of our own; one thread at a time.
+    """Run the body with torch's global generator in another state; one thread at a time.
 
     Parameters
     ----------
     device : str
-        "cpu", or a CUDA device whose generator is lent too.
+        "cpu", or a CUDA device, whose generator then has another state too.
     seed : int, optional
-        Starts the state afresh.
+        Seed of the state.
     state : dict, optional
-        A state by the kind of device, filled in by an earlier call; it is replaced by the one that
-        the body leaves.
+        State by device from an earlier call, or an empty dict; updated to the state after the body.
 
     Notes
     -----
-    `torch.random.fork_rng` does not keep other threads out.
+    `torch.random.fork_rng` does not exclude other threads.
     """
     devices = ["cpu"] if device == "cpu" else ["cpu", device]
     with _GLOBAL_GENERATOR:

@@ -1,7 +1,8 @@
-"""How a network is trained, apart from what every constructor asks for."""
+"""Settings of the training that are not in the constructor of every generator."""
 
 import inspect
 import os
+from collections.abc import Sequence
 
 from sklearn.base import BaseEstimator
 
@@ -23,8 +24,8 @@ PRECISIONS = ("full", "bf16")
 class Trainer(BaseEstimator):
     """Parameters of the training of a neural generator.
 
-    A generator takes one as `trainer`, so that a grid search reaches in with names such as
-    `trainer__schedule`.
+    A generator takes one as its parameter `trainer`. A grid search reaches the parameters by names
+    such as `trainer__schedule`.
 
     Parameters
     ----------
@@ -32,48 +33,48 @@ class Trainer(BaseEstimator):
         "adam", "adamw", "adagrad", "nadam", "radam", "rmsprop" or "sgd" (with momentum 0.9), fused
         where torch can.
     schedule : {"constant", "cosine", "one_cycle", "plateau"}, default="constant"
-        Path of the learning rate, which begins at the generator's `learning_rate_init`: "cosine"
-        falls to zero over max_iter epochs; "one_cycle" rises to it in the first 30 % of the batches
-        and falls to zero [1]_; "plateau" divides it by 10 whenever the validation score, or the
-        loss where there is none, has not improved by tol for half of n_iter_no_change epochs.
-        `partial_fit` keeps to the rate of the start.
+        Path of the learning rate, relative to the generator's `learning_rate_init`: "cosine" falls
+        from it to zero over max_iter epochs; "one_cycle" rises to it in the first 30 % of the
+        batches and falls to zero [1]_; "plateau" divides it by 10 whenever the validation score, or
+        the loss if no rows are held out, has not improved by tol for half of n_iter_no_change
+        epochs. `partial_fit` keeps the rate constant.
     weight_decay : float, default=0.0
-        Of the optimiser, at least 0: an L2 penalty, decoupled in "adamw".
+        Weight of the optimiser's L2 penalty, at least 0; decoupled in "adamw".
     max_grad_norm : float, default=None
-        Longest gradient of a phase; a longer one is scaled down.
+        Largest norm of the gradient of a phase; longer gradients are scaled down.
     ema_decay : float, default=None
         Decay in [0, 1) of an exponential moving average of the weights over the batches, such as
-        0.999; the fitted model is the average. After t batches it is at most (1 + t) / (10 + t), so
-        that the start is soon forgotten.
+        0.999; the fitted model has the average. After t batches the decay is at most
+        (1 + t) / (10 + t), so that the initial weights are soon forgotten.
     precision : {"full", "bf16"}, default="full"
-        "bf16" computes products in bfloat16 under torch's autocast, and keeps the weights in full.
+        "bf16" computes products in bfloat16 under torch's autocast, and keeps the weights in full
+        precision.
     early_stopping : bool, default=False
-        Whether to hold out rows, to stop when their score has not improved by tol in
-        n_iter_no_change epochs, and to put the best weights back.
+        Whether to hold out rows, stop when their score has not improved by tol in n_iter_no_change
+        epochs, and restore the best weights.
     validation_fraction : float, default=0.1
-        Share of the rows to hold out, in (0, 1); used with early_stopping alone.
+        Share of the rows to hold out, in (0, 1); used only with early_stopping.
     n_iter_no_change : int, default=10
         Epochs to wait for an improvement, at least 1.
     tol : float, default=1e-4
         Least improvement, in units of the score; at least 0.
     callbacks : sequence, default=()
-        Objects with the methods of scikit-learn's FitCallback; `probgen.training` has some.
-        `set_callbacks` of the generator does the same, where meta-estimators are to hand them on.
+        Objects with the methods of scikit-learn's FitCallback; `probgen.training` has some. For
+        callbacks that meta-estimators pass on, use `set_callbacks` of the generator.
     checkpoint : str or path, default=None
-        Folder, made if needed, for the state of unfinished fits. A fit that was killed goes on from
-        there when it is started again with the same parameters and data, and on a CPU ends with the
-        same weights to the bit. Each kind of fit has a file of its own, so that the fits of a
-        search may share a folder.
+        Folder for the state of unfinished fits, created if needed. A fit that was killed resumes
+        from there when it is started again with the same parameters and data; on a CPU its weights
+        are bit-identical to those of an uninterrupted fit. Each fit has a file of its own, so that
+        the fits of a search may share a folder.
     checkpoint_interval : float, default=60.0
-        Seconds between two writes, at least 0; that much work can be lost.
+        Seconds between two checkpoints, at least 0; work of that long can be lost.
     memory_budget : float, default=None
-        Memory for rows on the device, in MB; data that need more are streamed. None takes a quarter
+        Memory for rows on the device, in MB; larger data are streamed. None takes a quarter
         of the machine's memory, or half of the free memory of a GPU.
     compile : bool or str, default=False
         Whether to compile the loss with torch.compile; a string names the backend.
     cuda_graph : bool, default=True
-        Whether to capture updates in CUDA graphs, on a GPU; an objective that cannot be captured
-        runs without.
+        Whether to capture updates in CUDA graphs on a GPU, if the objective allows it.
 
     References
     ----------
@@ -91,23 +92,23 @@ class Trainer(BaseEstimator):
     def __init__(
         self,
         *,
-        optimizer="adam",
-        schedule="constant",
-        weight_decay=0.0,
-        max_grad_norm=None,
-        ema_decay=None,
-        precision="full",
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        tol=1e-4,
-        callbacks=(),
-        checkpoint=None,
-        checkpoint_interval=60.0,
-        memory_budget=None,
-        compile=False,
-        cuda_graph=True,
-    ):
+        optimizer: str | type = "adam",
+        schedule: str = "constant",
+        weight_decay: float = 0.0,
+        max_grad_norm: float | None = None,
+        ema_decay: float | None = None,
+        precision: str = "full",
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        callbacks: Sequence = (),
+        checkpoint: str | os.PathLike | None = None,
+        checkpoint_interval: float = 60.0,
+        memory_budget: float | None = None,
+        compile: bool | str = False,
+        cuda_graph: bool = True,
+    ) -> None:
         self.optimizer = optimizer
         self.schedule = schedule
         self.weight_decay = weight_decay
@@ -125,8 +126,8 @@ class Trainer(BaseEstimator):
         self.compile = compile
         self.cuda_graph = cuda_graph
 
-    def check(self):
-        """Raise a ValueError of one sentence for the first parameter that is out of range."""
+    def check(self) -> None:
+        """Raise a ValueError for the first parameter that is out of range."""
         if not (inspect.isclass(self.optimizer) and hasattr(self.optimizer, "step")):
             check_choice(
                 "optimizer", self.optimizer, OPTIMIZERS, hint="Or give a class of torch.optim."

@@ -1,4 +1,4 @@
-"""One update: a loss, its gradient and a step of an optimiser, on a batch of rows."""
+"""Updates: a loss, its gradient and a step of an optimiser on a batch of rows."""
 
 import contextlib
 import inspect
@@ -8,12 +8,13 @@ import torch
 from probgen._warnings import warn
 from probgen.training.trainer import OPTIMIZERS
 
-WARM_UP = 3  # updates before one is captured, so that every buffer is there
+WARM_UP = 3  # updates before one is captured, in which all buffers are allocated
 SGD_MOMENTUM = 0.9
+FUSED = {"Adam", "AdamW", "SGD", "Adagrad"}  # also on a CPU
 
 
 class Update:
-    """What a phase does with a batch.
+    """The update of a phase on a batch.
 
     Parameters
     ----------
@@ -24,18 +25,20 @@ class Update:
     learning_rate : float
     device : str
     averages : dict
-        Moving averages of parameters, which an update keeps; empty without them.
+        Moving averages by parameter, which an update moves; empty without averaging.
     share_of_new : Tensor
-        Weight of the parameters in their averages, a scalar on the device, which the training sets.
+        Weight of the new parameters in their averages, a scalar that the training sets.
     only : bool
-        Whether there is no other phase; else a gradient is taken for the phase's own parameters
-        alone.
+        Whether this is the only phase; otherwise gradients are only computed for the parameters of
+        the phase.
     """
 
     def __init__(
         self, phase, loss, trainer, learning_rate, device, averages, share_of_new, *, only
     ):
-        self.phase, self.loss, self.trainer = phase, loss, trainer
+        self.phase = phase
+        self.loss = loss
+        self.trainer = trainer
         self.parameters = [parameter for parameter in phase.parameters if parameter.requires_grad]
         self.kind = torch.device(device).type
         self.optimizer = make_optimizer(phase, self.parameters, trainer, learning_rate, self.kind)
@@ -47,9 +50,10 @@ class Update:
         self.n_updates = 0
 
     def __call__(self, batch, share=1.0):
-        """Move the parameters; return the mean loss of the batch and further terms, as tensors.
+        """Update the parameters; return the mean loss of the batch and further terms, as tensors.
 
-        share is the factor that makes the mean of the processes' gradients that of all their rows.
+        `share` is the factor with which the mean of the gradients over the processes is the mean
+        over all their rows.
         """
         while True:
             try:
@@ -63,8 +67,7 @@ class Update:
                     f" same gradient is now added up over {self.n_parts} parts. Lower batch_size to"
                     " do without."
                 )
-            # Outside of the handler, which keeps the frames and so the tensors of the failed try
-            # alive.
+            # Outside of the handler, which keeps the tensors of the failed attempt alive.
             self._free()
             warn(message, RuntimeWarning)
 
@@ -78,9 +81,8 @@ class Update:
         if self.trainer.max_grad_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.trainer.max_grad_norm)
         if self.phase.skip is not None:
-            self.optimizer.found_inf = self.phase.skip(
-                loss
-            )  # fused optimisers then leave all as it is
+            # Fused optimisers change nothing if this is 1.
+            self.optimizer.found_inf = self.phase.skip(loss)
         self.optimizer.step()
         if self.averages:
             self._move_averages()
@@ -92,32 +94,33 @@ class Update:
             torch._foreach_lerp_(self.averages, self.parameters, self.share_of_new.item())
             return
         steps = torch._foreach_sub(self.parameters, self.averages)
-        torch._foreach_mul_(steps, self.share_of_new)  # a graph looks the value up at each replay
+        torch._foreach_mul_(steps, self.share_of_new)  # a graph reads the value in each replay
         torch._foreach_add_(self.averages, steps)
 
     def _backward(self, batch, share):
         """Add the gradient of a batch; return its loss and terms."""
         if self.trainer.precision == "bf16":
             with torch.autocast(self.kind, torch.bfloat16):
-                answer = self.loss(*batch)
+                output = self.loss(*batch)
         else:
-            answer = self.loss(*batch)
-        loss, terms = answer if isinstance(answer, tuple) else (answer, {})
-        (loss if share == 1.0 else share * loss).backward(inputs=self.inputs)
+            output = self.loss(*batch)
+        loss, terms = output if isinstance(output, tuple) else (output, {})
+        weighted = loss if share == 1.0 else share * loss
+        weighted.backward(inputs=self.inputs)
         return loss.detach(), terms
 
     def _accumulate(self, batch, share):
-        """The same over parts of the batch, each with its share of the rows."""
-        n_rows, total, sums = len(batch[0]), 0.0, {}
+        """Like `_backward`, over parts of the batch, each weighted by its number of rows."""
+        n_rows = len(batch[0])
+        total = 0.0
+        sums: dict = {}
         for part in zip(*(tensor.tensor_split(self.n_parts) for tensor in batch)):
             if len(part[0]):
                 weight = len(part[0]) / n_rows
                 loss, terms = self._backward(part, share * weight)
                 total = total + weight * loss
-                sums = {
-                    name: sums.get(name, 0.0) + weight * term.detach()
-                    for name, term in terms.items()
-                }
+                for name, term in terms.items():
+                    sums[name] = sums.get(name, 0.0) + weight * term.detach()
         return total, sums
 
     def _free(self):
@@ -128,8 +131,7 @@ class Update:
 
 
 class GraphedUpdate(Update):
-    """An update that is captured in a CUDA graph once it has run a few times, for batches of the
-    first one's shape."""
+    """An update that is captured in a CUDA graph after a few batches, for batches of one shape."""
 
     def __init__(self, *args, noise, **settings):
         super().__init__(*args, **settings)
@@ -141,19 +143,19 @@ class GraphedUpdate(Update):
             self._capture(batch)
         self.n_updates += 1
         if self.graph and all(
-            mine.shape == its.shape for mine, its in zip(self.inputs_of_graph, batch)
+            own.shape == tensor.shape for own, tensor in zip(self.inputs_of_graph, batch)
         ):
-            for mine, its in zip(self.inputs_of_graph, batch):
-                mine.copy_(its)
+            for own, tensor in zip(self.inputs_of_graph, batch):
+                own.copy_(tensor)
             self.graph.replay()
-            loss, terms = self.answer
+            loss, terms = self.outputs_of_graph
             return loss.clone(), {name: term.clone() for name, term in terms.items()}
         with self._aside() if self.graph is None else contextlib.nullcontext():
             return super().__call__(batch, share)
 
     @contextlib.contextmanager
     def _aside(self):
-        """Run on the stream on which the capture will be made, as CUDA asks of warming up."""
+        """Run on the stream of the later capture, which CUDA requires of the warm-up."""
         self.stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.stream):
             yield
@@ -167,7 +169,7 @@ class GraphedUpdate(Update):
             parameter.grad = None
         try:
             with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
-                self.answer = self._apply(self.inputs_of_graph, 1.0)
+                self.outputs_of_graph = self._apply(self.inputs_of_graph, 1.0)
             self.graph = graph
         except RuntimeError:  # an operation that waits for the device, such as a branch on a value
             self.graph = False
@@ -175,29 +177,33 @@ class GraphedUpdate(Update):
 
 
 def make_optimizer(phase, parameters, trainer, learning_rate, kind):
-    """The optimiser of a phase; fused where torch has it so, and ready for capture on CUDA."""
+    """The optimiser of a phase, fused if torch has it so, and ready for capture on CUDA."""
     name = trainer.optimizer
-    known = isinstance(name, str)
-    maker = _maker(name)
-    options = {"weight_decay": trainer.weight_decay} if trainer.weight_decay or known else {}
+    is_named = isinstance(name, str)
+    optimizer_class = _optimizer_class(name)
+    accepted = inspect.signature(optimizer_class).parameters
+    options: dict = {}
+    if trainer.weight_decay or is_named:
+        options["weight_decay"] = trainer.weight_decay
     options.update(phase.optimizer)
     options["lr"] = learning_rate * options.get("lr", 1.0)
-    takes = inspect.signature(maker).parameters
     if name == "sgd":
         options.setdefault("momentum", SGD_MOMENTUM)
-    if "fused" in takes and (known or maker.__module__.startswith("torch.optim")):
-        options.setdefault("fused", maker.__name__ in {"Adam", "AdamW", "SGD", "Adagrad"})
-    if kind == "cuda" and "capturable" in takes:
+    if "fused" in accepted and (is_named or optimizer_class.__module__.startswith("torch.optim")):
+        options.setdefault("fused", optimizer_class.__name__ in FUSED)
+    if kind == "cuda" and "capturable" in accepted:
         options["capturable"] = True
         options["lr"] = torch.tensor(options["lr"], device="cuda")
-    return maker(parameters, **{key: value for key, value in options.items() if key in takes})
+    options = {key: value for key, value in options.items() if key in accepted}
+    return optimizer_class(parameters, **options)
 
 
 def is_capturable(optimizer):
-    """Whether an optimiser, a name or a class, can be captured in a graph: its state and its rate
-    are on the device."""
-    return "capturable" in inspect.signature(_maker(optimizer)).parameters
+    """Whether an optimiser, a name or a class, can keep its state and its rate on the device."""
+    return "capturable" in inspect.signature(_optimizer_class(optimizer)).parameters
 
 
-def _maker(optimizer):
-    return getattr(torch.optim, OPTIMIZERS[optimizer]) if isinstance(optimizer, str) else optimizer
+def _optimizer_class(optimizer):
+    if isinstance(optimizer, str):
+        return getattr(torch.optim, OPTIMIZERS[optimizer])
+    return optimizer
