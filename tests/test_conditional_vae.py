@@ -41,7 +41,7 @@ def fit(rows=X, y=Y, kind=ConditionalVAE, **parameters):
 
 @pytest.fixture(scope="module")
 def linear_model():
-    """A linear model, long enough in training for its encoder to fit its decoder."""
+    """A linear model, trained until its encoder matches its decoder."""
     settings = {"hidden_layer_sizes": (), "likelihood": "gaussian"}
     return fit(**settings, max_iter=200, learning_rate_init=0.01, n_importance_samples=512)
 
@@ -129,7 +129,7 @@ class TestLikelihood:
             bounds = binary_model.elbo_samples(EVERY, label)
             assert (bounds.elbo <= binary_model.score_samples(EVERY, label) + 1e-9).all()
 
-    def test_bound_of_a_row_sums_over_guessed_classes(self, binary_model):
+    def test_bound_of_a_row_averages_over_predicted_classes(self, binary_model):
         posterior = binary_model.predict_proba(EVERY)
         bounds = [binary_model.elbo_samples(EVERY, label) for label in LABELS]
         truth = sum(q * (bound.elbo - np.log(q)) for q, bound in zip(posterior.T, bounds))
@@ -139,7 +139,7 @@ class TestLikelihood:
             binary_model.elbo_samples(EVERY).reconstruction, truth, rtol=1e-6
         )
 
-    def test_does_not_depend_on_the_company_of_a_row(self, binary_model):
+    def test_does_not_depend_on_the_batch(self, binary_model):
         rows, y = np.tile(EVERY, (10, 1)), np.resize(Y, 320)
         together = binary_model.score_samples(rows, y)
         np.testing.assert_array_equal(
@@ -193,7 +193,7 @@ class TestClasses:
             > 0.9
         )
 
-    def test_frames_and_files_hold_them(self, tmp_path):
+    def test_frames_and_files(self, tmp_path):
         model = fit(
             pd.DataFrame(BITS, columns=list("abcde")),
             pd.Series(Y),
@@ -204,8 +204,9 @@ class TestClasses:
         frame = pd.DataFrame(BITS, columns=list("abcde"))
         np.testing.assert_array_equal(again.score_samples(frame, Y), model.score_samples(frame, Y))
         np.testing.assert_array_equal(again.predict(frame), model.predict(frame))
-        for mine, its in zip(model.sample(9, return_y=True), again.sample(9, return_y=True)):
-            np.testing.assert_array_equal(mine, its)
+        draws, drawn_again = (each.sample(9, return_y=True) for each in (model, again))
+        for expected, actual in zip(draws, drawn_again):
+            np.testing.assert_array_equal(actual, expected)
 
 
 class TestCodes:
@@ -238,12 +239,12 @@ class TestCodes:
             mixed, [each[k][j] for j, k in enumerate([0, 1, 2, 2, 1, 0])], atol=1e-9
         )
 
-    def test_means_beside_draws(self):
+    def test_means_share_the_codes_of_draws(self):
         model = fit(likelihood=Gaussian(scale=0.25))
         means, draws = (draw(6000, random_state=3) for draw in (model.sample_mean, model.sample))
         np.testing.assert_allclose((draws - means).std(axis=0), 0.25, rtol=0.05)
 
-    def test_reconstructions_fill_in(self, linear_model):
+    def test_reconstructions_fill_in_missing_values(self, linear_model):
         holes = X.copy()
         holes[:, 1] = np.nan
         for filled in (linear_model.reconstruct(holes, Y), linear_model.reconstruct(holes)):
@@ -316,7 +317,7 @@ class TestConditions:
 
 
 class TestTraining:
-    def test_convolutions_see_the_class(self):
+    def test_convolutions_depend_on_the_class(self):
         settings = {
             "architecture": "conv",
             "hidden_layer_sizes": (8, 16),
@@ -335,7 +336,7 @@ class TestTraining:
         model = fit(BITS, encoder=encoder, decoder=decoder)
         assert model.transform(BITS, Y).shape == (400, 2)
 
-    def test_passes_go_on_and_count_classes(self):
+    def test_partial_fits_resume_and_count_classes(self):
         model = ConditionalVAE(2, hidden_layer_sizes=(16,), device="cpu", random_state=0)
         known = INDICES < 2
         model.partial_fit(BITS[known], Y[known], classes=LABELS)

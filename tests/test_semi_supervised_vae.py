@@ -51,10 +51,10 @@ def make_objective(model, rows=X, y=Y):
 
 def gradients(model, loss):
     parameters = [p for name in model._networks for p in getattr(model, name).parameters()]
-    found = torch.autograd.grad(loss, parameters, allow_unused=True, retain_graph=True)
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=True, retain_graph=True)
     return [
         torch.zeros_like(p) if gradient is None else gradient
-        for p, gradient in zip(parameters, found)
+        for p, gradient in zip(parameters, gradients)
     ]
 
 
@@ -71,17 +71,17 @@ class TestObjective:
         model = fit(rows, elbo="trace")
         batch = torch.from_numpy(rows[:40])
         objective = make_objective(model, rows)
-        nobody = torch.zeros(40, 3, dtype=torch.float64)
+        unlabelled = torch.zeros(40, 3, dtype=torch.float64)
         with isolated_pyro_state("cpu", seed=7):
-            ours, _ = objective._loss(batch[:0], nobody[:0], batch, nobody)
+            ours, _ = objective._loss(batch[:0], unlabelled[:0], batch, unlabelled)
         theirs = pyro_loss(
             TraceEnum_ELBO(max_plate_nesting=1), model.model, config_enumerate(model.guide), batch
         )
         assert ours.item() == pytest.approx(theirs.item(), rel=1e-12)
-        for mine, its in zip(gradients(model, ours), gradients(model, theirs)):
-            torch.testing.assert_close(mine, its)
+        for actual, expected in zip(gradients(model, ours), gradients(model, theirs)):
+            torch.testing.assert_close(actual, expected)
         with isolated_pyro_state("cpu", seed=7):
-            assert -objective._bound(batch, nobody).item() == pytest.approx(
+            assert -objective._bound(batch, unlabelled).item() == pytest.approx(
                 theirs.item(), rel=1e-12
             )
 
@@ -89,9 +89,11 @@ class TestObjective:
         model = fit(elbo="trace")
         batch = torch.from_numpy(X[:40])
         seen = torch.from_numpy(RNG.random((40, 6)) < 0.7)
-        nobody = torch.zeros(40, 3, dtype=torch.float64)
+        unlabelled = torch.zeros(40, 3, dtype=torch.float64)
         with isolated_pyro_state("cpu", seed=7):
-            ours, _ = make_objective(model)._loss(batch[:0], nobody[:0], batch, nobody, seen)
+            ours, _ = make_objective(model)._loss(
+                batch[:0], unlabelled[:0], batch, unlabelled, seen
+            )
         elbo = TraceEnum_ELBO(max_plate_nesting=1)
         theirs = pyro_loss(elbo, model.model, config_enumerate(model.guide), batch, None, seen)
         assert ours.item() == pytest.approx(theirs.item(), rel=1e-12)
@@ -110,16 +112,18 @@ class TestObjective:
 
     def test_divergences_in_closed_form_have_the_same_mean(self):
         model = fit(max_iter=20)
-        batch, nobody = torch.from_numpy(X[:40]), torch.zeros(40, 3, dtype=torch.float64)
+        batch, unlabelled = torch.from_numpy(X[:40]), torch.zeros(40, 3, dtype=torch.float64)
         means = {}
         for elbo in ("trace", "mean_field"):
             objective = make_objective(model.set_params(elbo=ELBO(elbo, n_particles=64)))
             with isolated_pyro_state("cpu", seed=7):
-                means[elbo] = np.mean([-objective._bound(batch, nobody).item() for _ in range(10)])
+                means[elbo] = np.mean(
+                    [-objective._bound(batch, unlabelled).item() for _ in range(10)]
+                )
         assert means["mean_field"] == pytest.approx(means["trace"], abs=0.05)
         assert -means["trace"] == pytest.approx(model.elbo_samples(X[:40]).elbo.mean(), abs=0.05)
 
-    def test_the_classifier_learns_from_all_labels_at_hand(self):
+    def test_the_classifier_learns_from_all_labels(self):
         model = fit(classification_weight=0.25)
         objective = make_objective(model)
         batch = torch.from_numpy(X[:50])
@@ -138,14 +142,14 @@ class TestObjective:
         rest = parts["kl"] - parts["reconstruction"] - parts["entropy"]
         assert (loss - rest).item() == pytest.approx(0.25 * truth, rel=1e-9)
 
-    def test_labelled_rows_stand_beside_every_batch(self):
+    def test_labelled_rows_are_drawn_for_every_batch(self):
         objective = make_objective(fit())
         rows, labels = objective._draw_labelled(2000)
         known = X[Y >= 0]
-        found = (rows.numpy()[:, None] == known).all(axis=2)
-        assert (found.sum(axis=1) == 1).all()
-        np.testing.assert_array_equal(labels.argmax(1), Y[Y >= 0][found.argmax(axis=1)])
-        assert found.any(axis=0).all()
+        is_same = (rows.numpy()[:, None] == known).all(axis=2)
+        assert (is_same.sum(axis=1) == 1).all()
+        np.testing.assert_array_equal(labels.argmax(1), Y[Y >= 0][is_same.argmax(axis=1)])
+        assert is_same.any(axis=0).all()
 
     @pytest.mark.parametrize(
         "settings",
@@ -156,9 +160,9 @@ class TestObjective:
         model = fit(**settings)
         objective = make_objective(model)
         objective.begin_epoch(1)
-        batch, nobody = torch.from_numpy(X[:40]), torch.zeros(40, 3, dtype=torch.float64)
+        batch, unlabelled = torch.from_numpy(X[:40]), torch.zeros(40, 3, dtype=torch.float64)
         with isolated_pyro_state("cpu", seed=7):
-            loss, parts = objective._loss(batch[:0], nobody[:0], batch, nobody)
+            loss, parts = objective._loss(batch[:0], unlabelled[:0], batch, unlabelled)
         charged = (loss + parts["reconstruction"] + parts["entropy"]).item()
         if model.get_params().get("elbo__free_bits"):
             assert charged >= max(parts["kl"].item(), 2 * 0.3) - 1e-9
@@ -205,7 +209,7 @@ class TestFewLabels:
         np.testing.assert_array_equal(model.class_count_, 10.0)
         np.testing.assert_allclose(model.class_prior_, 0.1)
 
-    def test_files_hold_it(self, model, tmp_path):
+    def test_saved_and_loaded_models_are_equal(self, model, tmp_path):
         save(model, tmp_path / "model.probgen")
         again = load(tmp_path / "model.probgen")
         np.testing.assert_array_equal(
@@ -226,7 +230,7 @@ class Breaks(Callback):
 
 
 class TestTraining:
-    def test_a_fit_that_broke_off_goes_on(self, tmp_path):
+    def test_an_interrupted_fit_resumes(self, tmp_path):
         trainer = Trainer(checkpoint=tmp_path, checkpoint_interval=0.0, callbacks=[Breaks(2)])
         with pytest.raises(RuntimeError, match="went down"):
             fit(trainer=trainer)
@@ -235,7 +239,7 @@ class TestTraining:
         np.testing.assert_array_equal(resumed.predict_proba(X), whole.predict_proba(X))
         np.testing.assert_array_equal(resumed.score_samples(X), whole.score_samples(X))
 
-    def test_held_out_rows_teach_nothing(self):
+    def test_held_out_rows_are_not_trained_on(self):
         model = make(trainer=Trainer(early_stopping=True, validation_fraction=0.3))
         seen = []
         make_objective = model._make_objective
@@ -252,19 +256,19 @@ class TestTraining:
         assert n_labelled < (Y >= 0).sum()
         assert np.isfinite(model.history_["validation_score"]).all()
 
-    def test_passes_may_bring_no_label(self):
+    def test_partial_fits_may_have_no_label(self):
         model = make(learning_rate_init=0.01).partial_fit(X, Y, classes=[0, 1, 2])
         model.partial_fit(X, np.full(300, -1))
         np.testing.assert_array_equal(model.class_count_, np.bincount(Y[Y >= 0]))
         assert np.isfinite(model.score_samples(X)).all()
 
-    def test_passes_may_announce_classes_to_come(self):
+    def test_partial_fits_may_announce_later_classes(self):
         model = make().partial_fit(X, np.where(Y == 2, -1, Y), classes=[0, 1, 2])
         assert model.class_prior_[2] == 0.0
         assert np.isfinite(model.history_["loss"]).all()
         assert np.isfinite(model.score_samples(X)).all()
 
-    def test_text_stands_in_an_array_of_objects(self):
+    def test_text_labels_in_an_array_of_objects(self):
         names = np.array(["ash", "birch", "cedar"], dtype=object)
         y = np.where(Y >= 0, names[Y], -1)
         model = fit(y=y)
@@ -327,7 +331,7 @@ def test_bad_arguments(arguments, message):
         fit(**arguments)
 
 
-def test_a_new_class_in_a_fit_that_goes_on():
+def test_a_new_class_in_a_resumed_fit():
     model = fit(warm_start=True)
     with pytest.raises(ValueError, match=r"y must hold the classes of the fit, \[0, 1, 2\]; got 3"):
         model.fit(X, np.where(Y == 2, 3, Y))

@@ -54,7 +54,7 @@ def fit(rows=X, kind=VAE, **parameters):
 
 
 def linear(**parameters):
-    """A linear VAE, long enough in training for its encoder to fit its decoder."""
+    """A linear VAE, trained until its encoder matches its decoder."""
     settings = {"hidden_layer_sizes": (), "likelihood": "gaussian"}
     settings |= {"max_iter": 300, "learning_rate_init": 0.01, "n_importance_samples": 2048}
     return fit(**settings | parameters)
@@ -90,7 +90,7 @@ class TestLikelihood:
         )
         assert values.mean() - bounds.elbo.mean() < 1.0  # or the encoder has not learned
 
-    def test_three_opinions_of_it_are_in_order(self):
+    def test_elbo_bound_and_annealing_are_in_order(self):
         rows = X[:100]
         model = linear(
             max_iter=40, n_importance_samples=16
@@ -121,8 +121,7 @@ class TestLikelihood:
         seen = [0, 2, 4]
         truth = multivariate_normal(mean[seen], covariance[np.ix_(seen, seen)]).logpdf(X[:, seen])
         values, errors = linear_model.score_samples(holes, return_std=True)
-        # The encoder is surer of a row with gaps than it should be: the weights make up for most of
-        # that.
+        # The encoder underestimates the variance for rows with gaps; weights correct most of it.
         assert np.mean(np.abs(values - truth) < 4.0 * errors + 0.02) > 0.9
         assert -0.2 < np.mean(values - truth) < 0.02
 
@@ -163,7 +162,7 @@ class TestLikelihood:
         every = np.array(list(itertools.product([0.0, 1.0], repeat=5)))
         assert np.exp(model.score_samples(every)).sum() == pytest.approx(1.0, abs=0.03)
 
-    def test_does_not_depend_on_the_company_of_a_row(self):
+    def test_does_not_depend_on_the_batch(self):
         model = fit()
         together = model.score_samples(X)
         np.testing.assert_allclose(model.score_samples(X[::-1])[::-1], together, rtol=1e-12)
@@ -193,12 +192,12 @@ class TestQueries:
         np.testing.assert_allclose(draws.mean(axis=0), mean, atol=0.05)
         np.testing.assert_allclose(np.cov(draws, rowvar=False), covariance, atol=0.1)
 
-    def test_means_beside_draws(self):
+    def test_means_share_the_codes_of_draws(self):
         model = fit(likelihood=Gaussian(scale=0.25))
         means, draws = (draw(6000, random_state=3) for draw in (model.sample_mean, model.sample))
         np.testing.assert_allclose((draws - means).std(axis=0), 0.25, rtol=0.05)
 
-    def test_reconstructions_fill_in(self, linear_model):
+    def test_reconstructions_fill_in_missing_values(self, linear_model):
         holes = X.copy()
         holes[:, 1] = np.nan
         filled = linear_model.reconstruct(holes)
@@ -214,7 +213,7 @@ class TestQueries:
             truth = torch.sigmoid(model.decoder_(codes + std * noise)).mean(0)
         np.testing.assert_allclose(model.reconstruct(BITS[:3]), truth, atol=0.02)
 
-    def test_files_hold_it(self, tmp_path):
+    def test_saved_and_loaded_models_are_equal(self, tmp_path):
         model = fit(BITS, prior=VampPrior(3), posterior="iaf")
         save(model, tmp_path / "model.probgen")
         again = load(tmp_path / "model.probgen")
@@ -225,7 +224,7 @@ class TestQueries:
 
 
 class TestTraining:
-    def test_grey_values_are_drawn_afresh(self):
+    def test_grey_values_are_binarized_anew_for_each_batch(self):
         model = fit(GREY, dynamic_binarization=True, max_iter=3)
         assert model.likelihood_ == "bernoulli"
         objective = model._make_objective(FitContext(open_rows(GREY), 64, 1, 1))
@@ -259,7 +258,7 @@ class TestTraining:
             > fit(BITS, **settings).score(BITS) - 0.02
         )
 
-    def test_convolutions_take_images_and_several_numbers_a_pixel(self):
+    def test_convolutions_with_several_outputs_per_pixel(self):
         pixels = load_digits().data[:200]
         model = fit(
             pixels,
@@ -270,7 +269,7 @@ class TestTraining:
         assert model.reconstruct(pixels).shape == pixels.shape
         assert set(np.unique(model.sample(20))) <= set(range(17))
 
-    def test_rows_from_blocks_teach_it_as_well(self):
+    def test_rows_from_blocks_train_as_well(self):
         model = fit(RowBlocks([X[:100], X[100:]]), max_iter=30)
         assert model.score(X) == pytest.approx(fit(max_iter=30).score(X), abs=0.5)
 
@@ -287,7 +286,7 @@ class TestTraining:
 class TestProcess:
     """Pyro keeps handlers and parameters for the process; no fit may notice."""
 
-    def test_the_store_is_left_as_it_was(self):
+    def test_the_store_is_not_changed(self):
         pyro.clear_param_store()
         pyro.param("mine", torch.ones(()))
         try:
@@ -297,20 +296,19 @@ class TestProcess:
         finally:
             pyro.clear_param_store()
 
-    def test_a_second_model_learns_as_the_first(self):
+    def test_a_second_model_is_trained_like_the_first(self):
         first, second = fit(), fit()
         np.testing.assert_array_equal(first.score_samples(X), second.score_samples(X))
         assert second.history_["loss"][-1] < second.history_["loss"][0]
 
-    def test_threads_fit_what_one_does(self):
+    def test_fits_in_threads_are_bit_identical(self):
         seeds = range(4)
         alone = [fit(random_state=seed).score_samples(X) for seed in seeds]
         with ThreadPoolExecutor(4) as pool:
             together = list(pool.map(lambda seed: fit(random_state=seed).score_samples(X), seeds))
-        for mine, its in zip(alone, together):
-            np.testing.assert_array_equal(mine, its)
+        np.testing.assert_array_equal(together, alone)
 
-    def test_searches_in_processes_find_what_one_does(self):
+    def test_searches_in_processes_give_the_same_scores(self):
         grid = {"n_components": [1, 2], "beta": [1.0, 4.0]}
         model = VAE(hidden_layer_sizes=(16,), max_iter=5, device="cpu", random_state=0)
         one, two = (GridSearchCV(model, grid, cv=2, n_jobs=n).fit(X) for n in (1, 2))
@@ -350,7 +348,7 @@ class Global(VAE):
 
 
 class TestSubclasses:
-    def test_a_replaced_guide_is_trained_and_weighed(self):
+    def test_an_overridden_guide_is_trained_and_scored(self):
         model = fit(BITS, Wider, max_iter=40, learning_rate_init=0.01, n_importance_samples=2**13)
         every = np.array(list(itertools.product([0.0, 1.0], repeat=5)))
         assert np.exp(model.score_samples(every)).sum() == pytest.approx(1.0, abs=0.03)
@@ -363,7 +361,7 @@ class TestSubclasses:
             (Global, r"guide must keep its parameters in modules; got pyro.param\('shift'\)"),
         ],
     )
-    def test_programs_that_do_not_fit(self, kind, message):
+    def test_programs_that_do_not_match(self, kind, message):
         with pytest.raises(ValueError, match=message):
             fit(kind=kind)
 

@@ -1,5 +1,4 @@
-"""Rows that a VAE completes, against conditional Gaussians, quadrature over codes, enumeration and
-scipy."""
+"""Completion by a VAE against conditional Gaussians, quadrature, enumeration and SciPy."""
 
 import itertools
 import re
@@ -113,11 +112,11 @@ class TestLinearModel:
         values, low = np.linspace(X[:, 0].min(), X[:, 0].max(), 1000), np.linspace(-1.0, 1.0, 1000)
         draws = linear_model.sample(1000, given={0: values, 2: (low + 2.0, None)}, random_state=3)
         np.testing.assert_array_equal(draws[:, 0], values)
-        laws = [
+        conditionals = [
             conditional(linear_model, np.array([value, NAN, NAN, NAN, NAN])) for value in values
         ]
-        centre = np.array([mean[1] for mean, _ in laws])
-        scale = np.sqrt(laws[0][1][1, 1])
+        centre = np.array([mean[1] for mean, _ in conditionals])
+        scale = np.sqrt(conditionals[0][1][1, 1])
         truth = stats.truncnorm((low + 2.0 - centre) / scale, INF, centre, scale)
         assert stats.kstest(truth.cdf(draws[:, 2]), "uniform").pvalue > 1e-3
 
@@ -152,7 +151,7 @@ class TestLinearModel:
             standard.extend((draw[free] - truth) / deviations)
         assert stats.kstest(standard, "norm").pvalue > 1e-3
 
-    def test_bad_proposals_are_settled_by_a_markov_chain(self, linear_model, monkeypatch):
+    def test_a_markov_chain_corrects_bad_proposals(self, linear_model, monkeypatch):
         for name, value in {"N_STEPS": 0, "MAX_ROUNDS": 1, "ENOUGH": INF}.items():
             monkeypatch.setattr(completion, name, value)
         row = np.where([False, True, True, False, False], X[5] + 2.0 * X.std(axis=0), NAN)
@@ -166,7 +165,7 @@ class TestLinearModel:
         for j, k in enumerate([0, 3, 4]):
             assert stats.ks_2samp(draws[:, k], rows[:, j]).pvalue > 1e-3
 
-    def test_few_effective_draws_are_warned_of(self, linear_model, monkeypatch):
+    def test_few_effective_draws_warn(self, linear_model, monkeypatch):
         for name, value in {"N_STEPS": 0, "MAX_ROUNDS": 1}.items():
             monkeypatch.setattr(completion, name, value)
         far = X.mean(axis=0) + 40.0 * X.std(axis=0) * [1.0, 0.0, -1.0, 0.0, 1.0]
@@ -251,7 +250,7 @@ class TestLikelihoods:
         assert (draws[:, 2] <= middle[2]).all()
         assert np.isfinite(draws).all()
 
-    def test_draws_follow_plain_draws_that_keep_the_condition(self, likelihood, rows):
+    def test_draws_match_unconditional_draws_that_satisfy_the_condition(self, likelihood, rows):
         model = fit(rows, likelihood=likelihood)
         low, high = (2.0, 4.0) if rows is LEVELS else np.quantile(rows[:, 1], [0.4, 0.8])
         draws = model.sample(1000, given={1: (low, high)}, random_state=0)
@@ -271,15 +270,15 @@ class TestForms:
         for j in range(5):
             assert stats.ks_2samp(draws[:, j], plain[:, j]).pvalue > 1e-3
 
-    def test_everything_known_comes_back(self, linear_model):
+    def test_known_rows_are_returned(self, linear_model):
         np.testing.assert_array_equal(linear_model.sample(3, given=X[0]), np.tile(X[0], (3, 1)))
         np.testing.assert_array_equal(linear_model.impute(X), X)
 
-    def test_nothing_known_is_a_plain_draw(self, linear_model):
+    def test_without_conditions_draws_are_unconditional(self, linear_model):
         draws = linear_model.sample(2000, given=[NAN] * 5, random_state=0)
         assert_moments(draws, *marginal(linear_model))
 
-    def test_seeds_repeat_and_streams_go_on(self, linear_model):
+    def test_seeds_repeat_and_streams_continue(self, linear_model):
         given = {0: 1.0, 1: (0.0, None)}
         first, again = (linear_model.sample(5, given=given, random_state=7) for _ in range(2))
         np.testing.assert_array_equal(first, again)
@@ -463,7 +462,7 @@ class TestIntervals:
                 top + np.log(mass), rel=1e-6, abs=1e-6
             )
 
-    def test_draws_follow_the_law_and_keep_to_the_interval(self, distribution, ends):
+    def test_draws_follow_the_distribution_within_the_interval(self, distribution, ends):
         many = distribution.expand((4000, 1, 7))
         conditions = checked(distribution, dict.fromkeys(range(7), ends))
         with torch.random.fork_rng():
@@ -493,7 +492,7 @@ class TestLevels:
         truth = np.log(tables[[0, 1], 2].sum()) + np.log(tables[1:4, 3].sum())
         assert conditions.log_mass(distribution)[0, 0] == pytest.approx(truth, abs=1e-5)
 
-    def test_draws_have_their_shares(self, distribution):
+    def test_draws_have_their_probabilities(self, distribution):
         conditions = checked(distribution, dict.fromkeys(range(7), (1.0, 2.0)))
         with torch.random.fork_rng():
             draws = conditions.draw(
@@ -514,7 +513,7 @@ class TestLevels:
         np.testing.assert_allclose(means(distribution), truth, rtol=1e-5, atol=1e-6)
 
 
-def test_hamiltonian_moves_keep_a_density():
+def test_hamiltonian_moves_leave_a_density_invariant():
     target = stats.gamma(3.0)
 
     def log_density(z):  # of the logarithm of gamma variables
