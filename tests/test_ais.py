@@ -165,7 +165,7 @@ class TestAgainstTruth:
             errors, weights.std(axis=0) / weights.mean(axis=0) / np.sqrt(20_000), rtol=0.1
         )
 
-    def test_on_average_it_lies_below_and_temperatures_raise_it(self):
+    def test_the_expectation_is_below_and_rises_with_temperatures(self):
         truth = truth_of_factor_analysis().mean()
         few, more = (
             ais_log_likelihood(
@@ -196,7 +196,7 @@ class TestAgainstTruth:
             ),
         )
 
-    def test_found_steps_are_accepted_as_often_as_wanted(self, monkeypatch):
+    def test_automatic_steps_have_the_documented_acceptance(self, monkeypatch):
         accepted = []
         move = annealing.Annealing._move
 
@@ -293,7 +293,7 @@ class TestAutoencoder:
 
 
 class TestRandomness:
-    def test_a_seed_fixes_the_answer(self):
+    def test_a_seed_fixes_the_result(self):
         model = factor_analysis()
         first, again, other = (
             ais_log_likelihood(model, X, random_state=seed, **QUICK) for seed in (0, 0, 1)

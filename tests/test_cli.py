@@ -726,7 +726,7 @@ def test_models_of_integers_take_them_without_noise(monkeypatch):
     ]
 
 
-def test_estimates_are_scored_on_fewer_rows_and_say_so(monkeypatch):
+def test_estimates_are_scored_on_fewer_rows_with_a_note(monkeypatch):
     quick = {
         "n_components": 4,
         "hidden_layer_sizes": (16,),

@@ -121,7 +121,7 @@ def test_a_missing_file_is_named_with_its_folder(tmp_path, name):
 @pytest.mark.parametrize(
     "name", ["fetch_mnist", "fetch_uci", "fetch_frey_faces", "load_digits", "fetch_adult"]
 )
-def test_pandas_is_asked_for_before_any_work(tmp_path, monkeypatch, name):
+def test_missing_pandas_is_reported_before_any_work(tmp_path, monkeypatch, name):
     monkeypatch.setitem(sys.modules, "pandas", None)
     home = {} if name == "load_digits" else {"data_home": tmp_path}
     with pytest.raises(

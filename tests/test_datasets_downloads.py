@@ -359,7 +359,7 @@ def test_a_file_put_among_the_raw_ones_serves_offline(tmp_path, monkeypatch, dat
     assert datasets.fetch_adbench("cardio", data_home=tmp_path).data.shape == (1831, 21)
 
 
-def test_pooch_is_asked_for(tmp_path, monkeypatch):
+def test_missing_pooch_is_reported(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pooch", None)
     with pytest.raises(
         ImportError,

@@ -107,7 +107,7 @@ def test_density_follows_the_change_of_variables(step_and_rows):
     np.testing.assert_allclose(pipeline.score_samples(X), expected - pipeline.log_normalizer()[0])
 
 
-def test_draws_go_back_through_every_step(step_and_rows):
+def test_draws_are_inverted_by_every_step(step_and_rows):
     step, X = step_and_rows
     pipeline = make_generative_pipeline(step, GaussianMixture()).fit(X)
     drawn = pipeline.sample(50, random_state=0)
@@ -376,7 +376,7 @@ def test_steps_without_a_density_say_why(step, X, message):
         (Normalizer(), r"log_abs_det_jacobian.register\(Normalizer\)"),
     ],
 )
-def test_functions_and_types_nobody_registered(step, message):
+def test_unregistered_functions_and_types(step, message):
     pipeline = make_generative_pipeline(step, GaussianMixture()).fit(SIGNED)
     with pytest.raises(TypeError, match=message):
         pipeline.score(SIGNED)

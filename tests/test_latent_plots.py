@@ -34,7 +34,7 @@ class StandIn(TransformerMixin, BaseEstimator):
 
 
 class TestReconstruction:
-    def test_the_rows_stand_above_what_is_made_of_them(self):
+    def test_rows_are_above_their_reconstructions(self):
         display = ReconstructionDisplay.from_estimator(MODEL, X, n_rows=3)
         truth = np.concatenate([X[:3], MODEL.inverse_transform(MODEL.transform(X[:3]))])
         np.testing.assert_allclose(display.X, truth)
@@ -43,7 +43,7 @@ class TestReconstruction:
         np.testing.assert_allclose(picture[:8, 9:17], (X[1].reshape(8, 8) - low) / (high - low))
         np.testing.assert_allclose(picture[9:, 9:17], (truth[4].reshape(8, 8) - low) / (high - low))
 
-    def test_damaged_rows_stand_between(self):
+    def test_damaged_rows_are_between(self):
         damaged = X * 0.5
         display = ReconstructionDisplay.from_estimator(MODEL, X, damaged=damaged, n_rows=2)
         assert display.row_labels == ["data", "damaged", "reconstruction"]
@@ -154,18 +154,18 @@ class TestLatent:
         grid = ManifoldDisplay.from_estimator(model, n_points=2, extent=(-1.0, 1.0, -1.0, 1.0))
         np.testing.assert_allclose(grid.X[0], model.inverse_transform([[-1.0, 1.0]])[0])
 
-    def test_one_of_several_numbers_has_a_histogram(self):
+    def test_one_of_several_dimensions_gives_a_histogram(self):
         display = LatentDisplay.from_estimator(MODEL, X, components=1)
         np.testing.assert_allclose(display.codes, MODEL.transform(X)[:, [1]])
         assert display.ax_.get_xlabel() == "pca1"
 
-    def test_one_number_has_a_histogram(self):
+    def test_one_dimension_gives_a_histogram(self):
         display = LatentDisplay.from_estimator(PCA(1).fit(X), X, Y > 4)
         counts = [sum(bar.get_height() for bar in bars) for bars in display.artists_]
         assert counts == [np.sum(Y <= 4), np.sum(Y > 4)]
 
     @pytest.mark.parametrize("components", [(0, 2), (0, 1, 0), (), "pcb", 2, None], ids=str)
-    def test_components_that_are_not_there(self, components):
+    def test_components_out_of_range(self, components):
         with pytest.raises(
             ValueError,
             match="components must be one or two columns of the codes, 0 to 1, or 'pca'; got",

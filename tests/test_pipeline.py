@@ -268,7 +268,7 @@ def test_rounding_does_not_break_an_interval():
     assert ((drawn >= low) & (drawn <= high)).all()
 
 
-def test_conditional_draws_follow_the_conditional_law():
+def test_conditional_draws_follow_the_conditional_distribution():
     pipeline = make_generative_pipeline(
         FunctionTransformer(np.log), Gaussian(mean=0.2, scale=0.7)
     ).fit(SKEWED)
@@ -384,14 +384,14 @@ def test_likelihood_is_declared_before_the_fit(steps, likelihood):
     assert get_likelihood(make_generative_pipeline(*steps, Gaussian())) == likelihood
 
 
-def test_power_without_a_wall_is_exact_once_fitted():
+def test_an_unbounded_power_transform_is_exact_once_fitted():
     X = np.random.default_rng(0).standard_normal((200, 2))
     pipeline = make_generative_pipeline(PowerTransformer(), Gaussian()).fit(X)
     assert step_image(pipeline[0]) is None
     assert get_likelihood(pipeline).kind == "exact"
 
 
-def test_plain_pipeline_inside_is_read_through():
+def test_a_plain_pipeline_inside_is_flattened():
     inner = make_pipeline(StandardScaler(), Gaussian())
     pipeline = make_generative_pipeline(PCA(), inner).fit(SIGNED)
     np.testing.assert_allclose(
@@ -443,7 +443,7 @@ def test_float32_stays_float32(step):
     assert pipeline.score_samples(X).dtype == np.float32
 
 
-def test_stream_goes_on_and_seeds_repeat():
+def test_stream_continues_and_seeds_repeat():
     pipeline = make_generative_pipeline(StandardScaler(), Gaussian()).fit(SKEWED)
     assert not np.array_equal(pipeline.sample(3), pipeline.sample(3))
     np.testing.assert_array_equal(

@@ -52,7 +52,7 @@ def axes():
     return Figure().subplots()
 
 
-def test_draws_stand_in_reading_order_on_one_scale():
+def test_draws_are_in_reading_order_on_one_scale():
     model = Ramp().fit(np.zeros((2, 9)))
     display = SampleGridDisplay.from_estimator(model, n_samples=6, n_cols=3, ax=axes())
     picture = display.image_.get_array()
@@ -69,7 +69,7 @@ def test_short_last_row_stays_empty():
     assert np.ma.getmaskarray(picture)[3:, 3:].all()
 
 
-def test_pixels_of_an_image_stand_as_in_the_row():
+def test_pixels_keep_the_order_of_the_row():
     picture = (
         SampleGridDisplay([[0, 1, 2, 3, 4, 5]], image_shape=(2, 3)).plot(axes()).image_.get_array()
     )

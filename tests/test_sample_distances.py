@@ -164,7 +164,7 @@ def test_features_are_a_function_or_a_transformer(distance):
     ],
     ids=["columns", "rows", "nan", "features", "few-features"],
 )
-def test_bad_input_is_told(distance, rows, settings, sentence):
+def test_bad_input_is_reported(distance, rows, settings, sentence):
     with pytest.raises(ValueError, match=sentence):
         distance(X, rows, **settings)
 

@@ -60,7 +60,7 @@ def test_without_a_score_there_is_one_axis():
     assert line.get_linewidth() == 5
 
 
-def test_searches_and_pipelines_are_seen_through():
+def test_searches_and_pipelines_are_unwrapped():
     X = np.arange(6.0)[:, None]
     search = GridSearchCV(
         make_pipeline(StandardScaler(), Learner()), {"learner__max_iter": [2, 4]}, cv=2
