@@ -133,8 +133,8 @@ class TestFeatureSampler:
         )
         conditions = Conditions(values, *open_conditions(values), {1: np.array([0, 2])})
         outputs = torch.from_numpy(RNG.standard_normal((50, 12)))
-        evidence = CheckedConditions(conditions, observation.distribution(outputs))
-        features = FeatureSampler(observation, torch.from_numpy(RNG.random((50, 4))), evidence)
+        checked = CheckedConditions(conditions, observation.distribution(outputs))
+        features = FeatureSampler(observation, torch.from_numpy(RNG.random((50, 4))), checked)
         whole = features.sample(outputs)
         np.testing.assert_array_equal(whole[~np.isnan(values)], values[~np.isnan(values)])
         assert np.isin(whole[np.isnan(values[:, 1]), 1], [0, 2]).all()
@@ -167,8 +167,8 @@ class TestFeatureSampler:
         low[:, 1], high[:15, 1] = 3.0, 4.0
         outputs = torch.from_numpy(RNG.standard_normal((30, 12)))
         distribution = observation.distribution(outputs)
-        evidence = CheckedConditions(Conditions(values, low, high), distribution)
-        features = FeatureSampler(observation, torch.from_numpy(RNG.random((30, 2))), evidence)
+        checked = CheckedConditions(Conditions(values, low, high), distribution)
+        features = FeatureSampler(observation, torch.from_numpy(RNG.random((30, 2))), checked)
         drawn = features.sample(outputs).numpy()
         assert ((drawn[:, 1] >= low[:, 1]) & (drawn[:, 1] <= high[:, 1])).all()
         parts = distribution.mixture_distribution.probs, distribution.component_distribution

@@ -496,10 +496,7 @@ GREY = np.array([[0.0, 0.25], [1.0, 0.5]])
         (
             {"dynamic_binarization": True, "likelihood": "categorical"},
             BITS,
-            (
-                "dynamic_binarization=True draws rows of 0 and 1, which likelihood='categorical' is"
-                " not for"
-            ),
+            "dynamic_binarization=True draws rows of 0 and 1, .* or 'auto'; got 'categorical'",
         ),
         (
             {},

@@ -147,8 +147,8 @@ class AutoregressiveGenerator(ImputerMixin, NeuralGenerator):
         name = self._likelihood_name
         if self.dynamic_binarization and name not in ("auto", "bernoulli"):
             raise ValueError(
-                f"dynamic_binarization=True draws rows of 0 and 1, which likelihood={name!r} is not"
-                " for; take 'bernoulli'."
+                "dynamic_binarization=True draws rows of 0 and 1, which need likelihood='bernoulli'"
+                f" or 'auto'; got {name!r}; take one of these, or dynamic_binarization=False."
             )
 
     def _auto_likelihood(self, statistics, n_levels):

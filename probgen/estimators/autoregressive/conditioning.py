@@ -160,8 +160,8 @@ def propose(
     """
     n_outputs = sampler.n_features * sampler.observation.n_outputs_per_feature
     outputs = sampler.to_tensor(np.zeros((1, n_outputs)))
-    evidence = CheckedConditions(conditions, sampler.observation.distribution(outputs), argument)
-    for group, orders, is_exact in _groups(sampler, evidence, n_proposals, argument):
+    checked = CheckedConditions(conditions, sampler.observation.distribution(outputs), argument)
+    for group, orders, is_exact in _groups(sampler, checked, n_proposals, argument):
         n_draws = 1  # in each order
         if always_many or not is_exact:
             n_draws = -(-(n_proposals or AVERAGED) // len(orders))
@@ -171,7 +171,7 @@ def propose(
             by_order = [
                 _proposals_in_order(
                     sampler,
-                    evidence.take(indices),
+                    checked.take(indices),
                     n_draws,
                     generator,
                     order,
@@ -193,14 +193,14 @@ def propose(
             yield Proposals(indices, rows, log_weights, is_exact)
 
 
-def _groups(sampler, evidence, n_proposals, argument):
+def _groups(sampler, checked, n_proposals, argument):
     """Indices (m,) of rows, their orders, and whether proposals in these orders are exact.
 
     They are where no condition comes after a feature that is drawn without one.
     """
     groups = []
-    for indices, orders, features in sampler.orders_under(evidence):
-        part = evidence.take(indices)
+    for indices, orders, features in sampler.orders_under(checked):
+        part = checked.take(indices)
         positions = [_positions(part, order) for order in features]
         # Over the orders, of shape (n_orders, m) before the reduction.
         is_exact = np.all([fixed <= drawn for drawn, fixed in positions], axis=0)
@@ -224,16 +224,16 @@ def _refuse(indices, features, positions, is_exact, argument):
             )
 
 
-def _positions(evidence, order):
+def _positions(checked, order):
     """Positions (m,) in an order (d,) of the first drawn and of the last fixed feature.
 
     A feature is drawn if its value is not known, and fixed if its value is known or bounded. The
     positions are d and -1 where there is none.
     """
     d = len(order)
-    is_drawn = ~evidence.known[:, order]
-    is_fixed = evidence.known.copy()
-    is_fixed[:, evidence.bounded] = True
+    is_drawn = ~checked.known[:, order]
+    is_fixed = checked.known.copy()
+    is_fixed[:, checked.bounded] = True
     is_fixed = is_fixed[:, order]
     first_drawn = np.where(is_drawn.any(axis=1), is_drawn.argmax(axis=1), d)
     last_fixed = np.where(is_fixed.any(axis=1), d - 1 - is_fixed[:, ::-1].argmax(axis=1), -1)
@@ -241,14 +241,12 @@ def _positions(evidence, order):
 
 
 @torch.inference_mode()
-def _proposals_in_order(
-    sampler, evidence, n_draws, generator, order, labels, *, skip_drawing=False
-):
+def _proposals_in_order(sampler, checked, n_draws, generator, order, labels, *, skip_drawing=False):
     """Rows (n_draws, m, d) drawn in one order, and the log-probabilities of their conditions.
 
     These have shape (n_draws, m). With skip_drawing the rows hold known values, and 0 elsewhere.
     """
-    m, d = len(evidence), sampler.n_features
+    m, d = len(checked), sampler.n_features
     # The m rows are repeated as a whole, so that row i of draw s is at s * m + i.
     rows = np.tile(np.arange(m), n_draws)
     if generator is None:
@@ -256,7 +254,7 @@ def _proposals_in_order(
     else:
         uniforms = generator.random((len(rows), d))
     tensors = [sampler.to_tensor(label[rows]) for label in labels]
-    feature_sampler = sampler.make_feature_sampler(uniforms, evidence, rows)
+    feature_sampler = sampler.make_feature_sampler(uniforms, checked, rows)
     if skip_drawing:
         X = sampler.to_tensor(feature_sampler.known_values())
     else:

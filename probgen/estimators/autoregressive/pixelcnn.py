@@ -432,31 +432,40 @@ class ConditionalPixelCNN(ClassConditional, PixelCNN):
 
 
 class PixelSampler(ChainSampler):
-    """Draws images pixel by pixel, on caches of what the layers computed for earlier pixels.
+    """Draws images pixel by pixel, from caches of what the layers computed for earlier pixels.
 
     Parameters
     ----------
-    progress : str or None
-        Text beside a progress bar; None shows no bar. Others are those of `ChainSampler`.
+    network, observation, orders, dtype, device : object
+        As in `ChainSampler`, with a PixelNetwork or MultiScaleNetwork and a single order.
+    progress : str, default=None
+        Label of a progress bar; None shows no bar.
     """
 
-    def __init__(self, *arguments: Any, progress: str | None = None, **settings: Any) -> None:
-        super().__init__(*arguments, **settings)
+    def __init__(
+        self,
+        network: Any,
+        observation: Any,
+        orders: np.ndarray,
+        *,
+        dtype: Any,
+        device: str,
+        progress: str | None = None,
+    ) -> None:
+        super().__init__(network, observation, orders, dtype=dtype, device=device)
         self.progress = progress
 
     @torch.inference_mode()
     def draw(
         self, feature_sampler: FeatureSampler, order: Any, labels: Sequence[Tensor] = ()
     ) -> Tensor:
-        """See ChainSampler; the network has one order."""
+        """See ChainSampler."""
         start_drawing = Drawing
         if isinstance(self.network, MultiScaleNetwork):
             start_drawing = MultiScaleDrawing
-        n = len(feature_sampler)
-        X = self.to_tensor(np.empty((n, self.n_features)))
-        for index in torch.arange(n, device=self.device).split(
-            DRAWN_ROWS[torch.device(self.device).type]
-        ):
+        X = self.to_tensor(np.empty((len(feature_sampler), self.n_features)))
+        size = DRAWN_ROWS[torch.device(self.device).type]
+        for index in torch.arange(len(X), device=self.device).split(size):
             drawing = start_drawing(self.network, len(index), *[label[index] for label in labels])
             part = feature_sampler.take(index)
             rows = torch.empty_like(X[index])

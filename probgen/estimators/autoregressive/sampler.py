@@ -33,7 +33,9 @@ class ChainSampler:
         The device of the network.
     """
 
-    def __init__(self, network: Any, observation: Any, orders: np.ndarray, *, dtype, device: str):
+    def __init__(
+        self, network: Any, observation: Any, orders: np.ndarray, *, dtype: Any, device: str
+    ) -> None:
         self.network = network
         self.observation = observation
         self.orders = orders
