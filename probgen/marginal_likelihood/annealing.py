@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from probgen.marginal_likelihood.latent_model import LatentModel
+
 STEEPNESS = 4.0  # of the sigmoid: temperatures are dense at both ends
 TARGET_ACCEPTANCE = 0.65
 # Of the trial run that adapts the step sizes.
@@ -23,7 +25,9 @@ STEP_JITTER = 0.25  # with a fixed step size, trajectories may be periodic
 WORK_NUMBERS = 2**22  # numbers in the rows of all chains of a block
 
 
-def annealed_log_weights(model, *, n_chains, n_temperatures, n_leapfrog):
+def annealed_log_weights(
+    model: LatentModel, *, n_chains: int, n_temperatures: int, n_leapfrog: int
+) -> torch.Tensor:
     """Return log weights of chains for the rows of a LatentModel, with the same noise for each row.
 
     The result of a row then does not depend on other rows, if that holds for the model's functions.
@@ -43,7 +47,15 @@ def annealed_log_weights(model, *, n_chains, n_temperatures, n_leapfrog):
     return annealing.run(model.rows, [np.random.default_rng(0) for _ in model.rows[0]])
 
 
-def bidirectional_log_weights(model, codes, generators, *, n_chains, n_temperatures, n_leapfrog):
+def bidirectional_log_weights(
+    model: LatentModel,
+    codes: torch.Tensor,
+    generators: list[np.random.Generator],
+    *,
+    n_chains: int,
+    n_temperatures: int,
+    n_leapfrog: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return log weights of chains from the prior to the posterior, and of chains back [1]_.
 
     The codes from which the model drew its rows are draws from their posteriors. The mean weight of
@@ -73,7 +85,7 @@ def bidirectional_log_weights(model, codes, generators, *, n_chains, n_temperatu
     return annealing.run(model.rows, generators), annealing.run_down(codes, model.rows, generators)
 
 
-def sigmoid_temperatures(n_temperatures):
+def sigmoid_temperatures(n_temperatures: int) -> list[float]:
     """Powers (n_temperatures + 1,) of the likelihood, from 0 to 1 along a sigmoid, as a list."""
     sigmoid = 1.0 / (1.0 + np.exp(-STEEPNESS * np.linspace(-1.0, 1.0, n_temperatures + 1)))
     return ((sigmoid - sigmoid[0]) / (sigmoid[-1] - sigmoid[0])).tolist()

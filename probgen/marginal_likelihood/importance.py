@@ -12,7 +12,9 @@ References
 """
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +27,16 @@ PRIOR_SHARE = 4  # one draw in so many comes from the prior
 STEP = 1e-3  # of a difference quotient, in standard deviations of a code
 
 
-def log_likelihood(X, codes, decode, log_prob, curvature, prior, *, n_samples):
+def log_likelihood(
+    X: torch.Tensor,
+    codes: torch.Tensor,
+    decode: Callable,
+    log_prob: Callable,
+    curvature: Callable,
+    prior: Any,
+    *,
+    n_samples: int,
+) -> tuple[np.ndarray, np.ndarray]:
     """Return estimates of log p(x) of rows, and their standard errors.
 
     Parameters

@@ -47,7 +47,9 @@ class LatentModel:
     log_likelihood: Callable
 
 
-def mixture_log_density(weights, means, covariances):
+def mixture_log_density(
+    weights: torch.Tensor, means: torch.Tensor, covariances: torch.Tensor
+) -> Callable[[torch.Tensor], torch.Tensor]:
     """Return the log-density of a Gaussian mixture as a differentiable function of codes.
 
     Parameters
@@ -121,7 +123,7 @@ class NumpyLogDensity(torch.autograd.Function):
         return gradients[0][..., None] * gradient, None, None, None
 
 
-def log_mean_exp(log_weights):
+def log_mean_exp(log_weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Logarithm of the mean of exp over the first dimension, and its standard error.
 
     The error is that of independent draws; quasi-random draws have a smaller one.

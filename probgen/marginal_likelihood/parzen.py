@@ -1,5 +1,7 @@
 """Parzen windows: a density from draws, for models that can only be sampled."""
 
+from typing import Any
+
 import numpy as np
 
 from probgen._constants import LOG_2PI
@@ -15,7 +17,9 @@ N_GRIDS = 3
 FLOOR = 1e-3  # least bandwidth, as a share of the largest
 
 
-def parzen_log_density(X, draws, bandwidth, *, return_std=False):
+def parzen_log_density(
+    X: np.ndarray, draws: np.ndarray, bandwidth: float, *, return_std: bool = False
+) -> Any:
     """Return the log-density of rows under draws of a model, each blurred by a Gaussian.
 
     It is log (1/m) sum_j N(x; draw_j, bandwidth^2 I), the estimate of the first papers on
@@ -77,7 +81,7 @@ def parzen_log_density(X, draws, bandwidth, *, return_std=False):
     return log_density
 
 
-def parzen_bandwidth(X, draws):
+def parzen_bandwidth(X: np.ndarray, draws: np.ndarray) -> float:
     """Return the bandwidth under which rows have the highest mean log-density.
 
     The optimum is the root mean squared distance of rows from draws, weighted by the posterior of

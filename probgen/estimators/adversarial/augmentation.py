@@ -9,6 +9,8 @@ References
    GAN training, 2020.
 """
 
+from collections.abc import Sequence
+
 import torch
 
 AUGMENTATIONS = ("brightness", "translation", "cutout")
@@ -17,7 +19,12 @@ CUTOUT_SIDE = 0.5  # of the sides
 LARGEST_BRIGHTNESS = 0.5
 
 
-def augment(rows, kinds, image_shape, generator):
+def augment(
+    rows: torch.Tensor,
+    kinds: Sequence[str],
+    image_shape: tuple[int, ...],
+    generator: torch.Generator,
+) -> torch.Tensor:
     """Return randomly changed images, each changed independently.
 
     Parameters

@@ -285,12 +285,12 @@ class SpectralConv2d(nn.Conv2d):
         return nn.functional.conv2d(images, weight, self.bias, self.stride, self.padding)
 
 
-def n_halvings(image_shape):
+def n_halvings(image_shape: tuple[int, ...]) -> int:
     """How often the sides of an image can be halved, to no less than LEAST_SIDE pixels."""
     return max(0, (min(image_shape[:2]) // LEAST_SIDE).bit_length() - 1)
 
 
-def batch_norms(network):
+def batch_norms(network: nn.Module) -> list[Any]:
     """The batch norm layers of a network, as a list."""
     batch_norm = nn.modules.batchnorm._BatchNorm
     return [module for module in network.modules() if isinstance(module, batch_norm)]

@@ -5,6 +5,7 @@ that the row is data. The generator g maps codes z to rows, and learns to raise 
 """
 
 import math
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,9 @@ from probgen.training.objective import Objective, Phase
 VALIDATION_ROWS = 2048  # held-out rows that early stopping scores
 
 
-def discriminator_loss(kind, real, fake, smoothing=0.0):
+def discriminator_loss(
+    kind: str, real: torch.Tensor, fake: torch.Tensor, smoothing: float = 0.0
+) -> torch.Tensor:
     """Return the mean loss of a discriminator.
 
     Parameters
@@ -63,7 +66,7 @@ def discriminator_loss(kind, real, fake, smoothing=0.0):
     return loss
 
 
-def generator_loss(kind, fake):
+def generator_loss(kind: str, fake: torch.Tensor) -> torch.Tensor:
     """Return the mean loss of a generator.
 
     Parameters
@@ -93,7 +96,7 @@ def generator_loss(kind, fake):
     return -fake.mean()
 
 
-def r1_penalty(scores, rows):
+def r1_penalty(scores: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """Return half the mean squared gradient norm of the scores at rows of data [1]_.
 
     Parameters
@@ -123,7 +126,7 @@ def r1_penalty(scores, rows):
     return 0.5 * _gradients(scores, rows).square().sum(1).mean()
 
 
-def gradient_penalty(scores, rows):
+def gradient_penalty(scores: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """Return the mean squared deviation of the scores' gradient norms from 1 [1]_.
 
     Parameters
@@ -419,7 +422,9 @@ class AdversarialObjective(Objective):
         return skipped
 
 
-def refresh_batch_norm(network, inputs):
+def refresh_batch_norm(
+    network: torch.nn.Module, inputs: Iterable[tuple[torch.Tensor, ...]]
+) -> None:
     """Recompute the running statistics of a network's batch norms as means over batches.
 
     Parameters
