@@ -1,36 +1,36 @@
-"""GANs: toy sets of many modes, their speed beside a loop written by hand, and the digits of MNIST.
+"""GANs: toy data with many modes, speed against a hand-written loop, and the digits of MNIST.
 
-    python benchmarks/gan.py                          # all parts
-    python benchmarks/gan.py mnist features           # some of them: toys, speed, mnist, features,
-    conditional, few
+    python benchmarks/gan.py
+    python benchmarks/gan.py mnist features
+
+The parts are toys, speed, mnist, features, conditional and few; all run by default.
 
 toys: `GAN()` with its defaults on 10,000 rows of a grid of 25 Gaussians (spacing 2, deviation 0.05)
-and of a ring of 8 (radius 2, deviation 0.02), seeds 0 to 4: modes that at least 20 of 10,000 draws
-are near to; the share of draws within 3 deviations of a mode, which is 98.9 % in the data; and how
-wide these lie about the mean of their mode, in deviations, 0.97 in the data.
+and of a ring of 8 (radius 2, deviation 0.02), seeds 0 to 4. It prints the number of modes that are
+near to at least 20 of 10,000 draws; the share of draws within 3 deviations of a mode, which is
+98.9 % for the data; and the standard deviation of these about the mean of their mode, in deviations
+of the data, for which it is 0.97.
 
-speed: seconds of an epoch of the same networks with the same losses and moving averages, by the
-engine and by a loop written by hand; the median of ratios over pairs of epochs, taken in turn in
+speed: seconds per epoch of the same networks with the same losses and weight averages, trained by
+the engine and by a hand-written loop; the median ratio over pairs of epochs, timed alternately in
 one process. On a GPU the engine captures its updates in CUDA graphs.
 
-The other parts want MNIST (PROBGEN_DATA_HOME) and share a classifier, a small convolutional network
-that is trained on the 60,000 rows with images moved at random; parts that are named together train
-it once. Seed 0.
+The other parts need MNIST (PROBGEN_DATA_HOME). They share a classifier, a small convolutional
+network that is trained on the 60,000 rows with randomly shifted images, once for all parts of a
+run. Seed 0.
 
-mnist: `GAN(64, architecture="conv")`: Frechet distance of 10,000 draws from the 10,000 test rows,
-on the 128 features of the classifier's last hidden layer, beside that of the means of as many draws
-of `VAE(40)`; share of each class among the draws, by the classifier.
+mnist: `GAN(64, architecture="conv")`. Frechet distance of 10,000 draws from the 10,000 test rows,
+on the 128 features of the classifier's last hidden layer, and that of as many mean draws of
+`VAE(40)`; share of each class among the draws, by the classifier.
 
-features: accuracy of a logistic regression (C = 0.01) on what `transform` gives of the 60,000 rows,
-before the training and after it, divided by one deviation of all features.
+features: test accuracy of a logistic regression (C = 0.01) on the output of `transform` for the
+60,000 rows, divided by its overall standard deviation, before and after training.
 
-conditional: `ConditionalGAN(64, architecture="conv")`, told the class: how often the classifier
-agrees with it, and the accuracy on the test rows of such a classifier that is trained on nothing
-but 60,000 draws.
+conditional: `ConditionalGAN(64, architecture="conv")`. Share of the draws that the classifier
+assigns to their class, and test accuracy of such a classifier trained on 60,000 draws alone.
 
-few: the same of a classifier trained on 1,000 rows, and on as many and 10,000 draws of a
-ConditionalGAN that was fitted to those very rows; each with images moved at random and without, by
-as many updates.
+few: test accuracy of such a classifier trained on 1,000 rows, and on these and 10,000 draws of a
+ConditionalGAN that was fitted to them; with and without random shifts, with equally many updates.
 """
 
 import argparse
@@ -57,17 +57,23 @@ from probgen.training.engine import Training, draw_seeds
 from probgen.training.neural_generator import FitContext
 from probgen.training.rows import open_rows
 
-N_ROWS, N_DRAWS = 10_000, 10_000
-LEAST_DRAWS = 20  # near a mode that counts as found
-WANTED_SHARE, WANTED_SECONDS, WANTED_LOOP = 0.90, 60.0, 1.05
+N_ROWS = 10_000
+N_DRAWS = 10_000
+LEAST_DRAWS = 20  # draws near a mode that counts as hit
+WANTED_SHARE = 0.90
+WANTED_SECONDS = 60.0
+WANTED_LOOP = 1.05
 PICTURE = {
     "architecture": "conv",
     "density": ParzenWindow(256),
     "random_state": 0,
 }
 VAE_EPOCHS = 20
-CLASSIFIER_UPDATES, CLASSIFIER_BATCH = 1900, 128
-N_FEW, FEW_EPOCHS, FEW_UPDATES = 1000, 200, 1000
+CLASSIFIER_UPDATES = 1900
+CLASSIFIER_BATCH = 128
+N_FEW = 1000
+FEW_EPOCHS = 200
+FEW_UPDATES = 1000
 
 
 def grid():
@@ -85,26 +91,26 @@ def ring():
 def draw_rows(centers, deviation, seed, n_rows=N_ROWS):
     """Rows (n_rows, 2) of a mixture of equal Gaussians."""
     rng = np.random.default_rng(seed)
-    rows = centers[rng.integers(len(centers), size=n_rows)] + deviation * rng.standard_normal(
-        (n_rows, 2)
-    )
-    return rows.astype(np.float32)
+    means = centers[rng.integers(len(centers), size=n_rows)]
+    return (means + deviation * rng.standard_normal((n_rows, 2))).astype(np.float32)
 
 
-def judge(draws, centers, deviation):
-    """Modes that were found, the share of draws within 3 deviations of one, and how wide these lie
-    in a mode."""
+def measure(draws, centers, deviation):
+    """Number of modes that are hit, share of draws within 3 deviations of one, and their spread."""
     distances = np.linalg.norm(draws[:, np.newaxis] - centers, axis=2)
-    is_near, modes = distances.min(axis=1) < 3.0 * deviation, distances.argmin(axis=1)
+    is_near = distances.min(axis=1) < 3.0 * deviation
+    modes = distances.argmin(axis=1)
     counts = np.bincount(modes[is_near], minlength=len(centers))
-    found = np.flatnonzero(counts >= LEAST_DRAWS)
-    variances = [draws[is_near & (modes == mode)].var(axis=0).mean() for mode in found]
-    width = float(np.sqrt(np.mean(variances))) / deviation if variances else float("nan")
-    return len(found), float(is_near.mean()), width
+    hit = np.flatnonzero(counts >= LEAST_DRAWS)
+    spread = float("nan")
+    if len(hit):
+        variances = [draws[is_near & (modes == mode)].var(axis=0).mean() for mode in hit]
+        spread = float(np.sqrt(np.mean(variances))) / deviation
+    return len(hit), float(is_near.mean()), spread
 
 
 def toys(seeds=range(5)):
-    """Modes and shares of the defaults."""
+    """Modes and shares of draws with the defaults."""
     for toy in (grid, ring):
         centers, deviation = toy()
         for seed in seeds:
@@ -112,18 +118,18 @@ def toys(seeds=range(5)):
             start = time.perf_counter()
             model = GAN(random_state=seed).fit(X)
             taken = time.perf_counter() - start
-            n_modes, share, width = judge(model.sample(N_DRAWS), centers, deviation)
+            n_modes, share, spread = measure(model.sample(N_DRAWS), centers, deviation)
             print(
                 f"{toy.__name__} seed {seed}: {n_modes} of {len(centers)} modes"
                 f"{_verdict(len(centers), n_modes, '>=')}, {share:.1%} of draws near a mode"
-                f"{_verdict(WANTED_SHARE, share, '>=')}, {width:.2f} deviations wide, {taken:.0f} s"
-                f"{_verdict(WANTED_SECONDS, taken, '<=')}",
+                f"{_verdict(WANTED_SHARE, share, '>=')}, spread {spread:.2f} deviations,"
+                f" {taken:.0f} s{_verdict(WANTED_SECONDS, taken, '<=')}",
                 flush=True,
             )
 
 
 def with_engine(model, X, batch_size, device):
-    """A function that trains for an epoch by the engine."""
+    """A function that trains for an epoch with the engine."""
     rows = open_rows(X, device=device)
     settings = {
         "learning_rate": 2e-3,
@@ -142,59 +148,54 @@ def with_engine(model, X, batch_size, device):
 
 
 def by_hand(model, X, batch_size, device):
-    """A function that trains for an epoch, with nothing in it that need not be there."""
-    generator, discriminator = (
-        copy.deepcopy(model.generator_).train(),
-        copy.deepcopy(model.discriminator_).train(),
-    )
-    center, scale = model._to_network_tensor(model._center), model._to_network_tensor(model._scale)
+    """A function that trains for an epoch with a minimal loop."""
+    generator = copy.deepcopy(model.generator_).train()
+    discriminator = copy.deepcopy(model.discriminator_).train()
+    center = model._to_network_tensor(model._center)
+    scale = model._to_network_tensor(model._scale)
     rows = (torch.from_numpy(X).to(device) - center) / scale
-    networks = (generator, discriminator)
-    betas = model._defaults.betas
     weight = model._penalty_weight
-    by_generator, by_discriminator = (
-        torch.optim.Adam(network.parameters(), lr=2e-3, betas=betas, fused=True)
-        for network in networks
+    generator_optimizer, discriminator_optimizer = (
+        torch.optim.Adam(network.parameters(), lr=2e-3, betas=model._defaults.betas, fused=True)
+        for network in (generator, discriminator)
     )
-    parameters = [parameter for network in networks for parameter in network.parameters()]
+    parameters = [*generator.parameters(), *discriminator.parameters()]
     averages = [parameter.detach().clone() for parameter in parameters]
     noise = torch.Generator(device)
 
     def epoch():
-        order, total = torch.randperm(len(rows), device=device), 0.0
+        order = torch.randperm(len(rows), device=device)
+        total = 0.0
         for start in range(0, len(rows), batch_size):
             real = rows[order[start : start + batch_size]].requires_grad_()
+            n_real = len(real)
             with torch.no_grad():
-                fake = generator(torch.randn(len(real), model.n_components, device=device))
+                fake = generator(torch.randn(n_real, model.n_components, device=device))
             scores = discriminator(torch.cat([real, fake]), generator=noise)
-            (slopes,) = torch.autograd.grad(scores[: len(real)].sum(), real, create_graph=True)
-            penalty = 0.5 * slopes.square().sum(1).mean()
-            cross_entropy = (
-                functional.softplus(-scores[: len(real)]).mean()
-                + functional.softplus(scores[len(real) :]).mean()
-            )
-            loss = cross_entropy + weight * penalty
-            by_discriminator.zero_grad()
+            (gradients,) = torch.autograd.grad(scores[:n_real].sum(), real, create_graph=True)
+            penalty = 0.5 * gradients.square().sum(1).mean()
+            loss = functional.softplus(-scores[:n_real]).mean()
+            loss = loss + functional.softplus(scores[n_real:]).mean() + weight * penalty
+            discriminator_optimizer.zero_grad()
             loss.backward()
-            by_discriminator.step()
-            fake = generator(torch.randn(len(real), model.n_components, device=device))
-            deceived = functional.softplus(-discriminator(fake, generator=noise)).mean()
-            by_generator.zero_grad()
-            deceived.backward(inputs=list(generator.parameters()))
-            by_generator.step()
+            discriminator_optimizer.step()
+            fake = generator(torch.randn(n_real, model.n_components, device=device))
+            generator_loss = functional.softplus(-discriminator(fake, generator=noise)).mean()
+            generator_optimizer.zero_grad()
+            generator_loss.backward(inputs=list(generator.parameters()))
+            generator_optimizer.step()
             torch._foreach_lerp_(averages, [parameter.detach() for parameter in parameters], 1e-3)
-            total += (
-                float(loss.detach() + deceived.detach())
-                if device == "cpu"
-                else loss.detach() + deceived.detach()
-            )
+            batch_loss = loss.detach() + generator_loss.detach()
+            if device == "cpu":
+                batch_loss = float(batch_loss)  # on a GPU this would wait for each batch
+            total += batch_loss
         return float(total)
 
     return epoch
 
 
 def seconds(function, device):
-    """Seconds that a call takes."""
+    """Duration of a call in seconds."""
     start = time.perf_counter()
     function()
     if device != "cpu":
@@ -203,14 +204,14 @@ def seconds(function, device):
 
 
 def compare(name, device, X, batch_size, n_pairs, **parameters):
-    """Print the ratio of epochs for networks with these parameters."""
+    """Print the ratio of the durations of epochs for a GAN with these parameters."""
     model = GAN(**parameters, max_iter=1, device=device, random_state=0).fit(X[:512])
     functions = [maker(model, X, batch_size, device) for maker in (with_engine, by_hand)]
     for function in functions:
-        function()  # buffers, graphs
+        function()  # makes buffers and graphs
     pairs = []
     for k in range(n_pairs):
-        order = (0, 1) if k % 2 else (1, 0)
+        order = [(1, 0), (0, 1)][k % 2]
         taken = {index: seconds(functions[index], device) for index in order}
         pairs.append((taken[0], taken[1]))
     ratio = statistics.median(engine / loop for engine, loop in pairs)
@@ -226,16 +227,18 @@ def speed(n_pairs=9):
     """Dense networks on the grid, and convolutional ones on noise of the size of MNIST."""
     X = draw_rows(*grid(), seed=0)
     images = np.random.default_rng(0).random((1_600, 784), dtype=np.float32)
-    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    devices = ["cpu"]
+    if torch.cuda.is_available():
+        devices.append("cuda")
     for device in devices:
-        compare("dense", device, X, 100, 7 * n_pairs)  # epochs too short to time by few
+        compare("dense", device, X, 100, 7 * n_pairs)  # short epochs need more pairs
         compare("conv", device, images, 64, n_pairs, architecture="conv")
     if "cuda" not in devices:
-        print("no CUDA device: its part did not run")
+        print("there is no CUDA device, so its part did not run")
 
 
 class Classifier(nn.Module):
-    """Digits in rows (n, 784) of 0 to 255, to logits (n, 10)."""
+    """A network from digits, rows (n, 784) of 0 to 255, to logits (n, 10)."""
 
     def __init__(self):
         super().__init__()
@@ -255,8 +258,8 @@ class Classifier(nn.Module):
         return self.head(self.features(rows))
 
 
-def train_classifier(X, y, n_updates=CLASSIFIER_UPDATES, *, moved=True):
-    """A classifier of digits, trained on rows X (n, 784) of classes y."""
+def train_classifier(X, y, n_updates=CLASSIFIER_UPDATES, *, shifted=True):
+    """A classifier of digits, trained on rows X (n, 784) with classes y."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = Classifier()
@@ -268,9 +271,9 @@ def train_classifier(X, y, n_updates=CLASSIFIER_UPDATES, *, moved=True):
     rows, labels = torch.from_numpy(X), torch.from_numpy(np.asarray(y, dtype=np.int64))
     for _ in range(n_updates):
         index = torch.randint(len(rows), (CLASSIFIER_BATCH,), generator=generator)
-        batch = (
-            augment(rows[index], ["translation"], (28, 28, 1), generator) if moved else rows[index]
-        )
+        batch = rows[index]
+        if shifted:
+            batch = augment(batch, ["translation"], (28, 28, 1), generator)
         loss = functional.cross_entropy(network(batch), labels[index])
         optimizer.zero_grad()
         loss.backward()
@@ -279,16 +282,16 @@ def train_classifier(X, y, n_updates=CLASSIFIER_UPDATES, *, moved=True):
     return network.eval()
 
 
-def ask(function, X):
-    """What a network makes of rows, as an array."""
+def evaluate(function, X):
+    """Outputs of a network for rows, as an array."""
     with torch.inference_mode():
         parts = torch.from_numpy(np.asarray(X, dtype=np.float32)).split(1000)
         return np.concatenate([function(part).numpy() for part in parts])
 
 
 def accuracy(classifier, X, y):
-    """Share of rows whose class a classifier finds."""
-    return float(np.mean(ask(classifier, X).argmax(axis=1) == y))
+    """Share of rows that a classifier assigns to their class."""
+    return float(np.mean(evaluate(classifier, X).argmax(axis=1) == y))
 
 
 @functools.cache
@@ -299,14 +302,14 @@ def mnist_rows():
 
 
 @functools.cache
-def judge_of_digits():
-    """The classifier that judges draws."""
+def digit_classifier():
+    """The classifier of the draws."""
     X, y, T, t = mnist_rows()
     start = time.perf_counter()
     classifier = train_classifier(X, y)
-    found = accuracy(classifier, T, t)
+    share = accuracy(classifier, T, t)
     print(
-        f"classifier: {found:.2%} of the test rows{_verdict(0.99, found, '>=')}, {_since(start)}",
+        f"classifier: {share:.2%} of the test rows{_verdict(0.99, share, '>=')}, {_since(start)}",
         flush=True,
     )
     return classifier
@@ -314,24 +317,23 @@ def judge_of_digits():
 
 @functools.cache
 def gan_of_digits():
-    """A fitted GAN, and the seconds that it took."""
+    """A fitted GAN, and the duration of its fit in seconds."""
     start = time.perf_counter()
     model = GAN(64, **PICTURE).fit(mnist_rows()[0])
     return model, time.perf_counter() - start
 
 
 def mnist():
-    """Draws of a GAN and of a VAE beside the test rows."""
+    """Distances of draws of a GAN and of a VAE from the test rows."""
     X, _, T, _ = mnist_rows()
-    classifier = judge_of_digits()
-    features = functools.partial(ask, classifier.features)
+    classifier = digit_classifier()
+    features = functools.partial(evaluate, classifier.features)
     model, taken = gan_of_digits()
     draws = model.sample(N_DRAWS, random_state=0)
     distance = frechet_distance(T, draws, features=features)
     start = time.perf_counter()
-    decoded = 255.0 * VAE(40, max_iter=VAE_EPOCHS, random_state=0).fit(X / 255.0).sample_mean(
-        N_DRAWS, random_state=0
-    )
+    vae = VAE(40, max_iter=VAE_EPOCHS, random_state=0).fit(X / 255.0)
+    decoded = 255.0 * vae.sample_mean(N_DRAWS, random_state=0)
     of_vae = frechet_distance(T, decoded, features=features)
     of_data = frechet_distance(T, X[:N_DRAWS], features=features)
     print(
@@ -340,7 +342,7 @@ def mnist():
         f" {of_vae / distance:.2f}{_verdict(2.5, of_vae / distance, '>=')}; {model.n_iter_} epochs"
         f" in {taken:.0f} s{_verdict(900.0, taken, '<=')}"
     )
-    shares = np.bincount(ask(classifier, draws).argmax(axis=1), minlength=10) / N_DRAWS
+    shares = np.bincount(evaluate(classifier, draws).argmax(axis=1), minlength=10) / N_DRAWS
     print(
         "mnist: classes"
         f" {' '.join(f'{share:.1%}' for share in shares)}{_verdict(0.05, shares.min(), '>=')}"
@@ -350,48 +352,49 @@ def mnist():
 
 
 def features():
-    """A linear classifier on features of the discriminator, before its training and after it."""
+    """A linear classifier on features of the discriminator, before and after training."""
     X, y, T, t = mnist_rows()
     model, _ = gan_of_digits()
     before = GAN(64, **PICTURE | {"max_iter": 1, "learning_rate_init": 0.0}).fit(X[:512])
-    found = []
+    accuracies = []
     for network in (before, model):
-        shown, tested = network.transform(X), network.transform(T)
-        scale = shown.std()
-        linear = LogisticRegression(C=0.01, tol=1e-3, max_iter=200).fit(shown / scale, y)
-        found.append(linear.score(tested / scale, t))
-    gain = found[1] - found[0]
+        rows = network.transform(X)
+        scale = rows.std()
+        linear = LogisticRegression(C=0.01, tol=1e-3, max_iter=200).fit(rows / scale, y)
+        accuracies.append(linear.score(network.transform(T) / scale, t))
+    untrained, trained = accuracies
+    gain = trained - untrained
     print(
-        f"features: {found[1]:.2%} of the test rows{_verdict(0.97, found[1], '>=')}, untrained"
-        f" {found[0]:.2%}, gain {gain:.2%}{_verdict(0.01, gain, '>=')}",
+        f"features: {trained:.2%} of the test rows{_verdict(0.97, trained, '>=')}, untrained"
+        f" {untrained:.2%}, gain {gain:.2%}{_verdict(0.01, gain, '>=')}",
         flush=True,
     )
 
 
 def conditional():
-    """Draws of given classes, and what a classifier learns from nothing else."""
+    """Draws of requested classes, and a classifier that is trained on draws alone."""
     X, y, T, t = mnist_rows()
-    classifier = judge_of_digits()
+    classifier = digit_classifier()
     start = time.perf_counter()
     model = ConditionalGAN(64, **PICTURE).fit(X, y)
     taken = _since(start)
-    asked = np.arange(60_000) % 10
-    draws = model.sample(len(asked), y=asked, random_state=0)
-    agreed = accuracy(classifier, draws[:N_DRAWS], asked[:N_DRAWS])
-    distance = frechet_distance(
-        T, draws[:N_DRAWS], features=functools.partial(ask, classifier.features)
-    )
-    learned = accuracy(train_classifier(draws, asked), T, t)
+    requested = np.arange(60_000) % 10
+    draws = model.sample(len(requested), y=requested, random_state=0)
+    agreement = accuracy(classifier, draws[:N_DRAWS], requested[:N_DRAWS])
+    features = functools.partial(evaluate, classifier.features)
+    distance = frechet_distance(T, draws[:N_DRAWS], features=features)
+    on_draws = accuracy(train_classifier(draws, requested), T, t)
     print(
-        f"conditional: {agreed:.2%} of the draws are of the class{_verdict(0.97, agreed, '>=')},"
-        f" Frechet distance {distance:.1f}; a classifier of 60,000 draws finds {learned:.2%} of the"
-        f" test rows{_verdict(0.95, learned, '>=')}; {model.n_iter_} epochs in {taken}",
+        f"conditional: {agreement:.2%} of the draws are of the class"
+        f"{_verdict(0.97, agreement, '>=')}, Frechet distance {distance:.1f}; a classifier of"
+        f" 60,000 draws recognises {on_draws:.2%} of the test rows"
+        f"{_verdict(0.95, on_draws, '>=')}; {model.n_iter_} epochs in {taken}",
         flush=True,
     )
 
 
 def few():
-    """Draws beside the few rows that the GAN was fitted to."""
+    """Draws added to the few rows that the GAN was fitted to."""
     X, y, T, t = mnist_rows()
     X, y = X[:N_FEW], y[:N_FEW]
     start = time.perf_counter()
@@ -400,16 +403,15 @@ def few():
     ).fit(X, y)
     draws, drawn = model.sample(N_DRAWS, return_y=True, random_state=0)
     taken = _since(start)
-    half = len(draws) // len(X)  # as many rows as draws
-    both = np.concatenate([np.tile(X, (half, 1)), draws]), np.concatenate([np.tile(y, half), drawn])
-    for moved in (False, True):
-        alone, beside = (
-            accuracy(train_classifier(*rows, FEW_UPDATES, moved=moved), T, t)
-            for rows in ((X, y), both)
-        )
+    n_copies = len(draws) // len(X)  # as many rows as draws
+    both = np.concatenate([np.tile(X, (n_copies, 1)), draws])
+    both_labels = np.concatenate([np.tile(y, n_copies), drawn])
+    for description, shifted in (("unchanged", False), ("randomly shifted", True)):
+        alone = train_classifier(X, y, FEW_UPDATES, shifted=shifted)
+        together = train_classifier(both, both_labels, FEW_UPDATES, shifted=shifted)
         print(
-            f"few: {N_FEW} rows {'moved at random' if moved else 'as they are'}: alone {alone:.2%}"
-            f" of the test rows, with draws {beside:.2%}; {model.n_iter_} epochs in {taken}",
+            f"few: {N_FEW} {description} rows: alone {accuracy(alone, T, t):.2%} of the test rows,"
+            f" with draws {accuracy(together, T, t):.2%}; {model.n_iter_} epochs in {taken}",
             flush=True,
         )
 
