@@ -332,6 +332,15 @@ class Wider(VAE):
             return pyro.sample("z", dist.Laplace(posterior.loc, posterior.scale).to_event(1))
 
 
+class Correlated(VAE):
+    """A VAE whose posterior is one multivariate Gaussian, of dimensions that may be correlated."""
+
+    def guide(self, X, seen=None):
+        with pyro.plate("rows", len(X), dim=-1):
+            mean, scale = self.encoder_.moments(X)
+            return pyro.sample("z", dist.MultivariateNormal(mean, scale_tril=scale.diag_embed()))
+
+
 class Lazy(VAE):
     """A VAE whose guide forgets its only site."""
 
@@ -353,6 +362,14 @@ class TestSubclasses:
         every = np.array(list(itertools.product([0.0, 1.0], repeat=5)))
         assert np.exp(model.score_samples(every)).sum() == pytest.approx(1.0, abs=0.03)
         assert model.transform(BITS).shape == (400, 2)
+
+    def test_a_posterior_without_independent_dimensions_takes_missing_values(self):
+        model = fit(BITS, Correlated, max_iter=20, n_importance_samples=2**12)
+        every = np.array(list(itertools.product([0.0, 1.0], repeat=5)))
+        agree = every[(every[:, :2] == [1.0, 0.0]).all(axis=1)]
+        truth = np.exp(model.score_samples(agree)).sum()
+        holes = [[1.0, 0.0, np.nan, np.nan, np.nan]]
+        assert np.exp(model.score_samples(holes)[0]) == pytest.approx(truth, rel=0.05)
 
     @pytest.mark.parametrize(
         "kind, message",

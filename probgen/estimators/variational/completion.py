@@ -31,6 +31,12 @@ class CompletionMixin(ImputerMixin, NeuralGenerator):
     observation_: Any
     _fill: torch.Tensor
 
+    @property
+    def _largest_width(self):
+        """Largest number of values that the networks compute for a row at once."""
+        n_outputs = self.n_features_in_ * self.observation_.n_outputs_per_feature
+        return max(n_outputs, *self.hidden_layer_sizes, 1)
+
     def _impute(self, X, generator):
         is_mean = generator is None
         if is_mean:
@@ -42,7 +48,6 @@ class CompletionMixin(ImputerMixin, NeuralGenerator):
 
     def _propose(self, conditions, generator, argument, labels=(), average=False):
         """The Completion of rows under conditions, given labels where the programs take some."""
-        n_outputs = self.n_features_in_ * self.observation_.n_outputs_per_feature
         settings = {}
         if len(self.encoder_.flows):
             settings = {"n_chains": CHAINS_WITH_FLOWS, "code_width": FLOW_WIDTH}
@@ -53,7 +58,7 @@ class CompletionMixin(ImputerMixin, NeuralGenerator):
             generator,
             self._fill.to(self.device_),
             labels,
-            width=max(n_outputs, *self.hidden_layer_sizes, 1),
+            width=self._largest_width,
             average=average,
             argument=argument,
             **settings,

@@ -553,8 +553,8 @@ class VAE(CompletionMixin, DecoderMixin):
             for _ in range(FILLING_ROUNDS):
                 trace = poutine.trace(self.guide).get_trace(rows, *others)
                 code: Any = trace.nodes["z"]["fn"]
-                while not isinstance(code, torch.distributions.Independent):
-                    code = code.base_dist  # the Gaussian below the flows
+                while isinstance(code, torch.distributions.TransformedDistribution):
+                    code = code.base_dist  # flows have no mean, but the Gaussian below has
                 rows = torch.where(seen, rows, self._decoded_mean(code.mean, *labels))
         return rows, *others
 
@@ -639,10 +639,8 @@ class VAE(CompletionMixin, DecoderMixin):
     def _importance_terms(self, X, *labels):
         """ElboTerms (n_samples, n) of rows under common noise, in double precision."""
         noise = self._common_noise(self.n_importance_samples)
-        n_outputs = X.shape[1] * self.observation_.n_outputs_per_feature
-        width = max(n_outputs, *self.hidden_layer_sizes, 1)
         # So many draws at a time that their decoded rows fit into WORK_BYTES.
-        n_draws = max(1, WORK_BYTES // (X.element_size() * width * len(X)))
+        n_draws = max(1, WORK_BYTES // (X.element_size() * self._largest_width * len(X)))
         arguments = self._arguments(X, *labels)
         with isolated_pyro_state(self.device_):
             parts = [
