@@ -165,6 +165,21 @@ class TestLinearModel:
         for j, k in enumerate([0, 3, 4]):
             assert stats.ks_2samp(draws[:, k], rows[:, j]).pvalue > 1e-3
 
+    def test_log_masses_need_no_markov_chain(self, linear_model, monkeypatch):
+        monkeypatch.setattr(completion, "ENOUGH", INF)
+        given = parse_given({0: X[0, 0], 2: (1.0, 3.0)}, n_samples=5, n_features=5)
+        fill = torch.from_numpy(X.mean(axis=0))
+        programs = (linear_model.model, linear_model.guide)
+        moved, still = (
+            completion.complete(
+                *programs, given, np.random.default_rng(0), fill, width=5, move=move
+            )
+            for move in (True, False)
+        )
+        np.testing.assert_array_equal(still.log_mass, moved.log_mass)
+        np.testing.assert_array_equal(still.sizes, moved.sizes)
+        assert not np.isin(still.rows[:, 1], moved.rows[:, 1]).any()
+
     def test_few_effective_draws_warn(self, linear_model, monkeypatch):
         for name, value in {"N_STEPS": 0, "MAX_ROUNDS": 1}.items():
             monkeypatch.setattr(completion, name, value)

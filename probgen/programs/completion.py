@@ -79,6 +79,7 @@ def complete(
     code_width: int = 1,
     n_chains: int = N_CHAINS,
     average: bool = False,
+    move: bool = True,
     argument: str = "given",
 ) -> Completion:
     """Draw rows under conditions, or average them.
@@ -105,6 +106,9 @@ def complete(
         code is expensive.
     average : bool, default=False
         Whether to return conditional means instead of draws; for known values alone, not intervals.
+    move : bool, default=True
+        Whether to move the codes of rows with uneven weights by Hamiltonian Monte Carlo, which
+        takes most of the time. Log-masses and effective sample sizes do not depend on it.
     argument : str, default="given"
         Name of the caller's argument, for messages.
 
@@ -142,7 +146,7 @@ def complete(
                 noise,
                 n_chains,
             )
-            blocks.append(_complete_block(rows, width, average))
+            blocks.append(_complete_block(rows, width, average, move))
     completion = Completion(*(np.concatenate(parts) for parts in zip(*blocks)))
     impossible = ~np.isfinite(completion.log_mass)
     if impossible.any():
@@ -154,7 +158,7 @@ def complete(
     return completion
 
 
-def _complete_block(rows, width, average):
+def _complete_block(rows, width, average, move):
     """Completed rows (n, d), log-masses and effective sample sizes (n,), as arrays."""
     pool: Any = None  # of all rows, from the first round on
     # Rows that still need proposals: their indices in the block, and as _Rows.
@@ -177,7 +181,7 @@ def _complete_block(rows, width, average):
         if not len(active):
             break
         ends = part.decode_best(codes, log_weights, is_short)
-    if len(active):
+    if move and len(active):
         pool.move(active, part)
     if average:
         X = torch.where(rows.known, rows.start, pool.numbers["means"].to(rows.start.dtype))

@@ -46,7 +46,7 @@ class CompletionMixin(ImputerMixin, NeuralGenerator):
     def _sample_given(self, conditions, generator):
         return self._complete(conditions, generator, "given")
 
-    def _propose(self, conditions, generator, argument, labels=(), average=False):
+    def _propose(self, conditions, generator, argument, labels=(), average=False, move=True):
         """The Completion of rows under conditions, given labels where the programs take some."""
         settings = {}
         if len(self.encoder_.flows):
@@ -60,6 +60,7 @@ class CompletionMixin(ImputerMixin, NeuralGenerator):
             labels,
             width=self._largest_width,
             average=average,
+            move=move,
             argument=argument,
             **settings,
         )

@@ -475,7 +475,7 @@ trainer, warm_start, device, random_state, verbose
         def log_mass(k):
             labels = [self._class_labels(k, n_rows)]
             noise = np.random.default_rng(0)
-            return self._propose(conditions, noise, argument, labels).log_mass
+            return self._propose(conditions, noise, argument, labels, move=False).log_mass
 
         return self._log_joint(log_mass)
 
