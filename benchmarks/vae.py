@@ -1,33 +1,31 @@
-"""The VAE: its speed beside loops written by hand and in plain Pyro, its likelihood and its classes
-on MNIST.
+"""Speed of the VAE beside hand-written loops and plain Pyro, and its quality on MNIST.
 
-    python benchmarks/vae.py             # all parts but the long one, recipe
-    python benchmarks/vae.py short       # one of them: speed, short, quality, classes, few_labels,
-                                         # recipe
+    python benchmarks/vae.py        # all parts but the long one, recipe
+    python benchmarks/vae.py short  # one part: speed, short, quality, classes, few_labels, recipe
 
-speed: seconds of an epoch of a VAE 784-400-20 with Bernoulli pixels, on MNIST binarized once; the
-median of ratios over pairs of epochs, taken in turn in one process. The loop by hand is minimal
-torch with fused Adam, the plain Pyro recipe is SVI with Trace_ELBO and pyro.optim.Adam. On a GPU
-the engine captures its updates in CUDA graphs.
+speed: seconds per epoch of a VAE 784-400-20 with Bernoulli pixels, on MNIST binarized once. Printed
+are medians of ratios over pairs of epochs, which alternate in one process. The hand-written loop is
+minimal torch with fused Adam, and the plain Pyro recipe is SVI with Trace_ELBO and pyro.optim.Adam.
+On a GPU the engine captures its updates in CUDA graphs.
 
-short: seconds of a fit of 2 epochs of 20,000 rows, from the call of `fit` to its return, beside a
-loop by hand with the same networks, batches, optimiser and loss, which makes its networks too. The
-medians of ratios over pairs of fits, taken in turn in one process, of wall time and of the
-processor time of the process, which other work on the machine disturbs less. On the CPU.
+short: seconds per fit of 2 epochs of 20,000 rows, from the call of `fit` to its return, beside a
+hand-written loop that makes the same networks and has the same batches, optimiser and loss. Printed
+are medians of ratios over pairs of fits, which alternate in one process, of wall time and of the
+processor time of the process, which other work on the machine disturbs less. CPU only.
 
-quality: `VAE(40)` with its defaults on dynamically binarized MNIST: the training rows drawn afresh
-for each batch from the grey values, the test rows once, with seed 1. The importance weighted bound
-has 1,000 draws for each test row.
+quality: `VAE(40)` with its defaults on dynamically binarized MNIST: training rows are drawn from
+the grey values for each batch, test rows once, with seed 1. The importance weighted bound has 1,000
+draws for each test row.
 
-classes: `ConditionalVAE(20)` with its defaults on the same rows and all labels; the share of test
-digits that `predict` tells right.
+classes: `ConditionalVAE(20)` with its defaults on the same rows and all labels; the accuracy of
+`predict` on the test digits.
 
 few_labels: ten labels of each digit. A VAE learns codes of the grey values, and a SemiSupervisedVAE
-learns on the codes (the M1+M2 of Kingma et al., 2014).
+is trained on the codes (M1+M2 of Kingma et al., 2014).
 
-recipe: residual convolutions, a posterior moved by autoregressive flows and a mixture as prior, for
-long. 1,000 draws for the first 1,000 test rows tell how much lower the bound of 100 draws for all
-of them lies.
+recipe: residual convolutions, a posterior with autoregressive flows and a mixture as prior, trained
+for long. All test rows are scored with 100 draws; the first 1,000 are scored with 1,000 draws too,
+which gives the difference between the two bounds.
 """
 
 import argparse
@@ -53,27 +51,37 @@ from probgen.training.engine import Training, draw_seeds
 from probgen.training.neural_generator import FitContext
 from probgen.training.rows import open_rows
 
-N_PIXELS, N_HIDDEN, N_CODES = 784, 400, 20
-# Engine over loop at most, and plain Pyro over engine at least, by device and rows of a batch.
+N_PIXELS = 784
+N_HIDDEN = 400
+N_CODES = 20
+# Largest ratios of engine to loop and smallest of plain Pyro to engine, by device and batch size.
 WANTED_LOOP = {("cpu", 256): 1.10}
 WANTED_PYRO = {("cpu", 64): 1.5, ("cuda", 128): 10.0}
-SHORT_ROWS, SHORT_EPOCHS = 20_000, 2
-WANTED_SHORT = {64: 1.10, 256: 1.05}  # at most, fit over loop, by rows of a batch
-WANTED_NATS, WANTED_SECONDS, AIMED_NATS = 89.0, 300.0, 81.5
-WANTED_ACCURACY, WANTED_ERROR = 0.97, 0.07
+SHORT_ROWS = 20_000
+SHORT_EPOCHS = 2
+WANTED_SHORT = {64: 1.10, 256: 1.05}  # largest ratios of fit to loop, by batch size
+WANTED_NATS = 89.0
+WANTED_SECONDS = 300.0
+AIMED_NATS = 81.5  # of the recipe
+WANTED_ACCURACY = 0.97
+WANTED_ERROR = 0.07
+
+
+def grey_mnist():
+    """Training and test rows with values in [0, 1]."""
+    X = fetch_mnist(subset="train").data.astype(np.float32) / 255.0
+    T = fetch_mnist(subset="test").data.astype(np.float32) / 255.0
+    return X, T
 
 
 def mnist():
     """Grey training rows, and test rows of 0 and 1 drawn with seed 1."""
-    X, T = (
-        fetch_mnist(subset=subset).data.astype(np.float32) / 255.0 for subset in ("train", "test")
-    )
+    X, T = grey_mnist()
     return X, (np.random.default_rng(1).random(T.shape) < T).astype(np.float32)
 
 
 def make_networks(device):
-    """An encoder to means and deviations before softplus, and a decoder to logits, with the same
-    weights each time."""
+    """An encoder to means and pre-softplus deviations, and a decoder to logits, always the same."""
     torch.manual_seed(0)
     relu, linear = torch.nn.ReLU, torch.nn.Linear
     encoder = torch.nn.Sequential(linear(N_PIXELS, N_HIDDEN), relu(), linear(N_HIDDEN, 2 * N_CODES))
@@ -82,7 +90,7 @@ def make_networks(device):
 
 
 def by_hand(X, batch_size, device):
-    """A function that trains for an epoch, with nothing in it that need not be there."""
+    """A function that trains for an epoch, in as few torch operations as possible."""
     encoder, decoder = make_networks(device)
     rows = X.to(device)
     optimizer = torch.optim.Adam(
@@ -134,15 +142,14 @@ def in_plain_pyro(X, batch_size, device):
     def epoch():
         order = torch.randperm(len(rows), device=device)
         starts = range(0, len(rows), batch_size)
-        return sum(svi.step(rows[order[start : start + batch_size]]) for start in starts) / len(
-            rows
-        )
+        total = sum(svi.step(rows[order[start : start + batch_size]]) for start in starts)
+        return total / len(rows)
 
     return epoch
 
 
 def with_engine(X, batch_size, device):
-    """A function that trains for an epoch of our VAE."""
+    """A function that trains a VAE of probgen for an epoch."""
     seeds = draw_seeds(np.random.default_rng(0))
     rows = open_rows(X.numpy(), device=device)
     model = VAE(
@@ -161,7 +168,7 @@ def with_engine(X, batch_size, device):
 
 
 def seconds(function, device):
-    """Seconds that a call takes, and what it returns."""
+    """The seconds of a call, and its return value."""
     start = time.perf_counter()
     value = function()
     if device != "cpu":
@@ -174,7 +181,7 @@ def compare(X, batch_size, device, n_pairs):
     makers = {"engine": with_engine, "loop": by_hand, "Pyro": in_plain_pyro}
     functions = {name: maker(X, batch_size, device) for name, maker in makers.items()}
     for function in functions.values():
-        function()  # buffers, recordings, graphs
+        function()  # allocates buffers, records programs and captures graphs
     taken: dict = {name: [] for name in functions}
     for k in range(n_pairs):
         for name in list(functions)[:: 1 if k % 2 else -1]:
@@ -197,7 +204,7 @@ def compare(X, batch_size, device, n_pairs):
 
 
 def speed(n_pairs=5):
-    """All batch sizes."""
+    """Print the ratios of epochs for all batch sizes."""
     X, _ = mnist()
     X = torch.from_numpy((np.random.default_rng(0).random(X.shape) < X).astype(np.float32))
     for batch_size in (256, 64):
@@ -205,11 +212,11 @@ def speed(n_pairs=5):
     if torch.cuda.is_available():
         compare(X, 128, "cuda", n_pairs)
     else:
-        print("no CUDA device: its part did not run")
+        print("no CUDA device: skipped")
 
 
 def short(n_pairs=25):
-    """Fits of a few epochs, for two batch sizes."""
+    """Print the ratios of short fits for two batch sizes."""
     X, _ = mnist()
     X = (np.random.default_rng(0).random((SHORT_ROWS, N_PIXELS)) < X[:SHORT_ROWS]).astype(
         np.float32
@@ -238,27 +245,30 @@ def compare_short(model, X, n_pairs):
         function()
         return time.perf_counter() - start[0], time.process_time() - start[1]
 
-    fit(), loop()  # imports and buffers
+    fit()  # imports modules and allocates buffers
+    loop()
     pairs = []
     for k in range(n_pairs):
         if k % 2:
-            ours, theirs = both_times(fit), both_times(loop)
+            of_fit = both_times(fit)
+            of_loop = both_times(loop)
         else:
-            theirs, ours = both_times(loop), both_times(fit)
-        pairs.append((ours[0] / theirs[0], ours[1] / theirs[1], *ours, *theirs))
+            of_loop = both_times(loop)
+            of_fit = both_times(fit)
+        pairs.append((of_fit[0] / of_loop[0], of_fit[1] / of_loop[1], *of_fit, *of_loop))
     medians = [statistics.median(column) for column in zip(*pairs)]
-    wall, processor, our_wall, our_processor, their_wall, their_processor = medians
+    wall, processor, fit_wall, fit_processor, loop_wall, loop_processor = medians
     print(
         f"cpu   batch {model.batch_size:4}, {SHORT_EPOCHS} epochs of {len(X)} rows,"
-        f" {n_pairs} pairs: wall fit {our_wall:.2f} s, loop {their_wall:.2f} s, ratio {wall:.3f}"
+        f" {n_pairs} pairs: wall fit {fit_wall:.2f} s, loop {loop_wall:.2f} s, ratio {wall:.3f}"
         f"{_verdict(WANTED_SHORT[model.batch_size], wall, '<=')}; processor fit"
-        f" {our_processor:.2f} s, loop {their_processor:.2f} s, ratio {processor:.3f}"
+        f" {fit_processor:.2f} s, loop {loop_processor:.2f} s, ratio {processor:.3f}"
         f"{_verdict(WANTED_SHORT[model.batch_size], processor, '<=')}"
     )
 
 
 def quality():
-    """Bounds of the defaults on binarized MNIST."""
+    """Print the bounds of the defaults on binarized MNIST."""
     X, T = mnist()
     start = time.perf_counter()
     model = VAE(N_CODES * 2, likelihood="bernoulli", dynamic_binarization=True, random_state=0).fit(
@@ -277,7 +287,7 @@ def quality():
 
 
 def classes():
-    """Accuracy of a classifier by Bayes' rule on the bounds of classes."""
+    """Print the accuracy of Bayes' rule on the bounds of the classes."""
     X, T = mnist()
     y, y_test = (fetch_mnist(subset=subset).target for subset in ("train", "test"))
     start = time.perf_counter()
@@ -285,18 +295,16 @@ def classes():
         N_CODES, likelihood="bernoulli", dynamic_binarization=True, random_state=0
     ).fit(X, y)
     taken = time.perf_counter() - start
-    right = np.mean(model.predict(T) == y_test)
+    accuracy = np.mean(model.predict(T) == y_test)
     print(
         f"ConditionalVAE(20), {model.n_iter_} epochs in {taken:.0f} s: test accuracy "
-        f"{right:.2%}{_verdict(WANTED_ACCURACY, right, '>=')}"
+        f"{accuracy:.2%}{_verdict(WANTED_ACCURACY, accuracy, '>=')}"
     )
 
 
 def few_labels(seed=0):
-    """Test errors with ten labels of each digit."""
-    X, T = (
-        fetch_mnist(subset=subset).data.astype(np.float32) / 255.0 for subset in ("train", "test")
-    )
+    """Print the test error with ten labels of each digit."""
+    X, T = grey_mnist()
     y, y_test = (fetch_mnist(subset=subset).target.astype(int) for subset in ("train", "test"))
     generator = np.random.default_rng(seed)
     known = np.concatenate(
@@ -313,15 +321,15 @@ def few_labels(seed=0):
     }
     model = SemiSupervisedVAE(50, **settings, random_state=seed).fit(codes.transform(X), few)
     taken = time.perf_counter() - start
-    wrong = np.mean(model.predict(codes.transform(T)) != y_test)
+    error = np.mean(model.predict(codes.transform(T)) != y_test)
     print(
         f"100 labels, seed {seed}: both fits in {taken:.0f} s, "
-        f"test error {wrong:.2%}{_verdict(WANTED_ERROR, wrong, '<=')}"
+        f"test error {error:.2%}{_verdict(WANTED_ERROR, error, '<=')}"
     )
 
 
 class Residual(nn.Module):
-    """Two convolutions, added to what they see."""
+    """Two convolutions, whose output is added to their input."""
 
     def __init__(self, channels):
         super().__init__()
@@ -333,7 +341,7 @@ class Residual(nn.Module):
 
 
 class Flat(nn.Module):
-    """A network of rows (n, k), for rows (..., k)."""
+    """A network for rows (n, k), applied to rows (..., k)."""
 
     def __init__(self, *layers):
         super().__init__()
@@ -344,7 +352,7 @@ class Flat(nn.Module):
 
 
 def residual_encoder(n_outputs, wide=32, deep=64, n_hidden=450):
-    """From 784 pixels, by way of images of 14 x 14 and 7 x 7."""
+    """Encoder of 784 pixels, through images of 14 x 14 and 7 x 7."""
     first = [nn.Unflatten(1, (1, 28, 28)), nn.Conv2d(1, wide, 5, 2, 2), Residual(wide), nn.SiLU()]
     second = [nn.Conv2d(wide, deep, 3, 2, 1), Residual(deep), nn.SiLU(), nn.Flatten()]
     return Flat(
@@ -353,7 +361,7 @@ def residual_encoder(n_outputs, wide=32, deep=64, n_hidden=450):
 
 
 def residual_decoder(n_codes, wide=32, deep=64, n_hidden=450, n_last=16):
-    """The same backwards."""
+    """Decoder to 784 pixels, through images of 7 x 7 and 14 x 14."""
     first = [
         nn.Linear(n_codes, n_hidden),
         nn.SiLU(),
@@ -377,7 +385,7 @@ def residual_decoder(n_codes, wide=32, deep=64, n_hidden=450, n_last=16):
 
 
 def recipe(n_components=40, max_iter=70):
-    """Bounds of the best that was found for binarized MNIST."""
+    """Print the bounds of the best model found for binarized MNIST, and return the model."""
     X, T = mnist()
     torch.manual_seed(0)
     model = VAE(
@@ -402,10 +410,8 @@ def recipe(n_components=40, max_iter=70):
     few = 1000
     model.set_params(n_importance_samples=1000)
     gain = model.score_samples(T[:few]) - scores[:few]
-    nats, error = (
-        -np.mean(scores) - np.mean(gain),
-        np.hypot(np.std(scores) / len(T) ** 0.5, np.std(gain) / few**0.5),
-    )
+    nats = -np.mean(scores) - np.mean(gain)
+    error = np.hypot(np.std(scores) / len(T) ** 0.5, np.std(gain) / few**0.5)
     print(
         f"recipe, {model.n_iter_} epochs in {taken:.0f} s: IS-1000 {nats:.2f} +- {error:.2f}"
         f" nats{_verdict(AIMED_NATS, nats, '<=')}, IS-100 {-np.mean(scores):.2f}, minus ELBO"
