@@ -1,4 +1,4 @@
-"""Losses, penalties, networks and the balance of two networks against each other."""
+"""Losses, penalties, networks and the balance between the two networks of a GAN."""
 
 import copy
 
@@ -99,21 +99,21 @@ class TestPenalties:
     def scores(self, rows):
         return 0.5 * ((rows @ self.MATRIX) * rows).sum(1)  # of slope MATRIX @ row
 
-    def test_r1_is_half_the_mean_squared_slope(self):
+    def test_r1_is_half_the_mean_squared_gradient_norm(self):
         rows = torch.tensor([[1.0, 2.0], [-1.0, 0.5]], requires_grad=True)
         slopes = rows.detach().numpy() @ self.MATRIX.numpy()
         assert r1_penalty(self.scores(rows), rows).item() == pytest.approx(
             0.5 * (slopes**2).sum(1).mean(), rel=1e-6
         )
 
-    def test_gradient_penalty_is_how_far_slopes_are_from_one(self):
+    def test_gradient_penalty_is_the_deviation_of_gradient_norms_from_one(self):
         rows = torch.tensor([[1.0, 2.0], [-1.0, 0.5]], requires_grad=True)
         lengths = np.linalg.norm(rows.detach().numpy() @ self.MATRIX.numpy(), axis=1)
         truth = ((lengths - 1.0) ** 2).mean()
         assert gradient_penalty(self.scores(rows), rows).item() == pytest.approx(truth, rel=1e-6)
 
     @pytest.mark.parametrize("penalty", [r1_penalty, gradient_penalty])
-    def test_they_move_what_made_the_scores(self, penalty):
+    def test_they_have_gradients_for_the_network_of_the_scores(self, penalty):
         weight, rows = (
             torch.tensor([3.0, 4.0], requires_grad=True),
             torch.zeros(5, 2, requires_grad=True),
@@ -137,9 +137,8 @@ class TestNetworks:
         assert discriminator(rows, *labels).shape == (3,)
         assert discriminator.features(rows).shape == (3, discriminator.n_features)
 
-    def test_channels_stand_last(self):
-        """A discriminator sees the same of an image whose channels changed places along with its
-        weights."""
+    def test_channels_are_last(self):
+        """Permuting the channels of an image and of the weights leaves the features unchanged."""
         network = ConvDiscriminator((8, 8, 3), (4,))
         twin = copy.deepcopy(network)
         with torch.no_grad():
@@ -156,7 +155,7 @@ class TestNetworks:
         truth = features @ network.head.weight[0] + network.head.bias + (features * by_class).sum(1)
         torch.testing.assert_close(network(rows, labels), truth)
 
-    def test_a_generator_sees_labels_beside_codes(self):
+    def test_a_generator_takes_labels_with_codes(self):
         network = DenseGenerator(2, (8,), 3, n_classes=2)
         codes = torch.randn(4, 2, generator=seeded())
         first, second = (network(codes, torch.eye(2)[[k] * 4]) for k in (0, 1))
@@ -188,8 +187,8 @@ class TestNetworks:
         largest = np.linalg.svd(layer.weight.detach().flatten(1).numpy(), compute_uv=False)[0]
         bias = layer.bias if isinstance(layer, SpectralLinear) else layer.bias[:, None, None]
         plain = copy.deepcopy(layer)
-        answer = super(type(layer), plain).forward(inputs) - bias
-        torch.testing.assert_close(layer(inputs) - bias, answer / largest, rtol=1e-4, atol=1e-6)
+        output = super(type(layer), plain).forward(inputs) - bias
+        torch.testing.assert_close(layer(inputs) - bias, output / largest, rtol=1e-4, atol=1e-6)
 
     def test_statistics_of_batch_norm_are_those_of_all_batches(self):
         network = ConvGenerator(3, (6, 4), (8, 8, 1))
@@ -199,11 +198,11 @@ class TestNetworks:
         refresh_batch_norm(network.eval(), [(batch,) for batch in batches])
         norm = network.layers[0]
         with torch.no_grad():
-            seen = [network.head(batch).reshape(-1, *network.start) for batch in batches]
+            starts = [network.head(batch).reshape(-1, *network.start) for batch in batches]
         np.testing.assert_allclose(
-            norm.running_mean, torch.stack([s.mean((0, 2, 3)) for s in seen]).mean(0), rtol=1e-4
+            norm.running_mean, torch.stack([s.mean((0, 2, 3)) for s in starts]).mean(0), rtol=1e-4
         )
-        variances = torch.stack([s.transpose(0, 1).flatten(1).var(1) for s in seen])
+        variances = torch.stack([s.transpose(0, 1).flatten(1).var(1) for s in starts])
         np.testing.assert_allclose(norm.running_var, variances.mean(0), rtol=1e-4)
         assert not network.training
         assert norm.momentum == 0.1
@@ -230,14 +229,14 @@ class TestAugmentation:
         moved = augment(rows, ["translation"], self.SHAPE, seeded(1)).reshape(-1, *self.SHAPE)
         shifts = set()
         for before, after in zip(rows.reshape(-1, *self.SHAPE).numpy(), moved.numpy()):
-            found = [
+            matches = [
                 (a, b)
                 for a in (-1, 0, 1)
                 for b in (-2, -1, 0, 1, 2)
                 if (shifted(before, a, b) == after).all()
             ]
-            assert len(found) == 1
-            shifts.add(found[0])
+            assert len(matches) == 1
+            shifts.add(matches[0])
         assert len(shifts) == 15
 
     def test_cutout_covers_a_rectangle(self):
@@ -256,7 +255,7 @@ class TestAugmentation:
         assert (rows.sum(1).min(), columns.sum(1).min()) == (2, 3)  # in a corner
 
     @pytest.mark.parametrize("kinds", [["brightness"], ["translation"], ["cutout"]], ids=str)
-    def test_gradients_go_through(self, kinds):
+    def test_images_keep_their_gradients(self, kinds):
         rows = self.images(3).requires_grad_()
         augment(rows, kinds, self.SHAPE, seeded()).sum().backward()
         assert set(rows.grad.unique().tolist()) <= {0.0, 1.0}
@@ -264,7 +263,7 @@ class TestAugmentation:
 
 
 def shifted(image, down, right):
-    """An image moved, zeros coming in."""
+    """A shifted image, padded with zeros."""
     height, width, _ = image.shape
     moved = np.zeros_like(image)
     moved[max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)] = image[
@@ -274,7 +273,7 @@ def shifted(image, down, right):
 
 
 class Sometimes(Objective):
-    """A network whose update is left out for every batch whose loss is above a bound."""
+    """A network that skips its update for every batch whose loss is above a bound."""
 
     def __init__(self, bound):
         super().__init__()
@@ -322,8 +321,7 @@ class TestSkips:
         assert torch.equal(weight, expected)
 
     def test_a_skipped_batch_leaves_no_trace(self):
-        """The weights are those of a hand-written Adam that never saw the batches that were left
-        out."""
+        """The weights are those of a hand-written Adam without the skipped batches."""
         bound = 18.5
         training = train(Sometimes(bound), self.X, n_epochs=3)
         weight = torch.full((2,), 3.0, requires_grad=True)
@@ -341,8 +339,8 @@ class TestSkips:
         assert 0 < n_skipped < 12
         torch.testing.assert_close(training.objective.weight.detach(), weight.detach())
 
-    def test_the_rule_of_balance_by_hand(self):
-        """Losses of a fit tell which updates were left out, and how many."""
+    def test_the_balance_rule_by_hand(self):
+        """The skipped updates follow from the losses of a fit."""
         model = GAN(
             2,
             hidden_layer_sizes=(8,),
@@ -356,9 +354,9 @@ class TestSkips:
 
         def spy(network, loss):
             before = objective.last_losses.clone()
-            answer = skip(network, loss)
-            logged.append((network, float(loss), before.tolist(), float(answer)))
-            return answer
+            skipped = skip(network, loss)
+            logged.append((network, float(loss), before.tolist(), float(skipped)))
+            return skipped
 
         objective._skip = spy
         history = train(objective, self.X, n_epochs=30).history
@@ -453,7 +451,7 @@ class TestObjective:
             torch.equal(value, before[name]) for name, value in objective.state_dict().items()
         )
 
-    def test_instance_noise_falls_to_nothing(self):
+    def test_instance_noise_falls_to_zero(self):
         objective = self.objective(instance_noise=0.5)
         objective.n_epochs = 5
         levels = []

@@ -1,5 +1,4 @@
-"""The autoencoder's variants against closed forms, and its density against factor analysis and
-enumeration."""
+"""Variants of autoencoders against closed forms; densities against known ones and enumeration."""
 
 import itertools
 
@@ -56,7 +55,7 @@ class TestLoss:
     def scaled(self, model, rows=X):
         return (rows - model._mean) / model._scale
 
-    def answers(self, model, rows=X):
+    def outputs(self, model, rows=X):
         codes = model.transform(rows)
         with torch.no_grad():
             return codes, model.decoder_(torch.from_numpy(codes)).numpy()
@@ -85,8 +84,8 @@ class TestLoss:
     @pytest.mark.parametrize("loss, power", [("squared_error", 2), ("absolute_error", 1)])
     def test_of_real_rows(self, loss, power):
         model = fit(loss=loss)
-        _, answers = self.answers(model)
-        truth = np.mean(np.abs(self.scaled(model) - answers) ** power)
+        _, outputs = self.outputs(model)
+        truth = np.mean(np.abs(self.scaled(model) - outputs) ** power)
         assert objective(model).loss(torch.from_numpy(X)).item() == pytest.approx(truth)
         errors = np.mean(np.abs(X - model.reconstruct(X)) ** power, axis=1)
         np.testing.assert_allclose(model.reconstruction_error(X), errors)
@@ -101,15 +100,15 @@ class TestLoss:
 
     def test_l1(self):
         model = fit(penalty=L1(weight=0.3))
-        codes, answers = self.answers(model)
+        codes, outputs = self.outputs(model)
         loss, terms = objective(model).loss(torch.from_numpy(X))
         assert terms["penalty"].item() == pytest.approx(np.abs(codes).sum(axis=1).mean())
-        reconstruction = np.mean((self.scaled(model) - answers) ** 2)
+        reconstruction = np.mean((self.scaled(model) - outputs) ** 2)
         assert loss.item() == pytest.approx(reconstruction + 0.3 * terms["penalty"].item())
 
     def test_kl_sparsity(self):
         model = fit(penalty=KLSparsity(target=0.2))
-        codes, _ = self.answers(model)
+        codes, _ = self.outputs(model)
         assert ((codes > 0.0) & (codes < 1.0)).all()
         active = codes.mean(axis=0)
         truth = np.sum(0.2 * np.log(0.2 / active) + 0.8 * np.log(0.8 / (1.0 - active)))
@@ -147,12 +146,12 @@ class TestCorruption:
 
     ROWS = np.random.default_rng(1).uniform(1.0, 3.0, size=(20_000, 5))
 
-    def test_gaussian_noise_has_the_level_in_units_of_the_data(self):
+    def test_gaussian_noise_has_its_scale_in_units_of_the_data(self):
         noise = self.damaged(GaussianCorruption(scale=0.7), self.ROWS) - self.ROWS
         np.testing.assert_allclose(noise.std(axis=0), 0.7, rtol=0.03)
         np.testing.assert_allclose(noise.mean(axis=0), 0.0, atol=0.03)
 
-    def test_masking_hides_the_share(self):
+    def test_masking_hides_its_fraction(self):
         damaged = self.damaged(MaskingCorruption(fraction=0.4), self.ROWS)
         hidden = damaged == 0.0
         np.testing.assert_allclose(hidden.mean(axis=0), 0.4, atol=0.02)
@@ -164,7 +163,7 @@ class TestCorruption:
         np.testing.assert_allclose((damaged == low).mean(axis=0), 0.2, atol=0.02)
         np.testing.assert_allclose((damaged == high).mean(axis=0), 0.2, atol=0.02)
 
-    def test_there_is_none_outside_of_training(self):
+    def test_rows_are_corrupted_in_training_only(self):
         rows = torch.from_numpy(self.ROWS)
         model = fit(self.ROWS[:200], corruption="masking")
         assert objective(model).eval()._corrupt(rows) is rows
@@ -185,9 +184,9 @@ class TestNetworks:
             random_state=0,
         ).fit(digits)
         decoded = model.inverse_transform(np.vstack([np.zeros(4), np.eye(4)]))
-        mine, _ = np.linalg.qr((decoded[1:] - decoded[0]).T)
+        learned, _ = np.linalg.qr((decoded[1:] - decoded[0]).T)
         truth = PCA(4).fit(digits).components_.T
-        cosines = np.linalg.svd(mine.T @ truth, compute_uv=False)
+        cosines = np.linalg.svd(learned.T @ truth, compute_uv=False)
         assert np.arccos(np.clip(cosines.min(), -1.0, 1.0)) < 1e-2
 
     def test_tied_weights_stay_tied(self):
@@ -209,8 +208,8 @@ class TestNetworks:
         before = [p.detach().clone() for p in (*encoder.parameters(), *decoder.parameters())]
         model = fit(encoder=encoder, decoder=decoder)
         assert model.encoder_ is not encoder
-        for mine, old in zip((*encoder.parameters(), *decoder.parameters()), before):
-            assert torch.equal(mine, old)
+        for parameter, old in zip((*encoder.parameters(), *decoder.parameters()), before):
+            assert torch.equal(parameter, old)
         assert not torch.equal(model.encoder_.weight.float(), encoder.weight)
 
     def test_units_do_not_matter(self):
@@ -276,7 +275,7 @@ class TestDensity:
         assert seen.noise_variance_.mean() == pytest.approx(left, rel=1e-3)
         assert grown.noise_variance_.mean() > seen.noise_variance_.mean()
 
-    def test_a_feature_that_hardly_moves_gets_a_share_of_the_mean_noise(self):
+    def test_a_nearly_constant_feature_gets_a_share_of_the_mean_noise(self):
         squares = RNG.standard_normal((400, 6)) ** 2 * np.array([1.0, 1.0, 1.0, 4.0, 4.0, 0.0])
         halves = np.array([squares[::2].sum(axis=0), squares[1::2].sum(axis=0)])
         np.testing.assert_allclose(
@@ -289,10 +288,10 @@ class TestDensity:
             share,
         ):  # minus twice the log-likelihood of each half under the other's variances
             total = 0.0
-            for mine, other in [(squares[::2], squares[1::2]), (squares[1::2], squares[::2])]:
+            for own, other in [(squares[::2], squares[1::2]), (squares[1::2], squares[::2])]:
                 variances = other.mean(axis=0)
                 variances = (1.0 - share) * variances + share * variances.mean() + 1e-4
-                total -= 2.0 * norm(scale=np.sqrt(variances)).logpdf(np.sqrt(mine)).sum()
+                total -= 2.0 * norm(scale=np.sqrt(variances)).logpdf(np.sqrt(own)).sum()
             return total
 
         share = min([0.0, *np.logspace(-5.0, 0.0, 11)], key=misfit)
@@ -301,7 +300,7 @@ class TestDensity:
         truth = (1.0 - share) * variances + share * variances.mean() + 1e-4
         np.testing.assert_allclose(_shrink(halves, 400, 1e-4), truth)
 
-    def test_the_default_density_has_rows_enough_for_its_covariances(self):
+    def test_the_default_density_has_enough_rows_for_its_covariances(self):
         assert fit(n_components=4, max_iter=1).latent_density_.n_components == 10
         assert fit(n_components=30, max_iter=1).latent_density_.n_components == 2
 
@@ -310,7 +309,7 @@ class TestDensity:
         means, draws = (draw(5000, random_state=3) for draw in (model.sample_mean, model.sample))
         np.testing.assert_allclose((draws - means).var(axis=0), model.noise_variance_, rtol=0.1)
 
-    def test_any_generator_will_do_for_the_codes(self):
+    def test_any_generator_can_be_the_density_of_the_codes(self):
         chosen = GaussianMixture(3, covariance_type="diag", random_state=5)
         model = fit(latent_density=chosen)
         codes_seen = model.latent_density_
@@ -333,8 +332,8 @@ class TestEstimates:
             rows,
             rows.clone(),
             torch.abs,
-            lambda X, answers: gaussian_log_prob(X, answers, variance),
-            lambda X, answers: ((X - answers) / variance, torch.ones_like(answers) / variance),
+            lambda X, outputs: gaussian_log_prob(X, outputs, variance),
+            lambda X, outputs: ((X - outputs) / variance, torch.ones_like(outputs) / variance),
             prior,
             n_samples=2**15,
         )
@@ -349,9 +348,9 @@ class TestEstimates:
     def test_observation_models_are_those_of_scipy(self):
         rows, means = RNG.random((4, 3)), RNG.random((4, 3))
         variance = np.array([0.1, 1.0, 10.0])
-        mine = gaussian_log_prob(*map(torch.from_numpy, (rows, means, variance)))
+        values = gaussian_log_prob(*map(torch.from_numpy, (rows, means, variance)))
         truth = [multivariate_normal(m, np.diag(variance)).logpdf(x) for x, m in zip(rows, means)]
-        np.testing.assert_allclose(mine, truth)
+        np.testing.assert_allclose(values, truth)
         binary, logits = (rows > 0.5).astype(float), means
         p = 1.0 / (1.0 + np.exp(-logits))
         truth = np.log(np.where(binary == 1.0, p, 1.0 - p)).sum(axis=1)
@@ -360,7 +359,7 @@ class TestEstimates:
         )
 
 
-def test_rows_from_blocks_teach_it_as_well():
+def test_it_learns_from_blocks_of_rows():
     model = fit(RowBlocks([X[:100], X[100:]]), max_iter=30)
     whole = fit(X, max_iter=30)
     assert model.reconstruction_error(X).mean() == pytest.approx(

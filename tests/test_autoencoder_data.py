@@ -1,5 +1,4 @@
-"""What autoencoders are for, on real data and at the sizes people use: noise taken out, codes
-classified, sizes chosen, anomalies found."""
+"""Autoencoders on real data: denoising, classification of codes, choice of sizes, and anomalies."""
 
 import numpy as np
 import pytest
@@ -25,7 +24,7 @@ def mnist(data_home):
 
 
 def trained(n_components, **parameters):
-    """An autoencoder whose training is short, and whose density is the plainest."""
+    """An autoencoder with a short training and a simple density."""
     settings = {
         "batch_size": 128,
         "trainer": Trainer(schedule="one_cycle"),
@@ -76,7 +75,7 @@ def test_reconstructions_of_a_deep_code_beat_those_of_as_many_principal_componen
     assert model.reconstruction_error(T).mean() < 0.8 * error
 
 
-def test_a_grid_search_over_the_size_of_the_code_prefers_what_the_data_have(mnist):
+def test_a_grid_search_finds_the_length_of_the_code(mnist):
     X, T, *_ = mnist
     search = GridSearchCV(
         trained(2, hidden_layer_sizes=(128,), max_iter=30, n_importance_samples=16),

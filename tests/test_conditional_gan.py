@@ -1,5 +1,4 @@
-"""GANs that are told the class, or guess it, against closed forms, Bayes' rule and what classifiers
-see."""
+"""Class-conditional GANs against closed forms, Bayes' rule and classifiers."""
 
 import re
 
@@ -51,7 +50,7 @@ def fit(kind=ConditionalGAN, rows=X, y=Y, **parameters):
     scope="module", params=[ParzenWindow(3 * 2**14), AnnealedImportanceSampling(16, 60)]
 )
 def linear_model(request):
-    """A model whose generator is linear, so that blurred draws of a class are Gaussian."""
+    """A model with a linear generator, so that blurred draws of a class are Gaussian."""
     model = fit(hidden_layer_sizes=(), max_iter=40, density=request.param)
     assert model.density_ == request.param.name
     return model
@@ -89,7 +88,7 @@ class TestDensity:
             linear_model.predict_proba(rows), np.exp(log_softmax(truth, axis=1)), atol=0.05
         )
 
-    def test_classes_are_weighed_by_their_shares_or_by_priors(self):
+    def test_classes_are_weighted_by_their_frequencies_or_by_priors(self):
         model = fit()
         np.testing.assert_allclose(model.class_prior_, np.bincount(INDICES) / 300.0)
         given = fit(priors=[0.2, 0.2, 0.6])
@@ -111,7 +110,7 @@ class TestDensity:
         assert upper.mean() + 0.5 > -entropy - 3.0 * np.sqrt(1.5 / 30.0)
         assert linear_model.likelihood_bounds(4, random_state=0)[0].shape == (4,)
 
-    def test_it_says_that_it_is_an_estimate(self):
+    def test_its_likelihood_is_an_estimate(self):
         assert get_likelihood(ConditionalGAN()).kind == "estimate"
         assert fit().density_ == "parzen"
 
@@ -126,7 +125,7 @@ class TestDraws:
             assert np.mean(np.linalg.norm(draws - center, axis=1) < 2.5) > 0.9
         assert np.mean(model.predict(X) == Y) > 0.97
 
-    def test_codes_stand_for_a_row_of_each_class(self):
+    def test_a_code_is_decoded_to_a_row_of_each_class(self):
         model = fit()
         codes = RNG.standard_normal((6, 2))
         each = [model.inverse_transform(codes, label) for label in LABELS]
@@ -141,14 +140,14 @@ class TestDraws:
             model.sample(7, y="birch", random_state=5), model.inverse_transform(codes, "birch")
         )
 
-    def test_frames_and_files_hold_them(self, tmp_path):
+    def test_frames_and_files_keep_the_classes(self, tmp_path):
         frame = pd.DataFrame(X, columns=list("abc"))
         model = fit(rows=frame, y=pd.Series(Y))
         save(model, tmp_path / "model.probgen")
         again = load(tmp_path / "model.probgen")
         np.testing.assert_array_equal(again.score_samples(frame, Y), model.score_samples(frame, Y))
-        for mine, its in zip(model.sample(9, return_y=True), again.sample(9, return_y=True)):
-            np.testing.assert_array_equal(mine, its)
+        for one, other in zip(model.sample(9, return_y=True), again.sample(9, return_y=True)):
+            np.testing.assert_array_equal(one, other)
 
 
 class TestDiscriminator:
@@ -159,14 +158,14 @@ class TestDiscriminator:
             part.detach().numpy() for part in (network.by_class.weight, network.by_class.bias)
         )
         plain = features @ network.head.weight.detach().numpy()[0] + network.head.bias.item()
-        told = plain + np.sum(features * (weight.T[INDICES] + bias), axis=1)
-        np.testing.assert_allclose(model.discriminate(X, Y), told, rtol=1e-5, atol=1e-7)
+        truth = plain + np.sum(features * (weight.T[INDICES] + bias), axis=1)
+        np.testing.assert_allclose(model.discriminate(X, Y), truth, rtol=1e-5, atol=1e-7)
         every = np.stack([model.discriminate(X, label) for label in LABELS])
         np.testing.assert_allclose(
             model.discriminate(X), model.class_prior_ @ every, rtol=1e-5, atol=1e-7
         )
 
-    def test_scores_tell_rows_of_another_class_from_the_data(self):
+    def test_rows_with_a_wrong_class_get_lower_scores(self):
         trainer = Trainer(ema_decay=None)
         model = fit(max_iter=60, penalty=R1(weight=0.01), trainer=trainer)
         wrong = LABELS[(INDICES + 1) % 3]
@@ -190,7 +189,7 @@ class TestDiscriminator:
         )
         np.testing.assert_allclose(model.discriminate(X), scores, rtol=1e-6)
 
-    def test_its_guess_is_the_prediction(self):
+    def test_the_classification_is_the_prediction(self):
         model = fit(AuxiliaryClassifierGAN)
         network = model.discriminator_
         with torch.no_grad():
@@ -201,12 +200,12 @@ class TestDiscriminator:
         np.testing.assert_array_equal(model.predict(X), LABELS[logits.argmax(dim=1)])
         np.testing.assert_array_equal(model.discriminate(X, Y), model.discriminate(X))
 
-    def test_guesses_are_learned_from_the_data(self):
+    def test_the_classification_is_learned_from_the_data(self):
         model = fit(AuxiliaryClassifierGAN, max_iter=20)
         losses = model.history_["classification"]
         assert losses[-1] < 0.5 * losses[0]
-        unpaid = fit(AuxiliaryClassifierGAN, max_iter=20, classification_weight=0.0)
-        assert unpaid.history_["classification"][-1] > 0.5
+        unweighted = fit(AuxiliaryClassifierGAN, max_iter=20, classification_weight=0.0)
+        assert unweighted.history_["classification"][-1] > 0.5
 
 
 class TestDigits:
@@ -221,13 +220,13 @@ class TestDigits:
             "density": AutoDensity(n_draws=2000),
         }
         model = kind(8, **QUICK | settings | parameters).fit(PIXELS[:1400], DIGITS[:1400])
-        judge = LogisticRegression(max_iter=1000).fit(PIXELS / 16.0, DIGITS)
+        classifier = LogisticRegression(max_iter=1000).fit(PIXELS / 16.0, DIGITS)
         y = np.repeat(np.arange(10), 50)
         draws = model.sample(500, y=y, random_state=0)
-        assert np.mean(judge.predict(draws / 16.0) == y) > 0.85
+        assert np.mean(classifier.predict(draws / 16.0) == y) > 0.85
         assert np.mean(model.predict(PIXELS[1400:]) == DIGITS[1400:]) > 0.85
 
-    def test_convolutions_are_told_too(self):
+    def test_convolutions_are_conditional_too(self):
         settings = {"architecture": "conv", "hidden_layer_sizes": (8, 16), "max_iter": 1}
         model = ConditionalGAN(4, **QUICK | settings).fit(PIXELS[:300], DIGITS[:300])
         zero, one = (model.inverse_transform(np.zeros((1, 4), dtype=np.float32), y) for y in (0, 1))
@@ -237,7 +236,7 @@ class TestDigits:
 
 class TestTraining:
     @pytest.mark.parametrize("kind", KINDS)
-    def test_passes_go_on_and_count_classes(self, kind):
+    def test_passes_resume_and_count_classes(self, kind):
         model = kind(2, **QUICK)
         known = INDICES < 2
         model.partial_fit(X[known], Y[known], classes=LABELS)

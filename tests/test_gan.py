@@ -48,13 +48,13 @@ def weights(model):
     ]
 
 
-def assert_same(mine, its):
-    for one, other in zip(weights(mine), weights(its), strict=True):
+def assert_same_weights(model, twin):
+    for one, other in zip(weights(model), weights(twin), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 class TestToys:
-    def test_all_modes_are_found_and_hardly_anything_lies_between(self):
+    def test_all_modes_are_hit_and_few_draws_lie_between_them(self):
         angles = 2.0 * np.pi * np.arange(4) / 4
         centers = 2.0 * np.column_stack([np.cos(angles), np.sin(angles)])
         rng = np.random.default_rng(0)
@@ -106,7 +106,7 @@ class Breaker(Callback):
 
 
 def linear_gan(n_components=2, **parameters):
-    """A GAN whose generator is linear, so that blurred draws are Gaussian, and the law of those."""
+    """A GAN with a linear generator, and the Gaussian distribution of its blurred draws."""
     settings = {
         "hidden_layer_sizes": (),
         "max_iter": 30,
@@ -122,7 +122,7 @@ def linear_gan(n_components=2, **parameters):
 
 
 class TestDensity:
-    def test_annealing_finds_the_likelihood(self):
+    def test_annealing_estimates_the_likelihood(self):
         model, truth = linear_gan(density=AnnealedImportanceSampling(32, 200))
         values, std = model.score_samples(X[:100], return_std=True)
         error = values - truth.logpdf(X[:100])
@@ -131,7 +131,7 @@ class TestDensity:
         assert abs(error.mean()) < 0.1
         np.testing.assert_array_equal(model.score_samples(X[:100]), values)
 
-    def test_a_window_on_many_draws_finds_the_likelihood(self):
+    def test_a_window_on_many_draws_estimates_the_likelihood(self):
         model, truth = linear_gan(density=ParzenWindow(2**15))
         draws = model.sample(100, random_state=1)
         rows = draws + np.sqrt(model.noise_variance_) * np.random.default_rng(2).standard_normal(
@@ -169,7 +169,7 @@ class TestDensity:
         )
 
     @pytest.mark.parametrize("n_chains", [16, 5])
-    def test_a_row_gets_the_same_digits_in_any_company(self, n_chains):
+    def test_scores_are_bit_identical_in_any_batch(self, n_chains):
         settings = {
             "density": AnnealedImportanceSampling(n_chains, n_temperatures=4),
             "hidden_layer_sizes": (13, 7),
@@ -181,7 +181,7 @@ class TestDensity:
             np.testing.assert_array_equal(model.score_samples(rows[shuffled]), whole[shuffled])
             np.testing.assert_array_equal(model.score_samples(rows[7:8]), whole[7:8])
 
-    def test_auto_takes_a_window_where_it_can_be_filled(self):
+    def test_auto_takes_a_window_for_few_features_and_for_long_codes(self):
         assert GAN(**QUICK).fit(X).density_ == "parzen"
         assert GAN(**QUICK).fit(np.hstack([X, X])).density_ == "ais"
         assert GAN(65, **QUICK).fit(np.hstack([X, X])).density_ == "parzen"
@@ -195,19 +195,19 @@ class TestDensity:
             1, **QUICK | {"hidden_layer_sizes": (), "density": AutoDensity(n_draws=4096)}
         ).fit(rows)
         layer = model.generator_.layers[0]
-        with torch.no_grad():  # draws on a line, of the right law
+        with torch.no_grad():  # draws on a line, with the distribution of the data
             layer.weight.copy_(torch.tensor([[1.0], [0.0]]))
             layer.bias.zero_()
         model._center, model._scale = np.zeros(2), np.ones(2)
         model._fit_noise(rows)
         assert np.sqrt(model.noise_variance_) == pytest.approx([0.2, 0.2], rel=0.1)
 
-    def test_it_says_that_it_is_an_estimate(self):
+    def test_its_likelihood_is_an_estimate(self):
         assert get_likelihood(GAN()).kind == "estimate"
 
 
 class TestDraws:
-    def test_they_are_what_codes_stand_for(self):
+    def test_they_are_decoded_codes(self):
         model = GAN(3, **QUICK).fit(X)
         codes = np.random.default_rng(5).standard_normal((7, 3))
         np.testing.assert_array_equal(
@@ -235,7 +235,7 @@ class TestDraws:
 
 
 class TestTraining:
-    def test_history_tells_of_both_networks(self):
+    def test_history_records_both_networks(self):
         model = GAN(3, **QUICK, encoder=True, loss=NonSaturating(balance_ratio=1.5)).fit(X)
         assert model.history_.loss_names == ["discriminator", "penalty", "generator", "encoder"]
         assert {"real_score", "fake_score", "discriminator_skips", "generator_skips"} <= set(
@@ -244,11 +244,11 @@ class TestTraining:
         assert model.n_iter_ == 3
 
     @pytest.mark.parametrize("batch_size, n_epochs", [(20, 800), (4, 240)])  # 4000 batches at least
-    def test_few_rows_are_seen_more_often(self, batch_size, n_epochs):
+    def test_few_rows_get_more_epochs(self, batch_size, n_epochs):
         model = GAN(3, **QUICK | {"max_iter": 1}, batch_size=batch_size).fit(X[:100])
         assert model.set_params(max_iter=None)._n_epochs(-(-100 // batch_size)) == n_epochs
 
-    def test_the_penalty_goes_with_the_features(self):
+    def test_the_default_penalty_grows_with_the_features(self):
         assert GAN(**QUICK).fit(X)._penalty_weight == pytest.approx(3 / 20)
         assert GAN(**QUICK, penalty="wgan_gp").fit(X)._penalty_weight == 0.1
         assert GAN(**QUICK, penalty=R1(weight=0.0)).fit(X)._penalty_weight == 0.0
@@ -258,12 +258,12 @@ class TestTraining:
         model = GAN(3, **QUICK, trainer=trainer)
         for _ in range(3):
             model.partial_fit(X)
-        assert_same(model, GAN(3, **QUICK, trainer=trainer).fit(X))
+        assert_same_weights(model, GAN(3, **QUICK, trainer=trainer).fit(X))
 
-    def test_warm_start_goes_on(self):
+    def test_warm_start_resumes(self):
         settings = {"trainer": Trainer(ema_decay=0.99), "warm_start": True}
         twice = GAN(3, **QUICK, **settings).fit(X).fit(X)
-        assert_same(twice, GAN(3, **QUICK | {"max_iter": 6}, **settings).fit(X))
+        assert_same_weights(twice, GAN(3, **QUICK | {"max_iter": 6}, **settings).fit(X))
 
     def test_the_model_is_the_average(self):
         settings = {"schedule": "constant"}
@@ -287,9 +287,9 @@ class TestTraining:
         scores = model.history_["validation_score"]
         best = int(np.argmax(scores))
         assert best < 24
-        assert_same(model, fit(best + 1))
+        assert_same_weights(model, fit(best + 1))
 
-    def test_a_fit_that_broke_off_goes_on(self, tmp_path):
+    def test_an_interrupted_fit_resumes(self, tmp_path):
         def make(**trainer):
             return GAN(
                 3,
@@ -304,10 +304,10 @@ class TestTraining:
         with pytest.raises(RuntimeError, match="went down"):
             broken.fit(X)
         again, whole = make(**checkpoint).fit(X), make().fit(X)
-        assert_same(again, whole)
+        assert_same_weights(again, whole)
         assert again.history_["generator_skips"] == whole.history_["generator_skips"]
 
-    def test_one_row_over_and_over_is_warned_of(self):
+    def test_constant_rows_raise_a_warning(self):
         with pytest.warns(
             UserWarning, match="X holds one row over and over, so that draws can be nothing but"
         ):
@@ -319,17 +319,17 @@ class TestTraining:
 
 
 class TestEncoder:
-    def test_codes_come_back(self):
+    def test_codes_are_recovered(self):
         model = GAN(2, **QUICK | {"hidden_layer_sizes": (32,), "max_iter": 150}, encoder=True).fit(
             X
         )
         codes = np.random.default_rng(1).standard_normal((300, 2))
-        found = model.transform(model.inverse_transform(codes))
-        assert np.mean((found - codes) ** 2) < 0.2  # 1 for codes that tell nothing
-        missed = X - model.inverse_transform(model.transform(X))
-        assert np.mean(missed**2 / X.var(axis=0)) < 0.6
+        recovered = model.transform(model.inverse_transform(codes))
+        assert np.mean((recovered - codes) ** 2) < 0.2  # 1 for uninformative codes
+        residuals = X - model.inverse_transform(model.transform(X))
+        assert np.mean(residuals**2 / X.var(axis=0)) < 0.6
 
-    def test_without_one_features_stand_in(self):
+    def test_without_one_transform_returns_features(self):
         model = GAN(2, **QUICK).fit(X)
         scaled = torch.from_numpy((X - model._center) / model._scale)
         truth = model.discriminator_.features(scaled).detach().numpy()
@@ -395,9 +395,9 @@ class TestImages:
             twin = load(tmp_path / "model.probgen")
         np.testing.assert_array_equal(twin.sample(5), model.sample(5))
         np.testing.assert_array_equal(twin.transform(IMAGES), model.transform(IMAGES))
-        assert_same(twin.partial_fit(IMAGES), model.partial_fit(IMAGES))
+        assert_same_weights(twin.partial_fit(IMAGES), model.partial_fit(IMAGES))
 
-    def test_early_stopping_judges_with_statistics_of_the_average(self):
+    def test_early_stopping_scores_with_statistics_of_the_average(self):
         trainer = Trainer(early_stopping=True, ema_decay=0.9)
         model = GAN(4, **CONV, trainer=trainer, density="parzen").fit(IMAGES)
         assert np.isfinite(model.history_["validation_score"]).all()
@@ -565,7 +565,7 @@ class TestBadInput:
         with pytest.raises(ValueError, match=re.escape(message)):
             model.fit(IMAGES[:, :63])
 
-    def test_draws_that_are_no_numbers_end_the_training(self):
+    def test_draws_that_are_not_finite_end_the_training(self):
         model = GAN(
             **QUICK, learning_rate_init=1e4, trainer=Trainer(optimizer="sgd", early_stopping=True)
         )
@@ -624,7 +624,7 @@ class TestOptions:
     )
     def test_a_string_stands_for_the_option_with_its_defaults(self, string, option):
         one, other = (GAN(3, **QUICK | parameters).fit(X) for parameters in (string, option))
-        assert_same(one, other)
+        assert_same_weights(one, other)
         np.testing.assert_array_equal(one.score_samples(X[:5]), other.score_samples(X[:5]))
 
     def test_a_search_reaches_a_setting(self):

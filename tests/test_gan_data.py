@@ -1,5 +1,4 @@
-"""What GANs are for, on real images: digits of a class that is asked for, and features learned
-without classes."""
+"""GANs on real images: draws of a requested digit, and features learned without classes."""
 
 import numpy as np
 import pytest
@@ -21,8 +20,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def digits(data_home):
-    """Rows (n, 196) of digits from 0 to 1, 14 x 14, and their classes: 10,000 to train on, 2,000 to
-    test on."""
+    """Digits of 14 x 14 pixels in [0, 1] and their classes: 10,000 training and 2,000 test rows."""
     arrays = []
     for subset, n_rows in (("train", 10_000), ("test", 2000)):
         part = fetch_mnist(subset=subset)
@@ -32,25 +30,28 @@ def digits(data_home):
 
 
 @pytest.fixture(scope="module")
-def judge(digits):
+def classifier(digits):
     return LogisticRegression(max_iter=200, tol=1e-2).fit(*digits[:2])
 
 
-def learned(X, y, T, t):
-    """Accuracy in rows T of what a linear classifier learns from rows X."""
+def trained_accuracy(X, y, T, t):
+    """Accuracy on rows T of a linear classifier that is trained on rows X."""
     return LogisticRegression(max_iter=300, tol=1e-2).fit(X, y).score(T, t)
 
 
-def test_features_tell_digits_apart_better_for_the_training(digits):
+def test_training_improves_features_for_classification(digits):
     X, y, T, t = digits
     before = GAN(16, **SETTINGS | {"max_iter": 1, "learning_rate_init": 0.0}).fit(X[:500])
     after = GAN(16, **SETTINGS | {"max_iter": 6}).fit(X)
-    found = []
+    accuracies = []
     for model in (before, after):
-        shown, tested = model.transform(X[:3000]), model.transform(T)
-        scale = shown.std(axis=0) + 1e-6
-        found.append(learned(shown / scale, y[:3000], tested / scale, t))
-    assert found[1] > found[0] + 0.01
+        features = model.transform(X[:3000])
+        scale = features.std(axis=0) + 1e-6
+        accuracies.append(
+            trained_accuracy(features / scale, y[:3000], model.transform(T) / scale, t)
+        )
+    untrained, trained = accuracies
+    assert trained > untrained + 0.01
     draws = after.sample(2000, random_state=0)
     assert frechet_distance(T, draws) < 0.3 * frechet_distance(
         T, before.sample(2000, random_state=0)
@@ -58,13 +59,13 @@ def test_features_tell_digits_apart_better_for_the_training(digits):
 
 
 @pytest.mark.parametrize("kind", [ConditionalGAN, AuxiliaryClassifierGAN])
-def test_draws_are_of_the_digit_that_was_asked_for(digits, judge, kind):
+def test_draws_are_of_the_requested_digit(digits, classifier, kind):
     X, y, T, t = digits
     model = kind(16, **SETTINGS | {"max_iter": 4}).fit(X, y)
-    asked = np.arange(2000) % 10
-    draws = model.sample(2000, y=asked, random_state=0)
-    agreed = judge.predict(draws) == asked
-    assert agreed.mean() > 0.8
-    assert np.bincount(asked[agreed], minlength=10).min() > 100  # half of them
-    assert learned(draws, asked, T, t) > 0.6
+    requested = np.arange(2000) % 10
+    draws = model.sample(2000, y=requested, random_state=0)
+    agrees = classifier.predict(draws) == requested
+    assert agrees.mean() > 0.8
+    assert np.bincount(requested[agrees], minlength=10).min() > 100  # half of them
+    assert trained_accuracy(draws, requested, T, t) > 0.6
     assert np.mean(model.predict(T[:500]) == t[:500]) > (0.6 if kind == ConditionalGAN else 0.8)

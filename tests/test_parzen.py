@@ -1,4 +1,4 @@
-"""Parzen windows, against scikit-learn's, integrals and fine grids."""
+"""Parzen windows against those of scikit-learn, integrals and fine grids."""
 
 import numpy as np
 import pytest
@@ -20,9 +20,8 @@ X = RNG.standard_normal((200, 3)) * [1.0, 2.0, 0.5] + [0.0, 5.0, -3.0]
 @pytest.mark.parametrize("block_numbers", [1, 1000, 2**20])
 def test_is_the_one_of_scikit_learn(bandwidth, block_numbers, monkeypatch):
     monkeypatch.setattr(parzen, "BLOCK_NUMBERS", block_numbers)
-    peer = KernelDensity(bandwidth=bandwidth, leaf_size=1000).fit(
-        DRAWS
-    )  # one leaf, since trees lose the tails
+    # One leaf, as trees lose the tails.
+    peer = KernelDensity(bandwidth=bandwidth, leaf_size=1000).fit(DRAWS)
     np.testing.assert_allclose(
         parzen_log_density(X[:50], DRAWS, bandwidth), peer.score_samples(X[:50]), rtol=1e-8
     )
@@ -34,13 +33,13 @@ def test_integrates_to_one():
     assert density.sum() * 0.01 == pytest.approx(1.0, rel=1e-6)
 
 
-def test_far_away_it_is_the_nearest_draw():
+def test_far_away_the_nearest_draw_dominates():
     far = np.array([[1e3, 5.0, -3.0]])
     truth = logsumexp(norm.logpdf(far, DRAWS, 0.1).sum(1)) - np.log(300)
     assert parzen_log_density(far, DRAWS, 0.1)[0] == pytest.approx(truth, rel=1e-12)
 
 
-def test_far_from_zero_and_in_single_precision_no_digits_are_lost():
+def test_no_digits_are_lost_far_from_zero_and_in_single_precision():
     truth = parzen_log_density(X, DRAWS, 0.5)
     np.testing.assert_allclose(parzen_log_density(X + 1e7, DRAWS + 1e7, 0.5), truth, atol=1e-5)
     rows, draws = X.astype(np.float32), DRAWS.astype(np.float32)
@@ -50,7 +49,7 @@ def test_far_from_zero_and_in_single_precision_no_digits_are_lost():
 
 @pytest.mark.parametrize("n_features", [1, 3, 61])
 @pytest.mark.parametrize("n_draws", [7, 1000, 5001])
-def test_digits_of_a_row_do_not_depend_on_the_others(n_features, n_draws):
+def test_values_are_bit_identical_in_any_batch(n_features, n_draws):
     rows, draws = (
         RNG.standard_normal((1200, n_features)),
         RNG.standard_normal((n_draws, n_features)),
@@ -86,7 +85,7 @@ class TestBandwidth:
         assert chosen == pytest.approx(grid[np.argmax(scores)], rel=0.02)
 
     def test_is_the_optimum_where_that_is_known(self):
-        """From one draw, the root mean square deviation; from far pairs, that from the nearer."""
+        """The root mean squared distance from one draw, or from the nearer of two distant ones."""
         assert parzen_bandwidth(X, np.zeros((1, 3))) == pytest.approx(
             np.sqrt(np.mean(X**2)), rel=1e-6
         )
@@ -104,7 +103,7 @@ class TestBandwidth:
 
 
 def test_centres_of_clusters_beat_the_data():
-    """The warning of the literature holds here too: it is no measure of a sampler."""
+    """The warning of the literature holds here too: it does not measure a sampler."""
     rows = load_digits().data[RNG.permutation(1797)] / 16.0
     train, held_out, test = rows[:1000], rows[1000:1400], rows[1400:]
 

@@ -1,5 +1,4 @@
-"""VAEGAN: its losses by their formulas, its density by quadrature, and what it learns of data whose
-codes are known."""
+"""VAEGAN: losses against formulas, the density against quadrature, and data with known codes."""
 
 import numpy as np
 import pytest
@@ -67,7 +66,7 @@ class TestLosses:
             np.log1p(1.0 / ridge.item()), rel=1e-10
         )
 
-    def test_encoder_and_generator_weigh_their_terms(self):
+    def test_encoder_and_generator_weight_their_terms(self):
         def losses(**parameters):
             objective = objective_of(self.MODEL.set_params(**parameters))
             encoder, terms = objective.encoder_loss(self.ROWS)
@@ -82,8 +81,8 @@ class TestLosses:
         assert once > alone
         self.MODEL.set_params(beta=0.01, reconstruction_weight=1.0)
 
-    def test_generated_rows_are_of_both_kinds_of_codes(self):
-        """In one batch of the same row over and over, halves follow its posterior and the prior."""
+    def test_half_of_the_generated_rows_are_of_posterior_codes(self):
+        """In a batch of copies of one row, the halves follow its posterior and the prior."""
         rows = self.ROWS[:1].expand(20_000, -1)
         codes = objective_of(self.MODEL).codes_for(rows)
         q = self.posterior()
@@ -107,8 +106,8 @@ class TestLosses:
     @pytest.mark.parametrize("network", ["discriminator", "generator", "encoder"])
     def test_a_phase_moves_its_own_network(self, network):
         (phase,) = [phase for phase in objective_of(self.MODEL).phases() if phase.name == network]
-        mine = {id(parameter) for parameter in getattr(self.MODEL, f"{network}_").parameters()}
-        assert {id(parameter) for parameter in phase.parameters} == mine
+        own = {id(parameter) for parameter in getattr(self.MODEL, f"{network}_").parameters()}
+        assert {id(parameter) for parameter in phase.parameters} == own
 
 
 class TestWhatItLearns:
@@ -121,7 +120,7 @@ class TestWhatItLearns:
         left = (learned.inverse_transform(learned.transform(X)) - X) / X.std(axis=0)
         assert np.mean(left**2) < 0.05
 
-    def test_draws_are_like_the_data(self, learned):
+    def test_draws_resemble_the_data(self, learned):
         scaler = StandardScaler().fit(X)
         rows, draws = scaler.transform(X), scaler.transform(learned.sample(800, random_state=0))
         assert frechet_distance(rows, draws) < 0.03 * 3.0  # of the total variance
@@ -145,7 +144,7 @@ class TestWhatItLearns:
         )
         assert record["reconstruction"] < 0.2 < learned.history_[0]["reconstruction"]
 
-    def test_beta_empties_the_code(self):
+    def test_a_large_beta_empties_the_code(self):
         model = fit(beta=100.0)
         assert model.history_[-1]["kl"] < 0.1
         assert (
@@ -176,7 +175,7 @@ class TestDensity:
             assert np.mean(np.abs(values - truth) < 3.0 * errors + 0.01) >= 0.9
             assert abs(np.mean(values - truth)) < np.mean(errors)
 
-    def test_under_annealing_too_digits_of_a_row_do_not_depend_on_the_others(self):
+    def test_annealed_scores_are_bit_identical_in_any_batch(self):
         model = fit(n_components=3, density=AnnealedImportanceSampling(3, 4))
         whole, order = model.score_samples(X[:600]), RNG.permutation(600)
         np.testing.assert_array_equal(model.score_samples(X[:600][order]), whole[order])
@@ -219,14 +218,14 @@ class TestFitting:
         assert len(model._kept_rows) == 800
         assert np.isfinite(model.score(X))
 
-    def test_early_stopping_judges_draws(self):
+    def test_early_stopping_scores_draws(self):
         trainer = Trainer(early_stopping=True, n_iter_no_change=3, tol=0.0)
         model = fit(max_iter=12, trainer=trainer, validation_metric="frechet")
         scores = np.array(model.history_["validation_score"])
         assert (scores < 0.0).all()
         assert scores.max() > scores[0]
 
-    def test_divergence_is_found_by_name(self):
+    def test_divergence_raises_a_warning(self):
         trainer = Trainer(optimizer="sgd")
         with pytest.warns(ConvergenceWarning, match="were put back"):
             model = fit(learning_rate_init=1e12, trainer=trainer)
@@ -239,7 +238,7 @@ class TestFitting:
         np.testing.assert_array_equal(twin.transform(X), model.transform(X))
         np.testing.assert_array_equal(twin.sample(5), model.sample(5))
 
-    def test_a_doctor_looks_at_it(self):
+    def test_a_doctor_measures_it(self):
         model = fit(
             max_iter=4, trainer=Trainer(callbacks=[AdversarialDoctor(every=4, n_clusters=1)])
         )
@@ -249,7 +248,7 @@ class TestFitting:
 
 
 class TestParameters:
-    def test_those_that_it_sets_itself_are_not_open(self):
+    def test_it_has_no_parameters_that_it_fixes(self):
         names = VAEGAN().get_params()
         assert {
             "beta",
@@ -279,12 +278,12 @@ class TestParameters:
         ],
         ids=["beta", "weight", "density", "widths", "balance", "penalty"],
     )
-    def test_bad_ones_are_told_before_any_work(self, parameters, sentence):
+    def test_bad_values_raise_before_any_work(self, parameters, sentence):
         model = VAEGAN(**parameters)
         with pytest.raises(ValueError, match=sentence):
             model.fit(X)
 
-    def test_rows_that_are_all_alike_are_drawn_again(self):
+    def test_constant_rows_are_drawn_again(self):
         with pytest.warns(UserWarning, match="one row over and over"):
             model = fit(np.tile([[1.0, -2.0, 3.0]], (40, 1)), max_iter=30)
         np.testing.assert_allclose(model.sample(5), np.tile([[1.0, -2.0, 3.0]], (5, 1)), atol=0.1)
