@@ -1,6 +1,7 @@
 """Pipelines that sample, and whose densities are those of their input columns."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -231,7 +232,7 @@ class GenerativePipeline(Pipeline):
         if random_state is not None:
             generator = check_generator(random_state)
 
-        def draw(rows):
+        def draw(rows: np.ndarray) -> tuple[Any, Any]:
             settings = {"y": y, "return_y": return_y, "random_state": generator}
             if np.ndim(y) > 0:
                 settings["y"] = np.asarray(y)[rows]
@@ -308,15 +309,15 @@ class GenerativePipeline(Pipeline):
         return self._first_step.feature_names_in_
 
     @property
-    def _first_step(self):
+    def _first_step(self) -> Any:
         """The first step that is not 'passthrough'."""
         return next((step for _, _, step in self._iter()), self.steps[-1][1])
 
-    def _fit(self, *args, **kwargs):
+    def _fit(self, *args: Any, **kwargs: Any) -> Any:
         self._normalizer_cache = None
         return super()._fit(*args, **kwargs)
 
-    def _chain(self, method):
+    def _chain(self, method: str) -> tuple[list, Any]:
         """The transformers, with those of nested pipelines, and the generator at the end."""
         check_is_fitted(self)
         *steps, model = flatten(self)
@@ -333,7 +334,7 @@ class GenerativePipeline(Pipeline):
             )
         return [step for step in steps if is_transformer(step)], model
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> GeneratorTags:
         tags = super().__sklearn_tags__()
         chain = []
         if isinstance(self.steps, list):
@@ -356,7 +357,7 @@ class GenerativePipeline(Pipeline):
         shallow = {field.name: getattr(tags, field.name) for field in dataclasses.fields(Tags)}
         return GeneratorTags(**shallow, likelihood=self._declare_likelihood(), **model_fields)
 
-    def _declare_likelihood(self):
+    def _declare_likelihood(self) -> Likelihood | None:
         """The Likelihood of score_samples, or None without a generator at the end."""
         try:
             *steps, model = flatten(self)
@@ -373,7 +374,7 @@ class GenerativePipeline(Pipeline):
             kind = "lower_bound"
         return Likelihood(kind, measure, likelihood.space)
 
-    def _as_output(self, X, steps):
+    def _as_output(self, X: np.ndarray, steps: list) -> Any:
         """X in the container of `set_output`; integer columns of a mixed frame become integers."""
         out = GeneratorMixin._in_container(self, X)
         dtypes = {}
@@ -426,7 +427,9 @@ def make_generative_pipeline(
 class _PipelineConditions:
     """Conditions of `given`, in the units of the input columns and in those of the last step."""
 
-    def __init__(self, given, n_samples, pipeline, steps):
+    def __init__(
+        self, given: Any, n_samples: int, pipeline: GenerativePipeline, steps: list
+    ) -> None:
         for step in steps:
             if not is_increasing(step):
                 raise ValueError(
@@ -456,7 +459,7 @@ class _PipelineConditions:
                 " point."
             )
 
-    def for_model(self, rows):
+    def for_model(self, rows: np.ndarray) -> dict[int, Any] | None:
         """The `given` of the last step for some rows, as a dict by index."""
         given: dict[int, Any] = {}
         for j, categories in self.conditions.categories.items():
@@ -471,14 +474,14 @@ class _PipelineConditions:
                 given[j] = low, high
         return given or None
 
-    def restore(self, X):
+    def restore(self, X: np.ndarray) -> np.ndarray:
         """X with the exact given values, and clipped to the intervals, which inverses round."""
         X = np.clip(X, self.conditions.low, self.conditions.high).astype(X.dtype, copy=False)
         known = ~np.isnan(self.conditions.values)
         X[known] = self.conditions.values[known]
         return X
 
-    def _transform_values(self, Z):
+    def _transform_values(self, Z: np.ndarray) -> np.ndarray:
         for step in self.steps:
             if np.isneginf(log_abs_det_jacobian(step, Z)).any():
                 raise ValueError(
@@ -487,7 +490,7 @@ class _PipelineConditions:
             Z = np.asarray(step.transform(Z))
         return Z
 
-    def _transform_ends(self, ends, open_end):
+    def _transform_ends(self, ends: np.ndarray, open_end: float) -> np.ndarray:
         """Ends of intervals in the units of the last step. Open ends pass as NaN."""
         Z = np.where(np.isfinite(ends), ends, np.nan)
         for step in self.steps:
@@ -496,7 +499,9 @@ class _PipelineConditions:
         return np.where(np.isnan(Z), open_end, Z)
 
 
-def _draw_invertible(draw, steps, n_samples):
+def _draw_invertible(
+    draw: Callable[[np.ndarray], tuple[Any, Any]], steps: list, n_samples: int
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Rows before the steps, and their classes or None.
 
     `draw(rows)` returns candidates and classes for an array of row indices. Rows outside the images
@@ -530,7 +535,7 @@ def _draw_invertible(draw, steps, n_samples):
     )
 
 
-def _estimate_log_normalizer(steps, model, n_draws):
+def _estimate_log_normalizer(steps: list, model: Any, n_draws: int) -> tuple[float, float]:
     """Logarithm of the share of draws that the steps can invert, and its standard error."""
     check_count("n_normalizer_samples", n_draws)
     generator = np.random.default_rng(0)

@@ -150,7 +150,7 @@ def anomaly_arrays(raw: bytes, dtype: npt.DTypeLike) -> dict[str, np.ndarray]:
         return {"X": file["X"].astype(dtype), "y": file["y"].astype(np.uint8)}
 
 
-def _cifar10_member(tar, name):
+def _cifar10_member(tar: tarfile.TarFile, name: str) -> bytes:
     """Bytes of a file in the archive."""
     file = tar.extractfile(f"cifar-10-batches-bin/{name}")
     if file is None:
@@ -158,7 +158,7 @@ def _cifar10_member(tar, name):
     return file.read()
 
 
-def _letter_table(raw):
+def _letter_table(raw: bytes) -> tuple[list[str], np.ndarray]:
     """Letters in the first column of comma-separated lines, and numbers in the others."""
     rows = [line.split(",") for line in raw.decode().split()]
     return [row[0] for row in rows], np.array([row[1:] for row in rows], dtype=np.float64)

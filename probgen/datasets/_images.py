@@ -45,7 +45,7 @@ CIFAR10_SUBSET_NOTE = (
 )
 
 
-def _split_layout(*image_shape):
+def _split_layout(*image_shape: int) -> dict[str, tuple]:
     """Arrays of a file with a train and a test part."""
     return {
         "x_train": (np.uint8, "n_train", *image_shape),
@@ -55,7 +55,7 @@ def _split_layout(*image_shape):
     }
 
 
-def _idx_urls(base, *checksums):
+def _idx_urls(base: str, *checksums: str) -> dict[str, str]:
     """Addresses of four idx files and their checksums."""
     names = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
     return {
@@ -347,8 +347,16 @@ def fetch_cifar10(
 
 
 def _load_split(
-    source, subset, target_names, descr, *, data_home, download_if_missing, return_X_y, as_frame
-):
+    source: Source,
+    subset: str,
+    target_names: Any,
+    descr: str,
+    *,
+    data_home: str | PathLike | None,
+    download_if_missing: bool,
+    return_X_y: bool,
+    as_frame: bool,
+) -> Any:
     """Return a subset of images that have a training and a test part."""
     check_choice("subset", subset, SUBSETS)
     check_frames(as_frame)
@@ -371,7 +379,7 @@ def _load_split(
     )
 
 
-def _joined(arrays):
+def _joined(arrays: list[np.ndarray]) -> np.ndarray:
     """One array of one or more, without a copy of a single one."""
     if len(arrays) == 1:
         return arrays[0]

@@ -6,10 +6,11 @@ import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -141,7 +142,7 @@ def array_digest(arrays: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def _fits(array, expected, sizes):
+def _fits(array: np.ndarray, expected: tuple, sizes: dict[str, int]) -> bool:
     """Whether an array has the expected kind and shape; stores named sizes in the dict sizes."""
     kind, *shape = expected
     if not np.issubdtype(array.dtype, kind) or array.ndim != len(shape) or array.size == 0:
@@ -154,7 +155,9 @@ def _fits(array, expected, sizes):
     return True
 
 
-def _missing(source, folders, reason, raw_folder=None):
+def _missing(
+    source: Source, folders: list[Path], reason: str, raw_folder: Path | None = None
+) -> str:
     """Error message for a missing file; with raw_folder it offers the publisher's files too."""
     searched = " or ".join(str(folder) for folder in folders)
     remedy = f"put {source.file} into {folders[0]}"
@@ -171,12 +174,12 @@ def _missing(source, folders, reason, raw_folder=None):
     )
 
 
-def _name(url):
+def _name(url: str) -> str:
     """Name of the file at a URL."""
     return url.rsplit("/", 1)[-1]
 
 
-def _shortened(error):
+def _shortened(error: Exception) -> str:
     """The text of an error on one line, cut to 90 characters."""
     text = " ".join(str(error).split())
     if len(text) > 90:
@@ -184,7 +187,7 @@ def _shortened(error):
     return text
 
 
-def _not_as_expected(path, source, problem):
+def _not_as_expected(path: Path, source: Source, problem: str) -> str:
     """Error message for a file with other contents."""
     listing = ", ".join(
         f"{name} ({kind.__name__}, {' x '.join(map(str, shape))})"
@@ -196,7 +199,7 @@ def _not_as_expected(path, source, problem):
     )
 
 
-def _download(source, folder):
+def _download(source: Source, folder: Path) -> list[bytes]:
     """Contents of the publisher's files, which are downloaded to the folder if they are missing."""
     try:
         import pooch
@@ -212,7 +215,7 @@ def _download(source, folder):
     return contents
 
 
-def _convert(source, raw, folder):
+def _convert(source: Source, raw: Sequence, folder: Path) -> Any:
     """The converted contents, verified by their digest."""
     try:
         content = source.convert(*raw)
@@ -228,7 +231,7 @@ def _convert(source, raw, folder):
     )
 
 
-def _write(path, content):
+def _write(path: Path, content: Any) -> None:
     """Write bytes, or arrays as .npz, whole or not at all."""
     if not isinstance(content, bytes):
         buffer = BytesIO()
@@ -244,7 +247,7 @@ def _write(path, content):
         ) from error
 
 
-def _remove_if_empty(folder):
+def _remove_if_empty(folder: Path) -> None:
     """Remove a folder if it is empty."""
     with contextlib.suppress(OSError):  # It holds files, or another process has removed it.
         folder.rmdir()

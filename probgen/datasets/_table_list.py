@@ -1,6 +1,7 @@
 """Files, sources and columns of the tables."""
 
 import string
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -31,7 +32,15 @@ class Table:
     descr: str
 
 
-def _split_table(name, folder, n_splits, feature_names, target_name, digest, descr):
+def _split_table(
+    name: str,
+    folder: str,
+    n_splits: int,
+    feature_names: tuple,
+    target_name: str,
+    digest: str,
+    descr: str,
+) -> Table:
     """A regression table with fixed splits."""
     d = len(feature_names)
     files = [
@@ -61,8 +70,17 @@ def _split_table(name, folder, n_splits, feature_names, target_name, digest, des
 
 
 def _plain_table(
-    name, files, convert, digest, kind, feature_names, target_name, target_names, descr, extra=()
-):
+    name: str,
+    files: list[str],
+    convert: Callable,
+    digest: str,
+    kind: type,
+    feature_names: tuple,
+    target_name: str,
+    target_names: tuple,
+    descr: str,
+    extra: Iterable[str] = (),
+) -> Table:
     """A table without splits; extra names further integer columns."""
     arrays = {"X": (kind, "n", len(feature_names)), "y": (np.integer, "n")}
     source = Source(
@@ -223,7 +241,7 @@ UCI = {
 }
 
 
-def _binary_table(name, d, digest, descr):
+def _binary_table(name: str, d: int, digest: str, descr: str) -> tuple[Source, str]:
     arrays = {f"x_{part}": (np.uint8, f"n_{part}", d) for part in ("train", "valid", "test")}
     url = {f"{_MADE_URL}/{name}.npz": None}
     return Source(f"binary_{name}.npz", arrays, url, _formats.binary_arrays, digest=digest), descr
@@ -246,7 +264,9 @@ BINARY = {
 }
 
 
-def _anomaly_table(name, number, d, dtype, digest, descr):
+def _anomaly_table(
+    name: str, number: int, d: int, dtype: type, digest: str, descr: str
+) -> tuple[Source, str]:
     source = Source(
         f"adbench_{name}.npz",
         {"X": (np.number, "n", d), "y": (np.integer, "n")},

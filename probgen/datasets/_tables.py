@@ -2,6 +2,7 @@
 
 import zlib
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -323,7 +324,7 @@ def fetch_adult(
     )
 
 
-def _adult_columns(path):
+def _adult_columns(path: Path) -> tuple[dict[str, Any], list[str]]:
     """Columns of Adult by name, and the names of the categorical features.
 
     Columns are float64, or object with NaN for missing values.
@@ -345,13 +346,13 @@ def _adult_columns(path):
     return columns, [name for name in features if name not in _formats.ADULT_NUMERIC]
 
 
-def _codes(values):
+def _codes(values: np.ndarray) -> np.ndarray:
     """Integers as int64, which small unsigned ones are too narrow for; other values unchanged."""
     if values.dtype.kind in "iu":
         return values.astype(np.int64)
     return values
 
 
-def _numbered(data):
+def _numbered(data: np.ndarray) -> list[str]:
     """Names for columns without names."""
     return [f"x{j}" for j in range(data.shape[1])]

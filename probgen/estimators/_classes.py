@@ -12,6 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from probgen._validation import check_priors
 from probgen.base import ClassGeneratorMixin, class_indices, draw_columns
+from probgen.conditions.given import Conditions
 from probgen.training.neural_generator import NeuralGenerator
 
 
@@ -95,7 +96,16 @@ class ClassConditional(ClassGeneratorMixin, NeuralGenerator):
             )
         return self._train(X, y, resume=resume, partial=True, classes=classes, adds_up=True)
 
-    def _read(self, X, y, *, reset, ensure_min_samples, classes=None, adds_up=False):
+    def _read(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        reset: bool,
+        ensure_min_samples: int,
+        classes: np.ndarray | None = None,
+        adds_up: bool = False,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Checked rows, and the indices of their classes (n,), -1 where there is none.
 
         The rows of each class are counted too; with adds_up, on top of earlier calls.
@@ -140,19 +150,21 @@ class ClassConditional(ClassGeneratorMixin, NeuralGenerator):
         self.classes_, self.class_count_, self.class_prior_ = classes, count, prior
         return X, indices
 
-    def _has_label(self, y):
+    def _has_label(self, y: np.ndarray) -> np.ndarray:
         """Mask (n,) of the rows that have a class."""
         return np.ones(len(y), dtype=bool)
 
-    def _one_hot(self, indices) -> Any:
+    def _one_hot(self, indices: np.ndarray) -> Any:
         """Labels (n, n_classes) of class indices (n,), in the form that `_complete` takes."""
         return np.eye(len(self.classes_))[indices]
 
-    def _class_labels(self, k, n_rows):
+    def _class_labels(self, k: int, n_rows: int) -> Any:
         """Labels (n_rows, n_classes) of rows of class k."""
         return self._one_hot(np.full(n_rows, k))
 
-    def _requested_classes(self, n_samples, generator, y):
+    def _requested_classes(
+        self, n_samples: int, generator: np.random.Generator, y: Any
+    ) -> np.ndarray:
         """Class indices (n_samples,) of y, or drawn from `class_prior_` where y is None."""
         if y is None:
             return self._draw_classes(n_samples, generator, None)
@@ -190,7 +202,14 @@ class ClassConditional(ClassGeneratorMixin, NeuralGenerator):
             values[indices == k] = part
         return values
 
-    def _complete(self, conditions, generator, argument, *labels, average=False):
+    def _complete(
+        self,
+        conditions: Conditions,
+        generator: np.random.Generator,
+        argument: str,
+        *labels: Any,
+        average: bool = False,
+    ) -> np.ndarray:
         """Rows (n, d), draws or means under conditions; without labels, over all classes."""
         parent: Any = super()
         complete = functools.partial(
@@ -207,6 +226,6 @@ class ClassConditional(ClassGeneratorMixin, NeuralGenerator):
         return np.where(np.isnan(conditions.values), rows, conditions.values)
 
 
-def one_hot(indices, n_classes, dtype):
+def one_hot(indices: torch.Tensor, n_classes: int, dtype: torch.dtype) -> torch.Tensor:
     """Tensor (n, n_classes) with a 1 for the class of each row; all zeros for index -1."""
     return (indices[:, None] == torch.arange(n_classes, device=indices.device)).to(dtype)

@@ -1,5 +1,6 @@
 """Generators of the form p(x) = E p(x given z), where the codes z have a density of their own."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -72,26 +73,28 @@ class CodeGenerator(NeuralGenerator):
         return values, errors.astype(X.dtype, copy=False)
 
     @property
-    def _likelihood(self):
+    def _likelihood(self) -> Likelihood | None:
         return Likelihood("estimate")
 
-    def _score_samples(self, X):
+    def _score_samples(self, X: np.ndarray) -> np.ndarray:
         return self._estimate(X)[0]
 
-    def _latent_model(self, X, y=None):
+    def _latent_model(self, X: np.ndarray, y: Any = None) -> LatentModel:
         """The joint density of checked rows and their codes."""
         rows = self._to_network_tensor(X)
         log_code_density = self._log_code_density()
         log_prob = self._observation_log_prob()
 
-        def sample_prior(n_chains, generator, rows):
+        def sample_prior(
+            n_chains: int, generator: np.random.Generator, rows: torch.Tensor
+        ) -> torch.Tensor:
             codes = self._draw_codes(n_chains * len(rows), generator)
             return self._to_network_tensor(codes).unflatten(0, (n_chains, len(rows)))
 
-        def log_prior(codes, rows):
+        def log_prior(codes: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
             return log_code_density(codes)
 
-        def log_likelihood(codes, rows):
+        def log_likelihood(codes: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
             return log_prob(rows, self._decode_chains(codes))
 
         return LatentModel(
@@ -112,14 +115,14 @@ class FittedCodeDensity:
     _code_moments: Any
     device_: str
 
-    def _check_parameters(self):
+    def _check_parameters(self) -> None:
         super()._check_parameters()  # type: ignore[misc]
         if self.latent_density is not None and not hasattr(self.latent_density, "score_samples"):
             raise ValueError(
                 f"latent_density must be a generator, or None; got {self.latent_density!r}."
             )
 
-    def _fit_code_density(self, codes, generator):
+    def _fit_code_density(self, codes: np.ndarray, generator: np.random.Generator) -> None:
         """Fit a clone of latent_density to codes (n, k); generator seeds it if it has no seed."""
         if self.latent_density is None:
             rows_needed = max(ROWS_PER_COMPONENT, ROWS_PER_CODE_NUMBER * codes.shape[1])
@@ -133,15 +136,17 @@ class FittedCodeDensity:
             density.set_params(random_state=int(generator.integers(2**31)))
         self.latent_density_ = density.fit(codes)
 
-    def _draw_codes(self, n_samples, generator):
+    def _draw_codes(self, n_samples: int, generator: np.random.Generator) -> np.ndarray:
         return np.asarray(self.latent_density_.sample(n_samples, random_state=generator))
 
-    def _log_code_density(self):
+    def _log_code_density(self) -> Callable[[torch.Tensor], torch.Tensor]:
         mean, deviations = self._code_moments
         return log_code_density(self.latent_density_, mean, deviations, self.device_)
 
 
-def log_code_density(density, mean, deviations, device):
+def log_code_density(
+    density: Any, mean: np.ndarray, deviations: np.ndarray, device: str
+) -> Callable[[torch.Tensor], torch.Tensor]:
     """Return log p(z) under a fitted density as a differentiable function of codes (..., k).
 
     mean and deviations (k,) are those of the codes that it was fitted to. A density that is no
@@ -158,7 +163,7 @@ def log_code_density(density, mean, deviations, device):
     )
 
 
-def latest_rows(kept, rows, n_rows):
+def latest_rows(kept: np.ndarray | None, rows: np.ndarray, n_rows: int) -> np.ndarray:
     """The last n_rows rows of `kept`, those of earlier passes or None, and of new `rows` (n, d)."""
     if kept is not None:
         rows = np.concatenate([kept, rows])

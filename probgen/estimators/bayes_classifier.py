@@ -1,5 +1,6 @@
 """Bayes' rule over any generator, with one copy of it for each class."""
 
+from collections.abc import Sequence
 from copy import copy
 from typing import Any, Self
 
@@ -12,10 +13,17 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import has_fit_parameter
 
 from probgen._validation import RandomState, check_priors
-from probgen.base import ClassGeneratorMixin, class_indices, get_likelihood
+from probgen.base import (
+    ClassGeneratorMixin,
+    GeneratorTags,
+    Likelihood,
+    class_indices,
+    get_likelihood,
+)
+from probgen.conditions.given import Conditions
 
 
-def _can_continue(classifier):
+def _can_continue(classifier: Any) -> bool:
     return hasattr(classifier._inner(), "partial_fit")
 
 
@@ -85,7 +93,7 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> GeneratorTags:
         tags = super().__sklearn_tags__()
         inner = self._inner()
         if hasattr(inner, "__sklearn_tags__"):
@@ -95,7 +103,7 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
         return tags
 
     @property
-    def _likelihood(self):
+    def _likelihood(self) -> Likelihood | None:
         try:
             return get_likelihood(self._inner())
         except TypeError:  # not a generator: `fit` says so
@@ -178,7 +186,16 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
             "partial_fit", X, y, sample_weight, self.classes_, self.estimators_, self.class_count_
         )
 
-    def _learn(self, method, X, y, sample_weight, classes, estimators=None, class_count=0.0):
+    def _learn(
+        self,
+        method: str,
+        X: np.ndarray,
+        y: np.ndarray,
+        sample_weight: np.ndarray | None,
+        classes: np.ndarray,
+        estimators: Sequence[Any] | None = None,
+        class_count: np.ndarray | float = 0.0,
+    ) -> Self:
         """Call a method of each class's estimator on its rows, and set the fitted attributes."""
         indices = class_indices(y, classes, len(X))
         class_count = class_count + np.bincount(indices, sample_weight, minlength=len(classes))
@@ -187,7 +204,7 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
         labels = classes.tolist()
         present = np.unique(indices)
 
-        def job(k):
+        def job(k: int) -> Any:
             rows = np.flatnonzero(indices == k)
             weights = None if sample_weight is None else sample_weight[rows]
             return delayed(_learn_class)(method, estimators[k], labels[k], X[rows], weights)
@@ -201,7 +218,14 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
         self.class_prior_ = class_prior
         return self
 
-    def _check_rows(self, X, y, sample_weight, *, reset):
+    def _check_rows(
+        self,
+        X: npt.ArrayLike,
+        y: npt.ArrayLike,
+        sample_weight: npt.ArrayLike | None,
+        *,
+        reset: bool,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """The validated rows of positive weight, their classes, and their weights or None."""
         inner = self._inner()
         if not hasattr(inner, "sample") or is_classifier(inner) or self._likelihood is None:
@@ -216,7 +240,7 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
             )
         return self._validate_weighted(X, y, sample_weight, reset=reset)
 
-    def _clones(self, n_classes):
+    def _clones(self, n_classes: int) -> list:
         """Unfitted estimators, one for each class, each with seeds where the user set none."""
         generator = self._start_stream()
         clones = [clone(self._inner()) for _ in range(n_classes)]
@@ -228,7 +252,7 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
             estimator.set_params(**seeds)
         return clones
 
-    def _inner(self):
+    def _inner(self) -> Any:
         """The estimator of a class, unfitted."""
         if self.estimator is not None:
             return self.estimator
@@ -237,24 +261,24 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
         return GaussianMixture()
 
     @property
-    def _takes_conditions(self):
+    def _takes_conditions(self) -> bool:
         return hasattr(self._inner(), "_sample_given")
 
     @property
-    def _missing_values(self):
+    def _missing_values(self) -> str:
         inner = self._inner()
         if not hasattr(inner, "__sklearn_tags__"):  # not a generator: `fit` says so
             return "none"
         # Rows are checked against the tags of the unfitted estimator, in queries too.
         return "all" if get_tags(inner).input_tags.allow_nan else "none"
 
-    def _joint_log_likelihood(self, X):
+    def _joint_log_likelihood(self, X: np.ndarray) -> np.ndarray:
         joint = np.full((len(X), len(self.classes_)), -np.inf)
         for k in np.flatnonzero(self.class_prior_):
             joint[:, k] = self.estimators_[k].score_samples(X) + np.log(self.class_prior_[k])
         return joint
 
-    def _log_joint_of_conditions(self, conditions):
+    def _log_joint_of_conditions(self, conditions: Conditions) -> np.ndarray:
         if not hasattr(self._inner(), "_log_given"):
             raise ValueError(
                 f"given needs y too, because {type(self._inner()).__name__} cannot compute its"
@@ -265,7 +289,9 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
             joint[:, k] = self.estimators_[k]._log_given(conditions) + np.log(self.class_prior_[k])
         return joint
 
-    def _sample_classes(self, indices, generator, conditions):
+    def _sample_classes(
+        self, indices: np.ndarray, generator: np.random.Generator, conditions: Conditions | None
+    ) -> np.ndarray:
         X = np.empty((len(indices), self.n_features_in_), dtype=self._dtype)
         for k in np.unique(indices):
             if not self.class_count_[k]:
@@ -282,7 +308,9 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
         return X
 
 
-def _learn_class(method, estimator, label, X, sample_weight):
+def _learn_class(
+    method: str, estimator: Any, label: Any, X: np.ndarray, sample_weight: np.ndarray | None
+) -> Any:
     """Fit the estimator to the rows of one class; errors name the class."""
     weights = {} if sample_weight is None else {"sample_weight": sample_weight}
     try:

@@ -1,7 +1,8 @@
 """Bayes' rule with Gaussians, or mixtures of them, in each class."""
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +20,9 @@ from probgen._validation import (
 )
 from probgen._warnings import warn
 from probgen.base import ClassGeneratorMixin, class_indices
+from probgen.conditions.given import Conditions
 from probgen.gaussians import conditional
-from probgen.gaussians.em import EMEngine
+from probgen.gaussians.em import EMEngine, Fit
 from probgen.gaussians.fitted import FittedComponentsMixin
 from probgen.gaussians.fitting import MixtureSettings, fit_mixture, mean_expectation
 from probgen.gaussians.rows import Rows
@@ -243,7 +245,14 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         X, y, weights = self._validate_weighted(X, y, sample_weight, reset=False)
         return self._continue(device, X, y, weights)
 
-    def _begin(self, device, X, y, weights, classes):
+    def _begin(
+        self,
+        device: str,
+        X: np.ndarray,
+        y: np.ndarray,
+        weights: np.ndarray | None,
+        classes: np.ndarray,
+    ) -> Self:
         """Fit the classes that have rows."""
         indices = class_indices(y, classes, len(X))
         class_count = np.bincount(indices, weights, minlength=len(classes))
@@ -270,7 +279,9 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         self._warn()
         return self
 
-    def _continue(self, device, X, y, weights):
+    def _continue(
+        self, device: str, X: np.ndarray, y: np.ndarray, weights: np.ndarray | None
+    ) -> Self:
         """Take an E-step over known classes, start new ones, and estimate all of them."""
         indices = class_indices(y, self.classes_, len(X))
         batch_count = np.bincount(indices, weights, minlength=len(self.classes_))
@@ -317,7 +328,7 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         self._store_classes(components.shifted(-origins), class_count, class_prior)
         return self
 
-    def _settings(self):
+    def _settings(self) -> MixtureSettings:
         return MixtureSettings(
             covariance_type=self.covariance_type,
             n_components=self.n_components,
@@ -329,7 +340,12 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
             reg_param=self.reg_param,
         )
 
-    def _fit_classes(self, rows, generator, device):
+    def _fit_classes(
+        self,
+        rows: Sequence[tuple[np.ndarray, np.ndarray | None]],
+        generator: np.random.Generator,
+        device: str,
+    ) -> Fit:
         """The Fit of classes that had no rows before, from pairs of rows and weights."""
         generators = [spawn_generator(generator) for _ in rows]
         n_start_rows = max(8192, 256 * self.n_components)
@@ -339,7 +355,9 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         ]
         return fit_mixture(summaries, self._settings(), generators, device=device, closed_form=True)
 
-    def _expectation(self, rows, device):
+    def _expectation(
+        self, rows: dict[int, tuple[np.ndarray, np.ndarray | None]], device: str
+    ) -> tuple[float, Any]:
         """Mean of log p(x given y) of rows of known classes, and their statistics."""
         # A class prior of 0 must not hide how the components of the class share its rows.
         components = replace(self._components(), weights=self._state["weights"])
@@ -352,12 +370,12 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
             groups.append(Rows(data, weights, origin, bool(np.isnan(data).any())))
         return mean_expectation(components, groups, self.n_components, device=device)
 
-    def _members(self, classes):
+    def _members(self, classes: npt.ArrayLike) -> np.ndarray:
         """Indices of the components of some classes, in their order."""
         within = np.arange(self.n_components)
         return (np.asarray(classes)[:, None] * self.n_components + within).ravel()
 
-    def _check_parameters(self):
+    def _check_parameters(self) -> str:
         """Check all parameters that do not depend on X; return the device."""
         check_choice("covariance_type", self.covariance_type, tuple(FAMILIES))
         check_count("n_components", self.n_components)
@@ -370,7 +388,14 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         check_real("learning_decay", self.learning_decay, low=0.5, high=1.0)
         return resolve_device(self.device)
 
-    def _rows_of_classes(self, X, indices, weights, classes, is_new):
+    def _rows_of_classes(
+        self,
+        X: np.ndarray,
+        indices: np.ndarray,
+        weights: np.ndarray | None,
+        classes: np.ndarray,
+        is_new: np.ndarray,
+    ) -> dict[int, tuple[np.ndarray, np.ndarray | None]]:
         """Pairs of rows that hold a value and their weights or None, by class index.
 
         Raises ValueError where a new class has too few rows.
@@ -396,7 +421,9 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
                 rows[i] = X[members], member_weights
         return rows
 
-    def _store_classes(self, components, class_count, class_prior):
+    def _store_classes(
+        self, components: Any, class_count: np.ndarray, class_prior: np.ndarray
+    ) -> None:
         """Set the fitted attributes from components of the classes that have rows."""
         seen = np.flatnonzero(class_count)
         within = components.weights.reshape(len(seen), self.n_components)
@@ -417,7 +444,7 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
             padded[self._members(seen)] = array
             setattr(self, name, padded)
 
-    def _components(self):
+    def _components(self) -> Any:
         """The fitted components of the classes that have rows."""
         components = super()._components()
         has_rows = self.class_count_ > 0.0
@@ -425,11 +452,11 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
             return components
         return components.select(self._members(np.flatnonzero(has_rows)))
 
-    def _joint_log_likelihood(self, X):
+    def _joint_log_likelihood(self, X: np.ndarray) -> np.ndarray:
         with EMEngine(self._query_device()) as engine:
             return self._sum_in_classes(conditional.log_joint(engine, self._components(), X))
 
-    def _sum_in_classes(self, log_joint):
+    def _sum_in_classes(self, log_joint: np.ndarray) -> np.ndarray:
         """Log joint densities (n, n_classes), from those (n, K) of the components of classes."""
         n_rows = len(log_joint)
         seen = np.flatnonzero(self.class_count_)
@@ -437,12 +464,14 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         by_class[:, seen] = np.logaddexp.reduce(log_joint.reshape(n_rows, len(seen), -1), axis=2)
         return by_class
 
-    def _log_joint_of_conditions(self, conditions):
+    def _log_joint_of_conditions(self, conditions: Conditions) -> np.ndarray:
         with EMEngine(self._query_device()) as engine:
             joint = conditional.log_joint_of_conditions(engine, self._components(), conditions)
         return self._sum_in_classes(joint)
 
-    def _sample_classes(self, indices, generator, conditions):
+    def _sample_classes(
+        self, indices: np.ndarray, generator: np.random.Generator, conditions: Conditions | None
+    ) -> np.ndarray:
         rows = np.empty((len(indices), self.n_features_in_))
         # A class prior of 0 must not hide the components of a class that is asked for.
         components = replace(self._components(), weights=self._state["weights"])
@@ -463,7 +492,7 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
                     rows[members], _ = conditional.draw_given(engine, of_class, block, generator)
         return rows
 
-    def _warn(self):
+    def _warn(self) -> None:
         self._warn_of_repairs()
         if not self.converged_:
             warn(

@@ -1,6 +1,7 @@
 """Gaussian mixtures by expectation-maximization."""
 
 import time
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -21,14 +22,15 @@ from probgen._validation import (
 )
 from probgen._warnings import warn
 from probgen.base import ImputerMixin
+from probgen.conditions.given import Conditions
 from probgen.gaussians import conditional
-from probgen.gaussians.em import EMEngine
+from probgen.gaussians.em import EMEngine, Fit
 from probgen.gaussians.fitted import FittedComponentsMixin
 from probgen.gaussians.fitting import MixtureSettings, fit_mixture, update_mixture
 from probgen.gaussians.given_start import GivenStart
 from probgen.gaussians.log_probabilities import log_sum_exp, responsibilities
 from probgen.gaussians.rows import Rows
-from probgen.gaussians.starts import FAMILIES, INIT_PARAMS, summarise_rows
+from probgen.gaussians.starts import FAMILIES, INIT_PARAMS, RowSummary, summarise_rows
 from probgen.row_blocks import RowBlocks
 
 
@@ -386,14 +388,14 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
         penalty = 2.0 * self._n_parameters()
         return float(-2.0 * np.sum(scores, dtype=np.float64) + penalty)
 
-    def _sample(self, n_samples, generator):
+    def _sample(self, n_samples: int, generator: np.random.Generator) -> np.ndarray:
         return self._components().sample(n_samples, generator)
 
-    def _sample_given(self, conditions, generator):
+    def _sample_given(self, conditions: Conditions, generator: np.random.Generator) -> np.ndarray:
         with EMEngine(self._query_device()) as engine:
             return conditional.draw_given(engine, self._components(), conditions, generator)[0]
 
-    def _impute(self, X, generator):
+    def _impute(self, X: np.ndarray, generator: np.random.Generator | None) -> np.ndarray:
         rows = X.astype(np.float64)
         with EMEngine(self._query_device()) as engine:
             if generator is None:
@@ -401,28 +403,28 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
             conditions = self._parse_given(rows, len(rows))
             return conditional.draw_given(engine, self._components(), conditions, generator)[0]
 
-    def _log_given(self, conditions):
+    def _log_given(self, conditions: Conditions) -> np.ndarray:
         """Log of the density of known values times the probability of intervals, (n,)."""
         with EMEngine(self._query_device()) as engine:
             joint = conditional.log_joint_of_conditions(engine, self._components(), conditions)
         return log_sum_exp(joint.T)
 
-    def _score_samples(self, X):
+    def _score_samples(self, X: np.ndarray) -> np.ndarray:
         with EMEngine(self._query_device()) as engine:
             return conditional.log_density(engine, self._components(), X)
 
-    def _transform(self, X):
+    def _transform(self, X: np.ndarray) -> np.ndarray:
         return responsibilities(self._log_joint(X))
 
     @property
-    def _n_features_out(self):
+    def _n_features_out(self) -> int:
         return len(self.weights_)
 
-    def _log_joint(self, X):
+    def _log_joint(self, X: np.ndarray) -> np.ndarray:
         with EMEngine(self._query_device()) as engine:
             return conditional.log_joint(engine, self._components(), X)
 
-    def _check_parameters(self):
+    def _check_parameters(self) -> str:
         """Check all parameters that do not depend on X; return the device."""
         check_count("n_components", self.n_components)
         check_choice("covariance_type", self.covariance_type, tuple(FAMILIES))
@@ -436,7 +438,9 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
         check_count("verbose_interval", self.verbose_interval)
         return resolve_device(self.device)
 
-    def _check_rows(self, X, sample_weight, *, reset):
+    def _check_rows(
+        self, X: Any, sample_weight: npt.ArrayLike | None, *, reset: bool
+    ) -> tuple[Any, np.ndarray | None]:
         """Validated rows, as an array or RowBlocks, and their weights or None."""
         if isinstance(X, RowBlocks):
             n_rows = self._check_blocks(X, sample_weight is not None, reset=reset)
@@ -450,7 +454,7 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
             return X, None
         return X, check_weights(sample_weight, n_rows)
 
-    def _check_blocks(self, blocks, has_weights, *, reset):
+    def _check_blocks(self, blocks: RowBlocks, has_weights: bool, *, reset: bool) -> int:
         """Validate RowBlocks, and set the attributes that a fit learns from X; return n_rows."""
         n_rows = 0
         has_values = False
@@ -481,7 +485,7 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
             )
         return n_rows
 
-    def _check_enough(self, X, summary):
+    def _check_enough(self, X: Any, summary: RowSummary) -> None:
         """Raise unless there are n_components rows, where an integer weight counts as repeats."""
         n_rows = len(X) if isinstance(X, np.ndarray) else len(summary.rows)
         if max(n_rows, summary.weights.sum()) < self.n_components:
@@ -490,11 +494,11 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
                 f" {self.n_components}; ask for fewer components or give more rows."
             )
 
-    def _n_start_rows(self):
+    def _n_start_rows(self) -> int:
         """Rows to start from: enough for each cluster, few enough to cost less than EM."""
         return max(4096, self.n_components * max(128, 4 * self.n_features_in_))
 
-    def _settings(self):
+    def _settings(self) -> MixtureSettings:
         return MixtureSettings(
             covariance_type=self.covariance_type,
             n_components=self.n_components,
@@ -505,7 +509,9 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
             max_iter=self.max_iter,
         )
 
-    def _best_of_starts(self, summary, given, generator, device):
+    def _best_of_starts(
+        self, summary: RowSummary, given: GivenStart, generator: np.random.Generator, device: str
+    ) -> Fit:
         """The best of n_init fits."""
         n_init = 1 if given.is_whole else self.n_init
         n_jobs = min(effective_n_jobs(self.n_jobs), n_init)
@@ -516,7 +522,15 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
         )
         return max(fits, key=lambda fit: fit.lower_bound)
 
-    def _fit_start(self, number, generator, summary, given, device, n_jobs):
+    def _fit_start(
+        self,
+        number: int,
+        generator: np.random.Generator,
+        summary: RowSummary,
+        given: GivenStart,
+        device: str,
+        n_jobs: int,
+    ) -> Fit:
         if self.verbose:
             print(f"Initialization {number}")
         return fit_mixture(
@@ -529,14 +543,14 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
             report=self._reporter(),
         )
 
-    def _reporter(self):
+    def _reporter(self) -> Callable[[int, float], None] | None:
         """A report of EM's progress for every verbose_interval iterations, or None."""
         if not self.verbose:
             return None
         start = time.perf_counter()
         last = -np.inf
 
-        def report(iteration, lower_bound):
+        def report(iteration: int, lower_bound: float) -> None:
             nonlocal last
             if iteration % self.verbose_interval == 0:
                 line = f"  Iteration {iteration}"
@@ -548,7 +562,7 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
 
         return report
 
-    def _n_parameters(self):
+    def _n_parameters(self) -> int:
         """Number of free parameters, for the information criteria."""
         K, d = self.means_.shape
         family = FAMILIES[self.covariance_type]
@@ -558,7 +572,7 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
             n_covariance = family.n_covariance_parameters(K, d)
         return n_covariance + K * d + K - 1
 
-    def _warn(self):
+    def _warn(self) -> None:
         self._warn_of_repairs()
         if not self.converged_ and self.max_iter > 0:
             warn(

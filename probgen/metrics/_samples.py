@@ -28,5 +28,5 @@ def check_samples(
     return _as_array(extract(X), "features(X)"), _as_array(extract(Y), "features(Y)")
 
 
-def _as_array(rows, name):
+def _as_array(rows: npt.ArrayLike, name: str) -> np.ndarray:
     return check_array(rows, dtype=np.float64, ensure_min_samples=2, input_name=name)

@@ -72,6 +72,6 @@ def frechet_distance(X: npt.ArrayLike, Y: npt.ArrayLike, *, features: Any = None
     return max(float(distance), 0.0)
 
 
-def _covariance_root(rows):
+def _covariance_root(rows: np.ndarray) -> np.ndarray:
     """Triangular matrix R (min(n, d), d) with R'R the covariance of centred rows (n, d)."""
     return np.linalg.qr(rows, mode="r") / np.sqrt(len(rows) - 1.0)

@@ -85,7 +85,7 @@ def kernel_mmd(
     return float(within - 2.0 * between)
 
 
-def _median_distance(X):
+def _median_distance(X: np.ndarray) -> float:
     """Median distance between distinct rows of X, of evenly spaced ones if there are many; or 1."""
     chosen = np.linspace(0, len(X) - 1, min(len(X), MEDIAN_ROWS)).astype(np.int64)
     distances = pdist(X[np.unique(chosen)])
@@ -95,7 +95,7 @@ def _median_distance(X):
     return np.median(distances)
 
 
-def _mean_within(rows, precisions, unbiased):
+def _mean_within(rows: np.ndarray, precisions: np.ndarray, unbiased: bool) -> float:
     """Mean of the kernel over pairs of rows (n, d), of distinct rows only if unbiased."""
     n = len(rows)
     total = _kernel_sum(rows, rows, precisions)
@@ -104,7 +104,7 @@ def _mean_within(rows, precisions, unbiased):
     return total / n**2
 
 
-def _kernel_sum(X, Y, precisions):
+def _kernel_sum(X: np.ndarray, Y: np.ndarray, precisions: np.ndarray) -> float:
     """Sum of the kernel over all pairs of rows (n, d) and (m, d)."""
     squares_x = np.sum(X**2, axis=1)
     squares_y = np.sum(Y**2, axis=1)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from probgen._validation import check_choice, check_count, check_generator
+from probgen._validation import RandomState, check_choice, check_count, check_generator
 from probgen.metrics.frechet import frechet_distance
 from probgen.metrics.mmd import kernel_mmd
 
@@ -67,13 +67,19 @@ def make_sample_quality_scorer(
 class _SampleQualityScorer:
     """Minus a distance between rows and draws; a class, so that it can be pickled."""
 
-    def __init__(self, distance, n_samples, random_state, settings):
+    def __init__(
+        self,
+        distance: str | Callable,
+        n_samples: int | None,
+        random_state: RandomState,
+        settings: dict,
+    ) -> None:
         self.distance = distance
         self.n_samples = n_samples
         self.random_state = random_state
         self.settings = settings
 
-    def __call__(self, estimator, X, y=None):
+    def __call__(self, estimator: Any, X: Any, y: Any = None) -> float:
         if not hasattr(estimator, "sample"):
             raise TypeError(
                 f"The scorer needs an estimator that can sample; got {estimator!r};"
@@ -88,7 +94,7 @@ class _SampleQualityScorer:
         draws = estimator.sample(n_samples, random_state=self.random_state)
         return -float(distance(X, draws, **self.settings))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         settings = "".join(f", {name}={value!r}" for name, value in self.settings.items())
         return (
             f"make_sample_quality_scorer({self.distance!r}, n_samples={self.n_samples!r}, "

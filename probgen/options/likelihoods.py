@@ -2,6 +2,7 @@
 
 import math
 from numbers import Real
+from typing import Any
 
 from probgen._validation import check_count
 from probgen.options._base import Option
@@ -244,7 +245,7 @@ LIKELIHOODS: dict[str, type[Option]] = {
 }
 
 
-def _check_scale(scale):
+def _check_scale(scale: Any) -> None:
     """Raise unless scale is a string of a learned scale, or a positive number."""
     if isinstance(scale, str):
         is_good = scale in ("learned", "per_feature")

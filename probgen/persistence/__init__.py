@@ -136,11 +136,11 @@ def load(path: str | os.PathLike, device: str = "auto", trusted: Sequence[Callab
     return estimator
 
 
-def _check_path(path):
+def _check_path(path: Any) -> Path:
     if not isinstance(path, str | os.PathLike):
         raise ValueError(f"path must be the path of a file; got {path!r}.")
     return Path(path)
 
 
-def _is_estimator(value):
+def _is_estimator(value: Any) -> bool:
     return hasattr(value, "get_params") and not isinstance(value, type)

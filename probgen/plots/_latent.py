@@ -159,15 +159,15 @@ class LatentDisplay:
         self.figure_ = ax.figure
         return self
 
-    def _histograms(self, ax, groups, params):
-        edges = np.histogram_bin_edges(self.codes, N_BINS)
+    def _histograms(self, ax: "Axes", groups: dict, params: dict) -> list:
+        edges: Any = np.histogram_bin_edges(self.codes, N_BINS)
         artists = []
         for (label, codes), color in zip(groups.items(), _colors(len(groups))):
             style = {"alpha": 0.5, "color": color, "label": label} | params
             artists.append(ax.hist(codes[:, 0], edges, **style)[2])
         return artists
 
-    def _scatters(self, ax, groups, params):
+    def _scatters(self, ax: "Axes", groups: dict, params: dict) -> list:
         artists = []
         for (label, codes), color in zip(groups.items(), _colors(len(groups))):
             style = {"s": POINT_AREA, "color": color, "label": label, "linewidths": 0.0} | params
@@ -183,7 +183,7 @@ def code_names(model: Any) -> list | None:
         return None
 
 
-def _check_components(components, size):
+def _check_components(components: Any, size: int) -> list:
     """Columns to plot, of codes with so many columns."""
     if size == 1:
         return [0]
@@ -200,7 +200,7 @@ def _check_components(components, size):
     return columns
 
 
-def _colors(n_classes):
+def _colors(n_classes: int) -> Any:
     """A colour for each class; None, matplotlib's default, for a single one."""
     if n_classes == 1:
         return [None]

@@ -107,7 +107,7 @@ class ManifoldDisplay(SampleGridDisplay):
         return display.plot(ax=ax, **imshow_params)
 
     @staticmethod
-    def _extent(model, extent, X):
+    def _extent(model: Any, extent: npt.ArrayLike | None, X: npt.ArrayLike | None) -> tuple:
         """(left, right, bottom, top) of the codes."""
         if extent is None:
             if X is None:
@@ -121,7 +121,7 @@ class ManifoldDisplay(SampleGridDisplay):
         return tuple(ends)
 
 
-def _check_size(model, size):
+def _check_size(model: Any, size: int) -> None:
     """Raise unless codes have two dimensions."""
     if size != 2:
         raise ValueError(

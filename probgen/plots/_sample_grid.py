@@ -215,20 +215,20 @@ class SampleGridDisplay:
         return self
 
     @property
-    def _is_table(self):
+    def _is_table(self) -> bool:
         height, width, channels = self.image_shape
         return height == channels == 1 < width
 
-    def _scaled(self):
+    def _scaled(self) -> np.ndarray:
         """Values with the range mapped to [0, 1]."""
         low, high = self.value_range
         return np.clip((self.X - low) / np.where(high > low, high - low, 1.0), 0.0, 1.0)
 
-    def _heat_map(self):
+    def _heat_map(self) -> np.ndarray:
         """Scaled rows (n, n_features)."""
         return self._scaled().reshape(len(self.X), -1)
 
-    def _mosaic(self):
+    def _mosaic(self) -> np.ndarray:
         """Images side by side: grey with NaN between them, or RGBA that is transparent there."""
         height, width, channels = self.image_shape
         n_cols = min(self.n_cols, len(self.X))
@@ -246,7 +246,7 @@ class SampleGridDisplay:
         clear = np.isnan(mosaic).any(axis=2, keepdims=True)
         return np.concatenate([np.where(clear, 0.0, mosaic), ~clear], axis=2)
 
-    def _new_axes(self, shape):
+    def _new_axes(self, shape: tuple[int, ...]) -> "Axes":
         """Axes of a new figure with the proportions of the picture."""
         if self._is_table:
             size = (min(max(4.0, 0.5 * shape[1]), 12.0), min(max(3.0, 0.05 * shape[0]), 8.0))
@@ -255,7 +255,7 @@ class SampleGridDisplay:
             size = (max(1.0, per_pixel * shape[1]), max(1.0, per_pixel * shape[0]))
         return new_axes(type(self).__name__, size)
 
-    def _label(self, ax, shape):
+    def _label(self, ax: "Axes", shape: tuple[int, ...]) -> None:
         """Label rows of the grid and columns of a heat map at their middles; hide the frame."""
         ax.set_xticks([])
         ax.set_yticks([])
@@ -275,7 +275,7 @@ class SampleGridDisplay:
             ax.set_xticks(np.arange(shape[1]), self.feature_names, **style)
 
 
-def _check_rows(X):
+def _check_rows(X: npt.ArrayLike) -> np.ndarray:
     """X as a float array of shape (n, d), neither of them 0."""
     X = np.asarray(X)
     if X.ndim != 2 or X.size == 0:
@@ -286,7 +286,7 @@ def _check_rows(X):
     return X.astype(np.float64)
 
 
-def _check_range(value_range, X, *, by_column):
+def _check_range(value_range: tuple | None, X: np.ndarray, *, by_column: bool) -> tuple:
     """The user's range or that of X as (low, high), numbers or arrays of shape (d,)."""
     if value_range is None:
         axis = None
@@ -306,7 +306,7 @@ def _check_range(value_range, X, *, by_column):
     return low, high
 
 
-def _check_names(name, values, count):
+def _check_names(name: str, values: Any, count: int) -> list[str] | None:
     """Return names as strings, of which there must be count."""
     if values is None:
         return None

@@ -222,19 +222,19 @@ def column_blocks(step: ColumnTransformer) -> Iterator[tuple[str, Any, list, sli
         yield name, inner, indices, step.output_indices_[name]
 
 
-def _rows(step, X):
+def _rows(step: Any, X: npt.ArrayLike) -> np.ndarray:
     """X as a float64 array, for a fitted step."""
     check_is_fitted(step)
     return check_array(X, dtype=np.float64, ensure_all_finite="allow-nan")
 
 
-def _affine_log_det(step, X, log_slopes):
+def _affine_log_det(step: Any, X: npt.ArrayLike, log_slopes: npt.ArrayLike) -> np.ndarray:
     """log|det J| of an affine map of each column, from log-slopes of shape (d,)."""
     X = _rows(step, X)
     return sum_observed(np.broadcast_to(log_slopes, X.shape), X)
 
 
-def _check_no_clipping(step):
+def _check_no_clipping(step: Any) -> None:
     if getattr(step, "clip", False):
         raise ValueError(
             f"{type(step).__name__} with clip=True moves all values outside its range to one point,"
@@ -244,7 +244,7 @@ def _check_no_clipping(step):
 
 @log_abs_det_jacobian.register(type(None))
 @log_abs_det_jacobian.register(str)
-def _(step, X):
+def _(step: Any, X: Any) -> np.ndarray:
     if step not in (None, "passthrough"):
         raise TypeError(f"A step must be a transformer, 'passthrough' or None; got {step!r}.")
     return np.zeros(len(X))
@@ -253,7 +253,7 @@ def _(step, X):
 @log_abs_det_jacobian.register(StandardScaler)
 @log_abs_det_jacobian.register(RobustScaler)
 @log_abs_det_jacobian.register(MaxAbsScaler)
-def _(step, X):
+def _(step: Any, X: npt.ArrayLike) -> np.ndarray:
     _check_no_clipping(step)
     check_is_fitted(step)
     if step.scale_ is None:
@@ -262,14 +262,14 @@ def _(step, X):
 
 
 @log_abs_det_jacobian.register
-def _(step: MinMaxScaler, X):
+def _(step: MinMaxScaler, X: npt.ArrayLike) -> np.ndarray:
     _check_no_clipping(step)
     check_is_fitted(step)
     return _affine_log_det(step, X, np.log(step.scale_))
 
 
 @log_abs_det_jacobian.register
-def _(step: PowerTransformer, X):
+def _(step: PowerTransformer, X: npt.ArrayLike) -> np.ndarray:
     X = _rows(step, X)
     if step.method == "box-cox":
         if np.nanmin(X, initial=np.inf) <= 0.0:
@@ -285,7 +285,7 @@ def _(step: PowerTransformer, X):
 
 
 @step_image.register
-def _(step: PowerTransformer):
+def _(step: PowerTransformer) -> tuple | None:
     check_is_fitted(step)
     lambdas = np.asarray(step.lambdas_, dtype=np.float64)
     low = np.full(len(lambdas), -np.inf)
@@ -304,13 +304,13 @@ def _(step: PowerTransformer):
 
 
 @log_abs_det_jacobian.register
-def _(step: QuantileTransformer, X):
+def _(step: QuantileTransformer, X: npt.ArrayLike) -> np.ndarray:
     X = _rows(step, X)
     slopes = [_quantile_log_slopes(step, column, j) for j, column in enumerate(X.T)]
     return sum_observed(np.column_stack(slopes), X)
 
 
-def _quantile_log_slopes(step, x, j):
+def _quantile_log_slopes(step: QuantileTransformer, x: np.ndarray, j: int) -> np.ndarray:
     """Log-slopes (n,) of column j of a QuantileTransformer at x; -inf outside its fitted range."""
     quantiles = step.quantiles_[:, j].astype(np.float64)
     references = step.references_
@@ -341,7 +341,7 @@ def _quantile_log_slopes(step, x, j):
 
 
 @step_image.register
-def _(step: QuantileTransformer):
+def _(step: QuantileTransformer) -> tuple | None:
     if step.output_distribution == "normal":
         end = stats.norm.isf(QUANTILE_EDGE)
         return -end, end
@@ -349,7 +349,7 @@ def _(step: QuantileTransformer):
 
 
 @log_abs_det_jacobian.register
-def _(step: PCA, X):
+def _(step: PCA, X: Any) -> np.ndarray:
     check_is_fitted(step)
     kept, d = step.components_.shape
     if kept < d:
@@ -371,7 +371,7 @@ def _(step: PCA, X):
 
 
 @log_abs_det_jacobian.register
-def _(step: FunctionTransformer, X):
+def _(step: FunctionTransformer, X: npt.ArrayLike) -> np.ndarray:
     known = function_jacobian(step)
     if known is None:
         raise TypeError(
@@ -395,7 +395,7 @@ def _(step: FunctionTransformer, X):
 
 
 @step_image.register
-def _(step: FunctionTransformer):
+def _(step: FunctionTransformer) -> tuple | None:
     known = function_jacobian(step)
     if known is None:
         return None
@@ -403,7 +403,7 @@ def _(step: FunctionTransformer):
 
 
 @log_abs_det_jacobian.register
-def _(step: ColumnTransformer, X):
+def _(step: ColumnTransformer, X: Any) -> np.ndarray:
     check_is_fitted(step)
     total = np.zeros(len(X))
     for _, inner, indices, _ in column_blocks(step):
@@ -411,7 +411,7 @@ def _(step: ColumnTransformer, X):
     return total
 
 
-def _take_columns(step, X, indices):
+def _take_columns(step: ColumnTransformer, X: Any, indices: list) -> Any:
     """Columns of X as the ColumnTransformer selects them: by name if there are names."""
     if hasattr(X, "columns") and hasattr(step, "feature_names_in_"):
         return X[list(step.feature_names_in_[indices])]
@@ -421,7 +421,7 @@ def _take_columns(step, X, indices):
 
 
 @log_abs_det_jacobian.register
-def _(step: Pipeline, X):
+def _(step: Pipeline, X: Any) -> np.ndarray:
     total = np.zeros(len(X))
     for _, inner in step.steps:
         total = total + log_abs_det_jacobian(inner, X)

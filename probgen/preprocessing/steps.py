@@ -1,7 +1,7 @@
 """Traversal of fitted preprocessing steps, through nested pipelines and ColumnTransformers."""
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import singledispatch
 from typing import Any
 
@@ -51,7 +51,7 @@ def is_transformer(step: Any) -> bool:
     return step is not None and not isinstance(step, str)
 
 
-def _parts(step):
+def _parts(step: ColumnTransformer) -> list:
     """Steps inside a ColumnTransformer: the fitted ones if it is fitted, else the declared ones."""
     if hasattr(step, "transformers_"):
         used = step._transformer_to_input_indices
@@ -137,13 +137,13 @@ def is_increasing(step: Any) -> bool:
     return isinstance(step, INCREASING)
 
 
-def _copy_with(step, change, columns=None):
+def _copy_with(step: Any, change: Callable[[Any], Any], columns: dict | None = None) -> Any:
     """Shallow copy of a fitted step, with `change` applied to the steps inside it.
 
     columns, a dict by name, replaces the selected columns of a ColumnTransformer.
     """
 
-    def changed(inner):
+    def changed(inner: Any) -> Any:
         if is_transformer(inner):
             return change(inner)
         return inner
@@ -194,7 +194,7 @@ def invert_steps(steps: list, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @singledispatch
-def _invert(step, Z):
+def _invert(step: Any, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Input rows (n, d) of a step for its output rows Z, and a mask of those in its image."""
     inside = np.isfinite(Z).all(axis=1)
     box = step_image(step)
@@ -205,7 +205,8 @@ def _invert(step, Z):
             inside &= ((Z >= low + MARGIN * np.abs(low)) | np.isneginf(low)).all(axis=1)
             inside &= ((Z <= high - MARGIN * np.abs(high)) | np.isposinf(high)).all(axis=1)
     if not inside.any():
-        return np.zeros((len(Z), getattr(step, "n_features_in_", Z.shape[1]))), inside
+        n_features: Any = getattr(step, "n_features_in_", Z.shape[1])
+        return np.zeros((len(Z), n_features)), inside
     with np.errstate(all="ignore"):
         rows = np.asarray(_inverse_function(step)(Z[inside]))
     if inside.all():
@@ -215,7 +216,7 @@ def _invert(step, Z):
     return X, inside
 
 
-def _inverse_function(step):
+def _inverse_function(step: Any) -> Callable:
     """The inverse of a step, as a function of arrays."""
     if isinstance(step, FunctionTransformer) and step.inverse_func is None:
         known = function_jacobian(step)
@@ -236,12 +237,12 @@ def _inverse_function(step):
 
 @_invert.register(type(None))
 @_invert.register(str)
-def _(step, Z):
+def _(step: Any, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return Z, np.ones(len(Z), dtype=bool)
 
 
 @_invert.register
-def _(step: Pipeline, Z):
+def _(step: Pipeline, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     inside = np.ones(len(Z), dtype=bool)
     for inner in reversed(flatten(step)):
         Z, is_inside = _invert(inner, Z)
@@ -250,7 +251,7 @@ def _(step: Pipeline, Z):
 
 
 @_invert.register
-def _(step: ColumnTransformer, Z):
+def _(step: ColumnTransformer, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     columns: list = [None] * step.n_features_in_
     inside = np.ones(len(Z), dtype=bool)
     for _, inner, indices, outputs in column_blocks(step):

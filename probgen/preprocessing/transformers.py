@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.special import expit, logit
 from scipy.stats import qmc
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
-from sklearn.utils import check_array
+from sklearn.utils import Tags, check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from probgen._validation import check_count, check_generator, check_real
@@ -178,14 +178,14 @@ class Dequantizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         shifted._offset = self.shifts_[index]
         return shifted
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.categorical = True  # The common checks then use integers.
         tags.input_tags.positive_only = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
-    def _fit(self, X):
+    def _fit(self, X: npt.ArrayLike) -> tuple[np.ndarray, np.random.Generator]:
         """Validated X, and the generator of its noise."""
         check_count("n_shifts", self.n_shifts)
         if self.n_shifts & (self.n_shifts - 1):
@@ -202,7 +202,7 @@ class Dequantizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self._offset = 0.5
         return X, generator
 
-    def _place(self, X, offset):
+    def _place(self, X: np.ndarray, offset: np.ndarray | float) -> np.ndarray:
         """Points at an offset u in [0, 1) in the cells of levels (n, d)."""
         dtype: type = np.float64
         if X.dtype == np.float32:
@@ -325,16 +325,16 @@ class LogitTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         unit = (expit(X.astype(np.float64)) - self.alpha) / (1.0 - 2.0 * self.alpha)
         return (low + (high - low) * unit).astype(X.dtype, copy=False)
 
-    def __sklearn_is_fitted__(self):
+    def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "n_features_in_")
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
-    def _read_bounds(self):
+    def _read_bounds(self) -> tuple[float, float]:
         try:
             low, high = (float(end) for end in self.bounds)
         except (TypeError, ValueError):
@@ -345,7 +345,7 @@ class LogitTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             )
         return low, high
 
-    def _squeeze(self, X, outside=False):
+    def _squeeze(self, X: np.ndarray, outside: np.ndarray | bool = False) -> np.ndarray:
         """(n, d) values as float64 arguments of the logit, strictly inside the unit interval."""
         low, high = self._read_bounds()
         unit = self.alpha + (1.0 - 2.0 * self.alpha) * (X.astype(np.float64) - low) / (high - low)
@@ -363,12 +363,12 @@ class LogitTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
 
 @log_abs_det_jacobian.register
-def _(step: Dequantizer, X):
+def _(step: Dequantizer, X: Any) -> np.ndarray:
     return np.full(len(X), -np.sum(np.log(step.levels_)))
 
 
 @log_abs_det_jacobian.register
-def _(step: LogitTransformer, X):
+def _(step: LogitTransformer, X: npt.ArrayLike) -> np.ndarray:
     X = check_array(X, dtype=np.float64, ensure_all_finite="allow-nan")
     low, high = step._read_bounds()
     unit = step._squeeze(X)
@@ -376,7 +376,7 @@ def _(step: LogitTransformer, X):
     return sum_observed(log_scale - np.log(unit) - np.log1p(-unit), X)
 
 
-def _read_levels(levels, X):
+def _read_levels(levels: Any, X: np.ndarray) -> np.ndarray:
     """Number of levels of each column of X, as an int64 array of shape (d,)."""
     d = X.shape[1]
     if levels is None:
@@ -393,7 +393,7 @@ def _read_levels(levels, X):
     return array.astype(np.int64)
 
 
-def _check_levels(X, levels):
+def _check_levels(X: np.ndarray, levels: np.ndarray) -> None:
     """Raise unless the (n, d) X holds integers from 0 to levels - 1."""
     wrong = (X < 0) | (X >= levels)
     if X.dtype.kind == "f":
@@ -413,7 +413,7 @@ def _check_levels(X, levels):
         )
 
 
-def _check_columns(step, X):
+def _check_columns(step: Any, X: np.ndarray) -> np.ndarray:
     if X.shape[1] != step.n_features_in_:
         raise ValueError(
             f"X has {X.shape[1]} features, but {type(step).__name__} is expecting"
@@ -422,7 +422,7 @@ def _check_columns(step, X):
     return X
 
 
-def _shifts(n_shifts, n_features, generator):
+def _shifts(n_shifts: int, n_features: int, generator: np.random.Generator) -> np.ndarray:
     """Sobol points (n_shifts, d), rotated by one vector modulo 1, so that each is uniform."""
     blocks = []
     for start in range(0, n_features, qmc.Sobol.MAXDIM):
