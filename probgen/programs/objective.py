@@ -1,4 +1,4 @@
-"""The evidence lower bound of a Pyro program, as an objective of the training engine."""
+"""Evidence lower bounds of Pyro programs, as objectives of the training engine."""
 
 import math
 from typing import Any
@@ -15,7 +15,7 @@ RECORD_FROM = 32  # batches of one size, the time of which is saved by a recordi
 
 
 class ProgramObjective(Objective):
-    """Minus the bound of a model and its guide, in nats a row.
+    """Minus the evidence lower bound of a model and its guide, in nats per row.
 
     Where enough batches of one size are planned, the programs run once for that size, and their
     torch operations are replayed from then on. Otherwise, and if they or the bound branch on values
@@ -26,14 +26,14 @@ class ProgramObjective(Objective):
     model, guide : callable
         Pyro programs of the tensors of a batch.
     networks : sequence of torch.nn.Module
-        What they use, whose parameters are trained.
+        Modules that the programs use, whose parameters are trained.
     elbo : ELBO or pyro.infer.ELBO, default=None
         Kind and settings of the bound, or a bound of Pyro, whose validation scores are those of
         `ELBO()`; None is `ELBO()`.
     beta : float, default=1.0
         Factor on the divergence.
     prepare : callable, default=None
-        From the tensors of a batch of the training and a generator to those that the programs see.
+        Function from the tensors of a batch and a generator to the arguments of the programs.
     """
 
     def __init__(
@@ -120,20 +120,15 @@ class ProgramObjective(Objective):
         terms = elbo_terms(self.model, self.guide, batch, n_particles=self.n_particles)
         reconstruction = terms.log_likelihood.mean()
         if self.kind == "iwae":
-            weights = terms.log_likelihood + self._weighted(terms.log_prior - terms.log_posterior)
-            bound = (
-                (torch.logsumexp(weights, 0) - math.log(self.n_particles))
-                if self.n_particles > 1
-                else weights
-            )
+            bound = terms.log_likelihood + self._weighted(terms.log_prior - terms.log_posterior)
+            if self.n_particles > 1:
+                bound = torch.logsumexp(bound, 0) - math.log(self.n_particles)
             divergence = (terms.log_posterior - terms.log_prior).mean()
             return -bound.mean(), {"reconstruction": reconstruction, "kl": divergence}
         divergence = self._divergence(terms)
-        charged = divergence if not self.free_bits else self._beyond_free_bits(terms)
-        return self._weighted(charged) - reconstruction, {
-            "reconstruction": reconstruction,
-            "kl": divergence,
-        }
+        penalised = self._beyond_free_bits(terms) if self.free_bits else divergence
+        loss = self._weighted(penalised) - reconstruction
+        return loss, {"reconstruction": reconstruction, "kl": divergence}
 
     def _loss_of_pyro(self, *batch):
         return self.pyro_elbo.differentiable_loss(self.model, self.guide, *batch) / len(batch[0])
@@ -145,18 +140,22 @@ class ProgramObjective(Objective):
         return terms.log_likelihood.mean() - self._divergence(terms)
 
     def _weighted(self, divergence):
-        return divergence if self.final_beta == 1.0 and not self.warmup else self.beta * divergence
+        if self.final_beta == 1.0 and not self.warmup:
+            return divergence
+        return self.beta * divergence
 
     def _divergence(self, terms):
-        """Mean divergence of a row."""
+        """Mean divergence per row."""
         known = terms.divergences
         if self.kind == "trace" or any(value is None for value in known.values()):
             return (terms.log_posterior - terms.log_prior).mean()
         return sum(_by_dimension(value).sum() for value in known.values())
 
     def _beyond_free_bits(self, terms):
-        """The same, each dimension at least free_bits; one of unknown closed form counts as a
-        whole."""
+        """Mean divergence per row, with that of each dimension raised to free_bits.
+
+        A site without a divergence in closed form makes all dimensions count as one.
+        """
         known = terms.divergences
         if any(value is None for value in known.values()):
             return torch.clamp(self._divergence(terms), min=self.free_bits)

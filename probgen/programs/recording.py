@@ -6,6 +6,8 @@ operations alone are a plain function, which any thread may run.
 
 import contextlib
 import operator
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -23,7 +25,12 @@ SHAPINGS = {
 }
 
 
-def record(function, inputs, noise, device="cpu"):
+def record(
+    function: Callable,
+    inputs: Sequence[torch.Tensor],
+    noise: Callable[[], torch.Generator],
+    device: str = "cpu",
+) -> "Recording":
     """Run a function once, and return the operations it ran.
 
     Parameters
@@ -81,17 +88,23 @@ class Recording:
     noise : callable
     device : str
     draws_globally : bool
-        Whether an operation can draw from torch's global generator alone, which is then seeded from
+        Whether an operation can only draw from torch's global generator, which is then seeded from
         noise.
     """
 
-    def __init__(self, operations, noise, device, draws_globally):
+    def __init__(
+        self,
+        operations: torch.fx.GraphModule,
+        noise: Callable[[], torch.Generator],
+        device: str,
+        draws_globally: bool,
+    ) -> None:
         self.operations = operations
         self.noise = noise
         self.device = device
         self.draws_globally = draws_globally
 
-    def __call__(self, *inputs):
+    def __call__(self, *inputs: torch.Tensor) -> Any:
         if not self.draws_globally:
             return self.operations(*inputs)
         with isolated_pyro_state(self.device, draw_seed(self.noise())):
@@ -119,14 +132,20 @@ class Replayed:
         By shapes and kinds of inputs; None for what cannot be recorded.
     """
 
-    def __init__(self, function, noise, device, networks=None):
+    def __init__(
+        self,
+        function: Callable,
+        noise: Callable[[], torch.Generator],
+        device: str,
+        networks: torch.nn.Module | None = None,
+    ) -> None:
         self.function = function
         self.noise = noise
         self.device = device
         self.networks = networks
         self.recordings: dict = {}
 
-    def __call__(self, *inputs, is_recorded=True):
+    def __call__(self, *inputs: torch.Tensor, is_recorded: bool = True) -> Any:
         """Return what the function returns, its draws taken from `noise`.
 
         Parameters

@@ -1,4 +1,4 @@
-"""The state of an unfinished fit on disk."""
+"""State of an unfinished fit on disk."""
 
 import hashlib
 import os
@@ -12,7 +12,7 @@ from probgen.persistence.archive import read_archive, write_archive
 
 KIND = "checkpoint"
 HASHED_ROWS = 1024
-# What may change between a fit and its continuation, because it does not change the weights.
+# Parameters that may change before a fit resumes, as they do not change the weights.
 FREE = (
     "device",
     "verbose",
@@ -23,18 +23,17 @@ FREE = (
 
 
 class CheckpointFile:
-    """Where a fit of this estimator on these rows keeps its state.
+    """File for the state of a fit of an estimator on certain rows.
 
     Parameters
     ----------
     folder : path
-        Made if it does not exist.
+        Created if it does not exist.
     estimator : estimator object
     arrays : sequence
-        What is fitted: rows and perhaps labels.
+        Data of the fit: rows and perhaps labels.
     start : dict or None
-        State of the training from which the fit goes on, which makes it another fit than one from
-        the beginning.
+        State of the training that the fit resumes, which distinguishes it from a new fit.
 
     Raises
     ------
@@ -75,8 +74,7 @@ class CheckpointFile:
         return value["state"]
 
     def save(self, state):
-        """Write a state; a disk that cannot take it costs a warning, and the last state there
-        stays."""
+        """Write a state; if that fails, warn and keep the last one."""
         try:
             write_archive(
                 self.path,
@@ -93,8 +91,7 @@ class CheckpointFile:
 
 
 def fingerprint(estimator, arrays, start):
-    """A hash of the class, the parameters, the data and the start of a fit, as hexadecimal
-    digits."""
+    """A hash of the class, the parameters, the data and the start of a fit, in hexadecimal."""
     digest = hashlib.sha256(type(estimator).__qualname__.encode())
     for name, value in sorted(estimator.get_params(deep=True).items()):
         if name not in FREE:
@@ -116,7 +113,7 @@ def _hash_parameter(digest, value):
         digest.update(value.tobytes())
     elif isinstance(value, None | bool | int | float | str | tuple | list | os.PathLike):
         digest.update(repr(value).encode())
-    else:  # nested estimators give their own parameters; the repr of others may hold an address
+    else:  # nested estimators have their own entries, and other reprs may contain an address
         digest.update(type(value).__qualname__.encode())
 
 
@@ -128,7 +125,7 @@ def _hash_tensors(digest, tensors):
 
 
 def _hash_data(digest, data):
-    """Add shape, type and evenly spaced rows of an array; of other sources, the kind alone."""
+    """Add shape, type and evenly spaced rows of an array, or the type of another source."""
     if not isinstance(data, np.ndarray):
         digest.update(type(data).__qualname__.encode())
         return

@@ -1,5 +1,4 @@
-"""Rows for training, in batches of tensors: held on the device where they fit, else read while they
-are used."""
+"""Rows for training, in batches of tensors: on the device if they fit, else streamed."""
 
 import math
 from collections.abc import Iterator
@@ -26,37 +25,36 @@ from probgen.training.streams import (
 
 MIB = 2**20
 LARGEST_BUFFER = 256 * MIB
-ORDERED_BUFFER = 8 * MIB  # without shuffling a large buffer has no use
-LEAST_BATCHES = 4  # of a buffer that is shuffled
-LARGEST_CHUNK, CHUNKS_OF_A_BUFFER = MIB // 2, 64
-MASK_ROWS = 10**6  # rows held out are drawn so many at a time
-# Of these dtypes rows stay as they are, being no larger than half of a float; each batch is
-# converted.
+ORDERED_BUFFER = 8 * MIB  # without shuffling, a large buffer has no use
+LEAST_BATCHES = 4  # in a buffer that is shuffled
+LARGEST_CHUNK = MIB // 2
+CHUNKS_PER_BUFFER = 64
+MASK_ROWS = 10**6  # part of the rows in which held-out rows are drawn at a time
+# Rows of these types take at most half the memory of floats; batches are converted instead.
 SMALL = {
     np.dtype(name): getattr(torch, name) for name in ("bool", "uint8", "int8", "int16", "float16")
 }
 
 
 def open_rows(*arrays, device="cpu", dtype=torch.float32, memory_budget=None):
-    """Return the Rows of X, and of further arrays beside it.
+    """Return the Rows of X and of further arrays of the same length.
 
     Parameters
     ----------
     *arrays : X, then ndarrays of shape (n,) or (n, k)
-        X is a real ndarray of shape (n, d) that was checked, perhaps a memory map; a RowBlocks; or
-        a torch data set, whose items are rows, pictures (which are flattened), or tuples that start
-        with one. Further arrays, such as labels, go with an ndarray only; integers become int64
-        tensors.
+        X is a validated real ndarray of shape (n, d), perhaps a memory map; a RowBlocks; or a torch
+        data set, whose items are rows, images (which are flattened), or tuples that start with one.
+        Further arrays, such as labels, need X to be an ndarray; integers become int64 tensors.
     device : str, default="cpu"
-        Where batches are wanted.
+        Device of the batches.
     dtype : torch.dtype, default=torch.float32
-        Of floating batches.
+        Type of floating batches.
     memory_budget : int, default=None
-        Bytes of the device that rows may take. None stands for a quarter of the machine's memory,
-        or half of what is free on a GPU. Rows that exceed it are streamed: read a buffer at a time,
-        the next one in a background thread while one is in use, in about half of the budget and at
-        most 512 MiB. A contiguous array in memory of the right dtype costs nothing on a CPU; blocks
-        and data sets without a length are always streamed.
+        Bytes of the device that rows may take. None takes a quarter of the machine's memory, or
+        half of the free memory of a GPU. Rows that exceed it are streamed: they are read a buffer
+        at a time, the next one in a background thread while one is used, in about half of the
+        budget and at most 512 MiB. A contiguous array in memory of the right dtype takes no further
+        memory on a CPU; blocks and data sets without a length are always streamed.
 
     Returns
     -------
@@ -66,7 +64,7 @@ def open_rows(*arrays, device="cpu", dtype=torch.float32, memory_budget=None):
     ------
     ValueError
         If there are no rows, rows of unequal width, arrays of unequal length, or numbers in blocks
-        and data sets that are not finite; while reading, if blocks are no longer those of the first
+        and data sets that are not finite; while reading, if blocks differ from those of the first
         pass.
 
     Examples
@@ -98,8 +96,7 @@ def open_rows(*arrays, device="cpu", dtype=torch.float32, memory_budget=None):
 
 
 def float_dtype(X):
-    """Return numpy's float64 for an ndarray, RowBlocks or torch data set of such numbers, and
-    float32 for any other."""
+    """Return numpy's float64 for an array, RowBlocks or torch data set of doubles, else float32."""
     if isinstance(X, TensorDataset):
         dtype = as_row(X.tensors[0][:0]).dtype
     elif isinstance(X, Dataset):
@@ -115,7 +112,7 @@ def float_dtype(X):
 
 
 class Rows:
-    """Rows that a training reads epoch after epoch.
+    """Rows that a training reads in every epoch.
 
     Attributes
     ----------
@@ -123,7 +120,7 @@ class Rows:
     dtype : torch.dtype
         Of floating batches.
     is_streamed : bool
-        Whether the rows are read while they are used.
+        Whether the rows are read while they are used, and not kept in memory.
     """
 
     n_rows: int
@@ -151,22 +148,24 @@ class Rows:
         Parameters
         ----------
         rng : numpy Generator or None
-            Shuffles; drawn from at once. None keeps the order, and may give views of the data: do
-            not write to them.
+            Shuffles; its numbers are drawn in the call. None keeps the order, and may give views of
+            the data, which must not be written to.
         batch_size : int
             Rows of a batch, in each process; the last batch may be smaller.
         start : int, default=0
-            Batches to skip; the others are those of a whole epoch.
+            Batches to skip; the remaining ones are those of a whole epoch.
         rank, world_size : int, default=0 and 1
             This process among those that share each batch of batch_size * world_size rows. Its
-            share is contiguous, the first ones take one row more where a last batch cannot be
-            shared evenly, and it may be empty.
+            share is contiguous and may be empty; if a last batch cannot be shared evenly, the first
+            processes take one row more.
         """
         raise NotImplementedError
 
     def split(self, fraction, rng):
-        """Return the rows to train on, and the others: a fraction drawn by rng, at least one row on
-        either side."""
+        """Return the rows to train on and those held out, a fraction drawn by rng.
+
+        Either part has at least one row.
+        """
         if self.n_rows < 2:
             raise ValueError(
                 f"X must hold at least 2 rows, for some to be held out; got {self.n_rows}."
@@ -181,40 +180,40 @@ class Rows:
 
 
 class HeldRows(Rows):
-    """Rows that are on the device whole.
+    """Rows that are on the device as a whole.
 
     Parameters
     ----------
     tensors : sequence of Tensor of shape (n, ...)
     dtypes : sequence of torch.dtype
-        What they become in batches.
+        Types in batches.
     index : int64 Tensor, optional
-        Which of their rows these are.
+        Indices of the rows among those of the tensors.
     """
 
     def __init__(self, tensors, dtypes, index=None):
-        self.tensors, self.dtypes, self.index = tensors, dtypes, index
+        self.tensors = tensors
+        self.dtypes = dtypes
+        self.index = index
         self.n_rows = len(tensors[0]) if index is None else len(index)
-        self.n_features, self.dtype = tensors[0].shape[1], dtypes[0]
+        self.n_features = tensors[0].shape[1]
+        self.dtype = dtypes[0]
 
     def batches(self, rng, batch_size, *, start=0, rank=0, world_size=1):
         """See Rows."""
         order = self.index
         if rng is not None:
             order = torch.from_numpy(rng.permutation(self.n_rows)).to(self.tensors[0].device)
-            order = order if self.index is None else self.index[order]
-        return _slices(
-            self.tensors,
-            self.dtypes,
-            order,
-            _shares(self.n_rows, batch_size, start, rank, world_size),
-        )
+            if self.index is not None:
+                order = self.index[order]
+        shares = _shares(self.n_rows, batch_size, start, rank, world_size)
+        return _slices(self.tensors, self.dtypes, order, shares)
 
     def _take(self, mask):
         index = torch.from_numpy(np.flatnonzero(mask)).to(self.tensors[0].device)
-        return HeldRows(
-            self.tensors, self.dtypes, index if self.index is None else self.index[index]
-        )
+        if self.index is not None:
+            index = self.index[index]
+        return HeldRows(self.tensors, self.dtypes, index)
 
 
 class StreamedRows(Rows):
@@ -225,22 +224,21 @@ class StreamedRows(Rows):
     source : Source
     device : torch.device
     buffer_bytes : int
-        Size of a buffer, of which there are two.
+        Size of each of the two buffers.
     chosen : boolean ndarray of shape (source.n_rows,), optional
-        Which of its rows these are.
+        Mask of the rows among those of the source.
     """
 
     is_streamed = True
 
     def __init__(self, source, device, buffer_bytes, chosen=None):
-        self.source, self.device, self.buffer_bytes, self.chosen = (
-            source,
-            device,
-            buffer_bytes,
-            chosen,
-        )
+        self.source = source
+        self.device = device
+        self.buffer_bytes = buffer_bytes
+        self.chosen = chosen
         self.n_rows = source.n_rows if chosen is None else int(np.count_nonzero(chosen))
-        self.n_features, self.dtype = source.n_features, source.columns[0].dtype
+        self.n_features = source.n_features
+        self.dtype = source.columns[0].dtype
 
     def batches(self, rng, batch_size, *, start=0, rank=0, world_size=1):
         """See Rows."""
@@ -248,7 +246,7 @@ class StreamedRows(Rows):
         return self._stream(key, batch_size, start, rank, world_size)
 
     def held(self):
-        """Return these rows, read once, on the device whole."""
+        """Read the rows once, and return them on the device as a whole."""
         columns = self.source.columns
         capacity, chunk_rows = self._sizes(1, is_ordered=True)
         tensors = [
@@ -264,7 +262,7 @@ class StreamedRows(Rows):
         return HeldRows(tensors, [column.dtype for column in columns])
 
     def _stream(self, key, batch_size, start, rank, world_size):
-        """Yield batches in the order that key draws, which are copies."""
+        """Yield batches, which are copies, in an order drawn from key; None keeps the order."""
         capacity, chunk_rows = self._sizes(batch_size * world_size, is_ordered=key is None)
         first, start = divmod(start, capacity // (batch_size * world_size))
         pieces = self.source.pieces(
@@ -288,26 +286,25 @@ class StreamedRows(Rows):
                 if is_cuda:
                     buffer.read = torch.cuda.Event()
                     buffer.read.record(torch.cuda.current_stream(self.device))
-                order = (
-                    np.arange(n_rows)
-                    if key is None
-                    else np.random.default_rng([*key, number]).permutation(n_rows)
-                )
+                order = np.arange(n_rows)
+                if key is not None:
+                    order = np.random.default_rng([*key, number]).permutation(n_rows)
                 order = torch.from_numpy(order).to(self.device)
-                yield from _slices(
-                    tensors, dtypes, order, _shares(n_rows, batch_size, start, rank, world_size)
-                )
+                shares = _shares(n_rows, batch_size, start, rank, world_size)
+                yield from _slices(tensors, dtypes, order, shares)
                 start = 0
 
     def _sizes(self, global_batch, *, is_ordered):
-        """Rows of a buffer, a whole number of batches, and of a chunk."""
+        """Rows of a buffer, which is a whole number of batches, and of a chunk."""
         row_bytes = sum(column.n_bytes for column in self.source.columns)
-        n_bytes, least = self.buffer_bytes, LEAST_BATCHES
+        n_bytes = self.buffer_bytes
+        least = LEAST_BATCHES
         if is_ordered:
-            n_bytes, least = min(n_bytes, ORDERED_BUFFER), 1
+            n_bytes = min(n_bytes, ORDERED_BUFFER)
+            least = 1
         wanted = n_bytes // (row_bytes + 8)  # the order takes 8 bytes a row
         capacity = max(wanted // global_batch, least) * global_batch
-        chunk_bytes = min(LARGEST_CHUNK, capacity * row_bytes // CHUNKS_OF_A_BUFFER)
+        chunk_bytes = min(LARGEST_CHUNK, capacity * row_bytes // CHUNKS_PER_BUFFER)
         return capacity, max(1, chunk_bytes // row_bytes)
 
     def _take(self, mask):
@@ -319,7 +316,7 @@ class StreamedRows(Rows):
 
 
 def _open_arrays(arrays, device, dtype, budget):
-    """Rows of X and the arrays beside it."""
+    """Rows of X and further arrays."""
     X = arrays[0]
     if not len(X):
         raise ValueError("X must have at least one row; got an array without any.")
@@ -332,13 +329,12 @@ def _open_arrays(arrays, device, dtype, budget):
     for array in arrays[1:]:
         target = dtype if array.dtype.kind == "f" else torch.int64
         columns.append(_column(array, target, target))
-    needed = (
-        X.nbytes
-        if is_mapped(X)
-        else 0
-        if is_shared(X, columns[0].stored, device)
-        else len(X) * columns[0].n_bytes
-    )
+    if is_mapped(X):
+        needed = X.nbytes
+    elif is_shared(X, columns[0].stored, device):
+        needed = 0
+    else:
+        needed = len(X) * columns[0].n_bytes
     if needed > budget:
         return StreamedRows(ArraySource(arrays, columns), device, min(budget // 4, LARGEST_BUFFER))
     tensors = [to_tensor(array, column.stored, device) for array, column in zip(arrays, columns)]
@@ -350,8 +346,7 @@ def _column(array, stored, dtype):
 
 
 def _slices(tensors, dtypes, order, shares):
-    """Yield tuples of the rows order[a:b] of the tensors, or of their rows a to b without an
-    order."""
+    """Yield tuples of the rows order[a:b] of the tensors, or of their rows [a:b] without order."""
     if all(tensor.dtype == dtype for tensor, dtype in zip(tensors, dtypes)):
         dtypes = None
     for first, last in shares:
@@ -360,11 +355,9 @@ def _slices(tensors, dtypes, order, shares):
         else:
             index = order[first:last]
             batch = tuple([tensor.index_select(0, index) for tensor in tensors])
-        yield (
-            batch
-            if dtypes is None
-            else tuple([part.to(dtype) for part, dtype in zip(batch, dtypes)])
-        )
+        if dtypes is not None:
+            batch = tuple([part.to(dtype) for part, dtype in zip(batch, dtypes)])
+        yield batch
 
 
 def _shares(n_rows, batch_size, start, rank, world_size):
@@ -377,8 +370,7 @@ def _shares(n_rows, batch_size, start, rank, world_size):
 
 
 def _draw_mask(n_rows, n_chosen, rng):
-    """A mask (n_rows,) of n_chosen rows, each set of them as likely; takes little more memory than
-    the mask."""
+    """A mask (n_rows,) of n_chosen rows, drawn uniformly in little more memory than the mask."""
     sizes = np.full(-(-n_rows // MASK_ROWS), MASK_ROWS)
     sizes[-1] = n_rows - sizes[:-1].sum()
     counts = rng.multivariate_hypergeometric(sizes, n_chosen, method="marginals")

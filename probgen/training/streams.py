@@ -1,4 +1,4 @@
-"""Where streamed rows come from, and the buffers through which they pass."""
+"""Sources of streamed rows, and the buffers through which they pass."""
 
 import itertools
 import threading
@@ -13,20 +13,20 @@ from torch.utils.data import Dataset, IterableDataset
 from probgen.row_blocks import RowBlocks
 
 THREAD_NAME = "probgen-rows"
-CHECKED_BYTES = 2**20  # of an array that is looked at for finite numbers, at a time
-ITEM_BYTES = 2**20  # of items of a data set that make a block
+CHECKED_BYTES = 2**20  # of an array that are checked for finite numbers at a time
+ITEM_BYTES = 2**20  # of the items of a data set in a block
 
 
 @dataclass(frozen=True)
 class Column:
-    """How one of the arrays of a row is kept, and what it becomes in a batch.
+    """Shape and types of one of the arrays of a row.
 
     Attributes
     ----------
     shape : tuple of int
-        Without the axis of rows.
+        Shape without the axis of rows.
     stored, dtype : torch.dtype
-        In memory, and in batches.
+        Types in memory and in batches.
     """
 
     shape: tuple[int, ...]
@@ -56,11 +56,11 @@ def open_source(X, dtype):
 
 
 class Source:
-    """Rows that can be read again and again, part by part.
+    """Rows that can be read several times, part by part.
 
-    A subclass sets `n_rows`, `n_features` and `columns`, and writes `parts(chunk_rows, rng)`, which
-    yields (index of the first row, number of rows, function from a mask of them or None to a tuple
-    of arrays), in random order if it can and rng is not None.
+    A subclass sets `n_rows`, `n_features` and `columns`, and implements `parts(chunk_rows, rng)`.
+    This yields tuples of the index of the first row, the number of rows, and a function from a mask
+    of these rows, or None, to a tuple of arrays; in random order if possible and rng is not None.
     """
 
     n_rows: int
@@ -71,8 +71,8 @@ class Source:
         raise NotImplementedError
 
     def pieces(self, chunk_rows, rng=None, *, chosen=None, skip=0):
-        """Yield tuples of arrays: all rows, or those of the mask chosen (n_rows,), but for the
-        first skip of them."""
+        """Yield tuples of arrays: all rows or those of the mask chosen (n_rows,), without the first
+        `skip` of them."""
         for first, length, read in self.parts(chunk_rows, rng):
             mask = None if chosen is None else chosen[first : first + length]
             count = length if mask is None else np.count_nonzero(mask)
@@ -84,10 +84,11 @@ class Source:
 
 
 class ArraySource(Source):
-    """Rows of arrays, memory maps perhaps, that share their first axis."""
+    """Rows of arrays or memory maps that share their first axis."""
 
     def __init__(self, arrays, columns):
-        self.arrays, self.columns = arrays, columns
+        self.arrays = arrays
+        self.columns = columns
         self.n_rows, self.n_features = arrays[0].shape
 
     def parts(self, chunk_rows, rng):
@@ -132,10 +133,11 @@ class DatasetSource(Source):
 
 
 class BlockSource(Source):
-    """Rows of RowBlocks, in their own order; a first pass counts and checks them."""
+    """Rows of RowBlocks in their given order; a first pass counts and checks them."""
 
     def __init__(self, blocks, dtype):
-        self.blocks, self.n_rows = blocks, 0
+        self.blocks = blocks
+        self.n_rows = 0
         for block in blocks:
             check_finite(block)
             self.n_rows += len(block)
@@ -168,20 +170,20 @@ class BlockSource(Source):
 
 
 class Buffer:
-    """Memory for a number of rows, that is filled again and again.
+    """Memory for a number of rows, which is filled several times.
 
     Parameters
     ----------
     columns : sequence of Column
     n_rows : int
     pinned : bool, default=False
-        Whether a GPU can read it while the CPU goes on.
+        Whether a GPU can read it while the CPU continues.
 
     Attributes
     ----------
     tensors : tuple of Tensor of shape (n_rows, ...)
     read : torch.cuda.Event or None
-        What has to happen before the buffer can be filled again.
+        Event that must happen before the buffer can be filled again.
     """
 
     def __init__(self, columns, n_rows, *, pinned=False):
@@ -189,22 +191,20 @@ class Buffer:
             torch.empty((n_rows, *c.shape), dtype=c.stored, pin_memory=pinned) for c in columns
         )
         self.arrays = tuple(tensor.numpy() for tensor in self.tensors)
-        self.n_rows, self.read = n_rows, None
+        self.n_rows = n_rows
+        self.read = None
 
     def write(self, first, parts):
         """Put rows, one array for each column, at index first."""
         for array, part in zip(self.arrays, parts):
             written = array[first : first + len(part)]
-            with np.errstate(
-                over="ignore"
-            ):  # an overflow is an infinity, of which the next line speaks
+            with np.errstate(over="ignore"):  # an overflow is an infinity, which is checked next
                 written[:] = part
             check_finite(written)
 
 
 def filled_buffers(buffers, pieces):
-    """Fill the buffers in turn with the pieces, and yield (buffer, number of rows) until there are
-    none left."""
+    """Fill the buffers in turn with pieces, and yield (buffer, number of rows) for each."""
     rest = next(pieces, None)
     for buffer in itertools.cycle(buffers):
         if buffer.read is not None:
@@ -214,21 +214,20 @@ def filled_buffers(buffers, pieces):
             taken = min(buffer.n_rows - filled, len(rest[0]))
             buffer.write(filled, tuple(array[:taken] for array in rest))
             filled += taken
-            rest = (
-                tuple(array[taken:] for array in rest)
-                if taken < len(rest[0])
-                else next(pieces, None)
-            )
+            if taken < len(rest[0]):
+                rest = tuple(array[taken:] for array in rest)
+            else:
+                rest = next(pieces, None)
         if not filled:
             return
         yield buffer, filled
 
 
 def one_ahead(items):
-    """Yield what a generator does, each made in a background thread while the one before is in use.
+    """Yield the items of a generator, each produced in a background thread while the last is used.
 
-    The generator is never more than one ahead, and so may use the memory of an item again for the
-    next but one. The thread ends with the iteration, or when this is closed.
+    The generator is never more than one item ahead, and so may reuse the memory of an item for the
+    second item after it. The thread ends with the iteration, or when this generator is closed.
     """
     executor = ThreadPoolExecutor(1, thread_name_prefix=THREAD_NAME)
     try:
@@ -237,7 +236,7 @@ def one_ahead(items):
             future = executor.submit(next, items, None)
             yield item
     finally:
-        # The garbage collector may close this from any thread, and one cannot wait for itself.
+        # The garbage collector may close this from any thread; a thread cannot wait for itself.
         inside = threading.current_thread().name.startswith(THREAD_NAME)
         executor.shutdown(wait=not inside, cancel_futures=True)
         if not inside:
@@ -245,7 +244,7 @@ def one_ahead(items):
 
 
 def check_finite(array):
-    """Raise unless an array (n, ...) holds finite numbers."""
+    """Raise unless all numbers of an array (n, ...) are finite."""
     if array.dtype.kind != "f":
         return
     step = max(1, CHECKED_BYTES // max(1, array[:1].nbytes))
@@ -262,8 +261,10 @@ def check_finite(array):
 
 
 def as_row(item):
-    """The row of an item of a data set, not yet flattened: the item, or the first entry of a tuple,
-    as an array."""
+    """The row of an item of a data set as an array, before flattening.
+
+    The row is the item itself, or the first entry of a tuple.
+    """
     if isinstance(item, tuple):
         item = item[0]
     if isinstance(item, torch.Tensor):
@@ -280,7 +281,7 @@ def as_row(item):
 
 
 def first_row(dataset):
-    """Return the row of the first item of a data set, not yet flattened."""
+    """Return the row of the first item of a data set, before flattening."""
     empty = "X must have at least one row; got a data set without any."
     if isinstance(dataset, IterableDataset):
         for item in dataset:
@@ -292,7 +293,7 @@ def first_row(dataset):
 
 
 def stack_items(items, shape):
-    """Items of a data set, whose rows have that shape, as an array of flat rows."""
+    """Items of a data set, whose rows must have this shape, as an array of flat rows."""
     rows = [as_row(item) for item in items]
     for row in rows:
         if row.shape != shape:

@@ -1,4 +1,4 @@
-"""Callbacks, in the protocol of scikit-learn 1.9, and the events that fits tell them."""
+"""Callbacks in the protocol of scikit-learn 1.9, and the events that fits report to them."""
 
 from probgen.training.callbacks._adversarial_doctor import AdversarialDoctor
 from probgen.training.callbacks._base import Callback

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.stats import rankdata
@@ -89,16 +89,16 @@ class AdversarialDoctor(Doctor):
     AdversarialDoctor(every=5, n_clusters=10)
     """
 
-    def __init__(self, every=1, n_rows=1000, n_clusters=20):
+    def __init__(self, every: int = 1, n_rows: int = 1000, n_clusters: int = 20) -> None:
         self.every = every
         self.n_rows = n_rows
         self.n_clusters = n_clusters
 
     @property
-    def cluster_shares_(self):
+    def cluster_shares_(self) -> np.ndarray:
         return np.array([measurement.shares for measurement in self._measurements()])
 
-    def setup(self, estimator, context):
+    def setup(self, estimator: Any, context: Any) -> None:
         """Check the parameters and the estimator."""
         check_count("n_clusters", self.n_clusters)
         super().setup(estimator, context)

@@ -1,7 +1,8 @@
-"""What the shipped callbacks share."""
+"""Base class and helpers of the shipped callbacks."""
 
 import os
 import tempfile
+from typing import Any
 
 from sklearn.base import BaseEstimator
 
@@ -9,11 +10,11 @@ from sklearn.base import BaseEstimator
 class Callback(BaseEstimator):
     """Base class of callbacks: four hooks that do nothing.
 
-    A subclass overrides the hooks it needs, and may name any of the keyword-only arguments `X`, `y`
-    and `fitted_estimator` in those of tasks. Its parameters are those of its constructor, as in
-    every estimator, so that `clone` gives a fresh one. One callback can serve several fits at a
-    time: what belongs to one fit is kept under its context. The fitted estimator is made only where
-    `is_due` says that a callback has a use for it.
+    A subclass overrides the hooks that it needs; hooks of tasks may have any of the keyword-only
+    arguments `X`, `y` and `fitted_estimator`. Its parameters are those of its constructor, as in
+    every estimator, so that `clone` returns a fresh callback. One callback can serve several fits
+    at a time: state of a fit is stored by its context. The fitted estimator is only made if
+    `is_due` returns True.
 
     Examples
     --------
@@ -22,13 +23,13 @@ class Callback(BaseEstimator):
     ...     def __init__(self, n_epochs):
     ...         self.n_epochs = n_epochs
     ...
-    ...     def on_fit_task_end(self, estimator, context):
+    ...     def on_fit_task_end(self, estimator: Any, context: Any) -> bool | None:
     ...         return context.task_name == "epoch" and context.task_id + 1 >= self.n_epochs
     >>> StopAfter(5)
     StopAfter(n_epochs=5)
     """
 
-    def setup(self, estimator, context):
+    def setup(self, estimator: Any, context: Any) -> None:
         """Called before a fit.
 
         Parameters
@@ -39,8 +40,8 @@ class Callback(BaseEstimator):
             The task of the fit.
         """
 
-    def teardown(self, estimator, context):
-        """Called after a fit, whatever became of it.
+    def teardown(self, estimator: Any, context: Any) -> None:
+        """Called after a fit, also if it failed.
 
         Parameters
         ----------
@@ -50,7 +51,7 @@ class Callback(BaseEstimator):
             The task of the fit.
         """
 
-    def on_fit_task_begin(self, estimator, context):
+    def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
         """Called when a fit or one of its epochs begins.
 
         Parameters
@@ -61,7 +62,7 @@ class Callback(BaseEstimator):
             The task, with `task_name`, `task_id` and `parent`.
         """
 
-    def on_fit_task_end(self, estimator, context):
+    def on_fit_task_end(self, estimator: Any, context: Any) -> bool | None:
         """Called when a fit or one of its epochs has ended.
 
         Parameters
@@ -74,11 +75,11 @@ class Callback(BaseEstimator):
         Returns
         -------
         stop : bool or None
-            True asks for the end of the fit.
+            True requests the end of the fit.
         """
 
-    def is_due(self, estimator, context):
-        """Whether the callback has a use for the fitted estimator at the end of a task.
+    def is_due(self, estimator: Any, context: Any) -> bool:
+        """Return whether the callback needs the fitted estimator at the end of a task.
 
         Parameters
         ----------
@@ -98,23 +99,23 @@ class Callback(BaseEstimator):
         return {name: value for name, value in state.items() if name != "_live"}
 
     def _keep(self, context, value):
-        """Keep what belongs to a fit while it lasts."""
+        """Store a value for the duration of a fit."""
         self.__dict__.setdefault("_live", {})[id(context)] = value
 
     def _kept(self, context):
-        """What was kept for the fit that this task belongs to, None without any."""
+        """The value stored for the fit of a task, or None."""
         live = vars(self).get("_live", {})
         while context is not None and id(context) not in live:
             context = context.parent
         return None if context is None else live[id(context)]
 
     def _drop(self, context):
-        """What was kept for this fit, and is no longer."""
+        """Remove and return the value stored for a fit."""
         return vars(self).get("_live", {}).pop(id(context), None)
 
 
 def is_epoch(context):
-    """Whether a task is a step of a fit, and not a whole fit."""
+    """Whether a task is an epoch, and not a whole fit."""
     return (
         context.max_subtasks == 0
         and context.parent is not None
@@ -123,19 +124,18 @@ def is_epoch(context):
 
 
 def last_record(estimator):
-    """The record of the epoch that ended last, empty where an estimator keeps no history."""
+    """The record of the last epoch, empty if the estimator has no history."""
     history = getattr(estimator, "history_", None)
     return history[-1] if history else {}
 
 
 def epoch_number(estimator, context):
-    """Number of the epoch that ended, from 1: the one in the history, or else by its place in the
-    fit."""
+    """Number of the epoch that ended, from 1, by the history or else by its place in the fit."""
     return last_record(estimator).get("epoch", context.task_id + 1)
 
 
 def check_folder(name, folder):
-    """Make the folder if it is missing, and raise unless files can be written there."""
+    """Create the folder if needed, and raise unless files can be written to it."""
     if not isinstance(folder, str | os.PathLike):
         raise ValueError(f"{name} must be the path of a folder; got {folder!r}.")
     try:

@@ -1,8 +1,6 @@
-"""Calls of the hooks of callbacks, and callback support where scikit-learn is too old to have its
-own.
+"""Calls of the hooks of callbacks, and callback support for versions of scikit-learn without it.
 
-The names and their meaning are those of `sklearn.callback`, of which this is what a single
-estimator needs.
+Names and meanings are those of `sklearn.callback`, reduced to what a single estimator needs.
 """
 
 import copy
@@ -10,6 +8,7 @@ import functools
 import inspect
 import uuid
 from datetime import UTC, datetime
+from typing import Any, Self
 
 from probgen._callbacks import CALLBACKS, CALLBACKS_TO_TEAR_DOWN, FIT_CONTEXT
 
@@ -33,10 +32,10 @@ def call_hooks(
     metadata=None,
     reconstruction_attributes=None,
 ):
-    """Call a hook of each callback; return whether one of them answered yes.
+    """Call a hook of each callback; return whether one of them returned True.
 
-    Each hook gets those of ARGUMENTS that its signature names as keyword-only; they may be given as
-    functions without arguments, which are called once, and only where a hook asks for the value.
+    Each hook gets those of ARGUMENTS that are keyword-only in its signature. They may be given as
+    functions without arguments, which are called at most once, if a hook needs the value.
     """
 
     @functools.cache
@@ -77,9 +76,9 @@ class CallbackContext:
     estimator_name : str
         Name of the class of the estimator.
     root_uuid : UUID
-        What tells this fit from others.
+        Identifier of the fit.
     init_time : datetime
-        When the task began.
+        Time at which the task began.
     source_estimator_name, source_task_name : None
         There are no tasks of meta-estimators here.
     """
@@ -119,20 +118,20 @@ class CallbackContext:
         )
 
     def call_on_fit_task_begin(self, *, estimator, **lazy):
-        """Tell the callbacks that this task begins."""
+        """Report the start of this task to the callbacks."""
         call_hooks(self._callbacks, "on_fit_task_begin", estimator, self, **lazy)
         return self
 
     def call_on_fit_task_end(self, *, estimator, **lazy):
-        """Tell the callbacks that this task ended; return whether one of them asks to stop."""
+        """Report the end of this task; return whether a callback requests to stop."""
         return call_hooks(self._callbacks, "on_fit_task_end", estimator, self, **lazy)
 
 
 class CallbackSupportMixin:
     """Mixin of estimators that report to callbacks."""
 
-    def set_callbacks(self, *callbacks):
-        """Set the callbacks of later fits, in place of former ones.
+    def set_callbacks(self, *callbacks: Any) -> Self:
+        """Set the callbacks of later fits, replacing earlier ones.
 
         Parameters
         ----------
@@ -175,8 +174,8 @@ class CallbackSupportMixin:
         return context
 
 
-def tear_down_callbacks(estimator):
-    """Tear down what `_init_callback_context` set up, each callback even if another one fails."""
+def tear_down_callbacks(estimator: Any) -> None:
+    """Tear down the callbacks that were set up, each of them even if another one fails."""
     context = vars(estimator).pop(FIT_CONTEXT, None)
     errors = []
     for callback in vars(estimator).pop(CALLBACKS_TO_TEAR_DOWN, []):

@@ -87,12 +87,12 @@ class LatentDoctor(Doctor):
     (4, (2, 4))
     """
 
-    def __init__(self, every=1, n_rows=1000):
+    def __init__(self, every: int = 1, n_rows: int = 1000) -> None:
         self.every = every
         self.n_rows = n_rows
 
     @property
-    def kl_per_dimension_(self):
+    def kl_per_dimension_(self) -> np.ndarray:
         return np.array([measurement.kl_per_dimension for measurement in self._measurements()])
 
     def _check_estimator(self, estimator):

@@ -1,7 +1,9 @@
-"""The events of a fit, told to callbacks in scikit-learn's protocol."""
+"""Events of a fit, reported to callbacks in scikit-learn's protocol."""
 
 import functools
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from typing import Any, Self
 
 from probgen._callbacks import CALLBACKS
 from probgen.training.callbacks._context import call_hooks, keywords
@@ -11,9 +13,8 @@ try:
     from sklearn.callback import with_callbacks
 
     @with_callbacks
-    def tear_down_callbacks(estimator):
-        """Tear down the callbacks of `estimator.set_callbacks`, which the decorator does at the end
-        of a method."""
+    def tear_down_callbacks(estimator: Any) -> None:
+        """Tear down the callbacks of `estimator.set_callbacks`, which the decorator does."""
 
 except ImportError:  # scikit-learn < 1.9
     from probgen.training.callbacks._context import (
@@ -23,28 +24,27 @@ except ImportError:  # scikit-learn < 1.9
 
 
 class FitEvents:
-    """Context manager round a fit that tells callbacks of its beginning and end, and of those of
-    its epochs.
+    """Context manager around a fit that reports its start and end, and those of its epochs.
 
-    The callbacks are those of `estimator.set_callbacks`, with what meta-estimators propagate, and
-    then the ones that are passed. All of them are torn down at the end, whatever happened; what a
-    callback raises surfaces.
+    The callbacks are those of `estimator.set_callbacks`, including those that meta-estimators
+    propagate, and then the ones that are passed. All of them are torn down at the end, also after
+    an error; exceptions of callbacks are raised.
 
     Parameters
     ----------
     estimator : CallbackSupport
-        The estimator that is being fitted. Callbacks look at its `history_`, whose last record is
-        to be that of the epoch that ended.
+        The estimator that is being fitted. Callbacks read its `history_`, whose last record must be
+        that of the epoch that ended.
     callbacks : sequence of callback objects, default=()
         Further callbacks.
     max_iter : int, default=None
-        Number at which the epochs end at the latest; None if that is not known.
+        Largest number of epochs; None if it is not known.
     X, y : object, default=None
         What the caller passed to `fit`.
     fitted_attributes : callable, default=None
         Returns, as a dict, the attributes that the estimator would have if the fit stopped after
-        this epoch; called only where a callback asks for the fitted estimator. At the end of the
-        fit the estimator itself is to be fitted.
+        this epoch; only called if a callback requests the fitted estimator. At the end of the fit
+        the estimator itself must be fitted.
 
     Examples
     --------
@@ -65,13 +65,22 @@ class FitEvents:
     """
 
     def __init__(
-        self, estimator, callbacks=(), *, max_iter=None, X=None, y=None, fitted_attributes=None
-    ):
-        self._estimator, self._callbacks, self._max_iter = estimator, tuple(callbacks), max_iter
+        self,
+        estimator: Any,
+        callbacks: Iterable = (),
+        *,
+        max_iter: int | None = None,
+        X: Any = None,
+        y: Any = None,
+        fitted_attributes: Callable[[], dict] | None = None,
+    ) -> None:
+        self._estimator = estimator
+        self._callbacks = tuple(callbacks)
+        self._max_iter = max_iter
         self._data = {"X": lambda: X, "y": lambda: y}
         self._fitted_attributes = fitted_attributes
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.callback(tear_down_callbacks, self._estimator)
             self._fit = self._estimator._init_callback_context(
@@ -84,27 +93,26 @@ class FitEvents:
             self._tear_down = stack.pop_all()
         return self
 
-    def __exit__(self, error_type, error, traceback):
+    def __exit__(self, error_type: Any, error: Any, traceback: Any) -> bool | None:
         if error is not None:
             return self._tear_down.__exit__(error_type, error, traceback)
         with self._tear_down:
             self._end(self._fit)
         return False
 
-    def epoch_begin(self, k):
-        """Tell the callbacks that an epoch begins.
+    def epoch_begin(self, k: int) -> None:
+        """Report the start of an epoch.
 
         Parameters
         ----------
         k : int
-            Number of the epoch, from 0; a fit that goes on from an earlier one begins at a higher
-            number.
+            Number of the epoch, from 0; a fit that resumes an earlier one begins higher.
         """
         self._epoch = self._fit.subcontext("epoch", task_id=k)
         self._begin(self._epoch)
 
-    def epoch_end(self, k):
-        """Tell the callbacks that an epoch ended.
+    def epoch_end(self, k: int) -> bool:
+        """Report the end of an epoch.
 
         Parameters
         ----------
@@ -114,7 +122,7 @@ class FitEvents:
         Returns
         -------
         stop : bool
-            Whether a callback asks for the end of the fit.
+            Whether a callback requests the end of the fit.
         """
         if k != self._epoch.task_id:
             raise ValueError(
@@ -128,7 +136,7 @@ class FitEvents:
         call_hooks(self._callbacks, "on_fit_task_begin", self._estimator, context, **self._data)
 
     def _end(self, context):
-        """Tell the callbacks that a task ended; return whether one of them asks to stop."""
+        """Report the end of a task; return whether a callback requests to stop."""
         state = self._data | {"reconstruction_attributes": self._attributes(context)}
         stop = context.call_on_fit_task_end(estimator=self._estimator, **state)
         return (
@@ -137,8 +145,7 @@ class FitEvents:
         )
 
     def _attributes(self, context):
-        """What makes the fitted estimator at the end of a task, None where nobody has a use for
-        it."""
+        """Function for the fitted attributes at the end of a task, None if none are needed."""
         callbacks = [*getattr(self._estimator, CALLBACKS, ()), *self._callbacks]
         if self._fitted_attributes is None or not any(
             self._is_due(callback, context) for callback in callbacks

@@ -3,6 +3,7 @@
 import copy
 import inspect
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from sklearn.utils import _safe_indexing
@@ -40,17 +41,25 @@ class Doctor(Callback):
     def epochs_(self) -> np.ndarray:
         return np.array([measurement.epoch for measurement in self._measurements()])
 
-    def setup(self, estimator, context) -> None:
+    def setup(self, estimator: Any, context: Any) -> None:
         """Check the parameters and the estimator."""
         check_count("every", self.every)
         check_count("n_rows", self.n_rows, low=2)
         self._check_estimator(estimator)
 
-    def is_due(self, estimator, context) -> bool:
+    def is_due(self, estimator: Any, context: Any) -> bool:
         """Whether the task is an epoch after which to measure."""
         return is_epoch(context) and epoch_number(estimator, context) % self.every == 0
 
-    def on_fit_task_end(self, estimator, context, *, X=None, y=None, fitted_estimator=None) -> None:
+    def on_fit_task_end(
+        self,
+        estimator: Any,
+        context: Any,
+        *,
+        X: Any = None,
+        y: Any = None,
+        fitted_estimator: Any = None,
+    ) -> None:
         """Measure the model if it is due, and warn if it is time to."""
         if fitted_estimator is not None and self.is_due(estimator, context):
             self._add_measurement(estimator, context, fitted_estimator, X, y)
@@ -58,7 +67,7 @@ class Doctor(Callback):
         if session is not None and (not is_epoch(context) or _is_late(context)):
             session.warn()
 
-    def teardown(self, estimator, context) -> None:
+    def teardown(self, estimator: Any, context: Any) -> None:
         """Forget the fit, but not its measurements."""
         self._drop(context)
 

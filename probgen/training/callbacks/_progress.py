@@ -1,18 +1,18 @@
-"""A progress bar over the epochs of a fit."""
+"""Callback that shows a progress bar over the epochs of a fit."""
 
 import multiprocessing
 import sys
 import time
+from typing import Any
 
 from probgen.training.callbacks._base import Callback, is_epoch, last_record
 
 
 class ProgressBar(Callback):
-    """Bar over the epochs of a fit, with the last losses and the validation score beside it.
+    """Progress bar over the epochs of a fit, with the last losses and the validation score.
 
-    A notebook shows a widget if it has ipywidgets, a terminal a line on its standard error. In
-    worker processes, whose lines would overwrite one another, a fit writes a single line when it
-    has ended.
+    A notebook with ipywidgets shows a widget, a terminal a line on its standard error. In worker
+    processes, whose lines would overwrite each other, a fit writes one line at its end.
 
     Examples
     --------
@@ -21,20 +21,21 @@ class ProgressBar(Callback):
     ProgressBar()
     """
 
-    def on_fit_task_begin(self, estimator, context):
+    def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
         """Show a bar when the first epoch begins."""
         if is_epoch(context) and self._kept(context) is None:
-            kind = (
-                _Line if multiprocessing.current_process().name != "MainProcess" else _bar_class()
-            )
-            total = context.parent.max_subtasks
-            bar = kind(
-                desc=context.estimator_name, total=total, initial=context.task_id, unit="epoch"
+            is_worker = multiprocessing.current_process().name != "MainProcess"
+            bar_class = _Line if is_worker else _bar_class()
+            bar = bar_class(
+                desc=context.estimator_name,
+                total=context.parent.max_subtasks,
+                initial=context.task_id,
+                unit="epoch",
             )
             self._keep(context.parent, bar)
 
-    def on_fit_task_end(self, estimator, context):
-        """Move the bar on."""
+    def on_fit_task_end(self, estimator: Any, context: Any) -> None:
+        """Advance the bar."""
         bar = self._kept(context)
         if bar is not None and is_epoch(context):
             record = last_record(estimator)
@@ -43,19 +44,23 @@ class ProgressBar(Callback):
             bar.set_postfix(shown, refresh=False)
             bar.update()
 
-    def teardown(self, estimator, context):
-        """Leave the bar as it is, and go to a new line."""
+    def teardown(self, estimator: Any, context: Any) -> None:
+        """Close the bar."""
         bar = self._drop(context)
         if bar is not None:
             bar.close()
 
 
 class _Line:
-    """What is used of tqdm, as one line at the end."""
+    """The part of tqdm's interface used here, as one line at the end."""
 
     def __init__(self, *, desc, total, initial, unit):
-        self.text, self.total, self.n, self.unit = desc, total, initial, unit
-        self.start, self.postfix = time.perf_counter(), ""
+        self.text = desc
+        self.total = total
+        self.n = initial
+        self.unit = unit
+        self.start = time.perf_counter()
+        self.postfix = ""
 
     def set_postfix(self, numbers, refresh):
         self.postfix = "".join(f", {name}={value:.3g}" for name, value in numbers.items())
@@ -71,9 +76,10 @@ class _Line:
 
 
 def _bar_class():
-    """tqdm's class for the place where this runs; tqdm.auto would warn, or change the filters of
-    warnings."""
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    """tqdm's class for a notebook or a terminal; tqdm.auto may warn, or change warning filters."""
+    shell = None
+    if "IPython" in sys.modules:
+        shell = sys.modules["IPython"].get_ipython()
     if shell is not None and "IPKernelApp" in shell.config:
         from tqdm import notebook
 

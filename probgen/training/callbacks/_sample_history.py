@@ -1,8 +1,9 @@
-"""Draws of a model as it learns."""
+"""Callback that draws from the model as it learns."""
 
 import math
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,16 +11,16 @@ from probgen._validation import check_count, check_real
 from probgen._writing import atomic_write, check_output
 from probgen.training.callbacks._base import Callback, epoch_number, is_epoch
 
-INCHES = 4.0  # of the longer side of a frame
-MARGIN = 0.03  # beside points, as a share of the plane that they take
+INCHES = 4.0  # length of the longer side of a frame
+MARGIN = 0.03  # around points, as a share of their range
 
 
 class SampleHistory(Callback):
     """Draw from the model every few epochs, always from the same seed, and keep the draws.
 
-    It serves every generator that tells its epochs. The draws leave the fit's own stream alone.
-    They are those of the last fit; a fit that goes on from an earlier one, such as `partial_fit`,
-    adds to what was kept.
+    It works with every generator that reports its epochs, and does not change the fit's own random
+    stream. It keeps the draws of the last fit; a fit that resumes an earlier one, such as
+    `partial_fit`, adds to them.
 
     Parameters
     ----------
@@ -28,12 +29,12 @@ class SampleHistory(Callback):
     n_samples : int, default=25
         Number of draws in a set, at least 1.
     random_state : int, default=0
-        Seed of every set, so that pictures change by what was learned alone.
+        Seed of every set, so that pictures differ only by what was learned.
 
     Attributes
     ----------
     epochs_ : ndarray of shape (n_sets,)
-        Numbers of the epochs after which the draws were made, from 1.
+        Numbers of the epochs after which draws were made, from 1.
     samples_ : ndarray of shape (n_sets, n_samples, n_features)
         The draws.
 
@@ -51,20 +52,20 @@ class SampleHistory(Callback):
     SampleHistory(every=5, n_samples=16)
     """
 
-    def __init__(self, every=1, n_samples=25, random_state=0):
+    def __init__(self, every: int = 1, n_samples: int = 25, random_state: int = 0) -> None:
         self.every = every
         self.n_samples = n_samples
         self.random_state = random_state
 
     @property
-    def epochs_(self):
+    def epochs_(self) -> np.ndarray:
         return np.array([epoch for epoch, _ in self._sets()])
 
     @property
-    def samples_(self):
+    def samples_(self) -> np.ndarray:
         return np.stack([draws for _, draws in self._sets()])
 
-    def setup(self, estimator, context):
+    def setup(self, estimator: Any, context: Any) -> None:
         """Check the parameters and the estimator."""
         check_count("every", self.every)
         check_count("n_samples", self.n_samples)
@@ -76,33 +77,36 @@ class SampleHistory(Callback):
         if not hasattr(estimator, "sample"):
             raise TypeError(f"SampleHistory needs an estimator that can sample; got {estimator!r}.")
 
-    def is_due(self, estimator, context):
-        """Whether the task is an epoch after which to draw."""
+    def is_due(self, estimator: Any, context: Any) -> bool:
+        """Return whether the task is an epoch after which to draw."""
         return is_epoch(context) and epoch_number(estimator, context) % self.every == 0
 
-    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
-        """Draw, if it is due."""
+    def on_fit_task_end(
+        self, estimator: Any, context: Any, *, fitted_estimator: Any = None
+    ) -> None:
+        """Draw if it is due."""
         if fitted_estimator is None or not self.is_due(estimator, context):
             return
         epoch = epoch_number(estimator, context)
-        draws = np.asarray(
-            fitted_estimator.sample(self.n_samples, random_state=int(self.random_state))
-        )
-        kept = self._kept(context.parent)
-        if kept is None:
-            former = vars(self).get("_drawn", [])
-            kept = (
-                list(former)
-                if former and former[-1][0] < epoch and former[-1][1].shape == draws.shape
-                else []
-            )
-            self._keep(context.parent, kept)
-        kept.append((epoch, draws))
-        self._drawn = kept
+        seed = int(self.random_state)
+        draws = np.asarray(fitted_estimator.sample(self.n_samples, random_state=seed))
+        drawn = self._kept(context.parent)
+        if drawn is None:
+            drawn = self._drawn_before(epoch, draws.shape)
+            self._keep(context.parent, drawn)
+        drawn.append((epoch, draws))
+        self._drawn = drawn
 
-    def teardown(self, estimator, context):
-        """Forget the fit, not the draws."""
+    def teardown(self, estimator: Any, context: Any) -> None:
+        """Forget the fit, but not its draws."""
         self._drop(context)
+
+    def _drawn_before(self, epoch, shape):
+        """Draws of the fit that a fit resumes whose first draws, of this shape, are after epoch."""
+        former = vars(self).get("_drawn", [])
+        if former and former[-1][0] < epoch and former[-1][1].shape == shape:
+            return list(former)
+        return []
 
     def plot(self, *, image_shape=None, value_range=None, ax=None, **imshow_params):
         """Draw the sets below each other, one row of the grid for each.
@@ -220,14 +224,14 @@ class SampleHistory(Callback):
         """The draws with their epochs, as a list of pairs."""
         if not vars(self).get("_drawn"):
             raise AttributeError(
-                "SampleHistory has no draws yet; set it on a generator, fit that, and look at this"
-                " object."
+                "SampleHistory has no draws yet; set it on a generator, fit that, and read this"
+                " attribute again."
             )
         return self._drawn
 
 
 def _show_points(ax, draws, value_range, params):
-    """Draw rows (n, 2) as points in the plane."""
+    """Plot rows (n, 2) as points in the plane."""
     low, high = (np.broadcast_to(end, 2) for end in value_range)
     margin = MARGIN * np.where(high > low, high - low, 1.0)
     ax.plot(*draws.T, **{"linestyle": "", "marker": ".", "markersize": 3.0} | params)

@@ -1,7 +1,9 @@
-"""Curves, histograms and pictures of a fit for TensorBoard."""
+"""Callback that writes curves, histograms and pictures of a fit for TensorBoard."""
 
+import os
 from contextlib import ExitStack, contextmanager
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -15,22 +17,22 @@ from probgen.training.callbacks._base import (
 )
 from probgen.training.history import MEASURES, TRAILING
 
-MAX_COLUMNS = 16  # features with a histogram each
+MAX_COLUMNS = 16  # largest number of features that have a histogram each
 
 
 class TensorBoard(Callback):
     """Write the history, and histograms and pictures of draws and activations, for TensorBoard.
 
     Scalars are the columns of `history_`. Histograms show the draws (each feature of a table of up
-    to 16, else all together), and what the layers of the networks put out for the first rows of X
-    and, where rows do not pass them, for the draws. Networks are the torch modules among the
-    attributes of the fitted estimator that end in an underscore. Draws of a model that knows an
+    to 16, else all together), and the outputs of the layers of the networks for the first rows of
+    X, or for the draws in layers that rows do not pass. Networks are the torch modules among the
+    attributes of the fitted estimator that end in an underscore. Draws of a model with an
     `image_shape` are written as pictures too. Needs the extra "tensorboard".
 
     Parameters
     ----------
     log_dir : str or path
-        Folder of the event files, made where it is missing. Each fit needs its own.
+        Folder of the event files, created if needed. Each fit needs its own.
     every : int, default=1
         Epochs from one set of histograms and pictures to the next, at least 1; scalars are written
         after each.
@@ -44,7 +46,7 @@ class TensorBoard(Callback):
     ImportError
         At the beginning of a fit, if tensorboard is not installed.
     OSError
-        At the beginning of a fit, if the folder cannot be made or written to.
+        At the beginning of a fit, if the folder cannot be created or written to.
     ValueError
         At the beginning of a fit, if a parameter is out of range.
 
@@ -55,13 +57,20 @@ class TensorBoard(Callback):
     TensorBoard(every=5, log_dir='runs/first')
     """
 
-    def __init__(self, log_dir, *, every=1, n_samples=64, random_state=0):
+    def __init__(
+        self,
+        log_dir: str | os.PathLike,
+        *,
+        every: int = 1,
+        n_samples: int = 64,
+        random_state: int = 0,
+    ) -> None:
         self.log_dir = log_dir
         self.every = every
         self.n_samples = n_samples
         self.random_state = random_state
 
-    def setup(self, estimator, context):
+    def setup(self, estimator: Any, context: Any) -> None:
         """Check the parameters, and open an event file."""
         check_count("every", self.every)
         check_count("n_samples", self.n_samples)
@@ -75,12 +84,14 @@ class TensorBoard(Callback):
             ) from error
         self._keep(context, SummaryWriter(str(self.log_dir)))
 
-    def is_due(self, estimator, context):
-        """Whether the task is an epoch after which to write histograms."""
+    def is_due(self, estimator: Any, context: Any) -> bool:
+        """Return whether the task is an epoch after which to write histograms."""
         return is_epoch(context) and epoch_number(estimator, context) % self.every == 0
 
-    def on_fit_task_end(self, estimator, context, *, X=None, fitted_estimator=None):
-        """Write what there is of an epoch."""
+    def on_fit_task_end(
+        self, estimator: Any, context: Any, *, X: Any = None, fitted_estimator: Any = None
+    ) -> None:
+        """Write the record of an epoch, and histograms if they are due."""
         writer = self._kept(context)
         if writer is None or not is_epoch(context):
             return
@@ -88,15 +99,15 @@ class TensorBoard(Callback):
         for name, value in last_record(estimator).items():
             if isinstance(value, list):
                 writer.add_histogram(name, np.asarray(value), epoch)
+            elif name in (*MEASURES, *TRAILING):
+                writer.add_scalar(name, value, epoch)
             elif name != "epoch":
-                writer.add_scalar(
-                    name if name in (*MEASURES, *TRAILING) else f"loss/{name}", value, epoch
-                )
+                writer.add_scalar(f"loss/{name}", value, epoch)
         if fitted_estimator is not None and self.is_due(estimator, context):
             self._write_model(writer, fitted_estimator, X, epoch)
         writer.flush()
 
-    def teardown(self, estimator, context):
+    def teardown(self, estimator: Any, context: Any) -> None:
         """Close the event file."""
         writer = self._drop(context)
         if writer is not None:
@@ -136,8 +147,7 @@ def _layers(model):
 
 @contextmanager
 def _watched(layers, n_rows):
-    """Yield a dict that gets what each layer puts out for n_rows when it is first called, as an
-    array."""
+    """Yield a dict that gets the outputs of each layer for n_rows in its first call, as arrays."""
     import torch
 
     outputs = {}
@@ -145,9 +155,8 @@ def _watched(layers, n_rows):
     def watch(name):
         def hook(layer, inputs, output):
             if name not in outputs and isinstance(output, torch.Tensor):
-                outputs[name] = (
-                    output[:n_rows].detach().float().cpu().numpy()
-                )  # a block may be padded below its rows
+                # Blocks may be padded after their rows.
+                outputs[name] = output[:n_rows].detach().float().cpu().numpy()
 
         return hook
 
@@ -158,15 +167,17 @@ def _watched(layers, n_rows):
 
 
 def _first_rows(X, n_rows):
-    """The first rows of whatever a fit eats."""
+    """The first rows of any X that `fit` accepts."""
     from probgen.row_blocks import RowBlocks
 
     if isinstance(X, RowBlocks):
         return next(iter(X))[:n_rows]
     if hasattr(X, "iloc"):
         return X.iloc[:n_rows]
-    if isinstance(X, list) or hasattr(X, "shape"):
-        return np.asarray(X[:n_rows]) if isinstance(X, list) else X[:n_rows]
+    if isinstance(X, list):
+        return np.asarray(X[:n_rows])
+    if hasattr(X, "shape"):
+        return X[:n_rows]
     items = [X[i] for i in islice(range(len(X)), n_rows)]  # a torch data set
     return np.stack(
         [np.asarray(item[0] if isinstance(item, tuple) else item).ravel() for item in items]
@@ -174,9 +185,7 @@ def _first_rows(X, n_rows):
 
 
 def _as_images(model, draws):
-    """Draws in [0, 1] of shape (n, height, width, channels), None where they are rows of a
-    table."""
-
+    """Draws in [0, 1] of shape (n, height, width, channels), None if they are rows of a table."""
     if not hasattr(model, "image_shape"):
         return None
     height, width, channels = check_image_shape(model.image_shape, draws.shape[1])
