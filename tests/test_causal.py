@@ -49,13 +49,13 @@ def seeded():
 def sees(layer, n_in, *, side=SIDE):
     """Whether (out channel, out pixel) depends on (in channel, in pixel), on four axes."""
     image = torch.randn(1, n_in, side, side, dtype=torch.float64)
-    actual = torch.zeros(())
+    total = torch.zeros(())
     for _ in range(3):  # rectifiers hide some dependence at a single point
         jacobian = torch.autograd.functional.jacobian(
             lambda x: layer(x)[0], image + torch.randn_like(image)
         )
-        actual = actual + jacobian[:, :, :, 0].abs()
-    return (actual.flatten(1, 2).flatten(-2, -1) > 0.0).numpy()
+        total = total + jacobian[:, :, :, 0].abs()
+    return (total.flatten(1, 2).flatten(-2, -1) > 0.0).numpy()
 
 
 def expected(n_out, n_in, is_seen, n_colors, strict, n_parts=1):

@@ -7,9 +7,17 @@ import pytest
 import torch
 from scipy.special import logsumexp
 from scipy.stats import chisquare
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
-from probgen import MADE, FullyVisibleBeliefNetwork, Trainer, get_likelihood
+from probgen import (
+    MADE,
+    ConditionalPixelCNN,
+    FullyVisibleBeliefNetwork,
+    PixelRNN,
+    Trainer,
+    get_likelihood,
+)
 from probgen.distributions.quantiles import quantile
 from probgen.estimators.autoregressive.networks.masked import MaskedMLP
 from probgen.options import (
@@ -389,6 +397,15 @@ def test_features_are_the_last_hidden_layer():
     assert (features >= 0.0).all()
     assert list(model.get_feature_names_out()) == [f"made{k}" for k in range(10)]
     assert FullyVisibleBeliefNetwork(**QUICK).fit(X).transform(X).shape == (300, 6)
+
+
+@pytest.mark.parametrize("kind", [MADE, FullyVisibleBeliefNetwork, ConditionalPixelCNN, PixelRNN])
+def test_settings_of_likelihoods_are_reached_from_their_strings(kind):
+    for name, make_option in kind._options["likelihood"].items():
+        for setting in make_option().get_params():
+            model = clone(kind(likelihood=name)).set_params(**{f"likelihood__{setting}": 3})
+            assert model.likelihood.name == name
+            assert model.get_params()[f"likelihood__{setting}"] == 3
 
 
 def test_training_continues_and_held_out_levels_count():

@@ -1,5 +1,4 @@
-"""Networks that were trained in all orders of the features: exact outputs under any conditions on
-values."""
+"""Networks trained in all orders of the features: exact results under any known values."""
 
 import itertools
 

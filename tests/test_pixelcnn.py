@@ -424,8 +424,8 @@ class TestQueries:
             {"likelihood__n_mixture": [1, 2]},
             cv=2,
         )
-        actual = search.fit(chain(60, 4, 3)[0]).best_estimator_
-        assert actual.observation_.n_outputs_per_feature == 3 * actual.likelihood.n_mixture
+        best = search.fit(chain(60, 4, 3)[0]).best_estimator_
+        assert best.observation_.n_outputs_per_feature == 3 * best.likelihood.n_mixture
 
     def test_a_number_of_levels_is_kept(self):
         X, _ = chain(60, 4, 3)
@@ -454,7 +454,7 @@ class TestBadInput:
             (
                 {},
                 BITS - 1.0,
-                "X holds -1 to 0; count them from 0",
+                "whole numbers from 0 to n_levels - 1 = 1; X holds -1 to 0; count them from 0",
             ),
             (
                 {},

@@ -58,17 +58,17 @@ def seen(layer, n_channels):
 
 class TestLayers:
     def test_a_row_layer_sees_a_triangle(self):
-        actual = seen(RowLSTM(2).double(), 4)
+        is_seen = seen(RowLSTM(2).double(), 4)
         for i, j, k, m in product(range(SIDE), repeat=4):
             own_row = k == i and j - 1 <= m <= j
             # One pixel wider for each row, and one more to the left by the inputs.
             above = k < i and j - (i - k) - 1 <= m <= j + (i - k)
-            assert actual[i, j, k, m] == (own_row or above), (i, j, k, m)
+            assert is_seen[i, j, k, m] == (own_row or above), (i, j, k, m)
 
     def test_a_diagonal_layer_sees_all_that_is_before(self):
-        actual = seen(DiagonalLSTM(2).double(), 4)
+        is_seen = seen(DiagonalLSTM(2).double(), 4)
         for i, j, k, m in product(range(SIDE), repeat=4):
-            assert actual[i, j, k, m] == (k < i or (k == i and m <= j)), (i, j, k, m)
+            assert is_seen[i, j, k, m] == (k < i or (k == i and m <= j)), (i, j, k, m)
 
     def test_the_recurrence_is_that_of_torch(self):
         """Where the convolution is one pixel wide, every column is a sequence of its own."""
@@ -87,10 +87,10 @@ class TestLayers:
     @pytest.mark.parametrize("shape", [(3, 5), (5, 3), (1, 4), (4, 1)])
     def test_skewing_puts_diagonals_into_columns(self, shape):
         image = torch.randn(2, 3, *shape)
-        actual = skewed(image)
+        shifted = skewed(image)
         for i in range(shape[0]):
             row = functional.pad(image[:, :, i], (i, shape[0] - 1 - i))
-            torch.testing.assert_close(actual[:, :, i], row)
+            torch.testing.assert_close(shifted[:, :, i], row)
 
     @layers
     @pytest.mark.parametrize("n_colors", [1, 3])
