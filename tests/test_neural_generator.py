@@ -14,7 +14,8 @@ from sklearn.model_selection import GridSearchCV
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from probgen import Autoencoder, RowBlocks, Trainer, load, save
-from probgen.training import Callback
+from probgen.training import Callback, Objective
+from probgen.training.neural_generator import NeuralGenerator
 
 X = np.random.default_rng(0).standard_normal((120, 4)).astype(np.float32)
 
@@ -209,6 +210,90 @@ class Interrupt(Callback):
     def on_fit_task_end(self, estimator, context):
         if context.task_name == "epoch" and len(estimator.history_) == 2:
             raise KeyboardInterrupt
+
+
+class Spread(Objective):
+    """Mean squared distance of rows from a point."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def loss(self, X):
+        return (X - self.network.bias).square().sum(1).mean()
+
+
+class Point(NeuralGenerator):
+    """A generator of one's own: draws are the mean of the rows. It writes down its hooks."""
+
+    _networks = ("network_",)
+
+    def __init__(self, max_iter=2, random_state=0, trainer=None, calls=()):
+        self.max_iter = max_iter
+        self.random_state = random_state
+        self.trainer = trainer
+        self.calls = calls
+        self.batch_size = 16
+        self.learning_rate_init = 0.1
+        self.device = "cpu"
+        self.verbose = 0
+        self.warm_start = False
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        self.calls.append("check")
+
+    def _hold_out(self, rows, trainer, rng):
+        self.calls.append("hold out")
+        return super()._hold_out(rows, trainer, rng)
+
+    def _build(self, fit):
+        self.calls.append("build")
+        self.network_ = torch.nn.Linear(1, fit.rows.n_features).to(fit.rows.dtype)
+
+    def _begin(self, fit):
+        self.calls.append("begin")
+
+    def _make_objective(self, fit):
+        self.calls.append("make objective")
+        self.fit_seen = fit
+        return Spread(self.network_)
+
+    def _finish(self, fit, generator):
+        self.calls.append("finish")
+        self.point_ = self.network_.bias.detach().numpy().copy()
+
+    def _sample(self, n_samples, generator):
+        return np.tile(self.point_, (n_samples, 1))
+
+
+class TestHooks:
+    FIT = ("check", "hold out", "build", "begin", "make objective", "finish")
+
+    def test_are_called_in_the_order_of_the_documentation(self):
+        model = Point(calls=[]).fit(X)
+        assert tuple(model.calls) == self.FIT
+        model.calls.clear()
+        model.partial_fit(X)
+        assert model.calls == ["check", "begin", "make objective", "finish"]
+        assert model.sample(2).shape == (2, 4)
+
+    def test_know_the_fit(self):
+        trainer = Trainer(early_stopping=True, validation_fraction=0.25)
+        model = Point(max_iter=7, trainer=trainer, calls=[]).fit(X)
+        fit = model.fit_seen
+        assert (fit.rows.n_rows, fit.held_out.n_rows, fit.all_rows.n_rows) == (90, 30, 120)
+        assert (fit.batch_size, fit.n_batches, fit.max_iter, fit.is_partial) == (16, 6, 7, False)
+        np.testing.assert_allclose(fit.all_statistics.mean, X.mean(axis=0), rtol=1e-5, atol=1e-7)
+        held_out = np.concatenate([batch.numpy() for (batch,) in fit.held_out.batches(None, 64)])
+        rest = (120 * X.mean(axis=0) - held_out.sum(axis=0)) / 90
+        np.testing.assert_allclose(fit.statistics.mean, rest, rtol=1e-4, atol=1e-6)
+
+    def test_know_a_pass(self):
+        fit = Point(max_iter=7, calls=[]).partial_fit(X[:20]).fit_seen
+        assert (fit.batch_size, fit.n_batches, fit.max_iter, fit.is_partial) == (16, 2, 7, True)
+        assert fit.held_out is None
+        assert fit.all_statistics is fit.statistics
 
 
 class TestMishaps:
