@@ -465,17 +465,17 @@ def test_one_bar_serves_fits_in_threads(learner, capsys):
 def test_progress_bar_is_a_widget_in_a_notebook(monkeypatch):
     from tqdm import notebook, tqdm
 
-    from probgen.training.callbacks._progress import _bar_class
+    from probgen.training.callbacks._progress import progress_bar_class
 
     shell = types.SimpleNamespace(config={"IPKernelApp": {}})
     monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
     monkeypatch.setattr(notebook, "IProgress", object(), raising=False)
     before = list(warnings.filters)
-    assert _bar_class() is notebook.tqdm
+    assert progress_bar_class() is notebook.tqdm
     monkeypatch.setattr(notebook, "IProgress", None)
-    assert _bar_class() is tqdm
+    assert progress_bar_class() is tqdm
     shell.config = {}
-    assert _bar_class() is tqdm
+    assert progress_bar_class() is tqdm
     assert warnings.filters == before
 
 

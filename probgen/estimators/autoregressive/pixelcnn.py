@@ -22,7 +22,7 @@ from probgen.estimators.autoregressive.networks.pixel import PixelNetwork
 from probgen.estimators.autoregressive.pixels import PixelGenerator
 from probgen.estimators.autoregressive.sampler import ChainSampler
 from probgen.options import Option
-from probgen.training.callbacks._progress import _bar_class as progress_bar_class
+from probgen.training.callbacks._progress import progress_bar_class
 from probgen.training.trainer import Trainer
 
 DRAWN_ROWS = {"cpu": 256, "cuda": 2048}  # rows that are drawn at a time

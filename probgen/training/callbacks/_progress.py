@@ -25,7 +25,7 @@ class ProgressBar(Callback):
         """Show a bar when the first epoch begins."""
         if is_epoch(context) and self._kept(context) is None:
             is_worker = multiprocessing.current_process().name != "MainProcess"
-            bar_class = _Line if is_worker else _bar_class()
+            bar_class = _Line if is_worker else progress_bar_class()
             bar = bar_class(
                 desc=context.estimator_name,
                 total=context.parent.max_subtasks,
@@ -75,7 +75,7 @@ class _Line:
         sys.stderr.flush()
 
 
-def _bar_class():
+def progress_bar_class():
     """tqdm's class for a notebook or a terminal; tqdm.auto may warn, or change warning filters."""
     shell = None
     if "IPython" in sys.modules:
