@@ -148,7 +148,7 @@ def test_a_full_disk_costs_a_warning(tmp_path, monkeypatch):
 
     monkeypatch.setattr(checkpoints, "write_archive", write)
     with pytest.warns(
-        RuntimeWarning, match="could not be written .No space left on device.; training goes on"
+        RuntimeWarning, match="could not be written .No space left on device.; training continues"
     ):
         model = make(tmp_path).fit(X)
     assert_same(model, make(None).fit(X))

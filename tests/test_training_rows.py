@@ -566,14 +566,14 @@ class TestBadInput:
 
     def test_a_further_array_of_another_length(self):
         with pytest.raises(
-            ValueError, match="arrays beside X must have 1003 rows, like X; got one of 7"
+            ValueError, match="further arrays must have 1003 rows, like X; got one of 7"
         ):
             open_rows(X, np.zeros(7))
 
     def test_further_arrays_need_an_array(self):
         with pytest.raises(
             ValueError,
-            match="arrays beside X, such as labels, need X as an array; got X of RowBlocks",
+            match="further arrays, such as labels, need X as an array; got X of RowBlocks",
         ):
             open_rows(RowBlocks([X]), np.zeros(N))
 

@@ -11,7 +11,7 @@ from probgen.programs.recording import Replayed
 from probgen.programs.terms import elbo_terms
 from probgen.training.objective import Objective
 
-RECORD_FROM = 32  # batches of one size, the time of which is saved by a recording
+RECORD_FROM = 32  # planned batches of one size from which a recording saves time
 
 
 class ProgramObjective(Objective):
@@ -108,9 +108,9 @@ class ProgramObjective(Objective):
     def _pays(self, planned, size):
         """Whether to record batches of so many rows.
 
-        The answer must depend on the plan alone, and not on the batches so far: recordings draw
-        other numbers, and a fit that resumes from a checkpoint must draw those that the whole fit
-        draws.
+        The decision must depend on the plan alone, and not on the batches so far: recorded and
+        direct runs draw different numbers, and a fit that resumes from a checkpoint must draw those
+        of the uninterrupted fit.
         """
         if planned is None or self.device != "cpu":  # on a GPU only recordings can be captured
             return True

@@ -84,7 +84,7 @@ class CheckpointFile:
         except OSError as error:
             warn(
                 f"The checkpoint {str(self.path)!r} could not be written"
-                f" ({error.strerror or error}); training goes on, and resumes from the last one"
+                f" ({error.strerror or error}); training continues, and resumes from the last one"
                 " written if it is killed.",
                 RuntimeWarning,
             )

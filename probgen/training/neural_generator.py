@@ -87,7 +87,7 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
 
     - `_check_parameters()` raises a ValueError for a parameter that is out of range; it starts with
       `super()._check_parameters()`.
-    - `_default_trainer()`, optional, returns the Trainer that trainer=None stands for.
+    - `_default_trainer()`, optional, returns the Trainer for trainer=None.
     - `_read(X, y, *, reset, ensure_min_samples)`, optional, returns the validated arrays of the
       fit, the rows first. Only the rows may be blocks or a torch data set.
     - `_hold_out(rows, trainer, rng)`, optional, returns the rows to train on and the held-out rows
@@ -102,7 +102,7 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
       now.
     - `_finish(fit, generator)`, optional, fits what depends on trained networks, with a NumPy
       Generator for its draws. It runs after the training, and on a copy of the estimator after each
-      epoch in which a callback asks for the fitted estimator.
+      epoch in which a callback needs the fitted estimator.
 
     `fit` is a `FitContext`. Hooks pass nothing to each other through attributes: an attribute that
     they set belongs to the fitted estimator. Queries go through the hooks of `GeneratorMixin`,

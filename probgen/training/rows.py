@@ -86,7 +86,7 @@ def open_rows(*arrays, device="cpu", dtype=torch.float32, memory_budget=None):
         return _open_arrays([X, *further], device, dtype, budget)
     if further:
         raise ValueError(
-            f"arrays beside X, such as labels, need X as an array; got X of {type(X).__name__}."
+            f"further arrays, such as labels, need X as an array; got X of {type(X).__name__}."
         )
     source = open_source(X, dtype)
     rows = StreamedRows(source, device, min(budget // 4, LARGEST_BUFFER))
@@ -323,7 +323,7 @@ def _open_arrays(arrays, device, dtype, budget):
     for array in arrays[1:]:
         if len(array) != len(X):
             raise ValueError(
-                f"arrays beside X must have {len(X)} rows, like X; got one of {len(array)}."
+                f"further arrays must have {len(X)} rows, like X; got one of {len(array)}."
             )
     columns = [_column(array, SMALL.get(array.dtype, dtype), dtype) for array in arrays[:1]]
     for array in arrays[1:]:
