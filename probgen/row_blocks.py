@@ -1,6 +1,6 @@
 """Rows that come block by block, for data that do not fit in memory."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +50,7 @@ class RowBlocks:
                 )
         self.blocks = blocks
 
-    def __iter__(self) -> Iterator[np.ndarray]:
+    def __iter__(self) -> Generator[np.ndarray, None, None]:
         """Yield blocks of rows in float64 or float32, and leave out empty ones."""
         blocks = self.blocks() if callable(self.blocks) else self.blocks
         width = None

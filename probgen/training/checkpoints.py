@@ -2,7 +2,9 @@
 
 import hashlib
 import os
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +43,9 @@ class CheckpointFile:
         If the folder cannot be written to.
     """
 
-    def __init__(self, folder, estimator, arrays, start):
+    def __init__(
+        self, folder: str | PathLike, estimator: Any, arrays: tuple, start: dict | None
+    ) -> None:
         folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -60,7 +64,7 @@ class CheckpointFile:
         for unfinished in folder.glob(f".{self.path.stem}.*"):  # of a write that was killed
             unfinished.unlink(missing_ok=True)
 
-    def load(self):
+    def load(self) -> dict | None:
         """Return the state of an earlier fit, or None if there is none."""
         if not self.path.exists():
             return None
@@ -73,7 +77,7 @@ class CheckpointFile:
             )
         return value["state"]
 
-    def save(self, state):
+    def save(self, state: dict) -> None:
         """Write a state; if that fails, warn and keep the last one."""
         try:
             write_archive(
@@ -90,7 +94,7 @@ class CheckpointFile:
             )
 
 
-def fingerprint(estimator, arrays, start):
+def fingerprint(estimator: Any, arrays: tuple, start: dict | None) -> str:
     """A hash of the class, the parameters, the data and the start of a fit, in hexadecimal."""
     digest = hashlib.sha256(type(estimator).__qualname__.encode())
     for name, value in sorted(estimator.get_params(deep=True).items()):
@@ -105,7 +109,7 @@ def fingerprint(estimator, arrays, start):
     return digest.hexdigest()
 
 
-def _hash_parameter(digest, value):
+def _hash_parameter(digest: Any, value: Any) -> None:
     if isinstance(value, torch.nn.Module):
         digest.update(repr(value).encode())
         _hash_tensors(digest, value.state_dict().values())
@@ -117,14 +121,14 @@ def _hash_parameter(digest, value):
         digest.update(type(value).__qualname__.encode())
 
 
-def _hash_tensors(digest, tensors):
+def _hash_tensors(digest: Any, tensors: Any) -> None:
     for tensor in tensors:
         digest.update(
             tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
         )
 
 
-def _hash_data(digest, data):
+def _hash_data(digest: Any, data: Any) -> None:
     """Add shape, type and evenly spaced rows of an array, or the type of another source."""
     if not isinstance(data, np.ndarray):
         digest.update(type(data).__qualname__.encode())

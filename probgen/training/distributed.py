@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -23,11 +25,11 @@ class Ranks:
     world_size: int = 1
 
     @property
-    def is_first(self):
+    def is_first(self) -> bool:
         """Whether this process writes files and reports."""
         return self.rank == 0
 
-    def agree(self, value):
+    def agree(self, value: float) -> float:
         """Return the largest of the numbers that the processes pass."""
         if self.world_size == 1:
             return value
@@ -36,7 +38,7 @@ class Ranks:
         torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MAX)
         return shared.item()
 
-    def share(self, value):
+    def share(self, value: Any) -> Any:
         """Return the value, any that pickle can copy, that the first rank passes."""
         if self.world_size == 1:
             return value
@@ -46,7 +48,7 @@ class Ranks:
 
 
 @contextlib.contextmanager
-def joined_ranks(device):
+def joined_ranks(device: str) -> Iterator[Ranks]:
     """Yield the Ranks of a fit; join the processes that torchrun started, unless the caller has.
 
     Parameters
@@ -70,7 +72,7 @@ def joined_ranks(device):
             torch.distributed.destroy_process_group()
 
 
-def local_device(device, ranks):
+def local_device(device: str, ranks: Ranks) -> str:
     """The CUDA device of this process, where torchrun started one for each; device otherwise."""
     is_shared = ranks.world_size > 1 and device == "cuda" and "LOCAL_RANK" in os.environ
     return f"cuda:{os.environ['LOCAL_RANK']}" if is_shared else device

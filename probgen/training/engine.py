@@ -5,15 +5,20 @@ import math
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
 from probgen._warnings import warn
+from probgen.training.callbacks._events import FitEvents
 from probgen.training.distributed import Ranks
 from probgen.training.history import History
+from probgen.training.objective import Objective, Phase
 from probgen.training.randomness import global_generator
+from probgen.training.rows import Rows
+from probgen.training.trainer import Trainer
 from probgen.training.updates import GraphedUpdate, Update, is_capturable
 
 CHECK_EVERY = 32  # batches between checks of the loss on a GPU, as each check waits for the device
@@ -46,8 +51,16 @@ class Training:
     """
 
     def __init__(
-        self, objective, trainer, *, learning_rate, batch_size, seeds, device="cpu", ranks=None
-    ):
+        self,
+        objective: Objective,
+        trainer: Trainer,
+        *,
+        learning_rate: float,
+        batch_size: int,
+        seeds: dict[str, int],
+        device: str = "cpu",
+        ranks: Ranks | None = None,
+    ) -> None:
         self.objective = objective
         self.trainer = trainer
         self.learning_rate = learning_rate
@@ -67,7 +80,7 @@ class Training:
         # Early stopping: epochs without improvement, and the best of the epochs.
         self.n_stale = 0
         self.best_score = -math.inf
-        self.best_weights = None
+        self.best_weights: dict | None = None
 
         self.noise = torch.Generator(device).manual_seed((seeds["noise"] + self.ranks.rank) % 2**63)
         self.global_state: dict = {}
@@ -77,9 +90,11 @@ class Training:
             self.averages = {p: p.detach().clone() for p in objective.parameters()}
         self.share_of_new = torch.zeros((), device=device, dtype=torch.float64)
         self.updates = self._make_updates()
-        self.good = None  # the last state with finite weights
+        self.good: Any = None  # the last state with finite weights
 
-    def begin(self, n_epochs, rows, held_out=None, *, schedule):
+    def begin(
+        self, n_epochs: int, rows: Rows, held_out: Rows | None = None, *, schedule: str | None
+    ) -> None:
         """Plan epochs, and set the learning rate to its start.
 
         Parameters
@@ -111,7 +126,14 @@ class Training:
         n_batches = rows.n_batches(self.batch_size, self.ranks.world_size)
         self.schedulers = self._make_schedulers(n_epochs * n_batches, schedule)
 
-    def run(self, rows, held_out=None, *, events=None, save=None):
+    def run(
+        self,
+        rows: Rows,
+        held_out: Rows | None = None,
+        *,
+        events: FitEvents | None = None,
+        save: Callable[[dict], None] | None = None,
+    ) -> None:
         """Train to the end that `begin` set, or until something stops it.
 
         Parameters
@@ -149,7 +171,7 @@ class Training:
             self.good = None
             self.objective.eval()
 
-    def finish(self):
+    def finish(self) -> None:
         """Put the final weights into the objective: the best, the averaged or the last ones."""
         with torch.no_grad():
             if self.trainer.early_stopping and self.best_weights is not None:
@@ -158,7 +180,7 @@ class Training:
                 for parameter, average in self.averages.items():
                     parameter.copy_(average)
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         """Everything that a training needs to resume, as a nest of plain values and CPU tensors."""
         return _on_cpu(
             {
@@ -176,7 +198,7 @@ class Training:
             }
         )
 
-    def load_state(self, state):
+    def load_state(self, state: dict[str, Any]) -> None:
         """Take over a `state()`."""
         state = copy.deepcopy(state)
         self.objective.load_state_dict(state["weights"])
@@ -198,7 +220,7 @@ class Training:
         for name in _COUNTS:
             setattr(self, name, state[name])
 
-    def _make_updates(self):
+    def _make_updates(self) -> list[Update]:
         """An update for each phase of the objective."""
         phases = self.objective.phases()
         losses = [phase.loss for phase in phases]
@@ -238,7 +260,7 @@ class Training:
             for phase, loss in zip(phases, losses)
         ]
 
-    def _make_schedulers(self, n_steps, schedule):
+    def _make_schedulers(self, n_steps: int, schedule: str | None) -> list:
         """A scheduler of the learning rate for each optimiser, none for a constant one."""
         optimizers = [update.optimizer for update in self.updates]
         lr_scheduler = torch.optim.lr_scheduler
@@ -267,7 +289,13 @@ class Training:
             ]
         return []
 
-    def _run_epoch(self, rows, held_out, events, save):
+    def _run_epoch(
+        self,
+        rows: Rows,
+        held_out: Rows | None,
+        events: FitEvents | None,
+        save: Callable[[dict], None] | None,
+    ) -> None:
         """Train for one epoch, or for the rest of one."""
         start = time.perf_counter()
         ranks = self.ranks
@@ -309,10 +337,10 @@ class Training:
         if ranks.agree(wants_to_stop):
             self.is_finished = True
 
-    def _step(self, batch, share):
+    def _step(self, batch: tuple[torch.Tensor, ...], share: float) -> None:
         """Update the networks on one batch."""
         n_rows = len(batch[0]) if share else 0
-        if self.averages:
+        if self.trainer.ema_decay is not None:
             self.share_of_new.fill_(max(1.0 - self.trainer.ema_decay, 9.0 / (10.0 + self.n_steps)))
         for update in self.updates:
             if self.n_steps % update.phase.every == 0:
@@ -321,7 +349,7 @@ class Training:
                 for name, term in terms.items():
                     self._record(name, term.detach(), n_rows, check=False)
 
-    def _record(self, name, value, n_rows, *, check):
+    def _record(self, name: str, value: torch.Tensor, n_rows: int, *, check: bool) -> None:
         """Add a loss to the sums of the epoch, and check that it is finite."""
         if self.device == "cpu":
             value = value.item()
@@ -337,7 +365,7 @@ class Training:
             if not math.isfinite(sum_of_any):
                 raise _DivergenceError(f"{name} became {sum_of_any}")
 
-    def _share(self, rows, batch):
+    def _share(self, rows: Rows, batch: tuple[torch.Tensor, ...]) -> float:
         """Factor on this process's loss of an uneven last batch.
 
         Gradients are averaged over the processes, whatever their numbers of rows are.
@@ -345,7 +373,7 @@ class Training:
         n_last = (rows.n_rows - 1) % (self.batch_size * self.ranks.world_size) + 1
         return len(batch[0]) * self.ranks.world_size / n_last
 
-    def _end_epoch(self, held_out, seconds):
+    def _end_epoch(self, held_out: Rows | None, seconds: float) -> None:
         """Validate, and append the record of the epoch."""
         losses = {name: float(total) / max(count, 1) for name, (total, count) in self.sums.items()}
         for name, value in losses.items():
@@ -364,7 +392,7 @@ class Training:
         self.batch = 0
         self.sums = {}
 
-    def _validate(self, held_out):
+    def _validate(self, held_out: Rows) -> float:
         """Score the weights that the model would have now, under the same noise in every epoch."""
         weights = copy.deepcopy(self.objective.state_dict()) if self.averages else None
         with torch.no_grad():
@@ -384,7 +412,7 @@ class Training:
                 self.objective.load_state_dict(weights)
         return score
 
-    def _stop_early(self, score):
+    def _stop_early(self, score: float) -> None:
         """Keep the present weights if they are the best so far, or stop after too many epochs."""
         if math.isnan(score):
             raise _DivergenceError("the validation score became nan")
@@ -397,25 +425,25 @@ class Training:
         if self.n_stale >= self.trainer.n_iter_no_change:
             self.is_finished = True
 
-    def _save_if_due(self, save):
+    def _save_if_due(self, save: Callable[[dict], None] | None) -> None:
         """Save the state if the last save was long enough ago."""
         if save is None or time.monotonic() - self.saved_at < self.trainer.checkpoint_interval:
             return
         save(self.state())
         self.saved_at = time.monotonic()
 
-    def _weights_are_finite(self):
+    def _weights_are_finite(self) -> bool:
         with torch.no_grad():
             finite = all(torch.isfinite(p).all().item() for p in self.objective.parameters())
         return not self.ranks.agree(not finite)
 
-    def _keep_good(self):
+    def _keep_good(self) -> None:
         """Remember the present state, or raise if a weight is not finite."""
         if not self._weights_are_finite():
             raise _DivergenceError("a weight stopped being finite")
         self.good = self.state()
 
-    def _fall_back(self, what):
+    def _fall_back(self, what: str) -> None:
         """Restore the last good state, and warn of what happened."""
         where = f"epoch {self.epoch + 1}, batch {self.batch + 1}"
         self.load_state(self.good)
@@ -430,7 +458,7 @@ class Training:
 _COUNTS = ("epoch", "batch", "n_steps", "n_stale", "best_score", "is_finished", "n_epochs")
 
 
-def draw_seeds(generator):
+def draw_seeds(generator: np.random.Generator) -> dict[str, int]:
     """A seed for each kind of randomness in a training, as a dict of int."""
     return dict(zip(SEEDS, generator.integers(2**63, size=len(SEEDS)).tolist()))
 
@@ -442,43 +470,43 @@ class _DivergenceError(Exception):
 class _Runner(torch.nn.Module):
     """The losses of an objective behind one forward, which DistributedDataParallel needs."""
 
-    def __init__(self, objective, phases):
+    def __init__(self, objective: Objective, phases: list[Phase]) -> None:
         super().__init__()
         self.objective = objective
         self.losses = [phase.loss for phase in phases]
 
-    def forward(self, index, *batch):
+    def forward(self, index: int, *batch: torch.Tensor) -> Any:
         return self.losses[index](*batch)
 
 
 class _Indexed:
     """One loss of a runner."""
 
-    def __init__(self, runner, index):
+    def __init__(self, runner: torch.nn.Module, index: int) -> None:
         self.runner = runner
         self.index = index
 
-    def __call__(self, *batch):
+    def __call__(self, *batch: torch.Tensor) -> Any:
         return self.runner(self.index, *batch)
 
 
-def _set_rate(group, rate):
+def _set_rate(group: dict[str, Any], rate: float) -> None:
     if isinstance(group["lr"], torch.Tensor):
         group["lr"].fill_(rate)
     else:
         group["lr"] = rate
 
 
-def _on_cpu(value):
+def _on_cpu(value: Any) -> Any:
     """A copy of a nest with its tensors on the CPU."""
     return _map_tensors(value, lambda tensor: tensor.detach().to("cpu", copy=True))
 
 
-def _to_device(value, device):
+def _to_device(value: Any, device: str) -> Any:
     return _map_tensors(value, lambda tensor: tensor.to(device))
 
 
-def _map_tensors(value, change):
+def _map_tensors(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
     if isinstance(value, torch.Tensor):
         return change(value)
     if isinstance(value, dict):

@@ -71,7 +71,7 @@ class History:
         return [name for name in self._names if name not in (*LEADING, *MEASURES, *TRAILING)]
 
     @property
-    def _names(self):
+    def _names(self) -> list[str]:
         return list(dict.fromkeys(name for record in self.records for name in record))
 
     def to_frame(self) -> Any:
@@ -115,7 +115,7 @@ class History:
             return NotImplemented
         return len(self) == len(other) and all(map(_same_record, self.records, other.records))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         if not self.records:
             return "History(no epochs)"
         last = ", ".join(
@@ -126,16 +126,16 @@ class History:
         return f"History({len(self)} epoch{'s' if len(self) > 1 else ''}, the last: {last})"
 
 
-def _same_record(first, second):
+def _same_record(first: dict, second: dict) -> bool:
     """Whether two records have the same numbers; NaN equals NaN."""
     return first.keys() == second.keys() and all(
         _same(value, second[name]) for name, value in first.items()
     )
 
 
-def _same(first, second):
+def _same(first: Any, second: Any) -> bool:
     return first == second or (first != first and second != second)
 
 
-def _short(value):
+def _short(value: Any) -> str:
     return f"{value:.5g}" if isinstance(value, float) else str(value)

@@ -3,6 +3,7 @@
 import mmap
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ import torch
 COPIED_BYTES = 64 * 2**20  # copied to a device at a time
 
 
-def default_budget(device):
+def default_budget(device: torch.device) -> int:
     """Bytes for rows: a quarter of the machine's memory, or half of the free memory of a GPU.
 
     On a CPU it does not depend on what else runs, so that a resumed fit streams rows as before.
@@ -20,7 +21,7 @@ def default_budget(device):
     return _machine_memory() // 4
 
 
-def to_tensor(array, dtype, device):
+def to_tensor(array: np.ndarray, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """Return an array as a tensor on the device, without a copy if `is_shared`."""
     if is_shared(array, dtype, device):
         return _host_tensor(array)
@@ -34,7 +35,7 @@ def to_tensor(array, dtype, device):
     return tensor
 
 
-def _host_tensor(array):
+def _host_tensor(array: np.ndarray) -> torch.Tensor:
     """A CPU tensor that shares the memory of a contiguous array."""
     if not array.flags.writeable:
         array = np.asarray(_AsWritable(array))
@@ -44,13 +45,13 @@ def _host_tensor(array):
 class _AsWritable:
     """A read-only array, presented as writable: torch only reads it, but would warn."""
 
-    def __init__(self, array):
+    def __init__(self, array: np.ndarray) -> None:
         self.array = array  # keeps the memory alive
         address, _ = array.__array_interface__["data"]
         self.__array_interface__ = {**array.__array_interface__, "data": (address, False)}
 
 
-def is_shared(array, dtype, device):
+def is_shared(array: np.ndarray, dtype: torch.dtype, device: torch.device) -> bool:
     """Return whether a tensor of dtype on the device can share the memory of an array."""
     flags = array.flags
     return (
@@ -62,7 +63,7 @@ def is_shared(array, dtype, device):
     )
 
 
-def is_mapped(array):
+def is_mapped(array: Any) -> bool:
     """Return whether an array is a view of a memory-mapped file."""
     while isinstance(array, np.ndarray):
         if isinstance(array, np.memmap):
@@ -71,7 +72,7 @@ def is_mapped(array):
     return isinstance(array, mmap.mmap)
 
 
-def _machine_memory():
+def _machine_memory() -> int:
     """Bytes of the machine's memory, or of the limit of the container."""
     try:
         sizes = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]

@@ -1,6 +1,7 @@
 """Base class of generators with a network: fitting, resuming, copying and querying."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -18,7 +19,7 @@ from probgen.options._base import TakesOptions
 from probgen.row_blocks import RowBlocks
 from probgen.training.callbacks import CallbackSupport, FitEvents, ProgressBar
 from probgen.training.checkpoints import CheckpointFile
-from probgen.training.distributed import joined_ranks, local_device
+from probgen.training.distributed import Ranks, joined_ranks, local_device
 from probgen.training.engine import Training, draw_seeds
 from probgen.training.objective import Objective
 from probgen.training.randomness import global_generator
@@ -182,11 +183,11 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         return len(self.history_)
 
     @property
-    def _learning_rate(self):
+    def _learning_rate(self) -> float:
         """Learning rate at the start of a fit."""
         return self.learning_rate_init
 
-    def _check_parameters(self):
+    def _check_parameters(self) -> None:
         self._check_options()
         # A default that depends on the number of batches is valid whatever the number is.
         check_count("max_iter", self._n_epochs(n_batches=1))
@@ -227,7 +228,7 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
     def _finish(self, fit: FitContext, generator: np.random.Generator) -> None:
         """Fit what depends on trained networks."""
 
-    def _train(self, X, y, *, resume, partial, **reading):
+    def _train(self, X: Any, y: Any, *, resume: bool, partial: bool, **reading: Any) -> Self:
         """Fit for max_iter epochs or one pass, from the start or from the last training state.
 
         Further keywords go to `_read`.
@@ -278,7 +279,7 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
             self._run(training, fit, X=X, y=y, save=save)
         return self
 
-    def _seeds(self, former, saved, ranks):
+    def _seeds(self, former: dict | None, saved: dict | None, ranks: Ranks) -> dict[str, int]:
         """Seeds of the training that is resumed, or new ones and a new stream of draws."""
         if former is not None:
             return former["seeds"]
@@ -287,7 +288,9 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         seeds, self._stream = ranks.share((seeds, self._stream))
         return seeds if saved is None else saved["seeds"]
 
-    def _plan(self, rows, trainer, seeds, ranks, *, partial):
+    def _plan(
+        self, rows: Rows, trainer: Trainer, seeds: dict[str, int], ranks: Ranks, *, partial: bool
+    ) -> FitContext:
         """The FitContext of a fit, or of one pass of partial_fit."""
         training_rows, held_out = rows, None
         if not partial:
@@ -310,14 +313,22 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
             is_partial=partial,
         )
 
-    def _rows_per_batch(self, n_rows, world_size):
+    def _rows_per_batch(self, n_rows: int, world_size: int) -> int:
         """Rows of a batch in each process."""
         if self.batch_size != "auto":
             return min(self.batch_size, n_rows)
         wanted = n_rows // (BATCHES_PER_EPOCH * world_size)
         return min(max(wanted, SMALLEST_BATCH), self._largest_batch, n_rows)
 
-    def _run(self, training, fit, *, X, y, save):
+    def _run(
+        self,
+        training: Training,
+        fit: FitContext,
+        *,
+        X: Any,
+        y: Any,
+        save: Callable[[dict], None] | None,
+    ) -> None:
         """Train to the end, and set the fitted attributes."""
         self.history_ = training.history
         is_first = training.ranks.is_first
@@ -344,7 +355,7 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
             training.finish()
             self._finish(fit, np.random.default_rng(training.seeds["finish"]))
 
-    def _attributes_if_stopped(self, training, fit):
+    def _attributes_if_stopped(self, training: Training, fit: FitContext) -> dict[str, Any]:
         """Attributes that the estimator would have if the training stopped now, as a dict."""
         twin = self._copy_with_networks()
         twin._training_state = {}
@@ -362,7 +373,7 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
             if name not in vars(self) or name.endswith("_")
         }
 
-    def _read(self, X, y, *, reset, ensure_min_samples):
+    def _read(self, X: Any, y: Any, *, reset: bool, ensure_min_samples: int) -> tuple:
         """Validated arrays of a fit, the rows first.
 
         Memory maps, integers, blocks and data sets are not converted.
@@ -381,7 +392,7 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
             X = self._validate(X, reset=reset, ensure_min_samples=ensure_min_samples)
         return (X,)
 
-    def _open(self, arrays, trainer, device):
+    def _open(self, arrays: tuple, trainer: Trainer, device: str) -> Rows:
         """Rows of a fit, in the precision of the networks."""
         is_fitted = hasattr(self, "_training_state")
         dtype = self._dtype if is_fitted else np.dtype(float_dtype(arrays[0]))
@@ -397,7 +408,9 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         self._dtype = dtype
         return rows
 
-    def _in_blocks(self, X, function):
+    def _in_blocks(
+        self, X: np.ndarray, function: Callable[[torch.Tensor], torch.Tensor]
+    ) -> np.ndarray:
         """Outputs of a function of tensors for the rows of X (n, d), as one array.
 
         The function sees blocks of `_query_rows` rows, the last of which is padded with zeros.
@@ -417,36 +430,36 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
                 outputs.append(output[:n_rows].cpu().numpy())
         return np.concatenate(outputs)
 
-    def _to_network_tensor(self, array):
+    def _to_network_tensor(self, array: Any) -> torch.Tensor:
         """An array as a tensor of the precision and on the device of the networks."""
         return torch.as_tensor(array, dtype=_TORCH_DTYPES[self._dtype], device=self.device_)
 
-    def _copy_with_networks(self):
+    def _copy_with_networks(self) -> Self:
         """A shallow copy with networks of its own; parameters they share stay shared."""
         twin = copy.copy(self)
         networks = copy.deepcopy({name: getattr(self, name) for name in self._networks})
         twin.__dict__.update(networks)
         return twin
 
-    def _to_device(self, device):
+    def _to_device(self, device: str) -> None:
         """Move the networks, if there are some."""
         if hasattr(self, "device_"):
             self._place(device)
 
-    def _place(self, device):
+    def _place(self, device: str) -> None:
         """Move the networks, and remember the device."""
         for name in self._networks:
             getattr(self, name).to(device)
         self.device_ = device
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict:
         state = super().__getstate__()
         networks = {name: state[name] for name in self._networks if name in state}
         if str(state.get("device_", "cpu")) != "cpu":
             networks = {name: network.cpu() for name, network in copy.deepcopy(networks).items()}
         return {**state, **networks}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict) -> None:
         super().__setstate__(state)
         if hasattr(self, "device_"):
             try:
@@ -456,7 +469,7 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
             self._to_device(device)
 
 
-def _check_precision(trainer, device):
+def _check_precision(trainer: Trainer, device: str) -> None:
     if trainer.precision == "bf16" and device != "cpu" and not torch.cuda.is_bf16_supported():
         raise ValueError(
             "precision='bf16' needs a device with bfloat16, which this GPU is not; use 'full'."

@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+from collections.abc import Iterator
 
 import torch
 
@@ -9,7 +10,9 @@ _GLOBAL_GENERATOR = threading.RLock()  # all threads share torch's generator
 
 
 @contextlib.contextmanager
-def global_generator(device, seed=None, state=None):
+def global_generator(
+    device: str, seed: int | None = None, state: dict | None = None
+) -> Iterator[None]:
     """Run the body with torch's global generator in another state; one thread at a time.
 
     Parameters
@@ -42,18 +45,18 @@ def global_generator(device, seed=None, state=None):
                 _set_state(name, old)
 
 
-def _get_state(device):
+def _get_state(device: str) -> torch.Tensor:
     return torch.get_rng_state() if device == "cpu" else torch.cuda.get_rng_state(device)
 
 
-def _set_state(device, state):
+def _set_state(device: str, state: torch.Tensor) -> None:
     if device == "cpu":
         torch.set_rng_state(state)
     else:
         torch.cuda.set_rng_state(state, device)
 
 
-def _seed(device, seed):
+def _seed(device: str, seed: int) -> None:
     """Seed one generator; torch.manual_seed would seed those of every device."""
     if device == "cpu":
         torch.default_generator.manual_seed(seed)

@@ -1,8 +1,9 @@
 """Rows for training, in batches of tensors: on the device if they fit, else streamed."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from probgen.training.streams import (
     Buffer,
     Column,
     DatasetSource,
+    Source,
     as_row,
     check_finite,
     filled_buffers,
@@ -36,7 +38,12 @@ SMALL = {
 }
 
 
-def open_rows(*arrays, device="cpu", dtype=torch.float32, memory_budget=None):
+def open_rows(
+    *arrays: Any,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    memory_budget: int | None = None,
+) -> "Rows":
     """Return the Rows of X and of further arrays of the same length.
 
     Parameters
@@ -95,7 +102,7 @@ def open_rows(*arrays, device="cpu", dtype=torch.float32, memory_budget=None):
     return rows
 
 
-def float_dtype(X):
+def float_dtype(X: Any) -> type:
     """Return numpy's float64 for an array, RowBlocks or torch data set of doubles, else float32."""
     if isinstance(X, TensorDataset):
         dtype = as_row(X.tensors[0][:0]).dtype
@@ -128,11 +135,11 @@ class Rows:
     dtype: torch.dtype
     is_streamed = False
 
-    def n_batches(self, batch_size, world_size=1):
+    def n_batches(self, batch_size: int, world_size: int = 1) -> int:
         """Return the number of batches of an epoch."""
         return -(-self.n_rows // (batch_size * world_size))
 
-    def batch_sizes(self, batch_size, *, rank=0, world_size=1):
+    def batch_sizes(self, batch_size: int, *, rank: int = 0, world_size: int = 1) -> dict[int, int]:
         """Return the number of batches of an epoch by their number of rows, as a dict of int."""
         n_full = self.n_rows // (batch_size * world_size)
         sizes = {batch_size: n_full} if n_full else {}
@@ -141,7 +148,13 @@ class Rows:
         return sizes
 
     def batches(
-        self, rng, batch_size, *, start=0, rank=0, world_size=1
+        self,
+        rng: np.random.Generator | None,
+        batch_size: int,
+        *,
+        start: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> Iterator[tuple[torch.Tensor, ...]]:
         """Return an iterator over the batches of an epoch, tuples of tensors on the device.
 
@@ -161,7 +174,7 @@ class Rows:
         """
         raise NotImplementedError
 
-    def split(self, fraction, rng):
+    def split(self, fraction: float, rng: np.random.Generator) -> tuple["Rows", "Rows"]:
         """Return the rows to train on and those held out, a fraction drawn by rng.
 
         Either part has at least one row.
@@ -174,7 +187,7 @@ class Rows:
         mask = _draw_mask(self.n_rows, n_out, rng)
         return self._take(~mask), self._take(mask)
 
-    def _take(self, mask):
+    def _take(self, mask: np.ndarray) -> "Rows":
         """The rows of a mask (n_rows,)."""
         raise NotImplementedError
 
@@ -191,7 +204,12 @@ class HeldRows(Rows):
         Indices of the rows among those of the tensors.
     """
 
-    def __init__(self, tensors, dtypes, index=None):
+    def __init__(
+        self,
+        tensors: Sequence[torch.Tensor],
+        dtypes: Sequence[torch.dtype],
+        index: torch.Tensor | None = None,
+    ) -> None:
         self.tensors = tensors
         self.dtypes = dtypes
         self.index = index
@@ -199,7 +217,15 @@ class HeldRows(Rows):
         self.n_features = tensors[0].shape[1]
         self.dtype = dtypes[0]
 
-    def batches(self, rng, batch_size, *, start=0, rank=0, world_size=1):
+    def batches(
+        self,
+        rng: np.random.Generator | None,
+        batch_size: int,
+        *,
+        start: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> Iterator[tuple[torch.Tensor, ...]]:
         """See Rows."""
         order = self.index
         if rng is not None:
@@ -209,7 +235,7 @@ class HeldRows(Rows):
         shares = _shares(self.n_rows, batch_size, start, rank, world_size)
         return _slices(self.tensors, self.dtypes, order, shares)
 
-    def _take(self, mask):
+    def _take(self, mask: np.ndarray) -> "Rows":
         index = torch.from_numpy(np.flatnonzero(mask)).to(self.tensors[0].device)
         if self.index is not None:
             index = self.index[index]
@@ -231,7 +257,13 @@ class StreamedRows(Rows):
 
     is_streamed = True
 
-    def __init__(self, source, device, buffer_bytes, chosen=None):
+    def __init__(
+        self,
+        source: Source,
+        device: torch.device,
+        buffer_bytes: int,
+        chosen: np.ndarray | None = None,
+    ) -> None:
         self.source = source
         self.device = device
         self.buffer_bytes = buffer_bytes
@@ -240,12 +272,20 @@ class StreamedRows(Rows):
         self.n_features = source.n_features
         self.dtype = source.columns[0].dtype
 
-    def batches(self, rng, batch_size, *, start=0, rank=0, world_size=1):
+    def batches(
+        self,
+        rng: np.random.Generator | None,
+        batch_size: int,
+        *,
+        start: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> Iterator[tuple[torch.Tensor, ...]]:
         """See Rows."""
         key = None if rng is None else rng.integers(2**63, size=4).tolist()
         return self._stream(key, batch_size, start, rank, world_size)
 
-    def held(self):
+    def held(self) -> HeldRows:
         """Read the rows once, and return them on the device as a whole."""
         columns = self.source.columns
         capacity, chunk_rows = self._sizes(1, is_ordered=True)
@@ -261,7 +301,9 @@ class StreamedRows(Rows):
             first += n_rows
         return HeldRows(tensors, [column.dtype for column in columns])
 
-    def _stream(self, key, batch_size, start, rank, world_size):
+    def _stream(
+        self, key: list[int] | None, batch_size: int, start: int, rank: int, world_size: int
+    ) -> Iterator[tuple[torch.Tensor, ...]]:
         """Yield batches, which are copies, in an order drawn from key; None keeps the order."""
         capacity, chunk_rows = self._sizes(batch_size * world_size, is_ordered=key is None)
         first, start = divmod(start, capacity // (batch_size * world_size))
@@ -294,7 +336,7 @@ class StreamedRows(Rows):
                 yield from _slices(tensors, dtypes, order, shares)
                 start = 0
 
-    def _sizes(self, global_batch, *, is_ordered):
+    def _sizes(self, global_batch: int, *, is_ordered: bool) -> tuple[int, int]:
         """Rows of a buffer, which is a whole number of batches, and of a chunk."""
         row_bytes = sum(column.n_bytes for column in self.source.columns)
         n_bytes = self.buffer_bytes
@@ -307,7 +349,7 @@ class StreamedRows(Rows):
         chunk_bytes = min(LARGEST_CHUNK, capacity * row_bytes // CHUNKS_PER_BUFFER)
         return capacity, max(1, chunk_bytes // row_bytes)
 
-    def _take(self, mask):
+    def _take(self, mask: np.ndarray) -> "Rows":
         chosen = mask
         if self.chosen is not None:
             chosen = self.chosen.copy()
@@ -315,7 +357,9 @@ class StreamedRows(Rows):
         return StreamedRows(self.source, self.device, self.buffer_bytes, chosen)
 
 
-def _open_arrays(arrays, device, dtype, budget):
+def _open_arrays(
+    arrays: Sequence[np.ndarray], device: torch.device, dtype: torch.dtype, budget: int
+) -> "Rows":
     """Rows of X and further arrays."""
     X = arrays[0]
     if not len(X):
@@ -341,26 +385,32 @@ def _open_arrays(arrays, device, dtype, budget):
     return HeldRows(tensors, [column.dtype for column in columns])
 
 
-def _column(array, stored, dtype):
+def _column(array: np.ndarray, stored: torch.dtype, dtype: torch.dtype) -> Column:
     return Column(array.shape[1:], stored, dtype)
 
 
-def _slices(tensors, dtypes, order, shares):
+def _slices(
+    tensors: Sequence[torch.Tensor],
+    dtypes: Sequence[torch.dtype],
+    order: torch.Tensor | None,
+    shares: Iterable[tuple[int, int]],
+) -> Iterator[tuple[torch.Tensor, ...]]:
     """Yield tuples of the rows order[a:b] of the tensors, or of their rows [a:b] without order."""
-    if all(tensor.dtype == dtype for tensor, dtype in zip(tensors, dtypes)):
-        dtypes = None
+    are_ready = all(tensor.dtype == dtype for tensor, dtype in zip(tensors, dtypes))
     for first, last in shares:
         if order is None:
             batch = tuple([tensor[first:last] for tensor in tensors])
         else:
             index = order[first:last]
             batch = tuple([tensor.index_select(0, index) for tensor in tensors])
-        if dtypes is not None:
+        if not are_ready:
             batch = tuple([part.to(dtype) for part, dtype in zip(batch, dtypes)])
         yield batch
 
 
-def _shares(n_rows, batch_size, start, rank, world_size):
+def _shares(
+    n_rows: int, batch_size: int, start: int, rank: int, world_size: int
+) -> Iterator[tuple[int, int]]:
     """Yield the ends of this rank's share of each batch."""
     whole = batch_size * world_size
     for first in range(start * whole, n_rows, whole):
@@ -369,7 +419,7 @@ def _shares(n_rows, batch_size, start, rank, world_size):
         yield first, first + least + (rank < extra)
 
 
-def _draw_mask(n_rows, n_chosen, rng):
+def _draw_mask(n_rows: int, n_chosen: int, rng: np.random.Generator) -> np.ndarray:
     """A mask (n_rows,) of n_chosen rows, drawn uniformly in little more memory than the mask."""
     sizes = np.full(-(-n_rows // MASK_ROWS), MASK_ROWS)
     sizes[-1] = n_rows - sizes[:-1].sum()

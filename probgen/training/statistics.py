@@ -115,7 +115,9 @@ def take_statistics(rows: Rows) -> RowStatistics:
     )
 
 
-def _sums(block, origin, *, is_whole):
+def _sums(
+    block: torch.Tensor, origin: torch.Tensor, *, is_whole: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Sums (d,) of the offsets of rows (n, d) from origin (d,), and of their squares."""
     totals, squares = [], []
     for part, center in zip(_column_blocks(block), _column_blocks(origin)):
@@ -127,7 +129,7 @@ def _sums(block, origin, *, is_whole):
     return torch.cat(totals), torch.cat(squares)
 
 
-def _column_blocks(values):
+def _column_blocks(values: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Values (..., d) in parts of some columns, so that blocks of rows fit in a processor's cache.
 
     Parts of fewer than SUMMED_COLUMNS columns would change the order of sums, and so their bits.

@@ -2,9 +2,11 @@
 
 import itertools
 import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,12 +36,12 @@ class Column:
     dtype: torch.dtype
 
     @property
-    def n_bytes(self):
+    def n_bytes(self) -> int:
         """Bytes of a row in memory."""
         return int(np.prod(self.shape, dtype=np.int64)) * self.stored.itemsize
 
 
-def open_source(X, dtype):
+def open_source(X: Any, dtype: torch.dtype) -> "Source":
     """Return the Source of a RowBlocks or a torch data set, with floating columns of dtype."""
     if isinstance(X, RowBlocks):
         return BlockSource(X, dtype)
@@ -67,10 +69,19 @@ class Source:
     n_features: int
     columns: list[Column]
 
-    def parts(self, chunk_rows, rng):
+    def parts(
+        self, chunk_rows: int, rng: np.random.Generator | None
+    ) -> Iterator[tuple[int, int, Callable]]:
         raise NotImplementedError
 
-    def pieces(self, chunk_rows, rng=None, *, chosen=None, skip=0):
+    def pieces(
+        self,
+        chunk_rows: int,
+        rng: np.random.Generator | None = None,
+        *,
+        chosen: np.ndarray | None = None,
+        skip: int = 0,
+    ) -> Iterator[tuple[np.ndarray, ...]]:
         """Yield tuples of arrays: all rows or those of the mask chosen (n_rows,), without the first
         `skip` of them."""
         for first, length, read in self.parts(chunk_rows, rng):
@@ -86,12 +97,14 @@ class Source:
 class ArraySource(Source):
     """Rows of arrays or memory maps that share their first axis."""
 
-    def __init__(self, arrays, columns):
+    def __init__(self, arrays: Sequence[np.ndarray], columns: list[Column]) -> None:
         self.arrays = arrays
         self.columns = columns
         self.n_rows, self.n_features = arrays[0].shape
 
-    def parts(self, chunk_rows, rng):
+    def parts(
+        self, chunk_rows: int, rng: np.random.Generator | None
+    ) -> Iterator[tuple[int, int, Callable]]:
         """Yield contiguous chunks."""
         for first, last in _chunks(self.n_rows, chunk_rows, rng):
             chunk = tuple(array[first:last] for array in self.arrays)
@@ -105,14 +118,16 @@ class ArraySource(Source):
 class DatasetSource(Source):
     """Rows of a torch data set with a length."""
 
-    def __init__(self, dataset, dtype):
+    def __init__(self, dataset: Any, dtype: torch.dtype) -> None:
         self.n_rows = _length(dataset)
         self.dataset = dataset
         self.shape = first_row(dataset).shape
         self.n_features = int(np.prod(self.shape))
         self.columns = [Column((self.n_features,), dtype, dtype)]
 
-    def parts(self, chunk_rows, rng):
+    def parts(
+        self, chunk_rows: int, rng: np.random.Generator | None
+    ) -> Iterator[tuple[int, int, Callable]]:
         """Yield chunks of successive items."""
         for first, last in _chunks(self.n_rows, chunk_rows, rng):
             yield (
@@ -121,7 +136,7 @@ class DatasetSource(Source):
                 lambda mask, first=first, last=last: (self._read(first, last, mask),),
             )
 
-    def _read(self, first, last, mask):
+    def _read(self, first: int, last: int, mask: np.ndarray | None) -> np.ndarray:
         """Items as an array of rows."""
         indices = np.arange(first, last) if mask is None else first + np.flatnonzero(mask)
         indices = indices.tolist()
@@ -135,7 +150,7 @@ class DatasetSource(Source):
 class BlockSource(Source):
     """Rows of RowBlocks in their given order; a first pass counts and checks them."""
 
-    def __init__(self, blocks, dtype):
+    def __init__(self, blocks: RowBlocks, dtype: torch.dtype) -> None:
         self.blocks = blocks
         self.n_rows = 0
         for block in blocks:
@@ -144,7 +159,9 @@ class BlockSource(Source):
             self.n_features = block.shape[1]
         self.columns = [Column((self.n_features,), dtype, dtype)]
 
-    def parts(self, chunk_rows, rng):
+    def parts(
+        self, chunk_rows: int, rng: np.random.Generator | None
+    ) -> Iterator[tuple[int, int, Callable]]:
         """Yield the blocks."""
         first = 0
         with closing(iter(self.blocks)) as blocks:
@@ -162,7 +179,7 @@ class BlockSource(Source):
         if first < self.n_rows:
             raise self._changed(str(first))
 
-    def _changed(self, found):
+    def _changed(self, found: str) -> ValueError:
         return ValueError(
             f"X must give the same rows each time it is read; the first pass saw {self.n_rows} rows"
             f" of {self.n_features} features, a later one {found}."
@@ -186,7 +203,7 @@ class Buffer:
         Event that must happen before the buffer can be filled again.
     """
 
-    def __init__(self, columns, n_rows, *, pinned=False):
+    def __init__(self, columns: Sequence[Column], n_rows: int, *, pinned: bool = False) -> None:
         self.tensors = tuple(
             torch.empty((n_rows, *c.shape), dtype=c.stored, pin_memory=pinned) for c in columns
         )
@@ -194,7 +211,7 @@ class Buffer:
         self.n_rows = n_rows
         self.read = None
 
-    def write(self, first, parts):
+    def write(self, first: int, parts: Sequence[np.ndarray]) -> None:
         """Put rows, one array for each column, at index first."""
         for array, part in zip(self.arrays, parts):
             written = array[first : first + len(part)]
@@ -203,7 +220,9 @@ class Buffer:
             check_finite(written)
 
 
-def filled_buffers(buffers, pieces):
+def filled_buffers(
+    buffers: Sequence[Buffer], pieces: Iterator[tuple[np.ndarray, ...]]
+) -> Generator[tuple[Buffer, int], None, None]:
     """Fill the buffers in turn with pieces, and yield (buffer, number of rows) for each."""
     rest = next(pieces, None)
     for buffer in itertools.cycle(buffers):
@@ -223,7 +242,7 @@ def filled_buffers(buffers, pieces):
         yield buffer, filled
 
 
-def one_ahead(items):
+def one_ahead(items: Generator) -> Generator:
     """Yield the items of a generator, each produced in a background thread while the last is used.
 
     The generator is never more than one item ahead, and so may reuse the memory of an item for the
@@ -243,7 +262,7 @@ def one_ahead(items):
             items.close()
 
 
-def check_finite(array):
+def check_finite(array: np.ndarray) -> None:
     """Raise unless all numbers of an array (n, ...) are finite."""
     if array.dtype.kind != "f":
         return
@@ -260,7 +279,7 @@ def check_finite(array):
             )
 
 
-def as_row(item):
+def as_row(item: Any) -> Any:
     """The row of an item of a data set as an array, before flattening.
 
     The row is the item itself, or the first entry of a tuple.
@@ -280,7 +299,7 @@ def as_row(item):
     return row
 
 
-def first_row(dataset):
+def first_row(dataset: Any) -> Any:
     """Return the row of the first item of a data set, before flattening."""
     empty = "X must have at least one row; got a data set without any."
     if isinstance(dataset, IterableDataset):
@@ -292,7 +311,7 @@ def first_row(dataset):
     return as_row(dataset[0])
 
 
-def stack_items(items, shape):
+def stack_items(items: Iterable, shape: Sequence[int]) -> np.ndarray:
     """Items of a data set, whose rows must have this shape, as an array of flat rows."""
     rows = [as_row(item) for item in items]
     for row in rows:
@@ -303,7 +322,7 @@ def stack_items(items, shape):
     return np.stack(rows).reshape(len(rows), -1)
 
 
-def _length(dataset):
+def _length(dataset: Any) -> int:
     try:
         return len(dataset)
     except TypeError as error:
@@ -313,7 +332,7 @@ def _length(dataset):
         ) from error
 
 
-def _item_blocks(dataset):
+def _item_blocks(dataset: Iterable) -> Iterator[np.ndarray]:
     """Yield arrays of successive items."""
     items = iter(dataset)
     first = next(items, None)
@@ -326,12 +345,14 @@ def _item_blocks(dataset):
         yield stack_items(block, row.shape)
 
 
-def _chunks(n_rows, chunk_rows, rng):
+def _chunks(
+    n_rows: int, chunk_rows: int, rng: np.random.Generator | None
+) -> Iterator[tuple[int, int]]:
     """Yield the ends (first, last) of chunks of rows, in random order if there is a generator."""
     firsts = np.arange(0, n_rows, chunk_rows)
     for first in (firsts if rng is None else rng.permutation(firsts)).tolist():
         yield first, min(first + chunk_rows, n_rows)
 
 
-def _masked(arrays, mask):
+def _masked(arrays: Sequence[np.ndarray], mask: np.ndarray) -> tuple[np.ndarray, ...]:
     return tuple(array[mask] for array in arrays)

@@ -2,11 +2,14 @@
 
 import contextlib
 import inspect
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 
 from probgen._warnings import warn
-from probgen.training.trainer import OPTIMIZERS
+from probgen.training.objective import Phase
+from probgen.training.trainer import OPTIMIZERS, Trainer
 
 WARM_UP = 3  # updates before one is captured, in which all buffers are allocated
 SGD_MOMENTUM = 0.9
@@ -34,22 +37,35 @@ class Update:
     """
 
     def __init__(
-        self, phase, loss, trainer, learning_rate, device, averages, share_of_new, *, only
-    ):
+        self,
+        phase: Phase,
+        loss: Callable,
+        trainer: Trainer,
+        learning_rate: float,
+        device: str,
+        averages: dict,
+        share_of_new: torch.Tensor,
+        *,
+        only: bool,
+    ) -> None:
         self.phase = phase
         self.loss = loss
         self.trainer = trainer
-        self.parameters = [parameter for parameter in phase.parameters if parameter.requires_grad]
+        self.parameters: list[torch.Tensor] = [
+            parameter for parameter in phase.parameters if parameter.requires_grad
+        ]
         self.kind = torch.device(device).type
         self.optimizer = make_optimizer(phase, self.parameters, trainer, learning_rate, self.kind)
         self.averages = [averages[parameter] for parameter in self.parameters] if averages else []
         self.share_of_new = share_of_new
         self.inputs = None if only else self.parameters
         self.n_parts = 1
-        self.graph = None
+        self.graph: Any = None
         self.n_updates = 0
 
-    def __call__(self, batch, share=1.0):
+    def __call__(
+        self, batch: tuple[torch.Tensor, ...], share: float = 1.0
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Update the parameters; return the mean loss of the batch and further terms, as tensors.
 
         `share` is the factor with which the mean of the gradients over the processes is the mean
@@ -71,7 +87,9 @@ class Update:
             self._free()
             warn(message, RuntimeWarning)
 
-    def _apply(self, batch, share):
+    def _apply(
+        self, batch: tuple[torch.Tensor, ...], share: float
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         for parameter in self.parameters:
             parameter.grad = None
         if self.n_parts == 1:
@@ -89,7 +107,7 @@ class Update:
         return loss, terms
 
     @torch.no_grad()
-    def _move_averages(self):
+    def _move_averages(self) -> None:
         if self.kind == "cpu":
             torch._foreach_lerp_(self.averages, self.parameters, self.share_of_new.item())
             return
@@ -97,7 +115,9 @@ class Update:
         torch._foreach_mul_(steps, self.share_of_new)  # a graph reads the value in each replay
         torch._foreach_add_(self.averages, steps)
 
-    def _backward(self, batch, share):
+    def _backward(
+        self, batch: tuple[torch.Tensor, ...], share: float
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Add the gradient of a batch; return its loss and terms."""
         if self.trainer.precision == "bf16":
             with torch.autocast(self.kind, torch.bfloat16):
@@ -109,10 +129,12 @@ class Update:
         weighted.backward(inputs=self.inputs)
         return loss.detach(), terms
 
-    def _accumulate(self, batch, share):
+    def _accumulate(
+        self, batch: tuple[torch.Tensor, ...], share: float
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Like `_backward`, over parts of the batch, each weighted by its number of rows."""
         n_rows = len(batch[0])
-        total = 0.0
+        total: Any = 0.0
         sums: dict = {}
         for part in zip(*(tensor.tensor_split(self.n_parts) for tensor in batch)):
             if len(part[0]):
@@ -123,7 +145,7 @@ class Update:
                     sums[name] = sums.get(name, 0.0) + weight * term.detach()
         return total, sums
 
-    def _free(self):
+    def _free(self) -> None:
         for parameter in self.parameters:
             parameter.grad = None
         if self.kind == "cuda":
@@ -133,12 +155,14 @@ class Update:
 class GraphedUpdate(Update):
     """An update that is captured in a CUDA graph after a few batches, for batches of one shape."""
 
-    def __init__(self, *args, noise, **settings):
+    def __init__(self, *args: Any, noise: torch.Generator, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self.noise = noise
         self.stream = torch.cuda.Stream()
 
-    def __call__(self, batch, share=1.0):
+    def __call__(
+        self, batch: tuple[torch.Tensor, ...], share: float = 1.0
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         if self.graph is None and self.n_updates >= WARM_UP and self.n_parts == 1:
             self._capture(batch)
         self.n_updates += 1
@@ -154,14 +178,14 @@ class GraphedUpdate(Update):
             return super().__call__(batch, share)
 
     @contextlib.contextmanager
-    def _aside(self):
+    def _aside(self) -> Iterator[None]:
         """Run on the stream of the later capture, which CUDA requires of the warm-up."""
         self.stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.stream):
             yield
         torch.cuda.current_stream().wait_stream(self.stream)
 
-    def _capture(self, batch):
+    def _capture(self, batch: tuple[torch.Tensor, ...]) -> None:
         self.inputs_of_graph = tuple(tensor.clone() for tensor in batch)
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(self.noise)
@@ -176,7 +200,13 @@ class GraphedUpdate(Update):
             self._free()
 
 
-def make_optimizer(phase, parameters, trainer, learning_rate, kind):
+def make_optimizer(
+    phase: Phase,
+    parameters: Sequence[torch.Tensor],
+    trainer: Trainer,
+    learning_rate: float,
+    kind: str,
+) -> Any:
     """The optimiser of a phase, fused if torch has it so, and ready for capture on CUDA."""
     name = trainer.optimizer
     is_named = isinstance(name, str)
@@ -198,12 +228,12 @@ def make_optimizer(phase, parameters, trainer, learning_rate, kind):
     return optimizer_class(parameters, **options)
 
 
-def is_capturable(optimizer):
+def is_capturable(optimizer: str | type) -> bool:
     """Whether an optimiser, a name or a class, can keep its state and its rate on the device."""
     return "capturable" in inspect.signature(_optimizer_class(optimizer)).parameters
 
 
-def _optimizer_class(optimizer):
+def _optimizer_class(optimizer: str | type) -> Any:
     if isinstance(optimizer, str):
         return getattr(torch.optim, OPTIMIZERS[optimizer])
     return optimizer

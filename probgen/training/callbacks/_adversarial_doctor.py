@@ -103,14 +103,22 @@ class AdversarialDoctor(Doctor):
         check_count("n_clusters", self.n_clusters)
         super().setup(estimator, context)
 
-    def _check_estimator(self, estimator):
+    def _check_estimator(self, estimator: Any) -> None:
         if not (hasattr(estimator, "sample") and hasattr(estimator, "discriminate")):
             raise TypeError(
                 "AdversarialDoctor needs an estimator with sample and discriminate(X), such as"
                 f" GAN; got {estimator!r}."
             )
 
-    def _measure(self, model, X, y, epoch, record, former):
+    def _measure(
+        self,
+        model: Any,
+        X: np.ndarray,
+        y: np.ndarray | None,
+        epoch: int,
+        record: dict,
+        former: list,
+    ) -> "_Measurement":
         """The _Measurement of a model on rows and draws."""
         model = without_names(model)
         rows = np.asarray(X)
@@ -134,7 +142,7 @@ class AdversarialDoctor(Doctor):
             centres=centres,
         )
 
-    def _symptoms(self, measurements, model):
+    def _symptoms(self, measurements: list, model: Any) -> dict[str, str]:
         symptoms = {}
         for name, judge in _JUDGES.items():
             sentence = judge(measurements, model)
@@ -165,12 +173,12 @@ class _Measurement:
         "generator_gradient": "gradient",
     }
 
-    def columns(self):
+    def columns(self) -> dict[str, Any]:
         """Numbers for the record of the epoch."""
         return {column: getattr(self, name) for column, name in self.names.items()}
 
 
-def _judge_saturation(measurements, model):
+def _judge_saturation(measurements: list, model: Any) -> str | None:
     sure = min(measurement.auc for measurement in measurements[-2:])
     if not sure >= SATURATED or _name_of(getattr(model, "loss", None)) == "wasserstein":
         return None
@@ -181,7 +189,7 @@ def _judge_saturation(measurements, model):
     )
 
 
-def _judge_collapse(measurements, model):
+def _judge_collapse(measurements: list, model: Any) -> str | None:
     last = measurements[-1]
     k = len(last.shares)
     if last.n_hit > NARROW * k and not last.diversity <= NARROW:
@@ -196,7 +204,7 @@ def _judge_collapse(measurements, model):
     )
 
 
-def _judge_gradient(measurements, model):
+def _judge_gradient(measurements: list, model: Any) -> str | None:
     last = measurements[-1]
     strongest = max(measurement.gradient for measurement in measurements)
     if not (last.gradient <= FAINT * max(strongest, 1.0) and last.auc > UNSURE):
@@ -215,7 +223,7 @@ def _judge_gradient(measurements, model):
     )
 
 
-def _judge_oscillation(measurements, model):
+def _judge_oscillation(measurements: list, model: Any) -> str | None:
     recent = measurements[-LEAST_MOVES - 1 :]
     if len(recent) <= LEAST_MOVES:
         return None
@@ -230,12 +238,12 @@ def _judge_oscillation(measurements, model):
     )
 
 
-def _difference(shares, others):
+def _difference(shares: np.ndarray, others: np.ndarray) -> float:
     """Share of the rows that is in other clusters."""
     return 0.5 * float(np.abs(shares - others).sum())
 
 
-def _advise(model, **changes):
+def _advise(model: Any, **changes: Any) -> str:
     """Changes of the model's parameters as a phrase: "raise" and "lower", or values to set where
     nothing is."""
     values = model.get_params()
@@ -252,7 +260,7 @@ def _advise(model, **changes):
     return f"{', '.join(advice[:-1])} or {advice[-1]}"
 
 
-def _name_of(value):
+def _name_of(value: Any) -> Any:
     """The string that stands for an option; other values as they are."""
     if isinstance(value, Option):
         return value.name
@@ -267,14 +275,14 @@ _JUDGES = {
 }
 
 
-def _draw(model, n_samples):
+def _draw(model: Any, n_samples: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Draws (n, d), and their labels where the model has classes, else None."""
     if hasattr(model, "classes_"):
         return model.sample(n_samples, return_y=True, random_state=SEED)
     return model.sample(n_samples, random_state=SEED), None
 
 
-def _gradient(model, n_samples, y):
+def _gradient(model: Any, n_samples: int, y: np.ndarray | None) -> float:
     """Mean length of the gradient of the generator's loss by a draw."""
     if not hasattr(model, "_generator_gradients"):
         return math.nan
@@ -284,7 +292,7 @@ def _gradient(model, n_samples, y):
     return float(np.mean(lengths, dtype=np.float64))
 
 
-def _in_model_units(model, rows, draws):
+def _in_model_units(model: Any, rows: np.ndarray, draws: np.ndarray) -> tuple[np.ndarray, ...]:
     """Both as the networks see them, or with standardised columns where a model does not tell."""
     if hasattr(model, "_scaled"):
         return tuple(np.asarray(model._scaled(part), dtype=np.float64) for part in (rows, draws))
@@ -293,25 +301,25 @@ def _in_model_units(model, rows, draws):
     return (rows - centre) / scale, (draws - centre) / scale
 
 
-def _share_of_pairs(real, drawn):
+def _share_of_pairs(real: np.ndarray, drawn: np.ndarray) -> float:
     """Share of the pairs in which the score of a row is the higher one; equal ones count half."""
     ranks = rankdata(np.concatenate([real, drawn]))[: len(real)]
     n, m = len(real), len(drawn)
     return float((ranks.sum() - n * (n + 1) / 2.0) / (n * m))
 
 
-def _mean_distance(rows):
+def _mean_distance(rows: np.ndarray) -> float:
     """Mean distance between two rows, of evenly spaced ones where there are many."""
     rows = rows[:: -(-len(rows) // PAIRED_ROWS)]
     return float(pairwise_distances(rows).sum() / (len(rows) * (len(rows) - 1)))
 
 
-def _find_centres(rows, n_clusters):
+def _find_centres(rows: np.ndarray, n_clusters: int) -> np.ndarray:
     """Centres (k, d) of clusters of rows, no more than there are different rows."""
     n_clusters = min(n_clusters, len(np.unique(rows, axis=0)))
     return KMeans(n_clusters, n_init=1, random_state=SEED).fit(rows).cluster_centers_
 
 
-def _shares(rows, centres):
+def _shares(rows: np.ndarray, centres: np.ndarray) -> np.ndarray:
     """Shares (k,) of the rows that are nearest to each centre."""
     return np.bincount(pairwise_distances_argmin(rows, centres), minlength=len(centres)) / len(rows)

@@ -94,27 +94,27 @@ class Callback(BaseEstimator):
         """
         return True
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict:
         state = super().__getstate__()
         return {name: value for name, value in state.items() if name != "_live"}
 
-    def _keep(self, context, value):
+    def _keep(self, context: Any, value: Any) -> None:
         """Store a value for the duration of a fit."""
         self.__dict__.setdefault("_live", {})[id(context)] = value
 
-    def _kept(self, context):
+    def _kept(self, context: Any) -> Any:
         """The value stored for the fit of a task, or None."""
         live = vars(self).get("_live", {})
         while context is not None and id(context) not in live:
             context = context.parent
         return None if context is None else live[id(context)]
 
-    def _drop(self, context):
+    def _drop(self, context: Any) -> Any:
         """Remove and return the value stored for a fit."""
         return vars(self).get("_live", {}).pop(id(context), None)
 
 
-def is_epoch(context):
+def is_epoch(context: Any) -> bool:
     """Whether a task is an epoch, and not a whole fit."""
     return (
         context.max_subtasks == 0
@@ -123,18 +123,18 @@ def is_epoch(context):
     )
 
 
-def last_record(estimator):
+def last_record(estimator: Any) -> dict[str, Any]:
     """The record of the last epoch, empty if the estimator has no history."""
     history = getattr(estimator, "history_", None)
     return history[-1] if history else {}
 
 
-def epoch_number(estimator, context):
+def epoch_number(estimator: Any, context: Any) -> int:
     """Number of the epoch that ended, from 1, by the history or else by its place in the fit."""
     return last_record(estimator).get("epoch", context.task_id + 1)
 
 
-def check_folder(name, folder):
+def check_folder(name: str, folder: Any) -> None:
     """Create the folder if needed, and raise unless files can be written to it."""
     if not isinstance(folder, str | os.PathLike):
         raise ValueError(f"{name} must be the path of a folder; got {folder!r}.")

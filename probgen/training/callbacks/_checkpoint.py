@@ -93,7 +93,7 @@ class Checkpoint(Callback):
             reason = error.strerror or str(error)
             warn(f"Checkpoint could not write {str(path)!r}: {reason}; the fit continues.")
 
-    def _is_best(self, estimator):
+    def _is_best(self, estimator: Any) -> bool:
         """Whether the last epoch is better than those before it that were due."""
         history = History(getattr(estimator, "history_", ()))
         if not history.loss_names and "validation_score" not in history.columns:
@@ -110,7 +110,7 @@ class Checkpoint(Callback):
         ]
         return all(last > score for score in before if not math.isnan(score))
 
-    def _remove_old(self):
+    def _remove_old(self) -> None:
         """Remove all but the latest files."""
         if self.keep is None:
             return
@@ -121,7 +121,7 @@ class Checkpoint(Callback):
             file.unlink()
 
 
-def _forget_callbacks(model):
+def _forget_callbacks(model: Any) -> None:
     """Remove the callbacks from a copy of an estimator, whose trainer the original shares."""
     for name in FIT_ATTRIBUTES:
         vars(model).pop(name, None)

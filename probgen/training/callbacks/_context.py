@@ -7,6 +7,7 @@ import copy
 import functools
 import inspect
 import uuid
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -16,22 +17,22 @@ HOOKS = ("setup", "teardown", "on_fit_task_begin", "on_fit_task_end")
 ARGUMENTS = ("X", "y", "metadata", "fitted_estimator")
 
 
-def keywords(hook):
+def keywords(hook: Callable) -> list[str]:
     """Names of the keyword-only arguments of a hook."""
     return [p.name for p in inspect.signature(hook).parameters.values() if p.kind is p.KEYWORD_ONLY]
 
 
 def call_hooks(
-    callbacks,
-    hook,
-    estimator,
-    context,
+    callbacks: Iterable[Any],
+    hook: str,
+    estimator: Any,
+    context: Any,
     *,
-    X=None,
-    y=None,
-    metadata=None,
-    reconstruction_attributes=None,
-):
+    X: Any = None,
+    y: Any = None,
+    metadata: Any = None,
+    reconstruction_attributes: Any = None,
+) -> bool:
     """Call a hook of each callback; return whether one of them returned True.
 
     Each hook gets those of ARGUMENTS that are keyword-only in its signature. They may be given as
@@ -39,7 +40,7 @@ def call_hooks(
     """
 
     @functools.cache
-    def value(name):
+    def value(name: str) -> Any:
         if name == "fitted_estimator":
             return _as_if_fitted(estimator, _called(reconstruction_attributes))
         return _called({"X": X, "y": y, "metadata": metadata}[name])
@@ -87,25 +88,31 @@ class CallbackContext:
 
     def __init__(
         self,
-        callbacks,
-        estimator_name,
-        task_name,
-        task_id,
-        max_subtasks,
-        sequential_subtasks,
-        parent=None,
-    ):
+        callbacks: list,
+        estimator_name: str,
+        task_name: str,
+        task_id: int | None,
+        max_subtasks: int | None,
+        sequential_subtasks: bool,
+        parent: "CallbackContext | None" = None,
+    ) -> None:
         self._callbacks = callbacks
         self.estimator_name, self.task_name, self.task_id = estimator_name, task_name, task_id
         self.max_subtasks, self.sequential_subtasks = max_subtasks, sequential_subtasks
         self.parent = parent
-        self.root_uuid = uuid.uuid4() if parent is None else parent.root_uuid
+        self.root_uuid: uuid.UUID = uuid.uuid4() if parent is None else parent.root_uuid
         self.init_time = datetime.now(UTC)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"CallbackContext({self.estimator_name}, {self.task_name}, {self.task_id})"
 
-    def subcontext(self, task_name="", task_id=None, max_subtasks=0, sequential_subtasks=True):
+    def subcontext(
+        self,
+        task_name: str = "",
+        task_id: int | None = None,
+        max_subtasks: int | None = 0,
+        sequential_subtasks: bool = True,
+    ) -> "CallbackContext":
         """Return the context of a task within this one."""
         return CallbackContext(
             self._callbacks,
@@ -117,12 +124,12 @@ class CallbackContext:
             parent=self,
         )
 
-    def call_on_fit_task_begin(self, *, estimator, **lazy):
+    def call_on_fit_task_begin(self, *, estimator: Any, **lazy: Any) -> Self:
         """Report the start of this task to the callbacks."""
         call_hooks(self._callbacks, "on_fit_task_begin", estimator, self, **lazy)
         return self
 
-    def call_on_fit_task_end(self, *, estimator, **lazy):
+    def call_on_fit_task_end(self, *, estimator: Any, **lazy: Any) -> bool:
         """Report the end of this task; return whether a callback requests to stop."""
         return call_hooks(self._callbacks, "on_fit_task_end", estimator, self, **lazy)
 
@@ -157,8 +164,12 @@ class CallbackSupportMixin:
         return self
 
     def _init_callback_context(
-        self, task_name="fit", task_id=0, max_subtasks=0, sequential_subtasks=True
-    ):
+        self,
+        task_name: str = "fit",
+        task_id: int = 0,
+        max_subtasks: int | None = 0,
+        sequential_subtasks: bool = True,
+    ) -> CallbackContext:
         """Return the context of a fit whose callbacks are set up."""
         callbacks = getattr(self, CALLBACKS, [])
         name = type(self).__name__
@@ -187,11 +198,11 @@ def tear_down_callbacks(estimator: Any) -> None:
         raise errors[0]
 
 
-def _called(value):
+def _called(value: Any) -> Any:
     return value() if callable(value) else value
 
 
-def _as_if_fitted(estimator, attributes):
+def _as_if_fitted(estimator: Any, attributes: dict | None) -> Any:
     """A shallow copy of estimator with these attributes, None without any."""
     if attributes is None:
         return None

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -95,7 +96,7 @@ class LatentDoctor(Doctor):
     def kl_per_dimension_(self) -> np.ndarray:
         return np.array([measurement.kl_per_dimension for measurement in self._measurements()])
 
-    def _check_estimator(self, estimator):
+    def _check_estimator(self, estimator: Any) -> None:
         has_codes = accepts(estimator, "transform", "return_std")
         if not (has_codes and hasattr(estimator, "elbo_samples")):
             raise TypeError(
@@ -103,7 +104,15 @@ class LatentDoctor(Doctor):
                 f" elbo_samples(X), such as VAE; got {estimator!r}."
             )
 
-    def _measure(self, model, X, y, epoch, record, former):
+    def _measure(
+        self,
+        model: Any,
+        X: np.ndarray,
+        y: np.ndarray | None,
+        epoch: int,
+        record: dict,
+        former: list,
+    ) -> "_Measurement":
         """The _Measurement of a model on rows."""
         if getattr(model, "dynamic_binarization", False):
             model = without_names(model)
@@ -128,7 +137,7 @@ class LatentDoctor(Doctor):
             training_kl=record.get("kl", math.nan),
         )
 
-    def _symptoms(self, measurements, model):
+    def _symptoms(self, measurements: list, model: Any) -> dict[str, str]:
         return _symptoms(measurements[-1], model)
 
 
@@ -149,7 +158,7 @@ class _Measurement:
     gap: float
     training_kl: float
 
-    def columns(self):
+    def columns(self) -> dict[str, Any]:
         """Numbers for the record of the epoch."""
         return {
             "active_units": self.n_active,
@@ -159,7 +168,7 @@ class _Measurement:
         }
 
 
-def _divergence(means, std, prior):
+def _divergence(means: np.ndarray, std: np.ndarray, prior: str) -> np.ndarray:
     """Mean divergence (k,) over rows of Gaussians (n, k) from a standard normal prior, NaN for
     another prior."""
     name = getattr(prior, "name", prior)  # of an option, or the string that stands for it
@@ -168,7 +177,7 @@ def _divergence(means, std, prior):
     return np.mean((means**2 + std**2 - 1.0) / 2.0 - np.log(std), axis=0)
 
 
-def _symptoms(last, model):
+def _symptoms(last: _Measurement, model: Any) -> dict[str, str]:
     """Sentences by the name of what is wrong in the last measurement."""
     k = len(last.kl_per_dimension)
     n_at_floor, n_scales = _noise_at_floor(model)
@@ -207,7 +216,7 @@ def _symptoms(last, model):
     return symptoms
 
 
-def _negative_divergence(epoch, value, where, parameter, model):
+def _negative_divergence(epoch: int, value: float, where: str, parameter: str, model: Any) -> str:
     """A sentence on an estimated divergence below 0."""
     return (
         f"After epoch {epoch} the divergence of the posterior from the prior is {where}estimated as"
@@ -216,7 +225,7 @@ def _negative_divergence(epoch, value, where, parameter, model):
     )
 
 
-def _noise_at_floor(model):
+def _noise_at_floor(model: Any) -> tuple[int, int]:
     """Number of learned noise scales near their floor, and number of all of them."""
     log_scale = getattr(getattr(model, "observation_", None), "log_scale", None)
     if log_scale is None:

@@ -131,11 +131,11 @@ class FitEvents:
             )
         return self._end(self._epoch)
 
-    def _begin(self, context):
+    def _begin(self, context: Any) -> None:
         context.call_on_fit_task_begin(estimator=self._estimator, **self._data)
         call_hooks(self._callbacks, "on_fit_task_begin", self._estimator, context, **self._data)
 
-    def _end(self, context):
+    def _end(self, context: Any) -> bool:
         """Report the end of a task; return whether a callback requests to stop."""
         state = self._data | {"reconstruction_attributes": self._attributes(context)}
         stop = context.call_on_fit_task_end(estimator=self._estimator, **state)
@@ -144,7 +144,7 @@ class FitEvents:
             or stop
         )
 
-    def _attributes(self, context):
+    def _attributes(self, context: Any) -> Callable[[], dict[str, Any]] | None:
         """Function for the fitted attributes at the end of a task, None if none are needed."""
         callbacks = [*getattr(self._estimator, CALLBACKS, ()), *self._callbacks]
         if self._fitted_attributes is None or not any(
@@ -153,7 +153,7 @@ class FitEvents:
             return None
         return dict if context is self._fit else functools.cache(self._fitted_attributes)
 
-    def _is_due(self, callback, context):
+    def _is_due(self, callback: Any, context: Any) -> bool:
         if "fitted_estimator" not in keywords(callback.on_fit_task_end):
             return False
         return not hasattr(callback, "is_due") or callback.is_due(self._estimator, context)

@@ -71,7 +71,7 @@ class Doctor(Callback):
         """Forget the fit, but not its measurements."""
         self._drop(context)
 
-    def _add_measurement(self, estimator, context, model, X, y):
+    def _add_measurement(self, estimator: Any, context: Any, model: Any, X: Any, y: Any) -> None:
         epoch = epoch_number(estimator, context)
         session = self._kept(context.parent)
         if session is None:
@@ -95,7 +95,7 @@ class Doctor(Callback):
         session.symptoms = self._symptoms(session.measurements, model)
         record.update(measurement.columns())
 
-    def _measurements(self):
+    def _measurements(self) -> list:
         """Measurements of the last fit."""
         session = vars(self).get("_session")
         if session is None or not session.measurements:
@@ -105,13 +105,21 @@ class Doctor(Callback):
             )
         return session.measurements
 
-    def _check_estimator(self, estimator):
+    def _check_estimator(self, estimator: Any) -> None:
         raise NotImplementedError
 
-    def _measure(self, model, X, y, epoch, record, former):
+    def _measure(
+        self,
+        model: Any,
+        X: np.ndarray,
+        y: np.ndarray | None,
+        epoch: int,
+        record: dict,
+        former: list,
+    ) -> Any:
         raise NotImplementedError
 
-    def _symptoms(self, measurements, model):
+    def _symptoms(self, measurements: list, model: Any) -> dict[str, str]:
         raise NotImplementedError
 
 
@@ -123,11 +131,11 @@ class _Session:
     symptoms: dict = field(default_factory=dict)
     reported: set = field(default_factory=set)
 
-    def is_resumed_by(self, epoch):
+    def is_resumed_by(self, epoch: int) -> bool:
         """Whether a fit that is first measured after this epoch resumes the fit of this session."""
         return bool(self.measurements) and self.measurements[-1].epoch < epoch
 
-    def warn(self):
+    def warn(self) -> None:
         """Warn of each symptom that was not reported before."""
         for name, sentence in self.symptoms.items():
             if name not in self.reported:
@@ -135,7 +143,7 @@ class _Session:
                 warn(sentence)
 
 
-def without_names(model):
+def without_names(model: Any) -> Any:
     """A shallow copy of a model that expects arrays, and draws them."""
     twin = copy.copy(model)
     for name in ("feature_names_in_", "_sklearn_output_config"):
@@ -143,31 +151,31 @@ def without_names(model):
     return twin
 
 
-def current_value(model, parameter):
+def current_value(model: Any, parameter: str) -> str:
     """The value of a parameter in brackets, to follow its name in a sentence."""
     return f" (now {getattr(model, parameter)!r})" if hasattr(model, parameter) else ""
 
 
-def call_with_labels(model, method, X, y, **options):
+def call_with_labels(model: Any, method: str, X: Any, y: Any, **options: Any) -> Any:
     """The result of a method for rows, which gets their labels too if it accepts y."""
     if y is not None and accepts(model, method, "y"):
         options["y"] = y
     return getattr(model, method)(X, **options)
 
 
-def accepts(estimator, method, argument):
+def accepts(estimator: Any, method: str, argument: str) -> bool:
     """Whether the estimator has a method with this argument."""
     function = getattr(estimator, method, None)
     return callable(function) and argument in inspect.signature(function).parameters
 
 
-def _is_late(context):
+def _is_late(context: Any) -> bool:
     """Whether the epoch is in the second half of the fit."""
     n_epochs = context.parent.max_subtasks
     return n_epochs is not None and 2 * (context.task_id + 1) >= n_epochs
 
 
-def _spaced_rows(X, y, n_rows):
+def _spaced_rows(X: Any, y: Any, n_rows: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Evenly spaced rows of X and their labels, or None if some of the rows have none."""
     if hasattr(X, "detach"):
         X = X.detach().cpu().numpy()

@@ -54,7 +54,7 @@ class ProgressBar(Callback):
 class _Line:
     """The part of tqdm's interface used here, as one line at the end."""
 
-    def __init__(self, *, desc, total, initial, unit):
+    def __init__(self, *, desc: str, total: int | None, initial: int, unit: str) -> None:
         self.text = desc
         self.total = total
         self.n = initial
@@ -62,20 +62,20 @@ class _Line:
         self.start = time.perf_counter()
         self.postfix = ""
 
-    def set_postfix(self, numbers, refresh):
+    def set_postfix(self, numbers: dict, refresh: bool) -> None:
         self.postfix = "".join(f", {name}={value:.3g}" for name, value in numbers.items())
 
-    def update(self):
+    def update(self) -> None:
         self.n += 1
 
-    def close(self):
+    def close(self) -> None:
         count = self.n if self.total is None else f"{self.n}/{self.total}"
         seconds = time.perf_counter() - self.start
         sys.stderr.write(f"{self.text}: {count} {self.unit}s in {seconds:.1f} s{self.postfix}\n")
         sys.stderr.flush()
 
 
-def progress_bar_class():
+def progress_bar_class() -> Any:
     """tqdm's class for a notebook or a terminal; tqdm.auto may warn, or change warning filters."""
     shell = None
     if "IPython" in sys.modules:

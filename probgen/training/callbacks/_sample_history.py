@@ -1,15 +1,20 @@
 """Callback that draws from the model as it learns."""
 
 import math
+from collections.abc import Iterator
 from numbers import Integral
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from probgen._validation import check_count, check_real
 from probgen._writing import atomic_write, check_output
 from probgen.training.callbacks._base import Callback, epoch_number, is_epoch
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 INCHES = 4.0  # length of the longer side of a frame
 MARGIN = 0.03  # around points, as a share of their range
@@ -101,14 +106,21 @@ class SampleHistory(Callback):
         """Forget the fit, but not its draws."""
         self._drop(context)
 
-    def _drawn_before(self, epoch, shape):
+    def _drawn_before(self, epoch: int, shape: tuple[int, ...]) -> list:
         """Draws of the fit that a fit resumes whose first draws, of this shape, are after epoch."""
         former = vars(self).get("_drawn", [])
         if former and former[-1][0] < epoch and former[-1][1].shape == shape:
             return list(former)
         return []
 
-    def plot(self, *, image_shape=None, value_range=None, ax=None, **imshow_params):
+    def plot(
+        self,
+        *,
+        image_shape: tuple[int, ...] | None = None,
+        value_range: tuple | None = None,
+        ax: "Axes | None" = None,
+        **imshow_params: Any,
+    ) -> Any:
         """Draw the sets below each other, one row of the grid for each.
 
         Parameters
@@ -138,7 +150,15 @@ class SampleHistory(Callback):
         )
         return display.plot(ax=ax, **imshow_params)
 
-    def save_gif(self, path, *, image_shape=None, duration=0.25, value_range=None, **params):
+    def save_gif(
+        self,
+        path: str | PathLike,
+        *,
+        image_shape: tuple[int, ...] | None = None,
+        duration: float = 0.25,
+        value_range: tuple | None = None,
+        **params: Any,
+    ) -> str | PathLike:
         """Write an animated picture with a frame for each set of draws.
 
         Draws of two features are points in the plane, others images or rows of a heat map. The file
@@ -194,7 +214,9 @@ class SampleHistory(Callback):
             )
         return path
 
-    def _frames(self, image_shape, value_range, params):
+    def _frames(
+        self, image_shape: tuple[int, ...] | None, value_range: tuple | None, params: dict
+    ) -> Iterator[np.ndarray]:
         """Pictures of the sets in one size and scale, as uint8 arrays of shape (height, width,
         3)."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -220,7 +242,7 @@ class SampleHistory(Callback):
             canvas.draw()
             yield np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
 
-    def _sets(self):
+    def _sets(self) -> list:
         """The draws with their epochs, as a list of pairs."""
         if not vars(self).get("_drawn"):
             raise AttributeError(
@@ -230,7 +252,7 @@ class SampleHistory(Callback):
         return self._drawn
 
 
-def _show_points(ax, draws, value_range, params):
+def _show_points(ax: "Axes", draws: np.ndarray, value_range: tuple, params: dict) -> None:
     """Plot rows (n, 2) as points in the plane."""
     low, high = (np.broadcast_to(end, 2) for end in value_range)
     margin = MARGIN * np.where(high > low, high - low, 1.0)

@@ -1,6 +1,7 @@
 """Callback that writes curves, histograms and pictures of a fit for TensorBoard."""
 
 import os
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from typing import Any
@@ -113,7 +114,7 @@ class TensorBoard(Callback):
         if writer is not None:
             writer.close()
 
-    def _write_model(self, writer, model, X, epoch):
+    def _write_model(self, writer: Any, model: Any, X: Any, epoch: int) -> None:
         with _watched(_layers(model), self.n_samples) as activations:
             if X is not None and hasattr(model, "_transform"):
                 model.transform(_first_rows(X, self.n_samples))
@@ -131,7 +132,7 @@ class TensorBoard(Callback):
             writer.add_images("samples", images, epoch, dataformats="NHWC")
 
 
-def _layers(model):
+def _layers(model: Any) -> dict[str, Any]:
     """The innermost modules of the networks of a model, by name."""
     import torch
 
@@ -146,14 +147,14 @@ def _layers(model):
 
 
 @contextmanager
-def _watched(layers, n_rows):
+def _watched(layers: dict[str, Any], n_rows: int) -> Iterator[dict]:
     """Yield a dict that gets the outputs of each layer for n_rows in its first call, as arrays."""
     import torch
 
     outputs = {}
 
-    def watch(name):
-        def hook(layer, inputs, output):
+    def watch(name: str) -> Callable:
+        def hook(layer: Any, inputs: Any, output: Any) -> None:
             if name not in outputs and isinstance(output, torch.Tensor):
                 # Blocks may be padded after their rows.
                 outputs[name] = output[:n_rows].detach().float().cpu().numpy()
@@ -166,7 +167,7 @@ def _watched(layers, n_rows):
         yield outputs
 
 
-def _first_rows(X, n_rows):
+def _first_rows(X: Any, n_rows: int) -> np.ndarray | None:
     """The first rows of any X that `fit` accepts."""
     from probgen.row_blocks import RowBlocks
 
@@ -184,7 +185,7 @@ def _first_rows(X, n_rows):
     )
 
 
-def _as_images(model, draws):
+def _as_images(model: Any, draws: np.ndarray) -> np.ndarray | None:
     """Draws in [0, 1] of shape (n, height, width, channels), None if they are rows of a table."""
     if not hasattr(model, "image_shape"):
         return None
