@@ -194,8 +194,8 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         if self.batch_size != "auto":
             check_count("batch_size", self.batch_size, hint="Or 'auto'.")
         check_real("learning_rate_init", self._learning_rate, low=0.0)
-        verbose = int(self.verbose) if isinstance(self.verbose, bool) else self.verbose
-        check_count("verbose", verbose, low=0)
+        if not isinstance(self.verbose, bool):
+            check_count("verbose", self.verbose, low=0)
         if self.trainer is not None and not isinstance(self.trainer, Trainer):
             raise ValueError(f"trainer must be a Trainer, or None; got {self.trainer!r}.")
 
@@ -234,7 +234,9 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         Further keywords go to `_read`.
         """
         self._check_parameters()
-        trainer = self._default_trainer() if self.trainer is None else self.trainer
+        trainer = self.trainer
+        if trainer is None:
+            trainer = self._default_trainer()
         trainer.check()
         with joined_ranks(resolve_device(self.device)) as ranks:
             device = local_device(resolve_device(self.device), ranks)
@@ -275,7 +277,9 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
                 training.begin(fit.max_iter, fit.rows, held_out, schedule=trainer.schedule)
             if saved is not None:
                 training.load_state(saved)
-            save = checkpoint.save if checkpoint is not None and ranks.is_first else None
+            save = None
+            if checkpoint is not None and ranks.is_first:
+                save = checkpoint.save
             self._run(training, fit, X=X, y=y, save=save)
         return self
 
@@ -286,7 +290,9 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         seeds = draw_seeds(self._start_stream())
         # Without a random_state every process draws its own; those of the first rank count.
         seeds, self._stream = ranks.share((seeds, self._stream))
-        return seeds if saved is None else saved["seeds"]
+        if saved is not None:
+            return saved["seeds"]
+        return seeds
 
     def _plan(
         self, rows: Rows, trainer: Trainer, seeds: dict[str, int], ranks: Ranks, *, partial: bool
@@ -396,7 +402,9 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         """Rows of a fit, in the precision of the networks."""
         is_fitted = hasattr(self, "_training_state")
         dtype = self._dtype if is_fitted else np.dtype(float_dtype(arrays[0]))
-        budget = None if trainer.memory_budget is None else int(trainer.memory_budget * 2**20)
+        budget = trainer.memory_budget
+        if budget is not None:
+            budget = int(budget * 2**20)  # bytes
         rows = open_rows(*arrays, device=device, dtype=_TORCH_DTYPES[dtype], memory_budget=budget)
         if not isinstance(arrays[0], np.ndarray):
             if is_fitted and rows.n_features != self.n_features_in_:
