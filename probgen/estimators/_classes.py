@@ -205,7 +205,7 @@ class ClassConditional(ClassGeneratorMixin, NeuralGenerator):
     def _complete(
         self,
         conditions: Conditions,
-        generator: np.random.Generator,
+        generator: Any,
         argument: str,
         *labels: Any,
         average: bool = False,

@@ -1,6 +1,6 @@
 """Autoencoders: plain, denoising, sparse, contractive, tied or convolutional, in one class."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -30,8 +30,10 @@ from probgen.options import (
     Option,
     SaltAndPepperCorruption,
 )
+from probgen.training.neural_generator import FitContext
 from probgen.training.objective import Objective
-from probgen.training.rows import open_rows
+from probgen.training.rows import Rows, open_rows
+from probgen.training.statistics import RowStatistics
 from probgen.training.trainer import Trainer
 
 LOSSES = ("squared_error", "absolute_error", "bernoulli")
@@ -270,21 +272,21 @@ class Autoencoder(DecoderMixin, FittedCodeDensity, CodeGenerator):
         check_is_fitted(self)
         X = self._validate(X)
 
-        def error(block):
+        def error(block: torch.Tensor) -> torch.Tensor:
             return _row_loss(self.loss, block, self._decoder_outputs(self._encode(block)))
 
         return self._in_blocks(X, error).astype(X.dtype, copy=False)
 
     @property
-    def _likelihood(self):
+    def _likelihood(self) -> Likelihood:
         is_discrete = getattr(self, "observation_", self.loss) == "bernoulli"
         return Likelihood("estimate", "counting" if is_discrete else "lebesgue")
 
     @property
-    def _n_features_out(self):
+    def _n_features_out(self) -> int:
         return self.n_components
 
-    def _check_parameters(self):
+    def _check_parameters(self) -> None:
         super()._check_parameters()
         check_count("n_components", self.n_components)
         check_hidden_layer_sizes(self.hidden_layer_sizes)
@@ -302,14 +304,16 @@ class Autoencoder(DecoderMixin, FittedCodeDensity, CodeGenerator):
                 " out."
             )
 
-    def _hold_out(self, rows, trainer, rng):
+    def _hold_out(
+        self, rows: Rows, trainer: Trainer, rng: np.random.Generator
+    ) -> tuple[Rows, Rows | None]:
         if trainer.early_stopping:
             return rows.split(trainer.validation_fraction, rng)
         if round(self.noise_fraction * rows.n_rows) < LEAST_HELD_OUT:
             return rows, None
         return rows.split(self.noise_fraction, rng)
 
-    def _build(self, fit):
+    def _build(self, fit: FitContext) -> None:
         self._take_statistics(fit.statistics)
         d, k, dtype = fit.rows.n_features, self.n_components, fit.rows.dtype
         has_own_networks = self.encoder is not None and self.decoder is not None
@@ -335,7 +339,7 @@ class Autoencoder(DecoderMixin, FittedCodeDensity, CodeGenerator):
         self.encoder_ = encoder.to(dtype)
         self.decoder_ = decoder.to(dtype)
 
-    def _take_statistics(self, statistics):
+    def _take_statistics(self, statistics: RowStatistics) -> None:
         """Set centre, scale and range of the rows, and the observation model."""
         low, high = statistics.low, statistics.high
         if self.loss == "bernoulli" and not (low >= 0.0 and high <= 1.0):
@@ -350,7 +354,7 @@ class Autoencoder(DecoderMixin, FittedCodeDensity, CodeGenerator):
         if self.loss == "bernoulli" and statistics.is_binary:
             self.observation_ = "bernoulli"
 
-    def _make_objective(self, fit):
+    def _make_objective(self, fit: FitContext) -> Objective:
         return ReconstructionObjective(
             self.encoder_,
             self.decoder_,
@@ -362,7 +366,7 @@ class Autoencoder(DecoderMixin, FittedCodeDensity, CodeGenerator):
             penalty=self._option("penalty"),
         )
 
-    def _finish(self, fit, generator):
+    def _finish(self, fit: FitContext, generator: np.random.Generator) -> None:
         """Fit the density of the codes and the noise, of the latest rows after partial_fit."""
         rows = fit.rows
         if fit.is_partial:
@@ -380,10 +384,10 @@ class Autoencoder(DecoderMixin, FittedCodeDensity, CodeGenerator):
             self.noise_variance_ = self._residual_variance(noise_rows)
 
     @property
-    def _code_moments(self):
+    def _code_moments(self) -> tuple[np.ndarray, np.ndarray]:
         return self._code_mean, 1.0 / np.sqrt(np.diag(self._code_precision))
 
-    def _codes_of(self, rows):
+    def _codes_of(self, rows: Rows) -> np.ndarray:
         """Codes (n, k) in double precision, of evenly spaced batches where there are many rows."""
         every = -(-rows.n_rows // CODED_ROWS)
         codes = []
@@ -393,7 +397,7 @@ class Autoencoder(DecoderMixin, FittedCodeDensity, CodeGenerator):
                     codes.append(self._encode(block).double().cpu().numpy())
         return np.concatenate(codes)
 
-    def _residual_variance(self, rows):
+    def _residual_variance(self, rows: Rows) -> np.ndarray:
         """Mean squared residuals (n_features,) of reconstructions, shrunk to their mean."""
         squares = np.zeros((2, rows.n_features))  # sums over even and over odd rows
         with torch.inference_mode():
@@ -404,45 +408,45 @@ class Autoencoder(DecoderMixin, FittedCodeDensity, CodeGenerator):
                 squares[1] += residuals[1::2].sum(0).cpu().numpy()
         return _shrink(squares, rows.n_rows, NOISE_FLOOR * self._scale**2)
 
-    def _encode(self, X):
+    def _encode(self, X: torch.Tensor) -> torch.Tensor:
         """Codes (n, k) of rows (n, d), both tensors."""
         return self.encoder_((X - self._to_network_tensor(self._mean)) / self._scale)
 
-    def _decoder_outputs(self, codes):
+    def _decoder_outputs(self, codes: torch.Tensor) -> torch.Tensor:
         """Outputs (n, d) of the decoder for codes (n, k): logits, or means in units of X."""
         outputs = self.decoder_(codes)
         if self.loss == "bernoulli":
             return outputs
         return outputs * self._scale + self._to_network_tensor(self._mean)
 
-    def _mean_of(self, outputs):
+    def _mean_of(self, outputs: torch.Tensor) -> torch.Tensor:
         """Means of rows from outputs of the decoder."""
         if self.loss == "bernoulli":
             return torch.sigmoid(outputs)
         return outputs
 
-    def _transform(self, X):
+    def _transform(self, X: np.ndarray) -> np.ndarray:
         return self._in_blocks(X, self._encode)
 
-    def _inverse_transform(self, Z):
+    def _inverse_transform(self, Z: np.ndarray) -> np.ndarray:
         return self._in_blocks(Z, lambda codes: self._mean_of(self._decoder_outputs(codes)))
 
-    def _reconstruct(self, X):
+    def _reconstruct(self, X: np.ndarray) -> np.ndarray:
         return self._inverse_transform(self._transform(X))
 
-    def _sample(self, n_samples, generator):
+    def _sample(self, n_samples: int, generator: np.random.Generator) -> np.ndarray:
         means = self._inverse_transform(self._draw_codes(n_samples, generator))
         if self.observation_ == "bernoulli":
             return generator.random(means.shape) < means
         deviations = np.sqrt(np.asarray(self.noise_variance_))
         return means + deviations * generator.standard_normal(means.shape)
 
-    def _estimate(self, X):
+    def _estimate(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         prior = _CodePrior(self.latent_density_, self._code_mean, self._code_precision)
         log_prob = self._observation_log_prob()
         curvature = self._observation_curvature()
 
-        def estimate(block):
+        def estimate(block: torch.Tensor) -> torch.Tensor:
             values, errors = log_likelihood(
                 block,
                 self._encode(block),
@@ -457,20 +461,22 @@ class Autoencoder(DecoderMixin, FittedCodeDensity, CodeGenerator):
         values, errors = self._in_blocks(X, estimate).T
         return values, errors
 
-    def _observation_log_prob(self):
+    def _observation_log_prob(self) -> Callable:
         """log p(x given z) as a function of rows and outputs of the decoder, both (..., d)."""
         if self.observation_ == "bernoulli":
             return bernoulli_log_prob
         variance = self._to_network_tensor(self.noise_variance_)
         return lambda rows, outputs: gaussian_log_prob(rows, self._mean_of(outputs), variance)
 
-    def _observation_curvature(self):
+    def _observation_curvature(self) -> Callable:
         """Gradient and expected curvature of that function by the outputs, for the proposals."""
         if self.observation_ == "bernoulli":
             return _bernoulli_curvature
         variance = self._to_network_tensor(self.noise_variance_)
 
-        def gaussian_curvature(rows, outputs):
+        def gaussian_curvature(
+            rows: torch.Tensor, outputs: torch.Tensor
+        ) -> tuple[torch.Tensor, torch.Tensor]:
             means = self._mean_of(outputs)
             slope = torch.ones_like(means)
             if self.loss == "bernoulli":
@@ -479,7 +485,7 @@ class Autoencoder(DecoderMixin, FittedCodeDensity, CodeGenerator):
 
         return gaussian_curvature
 
-    def _decode_chains(self, codes):
+    def _decode_chains(self, codes: torch.Tensor) -> torch.Tensor:
         return self._decoder_outputs(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
 
 
@@ -507,16 +513,16 @@ class ReconstructionObjective(Objective):
 
     def __init__(
         self,
-        encoder,
-        decoder,
+        encoder: torch.nn.Module,
+        decoder: torch.nn.Module,
         *,
-        center,
-        scale,
-        loss="squared_error",
-        corruption=None,
-        extremes=(0.0, 1.0),
-        penalty=None,
-    ):
+        center: torch.Tensor,
+        scale: float,
+        loss: str = "squared_error",
+        corruption: Option | None = None,
+        extremes: tuple[float, float] = (0.0, 1.0),
+        penalty: Any = None,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
@@ -528,7 +534,7 @@ class ReconstructionObjective(Objective):
         self.register_buffer("extremes", center.new_tensor(extremes), persistent=False)
         self.draws_globally = uses_global_generator(encoder) or uses_global_generator(decoder)
 
-    def loss(self, X, *_):
+    def loss(self, X: torch.Tensor, *_: Any) -> Any:
         """Mean reconstruction loss of a batch, with the penalty and both terms if there is one."""
         inputs = (self._corrupt(X) - self.center) / self.scale
         if isinstance(self.penalty, Contractive):
@@ -549,7 +555,7 @@ class ReconstructionObjective(Objective):
         terms = {"reconstruction": reconstruction.detach(), "penalty": penalty.detach()}
         return reconstruction + self.penalty.weight * penalty, terms
 
-    def _corrupt(self, X):
+    def _corrupt(self, X: torch.Tensor) -> torch.Tensor:
         """Rows with the damage that the encoder has to undo in training."""
         if self.corruption is None or not self.training:
             return X
@@ -562,7 +568,7 @@ class ReconstructionObjective(Objective):
         is_salt = torch.empty_like(X).uniform_(generator=self.noise) < 0.5
         return torch.where(is_replaced, self.extremes[is_salt.long()], X)
 
-    def _code_penalty(self, code):
+    def _code_penalty(self, code: torch.Tensor) -> torch.Tensor | None:
         """Penalty on codes (n, k), or None."""
         if isinstance(self.penalty, L1):
             return code.abs().sum(1).mean()
@@ -574,7 +580,7 @@ class ReconstructionObjective(Objective):
             return (target * torch.log(target / activity) + inactive).sum()
         return None
 
-    def _contraction(self, inputs, code):
+    def _contraction(self, inputs: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
         """An unbiased estimate of the mean squared Frobenius norm of the encoder's Jacobian J.
 
         For standard normal u, E |J' u|^2 is the squared Frobenius norm of J.
@@ -587,14 +593,14 @@ class ReconstructionObjective(Objective):
 class _CodePrior:
     """The density of codes, and a Gaussian near it, as importance sampling takes them."""
 
-    def __init__(self, density, mean, precision):
+    def __init__(self, density: Any, mean: np.ndarray, precision: np.ndarray) -> None:
         self.score_samples = density.score_samples
         self.sample = density.sample
         self.mean = mean
         self.precision = precision
 
 
-def _precision(codes):
+def _precision(codes: np.ndarray) -> np.ndarray:
     """Inverse covariance (k, k) of codes (n, k), with a ridge for codes that do not vary."""
     k = codes.shape[1]
     covariance = np.zeros((k, k))
@@ -604,7 +610,7 @@ def _precision(codes):
     return np.linalg.inv(covariance + ridge * np.eye(k))
 
 
-def _shrink(squares, n_rows, floor):
+def _shrink(squares: np.ndarray, n_rows: int, floor: float) -> np.ndarray:
     """Noise variances (d,), shrunk to their mean by the weight that predicts best.
 
     squares (2, d) are sums of squared residuals over two halves of the rows; each half is predicted
@@ -613,11 +619,11 @@ def _shrink(squares, n_rows, floor):
     """
     half_sizes = np.array([[n_rows - n_rows // 2], [n_rows // 2]])
 
-    def shrunk(variances, weight):
+    def shrunk(variances: np.ndarray, weight: float) -> np.ndarray:
         means = variances.mean(axis=-1, keepdims=True)
         return (1.0 - weight) * variances + weight * means + floor
 
-    def misfit(weight):
+    def misfit(weight: float) -> float:
         # Twice the negative Gaussian log-likelihood of each half under the other's variances.
         predicted = shrunk(squares / half_sizes, weight)[::-1]
         return np.sum(half_sizes * np.log(predicted) + squares / predicted)
@@ -628,7 +634,7 @@ def _shrink(squares, n_rows, floor):
     return shrunk(squares.sum(axis=0) / n_rows, weight)
 
 
-def _row_loss(kind, X, outputs):
+def _row_loss(kind: str, X: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
     """Loss (n,) of rows (n, d) and outputs of the decoder, averaged over the features."""
     if kind == "squared_error":
         return (X - outputs).square().mean(1)
@@ -638,7 +644,9 @@ def _row_loss(kind, X, outputs):
     return cross_entropy(outputs, X, reduction="none").mean(1)
 
 
-def _bernoulli_curvature(X, logits):
+def _bernoulli_curvature(
+    X: torch.Tensor, logits: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Gradient of the log-probability by the logits, and expected negative second derivative."""
     p = torch.sigmoid(logits)
     return X - p, p * (1.0 - p)

@@ -1,6 +1,6 @@
 """Base of generators by the chain rule: log p(x) is the sum of log p(x_j given those before)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,14 +10,15 @@ from scipy.special import logsumexp
 from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import check_choice, check_count
-from probgen.base import ImputerMixin, Likelihood
-from probgen.conditions.given import observed
+from probgen.base import GeneratorTags, ImputerMixin, Likelihood
+from probgen.conditions.given import Conditions, observed
 from probgen.distributions.observation import make_observation, measure_of
 from probgen.estimators.autoregressive.conditioning import complete, log_mass
 from probgen.estimators.autoregressive.sampler import ChainSampler
 from probgen.options import AutoLikelihood, Bernoulli, Categorical, DiscretizedLogistic
-from probgen.training.neural_generator import NeuralGenerator
+from probgen.training.neural_generator import FitContext, NeuralGenerator
 from probgen.training.objective import Objective
+from probgen.training.statistics import RowStatistics
 from probgen.training.trainer import Trainer
 
 REPRESENTATIONS = ("features", "log_prob")
@@ -105,7 +106,7 @@ class AutoregressiveGenerator(ImputerMixin, NeuralGenerator):
         names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(self.n_features_in_)])
         return np.asarray([f"log_prob_{name}" for name in names], dtype=object)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> GeneratorTags:
         tags = super().__sklearn_tags__()
         is_discrete = self._likelihood.measure == "counting"
         tags.input_tags.categorical = is_discrete
@@ -114,7 +115,7 @@ class AutoregressiveGenerator(ImputerMixin, NeuralGenerator):
         return tags
 
     @property
-    def _likelihood(self):
+    def _likelihood(self) -> Likelihood:
         if hasattr(self, "observation_"):
             measure = self.observation_.measure
         elif self._likelihood_name == "auto":
@@ -124,17 +125,17 @@ class AutoregressiveGenerator(ImputerMixin, NeuralGenerator):
         return Likelihood("exact", measure)
 
     @property
-    def _likelihood_name(self):
+    def _likelihood_name(self) -> str:
         """The string of the parameter likelihood, also where it is an option."""
         return getattr(self.likelihood, "name", self.likelihood)
 
     @property
-    def _n_features_out(self):
+    def _n_features_out(self) -> int:
         if self.representation == "features":
             return self.network_.n_pooled
         return self.n_features_in_
 
-    def _check_parameters(self):
+    def _check_parameters(self) -> None:
         super()._check_parameters()
         check_choice("representation", self.representation, REPRESENTATIONS)
         if self.n_importance_samples is not None:
@@ -151,14 +152,14 @@ class AutoregressiveGenerator(ImputerMixin, NeuralGenerator):
                 f" or 'auto'; got {name!r}; take one of these, or dynamic_binarization=False."
             )
 
-    def _auto_likelihood(self, statistics, n_levels):
+    def _auto_likelihood(self, statistics: RowStatistics, n_levels: int | None) -> str:
         """Name of the likelihood that "auto" stands for, given RowStatistics.
 
         n_levels is the setting of the option, a number or None.
         """
         raise NotImplementedError
 
-    def _read(self, X, y, *, reset, ensure_min_samples):
+    def _read(self, X: Any, y: Any, *, reset: bool, ensure_min_samples: int) -> tuple:
         arrays = super()._read(X, y, reset=reset, ensure_min_samples=ensure_min_samples)
         rows = arrays[0]
         is_float = isinstance(rows, np.ndarray) and rows.dtype.kind == "f"
@@ -166,7 +167,7 @@ class AutoregressiveGenerator(ImputerMixin, NeuralGenerator):
             raise ValueError(self._nan_error)
         return arrays
 
-    def _validate(self, X, y="no_validation", **checks):
+    def _validate(self, X: Any, y: Any = "no_validation", **checks: Any) -> Any:
         try:
             return super()._validate(X, y, **checks)
         except ValueError as error:
@@ -175,20 +176,20 @@ class AutoregressiveGenerator(ImputerMixin, NeuralGenerator):
             raise
 
     @property
-    def _nan_error(self):
+    def _nan_error(self) -> str:
         return (
             f"X contains NaN, which {type(self).__name__} cannot learn from, though once fitted it"
             " scores and completes such rows; fill them first, such as with"
             " GaussianMixture.impute."
         )
 
-    def _statistics(self, fit):
+    def _statistics(self, fit: FitContext) -> RowStatistics:
         """Statistics of all rows of a fit, because the levels of held-out rows count too."""
         if self.dynamic_binarization:
             return fit.all_statistics.binarized()
         return fit.all_statistics
 
-    def _build(self, fit):
+    def _build(self, fit: FitContext) -> None:
         statistics = self._statistics(fit)
         option = self._option("likelihood")
         if isinstance(option, AutoLikelihood):
@@ -200,37 +201,39 @@ class AutoregressiveGenerator(ImputerMixin, NeuralGenerator):
         for name in self._networks:
             getattr(self, name).to(fit.rows.dtype)
 
-    def _make_network(self, statistics):
+    def _make_network(self, statistics: RowStatistics) -> Any:
         raise NotImplementedError
 
-    def _begin(self, fit):
+    def _begin(self, fit: FitContext) -> None:
         statistics = self._statistics(fit)
         self.observation_.check(statistics.low, statistics.high, statistics.is_integer)
 
-    def _make_objective(self, fit):
+    def _make_objective(self, fit: FitContext) -> Objective:
         return LikelihoodObjective(self.network_, self.observation_, self._prepare_training)
 
-    def _prepare_training(self, X, *labels, generator):
+    def _prepare_training(
+        self, X: torch.Tensor, *labels: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, ...]:
         """Inputs of the network for a batch in training."""
         if self.dynamic_binarization:
             X = (torch.empty_like(X).uniform_(generator=generator) < X).to(X.dtype)
         return X, *labels
 
-    def _default_trainer(self):
+    def _default_trainer(self) -> Trainer:
         return Trainer(schedule="cosine")
 
-    def _sampler(self):
+    def _sampler(self) -> ChainSampler:
         """The ChainSampler of the fitted network, here in the order of the columns."""
         orders = np.arange(self.n_features_in_)[np.newaxis]
         return ChainSampler(
             self.network_, self.observation_, orders, dtype=self._dtype, device=self.device_
         )
 
-    def _pooled(self):
+    def _pooled(self) -> Callable:
         """The function from rows and labels to pooled features."""
         return self.network_.features
 
-    def _transform(self, X, *labels):
+    def _transform(self, X: np.ndarray, *labels: np.ndarray) -> np.ndarray:
         if self.representation == "log_prob":
             return self._log_conditionals(X, *labels)
         self._check_queries(X, "transform")
@@ -238,10 +241,10 @@ class AutoregressiveGenerator(ImputerMixin, NeuralGenerator):
             features = self._pooled()
         return self._over_blocks(features, X, *labels)
 
-    def _score_samples(self, X):
+    def _score_samples(self, X: np.ndarray) -> np.ndarray:
         return self._log_likelihood(X)
 
-    def _log_likelihood(self, X, *labels):
+    def _log_likelihood(self, X: np.ndarray, *labels: np.ndarray) -> np.ndarray:
         """Log-likelihoods (n,) of rows, in double precision; missing values are integrated out."""
         self._check_queries(X)
         has_missing = np.isnan(X).any(axis=1)
@@ -257,7 +260,7 @@ class AutoregressiveGenerator(ImputerMixin, NeuralGenerator):
             )
         return scores
 
-    def _log_likelihood_of_whole(self, X, *labels):
+    def _log_likelihood_of_whole(self, X: np.ndarray, *labels: np.ndarray) -> np.ndarray:
         """Log-likelihoods (n,) of rows without missing values: the mean over the orders."""
         sampler = self._sampler()
         n_orders = len(sampler.orders)
@@ -267,7 +270,7 @@ class AutoregressiveGenerator(ImputerMixin, NeuralGenerator):
             by_order.append(self._over_blocks(log_prob, X, *labels))
         return logsumexp(by_order, axis=0) - np.log(n_orders)
 
-    def _log_conditionals(self, X, *labels):
+    def _log_conditionals(self, X: np.ndarray, *labels: np.ndarray) -> np.ndarray:
         """Log-probabilities (n, d) of features given those before, averaged over the orders."""
         self._check_queries(X, "conditional_log_prob")
         sampler = self._sampler()
@@ -277,20 +280,22 @@ class AutoregressiveGenerator(ImputerMixin, NeuralGenerator):
             total = total + self._over_blocks(self._log_prob_function(sampler, order), X, *labels)
         return total / n_orders
 
-    def _log_prob_function(self, sampler, order, total=False):
+    def _log_prob_function(
+        self, sampler: ChainSampler, order: int, total: bool = False
+    ) -> Callable:
         """Function from rows and labels to log-probabilities (n, d) of features in an order.
 
         With `total` they are summed to (n,) in double precision.
         """
         conditionals = sampler.conditionals(order)
 
-        def log_prob(X, *labels):
+        def log_prob(X: torch.Tensor, *labels: torch.Tensor) -> torch.Tensor:
             each = self.observation_.distribution(conditionals(X, *labels)).log_prob(X)
             return each.double().sum(1) if total else each
 
         return log_prob
 
-    def _check_queries(self, X, refuses_missing=None):
+    def _check_queries(self, X: np.ndarray, refuses_missing: str | None = None) -> None:
         """Raise unless rows are in the support.
 
         `refuses_missing` names a query that takes no missing values.
@@ -306,19 +311,19 @@ class AutoregressiveGenerator(ImputerMixin, NeuralGenerator):
             is_integer = bool((values == np.rint(values)).all())
             self.observation_.check(values.min(), values.max(), is_integer, has_missing=has_missing)
 
-    def _over_blocks(self, function, X, *labels):
+    def _over_blocks(self, function: Callable, X: np.ndarray, *labels: np.ndarray) -> np.ndarray:
         """Outputs of a function of row and label tensors, as an array."""
         widths = [array.shape[1] for array in (X, *labels)]
         rows = np.hstack([X, *labels]) if labels else X
         return self._in_blocks(rows, lambda block: function(*block.split(widths, dim=1)))
 
-    def _sample(self, n_samples, generator):
+    def _sample(self, n_samples: int, generator: np.random.Generator) -> np.ndarray:
         return self._sampler().sample(n_samples, generator)
 
-    def _sample_given(self, conditions, generator):
+    def _sample_given(self, conditions: Conditions, generator: np.random.Generator) -> np.ndarray:
         return self._complete(conditions, generator, "given")
 
-    def _impute(self, X, generator):
+    def _impute(self, X: np.ndarray, generator: np.random.Generator | None) -> np.ndarray:
         filled = X.copy()
         has_missing = np.isnan(X).any(axis=1)
         if has_missing.any():
@@ -327,7 +332,14 @@ class AutoregressiveGenerator(ImputerMixin, NeuralGenerator):
             filled[has_missing] = self._complete(conditions, generator, "X", average=is_mean)
         return filled
 
-    def _complete(self, conditions, generator, argument, *labels, average=False):
+    def _complete(
+        self,
+        conditions: Conditions,
+        generator: np.random.Generator | None,
+        argument: str,
+        *labels: np.ndarray,
+        average: bool = False,
+    ) -> np.ndarray:
         """Rows (n, d), draws or means under conditions, of which the network takes labels too."""
         return complete(
             self._sampler(),
@@ -339,7 +351,7 @@ class AutoregressiveGenerator(ImputerMixin, NeuralGenerator):
             average=average,
         )
 
-    def _log_mass(self, conditions, argument, *labels):
+    def _log_mass(self, conditions: Conditions, argument: str, *labels: np.ndarray) -> np.ndarray:
         """Log-probabilities or densities (n,) of conditions; the same at every call."""
         return log_mass(
             self._sampler(),
@@ -361,17 +373,22 @@ class LikelihoodObjective(Objective):
         From a batch, and `generator` by name, to the inputs of the network.
     """
 
-    def __init__(self, network, observation, prepare):
+    network: Any  # torch types modules and tensors as their union
+    observation: Any
+
+    def __init__(
+        self, network: torch.nn.Module, observation: torch.nn.Module, prepare: Callable
+    ) -> None:
         super().__init__()
         self.network = network
         self.observation = observation
         self.prepare = prepare
 
-    def loss(self, *batch):
+    def loss(self, *batch: torch.Tensor) -> torch.Tensor:
         """See Objective."""
         X, *labels = self.prepare(*batch, generator=self.noise)
         return -self.log_likelihood(self.network(X, *labels), X).mean()
 
-    def log_likelihood(self, outputs, X):
+    def log_likelihood(self, outputs: torch.Tensor, X: torch.Tensor) -> torch.Tensor:
         """Log-likelihoods (n,) of rows."""
         return self.observation.distribution(outputs.to(X.dtype)).log_prob(X).sum(1)

@@ -193,7 +193,9 @@ def propose(
             yield Proposals(indices, rows, log_weights, is_exact)
 
 
-def _groups(sampler, checked, n_proposals, argument):
+def _groups(
+    sampler: ChainSampler, checked: CheckedConditions, n_proposals: int | None, argument: str
+) -> list[tuple]:
     """Indices (m,) of rows, their orders, and whether proposals in these orders are exact.
 
     They are where no condition comes after a feature that is drawn without one.
@@ -211,7 +213,13 @@ def _groups(sampler, checked, n_proposals, argument):
     return groups
 
 
-def _refuse(indices, features, positions, is_exact, argument):
+def _refuse(
+    indices: np.ndarray,
+    features: np.ndarray,
+    positions: Sequence[tuple[np.ndarray, np.ndarray]],
+    is_exact: np.ndarray,
+    argument: str,
+) -> None:
     """Raise for the first row that is not exact, naming two features in the wrong order."""
     i = is_exact.argmin()
     for order, (first_drawn, last_fixed) in zip(features, positions):
@@ -224,7 +232,7 @@ def _refuse(indices, features, positions, is_exact, argument):
             )
 
 
-def _positions(checked, order):
+def _positions(checked: CheckedConditions, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Positions (m,) in an order (d,) of the first drawn and of the last fixed feature.
 
     A feature is drawn if its value is not known, and fixed if its value is known or bounded. The
@@ -241,7 +249,16 @@ def _positions(checked, order):
 
 
 @torch.inference_mode()
-def _proposals_in_order(sampler, checked, n_draws, generator, order, labels, *, skip_drawing=False):
+def _proposals_in_order(
+    sampler: ChainSampler,
+    checked: CheckedConditions,
+    n_draws: int,
+    generator: np.random.Generator | None,
+    order: Any,
+    labels: Sequence[np.ndarray],
+    *,
+    skip_drawing: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
     """Rows (n_draws, m, d) drawn in one order, and the log-probabilities of their conditions.
 
     These have shape (n_draws, m). With skip_drawing the rows hold known values, and 0 elsewhere.
@@ -268,7 +285,7 @@ def _proposals_in_order(sampler, checked, n_draws, generator, order, labels, *, 
     return X, torch.cat(log_weights).reshape(n_draws, m).cpu().numpy()
 
 
-def _fixed_uniforms(n_draws, d):
+def _fixed_uniforms(n_draws: int, d: int) -> np.ndarray:
     """Quasi-random uniform numbers (n_draws, d), the same at every call."""
     generator: Any = np.random.default_rng(0)
     if n_draws == 1 or d > qmc.Sobol.MAXDIM:
@@ -277,7 +294,7 @@ def _fixed_uniforms(n_draws, d):
     return qmc.Sobol(d, rng=generator).random_base2(exponent)[:n_draws]
 
 
-def _warn_of_small_samples(sample_sizes, argument):
+def _warn_of_small_samples(sample_sizes: np.ndarray, argument: str) -> None:
     """Warn if effective sample sizes (n,) are small."""
     is_small = sample_sizes < SMALL_SAMPLE
     if is_small.any():

@@ -50,7 +50,7 @@ class FeatureSampler:
         uniforms: Tensor,
         conditions: Any = None,
         rows: np.ndarray | None = None,
-    ):
+    ) -> None:
         self.observation = observation
         self.uniforms = uniforms
         self.has_conditions = conditions is not None
@@ -135,7 +135,7 @@ class FeatureSampler:
             total += torch.where(is_known, 0.0, log_masses).sum(1)
         return total
 
-    def _bound(self, values, outputs, features):
+    def _bound(self, values: Tensor, outputs: Tensor, features: slice | Tensor) -> None:
         """Replace the values (n, m) of bounded features, in place, by draws within bounds."""
         if not isinstance(features, slice):
             features = features.cpu()
@@ -156,7 +156,7 @@ class FeatureSampler:
             drawn = normal_mixture_quantile(uniforms.cpu().numpy(), *self._ends(slots), *mixture)
             values[:, columns] = torch.as_tensor(drawn, device=values.device)
 
-    def _log_masses(self, outputs):
+    def _log_masses(self, outputs: Tensor) -> Tensor:
         """Log-probabilities (n, n_bounded) of intervals and sets."""
         bounded = self.bounded.to(outputs.device)
         if self.allowed is not None:
@@ -166,14 +166,14 @@ class FeatureSampler:
         log_masses = normal_mixture_log_mass(*self._ends(torch.arange(len(bounded))), *mixture)
         return torch.as_tensor(log_masses, device=outputs.device)
 
-    def _ends(self, slots):
+    def _ends(self, slots: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper ends, arrays (n, k), of the bounded features at k slots."""
         features = self.bounded[slots].to(self.low.device)
         low = self.low[:, features][self.rows]
         high = self.high[:, features][self.rows]
         return low.cpu().numpy(), high.cpu().numpy()
 
-    def _level_log_probs(self, outputs, columns):
+    def _level_log_probs(self, outputs: Tensor, columns: Tensor) -> Tensor:
         """Log-probabilities (n, k, n_levels) of all levels of k of the features of outputs."""
         by_feature = outputs.unflatten(-1, (-1, self.observation.n_outputs_per_feature))
         distribution = self.observation.distribution(by_feature[:, columns].flatten(-2))

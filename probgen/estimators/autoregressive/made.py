@@ -1,6 +1,6 @@
 """Autoregression in tables: masked multilayer perceptrons, and logistic autoregression."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,6 +18,9 @@ from probgen.estimators.autoregressive.networks.masked import MaskedMLP
 from probgen.estimators.autoregressive.sampler import ChainSampler
 from probgen.networks import activation
 from probgen.options import GaussianMixtureLikelihood, Option
+from probgen.training.neural_generator import FitContext
+from probgen.training.objective import Objective
+from probgen.training.statistics import RowStatistics
 from probgen.training.trainer import Trainer
 
 # Smallest probability of 0 and of 1 at the start of training.
@@ -172,7 +175,7 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _sampler(self):
+    def _sampler(self) -> ChainSampler:
         return MaskedSampler(
             self.network_,
             self.observation_,
@@ -181,24 +184,24 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
             device=self.device_,
         )
 
-    def _default_trainer(self):
+    def _default_trainer(self) -> Trainer:
         return Trainer(schedule="cosine", early_stopping=True, n_iter_no_change=20)
 
-    def _check_parameters(self):
+    def _check_parameters(self) -> None:
         super()._check_parameters()
         check_count("n_orderings", self.n_orderings)
         _check_dropout("input_dropout", self.input_dropout)
 
-    def _auto_likelihood(self, statistics, n_levels):
+    def _auto_likelihood(self, statistics: RowStatistics, n_levels: int | None) -> str:
         if statistics.is_binary:
             return "bernoulli"
         return "gaussian_mixture"
 
-    def _hidden_layers(self):
+    def _hidden_layers(self) -> dict[str, Any]:
         """Arguments of the network for its hidden layers."""
         return {}
 
-    def _make_network(self, statistics):
+    def _make_network(self, statistics: RowStatistics) -> MaskedMLP:
         d = self.n_features_in_
         random_orders = [torch.randperm(d) for _ in range(self.n_orderings - 1)]
         orders = torch.stack([torch.arange(d), *random_orders])
@@ -223,10 +226,10 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
                 network.last.bias.copy_(torch.as_tensor(logit(probabilities)))
         return network
 
-    def _make_objective(self, fit):
+    def _make_objective(self, fit: FitContext) -> Objective:
         return OrderingsObjective(self.network_, self.observation_, self._prepare_training)
 
-    def _pooled(self):
+    def _pooled(self) -> Callable:
         return self.network_.folded_features()
 
 
@@ -377,13 +380,13 @@ class MADE(FullyVisibleBeliefNetwork):
         self.activation = activation
         self.dropout = dropout
 
-    def _check_parameters(self):
+    def _check_parameters(self) -> None:
         super()._check_parameters()
         check_hidden_layer_sizes(self.hidden_layer_sizes)
         activation(self.activation)
         _check_dropout("dropout", self.dropout)
 
-    def _hidden_layers(self):
+    def _hidden_layers(self) -> dict[str, Any]:
         return {
             "hidden_layer_sizes": tuple(self.hidden_layer_sizes),
             "activation": self.activation,
@@ -424,7 +427,7 @@ class OrderingsObjective(LikelihoodObjective):
     Validation scores are log-likelihoods of the mean over the orders.
     """
 
-    def loss(self, *batch):
+    def loss(self, *batch: torch.Tensor) -> torch.Tensor:
         """See Objective."""
         (X,) = self.prepare(*batch, generator=self.noise)
         n_orders = self.network.n_orders
@@ -435,7 +438,7 @@ class OrderingsObjective(LikelihoodObjective):
             order = torch.randint(n_orders, (1,), generator=self.noise, device=X.device)
         return -self.log_likelihood(self.network(X, order, self.noise), X).mean()
 
-    def validation_score(self, batches):
+    def validation_score(self, batches: Iterable[tuple[torch.Tensor, ...]]) -> float:
         """See Objective."""
         n_orders = self.network.n_orders
         conditionals = [self.network.folded(order) for order in range(n_orders)]
@@ -452,7 +455,7 @@ class OrderingsObjective(LikelihoodObjective):
         return total / n_rows
 
 
-def _check_dropout(name, value):
+def _check_dropout(name: str, value: Any) -> None:
     """Raise unless value is a probability below 1."""
     check_real(name, value, low=0.0, high=1.0)
     if value == 1.0:

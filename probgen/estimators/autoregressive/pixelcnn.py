@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from probgen._validation import RandomState, check_count, check_image_shape
+from probgen.conditions.given import Conditions
 from probgen.estimators._classes import ClassConditional, one_hot
 from probgen.estimators.autoregressive.feature_sampler import FeatureSampler
 from probgen.estimators.autoregressive.networks.drawing import Drawing
@@ -23,6 +24,7 @@ from probgen.estimators.autoregressive.pixels import PixelGenerator
 from probgen.estimators.autoregressive.sampler import ChainSampler
 from probgen.options import Option
 from probgen.training.callbacks._progress import progress_bar_class
+from probgen.training.statistics import RowStatistics
 from probgen.training.trainer import Trainer
 
 DRAWN_ROWS = {"cpu": 256, "cuda": 2048}  # rows that are drawn at a time
@@ -191,11 +193,11 @@ class PixelCNN(PixelGenerator):
         self.verbose = verbose
 
     @property
-    def _n_classes(self):
+    def _n_classes(self) -> int:
         """Number of classes that the network takes labels of."""
         return 0
 
-    def _check_parameters(self):
+    def _check_parameters(self) -> None:
         super()._check_parameters()
         check_count("n_downsamplings", self.n_downsamplings, low=0)
         least = 2 * self.n_downsamplings + 1
@@ -206,7 +208,7 @@ class PixelCNN(PixelGenerator):
                 " less often."
             )
 
-    def _make_network(self, statistics):
+    def _make_network(self, statistics: RowStatistics) -> torch.nn.Module:
         self.image_shape_ = check_image_shape(self.image_shape, self.n_features_in_)
         settings = {
             "n_filters": self.n_filters,
@@ -225,7 +227,7 @@ class PixelCNN(PixelGenerator):
         _check_scales(self.scales, self.image_shape_)
         return MultiScaleNetwork(self.image_shape_, n_outputs, tuple(self.scales), **settings)
 
-    def _sampler(self):
+    def _sampler(self) -> ChainSampler:
         orders = np.arange(self.n_features_in_)
         if isinstance(self.network_, MultiScaleNetwork):
             orders = self.network_.order.cpu().numpy()
@@ -372,34 +374,36 @@ class ConditionalPixelCNN(ClassConditional, PixelCNN):
         return super()._log_conditionals(X, labels).astype(X.dtype, copy=False)
 
     @property
-    def _n_classes(self):
+    def _n_classes(self) -> int:
         return len(self.classes_)
 
     @property
-    def _n_features_out(self):
+    def _n_features_out(self) -> int:
         # As in PixelCNN; a classifier would have one for each class.
         if self.representation == "features":
             return self.network_.n_pooled
         return self.n_features_in_
 
-    def _prepare_training(self, X, *labels, generator):
+    def _prepare_training(
+        self, X: torch.Tensor, *labels: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, ...]:
         labels = [one_hot(label, self._n_classes, X.dtype) for label in labels]
         return super()._prepare_training(X, *labels, generator=generator)
 
-    def _joint_log_likelihood(self, X):
+    def _joint_log_likelihood(self, X: np.ndarray) -> np.ndarray:
         return self._log_joint(lambda k: self._log_likelihood(X, self._class_labels(k, len(X))))
 
-    def _log_joint_at(self, X, indices):
+    def _log_joint_at(self, X: np.ndarray, indices: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore"):  # a class that has no rows yet
             log_priors = np.log(self.class_prior_)[indices]
         return self._log_likelihood(X, self._one_hot(indices)) + log_priors
 
-    def _log_conditionals(self, X, *labels):
+    def _log_conditionals(self, X: np.ndarray, *labels: np.ndarray) -> np.ndarray:
         if labels:
             return super()._log_conditionals(X, *labels)
         log_conditionals = super()._log_conditionals
 
-        def log_prefixes(k):
+        def log_prefixes(k: int) -> np.ndarray:
             """log p(x_1, ..., x_j given class k) for each j, of shape (n, d)."""
             log_prob = log_conditionals(X, self._class_labels(k, len(X)))
             return np.cumsum(log_prob.astype(np.float64), axis=1)
@@ -407,23 +411,27 @@ class ConditionalPixelCNN(ClassConditional, PixelCNN):
         log_marginal = np.logaddexp.reduce(self._log_joint(log_prefixes), axis=2)
         return np.diff(log_marginal, axis=1, prepend=0.0)
 
-    def _transform(self, X):
+    def _transform(self, X: np.ndarray) -> np.ndarray:  # type: ignore[override]  # sums over labels
         if self.representation == "log_prob":
             return self._log_conditionals(X)
         posterior = np.exp(self._log_posterior(X))
 
-        def features(k):
+        def features(k: int) -> np.ndarray:
             return PixelCNN._transform(self, X, self._class_labels(k, len(X)))
 
         return self._class_mean(features, posterior)
 
-    def _sample_classes(self, indices, generator, conditions):
+    def _sample_classes(
+        self, indices: np.ndarray, generator: np.random.Generator, conditions: Conditions | None
+    ) -> np.ndarray:
         labels = self._one_hot(indices)
         if conditions is None:
             return self._sampler().sample(len(indices), generator, [labels])
         return self._complete(conditions, generator, "given", labels)
 
-    def _log_joint_of_conditions(self, conditions, argument="given"):
+    def _log_joint_of_conditions(
+        self, conditions: Conditions, argument: str = "given"
+    ) -> np.ndarray:
         """Log-probabilities (n, n_classes) of conditions and classes; the same at every call."""
         n_rows = len(conditions.values)
         return self._log_joint(
@@ -474,7 +482,7 @@ class PixelSampler(ChainSampler):
             X[index] = rows
         return X
 
-    def _turns(self, drawing):
+    def _turns(self, drawing: Any) -> Any:
         """The turns of a drawing, with a progress bar if asked for."""
         if self.progress is None:
             return drawing.turns()
@@ -482,7 +490,7 @@ class PixelSampler(ChainSampler):
         return bar(drawing.turns(), desc=self.progress, total=len(drawing), unit="turn")
 
 
-def _check_scales(scales, image_shape):
+def _check_scales(scales: Any, image_shape: tuple[int, int, int]) -> None:
     """Raise unless scales are heights of images, each of which divides the next."""
     height, width, _ = image_shape
     if isinstance(scales, str) or not np.iterable(scales):

@@ -6,6 +6,7 @@ from probgen._validation import RandomState, check_choice, check_image_shape
 from probgen.estimators.autoregressive.networks.recurrent import LAYERS, RecurrentNetwork
 from probgen.estimators.autoregressive.pixels import PixelGenerator
 from probgen.options import Option
+from probgen.training.statistics import RowStatistics
 from probgen.training.trainer import Trainer
 
 
@@ -132,11 +133,11 @@ class PixelRNN(PixelGenerator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _check_parameters(self):
+    def _check_parameters(self) -> None:
         super()._check_parameters()
         check_choice("layer", self.layer, LAYERS)
 
-    def _make_network(self, statistics):
+    def _make_network(self, statistics: RowStatistics) -> RecurrentNetwork:
         self.image_shape_ = check_image_shape(self.image_shape, self.n_features_in_)
         return RecurrentNetwork(
             self.image_shape_,

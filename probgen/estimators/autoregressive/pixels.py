@@ -4,6 +4,7 @@ from typing import Any
 
 from probgen._validation import check_count
 from probgen.estimators.autoregressive.base import AutoregressiveGenerator
+from probgen.training.statistics import RowStatistics
 
 # Up to so many levels likelihood="auto" learns a probability for each.
 MOST_CATEGORIES = 64
@@ -17,12 +18,12 @@ class PixelGenerator(AutoregressiveGenerator):
     n_layers: int
     image_shape: Any
 
-    def _check_parameters(self):
+    def _check_parameters(self) -> None:
         super()._check_parameters()
         check_count("n_filters", self.n_filters)
         check_count("n_layers", self.n_layers)
 
-    def _auto_likelihood(self, statistics, n_levels):
+    def _auto_likelihood(self, statistics: RowStatistics, n_levels: int | None) -> str:
         if statistics.is_binary:
             return "bernoulli"
         if n_levels is None:

@@ -87,7 +87,7 @@ class ChainSampler:
         """
         yield np.arange(len(conditions)), range(len(self.orders)), self.orders
 
-    def to_tensor(self, array: np.ndarray) -> Tensor:
+    def to_tensor(self, array: np.ndarray | Tensor) -> Tensor:
         """Return an array as a tensor in the network's precision, on its device."""
         dtype = torch.float64 if self.dtype == np.float64 else torch.float32
         return torch.as_tensor(array, dtype=dtype, device=self.device)
