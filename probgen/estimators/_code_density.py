@@ -79,7 +79,7 @@ class CodeGenerator(NeuralGenerator):
     def _score_samples(self, X: np.ndarray) -> np.ndarray:
         return self._estimate(X)[0]
 
-    def _latent_model(self, X: np.ndarray, y: Any = None) -> LatentModel:
+    def _latent_model(self, X: np.ndarray | torch.Tensor, y: Any = None) -> LatentModel:
         """The joint density of checked rows and their codes."""
         rows = self._to_network_tensor(X)
         log_code_density = self._log_code_density()

@@ -58,17 +58,17 @@ def augment(
     return images.flatten(1)
 
 
-def _uniform(images, *shape, generator):
+def _uniform(images: torch.Tensor, *shape: int, generator: torch.Generator | None) -> torch.Tensor:
     """Uniform numbers in [0, 1), of the given shape for each image."""
     return images.new_empty(len(images), *shape).uniform_(generator=generator)
 
 
-def _brighten(images, generator):
+def _brighten(images: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
     uniform = _uniform(images, 1, 1, 1, generator=generator)
     return images + LARGEST_BRIGHTNESS * (2.0 * uniform - 1.0)
 
 
-def _translate(images, generator):
+def _translate(images: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
     n, height, width, _ = images.shape
     rows, row_is_inside = _origins(height, _uniform(images, 1, generator=generator))
     columns, column_is_inside = _origins(width, _uniform(images, 1, generator=generator))
@@ -79,7 +79,7 @@ def _translate(images, generator):
     return moved * is_inside.unsqueeze(-1)
 
 
-def _origins(side, uniform):
+def _origins(side: int, uniform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Where pixels (n, side) along a side come from after a shift, and whether it is inside."""
     largest = round(LARGEST_SHIFT * side)
     # The product may round up to the number of shifts, which would be one shift too many.
@@ -88,14 +88,14 @@ def _origins(side, uniform):
     return origin.clamp(0, side - 1), (origin >= 0) & (origin < side)
 
 
-def _cut_out(images, generator):
+def _cut_out(images: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
     _, height, width, _ = images.shape
     is_row = _covered(height, _uniform(images, 1, generator=generator))
     is_column = _covered(width, _uniform(images, 1, generator=generator))
     return images * ~(is_row[:, :, None] & is_column[:, None, :]).unsqueeze(-1)
 
 
-def _covered(side, uniform):
+def _covered(side: int, uniform: torch.Tensor) -> torch.Tensor:
     """Mask (n, side) of the pixels along a side within half of CUTOUT_SIDE of a random pixel."""
     middle = (uniform * side).floor()
     pixels = torch.arange(side, device=uniform.device)

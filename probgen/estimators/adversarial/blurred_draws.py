@@ -1,5 +1,6 @@
 """Likelihood of draws that are blurred by noise, for generators without a density of their own."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from probgen._constants import LOG_2PI
 from probgen._validation import check_count, spawn_generator
+from probgen.base import GeneratorTags
 from probgen.distributions.observation import gaussian_log_prob
 from probgen.estimators._code_density import CodeGenerator
 from probgen.marginal_likelihood.annealing import annealed_log_weights, bidirectional_log_weights
@@ -45,7 +47,7 @@ class BlurredDraws(CodeGenerator):
     _scale: np.ndarray
     _inverse_transform: Any
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> GeneratorTags:
         tags = super().__sklearn_tags__()
         tags.draws_follow_density = False
         return tags
@@ -94,11 +96,11 @@ class BlurredDraws(CodeGenerator):
         return lower.cpu().numpy(), -minus_upper.cpu().numpy()
 
     @property
-    def _annealing_settings(self):
+    def _annealing_settings(self) -> dict[str, Any]:
         """Settings of annealed importance sampling."""
         return self._density_option("ais").get_params() | {"n_leapfrog": N_LEAPFROG}
 
-    def _density_option(self, name):
+    def _density_option(self, name: str) -> Any:
         """The option "ais" or "parzen", with the settings that `density` has for it."""
         option = self._option("density")
         if isinstance(option, AutoDensity):
@@ -107,13 +109,13 @@ class BlurredDraws(CodeGenerator):
             return option
         return self._options["density"][name]()
 
-    def _default_density(self):
+    def _default_density(self) -> str:
         """The estimate that density="auto" stands for."""
         if self.n_features_in_ <= FEW_FEATURES or self.n_components > MANY_COMPONENTS:
             return "parzen"
         return "ais"
 
-    def _fit_noise(self, rows):
+    def _fit_noise(self, rows: np.ndarray) -> None:
         """Choose the estimate, and the noise under which rows (n, d) have the highest density."""
         option = self._option("density")
         self.density_ = option.name
@@ -123,18 +125,18 @@ class BlurredDraws(CodeGenerator):
         self._bandwidth = parzen_bandwidth(self._scaled(rows), draws)
         self.noise_variance_ = (self._bandwidth * self._scale) ** 2
 
-    def _window(self, n_draws):
+    def _window(self, n_draws: int) -> np.ndarray:
         """Scaled draws (n_draws, d) in double precision, always of the same codes."""
         return self._in_blocks(self._window_codes(n_draws), self.generator_).astype(float)
 
-    def _window_codes(self, n_draws):
+    def _window_codes(self, n_draws: int) -> np.ndarray:
         """Codes (n_draws, n_components), always the same."""
         codes = normal_noise(self.n_components, n_draws)
         if self.prior == "normal":
             return codes
         return 2.0 * ndtr(codes) - 1.0
 
-    def _estimate(self, X):
+    def _estimate(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self.density_ == "ais":
             return self._annealed(X)
         draws = self._window(self._density_option("parzen").n_draws)
@@ -143,10 +145,10 @@ class BlurredDraws(CodeGenerator):
         )
         return values - np.log(self._scale).sum(), errors
 
-    def _annealed(self, X):
+    def _annealed(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Estimates by annealed importance sampling, and their standard errors, both (n,)."""
 
-        def estimate(block):
+        def estimate(block: torch.Tensor) -> torch.Tensor:
             # Hamiltonian Monte Carlo needs gradients, which tensors of inference mode cannot have.
             with torch.inference_mode(False):
                 model = self._latent_model(block.clone())
@@ -156,11 +158,11 @@ class BlurredDraws(CodeGenerator):
         values, errors = self._in_blocks(X, estimate).T
         return values, errors
 
-    def _log_code_density(self):
+    def _log_code_density(self) -> Callable[[torch.Tensor], torch.Tensor]:
         if self.prior == "normal":
             return lambda codes: -0.5 * (codes.square().sum(-1) + self.n_components * LOG_2PI)
 
-        def log_uniform(codes):
+        def log_uniform(codes: torch.Tensor) -> torch.Tensor:
             is_inside = (codes.abs() <= 1.0).all(-1)
             constant = -self.n_components * np.log(2.0)
             # The first term is 0: it links the result to the codes, for its gradient.
@@ -168,11 +170,11 @@ class BlurredDraws(CodeGenerator):
 
         return log_uniform
 
-    def _observation_log_prob(self):
+    def _observation_log_prob(self) -> Callable:
         variance = self._to_network_tensor(self.noise_variance_)
         return lambda rows, means: gaussian_log_prob(rows, means, variance)
 
-    def _decode_chains(self, codes):
+    def _decode_chains(self, codes: torch.Tensor) -> torch.Tensor:
         """Rows (s, n, d) of codes (s, n, k) of s chains for each of n rows.
 
         The chains of a row are adjacent and padded to a multiple of CHAINS, so that a row is
@@ -183,16 +185,18 @@ class BlurredDraws(CodeGenerator):
         rows = self._unscale(self.generator_(padded.reshape(-1, k))).unflatten(0, (n_rows, -1))
         return rows[:, :n_chains].transpose(0, 1)
 
-    def _scaled(self, X):
+    def _scaled(self, X: np.ndarray) -> np.ndarray:
         """Rows in the units of the networks."""
         return (X - self._center) / self._scale
 
-    def _in_scaled_blocks(self, X, function):
+    def _in_scaled_blocks(
+        self, X: np.ndarray, function: Callable[[torch.Tensor], torch.Tensor]
+    ) -> np.ndarray:
         """Outputs of a function of scaled rows for the rows of X (n, d), as one array."""
         center = self._to_network_tensor(self._center)
         scale = self._to_network_tensor(self._scale)
         return self._in_blocks(X, lambda block: function((block - center) / scale))
 
-    def _unscale(self, rows):
+    def _unscale(self, rows: torch.Tensor) -> torch.Tensor:
         """Rows of the networks, a tensor, in the units of X."""
         return rows * self._to_network_tensor(self._scale) + self._to_network_tensor(self._center)

@@ -1,6 +1,6 @@
 """Class-conditional generative adversarial networks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,12 +9,15 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import check_choice, check_count, check_real
+from probgen.conditions.given import Conditions
 from probgen.estimators._classes import ClassConditional, one_hot
 from probgen.estimators.adversarial.gan import GAN, STATISTICS_BATCHES, STATISTICS_ROWS
 from probgen.estimators.adversarial.networks import Discriminator
 from probgen.estimators.adversarial.objective import AdversarialObjective
 from probgen.networks.dense import Linear
 from probgen.options import AutoDensity, Option
+from probgen.training.neural_generator import FitContext
+from probgen.training.objective import Objective
 from probgen.training.trainer import Trainer
 
 HEADS = ("auxiliary", "joint")
@@ -250,25 +253,27 @@ class ConditionalGAN(ClassConditional, GAN):
         return np.concatenate(lower), np.concatenate(upper)
 
     @property
-    def _n_classes(self):
+    def _n_classes(self) -> int:
         return len(self.classes_)
 
     @property
-    def _n_features_out(self):
+    def _n_features_out(self) -> int:
         if self.encoder:
             return self.n_components
         return self.discriminator_.n_features
 
-    def _make_objective(self, fit):
+    def _make_objective(self, fit: FitContext) -> Objective:
         return ConditionalObjective(*self._objective_networks(), **self._objective_settings(fit))
 
-    def _objective_settings(self, fit):
+    def _objective_settings(self, fit: FitContext) -> dict[str, Any]:
         return super()._objective_settings(fit) | {"n_classes": self._n_classes}
 
-    def _default_density(self):
+    def _default_density(self) -> str:
         return "parzen"  # every row is scored under each class, and a window is cheaper
 
-    def _statistics_inputs(self, generator):
+    def _statistics_inputs(
+        self, generator: np.random.Generator
+    ) -> Iterator[tuple[torch.Tensor, ...]]:
         frequencies = self.class_count_ / self.class_count_.sum()
         for _ in range(STATISTICS_BATCHES):
             indices = generator.choice(self._n_classes, size=STATISTICS_ROWS, p=frequencies)
@@ -276,7 +281,7 @@ class ConditionalGAN(ClassConditional, GAN):
             codes = self._draw_codes(STATISTICS_ROWS, generator)
             yield self._to_network_tensor(codes), self._to_network_tensor(labels)
 
-    def _window(self, n_draws):
+    def _window(self, n_draws: int) -> np.ndarray:
         # Classes in proportion to class_prior_, by its quantiles at evenly spaced levels.
         levels = (np.arange(n_draws) + 0.5) / n_draws
         indices = np.searchsorted(np.cumsum(self.class_prior_), levels)
@@ -284,34 +289,36 @@ class ConditionalGAN(ClassConditional, GAN):
         codes = self._window_codes(n_draws)
         return self._evaluate(self.generator_, codes, labels).astype(float)
 
-    def _transform(self, X):
+    def _transform(self, X: np.ndarray) -> np.ndarray:
         return GAN._transform(self, X)
 
-    def _sample_classes(self, indices, generator, conditions):
+    def _sample_classes(
+        self, indices: np.ndarray, generator: np.random.Generator, conditions: Conditions | None
+    ) -> np.ndarray:
         codes = self._truncated_codes(len(indices), generator)
         return self._decode(codes, self._one_hot(indices))
 
-    def _joint_log_likelihood(self, X):
+    def _joint_log_likelihood(self, X: np.ndarray) -> np.ndarray:
         return self._joint_estimates(X)[0]
 
-    def _joint_estimates(self, X):
+    def _joint_estimates(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Estimates of log p(x, y) of checked rows and standard errors, both (n, n_classes)."""
         errors = np.zeros((len(X), self._n_classes))
 
-        def log_likelihood(k):
+        def log_likelihood(k: int) -> np.ndarray:
             values, errors[:, k] = self._for_class(k)._estimate(X)
             return values
 
         return self._log_joint(log_likelihood), errors
 
-    def _joint_estimate(self, X, k):
+    def _joint_estimate(self, X: np.ndarray, k: int) -> np.ndarray:
         """Estimates of log p(x, y) for class k, and standard errors: (n, 2)."""
         if self.class_prior_[k] == 0.0:
             return np.column_stack([np.full(len(X), -np.inf), np.zeros(len(X))])
         values, errors = self._for_class(k)._estimate(X)
         return np.column_stack([values + np.log(self.class_prior_[k]), errors])
 
-    def _for_class(self, k):
+    def _for_class(self, k: int) -> GAN:
         """A fitted GAN of the rows of class k, with the networks of this model."""
         parameters = self.get_params(deep=False)
         gan = GAN(**{name: parameters[name] for name in GAN._get_param_names()})
@@ -324,22 +331,29 @@ class ConditionalGAN(ClassConditional, GAN):
         gan.discriminator_ = _FixedClass(self.discriminator_, k, self._n_classes)
         return gan
 
-    def _decode(self, codes, labels):
+    def _decode(self, codes: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Rows (n, d) in units of X, from codes (n, n_components) and labels (n, n_classes)."""
 
-        def decode(codes, labels):
+        def decode(codes: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
             return self._unscale(self.generator_(codes, labels))
 
         return self._evaluate(decode, codes, labels)
 
-    def _evaluate(self, function, rows, labels):
+    def _evaluate(
+        self,
+        function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+        rows: np.ndarray,
+        labels: np.ndarray,
+    ) -> np.ndarray:
         """Outputs of a function of tensors for rows (n, d) and labels (n, n_classes), an array."""
         width = rows.shape[1]
         return self._in_blocks(
             np.hstack([rows, labels]), lambda block: function(block[:, :width], block[:, width:])
         )
 
-    def _generator_gradients(self, n_samples, generator, y=None):
+    def _generator_gradients(
+        self, n_samples: int, generator: np.random.Generator, y: Any = None
+    ) -> np.ndarray:
         """As in `GAN`, of draws of the classes y (n_samples,), in the order of the classes."""
         indices = self._requested_classes(n_samples, generator, y)
         norms = [
@@ -491,21 +505,21 @@ class AuxiliaryClassifierGAN(ConditionalGAN):
         check_is_fitted(self)
         return self.classes_[np.argmax(self._log_posterior(self._validate(X)), axis=1)]
 
-    def _log_posterior(self, X):
+    def _log_posterior(self, X: np.ndarray) -> np.ndarray:
         return self._in_blocks(
             self._scaled(X), lambda block: self.discriminator_.log_proba(block).double()
         )
 
-    def _check_parameters(self):
+    def _check_parameters(self) -> None:
         super()._check_parameters()
         check_choice("heads", self.heads, HEADS)
         check_real("classification_weight", self.classification_weight, low=0.0)
 
-    def _make_discriminator(self, n_features, n_classes):
+    def _make_discriminator(self, n_features: int, n_classes: int) -> Any:
         network = super()._make_discriminator(n_features, n_classes=0)
         return ClassifyingDiscriminator(network, n_classes, is_joint=self.heads == "joint")
 
-    def _make_objective(self, fit):
+    def _make_objective(self, fit: FitContext) -> Objective:
         return ClassifyingObjective(
             *self._objective_networks(),
             **self._objective_settings(fit),
@@ -534,25 +548,29 @@ class ClassifyingDiscriminator(Discriminator):
     (torch.Size([2]), torch.Size([2, 3]))
     """
 
-    def __init__(self, network, n_classes, *, is_joint=False):
+    network: Any  # torch types modules and tensors as their union
+
+    def __init__(self, network: Discriminator, n_classes: int, *, is_joint: bool = False) -> None:
         super().__init__()
         self.network = network
         self.is_joint = is_joint
         self.n_features = network.n_features
         self.classes = Linear(self.n_features, n_classes)
 
-    def features(self, rows, generator=None):
+    def features(
+        self, rows: torch.Tensor, generator: torch.Generator | None = None
+    ) -> torch.Tensor:
         """Features (n, n_features) of the network."""
         return self.network.features(rows, generator)
 
-    def score(self, features, *labels):
+    def score(self, features: torch.Tensor, *labels: torch.Tensor) -> torch.Tensor:
         """Scores (n,) of features (n, n_features); labels are ignored."""
         scores = self.network.score(features)
         if self.is_joint:
             scores = scores + torch.logsumexp(self.classes(features), dim=1)
         return scores
 
-    def log_proba(self, rows):
+    def log_proba(self, rows: torch.Tensor) -> torch.Tensor:
         """log q(y given x) (n, n_classes) of rows (n, d)."""
         return torch.log_softmax(self.classes(self.features(rows)), dim=1)
 
@@ -560,13 +578,13 @@ class ClassifyingDiscriminator(Discriminator):
 class _FixedClass(torch.nn.Module):
     """A network of codes or rows and labels, with the labels fixed to class k of n_classes."""
 
-    def __init__(self, network, k, n_classes):
+    def __init__(self, network: torch.nn.Module, k: int, n_classes: int) -> None:
         super().__init__()
         self.network = network
         self.k = k
         self.n_classes = n_classes
 
-    def forward(self, inputs):
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Outputs of the network for inputs (n, d) of that class."""
         labels = inputs.new_zeros(len(inputs), self.n_classes)
         labels[:, self.k] = 1.0
@@ -583,11 +601,11 @@ class ConditionalObjective(AdversarialObjective):
     n_classes : int
     """
 
-    def __init__(self, *networks, n_classes, **settings):
+    def __init__(self, *networks: torch.nn.Module, n_classes: int, **settings: Any) -> None:
         super().__init__(*networks, **settings)
         self.n_classes = n_classes
 
-    def one_hot(self, *labels):
+    def one_hot(self, *labels: torch.Tensor) -> list[torch.Tensor]:
         """Labels (n, n_classes) of indices (n,)."""
         return [one_hot(indices, self.n_classes, self.center.dtype) for indices in labels]
 
@@ -605,11 +623,15 @@ class ClassifyingObjective(ConditionalObjective):
 
     discriminator: ClassifyingDiscriminator
 
-    def __init__(self, *networks, classification_weight, **settings):
+    def __init__(
+        self, *networks: torch.nn.Module, classification_weight: float, **settings: Any
+    ) -> None:
         super().__init__(*networks, **settings)
         self.classification_weight = classification_weight
 
-    def class_loss(self, features, *labels):
+    def class_loss(
+        self, features: torch.Tensor, *labels: torch.Tensor
+    ) -> tuple[Any, dict[str, torch.Tensor]]:
         """Weighted cross-entropy of the classification, and the unweighted one as a term."""
         loss = torch.nn.functional.cross_entropy(self.discriminator.classes(features), labels[0])
         return self.classification_weight * loss, {"classification": loss}

@@ -1,7 +1,7 @@
 """Generative adversarial networks, for tables and for images."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -51,6 +51,9 @@ from probgen.options import (
     ParzenWindow,
     Wasserstein,
 )
+from probgen.training.neural_generator import FitContext
+from probgen.training.objective import Objective
+from probgen.training.rows import Rows
 from probgen.training.statistics import CONSTANT
 from probgen.training.trainer import Trainer
 
@@ -353,48 +356,48 @@ class GAN(DecoderMixin, BlurredDraws):
         return scores.astype(X.dtype, copy=False)
 
     @property
-    def _networks(self):  # type: ignore[override]
+    def _networks(self) -> tuple[str, ...]:  # type: ignore[override]
         if self.encoder:
             return ("generator_", "discriminator_", "encoder_")
         return ("generator_", "discriminator_")
 
     @property
-    def _n_features_out(self):
+    def _n_features_out(self) -> int:
         if self.encoder:
             return self.n_components
         return self.discriminator_.n_features
 
     @property
-    def _n_codes(self):
+    def _n_codes(self) -> int:
         return self.n_components
 
     @property
-    def _n_classes(self):
+    def _n_classes(self) -> int:
         """Classes that generator and discriminator are conditional on; 0 for none."""
         return 0
 
     @property
-    def _defaults(self):
+    def _defaults(self) -> ArchitectureDefaults:
         """Defaults of the architecture."""
         return DEFAULTS[self.architecture]
 
-    def _n_epochs(self, n_batches):
+    def _n_epochs(self, n_batches: int) -> int:
         if self.max_iter is not None:
             return self.max_iter
         return max(self._defaults.max_iter, -(-self._defaults.min_batches // n_batches))
 
     @property
-    def _largest_batch(self):  # type: ignore[override]
+    def _largest_batch(self) -> int:  # type: ignore[override]
         return self._defaults.max_batch_size
 
     @property
-    def _learning_rate(self):
+    def _learning_rate(self) -> float:
         if self.learning_rate_init is None:
             return self._defaults.learning_rate_init
         return self.learning_rate_init
 
     @property
-    def _hidden(self):
+    def _hidden(self) -> tuple[int, ...]:
         """Widths or channels of the hidden layers."""
         if self.hidden_layer_sizes is not None:
             return tuple(self.hidden_layer_sizes)
@@ -404,7 +407,7 @@ class GAN(DecoderMixin, BlurredDraws):
         return sizes
 
     @property
-    def _penalty_weight(self):
+    def _penalty_weight(self) -> float | None:
         """Factor on the penalty; None without one."""
         penalty = self._option("penalty")
         if penalty is None:
@@ -413,10 +416,10 @@ class GAN(DecoderMixin, BlurredDraws):
             return penalty.weight
         return self._defaults.penalty_weight(penalty.name, self.n_features_in_)
 
-    def _default_trainer(self):
+    def _default_trainer(self) -> Trainer:
         return Trainer(schedule="cosine", ema_decay=0.999)
 
-    def _check_parameters(self):
+    def _check_parameters(self) -> None:
         check_choice("architecture", self.architecture, ARCHITECTURES)
         super()._check_parameters()
         check_count("n_components", self.n_components)
@@ -444,7 +447,9 @@ class GAN(DecoderMixin, BlurredDraws):
                 " over it; got 1."
             )
 
-    def _hold_out(self, rows, trainer, rng):
+    def _hold_out(
+        self, rows: Rows, trainer: Trainer, rng: np.random.Generator
+    ) -> tuple[Rows, Rows | None]:
         rows, held_out = super()._hold_out(rows, trainer, rng)
         if held_out is not None and held_out.n_rows < 2:
             raise ValueError(
@@ -452,7 +457,7 @@ class GAN(DecoderMixin, BlurredDraws):
             )
         return rows, held_out
 
-    def _build(self, fit):
+    def _build(self, fit: FitContext) -> None:
         n_features = fit.rows.n_features
         statistics = fit.statistics
         is_constant = np.all(statistics.deviation <= CONSTANT * statistics.scale)
@@ -480,7 +485,7 @@ class GAN(DecoderMixin, BlurredDraws):
         for name in self._networks:
             getattr(self, name).to(fit.rows.dtype)
 
-    def _make_generator(self, n_features):
+    def _make_generator(self, n_features: int) -> torch.nn.Module:
         """A network from codes, and labels if any, to scaled rows of n_features."""
         hidden = self._hidden
         if self.architecture == "conv":
@@ -489,27 +494,27 @@ class GAN(DecoderMixin, BlurredDraws):
             )
         return DenseGenerator(self.n_components, hidden, n_features, n_classes=self._n_classes)
 
-    def _make_discriminator(self, n_features, n_classes):
+    def _make_discriminator(self, n_features: int, n_classes: int) -> Any:
         """A network from scaled rows of n_features, and labels if any, to scores."""
-        settings = {"n_classes": n_classes, "spectral_norm": self.spectral_norm}
+        settings: dict[str, Any] = {"n_classes": n_classes, "spectral_norm": self.spectral_norm}
         if self.architecture == "conv":
             return ConvDiscriminator(self.image_shape_, self._hidden, dropout=DROPOUT, **settings)
         return DenseDiscriminator(n_features, self._hidden, **settings)
 
-    def _make_encoder(self, n_features, n_outputs):
+    def _make_encoder(self, n_features: int, n_outputs: int) -> torch.nn.Module:
         """A network from scaled rows of n_features to n_outputs."""
         image_shape = getattr(self, "image_shape_", None)
         architecture = Architecture(self.architecture, self._hidden, image_shape=image_shape)
         return architecture.encoder(n_features, n_outputs)
 
-    def _make_objective(self, fit):
+    def _make_objective(self, fit: FitContext) -> Objective:
         return AdversarialObjective(*self._objective_networks(), **self._objective_settings(fit))
 
-    def _objective_networks(self):
+    def _objective_networks(self) -> tuple:
         """The networks that are trained, as arguments of an objective."""
         return tuple(getattr(self, name) for name in self._networks)
 
-    def _objective_settings(self, fit):
+    def _objective_settings(self, fit: FitContext) -> dict[str, Any]:
         """Settings of an AdversarialObjective."""
         loss = self._option("loss")
         penalty = self._option("penalty")
@@ -531,7 +536,7 @@ class GAN(DecoderMixin, BlurredDraws):
             "score": functools.partial(_negative_distance, self.validation_metric),
         }
 
-    def _finish(self, fit, generator):
+    def _finish(self, fit: FitContext, generator: np.random.Generator) -> None:
         """Set the statistics of batch norm for the final weights, and the observation noise."""
         if batch_norms(self.generator_):
             refresh_batch_norm(self.generator_, self._statistics_inputs(generator))
@@ -543,19 +548,21 @@ class GAN(DecoderMixin, BlurredDraws):
             self._kept = noise_rows
         self._fit_noise(noise_rows)
 
-    def _statistics_inputs(self, generator):
+    def _statistics_inputs(
+        self, generator: np.random.Generator
+    ) -> Iterator[tuple[torch.Tensor, ...]]:
         """Yield inputs of the generator, codes and labels if any, batch by batch."""
         for _ in range(STATISTICS_BATCHES):
             codes = self._draw_codes(STATISTICS_ROWS, generator)
             yield (self._to_network_tensor(codes),)
 
-    def _draw_codes(self, n_samples, generator):
+    def _draw_codes(self, n_samples: int, generator: np.random.Generator) -> np.ndarray:
         shape = (n_samples, self.n_components)
         if self.prior == "uniform":
             return generator.uniform(-1.0, 1.0, shape)
         return generator.standard_normal(shape)
 
-    def _truncated_codes(self, n_samples, generator):
+    def _truncated_codes(self, n_samples: int, generator: np.random.Generator) -> np.ndarray:
         """Codes (n_samples, n_components) from the prior, within the truncation."""
         if self.truncation is None:
             return self._draw_codes(n_samples, generator)
@@ -565,24 +572,24 @@ class GAN(DecoderMixin, BlurredDraws):
         high = ndtr(self.truncation)
         return ndtri(generator.uniform(1.0 - high, high, (n_samples, self.n_components)))
 
-    def _sample(self, n_samples, generator):
+    def _sample(self, n_samples: int, generator: np.random.Generator) -> np.ndarray:
         return self._inverse_transform(self._truncated_codes(n_samples, generator))
 
-    def _inverse_transform(self, Z):
+    def _inverse_transform(self, Z: np.ndarray) -> np.ndarray:
         return self._in_blocks(Z, lambda codes: self._unscale(self.generator_(codes)))
 
-    def _transform(self, X):
+    def _transform(self, X: np.ndarray) -> np.ndarray:
         function = self.encoder_ if self.encoder else self.discriminator_.features
         return self._in_scaled_blocks(X, function)
 
-    def _generator_gradients(self, n_samples, generator):
+    def _generator_gradients(self, n_samples: int, generator: np.random.Generator) -> np.ndarray:
         """Norms (n_samples,) of the gradient of the generator's loss by each of new scaled draws.
 
         They are those of the loss summed over the draws, so that their number does not matter.
         """
         kind = self._option("loss").name
 
-        def gradient_norms(codes):
+        def gradient_norms(codes: torch.Tensor) -> torch.Tensor:
             with torch.inference_mode(False), torch.enable_grad():
                 draws = self.generator_(codes.clone()).detach().requires_grad_()
                 loss = len(draws) * generator_loss(kind, self.discriminator_(draws))
@@ -592,6 +599,6 @@ class GAN(DecoderMixin, BlurredDraws):
         return self._in_blocks(self._draw_codes(n_samples, generator), gradient_norms)
 
 
-def _negative_distance(metric, rows, draws):
+def _negative_distance(metric: str, rows: np.ndarray, draws: np.ndarray) -> float:
     """Minus the distance between samples; higher is better."""
     return -METRICS[metric](rows, draws)

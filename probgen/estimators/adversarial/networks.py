@@ -1,6 +1,7 @@
 """Generators and discriminators of GANs; images are rows with channels last."""
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -36,11 +37,19 @@ class DenseGenerator(nn.Module):
     torch.Size([3, 2])
     """
 
-    def __init__(self, n_inputs, hidden_layer_sizes, n_outputs, *, n_classes=0, activation="relu"):
+    def __init__(
+        self,
+        n_inputs: int,
+        hidden_layer_sizes: Sequence[int],
+        n_outputs: int,
+        *,
+        n_classes: int = 0,
+        activation: str = "relu",
+    ) -> None:
         super().__init__()
         self.layers = MLP(n_inputs + n_classes, hidden_layer_sizes, n_outputs, activation)
 
-    def forward(self, codes, *labels):
+    def forward(self, codes: torch.Tensor, *labels: torch.Tensor) -> torch.Tensor:
         """Rows (n, n_outputs) of codes (n, n_inputs) and labels (n, n_classes)."""
         return self.layers(torch.cat([codes, *labels], dim=1) if labels else codes)
 
@@ -78,7 +87,15 @@ class ConvGenerator(nn.Module):
     torch.Size([5, 1680])
     """
 
-    def __init__(self, n_inputs, channels, image_shape, *, n_classes=0, activation="relu"):
+    def __init__(
+        self,
+        n_inputs: int,
+        channels: Sequence[int],
+        image_shape: tuple[int, int, int],
+        *,
+        n_classes: int = 0,
+        activation: str = "relu",
+    ) -> None:
         super().__init__()
         sizes = _sizes(image_shape, channels)[::-1]
         self.start = (channels[0], *sizes[0])
@@ -86,14 +103,15 @@ class ConvGenerator(nn.Module):
         layers = []
         for k, (before, after) in enumerate(pairwise([*channels, image_shape[2]])):
             # Doubling makes even sides: an odd one needs the pixel that halving dropped.
-            output_padding = tuple(side % 2 for side in sizes[k + 1])
+            height, width = sizes[k + 1]
+            output_padding = (height % 2, width % 2)
             layers += [nn.BatchNorm2d(before), make_activation(activation)]
             layers.append(
                 nn.ConvTranspose2d(before, after, KERNEL, STRIDE, PADDING, output_padding)
             )
         self.layers = nn.Sequential(*layers, nn.Tanh())
 
-    def forward(self, codes, *labels):
+    def forward(self, codes: torch.Tensor, *labels: torch.Tensor) -> torch.Tensor:
         """Images (n, height * width * channels) in [-1, 1] of codes and labels (n, n_classes)."""
         start = self.head(torch.cat([codes, *labels], dim=1) if labels else codes)
         return self.layers(start.reshape(-1, *self.start)).movedim(-3, -1).flatten(1)
@@ -114,16 +132,18 @@ class Discriminator(nn.Module):
     features: Any
     by_class: Any
 
-    def _make_head(self, n_classes, spectral_norm):
+    def _make_head(self, n_classes: int, spectral_norm: bool) -> None:
         kind = SpectralLinear if spectral_norm else Linear
         self.head = kind(self.n_features, 1)
         self.by_class = kind(n_classes, self.n_features) if n_classes else None
 
-    def forward(self, rows, *labels, generator=None):
+    def forward(
+        self, rows: torch.Tensor, *labels: torch.Tensor, generator: torch.Generator | None = None
+    ) -> torch.Tensor:
         """Scores (n,) of rows (n, d) and labels (n, n_classes); generator draws the dropout."""
         return self.score(self.features(rows, generator), *labels)
 
-    def score(self, features, *labels):
+    def score(self, features: torch.Tensor, *labels: torch.Tensor) -> torch.Tensor:
         """Scores (n,) of features (n, n_features) and labels (n, n_classes)."""
         scores = self.head(features)[:, 0]
         if labels:
@@ -152,7 +172,14 @@ class DenseDiscriminator(Discriminator):
     (torch.Size([3]), torch.Size([3, 5]))
     """
 
-    def __init__(self, n_inputs, hidden_layer_sizes, *, n_classes=0, spectral_norm=False):
+    def __init__(
+        self,
+        n_inputs: int,
+        hidden_layer_sizes: Sequence[int],
+        *,
+        n_classes: int = 0,
+        spectral_norm: bool = False,
+    ) -> None:
         super().__init__()
         kind = SpectralLinear if spectral_norm else Linear
         sizes = [n_inputs, *hidden_layer_sizes]
@@ -163,7 +190,9 @@ class DenseDiscriminator(Discriminator):
         self.n_features = sizes[-1]
         self._make_head(n_classes, spectral_norm)
 
-    def features(self, rows, generator=None):
+    def features(
+        self, rows: torch.Tensor, generator: torch.Generator | None = None
+    ) -> torch.Tensor:
         """The last hidden layer (n, n_features) of rows (n, n_inputs)."""
         return self.layers(rows)
 
@@ -203,7 +232,15 @@ class ConvDiscriminator(Discriminator):
     (torch.Size([3]), torch.Size([3, 392]))
     """
 
-    def __init__(self, image_shape, channels, *, n_classes=0, spectral_norm=False, dropout=0.0):
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        channels: Sequence[int],
+        *,
+        n_classes: int = 0,
+        spectral_norm: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.image_shape = tuple(image_shape)
         self.dropout = dropout
@@ -216,7 +253,9 @@ class ConvDiscriminator(Discriminator):
         self.n_features = channels[-1] * height * width
         self._make_head(n_classes, spectral_norm)
 
-    def features(self, rows, generator=None):
+    def features(
+        self, rows: torch.Tensor, generator: torch.Generator | None = None
+    ) -> torch.Tensor:
         """The last layer (n, n_features) of rows (n, height * width * channels)."""
         images = rows.unflatten(1, self.image_shape).movedim(-1, -3)
         for layer in self.layers:
@@ -249,11 +288,13 @@ class SpectralLinear(Linear):
     torch.Size([2, 3])
     """
 
-    def __init__(self, in_features, out_features, **parameters):
+    direction: torch.Tensor
+
+    def __init__(self, in_features: int, out_features: int, **parameters: Any) -> None:
         super().__init__(in_features, out_features, **parameters)
         self.register_buffer("direction", _first_direction(self.weight))
 
-    def forward(self, rows):
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
         return aligned_linear(
             rows, _normalize(self.weight, self.direction, self.training), self.bias
         )
@@ -276,11 +317,13 @@ class SpectralConv2d(nn.Conv2d):
     torch.Size([2, 4, 4, 4])
     """
 
-    def __init__(self, *sizes, **parameters):
+    direction: torch.Tensor
+
+    def __init__(self, *sizes: Any, **parameters: Any) -> None:
         super().__init__(*sizes, **parameters)
         self.register_buffer("direction", _first_direction(self.weight))
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         weight = _normalize(self.weight, self.direction, self.training)
         return nn.functional.conv2d(images, weight, self.bias, self.stride, self.padding)
 
@@ -296,7 +339,7 @@ def batch_norms(network: nn.Module) -> list[Any]:
     return [module for module in network.modules() if isinstance(module, batch_norm)]
 
 
-def _first_direction(weight):
+def _first_direction(weight: torch.Tensor) -> torch.Tensor:
     """Approximate left singular vector of the largest singular value of a new weight."""
     matrix = weight.detach().flatten(1)
     direction = nn.functional.normalize(torch.randn(len(matrix), dtype=matrix.dtype), dim=0)
@@ -305,13 +348,13 @@ def _first_direction(weight):
     return direction
 
 
-def _next_direction(matrix, direction):
+def _next_direction(matrix: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
     """The left singular vector after one iteration of the power method."""
     right = nn.functional.normalize(matrix.mT @ direction, dim=0)
     return nn.functional.normalize(matrix @ right, dim=0)
 
 
-def _normalize(weight, direction, training):
+def _normalize(weight: torch.Tensor, direction: torch.Tensor, training: bool) -> torch.Tensor:
     """A weight divided by its largest singular value; in training the direction is updated."""
     matrix = weight.flatten(1)
     with torch.no_grad():
@@ -323,7 +366,7 @@ def _normalize(weight, direction, training):
     return weight / (left @ matrix @ right)
 
 
-def _sizes(image_shape, channels):
+def _sizes(image_shape: tuple[int, int, int], channels: Sequence[int]) -> list[tuple[int, int]]:
     """Height and width before each layer, and after the last."""
     if not len(channels):
         raise ValueError(

@@ -5,10 +5,12 @@ that the row is data. The generator g maps codes z to rows, and learns to raise 
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch.nn.functional import softplus
 
@@ -156,7 +158,7 @@ def gradient_penalty(scores: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     return (norms - 1.0).square().mean()
 
 
-def _gradients(scores, rows):
+def _gradients(scores: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """Gradients (n, d) of the scores with respect to their rows, differentiable themselves."""
     return torch.autograd.grad(scores.sum(), rows, create_graph=True)[0]
 
@@ -217,27 +219,27 @@ class AdversarialObjective(Objective):
 
     def __init__(
         self,
-        generator,
-        discriminator,
-        encoder=None,
+        generator: torch.nn.Module,
+        discriminator: torch.nn.Module,
+        encoder: torch.nn.Module | None = None,
         *,
-        center,
-        scale,
-        n_components,
-        prior="normal",
-        loss="non_saturating",
-        label_smoothing=0.0,
-        balance_ratio=None,
-        penalty=None,
-        penalty_weight=0.0,
-        augmentation=None,
-        image_shape=None,
-        instance_noise=0.0,
-        n_epochs=1,
-        n_discriminator_steps=1,
-        betas=(0.9, 0.999),
-        score=None,
-    ):
+        center: npt.ArrayLike,
+        scale: npt.ArrayLike,
+        n_components: int,
+        prior: str = "normal",
+        loss: str = "non_saturating",
+        label_smoothing: float = 0.0,
+        balance_ratio: float | None = None,
+        penalty: str | None = None,
+        penalty_weight: float = 0.0,
+        augmentation: Sequence[str] | None = None,
+        image_shape: tuple[int, int, int] | None = None,
+        instance_noise: float = 0.0,
+        n_epochs: int = 1,
+        n_discriminator_steps: int = 1,
+        betas: tuple[float, float] = (0.9, 0.999),
+        score: Callable[[np.ndarray, np.ndarray], float] | None = None,
+    ) -> None:
         super().__init__()
         self.generator = generator
         self.discriminator = discriminator
@@ -246,16 +248,16 @@ class AdversarialObjective(Objective):
         self.prior = prior
         self.loss_kind = loss
         self.label_smoothing = label_smoothing
-        self.balance_ratio = balance_ratio
+        self.balance_ratio: Any = balance_ratio
         self.penalty = penalty
         self.penalty_weight = penalty_weight
         self.augmentation = augmentation
-        self.image_shape = image_shape
+        self.image_shape: Any = image_shape
         self.instance_noise = instance_noise
         self.n_epochs = n_epochs
         self.n_discriminator_steps = n_discriminator_steps
         self.betas = betas
-        self.score = score
+        self.score: Any = score
         like = next(generator.parameters())
         self.register_buffer("center", like.new_tensor(center), persistent=False)
         self.register_buffer("scale", like.new_tensor(scale), persistent=False)
@@ -266,7 +268,7 @@ class AdversarialObjective(Objective):
             self.register_buffer("last_losses", like.new_full((2,), math.nan))
             self.register_buffer("skips", like.new_zeros(2))
 
-    def phases(self):
+    def phases(self) -> list[Phase]:
         """Updates of the discriminator, of the generator and of the encoder."""
         phases = [
             self._balanced_phase(0, "discriminator", self.discriminator_loss, self.discriminator),
@@ -278,7 +280,9 @@ class AdversarialObjective(Objective):
             phases.append(Phase("encoder", self.encoder_loss, list(self.encoder.parameters())))
         return phases
 
-    def _balanced_phase(self, index, name, loss, network, every=1):
+    def _balanced_phase(
+        self, index: int, name: str, loss: Callable, network: torch.nn.Module, every: int = 1
+    ) -> Phase:
         """A phase of one of the two adversaries, which balance_ratio may skip."""
         skip = None
         if self.balance_ratio is not None:
@@ -288,22 +292,24 @@ class AdversarialObjective(Objective):
             name, loss, parameters, every=every, optimizer={"betas": self.betas}, skip=skip
         )
 
-    def one_hot(self, *labels):
+    def one_hot(self, *labels: torch.Tensor) -> Sequence[torch.Tensor]:
         """Labels (n, n_classes) as inputs of the networks; those of the batch unless overridden."""
         return labels
 
-    def draw_codes(self, n_rows):
+    def draw_codes(self, n_rows: int) -> torch.Tensor:
         """Codes (n_rows, n_components) from the prior, drawn by the generator of the training."""
         codes = self.center.new_empty(n_rows, self.n_components)
         if self.prior == "normal":
             return codes.normal_(generator=self.noise)
         return codes.uniform_(-1.0, 1.0, generator=self.noise)
 
-    def codes_for(self, X):
+    def codes_for(self, X: torch.Tensor) -> torch.Tensor:
         """Codes (n, n_components) of the rows to generate for a batch X (n, d)."""
         return self.draw_codes(len(X))
 
-    def discriminator_loss(self, X, *labels):
+    def discriminator_loss(
+        self, X: torch.Tensor, *labels: torch.Tensor
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The discriminator's loss on a batch and as many generated rows, and its terms."""
         n_rows = len(X)
         labels = self.one_hot(*labels)
@@ -328,7 +334,7 @@ class AdversarialObjective(Objective):
         terms |= class_terms
         return loss + class_loss, {name: term.detach() for name, term in terms.items()}
 
-    def generator_loss(self, X, *labels):
+    def generator_loss(self, X: torch.Tensor, *labels: torch.Tensor) -> torch.Tensor:
         """The generator's loss on as many generated rows as the batch has."""
         labels = self.one_hot(*labels)
         fake = self._discriminator_input(self.generator(self.codes_for(X), *labels))
@@ -337,14 +343,16 @@ class AdversarialObjective(Objective):
         class_loss, _ = self.class_loss(features, *labels)
         return loss + class_loss
 
-    def class_loss(self, features, *labels):
+    def class_loss(
+        self, features: torch.Tensor, *labels: torch.Tensor
+    ) -> tuple[Any, dict[str, torch.Tensor]]:
         """A classification loss from features (n, n_features), added to both losses, and its terms.
 
         It is 0 unless a subclass overrides it.
         """
         return 0.0, {}
 
-    def encoder_loss(self, X, *labels):
+    def encoder_loss(self, X: torch.Tensor, *labels: torch.Tensor) -> Any:
         """Mean squared errors of the codes of generated rows and of reconstructions of a batch."""
         n_rows = len(X)
         labels = self.one_hot(*labels)
@@ -357,12 +365,12 @@ class AdversarialObjective(Objective):
         row_error = (self.generator(encoded[n_rows:], *labels) - real).square().mean()
         return code_error + row_error
 
-    def begin_epoch(self, epoch):
+    def begin_epoch(self, epoch: int) -> None:
         """Lower the instance noise linearly, to 0 in the last epoch."""
         remaining = max(0.0, 1.0 - epoch / max(1, self.n_epochs - 1))
         self.noise_level.fill_(self.instance_noise * remaining)
 
-    def end_epoch(self):
+    def end_epoch(self) -> dict:
         """Numbers of updates that each network skipped in the epoch."""
         if self.balance_ratio is None:
             return {}
@@ -373,7 +381,7 @@ class AdversarialObjective(Objective):
             "generator_skips": round(generator_skips),
         }
 
-    def validation_score(self, batches):
+    def validation_score(self, batches: Iterable[tuple[torch.Tensor, ...]]) -> float:
         """Score of draws against as many held-out rows, VALIDATION_ROWS or a few more at most."""
         kept: list = []
         n_rows = 0
@@ -390,11 +398,13 @@ class AdversarialObjective(Objective):
         rows = (torch.cat([X for X, *_ in kept]) - self.center) / self.scale
         return self.score(rows.double().cpu().numpy(), draws.double().cpu().numpy())
 
-    def _generator_inputs(self, batches):
+    def _generator_inputs(
+        self, batches: Iterable[tuple[torch.Tensor, ...]]
+    ) -> list[tuple[torch.Tensor, ...]]:
         """Codes, and labels if any, for as many generated rows as each batch has."""
         return [(self.draw_codes(len(X)), *self.one_hot(*labels)) for X, *labels in batches]
 
-    def _discriminator_input(self, rows):
+    def _discriminator_input(self, rows: torch.Tensor) -> torch.Tensor:
         """Scaled rows with the augmentations and the noise of the discriminator's inputs."""
         if self.augmentation:
             rows = augment(rows, self.augmentation, self.image_shape, self.noise)
@@ -402,7 +412,13 @@ class AdversarialObjective(Objective):
             rows = rows + self.noise_level * torch.empty_like(rows).normal_(generator=self.noise)
         return rows
 
-    def _gradient_penalty(self, real, fake, real_scores, labels):
+    def _gradient_penalty(
+        self,
+        real: torch.Tensor,
+        fake: torch.Tensor,
+        real_scores: torch.Tensor,
+        labels: Sequence[torch.Tensor],
+    ) -> torch.Tensor:
         """Penalty on the discriminator's gradients at real rows, or between real and fake ones."""
         if self.penalty == "r1":
             return r1_penalty(real_scores, real)
@@ -411,7 +427,7 @@ class AdversarialObjective(Objective):
         scores = self.discriminator(between, *labels, generator=self.noise)
         return gradient_penalty(scores, between)
 
-    def _skip(self, network, loss):
+    def _skip(self, network: int, loss: torch.Tensor) -> torch.Tensor:
         """1.0 if the update of network 0 or 1 is to be skipped, else 0.0.
 
         It is decided on the device, without waiting for the host, and also in a CUDA graph.

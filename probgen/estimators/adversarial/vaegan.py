@@ -1,6 +1,6 @@
 """Variational autoencoders whose decoder is the generator of a GAN."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from probgen.estimators.adversarial.gan import GAN
 from probgen.estimators.adversarial.objective import AdversarialObjective
 from probgen.estimators.variational.code_distributions import CodePosterior
 from probgen.options import Option
-from probgen.training.objective import Phase
+from probgen.training.neural_generator import FitContext
+from probgen.training.objective import Objective, Phase
 from probgen.training.trainer import Trainer
 
 CODED_ROWS = 8192  # rows that the density of codes is fitted to, at most
@@ -139,7 +140,7 @@ class VAEGAN(FittedCodeDensity, GAN):
         self.reconstruction_weight = reconstruction_weight
         self.latent_density = latent_density
 
-    def _check_parameters(self):
+    def _check_parameters(self) -> None:
         super()._check_parameters()
         check_real("beta", self.beta, low=0.0)
         check_real("reconstruction_weight", self.reconstruction_weight, low=0.0)
@@ -155,11 +156,11 @@ class VAEGAN(FittedCodeDensity, GAN):
                 " got ()."
             )
 
-    def _make_encoder(self, n_features, n_outputs):
+    def _make_encoder(self, n_features: int, n_outputs: int) -> torch.nn.Module:
         network = super()._make_encoder(n_features, CodePosterior.n_outputs(n_outputs))
         return CodePosterior(network, n_outputs)
 
-    def _make_objective(self, fit):
+    def _make_objective(self, fit: FitContext) -> Objective:
         return VAEGANObjective(
             *self._objective_networks(),
             **self._objective_settings(fit),
@@ -167,7 +168,7 @@ class VAEGAN(FittedCodeDensity, GAN):
             reconstruction_weight=self.reconstruction_weight,
         )
 
-    def _finish(self, fit, generator):
+    def _finish(self, fit: FitContext, generator: np.random.Generator) -> None:
         """Fit the density of the codes, of the latest rows after partial_fit."""
         n_rows = min(CODED_ROWS, fit.rows.n_rows)
         block, *_ = next(iter(fit.rows.batches(generator, n_rows)))
@@ -185,10 +186,10 @@ class VAEGAN(FittedCodeDensity, GAN):
         self._code_moments = (codes.mean(axis=0), np.maximum(codes.std(axis=0), smallest))
         super()._finish(fit, generator)
 
-    def _transform(self, X):
+    def _transform(self, X: np.ndarray) -> np.ndarray:
         return self._in_scaled_blocks(X, lambda scaled: self.encoder_.moments(scaled)[0])
 
-    def _window_codes(self, n_draws):
+    def _window_codes(self, n_draws: int) -> np.ndarray:
         return self._draw_codes(n_draws, np.random.default_rng(0))
 
 
@@ -209,12 +210,14 @@ class VAEGANObjective(AdversarialObjective):
     center: torch.Tensor
     scale: torch.Tensor
 
-    def __init__(self, *networks, beta, reconstruction_weight, **settings):
+    def __init__(
+        self, *networks: torch.nn.Module, beta: float, reconstruction_weight: float, **settings: Any
+    ) -> None:
         super().__init__(*networks, **settings)
         self.beta = beta
         self.reconstruction_weight = reconstruction_weight
 
-    def phases(self):
+    def phases(self) -> list[Phase]:
         """Updates of the discriminator, the generator, which is the decoder, and the encoder."""
         discriminator, generator, _ = super().phases()
         encoder = Phase(
@@ -225,7 +228,7 @@ class VAEGANObjective(AdversarialObjective):
         )
         return [discriminator, generator, encoder]
 
-    def codes_for(self, X):
+    def codes_for(self, X: torch.Tensor) -> torch.Tensor:
         """Codes (n, n_components): posterior draws for the first half of X, then prior draws."""
         with torch.no_grad():
             codes = self.draw_codes(len(X))
@@ -235,27 +238,29 @@ class VAEGANObjective(AdversarialObjective):
                 codes[:half] = mean + scale * codes[:half]
         return codes
 
-    def generator_loss(self, X):
+    def generator_loss(self, X: torch.Tensor) -> torch.Tensor:  # type: ignore[override]  # no labels
         """Adversarial loss of generated rows, and reconstruction loss of a batch."""
         with torch.no_grad():
             codes, _ = self._draw_posterior(X)
         adversarial_loss = super().generator_loss(X)
         return adversarial_loss + self.reconstruction_weight * self._reconstruction_loss(X, codes)
 
-    def encoder_loss(self, X):
+    def encoder_loss(  # type: ignore[override]  # no labels
+        self, X: torch.Tensor
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Reconstruction loss of a batch and divergence of its posteriors; and these terms."""
         codes, kl = self._draw_posterior(X)
         reconstruction = self._reconstruction_loss(X, codes)
         terms = {"reconstruction": reconstruction.detach(), "kl": kl.detach()}
         return reconstruction + self.beta * kl, terms
 
-    def _draw_posterior(self, X):
+    def _draw_posterior(self, X: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """A posterior draw of each row's code (n, n_components), and the posteriors' mean KL."""
         mean, scale = self.encoder.moments((X - self.center) / self.scale)
         kl = (0.5 * (mean.square() + scale.square() - 1.0) - scale.log()).sum(1).mean()
         return mean + scale * self.draw_codes(len(X)), kl
 
-    def _reconstruction_loss(self, X, codes):
+    def _reconstruction_loss(self, X: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
         """log(1 + d / v): d is the mean squared feature difference of rows X and decoded codes.
 
         v is the variance of the features in the batch, so that their scale does not matter. The
@@ -269,7 +274,9 @@ class VAEGANObjective(AdversarialObjective):
         difference = (features - decoded).square().mean()
         return torch.log1p(difference / variance.clamp_min(torch.finfo(variance.dtype).tiny))
 
-    def _generator_inputs(self, batches):
+    def _generator_inputs(
+        self, batches: Iterable[tuple[torch.Tensor, ...]]
+    ) -> list[tuple[torch.Tensor, ...]]:
         """Codes from a Gaussian with the moments of the codes of these batches, like the prior."""
         codes = torch.cat([self._draw_posterior(X)[0] for X, *_ in batches])
         mean = codes.mean(0)
