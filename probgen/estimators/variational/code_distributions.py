@@ -46,7 +46,19 @@ class CodePosterior(nn.Module):
     torch.Size([3, 2])
     """
 
-    def __init__(self, network, n_components, *, flow=None, n_flows=2, center=None, scale=None):
+    center: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        n_components: int,
+        *,
+        flow: str | None = None,
+        n_flows: int = 2,
+        center: Tensor | None = None,
+        scale: Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
         self.n_components = n_components
@@ -86,15 +98,15 @@ class CodePosterior(nn.Module):
         """Return means and standard deviations (n, n_components) of the Gaussian, unvalidated."""
         return self._moments(self._outputs(X))
 
-    def _outputs(self, X):
+    def _outputs(self, X: Tensor) -> Tensor:
         if self.is_scaled:
             X = (X - self.center) / self.scale
         return self.network(X)
 
-    def _base(self, outputs):
+    def _base(self, outputs: Tensor) -> Any:
         return dist.Normal(*self._moments(outputs)).to_event(1)
 
-    def _moments(self, outputs):
+    def _moments(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         k = self.n_components
         return outputs[..., :k], nn.functional.softplus(outputs[..., k : 2 * k]) + SMALLEST_SCALE
 
@@ -117,7 +129,7 @@ class StandardNormalCodes(nn.Module):
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, n_components):
+    def __init__(self, n_components: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(n_components), persistent=False)
         self.register_buffer("scale", torch.ones(n_components), persistent=False)
@@ -144,7 +156,7 @@ class GaussianMixtureCodes(nn.Module):
     (torch.Size([]), torch.Size([2]))
     """
 
-    def __init__(self, n_components, n_mixture):
+    def __init__(self, n_components: int, n_mixture: int) -> None:
         super().__init__()
         self.logits = nn.Parameter(torch.zeros(n_mixture))
         self.means = nn.Parameter(torch.randn(n_mixture, n_components))
@@ -172,7 +184,7 @@ class PosteriorMixtureCodes(nn.Module):
     .. [1] J. M. Tomczak and M. Welling, VAE with a VampPrior, 2018.
     """
 
-    def __init__(self, posterior, pseudo_inputs):
+    def __init__(self, posterior: CodePosterior, pseudo_inputs: Tensor) -> None:
         super().__init__()
         self.posterior = posterior
         self.pseudo_inputs = nn.Parameter(pseudo_inputs.clone())
@@ -203,13 +215,13 @@ def concat_labels(rows: Tensor, *labels: Tensor) -> Tensor:
     return torch.cat([part.expand(*shape, -1) for part in (rows, *labels)], dim=-1)
 
 
-def _mixture(logits, means, scales):
+def _mixture(logits: Tensor, means: Tensor, scales: Tensor) -> Any:
     return dist.MixtureSameFamily(
         dist.Categorical(logits=logits), dist.Normal(means, scales).to_event(1)
     )
 
 
-def _make_flow(kind, n_components):
+def _make_flow(kind: str, n_components: int) -> Any:
     """A transform of codes that can be conditioned on a context (n, N_CONTEXT)."""
     hidden = [max(FLOW_WIDTH, n_components)]
     if kind == "iaf":

@@ -8,8 +8,8 @@ import torch
 
 from probgen._warnings import warn
 from probgen.base import ImputerMixin
-from probgen.conditions.given import observed, representable
-from probgen.programs.completion import complete
+from probgen.conditions.given import Conditions, observed, representable
+from probgen.programs.completion import Completion, complete
 from probgen.training.neural_generator import NeuralGenerator
 
 CHAINS_WITH_FLOWS = 3  # fewer chains, as the density of a code is expensive under flows
@@ -32,21 +32,29 @@ class CompletionMixin(ImputerMixin, NeuralGenerator):
     _fill: torch.Tensor
 
     @property
-    def _largest_width(self):
+    def _largest_width(self) -> int:
         """Largest number of values that the networks compute for a row at once."""
         n_outputs = self.n_features_in_ * self.observation_.n_outputs_per_feature
         return max(n_outputs, *self.hidden_layer_sizes, 1)
 
-    def _impute(self, X, generator):
+    def _impute(self, X: np.ndarray, generator: np.random.Generator | None) -> np.ndarray:
         is_mean = generator is None
-        if is_mean:
+        if generator is None:
             generator = np.random.default_rng(0)
         return self._complete(observed(X), generator, "X", average=is_mean)
 
-    def _sample_given(self, conditions, generator):
+    def _sample_given(self, conditions: Conditions, generator: np.random.Generator) -> np.ndarray:
         return self._complete(conditions, generator, "given")
 
-    def _propose(self, conditions, generator, argument, labels=(), average=False, move=True):
+    def _propose(
+        self,
+        conditions: Conditions,
+        generator: np.random.Generator,
+        argument: str,
+        labels: Any = (),
+        average: bool = False,
+        move: bool = True,
+    ) -> Completion:
         """The Completion of rows under conditions, given labels where the programs take some."""
         settings = {}
         if len(self.encoder_.flows):
@@ -65,7 +73,14 @@ class CompletionMixin(ImputerMixin, NeuralGenerator):
             **settings,
         )
 
-    def _complete(self, conditions, generator, argument, *labels, average=False):
+    def _complete(
+        self,
+        conditions: Conditions,
+        generator: np.random.Generator,
+        argument: str,
+        *labels: Any,
+        average: bool = False,
+    ) -> np.ndarray:
         """Rows (n, d), draws or means under conditions; warns where weights are uneven."""
         low, high = representable(conditions, self._dtype, argument)
         completion = self._propose(conditions, generator, argument, labels, average)

@@ -14,12 +14,16 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import check_count
+from probgen.conditions.given import Conditions
 from probgen.estimators._classes import ClassConditional, one_hot
 from probgen.estimators.variational.code_distributions import concat_labels
 from probgen.estimators.variational.vae import VAE
 from probgen.marginal_likelihood.latent_model import log_mean_exp
 from probgen.networks import ConvEncoder
+from probgen.networks.architectures import Architecture
 from probgen.options import Option
+from probgen.training.neural_generator import FitContext
+from probgen.training.rows import Rows
 from probgen.training.trainer import Trainer
 
 
@@ -370,21 +374,21 @@ trainer, warm_start, device, random_state, verbose
         return Bunch(**{name: value.astype(X.dtype, copy=False) for name, value in bounds.items()})
 
     @property
-    def _n_features_out(self):
+    def _n_features_out(self) -> int:
         return self.n_components
 
     @property
-    def _n_labels(self):
+    def _n_labels(self) -> int:
         return len(self.classes_)
 
-    def _build(self, fit):
+    def _build(self, fit: FitContext) -> None:
         self.label_prior_ = LabelPrior(len(self.classes_))
         super()._build(fit)
 
-    def _begin(self, fit):
+    def _begin(self, fit: FitContext) -> None:
         self.label_prior_.set(self.class_prior_)
 
-    def _make_encoder(self, architecture, d, n_outputs):
+    def _make_encoder(self, architecture: Architecture, d: int, n_outputs: int) -> Any:
         if architecture.kind == "conv":
             return LabelledConvEncoder(
                 architecture.image_shape,
@@ -395,40 +399,44 @@ trainer, warm_start, device, random_state, verbose
             )
         return architecture.encoder(d + self._n_labels, n_outputs)
 
-    def _pseudo_inputs(self, rows, n_rows):
+    def _pseudo_inputs(self, rows: Rows, n_rows: int) -> torch.Tensor:
         pseudo_inputs = super()._pseudo_inputs(rows, n_rows)
         labels = self._one_hot(np.arange(n_rows) % len(self.classes_)).cpu()
         return torch.cat([pseudo_inputs, labels.to(pseudo_inputs.dtype)], dim=1)
 
-    def _prepare_training(self, X, *labels, generator):
+    def _prepare_training(
+        self, X: torch.Tensor, *labels: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, ...]:
         labels = [one_hot(indices, self._n_labels, X.dtype) for indices in labels]
         return super()._prepare_training(X, *labels, generator=generator)
 
-    def _arguments(self, X, *labels):
+    def _arguments(self, X: torch.Tensor, *labels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return super()._arguments(X, *[label.expand(len(X), -1) for label in labels])
 
-    def _one_hot(self, indices):
+    def _one_hot(self, indices: np.ndarray) -> torch.Tensor:
         """Labels (n, n_classes) of class indices (n,), a tensor on the device of the networks."""
         device = getattr(self, "device_", "cpu")
         dtype = torch.float64 if self._dtype == np.float64 else torch.float32
         return one_hot(torch.tensor(np.asarray(indices), device=device), self._n_labels, dtype)
 
-    def _label_vectors(self):
+    def _label_vectors(self) -> torch.Tensor:
         """Labels (n_classes, n_classes) of all classes; each broadcasts over rows of its class."""
         return self._one_hot(np.arange(len(self.classes_)))
 
-    def _decode_class(self, Z, k):
+    def _decode_class(self, Z: np.ndarray, k: int) -> np.ndarray:
         """Means (n, d) that codes (n, n_components) decode to in class k."""
         return self._decode(Z, self._label_vectors()[k])
 
-    def _posterior_moments(self, X, y=None):
+    def _posterior_moments(  # type: ignore[override]  # classes, not label vectors
+        self, X: np.ndarray, y: Any = None
+    ) -> Sequence[np.ndarray]:
         """Means and deviations (n, k) of the codes of validated rows, given y or over classes."""
         labels = self._label_vectors()
 
-        def moments(rows, k):
+        def moments(rows: np.ndarray, k: int) -> np.ndarray:
             return np.hstack(VAE._posterior_moments(self, rows, labels[k]))
 
-        def raw_moments(k):
+        def raw_moments(k: int) -> np.ndarray:
             mean, std = VAE._posterior_moments(self, X, labels[k])
             return np.hstack([mean, std**2 + mean**2])
 
@@ -438,14 +446,14 @@ trainer, warm_start, device, random_state, verbose
         mean, square = np.split(self._class_mean(raw_moments, posterior), 2, axis=1)
         return mean, np.sqrt(np.maximum(square - mean**2, 0.0))
 
-    def _joint_bounds(self, X):
+    def _joint_bounds(self, X: np.ndarray) -> np.ndarray:
         """Bounds on log p(x, y) for each class, and on log p(x): (n, n_classes + 2).
 
         The last two columns are the bound on log p(x) and its standard error.
         """
         labels = self._label_vectors()
 
-        def bounds(block):
+        def bounds(block: torch.Tensor) -> torch.Tensor:
             joint = []
             # All classes share the noise of a draw, so a draw's weights add up over the classes.
             total = torch.tensor(-math.inf, device=block.device)
@@ -459,27 +467,31 @@ trainer, warm_start, device, random_state, verbose
 
         return self._in_blocks(X, bounds)
 
-    def _joint_log_likelihood(self, X):
+    def _joint_log_likelihood(self, X: np.ndarray) -> np.ndarray:
         return self._joint_bounds(X)[:, :-2]
 
-    def _sample_classes(self, indices, generator, conditions):
+    def _sample_classes(
+        self, indices: np.ndarray, generator: np.random.Generator, conditions: Conditions | None
+    ) -> np.ndarray:
         labels = self._one_hot(indices)
         if conditions is None:
             return self._draw_sites(len(indices), generator, y=labels)["x"]
         return self._complete(conditions, generator, "given", labels)
 
-    def _log_joint_of_conditions(self, conditions, argument="given"):
+    def _log_joint_of_conditions(
+        self, conditions: Conditions, argument: str = "given"
+    ) -> np.ndarray:
         """Log-probabilities (n, n_classes) of conditions and classes; the same at every call."""
         n_rows = len(conditions.values)
 
-        def log_mass(k):
+        def log_mass(k: int) -> np.ndarray:
             labels = [self._class_labels(k, n_rows)]
             noise = np.random.default_rng(0)
             return self._propose(conditions, noise, argument, labels, move=False).log_mass
 
         return self._log_joint(log_mass)
 
-    def _latent_arguments(self, X, y):
+    def _latent_arguments(self, X: torch.Tensor, y: Any) -> tuple[torch.Tensor, ...]:
         if y is None:
             raise ValueError(
                 f"y must hold the classes of the rows, on which the codes of {type(self).__name__}"
@@ -504,7 +516,7 @@ class LabelPrior(torch.nn.Module):
 
     probabilities: torch.Tensor
 
-    def __init__(self, n_classes):
+    def __init__(self, n_classes: int) -> None:
         super().__init__()
         probabilities = torch.full((n_classes,), 1.0 / n_classes)
         self.register_buffer("probabilities", probabilities, persistent=False)
@@ -537,7 +549,14 @@ class LabelledConvEncoder(ConvEncoder):
     torch.Size([5, 2])
     """
 
-    def __init__(self, image_shape, n_extra, channels, n_outputs, activation="relu"):
+    def __init__(
+        self,
+        image_shape: Any,
+        n_extra: int,
+        channels: Sequence[int],
+        n_outputs: int,
+        activation: str = "relu",
+    ) -> None:
         height, width, depth = image_shape
         super().__init__((height, width, depth + n_extra), channels, n_outputs, activation)
         self.n_extra = n_extra

@@ -1,6 +1,6 @@
 """Variational autoencoders of rows of which few have a class."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -13,12 +13,16 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from probgen._validation import check_choice, check_real
+from probgen.base import GeneratorTags
 from probgen.estimators.variational.code_distributions import concat_labels
 from probgen.estimators.variational.conditional_vae import ConditionalVAE
 from probgen.estimators.variational.vae import VAE
 from probgen.networks import check_module, check_network
 from probgen.options import ELBO, Option
 from probgen.programs import ElboTerms, ProgramObjective, elbo_terms
+from probgen.training.neural_generator import FitContext
+from probgen.training.objective import Objective
+from probgen.training.rows import Rows
 from probgen.training.trainer import Trainer
 
 ELBO_KINDS = ("mean_field", "trace")
@@ -165,7 +169,7 @@ batch_size, learning_rate_init, trainer, warm_start, device, random_state, verbo
         self.classifier = classifier
         self.classification_weight = classification_weight
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> GeneratorTags:
         tags = super().__sklearn_tags__()
         tags.semi_supervised = True
         return tags
@@ -197,24 +201,24 @@ batch_size, learning_rate_init, trainer, warm_start, device, random_state, verbo
         check_is_fitted(self)
         return self.classes_[np.argmax(self._log_posterior(self._validate(X)), axis=1)]
 
-    def _log_posterior(self, X):
-        def log_proba(block):
+    def _log_posterior(self, X: np.ndarray) -> np.ndarray:
+        def log_proba(block: torch.Tensor) -> torch.Tensor:
             rows, _ = self._with_mask(block)
             return self.classifier_.log_proba(rows).double()
 
         return self._in_blocks(X, log_proba)
 
-    def _check_parameters(self):
+    def _check_parameters(self) -> None:
         super()._check_parameters()
         hint = "SemiSupervisedVAE sums over the classes itself."
         check_choice("elbo", self._option("elbo").kind, ELBO_KINDS, hint=hint)
         check_real("classification_weight", self.classification_weight, low=0.0)
         check_module("classifier", self.classifier)
 
-    def _accepts(self, name, value):
+    def _accepts(self, name: str, value: Any) -> bool:
         return False
 
-    def _has_label(self, y):
+    def _has_label(self, y: np.ndarray) -> np.ndarray:
         if y.dtype.kind in "US":
             if (y == str(UNLABELLED)).any():
                 raise ValueError(
@@ -224,7 +228,7 @@ batch_size, learning_rate_init, trainer, warm_start, device, random_state, verbo
             return np.ones(len(y), dtype=bool)
         return np.asarray(y != UNLABELLED, dtype=bool)
 
-    def _build(self, fit):
+    def _build(self, fit: FitContext) -> None:
         d = fit.rows.n_features
         self.classifier_ = self._make_classifier(d, fit.rows.dtype)
         super()._build(fit)
@@ -234,14 +238,14 @@ batch_size, learning_rate_init, trainer, warm_start, device, random_state, verbo
             scaling = {"center": encoder.center[:d], "scale": encoder.scale[:d]}
         self.classifier_ = Classifier(self.classifier_, **scaling)
 
-    def _make_classifier(self, d, dtype):
+    def _make_classifier(self, d: int, dtype: Any) -> Any:
         """Network from rows of d features to a logit for each class."""
         n_classes = len(self.classes_)
         if self.classifier is not None:
             return check_network(self.classifier, d, n_classes, "classifier", dtype=dtype)
         return self._architecture(d).encoder(d, n_classes)
 
-    def _make_objective(self, fit, kind=None, **settings):
+    def _make_objective(self, fit: FitContext, kind: Any = None, **settings: Any) -> Objective:
         return super()._make_objective(
             fit,
             SemiSupervisedObjective,
@@ -250,11 +254,11 @@ batch_size, learning_rate_init, trainer, warm_start, device, random_state, verbo
             classification_weight=self.classification_weight,
         )
 
-    def _classify(self, X):
+    def _classify(self, X: torch.Tensor) -> torch.Tensor:
         return self.classifier_.log_proba(X)
 
 
-def _labelled_rows(rows):
+def _labelled_rows(rows: Rows) -> tuple[torch.Tensor, ...]:
     """At most LABELLED_ROWS rows that have a class, and their classes, as two tensors."""
     parts = []
     n_labelled = 0
@@ -289,21 +293,29 @@ class SemiSupervisedObjective(ProgramObjective):
     """
 
     def __init__(
-        self, model, guide, networks, *, classify, labelled, classification_weight, **settings
-    ):
+        self,
+        model: Callable,
+        guide: Callable,
+        networks: Sequence[torch.nn.Module],
+        *,
+        classify: Callable[[torch.Tensor], torch.Tensor],
+        labelled: tuple[torch.Tensor, ...],
+        classification_weight: float,
+        **settings: Any,
+    ) -> None:
         super().__init__(model, guide, networks, **settings)
         self.classify = classify
         self.labelled = labelled
         self.classification_weight = classification_weight
 
-    def loss(self, *batch):
+    def loss(self, *batch: torch.Tensor) -> Any:
         """See Objective."""
         size = len(batch[0])
         rows, labels, *_ = self._draw_labelled(size)
         prepared = self.prepare(*batch, generator=self.noise)
         return self._replayed_loss(size, rows, labels, *prepared)
 
-    def _draw_labelled(self, n_rows):
+    def _draw_labelled(self, n_rows: int) -> tuple[torch.Tensor, ...]:
         """A prepared batch of n_rows labelled rows, drawn with replacement; empty without any."""
         X, y = self.labelled
         if len(X):
@@ -312,7 +324,14 @@ class SemiSupervisedObjective(ProgramObjective):
             y = y.index_select(0, index)
         return self.prepare(X, y, generator=self.noise)
 
-    def _loss(self, more_rows, more_labels, X, labels, *seen):
+    def _loss(
+        self,
+        more_rows: torch.Tensor,
+        more_labels: torch.Tensor,
+        X: torch.Tensor,
+        labels: torch.Tensor,
+        *seen: torch.Tensor,
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         log_proba = self.classify(torch.cat([X, more_rows]))
         # Labels are one-hot, or all zeros for a row without a class, which then adds nothing.
         known = torch.cat([labels, more_labels])
@@ -330,11 +349,13 @@ class SemiSupervisedObjective(ProgramObjective):
         parts = {"reconstruction": reconstruction, "kl": divergence, "entropy": entropy}
         return loss, {**parts, "classification": classification}
 
-    def _bound(self, X, labels, *seen):
+    def _bound(self, X: torch.Tensor, labels: torch.Tensor, *seen: torch.Tensor) -> torch.Tensor:
         terms, entropy = self._enumerate(self.classify(X), X, labels, *seen)
         return terms.log_likelihood.mean() - self._divergence(terms) + entropy
 
-    def _enumerate(self, log_proba, X, labels, *seen):
+    def _enumerate(
+        self, log_proba: torch.Tensor, X: torch.Tensor, labels: torch.Tensor, *seen: torch.Tensor
+    ) -> tuple[ElboTerms, torch.Tensor]:
         """Weighted ElboTerms of the rows under every class, and the mean entropy of the guesses.
 
         The means of the weighted terms are means over the rows of their expectations over classes.
@@ -378,11 +399,20 @@ class Classifier(nn.Module):
     torch.Size([3])
     """
 
-    def __init__(self, network, *, center=None, scale=None):
+    center: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        center: torch.Tensor | None = None,
+        scale: torch.Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
         self.is_scaled = center is not None
-        if self.is_scaled:
+        if center is not None and scale is not None:
             self.register_buffer("center", center.clone())
             self.register_buffer("scale", scale.clone())
 
@@ -394,7 +424,7 @@ class Classifier(nn.Module):
         """Return log q(y given x) of shape (n, n_classes) for rows (n, d)."""
         return torch.log_softmax(self._logits(X), dim=-1)
 
-    def _logits(self, X):
+    def _logits(self, X: torch.Tensor) -> torch.Tensor:
         if self.is_scaled:
             X = (X - self.center) / self.scale
         return self.network(X)

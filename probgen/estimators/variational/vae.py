@@ -1,6 +1,6 @@
 """Variational autoencoders, as Pyro programs that the training engine records."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -20,7 +20,7 @@ from probgen._validation import (
     check_image_shape,
     check_real,
 )
-from probgen.base import DecoderMixin, Likelihood
+from probgen.base import DecoderMixin, GeneratorTags, Likelihood
 from probgen.distributions.observation import make_observation
 from probgen.estimators.variational.code_distributions import (
     CodePosterior,
@@ -31,7 +31,7 @@ from probgen.estimators.variational.code_distributions import (
 )
 from probgen.estimators.variational.completion import CompletionMixin
 from probgen.marginal_likelihood.importance import normal_noise
-from probgen.marginal_likelihood.latent_model import log_mean_exp
+from probgen.marginal_likelihood.latent_model import LatentModel, log_mean_exp
 from probgen.networks import activation, check_module, check_network
 from probgen.networks.architectures import ARCHITECTURES, Architecture
 from probgen.options import (
@@ -55,6 +55,9 @@ from probgen.options import (
 from probgen.programs import ElboTerms, ProgramObjective, isolated_pyro_state, log_weights
 from probgen.programs.latents import latent_model
 from probgen.programs.weights import CommonNoise
+from probgen.training.neural_generator import FitContext
+from probgen.training.objective import Objective
+from probgen.training.rows import Rows
 from probgen.training.trainer import Trainer
 
 SAMPLING_BATCH = 4096  # rows
@@ -401,30 +404,30 @@ class VAE(CompletionMixin, DecoderMixin):
         reconstruction, divergence = self._elbo_parts(X).astype(X.dtype, copy=False).T
         return Bunch(elbo=reconstruction - divergence, reconstruction=reconstruction, kl=divergence)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> GeneratorTags:
         tags = super().__sklearn_tags__()
         tags.input_tags.categorical = self._likelihood.measure == "counting"
         return tags
 
     @property
-    def _likelihood(self):
+    def _likelihood(self) -> Likelihood:
         observation = getattr(self, "observation_", None)
         measure = "lebesgue" if observation is None else observation.measure
         return Likelihood("lower_bound", measure)
 
     @property
-    def _n_features_out(self):
+    def _n_features_out(self) -> int:
         return self.n_components
 
     @property
-    def _n_labels(self):
+    def _n_labels(self) -> int:
         """Width of the label vectors that the networks take after a row or a code."""
         return 0
 
-    def _default_trainer(self):
+    def _default_trainer(self) -> Trainer:
         return Trainer(schedule="cosine")
 
-    def _check_parameters(self):
+    def _check_parameters(self) -> None:
         super()._check_parameters()
         check_count("n_components", self.n_components)
         check_hidden_layer_sizes(self.hidden_layer_sizes)
@@ -435,10 +438,10 @@ class VAE(CompletionMixin, DecoderMixin):
         check_module("encoder", self.encoder)
         check_module("decoder", self.decoder)
 
-    def _accepts(self, name, value):
+    def _accepts(self, name: str, value: Any) -> bool:
         return name == "elbo" and isinstance(value, pyro.infer.ELBO)
 
-    def _build(self, fit):
+    def _build(self, fit: FitContext) -> None:
         rows = fit.rows
         statistics = fit.statistics
         if self.dynamic_binarization:
@@ -449,7 +452,7 @@ class VAE(CompletionMixin, DecoderMixin):
         self._fill = torch.as_tensor(statistics.mean, dtype=rows.dtype)
 
         posterior = self._option("posterior")
-        settings = {}
+        settings: dict[str, Any] = {}
         if posterior.name != "gaussian":
             settings |= {"flow": posterior.name, "n_flows": posterior.n_flows}
         n_outputs = CodePosterior.n_outputs(self.n_components, settings.get("flow"))
@@ -465,7 +468,7 @@ class VAE(CompletionMixin, DecoderMixin):
         for name in self._networks:
             getattr(self, name).to(rows.dtype)
 
-    def _make_prior(self, rows):
+    def _make_prior(self, rows: Rows) -> torch.nn.Module:
         prior = self._option("prior")
         if prior.name == "vamp":
             return PosteriorMixtureCodes(
@@ -475,7 +478,7 @@ class VAE(CompletionMixin, DecoderMixin):
             return GaussianMixtureCodes(self.n_components, prior.n_components)
         return StandardNormalCodes(self.n_components)
 
-    def _architecture(self, n_features):
+    def _architecture(self, n_features: int) -> Architecture:
         """The Architecture of networks for rows of n_features."""
         needs_shape = self.architecture == "conv" or self.image_shape is not None
         shape = check_image_shape(self.image_shape, n_features) if needs_shape else None
@@ -483,7 +486,7 @@ class VAE(CompletionMixin, DecoderMixin):
             self.architecture, tuple(self.hidden_layer_sizes), self.activation, shape
         )
 
-    def _make_networks(self, d, n_outputs, dtype):
+    def _make_networks(self, d: int, n_outputs: int, dtype: torch.dtype) -> tuple[Any, Any]:
         """Encoder from rows of d features to n_outputs numbers, and decoder from codes to rows."""
         n_decoded = self.observation_.n_outputs_per_feature
         n_inputs = self.n_components + self._n_labels
@@ -500,18 +503,20 @@ class VAE(CompletionMixin, DecoderMixin):
             decoder = check_network(self.decoder, n_inputs, d * n_decoded, "decoder", dtype=dtype)
         return encoder, decoder
 
-    def _make_encoder(self, architecture, d, n_outputs):
+    def _make_encoder(self, architecture: Architecture, d: int, n_outputs: int) -> Any:
         """Encoder of the architecture, from rows of d features and their labels."""
         return architecture.encoder(d, n_outputs)
 
-    def _pseudo_inputs(self, rows, n_rows):
+    def _pseudo_inputs(self, rows: Rows, n_rows: int) -> torch.Tensor:
         """Noisy rows (n_rows, d) to start pseudo-inputs from, repeated where there are fewer."""
         block, *_ = next(iter(rows.batches(np.random.default_rng(0), min(n_rows, rows.n_rows))))
         block = torch.where(block.isnan(), self._fill.to(block.device), block).cpu()
         noise = torch.randn(n_rows, block.shape[1], dtype=block.dtype)
         return block[torch.arange(n_rows) % len(block)] + 0.01 * noise
 
-    def _make_objective(self, fit, kind=ProgramObjective, **settings):
+    def _make_objective(
+        self, fit: FitContext, kind: Callable[..., Objective] = ProgramObjective, **settings: Any
+    ) -> Objective:
         prepare = None
         if self.dynamic_binarization or self._has_missing or self._n_labels:
             prepare = self._prepare_training
@@ -525,7 +530,9 @@ class VAE(CompletionMixin, DecoderMixin):
             **settings,
         )
 
-    def _prepare_training(self, X, *labels, generator):
+    def _prepare_training(
+        self, X: torch.Tensor, *labels: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, ...]:
         """Arguments of the programs for a training batch."""
         if self.dynamic_binarization:
             ones = torch.empty_like(X).uniform_(generator=generator) < X
@@ -535,12 +542,12 @@ class VAE(CompletionMixin, DecoderMixin):
             return (X, *labels)
         return self._with_mask(X, *labels)
 
-    def _with_mask(self, X, *labels):
+    def _with_mask(self, X: torch.Tensor, *labels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Rows filled with the means of the features, labels, and the mask of observed values."""
         missing = X.isnan()
         return torch.where(missing, self._fill.to(X.device), X), *labels, ~missing
 
-    def _arguments(self, X, *labels):
+    def _arguments(self, X: torch.Tensor, *labels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Arguments of the programs for rows of a query.
 
         Missing values are filled in by what the codes of their rows decode to.
@@ -558,11 +565,11 @@ class VAE(CompletionMixin, DecoderMixin):
                 rows = torch.where(seen, rows, self._decoded_mean(code.mean, *labels))
         return rows, *others
 
-    def _common_noise(self, n_samples):
+    def _common_noise(self, n_samples: int) -> torch.Tensor:
         """Quasi-random normal numbers (n_samples, n_components), always the same."""
         return self._to_network_tensor(normal_noise(self.n_components, n_samples))
 
-    def _draw_posterior(self, X, noise, *labels):
+    def _draw_posterior(self, X: torch.Tensor, noise: torch.Tensor, *labels: torch.Tensor) -> Any:
         """Codes (n_draws, n, k) of rows (n, d) from common noise (n_draws, k)."""
         arguments = self._arguments(X, *labels)
         with (
@@ -572,22 +579,22 @@ class VAE(CompletionMixin, DecoderMixin):
         ):
             return poutine.trace(self.guide).get_trace(*arguments).nodes["z"]["value"]
 
-    def _reconstruct(self, X, *labels):
+    def _reconstruct(self, X: np.ndarray, *labels: torch.Tensor) -> np.ndarray:
         """Means (n, d) of the posterior predictive distribution of validated rows."""
         noise = self._common_noise(N_POSTERIOR_DRAWS)
 
-        def reconstruct(block):
+        def reconstruct(block: torch.Tensor) -> torch.Tensor:
             draws = self._draw_posterior(block, noise, *labels)
             means = self._decoded_mean(draws.flatten(0, 1), *labels)
             return means.unflatten(0, draws.shape[:2]).mean(0)
 
         return self._in_blocks(X, reconstruct)
 
-    def _posterior_moments(self, X, *labels):
+    def _posterior_moments(self, X: np.ndarray, *labels: torch.Tensor) -> Sequence[np.ndarray]:
         """Means and standard deviations, both (n, k), of the codes of validated rows."""
         noise = self._common_noise(N_POSTERIOR_DRAWS)
 
-        def moments(block):
+        def moments(block: torch.Tensor) -> torch.Tensor:
             arguments = self._arguments(block, *labels)
             with isolated_pyro_state(self.device_):
                 posterior = poutine.trace(self.guide).get_trace(*arguments).nodes["z"]["fn"]
@@ -598,19 +605,21 @@ class VAE(CompletionMixin, DecoderMixin):
 
         return np.split(self._in_blocks(X, moments), 2, axis=1)
 
-    def _transform(self, X):
+    def _transform(self, X: np.ndarray) -> np.ndarray:
         return self._posterior_moments(X)[0]
 
-    def _decoded_mean(self, codes, *labels):
+    def _decoded_mean(self, codes: torch.Tensor, *labels: torch.Tensor) -> torch.Tensor:
         return self.observation_.mean(self.decoder_(concat_labels(codes, *labels)))
 
-    def _decode(self, Z, *labels):
+    def _decode(self, Z: np.ndarray, *labels: torch.Tensor) -> np.ndarray:
         return self._in_blocks(Z, lambda codes: self._decoded_mean(codes, *labels))
 
-    def _inverse_transform(self, Z):
+    def _inverse_transform(self, Z: np.ndarray) -> np.ndarray:
         return self._decode(Z)
 
-    def _draw_sites(self, n_samples, generator, **known):
+    def _draw_sites(
+        self, n_samples: int, generator: np.random.Generator, **known: torch.Tensor
+    ) -> dict[str, np.ndarray]:
         """Arrays (n_samples, ...) of all sites of the model, by name.
 
         `known` holds tensors (n_samples, ...) that the model takes as arguments.
@@ -630,13 +639,13 @@ class VAE(CompletionMixin, DecoderMixin):
                 batches.append(batch)
         return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
-    def _sample(self, n_samples, generator):
+    def _sample(self, n_samples: int, generator: np.random.Generator) -> np.ndarray:
         return self._draw_sites(n_samples, generator)["x"]
 
-    def _score_samples(self, X):
+    def _score_samples(self, X: np.ndarray) -> np.ndarray:
         return self._bounds(X)[0]
 
-    def _importance_terms(self, X, *labels):
+    def _importance_terms(self, X: torch.Tensor, *labels: torch.Tensor) -> ElboTerms:
         """ElboTerms (n_samples, n) of rows under common noise, in double precision."""
         noise = self._common_noise(self.n_importance_samples)
         # So many draws at a time that their decoded rows fit into WORK_BYTES.
@@ -654,29 +663,29 @@ class VAE(CompletionMixin, DecoderMixin):
             divergences={},
         )
 
-    def _latent_model(self, X, y=None):
+    def _latent_model(self, X: np.ndarray, y: Any = None) -> LatentModel:
         """The joint density of validated rows and their codes, a LatentModel."""
         with torch.no_grad():
             arguments = self._latent_arguments(self._to_network_tensor(X), y)
         return latent_model(self.model, arguments, self.n_components, self.device_)
 
-    def _latent_arguments(self, X, y):
+    def _latent_arguments(self, X: torch.Tensor, y: Any) -> tuple[torch.Tensor, ...]:
         """Arguments of the model for rows: tensors whose first dimension runs over the rows."""
         return self._arguments(X)
 
-    def _bounds(self, X, *labels):
+    def _bounds(self, X: np.ndarray, *labels: torch.Tensor) -> np.ndarray:
         """Bounds and standard errors, both (n,), of validated rows."""
 
-        def bound(block):
+        def bound(block: torch.Tensor) -> torch.Tensor:
             weights = self._importance_terms(block, *labels).log_weights
             return torch.stack(log_mean_exp(weights), dim=1)
 
         return self._in_blocks(X, bound).T
 
-    def _elbo_parts(self, X, *labels):
+    def _elbo_parts(self, X: np.ndarray, *labels: torch.Tensor) -> np.ndarray:
         """Reconstruction and divergence (n, 2) of validated rows."""
 
-        def parts(block):
+        def parts(block: torch.Tensor) -> torch.Tensor:
             terms = self._importance_terms(block, *labels)
             divergence = terms.log_posterior - terms.log_prior
             return torch.stack([terms.log_likelihood.mean(0), divergence.mean(0)], dim=1)
@@ -684,6 +693,6 @@ class VAE(CompletionMixin, DecoderMixin):
         return self._in_blocks(X, parts)
 
 
-def _concat_draws(parts):
+def _concat_draws(parts: Sequence[torch.Tensor]) -> torch.Tensor:
     """Log-probabilities (n_draws, n) of several sets of draws, as one tensor."""
     return torch.cat([torch.atleast_2d(part).double() for part in parts])
