@@ -6,6 +6,8 @@ own pixel; from the second layer on, it may depend on the hidden groups up to g.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,7 +19,7 @@ DOUBLES = 8  # doubles in the widest vector of any processor
 HEADS = 4  # heads of attention; one for each colour where there are more colours
 
 
-def color_groups(n_channels, n_colors, n_parts=1):
+def color_groups(n_channels: int, n_colors: int, n_parts: int = 1) -> torch.Tensor:
     """Colour group of each channel; each of n_parts consecutive chunks has all groups.
 
     Examples
@@ -68,17 +70,17 @@ class CausalConv2d(nn.Module):
 
     def __init__(
         self,
-        n_in,
-        n_out,
-        kernel_size=1,
+        n_in: int,
+        n_out: int,
+        kernel_size: int = 1,
         *,
-        stack="raster",
-        first=False,
-        n_colors=1,
-        n_parts=1,
-        bias=True,
-        stride=1,
-    ):
+        stack: str = "raster",
+        first: bool = False,
+        n_colors: int = 1,
+        n_parts: int = 1,
+        bias: bool = True,
+        stride: int = 1,
+    ) -> None:
         super().__init__()
         half = kernel_size // 2
         self.stack = stack
@@ -113,7 +115,7 @@ class CausalConv2d(nn.Module):
         if bias:
             self.bias = nn.Parameter(torch.empty(n_out).uniform_(-bound, bound))
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         weight = self.weight
         if self.is_masked and torch.is_grad_enabled():
             weight = weight * self.mask
@@ -133,10 +135,10 @@ class Pointwise(nn.Conv2d):
     torch.Size([2, 4, 5, 5])
     """
 
-    def __init__(self, n_in, n_out):
+    def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__(n_in, n_out, 1)
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         return _convolve(images, self.weight, self.bias)
 
 
@@ -154,14 +156,14 @@ class PositionMap(nn.Module):
     torch.Size([2, 3, 5, 5])
     """
 
-    def __init__(self, n_channels, height, width, n_classes=0):
+    def __init__(self, n_channels: int, height: int, width: int, n_classes: int = 0) -> None:
         super().__init__()
         self.map = nn.Parameter(torch.zeros(n_channels, height, width))
         self.class_maps = None
         if n_classes:
             self.class_maps = nn.Parameter(torch.zeros(n_classes, n_channels, height, width))
 
-    def forward(self, images, labels=None):
+    def forward(self, images: torch.Tensor, labels: Any = None) -> torch.Tensor:
         images = images + self.map
         if self.class_maps is None:
             return images
@@ -183,13 +185,13 @@ class ClassBias(nn.Module):
     torch.Size([4, 3, 5, 5])
     """
 
-    def __init__(self, n_classes, n_channels, n_parts=1):
+    def __init__(self, n_classes: int, n_channels: int, n_parts: int = 1) -> None:
         super().__init__()
         self.n_parts = n_parts
         bound = 1.0 / math.sqrt(n_channels)
         self.weight = nn.Parameter(torch.empty(n_classes, n_channels).uniform_(-bound, bound))
 
-    def forward(self, images, labels):
+    def forward(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return images + (labels @ self.weight)[:, :, None, None]
 
 
@@ -208,19 +210,19 @@ class Hints(nn.Module):
     torch.Size([3, 4, 5, 5])
     """
 
-    def __init__(self, n_in, n_channels, kernel_sizes=(7, 3)):
+    def __init__(self, n_in: int, n_channels: int, kernel_sizes: Sequence[int] = (7, 3)) -> None:
         super().__init__()
         size, last_size = kernel_sizes
         self.first = nn.Conv2d(n_in, n_channels, size, padding=size // 2)
         self.last = nn.Conv2d(n_channels, n_channels, last_size, padding=last_size // 2)
 
-    def embed(self, hints):
+    def embed(self, hints: torch.Tensor) -> torch.Tensor:
         """Features (n, n_channels, height, width) of hints (n, n_in, height, width)."""
         hidden = _convolve(hints, self.first.weight, self.first.bias, self.first.padding)
         hidden = functional.relu(hidden)
         return _convolve(hidden, self.last.weight, self.last.bias, self.last.padding)
 
-    def forward(self, images, hints):
+    def forward(self, images: torch.Tensor, hints: torch.Tensor) -> torch.Tensor:
         return images + self.embed(hints)
 
 
@@ -248,7 +250,7 @@ class CausalAttention(nn.Module):
     torch.Size([2, 8, 5, 5])
     """
 
-    def __init__(self, n_channels, n_colors=1):
+    def __init__(self, n_channels: int, n_colors: int = 1) -> None:
         super().__init__()
         self.n_heads = n_colors * max(1, HEADS // n_colors)
         # Whole vectors for each head make outputs bit-identical at any place in a batch.
@@ -259,11 +261,11 @@ class CausalAttention(nn.Module):
         self.start = nn.Parameter(0.1 * torch.randn(2 * inner))
         self.out = CausalConv2d(inner, n_channels, n_colors=n_colors)
 
-    def heads(self, channels):
+    def heads(self, channels: torch.Tensor) -> torch.Tensor:
         """Channels (n, n_heads * size, n_pixels) as (n, n_heads, n_pixels, size), contiguous."""
         return channels.unflatten(1, (self.n_heads, self.size)).transpose(-1, -2).contiguous()
 
-    def forward(self, hidden, images):
+    def forward(self, hidden: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
         n = len(hidden)
         queries = self.heads(self.queries(hidden).flatten(2))
         # Keys and values (n, 2 * n_heads * size, n_pixels), shifted by one pixel: query p attends
@@ -275,12 +277,12 @@ class CausalAttention(nn.Module):
         return hidden + self.out(attended.transpose(-1, -2).reshape(n, -1, *hidden.shape[2:]))
 
 
-def halved(size):
+def halved(size: int) -> int:
     """Side length after halving, rounded up."""
     return -(-size // 2)
 
 
-def doubled(images, height, width):
+def doubled(images: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """Images (n, c, height, width) from 4 * c channels at half the size.
 
     The four chunks of the channels are the pixels of a square of two by two, row by row.
@@ -296,7 +298,13 @@ def doubled(images, height, width):
     return squares.flatten(4).flatten(2, 3)[:, :, :height, :width]
 
 
-def _convolve(images, weight, bias, padding=(0, 0), stride=1):
+def _convolve(
+    images: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    padding: Any = (0, 0),
+    stride: int = 1,
+) -> torch.Tensor:
     """The first rows and columns of a convolution with a causal kernel, one output a pixel.
 
     In training the kernel is padded to a full window, because the gradient of a slice is a copy,

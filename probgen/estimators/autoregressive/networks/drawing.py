@@ -9,6 +9,7 @@ images, pixel by pixel.
 """
 
 import functools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -58,7 +59,13 @@ class Drawing:
     (9, tensor([9]), torch.Size([3, 1]))
     """
 
-    def __init__(self, network, n_rows, labels=None, hints=None):
+    def __init__(
+        self,
+        network: Any,
+        n_rows: int,
+        labels: torch.Tensor | None = None,
+        hints: torch.Tensor | None = None,
+    ) -> None:
         like = next(network.parameters())
         self.n_rows = n_rows
         self.labels = labels
@@ -83,15 +90,15 @@ class Drawing:
         # Contexts from the vertical stack, by layer, colour and column.
         self.contexts: list = [[[None] * self.width] * self.n_colors] * (len(network.blocks) + 1)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.pixels_of_turns) * self.n_colors
 
     @property
-    def column(self):
+    def column(self) -> int:
         """Column of the first pixel of the turn."""
         return self.pixel % self.width
 
-    def turns(self):
+    def turns(self) -> Iterator[torch.Tensor]:
         """Yield the features (m,) of each turn.
 
         Before the next turn the caller takes `outputs`, draws and calls `put`.
@@ -105,13 +112,13 @@ class Drawing:
                 self.color = color
                 yield pixels * self.n_colors + color
 
-    def outputs(self):
+    def outputs(self) -> torch.Tensor:
         """Outputs (n_rows, m * n_outputs_per_feature) for the features of the turn."""
         contexts = [context[self.color][self.column] for context in self.contexts]
         outputs = self.network.outputs(self.network.hidden(self.colors, contexts, None, None))
         return outputs.unflatten(0, (-1, self.n_rows)).transpose(0, 1).flatten(1)
 
-    def put(self, values):
+    def put(self, values: torch.Tensor) -> torch.Tensor:
         """Set the features of the turn to values (n_rows, m), and return these."""
         scaled = self.network.scaled(values)
         self.colors[:, self.color] = scaled[:, 0]
@@ -120,7 +127,7 @@ class Drawing:
             layer.write(scaled.T.reshape(-1, 1))
         return values
 
-    def _begin_row(self):
+    def _begin_row(self) -> None:
         """Compute the contexts of all pixels of a row from the rows above."""
         groups = color_groups(2 * self.network.n_channels, self.n_colors, 2).to(self.colors.device)
         self.contexts = []
@@ -129,13 +136,13 @@ class Drawing:
             self.contexts.append(by_color(row, groups, self.n_colors))
 
 
-def n_turns(network):
+def n_turns(network: Any) -> int:
     """Number of turns of a drawing with a network."""
     height, width, n_colors = network.image_shape
     return (width + _lag(network) * (height - 1)) * n_colors
 
 
-def _lag(network):
+def _lag(network: Any) -> int:
     """Pixels by which a row has to lag behind the row above it."""
     width = network.image_shape[1]
     if network.vertical is not None:
@@ -146,7 +153,7 @@ def _lag(network):
 
 
 @functools.singledispatch
-def stepwise(layer, drawing):
+def stepwise(layer: Any, drawing: Any) -> Any:
     """The step of a layer; modules without a step of their own keep their code."""
     if next(layer.children(), None) is None:
         return layer
@@ -154,72 +161,72 @@ def stepwise(layer, drawing):
 
 
 @stepwise.register
-def _(layers: nn.ModuleList, drawing):
+def _(layers: nn.ModuleList, drawing: Any) -> Any:
     return [stepwise(layer, drawing) for layer in layers]
 
 
 @stepwise.register
-def _(layers: nn.ModuleDict, drawing):
+def _(layers: nn.ModuleDict, drawing: Any) -> Any:
     return {name: stepwise(layer, drawing) for name, layer in layers.items()}
 
 
 @stepwise.register
-def _(layer: CausalConv2d, drawing):
+def _(layer: CausalConv2d, drawing: Any) -> Any:
     if layer.stack == "vertical":
         return RowStep(layer, drawing)
     return PixelStep(layer, drawing)
 
 
 @stepwise.register
-def _(layer: PositionMap, drawing):
+def _(layer: PositionMap, drawing: Any) -> Any:
     return PositionStep(layer, drawing)
 
 
 @stepwise.register
-def _(layer: ClassBias, drawing):
+def _(layer: ClassBias, drawing: Any) -> Any:
     return ClassStep(layer, drawing)
 
 
 @stepwise.register
-def _(layer: Hints, drawing):
+def _(layer: Hints, drawing: Any) -> Any:
     return HintStep(layer, drawing)
 
 
 @stepwise.register
-def _(layer: CausalAttention, drawing):
+def _(layer: CausalAttention, drawing: Any) -> Any:
     return AttentionStep(layer, drawing)
 
 
 @stepwise.register
-def _(layer: Middle, drawing):
+def _(layer: Middle, drawing: Any) -> Any:
     return MiddleStep(layer, drawing)
 
 
 @stepwise.register
-def _(layer: VerticalMiddle, drawing):
+def _(layer: VerticalMiddle, drawing: Any) -> Any:
     return VerticalMiddleStep(layer, drawing)
 
 
 class Stepwise:
     """A module's own code, run on the steps of its layers."""
 
-    def __init__(self, module, drawing):
+    def __init__(self, module: nn.Module, drawing: Any) -> None:
         own = {name: value for name, value in vars(module).items() if not name.startswith("_")}
         layers = {name: stepwise(layer, drawing) for name, layer in module.named_children()}
         self.__dict__.update(own | layers)
         self.kind = type(module)
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         return functools.partial(getattr(self.kind, name), self)
 
-    def __call__(self, *inputs):
+    def __call__(self, *inputs: Any) -> Any:
         return self.kind.forward(self, *inputs)
 
 
 class PixelStep:
     """A CausalConv2d at the pixels of a turn, from its memory of earlier pixels."""
 
-    def __init__(self, layer, drawing):
+    def __init__(self, layer: CausalConv2d, drawing: Any) -> None:
         self.drawing = drawing
         self.n_colors = layer.n_colors
         self.first = layer.first
@@ -248,11 +255,11 @@ class PixelStep:
         if self.first:
             drawing.layers.append(self)
 
-    def write(self, values):
+    def write(self, values: torch.Tensor) -> None:
         """Store values (m * n_rows, channels) of the present colour."""
         self.slots[self.drawing.color].index_copy_(0, self.windows.own(), values)
 
-    def __call__(self, values):
+    def __call__(self, values: torch.Tensor) -> torch.Tensor:
         color = self.drawing.color
         if not self.is_direct:
             if not self.first:
@@ -278,7 +285,7 @@ class Windows:
         Columns of a kernel on either side of the pixel.
     """
 
-    def __init__(self, drawing, n_up, radius):
+    def __init__(self, drawing: Any, n_up: int, radius: int) -> None:
         self.drawing = drawing
         height, width = drawing.height, drawing.width
         device = drawing.colors.device
@@ -296,17 +303,17 @@ class Windows:
         self.images = torch.arange(drawing.n_rows, device=device)
         self.pixel = None
 
-    def own(self):
+    def own(self) -> torch.Tensor:
         """Positions (m * n_rows,) of the pixels of the turn."""
         self._update()
         return self.own_positions
 
-    def seen(self):
+    def seen(self) -> torch.Tensor:
         """Positions (m * n_rows * n_taps,) of their windows."""
         self._update()
         return self.seen_positions
 
-    def _update(self):
+    def _update(self) -> None:
         """Compute the positions of the turn, once for all layers of this window."""
         if self.pixel == self.drawing.pixel:
             return
@@ -316,7 +323,7 @@ class Windows:
         self.seen_positions = (starts[:, None] + self.images[:, None]).flatten()
 
 
-def _taps(n_up, radius):
+def _taps(n_up: int, radius: int) -> list[tuple[int, int]]:
     """Rows and columns (i, j) of the entries of a causal kernel, the own pixel last."""
     above = [(i, j) for i in range(n_up - 1) for j in range(2 * radius + 1)]
     return above + [(n_up - 1, j) for j in range(radius + 1)]
@@ -325,20 +332,20 @@ def _taps(n_up, radius):
 class RowStep:
     """A CausalConv2d of a vertical stack, for one row (n, channels, 1, width) at a time."""
 
-    def __init__(self, layer, drawing):
+    def __init__(self, layer: Any, drawing: Any) -> None:
         self.weight = layer.weight.detach()
         self.bias = layer.bias.detach()
         self.radius = layer.radius
         n_in, height = layer.weight.shape[1:3]
         self.before = self.weight.new_zeros(drawing.n_rows, n_in, height - 1, drawing.width)
 
-    def __call__(self, row):
+    def __call__(self, row: torch.Tensor) -> torch.Tensor:
         rows = torch.cat([self.before, row], dim=2)
         self.before = rows[:, :, 1:]
         return functional.conv2d(rows, self.weight, self.bias, padding=(0, self.radius))
 
 
-def by_color(row, groups, n_colors):
+def by_color(row: torch.Tensor, groups: torch.Tensor, n_colors: int) -> list[torch.Tensor]:
     """A row (width, n, channels) as a list of its channels for each colour."""
     if n_colors == 1:
         return [row]
@@ -348,19 +355,19 @@ def by_color(row, groups, n_colors):
 class PositionStep:
     """A PositionMap at the pixels of a turn."""
 
-    def __init__(self, layer, drawing):
+    def __init__(self, layer: Any, drawing: Any) -> None:
         self.drawing = drawing
         self.maps = self._by_feature(layer.map)
         self.class_maps = None
         if layer.class_maps is not None:
             self.class_maps = self._by_feature(layer.class_maps)
 
-    def _by_feature(self, maps):
+    def _by_feature(self, maps: torch.Tensor) -> torch.Tensor:
         """Maps (..., channels, height, width) as (n_features, ..., channels of a colour)."""
         by_color = maps.detach().unflatten(-3, (self.drawing.n_colors, -1)).flatten(-2)
         return by_color.movedim((-1, -3), (0, 1)).flatten(0, 1).contiguous()
 
-    def __call__(self, values, labels):
+    def __call__(self, values: torch.Tensor, labels: Any) -> torch.Tensor:
         drawing = self.drawing
         features = drawing.pixels * drawing.n_colors + drawing.color
         values = values.unflatten(0, (-1, drawing.n_rows)) + self.maps[features][:, None]
@@ -372,13 +379,13 @@ class PositionStep:
 class ClassStep:
     """A ClassBias at the pixels of a turn."""
 
-    def __init__(self, layer, drawing):
+    def __init__(self, layer: Any, drawing: Any) -> None:
         self.drawing = drawing
         biases = drawing.labels @ layer.weight.detach()
         groups = color_groups(biases.shape[1], drawing.n_colors, layer.n_parts).to(biases.device)
         self.biases = [biases[:, groups == color].contiguous() for color in range(drawing.n_colors)]
 
-    def __call__(self, values, labels):
+    def __call__(self, values: torch.Tensor, labels: Any) -> torch.Tensor:
         by_pixel = values.unflatten(0, (-1, self.drawing.n_rows))
         return (by_pixel + self.biases[self.drawing.color]).flatten(0, 1)
 
@@ -386,13 +393,13 @@ class ClassStep:
 class HintStep:
     """Hints at the pixels of a turn."""
 
-    def __init__(self, layer, drawing):
+    def __init__(self, layer: Any, drawing: Any) -> None:
         self.drawing = drawing
         # From (n_rows, n_colors, channels, n_pixels) to (n_features, n_rows, channels).
         embedded = layer.embed(drawing.hints).unflatten(1, (drawing.n_colors, -1)).flatten(3)
         self.embedded = embedded.permute(3, 1, 0, 2).flatten(0, 1).contiguous()
 
-    def __call__(self, values, hints):
+    def __call__(self, values: torch.Tensor, hints: Any) -> torch.Tensor:
         features = self.drawing.pixels * self.drawing.n_colors + self.drawing.color
         return values + self.embedded[features].flatten(0, 1)
 
@@ -400,7 +407,7 @@ class HintStep:
 class AttentionStep:
     """A CausalAttention at one pixel, from its memory of keys and values."""
 
-    def __init__(self, layer, drawing):
+    def __init__(self, layer: Any, drawing: Any) -> None:
         self.drawing = drawing
         self.layer = layer
         self.queries = stepwise(layer.queries, drawing)
@@ -414,7 +421,7 @@ class AttentionStep:
         n_pixels = drawing.height * drawing.width
         self.pairs = layer.start.new_zeros(2, n_rows, layer.n_heads, n_pixels, layer.size)
 
-    def __call__(self, values, images):
+    def __call__(self, values: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
         drawing = self.drawing
         layer = self.layer
         if drawing.color == 0:
@@ -427,7 +434,7 @@ class AttentionStep:
         outputs = functional.scaled_dot_product_attention(queries, keys, attended)
         return values + self.out(outputs.flatten(1))
 
-    def _append_pair(self):
+    def _append_pair(self) -> None:
         """Store the key and value of the pixel before the present one."""
         drawing = self.drawing
         layer = self.layer
@@ -448,7 +455,7 @@ class HalfDrawing:
 
     most_pixels = 1
 
-    def __init__(self, drawing):
+    def __init__(self, drawing: Any) -> None:
         self.whole = drawing
         self.layers = []
         self.windows = {}
@@ -460,31 +467,31 @@ class HalfDrawing:
         self.colors = torch.zeros_like(drawing.colors)
 
     @property
-    def color(self):
+    def color(self) -> int:
         """Present colour."""
         return self.whole.color
 
     @property
-    def column(self):
+    def column(self) -> int:
         """Column of the square."""
         return self.whole.column // 2
 
     @property
-    def pixel(self):
+    def pixel(self) -> int:
         """Index of the square."""
         return self.whole.pixel // self.whole.width // 2 * self.width + self.column
 
     @property
-    def pixels(self):
+    def pixels(self) -> torch.Tensor:
         """Index of the square as a Tensor of shape (1,)."""
         return torch.tensor([self.pixel], device=self.colors.device)
 
     @property
-    def place(self):
+    def place(self) -> tuple[int, int]:
         """Row and column of the pixel in its square."""
         return self.whole.pixel // self.whole.width % 2, self.whole.column % 2
 
-    def write(self, values):
+    def write(self, values: torch.Tensor) -> None:
         """Store values (n_rows, 1) of the present colour at the first pixel of a square."""
         if self.place == (0, 0):
             self.colors[:, self.color] = values[:, 0]
@@ -495,7 +502,7 @@ class HalfDrawing:
 class MiddleStep:
     """A Middle at one pixel; its blocks run at the first pixel of a square, for all four."""
 
-    def __init__(self, layer, drawing):
+    def __init__(self, layer: Any, drawing: Any) -> None:
         self.half = HalfDrawing(drawing)
         drawing.layers.append(self.half)
         self.down = stepwise(layer.down, drawing)
@@ -504,7 +511,9 @@ class MiddleStep:
         # Outputs for the pixels of each square of a row, by colour and column of the square.
         self.outputs: list = [[None] * self.half.width for _ in range(drawing.n_colors)]
 
-    def __call__(self, values, images, contexts, labels):
+    def __call__(
+        self, values: torch.Tensor, images: torch.Tensor, contexts: Sequence[Any], labels: Any
+    ) -> torch.Tensor:
         row, column = self.half.place
         outputs = self.outputs[self.half.color]
         if row == column == 0:
@@ -519,7 +528,7 @@ class MiddleStep:
 class VerticalMiddleStep:
     """A VerticalMiddle for one row at a time; its stack runs at the first of two rows, for both."""
 
-    def __init__(self, layer, drawing):
+    def __init__(self, layer: Any, drawing: Any) -> None:
         self.down = stepwise(layer.down, drawing)
         self.inner = stepwise(layer.inner, HalfDrawing(drawing))
         self.up = layer.up
@@ -527,7 +536,7 @@ class VerticalMiddleStep:
         self.rows: Any = None  # outputs (n, channels, 2, width) for both
         self.contexts: list = []
 
-    def __call__(self, row):
+    def __call__(self, row: torch.Tensor) -> tuple[torch.Tensor, list]:
         width = row.shape[3]
         down = self.down(row)[:, :, :, ::2]
         self.is_second = not self.is_second

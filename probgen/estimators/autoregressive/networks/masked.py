@@ -11,8 +11,10 @@ References
    estimation, 2015.
 """
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import nn
@@ -46,19 +48,26 @@ class MaskedLinear(nn.Linear):
 
     mask: torch.Tensor
 
-    def __init__(self, in_degrees, out_degrees, *, strict=False, bias=True):
+    def __init__(
+        self,
+        in_degrees: torch.Tensor,
+        out_degrees: torch.Tensor,
+        *,
+        strict: bool = False,
+        bias: bool = True,
+    ) -> None:
         super().__init__(in_degrees.shape[1], out_degrees.shape[1], bias=bias)
         self.strict = strict
         self.register_buffer("mask", self.mask_of(in_degrees, out_degrees), persistent=False)
 
-    def mask_of(self, in_degrees, out_degrees):
+    def mask_of(self, in_degrees: torch.Tensor, out_degrees: torch.Tensor) -> torch.Tensor:
         """Return masks (n_orders, n_outputs, n_inputs) of degrees as in the constructor."""
         before = in_degrees[:, None, :]
         after = out_degrees[:, :, None]
         mask = before < after if self.strict else before <= after
         return mask.to(self.weight.dtype)  # a product is faster than a selection
 
-    def masked_weight(self, order=0):
+    def masked_weight(self, order: int | torch.Tensor = 0) -> torch.Tensor:
         """Return the weights (n_outputs, n_inputs) of an order.
 
         The order is an int, or an int64 Tensor of shape (1,), which needs no copy to the host.
@@ -67,7 +76,7 @@ class MaskedLinear(nn.Linear):
             return self.weight * self.mask.index_select(0, order)[0]
         return self.weight * self.mask[order]
 
-    def forward(self, rows, order=0):
+    def forward(self, rows: torch.Tensor, order: int | torch.Tensor = 0) -> torch.Tensor:
         return aligned_linear(rows, self.masked_weight(order), self.bias)
 
 
@@ -115,18 +124,18 @@ class MaskedMLP(nn.Module):
 
     def __init__(
         self,
-        positions,
-        n_outputs_per_feature,
-        hidden_layer_sizes=(),
-        activation="relu",
+        positions: torch.Tensor,
+        n_outputs_per_feature: int,
+        hidden_layer_sizes: Sequence[int] = (),
+        activation: Any = "relu",
         *,
-        n_levels=None,
-        center=None,
-        scale=None,
-        dropout=0.0,
-        input_dropout=0.0,
-        any_order=False,
-    ):
+        n_levels: int | None = None,
+        center: torch.Tensor | None = None,
+        scale: torch.Tensor | None = None,
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        any_order: bool = False,
+    ) -> None:
         super().__init__()
         self.n_orders = len(positions)
         self.n_outputs_per_feature = n_outputs_per_feature
@@ -151,7 +160,12 @@ class MaskedMLP(nn.Module):
         nn.init.zeros_((self.short_cut or self.last).weight)
         self.activation = make_activation(activation)
 
-    def forward(self, rows, order=0, noise=None):
+    def forward(
+        self,
+        rows: torch.Tensor,
+        order: int | torch.Tensor = 0,
+        noise: torch.Generator | None = None,
+    ) -> torch.Tensor:
         """Outputs (n, d * n_outputs_per_feature) in an order.
 
         The order is an int, or an int64 Tensor of shape (1,); with any_order a Tensor (d,) is the
@@ -159,21 +173,21 @@ class MaskedMLP(nn.Module):
         """
         return self._outputs(rows, self._weights(order), noise)
 
-    def folded(self, order=0):
+    def folded(self, order: int | torch.Tensor = 0) -> Callable[[torch.Tensor], torch.Tensor]:
         """Return the function from rows to outputs in an order, with its masks folded in once."""
         with torch.no_grad():
             return partial(self._outputs, weights=self._weights(order))
 
-    def features(self, rows):
+    def features(self, rows: torch.Tensor) -> torch.Tensor:
         """Return the last hidden layer (n, n_pooled), or the outputs, averaged over the orders."""
         return self.folded_features()(rows)
 
-    def folded_features(self):
+    def folded_features(self) -> Callable[[torch.Tensor], torch.Tensor]:
         """Return the function `features` with the masks folded in once."""
         weights = [self._weights(order) for order in range(self.n_orders)]
         return lambda rows: torch.stack([self._pool(rows, each) for each in weights]).mean(0)
 
-    def _weights(self, order):
+    def _weights(self, order: int | torch.Tensor) -> list[torch.Tensor]:
         """Masked weights of the hidden layers, the last layer and the shortcuts, if any."""
         layers = [*self.hidden, self.last]
         if self.short_cut is not None:
@@ -185,7 +199,7 @@ class MaskedMLP(nn.Module):
         ends = [*pairwise(degrees), (degrees[-1], outputs), (degrees[0], outputs)]
         return [layer.weight * layer.mask_of(*pair)[0] for layer, pair in zip(layers, ends)]
 
-    def _degrees(self, positions):
+    def _degrees(self, positions: torch.Tensor) -> list[torch.Tensor]:
         """Degrees (n_orders, n_units) of the inputs, each hidden layer and the outputs."""
         n_orders, d = positions.shape
         n_inputs = self.n_levels or (2 if self.any_order else 1)  # for each feature
@@ -199,7 +213,12 @@ class MaskedMLP(nn.Module):
             hidden.append(degrees)
         return [inputs, *hidden, outputs]
 
-    def _hidden(self, rows, weights, noise=None):
+    def _hidden(
+        self,
+        rows: torch.Tensor,
+        weights: Sequence[torch.Tensor],
+        noise: torch.Generator | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """The encoded inputs, and the last hidden layer."""
         inputs = self._dropped(self._encode(rows), self.input_dropout, noise)
         hidden = inputs
@@ -208,20 +227,25 @@ class MaskedMLP(nn.Module):
             hidden = self._dropped(hidden, self.dropout, noise)
         return inputs, hidden
 
-    def _pool(self, rows, weights):
+    def _pool(self, rows: torch.Tensor, weights: Sequence[torch.Tensor]) -> torch.Tensor:
         """Features (n, n_pooled) in one order."""
         if len(self.hidden):
             return self._hidden(rows, weights)[1]
         return self._outputs(rows, weights)
 
-    def _outputs(self, rows, weights, noise=None):
+    def _outputs(
+        self,
+        rows: torch.Tensor,
+        weights: Sequence[torch.Tensor],
+        noise: torch.Generator | None = None,
+    ) -> torch.Tensor:
         inputs, hidden = self._hidden(rows, weights, noise)
         outputs = aligned_linear(hidden, weights[len(self.hidden)], self.last.bias)
         if self.short_cut is not None:
             outputs = outputs + aligned_linear(inputs, weights[-1], None)
         return outputs
 
-    def _encode(self, rows):
+    def _encode(self, rows: torch.Tensor) -> torch.Tensor:
         """Inputs (n, d * n_inputs) of the first layer for rows (n, d)."""
         if self.n_levels is not None:
             levels = torch.arange(self.n_levels, device=rows.device)
@@ -232,7 +256,9 @@ class MaskedMLP(nn.Module):
             rows = torch.stack([rows, torch.ones_like(rows)], dim=-1).flatten(-2)
         return rows
 
-    def _dropped(self, values, share, noise):
+    def _dropped(
+        self, values: torch.Tensor, share: float, noise: torch.Generator | None
+    ) -> torch.Tensor:
         """Values after dropout in training."""
         if not self.training or noise is None or share == 0.0:
             return values
@@ -240,6 +266,6 @@ class MaskedMLP(nn.Module):
         return values * kept.div_(1.0 - share)
 
 
-def _spread(width, d, device):
+def _spread(width: int, d: int, device: torch.device) -> torch.Tensor:
     """Degrees (width,) of hidden units, 0 to d - 2 equally often."""
     return torch.arange(width, device=device) * max(d - 1, 0) // width

@@ -1,6 +1,7 @@
 """PixelCNNs of an image at several sizes, each conditioned on the smaller image."""
 
 import math
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -49,7 +50,13 @@ class MultiScaleNetwork(nn.Module):
     order: torch.Tensor
     places: torch.Tensor
 
-    def __init__(self, image_shape, n_outputs_per_feature, scales, **settings):
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        n_outputs_per_feature: int,
+        scales: Sequence[int],
+        **settings: Any,
+    ) -> None:
         super().__init__()
         self.image_shape = tuple(image_shape)
         height, width, n_colors = self.image_shape
@@ -72,11 +79,12 @@ class MultiScaleNetwork(nn.Module):
         self.register_buffer("order", features.flatten(), persistent=False)
 
     @property
-    def n_pooled(self):
+    def n_pooled(self) -> int:
         """Number of `features`."""
-        return self.networks[-1].n_pooled
+        finest: Any = self.networks[-1]
+        return finest.n_pooled
 
-    def forward(self, rows, labels=None):
+    def forward(self, rows: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         outputs = []
         for k, (network, is_new) in enumerate(zip(self.networks, self.is_new)):
             by_scale = network(self.subsampled(rows, k), labels, self.hints(rows, k))
@@ -84,17 +92,17 @@ class MultiScaleNetwork(nn.Module):
             outputs.append(by_pixel[:, is_new.to(rows.device)])
         return torch.cat(outputs, dim=1)[:, self.places].flatten(1)
 
-    def features(self, rows, labels=None):
+    def features(self, rows: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         """Channels (n, n_pooled) of the finest network's last layer, averaged over the pixels."""
         finest: Any = self.networks[-1]
         return finest.features(rows, labels, self.hints(rows, len(self.networks) - 1))
 
-    def subsampled(self, rows, k):
+    def subsampled(self, rows: torch.Tensor, k: int) -> torch.Tensor:
         """Rows (n, n_features of scale k) of the image at scale k."""
         stride = self.strides[k]
         return rows.unflatten(1, self.image_shape)[:, ::stride, ::stride].flatten(1)
 
-    def hints(self, rows, k):
+    def hints(self, rows: torch.Tensor, k: int) -> torch.Tensor | None:
         """The smaller image in its places at scale k, and a channel of 1 where it is.
 
         The shape is (n, colours + 1, height, width), with 0 elsewhere; None for the smallest scale.
@@ -120,15 +128,17 @@ class MultiScaleDrawing:
     labels : Tensor of shape (n_rows, n_classes), default=None
     """
 
-    def __init__(self, network, n_rows, labels=None):
+    def __init__(
+        self, network: MultiScaleNetwork, n_rows: int, labels: torch.Tensor | None = None
+    ) -> None:
         self.network = network
         self.labels = labels
         self.rows = next(network.parameters()).new_zeros(n_rows, math.prod(network.image_shape))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return sum(n_turns(network) for network in self.network.networks)
 
-    def turns(self):
+    def turns(self) -> Iterator[torch.Tensor]:
         """Yield the features (m,) of each turn, features of smaller images included."""
         n_colors = self.network.image_shape[2]
         for k in range(len(self.network.networks)):
@@ -144,11 +154,11 @@ class MultiScaleDrawing:
                 self.is_new = is_new[pixels]
                 yield self.features
 
-    def outputs(self):
+    def outputs(self) -> torch.Tensor:
         """Outputs (n_rows, m * n_outputs_per_feature) for the features of the turn."""
         return self.drawing.outputs()
 
-    def put(self, values):
+    def put(self, values: torch.Tensor) -> torch.Tensor:
         """Set the features of the turn to values (n_rows, m), but for those set at a smaller scale.
 
         It returns what the features are.

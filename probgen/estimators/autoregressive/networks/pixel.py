@@ -1,5 +1,8 @@
 """Networks that output the conditional distribution of each pixel given those before it."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -38,14 +41,19 @@ class ResidualBlock(nn.Module):
     torch.Size([2, 8, 5, 5])
     """
 
-    def __init__(self, n_filters, n_colors=1, n_classes=0):
+    def __init__(self, n_filters: int, n_colors: int = 1, n_classes: int = 0) -> None:
         super().__init__()
         self.narrow = CausalConv2d(2 * n_filters, n_filters, n_colors=n_colors)
         self.conv = CausalConv2d(n_filters, n_filters, KERNEL, n_colors=n_colors)
         self.label = ClassBias(n_classes, n_filters) if n_classes else None
         self.widen = CausalConv2d(n_filters, 2 * n_filters, n_colors=n_colors)
 
-    def forward(self, images, context=None, labels=None):
+    def forward(
+        self,
+        images: torch.Tensor,
+        context: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         hidden = self.conv(functional.relu(self.narrow(functional.relu(images)), inplace=True))
         if self.label is not None:
             hidden = self.label(hidden, labels)
@@ -74,15 +82,29 @@ class GatedBlock(nn.Module):
     torch.Size([2, 4, 5, 5])
     """
 
-    def __init__(self, n_filters, n_colors=1, n_classes=0, kernel_size=KERNEL, n_in=None):
+    def __init__(
+        self,
+        n_filters: int,
+        n_colors: int = 1,
+        n_classes: int = 0,
+        kernel_size: int = KERNEL,
+        n_in: int | None = None,
+    ) -> None:
         super().__init__()
         self.first = n_in is not None
-        settings = {"stack": "horizontal", "first": self.first, "n_colors": n_colors, "n_parts": 2}
+        settings: dict[str, Any] = {
+            "stack": "horizontal",
+            "first": self.first,
+            "n_colors": n_colors,
+            "n_parts": 2,
+        }
         self.conv = CausalConv2d(n_in or n_filters, 2 * n_filters, kernel_size, **settings)
         self.label = ClassBias(n_classes, 2 * n_filters, n_parts=2) if n_classes else None
         self.out = CausalConv2d(n_filters, n_filters, n_colors=n_colors)
 
-    def forward(self, images, context, labels=None):
+    def forward(
+        self, images: torch.Tensor, context: torch.Tensor | None, labels: torch.Tensor | None = None
+    ) -> torch.Tensor:
         hidden = self.conv(images) + context
         if self.label is not None:
             hidden = self.label(hidden, labels)
@@ -111,13 +133,15 @@ class VerticalStack(nn.Module):
     3
     """
 
-    def __init__(self, n_filters, n_layers, n_in, n_downsamplings=0):
+    def __init__(
+        self, n_filters: int, n_layers: int, n_in: int | None, n_downsamplings: int = 0
+    ) -> None:
         super().__init__()
         n_outer = outer_layers(n_layers, n_downsamplings)
         convs = []
         if n_in is not None:
-            settings = {"stack": "vertical", "first": True}
-            convs.append(CausalConv2d(n_in, 2 * n_filters, FIRST_KERNEL, **settings))
+            conv = CausalConv2d(n_in, 2 * n_filters, FIRST_KERNEL, stack="vertical", first=True)
+            convs.append(conv)
         self.is_inner = n_in is None
         self.n_before = len(convs) + n_outer // 2  # layers before those in the middle
         for _ in range(n_outer):
@@ -129,10 +153,10 @@ class VerticalStack(nn.Module):
             inner = VerticalStack(n_filters, n_layers - n_outer, None, n_downsamplings - 1)
             self.middle = VerticalMiddle(n_filters, inner)
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> list:
         return self.run(images)[1]
 
-    def run(self, images):
+    def run(self, images: torch.Tensor) -> tuple[torch.Tensor, list]:
         """Outputs of the last layer, and the context of each layer of the horizontal stack."""
         contexts = []
         for k, (conv, across) in enumerate(zip(self.convs, self.across)):
@@ -155,13 +179,13 @@ class VerticalMiddle(nn.Module):
     inner : VerticalStack
     """
 
-    def __init__(self, n_filters, inner):
+    def __init__(self, n_filters: int, inner: VerticalStack) -> None:
         super().__init__()
         self.down = CausalConv2d(n_filters, n_filters, KERNEL, stack="vertical", stride=2)
         self.inner = inner
         self.up = Pointwise(n_filters, 4 * n_filters)
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, list]:
         hidden, contexts = self.inner.run(self.down(images))
         return images + doubled(self.up(hidden), *images.shape[2:]), contexts
 
@@ -193,17 +217,17 @@ class BlockStack(nn.Module):
 
     def __init__(
         self,
-        n_filters,
-        n_layers,
-        n_channels,
+        n_filters: int,
+        n_layers: int,
+        n_channels: int,
         *,
-        gated=False,
-        attention=False,
-        shortcuts=False,
-        n_downsamplings=0,
-        n_colors=1,
-        n_classes=0,
-    ):
+        gated: bool = False,
+        attention: bool = False,
+        shortcuts: bool = False,
+        n_downsamplings: int = 0,
+        n_colors: int = 1,
+        n_classes: int = 0,
+    ) -> None:
         super().__init__()
         block = GatedBlock if gated else ResidualBlock
         n_outer = outer_layers(n_layers, n_downsamplings)
@@ -221,7 +245,7 @@ class BlockStack(nn.Module):
                 self.shortcuts[str(k)] = layer
         self.middle = None
         if n_downsamplings:
-            settings = {
+            settings: dict[str, Any] = {
                 "gated": gated,
                 "attention": attention,
                 "shortcuts": shortcuts,
@@ -237,11 +261,17 @@ class BlockStack(nn.Module):
             )
             self.middle = Middle(n_channels, inner, gated, n_colors)
 
-    def __len__(self):
+    def __len__(self) -> int:
         n_inner = 0 if self.middle is None else len(self.middle.inner)
         return len(self.layers) + n_inner
 
-    def forward(self, hidden, images, contexts, labels):
+    def forward(
+        self,
+        hidden: torch.Tensor,
+        images: torch.Tensor,
+        contexts: Sequence[Any],
+        labels: torch.Tensor | None,
+    ) -> torch.Tensor:
         n_layers = len(self.layers)
         inputs = []  # of each block
         for k, block in enumerate(self.layers):
@@ -285,7 +315,9 @@ class Middle(nn.Module):
     torch.Size([2, 8, 5, 5])
     """
 
-    def __init__(self, n_channels, inner, gated=False, n_colors=1):
+    def __init__(
+        self, n_channels: int, inner: BlockStack, gated: bool = False, n_colors: int = 1
+    ) -> None:
         super().__init__()
         stack = "horizontal" if gated else "raster"
         self.down = CausalConv2d(
@@ -294,7 +326,13 @@ class Middle(nn.Module):
         self.inner = inner
         self.up = CausalConv2d(n_channels, 4 * n_channels, n_colors=n_colors, n_parts=4)
 
-    def forward(self, hidden, images, contexts, labels):
+    def forward(
+        self,
+        hidden: torch.Tensor,
+        images: torch.Tensor,
+        contexts: Sequence[Any],
+        labels: torch.Tensor | None,
+    ) -> torch.Tensor:
         half = self.inner(self.down(hidden), images[:, :, ::2, ::2], contexts, labels)
         return hidden + doubled(self.up(half), *hidden.shape[2:])
 
@@ -332,20 +370,20 @@ class PixelNetwork(nn.Module):
 
     def __init__(
         self,
-        image_shape,
-        n_outputs_per_feature,
+        image_shape: Sequence[int],
+        n_outputs_per_feature: int,
         *,
-        n_filters,
-        n_layers,
-        gated=False,
-        attention=False,
-        shortcuts=False,
-        position_map=True,
-        n_downsamplings=0,
-        n_classes=0,
-        n_levels=2,
-        n_hints=0,
-    ):
+        n_filters: int,
+        n_layers: int,
+        gated: bool = False,
+        attention: bool = False,
+        shortcuts: bool = False,
+        position_map: bool = True,
+        n_downsamplings: int = 0,
+        n_classes: int = 0,
+        n_levels: int = 2,
+        n_hints: int = 0,
+    ) -> None:
         super().__init__()
         self.image_shape = tuple(image_shape)
         height, width, n_colors = self.image_shape
@@ -354,7 +392,7 @@ class PixelNetwork(nn.Module):
         self.n_levels = n_levels
         n_filters = -(-n_filters // n_colors) * n_colors
         self.n_channels = n_filters if gated else 2 * n_filters
-        settings = {"n_colors": n_colors, "n_classes": n_classes}
+        settings: dict[str, Any] = {"n_colors": n_colors, "n_classes": n_classes}
         self.vertical = None
         self.first: nn.Module
         if gated:
@@ -378,38 +416,54 @@ class PixelNetwork(nn.Module):
         n_outputs = n_colors * n_outputs_per_feature
         self.head = CausalConv2d(self.n_channels, n_outputs, n_colors=n_colors)
 
-    def forward(self, rows, labels=None, hints=None):
+    def forward(
+        self,
+        rows: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        hints: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         images = self.images(rows)
         outputs = self.outputs(self.hidden(images, self.contexts(images), labels, hints))
         # Channels last, as in rows: outputs of a pixel and colour are adjacent.
         return outputs.movedim(1, -1).flatten(1)
 
-    def features(self, rows, labels=None, hints=None):
+    def features(
+        self,
+        rows: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        hints: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Channels (n, n_pooled) of the last hidden layer, averaged over the pixels."""
         images = self.images(rows)
         hidden = self.hidden(images, self.contexts(images), labels, hints)
         return functional.relu(self.last(functional.relu(hidden))).mean(dim=(2, 3))
 
     @property
-    def n_pooled(self):
+    def n_pooled(self) -> int:
         """Number of `features`."""
         return self.n_channels
 
-    def images(self, rows):
+    def images(self, rows: torch.Tensor) -> torch.Tensor:
         """Images (n, colours, height, width) in [-1, 1] of rows."""
         return self.scaled(rows.unflatten(1, self.image_shape).movedim(-1, 1))
 
-    def scaled(self, values):
+    def scaled(self, values: torch.Tensor) -> torch.Tensor:
         """Values from 0 to n_levels - 1, scaled to [-1, 1]."""
         return values * (2.0 / (self.n_levels - 1)) - 1.0
 
-    def contexts(self, images):
+    def contexts(self, images: torch.Tensor) -> Sequence[Any]:
         """Contexts of the first layer and of each block, from the vertical stack or None."""
         if self.vertical is None:
             return [None] * (len(self.blocks) + 1)
         return self.vertical(images)
 
-    def hidden(self, images, contexts, labels, hints):
+    def hidden(
+        self,
+        images: torch.Tensor,
+        contexts: Sequence[Any],
+        labels: torch.Tensor | None,
+        hints: torch.Tensor | None,
+    ) -> torch.Tensor:
         """Outputs (n, n_channels, height, width) of the blocks."""
         if self.vertical is None:
             hidden = self.first(images)
@@ -421,19 +475,19 @@ class PixelNetwork(nn.Module):
             hidden = self.hints(hidden, hints)
         return self.blocks(hidden, images, contexts[1:], labels)
 
-    def outputs(self, hidden):
+    def outputs(self, hidden: torch.Tensor) -> torch.Tensor:
         """Outputs (n, colours * n_outputs_per_feature, height, width) for the observation model."""
         return self.head(functional.relu(self.last(functional.relu(hidden)), inplace=True))
 
 
-def outer_layers(n_layers, n_downsamplings):
+def outer_layers(n_layers: int, n_downsamplings: int) -> int:
     """Layers at the full size of the image, half of them before and half after the smaller ones."""
     if not n_downsamplings:
         return n_layers
     return 2 * -(-n_layers // (2 * n_downsamplings + 2))
 
 
-def _gate(hidden):
+def _gate(hidden: torch.Tensor) -> torch.Tensor:
     """Gated activation: tanh of the first half of the channels times sigmoid of the second."""
     content, gate = hidden.chunk(2, dim=1)
     return torch.tanh(content) * torch.sigmoid(gate)

@@ -1,5 +1,8 @@
 """Networks of the PixelRNN: long short-term memories that run over the pixels of an image."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -34,14 +37,19 @@ class RowLSTM(nn.Module):
     torch.Size([2, 8, 5, 5])
     """
 
-    def __init__(self, n_filters, n_colors=1):
+    def __init__(self, n_filters: int, n_colors: int = 1) -> None:
         super().__init__()
-        settings = {"stack": "horizontal", "n_colors": n_colors, "n_parts": N_GATES}
+        settings: dict[str, Any] = {"stack": "horizontal", "n_colors": n_colors, "n_parts": N_GATES}
         self.inputs = CausalConv2d(2 * n_filters, N_GATES * n_filters, KERNEL, **settings)
         self.states = nn.Conv1d(n_filters, N_GATES * n_filters, KERNEL, padding=KERNEL // 2)
         self.out = CausalConv2d(n_filters, 2 * n_filters, n_colors=n_colors)
 
-    def forward(self, images, context=None, labels=None):
+    def forward(
+        self,
+        images: torch.Tensor,
+        context: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         states = run_lstm(self.inputs(images).unbind(2), self.states)
         return images + self.out(torch.stack(states, dim=2))
 
@@ -69,24 +77,29 @@ class DiagonalLSTM(nn.Module):
     torch.Size([2, 8, 5, 5])
     """
 
-    def __init__(self, n_filters, n_colors=1):
+    def __init__(self, n_filters: int, n_colors: int = 1) -> None:
         super().__init__()
         n_gates = N_GATES * n_filters
-        settings = {"n_colors": n_colors, "n_parts": N_GATES}
         self.inputs = nn.ModuleList(
-            CausalConv2d(2 * n_filters, n_gates, **settings) for _ in range(2)
+            CausalConv2d(2 * n_filters, n_gates, n_colors=n_colors, n_parts=N_GATES)
+            for _ in range(2)
         )
         self.states = nn.ModuleList(nn.Conv1d(n_filters, n_gates, 2) for _ in range(2))
         self.out = CausalConv2d(n_filters, 2 * n_filters, n_colors=n_colors)
 
-    def forward(self, images, context=None, labels=None):
+    def forward(
+        self,
+        images: torch.Tensor,
+        context: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         rightwards = self._run(images, 0)
         leftwards = self._run(images.flip(3), 1).flip(3)
         # States from the right depend on the rest of their row, so they move down by one row.
         leftwards = functional.pad(leftwards, (0, 0, 1, 0))[:, :, :-1]
         return images + self.out(rightwards + leftwards)
 
-    def _run(self, images, direction):
+    def _run(self, images: torch.Tensor, direction: Any) -> torch.Tensor:
         """States (n, n_filters, height, width), computed column by column of the skewed images."""
         convolve = self.states[direction]
         gates = skewed(self.inputs[direction](images))
@@ -117,8 +130,15 @@ class RecurrentNetwork(PixelNetwork):
     """
 
     def __init__(
-        self, image_shape, n_outputs_per_feature, *, layer, n_filters, n_layers, n_levels=2
-    ):
+        self,
+        image_shape: Sequence[int],
+        n_outputs_per_feature: int,
+        *,
+        layer: str,
+        n_filters: int,
+        n_layers: int,
+        n_levels: int = 2,
+    ) -> None:
         super().__init__(
             image_shape, n_outputs_per_feature, n_filters=n_filters, n_layers=0, n_levels=n_levels
         )
@@ -130,7 +150,7 @@ class RecurrentNetwork(PixelNetwork):
 LAYERS = {"row_lstm": RowLSTM, "diagonal_bilstm": DiagonalLSTM}
 
 
-def run_lstm(inputs, convolve):
+def run_lstm(inputs: Any, convolve: Callable[[torch.Tensor], torch.Tensor]) -> list[torch.Tensor]:
     """States of a long short-term memory, one for each step.
 
     Parameters
@@ -155,7 +175,7 @@ def run_lstm(inputs, convolve):
     return states
 
 
-def skewed(images):
+def skewed(images: torch.Tensor) -> torch.Tensor:
     """Images (n, c, height, width) with row i moved right by i pixels.
 
     The result has shape (n, c, height, width + height - 1).
@@ -173,7 +193,7 @@ def skewed(images):
     return flat[:, :, : height * (width + height - 1)].unflatten(2, (height, width + height - 1))
 
 
-def straightened(images):
+def straightened(images: torch.Tensor) -> torch.Tensor:
     """Inverse of `skewed`.
 
     Examples
