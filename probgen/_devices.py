@@ -60,6 +60,6 @@ def cuda_is_available() -> bool:
 
 
 @lru_cache(maxsize=1)
-def _has_driver():
+def _has_driver() -> bool:
     library = "nvcuda" if sys.platform == "win32" else "cuda"
     return os.path.exists("/dev/nvidiactl") or ctypes.util.find_library(library) is not None

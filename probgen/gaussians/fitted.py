@@ -26,21 +26,21 @@ class FittedComponentsMixin:
     _dtype: Any
 
     @property
-    def precisions_(self):
+    def precisions_(self) -> np.ndarray:
         """Inverse covariances, in the shape of `covariances_`."""
         if self.covariance_type in ("diag", "spherical"):
             return self.precisions_cholesky_**2
         factors = self.precisions_cholesky_
         return factors @ np.swapaxes(factors, -1, -2)
 
-    def _layout(self):
+    def _layout(self) -> tuple:
         """The settings that fix the shapes of the statistics."""
         n_factors = None
         if self.covariance_type == "low_rank":
             n_factors = min(self.n_factors, self.n_features_in_)
         return self.covariance_type, self.n_components, self.n_features_in_, n_factors
 
-    def _store(self, components):
+    def _store(self, components: Any) -> None:
         """Set the fitted attributes, in the precision of the data."""
         self.weights_ = components.weights.astype(self._dtype)
         self.means_ = components.means.astype(self._dtype)
@@ -51,10 +51,10 @@ class FittedComponentsMixin:
             self.covariances_ = components.covariances.astype(self._dtype)
             self.precisions_cholesky_ = components.precisions_cholesky.astype(self._dtype)
 
-    def _components(self):
+    def _components(self) -> Any:
         """The fitted components, from the public attributes."""
 
-        def read(name):
+        def read(name: str) -> np.ndarray:
             return getattr(self, name).astype(np.float64)
 
         family = FAMILIES[self.covariance_type]
@@ -66,14 +66,14 @@ class FittedComponentsMixin:
             return family(weights, means, read("covariances_"))
         return family(weights, means, read("covariances_"), read("precisions_cholesky_"))
 
-    def _query_device(self):
+    def _query_device(self) -> str:
         """Where queries run: on the CPU if the model was fitted on CUDA and there is none here."""
         try:
             return resolve_device(self.device)
         except ValueError:
             return "cpu"
 
-    def _warn_of_repairs(self):
+    def _warn_of_repairs(self) -> None:
         if self.n_reseeded_ or self.n_repaired_:
             warn(
                 f"EM moved {self.n_reseeded_} empty components and repaired {self.n_repaired_}"

@@ -7,6 +7,7 @@ mean of the final weights is an unbiased estimate of p(x).
 """
 
 import math
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -100,7 +101,7 @@ class _State(NamedTuple):
     prior_gradient: torch.Tensor
     likelihood_gradient: torch.Tensor
 
-    def log_density(self, temperature):
+    def log_density(self, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
         """log f(z) (s, n) up to a constant, and its gradient (s, n, k), at a temperature."""
         value = self.log_prior + temperature * self.log_likelihood
         gradient = self.prior_gradient + temperature * self.likelihood_gradient
@@ -110,14 +111,23 @@ class _State(NamedTuple):
 class Annealing:
     """Runs of chains from the prior to the posterior."""
 
-    def __init__(self, model, temperatures, n_chains, n_leapfrog, step_size):
+    def __init__(
+        self,
+        model: LatentModel,
+        temperatures: Sequence[float],
+        n_chains: int,
+        n_leapfrog: int,
+        step_size: float | None,
+    ) -> None:
         self.model = model
         self.temperatures = temperatures
         self.n_chains = n_chains
         self.n_leapfrog = n_leapfrog
         self.step_size = step_size
 
-    def run(self, rows, generators):
+    def run(
+        self, rows: Sequence[torch.Tensor], generators: Sequence[np.random.Generator]
+    ) -> torch.Tensor:
         """Log weights (n_chains, n) of rows, in double precision, with a generator for each row."""
         scale, steps = self._choose_steps(rows, generators)
         state = self._evaluate(self._draw_prior(self.n_chains, rows, generators), rows)
@@ -129,7 +139,12 @@ class Annealing:
             log_weights += (next_temperature - temperature) * state.log_likelihood.double()
         return log_weights
 
-    def run_down(self, codes, rows, generators):
+    def run_down(
+        self,
+        codes: torch.Tensor,
+        rows: Sequence[torch.Tensor],
+        generators: Sequence[np.random.Generator],
+    ) -> torch.Tensor:
         """Log weights of chains from codes (n, k), draws from the posterior, to the prior."""
         scale, steps = self._choose_steps(rows, generators)
         state = self._evaluate(codes.expand(self.n_chains, *codes.shape).contiguous(), rows)
@@ -146,7 +161,9 @@ class Annealing:
             log_weights += difference * state.log_likelihood.double()
         return log_weights
 
-    def _choose_steps(self, rows, generators):
+    def _choose_steps(
+        self, rows: Sequence[torch.Tensor], generators: Sequence[np.random.Generator]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Scales (n, k) of the codes, and a step size for each move and row, moves first."""
         draws = self._draw_prior(SCALE_DRAWS, rows, generators)
         scale = draws.std(0)
@@ -154,7 +171,13 @@ class Annealing:
             return scale, self._find_steps(draws[:TRIAL_CHAINS], rows, generators, scale)
         return scale, scale.new_full((len(self.temperatures), len(scale)), self.step_size)
 
-    def _find_steps(self, codes, rows, generators, scale):
+    def _find_steps(
+        self,
+        codes: torch.Tensor,
+        rows: Sequence[torch.Tensor],
+        generators: Sequence[np.random.Generator],
+        scale: torch.Tensor,
+    ) -> torch.Tensor:
         """Step sizes (n_temperatures - 1, n), adapted on separate chains.
 
         Step sizes adapted on the weighted chains would depend on their past, and bias the weights.
@@ -168,7 +191,15 @@ class Annealing:
             steps.append(log_step.exp())
         return torch.stack(steps)
 
-    def _move(self, state, rows, temperature, step, scale, noise):
+    def _move(
+        self,
+        state: _State,
+        rows: Sequence[torch.Tensor],
+        temperature: float,
+        step: torch.Tensor,
+        scale: torch.Tensor,
+        noise: torch.Tensor,
+    ) -> tuple[_State, torch.Tensor]:
         """The state after one Hamiltonian move, and its acceptance probabilities (s, n).
 
         step is (n,) and scale (n, k); noise (s, n, k + 2) is standard normal.
@@ -199,7 +230,7 @@ class Annealing:
             parts.append(torch.where(mask, new, old))
         return _State(*parts), log_ratio.exp()
 
-    def _evaluate(self, codes, rows):
+    def _evaluate(self, codes: torch.Tensor, rows: Sequence[torch.Tensor]) -> _State:
         """The state of chains at codes (s, n, k)."""
         with torch.enable_grad():
             codes = codes.detach().requires_grad_()
@@ -215,7 +246,9 @@ class Annealing:
             likelihood_gradient,
         )
 
-    def _draw_prior(self, n_chains, rows, generators):
+    def _draw_prior(
+        self, n_chains: int, rows: Sequence[torch.Tensor], generators: Sequence[np.random.Generator]
+    ) -> torch.Tensor:
         """Codes (n_chains, n, k) from the prior, each row's from its own generator."""
         draws = []
         for index, generator in enumerate(generators):
@@ -223,7 +256,9 @@ class Annealing:
             draws.append(self.model.sample_prior(n_chains, generator, *row))
         return torch.cat(draws, dim=1)
 
-    def _noise(self, n_chains, generators):
+    def _noise(
+        self, n_chains: int, generators: Sequence[np.random.Generator]
+    ) -> Iterator[torch.Tensor]:
         """Yield normal noise (n_chains, n, k + 2) for each move, by the generator of each row."""
         n_moves = len(self.temperatures) - 2
         width = self.model.n_components + 2

@@ -87,7 +87,7 @@ def log_likelihood(
     log_prior_far = np.broadcast_to(log_prior[-n_far:], (n, n_far))
     log_prior = np.hstack([log_prior_near, log_prior_far])
 
-    def log_likelihood_given(codes):
+    def log_likelihood_given(codes: torch.Tensor) -> np.ndarray:
         parameters = decode(codes.reshape(-1, k).to(X.dtype)).reshape(*codes.shape[:-1], -1)
         return _array(log_prob(X[:, None, :], parameters))
 
@@ -103,11 +103,18 @@ def log_likelihood(
     return highest + np.log(mean), errors
 
 
-def _array(tensor):
+def _array(tensor: torch.Tensor) -> np.ndarray:
     return tensor.double().cpu().numpy()
 
 
-def _proposal(X, codes, decode, log_prob, curvature, prior):
+def _proposal(
+    X: torch.Tensor,
+    codes: torch.Tensor,
+    decode: Callable,
+    log_prob: Callable,
+    curvature: Callable,
+    prior: Any,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Posterior modes (n, k) and lower factors (n, k, k) of the covariances there.
 
     The modes are found by damped Gauss-Newton steps, with the Gaussian near the prior in its place.
@@ -115,7 +122,7 @@ def _proposal(X, codes, decode, log_prob, curvature, prior):
     mean = torch.as_tensor(prior.mean, dtype=torch.float64, device=X.device)
     precision = torch.as_tensor(prior.precision, dtype=torch.float64, device=X.device)
 
-    def log_posterior(codes):
+    def log_posterior(codes: torch.Tensor) -> torch.Tensor:
         offset = codes - mean
         log_prior = -0.5 * ((offset @ precision) * offset).sum(1)
         return log_prob(X, decode(codes.to(X.dtype))).double() + log_prior
@@ -137,7 +144,14 @@ def _proposal(X, codes, decode, log_prob, curvature, prior):
     return codes, _cholesky(0.5 * (covariance + covariance.mT))
 
 
-def _expand(X, codes, decode, curvature, mean, precision):
+def _expand(
+    X: torch.Tensor,
+    codes: torch.Tensor,
+    decode: Callable,
+    curvature: Callable,
+    mean: torch.Tensor,
+    precision: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Gradient (n, k) and Gauss-Newton matrix (n, k, k) of the log-posterior at codes."""
     n, k = codes.shape
     steps = STEP / torch.sqrt(torch.diagonal(precision))
@@ -152,7 +166,7 @@ def _expand(X, codes, decode, curvature, mean, precision):
     return by_codes - (codes - mean) @ precision, hessian + precision
 
 
-def _cholesky(matrix):
+def _cholesky(matrix: torch.Tensor) -> torch.Tensor:
     """Lower factors of positive matrices (n, k, k), with a ridge against rounding errors."""
     diagonal = torch.diagonal(matrix, dim1=1, dim2=2)
     return torch.linalg.cholesky(matrix + torch.diag_embed(1e-10 * diagonal))
@@ -167,7 +181,7 @@ def normal_noise(k: int, n_samples: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def _uniform(k, n_samples):
+def _uniform(k: int, n_samples: int) -> np.ndarray:
     """Scrambled Sobol points (n_samples, k) in the open unit cube."""
     exponent = max(0, math.ceil(math.log2(n_samples)))
     points = qmc.Sobol(k, rng=np.random.default_rng(0)).random_base2(exponent)[:n_samples]
@@ -177,7 +191,7 @@ def _uniform(k, n_samples):
 
 
 @lru_cache(maxsize=8)
-def _noise(k, n_samples):
+def _noise(k: int, n_samples: int) -> tuple[np.ndarray, np.ndarray]:
     """Quasi-random draws (n_samples, k) of a standard Student's t, and their log-densities."""
     uniform = _uniform(k + 1, n_samples)
     # A Student's t is a Gaussian over the root of a chi-squared variable per degree of freedom.
@@ -189,7 +203,7 @@ def _noise(k, n_samples):
     return noise, log_density
 
 
-def _log_t(squared_norms, k):
+def _log_t(squared_norms: np.ndarray, k: int) -> np.ndarray:
     """Log-density of a standard Student's t in k dimensions at points of these squared norms."""
     half = 0.5 * (DEGREES_OF_FREEDOM + k)
     constant = (

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -79,7 +80,7 @@ def mixture_log_density(
     constants = torch.log(weights) + log_dets - 0.5 * LOG_2PI * means.shape[1]
     stacked = roots.permute(1, 0, 2).flatten(1)  # one product for all components
 
-    def log_density(codes):
+    def log_density(codes: torch.Tensor) -> torch.Tensor:
         whitened = (codes.to(stacked.dtype) @ stacked).unflatten(-1, offsets.shape) - offsets
         return torch.logsumexp(constants - 0.5 * whitened.square().sum(-1), -1).to(codes.dtype)
 
@@ -99,7 +100,13 @@ class NumpyLogDensity(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, codes, score_samples, center, deviations):
+    def forward(
+        ctx: Any,
+        codes: torch.Tensor,
+        score_samples: Callable,
+        center: np.ndarray,
+        deviations: np.ndarray,
+    ) -> torch.Tensor:
         """The values; the gradient is computed too, as callers always need both."""
         k = codes.shape[-1]
         points = codes.detach().reshape(-1, k).double().cpu().numpy()
@@ -117,7 +124,7 @@ class NumpyLogDensity(torch.autograd.Function):
         return codes.new_tensor(np.where(is_near, values[0], -np.inf)).reshape(codes.shape[:-1])
 
     @staticmethod
-    def backward(ctx, *gradients):
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple:
         """The gradient with respect to the codes; the other arguments have none."""
         (gradient,) = ctx.saved_tensors
         return gradients[0][..., None] * gradient, None, None, None

@@ -1,5 +1,6 @@
 """Parzen windows: a density from draws, for models that can only be sampled."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -133,7 +134,7 @@ def parzen_bandwidth(X: np.ndarray, draws: np.ndarray) -> float:
     return float(np.exp(grid[best]))
 
 
-def _log_mean(squares, bandwidth):
+def _log_mean(squares: np.ndarray, bandwidth: float) -> tuple[np.ndarray, np.ndarray]:
     """Log means (n,) over the draws of exp(-squares / (2 bandwidth^2)), and these up to a factor.
 
     squares are (n, m); the second array is divided by the maximum of each row.
@@ -145,7 +146,7 @@ def _log_mean(squares, bandwidth):
     return largest + np.log(weights.mean(axis=1)), weights
 
 
-def _squared_distances(X, draws):
+def _squared_distances(X: np.ndarray, draws: np.ndarray) -> Iterator[np.ndarray]:
     """Yield squared distances (rows of a block, m) of rows from draws, in double precision.
 
     Blocks are padded to one shape of whole tiles, so that a row is bit-identical in any batch.

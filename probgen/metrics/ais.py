@@ -97,7 +97,7 @@ def ais_log_likelihood(
     check_count("n_chains", n_chains, low=2)
     check_count("n_temperatures", n_temperatures)
     check_count("n_leapfrog", n_leapfrog)
-    fixed_step_size = None
+    fixed_step_size: Any = None
     if not (isinstance(step_size, str) and step_size == "auto"):
         check_real("step_size", step_size, low=1e-6, hint="Or 'auto'.")
         fixed_step_size = step_size

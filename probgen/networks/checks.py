@@ -92,7 +92,7 @@ def check_network(
     return network
 
 
-def _describe(output):
+def _describe(output: torch.Tensor) -> str:
     """What is wrong with the output for N_TRIAL rows, a tensor."""
     if not output.is_floating_point():
         return f"numbers of {output.dtype}, which have no gradient"
@@ -113,7 +113,7 @@ def uses_global_generator(network: nn.Module) -> bool:
     return any(map(_may_draw, network.modules()))
 
 
-def _may_draw(module):
+def _may_draw(module: nn.Module) -> bool:
     """Whether a module itself may draw: a user's, or dropout with a probability above 0."""
     if not type(module).__module__.startswith(KNOWN):
         return True

@@ -1,7 +1,10 @@
 """Convolutional networks between rows and codes; images are rows with channels last."""
 
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
+import torch
 from torch import nn
 
 from probgen.networks.activations import activation as make_activation
@@ -37,7 +40,13 @@ class ConvEncoder(nn.Module):
     torch.Size([3, 2])
     """
 
-    def __init__(self, image_shape, channels, n_outputs, activation="relu"):
+    def __init__(
+        self,
+        image_shape: Any,
+        channels: Sequence[int],
+        n_outputs: int,
+        activation: Any = "relu",
+    ) -> None:
         super().__init__()
         self.image_shape = _with_channels(image_shape)
         height, width = _sizes(self.image_shape, channels)[-1]
@@ -48,7 +57,7 @@ class ConvEncoder(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.head = Linear(channels[-1] * height * width, n_outputs)
 
-    def forward(self, rows):
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
         images = rows.unflatten(-1, self.image_shape).reshape(-1, *self.image_shape).movedim(-1, -3)
         return self.head(self.layers(images).flatten(-3)).reshape(*rows.shape[:-1], -1)
 
@@ -77,7 +86,13 @@ class ConvDecoder(nn.Module):
     torch.Size([5, 1680])
     """
 
-    def __init__(self, n_inputs, channels, image_shape, activation="relu"):
+    def __init__(
+        self,
+        n_inputs: int,
+        channels: Sequence[int],
+        image_shape: Sequence[int],
+        activation: Any = "relu",
+    ) -> None:
         super().__init__()
         self.image_shape = _with_channels(image_shape)
         sizes = _sizes(self.image_shape, channels)[::-1]
@@ -86,22 +101,24 @@ class ConvDecoder(nn.Module):
         layers = [make_activation(activation)]
         for k, (before, after) in enumerate(zip(channels, [*channels[1:], self.image_shape[2]])):
             # Sides of 2 n and of 2 n - 1 pixels both halve to n; output padding tells them apart.
-            extra = tuple(wide - 2 * narrow + 1 for narrow, wide in zip(sizes[k], sizes[k + 1]))
+            extra: Any = tuple(
+                wide - 2 * narrow + 1 for narrow, wide in zip(sizes[k], sizes[k + 1])
+            )
             layers.append(nn.ConvTranspose2d(before, after, KERNEL, STRIDE, PADDING, extra))
             layers.append(make_activation(activation))
         self.layers = nn.Sequential(*layers[:-1])
 
-    def forward(self, codes):
+    def forward(self, codes: torch.Tensor) -> torch.Tensor:
         images = self.layers(self.head(codes).reshape(-1, *self.start))
         return images.movedim(-3, -1).reshape(*codes.shape[:-1], -1)
 
 
-def _with_channels(image_shape):
+def _with_channels(image_shape: Sequence[int]) -> tuple[int, ...]:
     """(height, width, channels) of an image shape."""
     return (*image_shape, 1) if len(image_shape) == 2 else tuple(image_shape)
 
 
-def _sizes(image_shape, channels):
+def _sizes(image_shape: Sequence[int], channels: Sequence[int]) -> list[tuple[int, ...]]:
     """Heights and widths before each layer and after the last one."""
     if not len(channels):
         raise ValueError(

@@ -1,6 +1,8 @@
 """Dense networks."""
 
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import nn
@@ -33,11 +35,11 @@ class Linear(nn.Linear):
     True
     """
 
-    def forward(self, rows):
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
         return aligned_linear(rows, self.weight, self.bias)
 
 
-def aligned_linear(rows, weight, bias):
+def aligned_linear(rows: torch.Tensor, weight: torch.Tensor, bias: Any) -> torch.Tensor:
     """torch.nn.functional.linear of rows that begin at multiples of ALIGNMENT numbers."""
     n_inputs = rows.shape[-1]
     if torch.is_grad_enabled() or rows.device.type != "cpu" or n_inputs % ALIGNMENT == 0:
@@ -67,7 +69,13 @@ class MLP(nn.Sequential):
     torch.Size([3, 2])
     """
 
-    def __init__(self, n_inputs, hidden_layer_sizes, n_outputs, activation="relu"):
+    def __init__(
+        self,
+        n_inputs: int,
+        hidden_layer_sizes: Sequence[int],
+        n_outputs: int,
+        activation: Any = "relu",
+    ) -> None:
         sizes = [n_inputs, *hidden_layer_sizes, n_outputs]
         layers: list[nn.Module] = []
         for before, after in pairwise(sizes):
@@ -94,14 +102,14 @@ class TiedMLP(nn.Module):
     torch.Size([3, 4])
     """
 
-    def __init__(self, mirrored, activation="relu"):
+    def __init__(self, mirrored: Any, activation: Any = "relu") -> None:
         super().__init__()
         weights = [layer.weight for layer in mirrored if isinstance(layer, nn.Linear)][::-1]
         self.weights = nn.ParameterList(weights)
         self.biases = nn.ParameterList(weight.new_zeros(weight.shape[1]) for weight in weights)
         self.activations = nn.ModuleList(make_activation(activation) for _ in weights[1:])
 
-    def forward(self, rows):
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
         for k, (weight, bias) in enumerate(zip(self.weights, self.biases)):
             if k > 0:
                 rows = self.activations[k - 1](rows)

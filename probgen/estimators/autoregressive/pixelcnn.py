@@ -385,8 +385,8 @@ class ConditionalPixelCNN(ClassConditional, PixelCNN):
         return self.n_features_in_
 
     def _prepare_training(
-        self, X: torch.Tensor, *labels: torch.Tensor, generator: torch.Generator
-    ) -> tuple[torch.Tensor, ...]:
+        self, X: Tensor, *labels: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, ...]:
         labels = [one_hot(label, self._n_classes, X.dtype) for label in labels]
         return super()._prepare_training(X, *labels, generator=generator)
 
