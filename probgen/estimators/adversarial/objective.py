@@ -189,8 +189,8 @@ class AdversarialObjective(Objective):
         A network skips its update while its loss, times this, is below the other network's.
     penalty : {"r1", "wgan_gp"}, optional
         Gradient penalty of the discriminator.
-    penalty_weight : float, default=0.0
-        Factor on the penalty.
+    penalty_weight : float or None, default=0.0
+        Factor on the penalty; not used without one.
     augmentation : sequence of str, optional
         Random changes to the discriminator's inputs, as in `augment`.
     image_shape : tuple of int, optional
@@ -231,7 +231,7 @@ class AdversarialObjective(Objective):
         label_smoothing: float = 0.0,
         balance_ratio: float | None = None,
         penalty: str | None = None,
-        penalty_weight: float = 0.0,
+        penalty_weight: float | None = 0.0,
         augmentation: Sequence[str] | None = None,
         image_shape: tuple[int, int, int] | None = None,
         instance_noise: float = 0.0,
@@ -250,7 +250,7 @@ class AdversarialObjective(Objective):
         self.label_smoothing = label_smoothing
         self.balance_ratio: Any = balance_ratio
         self.penalty = penalty
-        self.penalty_weight = penalty_weight
+        self.penalty_weight: Any = penalty_weight
         self.augmentation = augmentation
         self.image_shape: Any = image_shape
         self.instance_noise = instance_noise
