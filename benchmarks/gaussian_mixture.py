@@ -1,5 +1,4 @@
-"""GaussianMixture beside scikit-learn's: seconds of an EM iteration, of a whole fit, and memory out
-of core.
+"""GaussianMixture beside scikit-learn's: an EM iteration, a whole fit, and memory.
 
 Both run in this process from the same start on the same rows; iterations are timed as the
 difference between fits of different `max_iter`, in turn, and the median ratio is printed. The final
@@ -82,8 +81,7 @@ def seconds_of_fit(model, X):
 
 
 def seconds_per_iteration(kind, settings, X, n_short, n_long):
-    """Seconds of one iteration, by the difference of two fits that share everything else, and the
-    longer fit."""
+    """Seconds of one iteration, from the difference of two fits, and of the longer fit."""
     short, _ = seconds_of_fit(kind(**settings, max_iter=n_short), X)
     long, model = seconds_of_fit(kind(**settings, max_iter=n_long), X)
     return (long - short) / (n_long - n_short), model
@@ -132,8 +130,7 @@ def compare_fits(n_rows, n_features, n_components, covariance_type):
 
 
 class AnonymousMemory:
-    """Peak of this process's anonymous memory above its level at entry, in MB; mapped files do not
-    count."""
+    """Peak anonymous memory of this process above its level at entry, in MB."""
 
     def __enter__(self):
         self._stop, self.peak = threading.Event(), 0.0
@@ -159,8 +156,7 @@ class AnonymousMemory:
 
 
 def measure_memory():
-    """Print the peak extra memory of fits of 1,000,000 x 16 float32 from a memory map and from
-    RowBlocks."""
+    """Print the peak memory of fits of 1,000,000 x 16 float32 from a map and from blocks."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.npy"
         np.save(path, clusters(1_000_000, 16, 8, dtype=np.float32))

@@ -1,5 +1,4 @@
-"""Rows with missing values: seconds of an EM iteration, of scores and of filling in, and how near
-what is filled in is.
+"""Rows with missing values: seconds of EM, scores and imputation, and imputation errors.
 
 The first part sets each beside a loop over the patterns of missing values, written out below. Both
 start from the same components on the same rows, in turn in one process, and must agree to 1e-9. The
@@ -39,8 +38,7 @@ WANTED = 5.0
 
 
 def holed_clusters(n_rows, n_features, n_components, *, seed=0):
-    """Rows of overlapping correlated clusters, of shape (n_rows, n_features), a tenth of the values
-    missing."""
+    """Rows (n_rows, n_features) of correlated clusters, a tenth of the values missing."""
     rng = np.random.default_rng(seed)
     centers = rng.normal(scale=1.5, size=(n_components, n_features))
     mixings = np.eye(n_features) + 0.3 * rng.normal(
@@ -71,8 +69,7 @@ def dense_covariances(model):
 
 
 def pattern_by_pattern(model, X):
-    """What a loop over patterns finds with dense covariances: scores (n,), X filled in, and the
-    M-step's moments.
+    """Scores (n,), imputed X and moments by a loop over patterns with dense covariances.
 
     The moments are sums of posterior weights (K,), of expected rows (K, d) and of their squares (K,
     d, d).
@@ -126,8 +123,7 @@ def seconds_of(work, n_runs):
 
 
 def compare_speed(n_rows, n_features, n_components, covariance_type, n_iterations=10):
-    """Print the seconds of an iteration, of scores and of filling in, and the loop's seconds over
-    each."""
+    """Print seconds of an iteration, scores and imputation, and the ratios to the loop."""
     X = holed_clusters(n_rows, n_features, n_components)
     settings = {
         "covariance_type": covariance_type,
@@ -173,8 +169,7 @@ def compare_speed(n_rows, n_features, n_components, covariance_type, n_iteration
 
 
 def compare_imputation(table):
-    """Print the error of what is filled in, in standard deviations, and the seconds of fit and
-    filling in."""
+    """Print imputation errors in standard deviations, and seconds of fit and imputation."""
     X = np.load(Path(os.environ["PROBGEN_DATA_HOME"]) / f"{table}.npz")["X"].astype(np.float64)
     rng = np.random.default_rng(0)
     X = np.unique(X, axis=0)

@@ -1,5 +1,4 @@
-"""Measure GaussianBayes on MNIST: a Gaussian a class, low-rank mixtures on pixels, mixtures behind
-a PCA.
+"""Measure GaussianBayes on MNIST: Gaussians, low-rank mixtures, and mixtures of a PCA.
 
     PROBGEN_DATA_HOME=... OMP_NUM_THREADS=2 python benchmarks/mnist_bayes.py [full] [low-rank] [pca]
     [search]

@@ -24,8 +24,7 @@ MIB = 2**20
 
 
 class PeakMemory:
-    """Watches the anonymous memory of this process from a thread; `extra` is the most that came on
-    top, in bytes."""
+    """Track this process's anonymous memory in a thread; `extra` is the peak increase in bytes."""
 
     def __enter__(self):
         self.start, self.extra, self.done = anonymous_bytes(), 0, threading.Event()

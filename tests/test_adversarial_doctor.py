@@ -1,5 +1,4 @@
-"""The doctor of GANs measures what is known, names symptoms that were made on purpose, and is
-silent elsewhere."""
+"""The doctor of GANs measures known quantities and names only symptoms that are present."""
 
 import pickle
 import warnings
@@ -90,8 +89,7 @@ class Player(CallbackSupport, GeneratorMixin, BaseEstimator):
         )
 
     def discriminate(self, X):
-        """Scores (n,), the first half of those of rows alone being known as rows by their feature
-        sums."""
+        """Scores (n,) from the sums of features, by which only half of the rows are recognised."""
         X = self._validate(X)
         is_row = np.isin(X[:, 0], DATA[:, 0])
         margin = 1.0 if self.margin is None else self.margin(self.epoch_)

@@ -14,8 +14,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Best performing initialization")
 
 @pytest.fixture
 def torch_arrays(monkeypatch):
-    """Makes every engine work with torch; returns a function that limits what stays on the device,
-    in bytes."""
+    """Make every engine use torch; return a function that limits the bytes kept on the device."""
 
     def limit(room):
         monkeypatch.setattr(TorchArrays, "room", lambda self: room)

@@ -1,5 +1,4 @@
-"""Bad input gets one sentence that names the argument, what was expected, what came and what to
-do."""
+"""Bad input raises one sentence: the argument, the expectation, the value, the remedy."""
 
 import functools
 import re

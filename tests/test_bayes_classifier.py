@@ -1,5 +1,4 @@
-"""A clone of a generator for each class, against scikit-learn's classifiers and against Bayes' rule
-by hand."""
+"""One generator for each class, against scikit-learn's classifiers and Bayes' rule."""
 
 import numpy as np
 import pytest

@@ -1,5 +1,4 @@
-"""Callbacks hear of every fit in the same way, by whatever road they came, and leave nothing
-behind."""
+"""Every fit reports to callbacks in the same way and leaves nothing behind."""
 
 import copy
 import importlib.util
@@ -38,8 +37,7 @@ X = np.arange(12.0).reshape(6, 2)
 
 
 class Learner(GeneratorMixin, BaseEstimator):
-    """Generator whose draws after epoch k are k plus noise; `trail_` counts the fitted estimators
-    it was asked for."""
+    """Generator whose draws after epoch k are k plus noise; `trail_` counts its queries."""
 
     events = FitEvents
 

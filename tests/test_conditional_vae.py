@@ -252,8 +252,7 @@ class TestCodes:
 
 
 class TestConditions:
-    """Draws where some features are known, against Gaussians that are conditioned in closed
-    form."""
+    """Draws given some features, against Gaussians conditioned in closed form."""
 
     KNOWN, FREE = [0, 3], [1, 2, 4]
 

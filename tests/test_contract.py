@@ -1,5 +1,4 @@
-"""One set of promises, kept by every public generator: add a row to ESTIMATORS, and the new one is
-held to them."""
+"""One set of promises for every public generator; ESTIMATORS has a row for each."""
 
 import copy
 import functools
@@ -468,8 +467,7 @@ def is_exact(estimator):
 
 
 def cell_masses(model, edges, y=None):
-    """Integral of the density over cells by the mid-point rule; an axis of one edge is a known
-    value."""
+    """Integrals over cells by the midpoint rule; an axis with one edge is a known value."""
     n_inner, axes, steps = 8 if is_exact(model) else 3, [], []
     for e in edges:
         steps.append((e[1] - e[0]) / n_inner if len(e) > 1 else 1.0)
@@ -486,8 +484,7 @@ def cell_masses(model, edges, y=None):
 
 
 def assert_follow(draws, edges, probabilities):
-    """Pearson's test of draws (n, k) against probabilities of cells; rare cells are taken
-    together."""
+    """Pearson's test of draws (n, k) against probabilities of cells, rare cells pooled."""
     counts = np.histogramdd(draws, bins=edges)[0]
     often = len(draws) * probabilities >= 5.0
     observed = np.append(counts[often], len(draws) - counts[often].sum())
@@ -497,8 +494,7 @@ def assert_follow(draws, edges, probabilities):
 
 
 def tolerance(estimator, exact):
-    """How far an integral may be from one: rounding and the grid for exact densities, sampling
-    noise for estimates."""
+    """Tolerance of an integral: rounding for exact densities, sampling noise for estimates."""
     return exact if is_exact(estimator) else 0.03
 
 
@@ -513,8 +509,7 @@ def sharp(estimator):
 
 
 def blurred(model, draws):
-    """Draws under the noise of the observation model, where `sample` leaves that out and the
-    density does not."""
+    """Draws with the noise of the density where `sample` leaves the noise out."""
     if get_tags(model).draws_follow_density:
         return draws
     return draws + np.sqrt(model.noise_variance_) * np.random.default_rng(18).standard_normal(
@@ -581,8 +576,7 @@ class TestWholeNumbers:
 
 
 class TestDensity:
-    """Continuous densities against quadrature, and draws against densities, in one and two
-    dimensions."""
+    """Densities against quadrature and draws against densities, in one and two dimensions."""
 
     @each(GENERATORS)
     def test_integrates_to_one_over_the_line(self, estimator):

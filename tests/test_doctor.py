@@ -1,5 +1,4 @@
-"""The doctor measures what the closed form says, warns of what ails a model, and leaves the fit
-alone."""
+"""The doctor measures closed forms, warns of problems, and does not change the fit."""
 
 import pickle
 import warnings

@@ -1,5 +1,4 @@
-"""GaussianBayes against discriminant analysis, naive Bayes, mixtures a class, and Bayes' rule by
-hand."""
+"""GaussianBayes against discriminant analysis, naive Bayes, mixtures and Bayes' rule."""
 
 import pickle
 import re

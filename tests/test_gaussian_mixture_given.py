@@ -1,5 +1,4 @@
-"""Draws from Gaussian mixtures under conditions, against closed forms, quadrature and exact
-distribution functions."""
+"""Conditional draws from mixtures, against closed forms, quadrature and exact laws."""
 
 import numpy as np
 import pandas as pd
@@ -39,8 +38,7 @@ def fitted(covariance_type="full", n_features=3):
 
 
 def given_value(model, covariances, j, value):
-    """Posterior weights (3,), means (3, m) and covariances (3, m, m) of the others given feature
-    j."""
+    """Posterior weights (3,), means (3, m) and covariances (3, m, m) given feature j."""
     rest = np.delete(np.arange(model.means_.shape[1]), j)
     joint = np.log(model.weights_) + norm.logpdf(
         value, model.means_[:, j], np.sqrt(covariances[:, j, j])

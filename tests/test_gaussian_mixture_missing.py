@@ -1,5 +1,4 @@
-"""Gaussian mixtures of rows with missing values: marginals, maximum likelihood, and what is filled
-in."""
+"""Mixtures of rows with missing values: marginals, maximum likelihood, imputation."""
 
 import numpy as np
 import pandas as pd
@@ -16,8 +15,7 @@ MEANS = np.array([[1.0, -2.0, 0.5, 3.0], [2.0, 0.0, -1.0, 1.0]])
 
 
 def make_model(covariance_type):
-    """A mixture of two components over four features of known parameters, and their covariances (2,
-    4, 4)."""
+    """A known mixture of two components over four features, and its covariances (2, 4, 4)."""
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((200, 4)) * 2.0
     model = GaussianMixture(
@@ -195,8 +193,7 @@ class TestImputation:
 
 class TestFit:
     def direct(self, rows, weights):
-        """Mean (2,) and covariance (2, 2) that maximise the likelihood of what is observed, by a
-        general optimiser."""
+        """Maximum-likelihood mean (2,) and covariance (2, 2) by a general optimizer."""
         seen = ~np.isnan(rows)
 
         def parts(theta):

@@ -1,5 +1,4 @@
-"""Gaussian mixtures where EM is fragile: empty components, singular covariances, narrow ones,
-unlike units."""
+"""EM with empty components, singular and narrow covariances, and unlike units."""
 
 import warnings
 

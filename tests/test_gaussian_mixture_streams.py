@@ -1,5 +1,4 @@
-"""Gaussian mixtures of rows that come in parts: partial_fit, blocks of rows and memory-mapped
-arrays."""
+"""Mixtures of rows in parts: partial_fit, blocks of rows and memory-mapped arrays."""
 
 import numpy as np
 import pytest

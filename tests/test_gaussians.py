@@ -1,5 +1,4 @@
-"""The engine of Gaussian mixtures: kernels, sufficient statistics, M-steps, missing values, threads
-and starts."""
+"""The engine of mixtures: kernels, statistics, M-steps, missing values, threads, starts."""
 
 from contextlib import contextmanager
 
@@ -72,8 +71,7 @@ def joint_by_scipy(components, X):
 
 
 def moments_by_hand(covariance_type, X, responsibilities, centers):
-    """counts, sums and squares of rows (n, d) under responsibilities (n, K), in a family's
-    layout."""
+    """Counts, sums and squares of rows (n, d) under responsibilities (n, K) of a family."""
     centred = X[:, None] - centers
     outer = np.einsum("nk,nki,nkj->kij", responsibilities, centred, centred)
     squares = {
@@ -86,8 +84,7 @@ def moments_by_hand(covariance_type, X, responsibilities, centers):
 
 
 def factor_moments_by_hand(components, X, responsibilities, centers):
-    """counts, crosses, codes and squares of rows under factor analysers, row by row through the
-    dense posterior."""
+    """Statistics of rows under factor analysers, row by row through the dense posterior."""
     q = components.n_factors
     counts, crosses = responsibilities.sum(axis=0), np.zeros((3, X.shape[1], q + 1))
     codes, squares = np.zeros((3, q + 1, q + 1)), np.zeros((3, X.shape[1]))

@@ -1,5 +1,4 @@
-"""The house: what gets installed, what an import costs, and that the papers beside the code tell
-the truth."""
+"""What is installed, what an import loads, and that README and CI agree with the code."""
 
 import configparser
 import importlib.util

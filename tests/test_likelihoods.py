@@ -84,8 +84,7 @@ def truncated_exponential(log_odds):
 
 
 def cell_masses(logits, locations, scales, n_levels):
-    """Masses (..., n_levels) of cells under a mixture of logistics of arguments (...,
-    n_logistics)."""
+    """Masses (..., n_levels) of cells under a mixture of logistics (..., n_logistics)."""
     edges = (2.0 * np.arange(1, n_levels) - 1.0) / (n_levels - 1) - 1.0
     below = stats.logistic.cdf(edges[:, None], locations[..., None, :], scales[..., None, :])
     below = (below * softmax(logits, -1)[..., None, :]).sum(-1)

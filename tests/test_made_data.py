@@ -9,8 +9,7 @@ PUBLISHED = {"dna": 83.64, "mushrooms": 10.27}  # nats of a fully visible belief
 
 
 def table(data_file, name):
-    """Rows to fit on, a trainer that holds out as many as the validation part has, and test
-    rows."""
+    """Rows to fit, a trainer that holds out as many as the validation part, and test rows."""
     arrays = np.load(data_file(f"binary_{name}.npz"), allow_pickle=False)
     train, valid, test = (
         arrays[f"x_{part}"].astype(np.float32) for part in ("train", "valid", "test")

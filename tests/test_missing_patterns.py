@@ -71,8 +71,7 @@ def side_by_side(monkeypatch):
 
 
 def expect(components, rows, weights=None, origin=None):
-    """Total and arrays of the statistics of rows of which some values are missing, about no
-    centre."""
+    """Total and arrays of uncentred statistics of rows with missing values."""
     origin = np.zeros(rows.shape[1]) if origin is None else origin
     with EMEngine() as engine:
         total, actual = engine.expectation(
@@ -82,8 +81,7 @@ def expect(components, rows, weights=None, origin=None):
 
 
 def conditional_by_hand(components, row):
-    """Log of weight times density of what is observed (K,), and mean (K, d) and covariance (K, d,
-    d) of the row."""
+    """Log weighted densities (K,), and mean (K, d) and covariance (K, d, d) of a row."""
     seen, hole = ~np.isnan(row), np.isnan(row)
     joint, means, covariances = [], [], []
     for k, (weight, mean) in enumerate(zip(components.weights, components.means, strict=True)):

@@ -1,4 +1,4 @@
-"""Files of earlier versions: they open, and score, draw and go on as when they were written."""
+"""Files of earlier versions open, and score, draw and resume as when they were written."""
 
 import warnings
 from pathlib import Path
@@ -24,9 +24,8 @@ FILES = sorted((Path(__file__).parent / "files").glob("*/*.probgen"))
 
 def opened(path):
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", InconsistentVersionWarning
-        )  # steps of scikit-learn's of another version
+        # Steps of pipelines may be of another version of scikit-learn.
+        warnings.simplefilter("ignore", InconsistentVersionWarning)
         return probgen.load(path, device="cpu")
 
 
@@ -35,8 +34,7 @@ def test_an_old_file_scores_and_draws_as_when_it_was_written(path):
     model = opened(path)
     with np.load(path.with_suffix(".npz")) as answers:
         rows = answers["rows"]
-        # Other processors round products differently; what is written is single precision for most
-        # networks.
+        # Other processors round products differently, and most networks are in single precision.
         np.testing.assert_allclose(
             model.score_samples(rows), answers["scores"], rtol=1e-4, atol=1e-3
         )

@@ -1,5 +1,4 @@
-"""Damaged and forged files are refused in one sentence, or hold what was saved; nothing else
-happens."""
+"""Damaged and forged files are refused in one sentence, or load what was saved."""
 
 import hashlib
 import io

@@ -1,5 +1,4 @@
-"""scikit-learn's own tests of its Gaussian mixture, run against ours: a drop-in must not tell the
-difference.
+"""scikit-learn's own tests of its Gaussian mixture, run against ours.
 
 scikit-learn's test module is imported afresh, with our class in the place of its own, and each of
 its tests becomes a test here, with its own marks, unless it is listed below with the reason.
@@ -50,8 +49,7 @@ DIFFERENT = {  # what we do otherwise on purpose
 
 
 class GaussianMixture(probgen.GaussianMixture):
-    """Ours, but for a `sample` in scikit-learn's form: rows in the order of their components, and
-    the components."""
+    """Our mixture with scikit-learn's form of `sample`: rows by component, and components."""
 
     def sample(self, n_samples=1):
         try:

@@ -19,8 +19,7 @@ X = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
 
 
 class Linear(Objective):
-    """Mean squared distance of rows from what a linear layer makes of them, with noise if asked
-    for."""
+    """Mean squared error of a linear layer that reconstructs rows, with noise if wanted."""
 
     def __init__(self, noise=0.0, dropout=0.0, seed=0):
         super().__init__()
@@ -60,8 +59,7 @@ def assert_same(mine, its):
 
 
 def batches_of(training, n_epochs):
-    """The batches that a training sees, by the rule that an epoch's order depends on the seed and
-    its number alone."""
+    """The batches of a training, whose order depends on the seed and the epoch only."""
     source = open_rows(X)
     for epoch in range(n_epochs):
         rng = np.random.default_rng([training.seeds["shuffle"], epoch])

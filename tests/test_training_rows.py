@@ -1,5 +1,4 @@
-"""Batches of rows: every row once, the same again from any point on, in flat memory, whatever the
-rows come from."""
+"""Batches of rows: each row once, resumable anywhere, in bounded memory, from any source."""
 
 import gc
 import itertools

@@ -1,5 +1,4 @@
-"""Truncated normals against high-precision arithmetic, quadrature, closed formulas, other libraries
-and rejection."""
+"""Truncated normals against high precision, quadrature, closed forms and rejection."""
 
 import mpmath
 import numpy as np
@@ -346,8 +345,7 @@ def test_moments_of_a_wedge_agree_with_quadrature():
 
 
 def test_draws_reveal_the_rectangle_probability():
-    """The share of draws in a part of the box is the ratio of two rectangle probabilities, 8
-    features."""
+    """The share of draws in part of a box is a ratio of rectangle probabilities."""
     m = 8
     covariance, low, high = random_covariance(m, seed=5), np.full(m, 1.0), np.full(m, INF)
     rows = sample_truncated_normal(
@@ -423,8 +421,7 @@ def test_draws_at_the_edges_of_use():
 
 
 def test_conditioning_on_a_value_is_an_interval_without_width():
-    """x1 in [0, 1] given x0 = 2 under correlation 0.8: a truncated normal with mean 1.6 and
-    deviation 0.6."""
+    """x1 in [0, 1] given x0 = 2, correlation 0.8: a truncated N(1.6, 0.6^2)."""
     rows = sample_truncated_normal(
         np.zeros(2), equicorrelated(2, 0.8), [2.0, 0.0], [2.0, 1.0], 5000, np.random.default_rng(0)
     )

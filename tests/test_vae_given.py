@@ -192,8 +192,7 @@ class TestLinearModel:
 
 
 def shares_of_codes(model, known):
-    """Probabilities of all rows of bits that agree with the known ones, by quadrature over the
-    codes."""
+    """Probabilities of all rows of bits that match the known ones, by quadrature."""
     nodes = np.linspace(-7.0, 7.0, 141)
     codes = torch.tensor(list(itertools.product(nodes, nodes)))
     every = np.array(list(itertools.product([0.0, 1.0], repeat=5)))

@@ -1,2 +1,1 @@
-"""Distributions of features. Nothing is imported here, for `truncated_normal` needs no torch and
-the others do."""
+"""Distributions of features; empty, since `truncated_normal` needs no torch and the others do."""

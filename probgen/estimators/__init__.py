@@ -1,5 +1,4 @@
-"""The generators: a file for each classical family, a folder with its networks for each neural
-one."""
+"""The generators: a file for each classical family, a folder for each neural one."""
 
 if __name__ != "probgen.estimators":
     raise ImportError(

@@ -80,8 +80,8 @@ MOVED = {
     "probgen.estimators._completion": "probgen.estimators.variational.completion",
     "probgen.networks.latents": "probgen.estimators.variational.code_distributions",
     "probgen.training.callbacks._looks": "probgen.training.callbacks._monitor",
-}  # end of the table
-RENAMED: dict = {
+}
+RENAMED = {
     "probgen.training.callbacks._looks:_Case": "probgen.training.callbacks._monitor:_Session",
     "probgen.training.callbacks._doctor:_Look": "probgen.training.callbacks._doctor:_Measurement",
     "probgen.training.callbacks._adversarial_doctor:_Look": (

@@ -1,5 +1,4 @@
-"""Pictures of fitted generators, as Display objects in the manner of scikit-learn; they need
-matplotlib."""
+"""Plots of fitted generators as scikit-learn displays; they need matplotlib."""
 
 from probgen.plots._latent import LatentDisplay
 from probgen.plots._manifold import ManifoldDisplay

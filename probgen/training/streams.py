@@ -82,8 +82,7 @@ class Source:
         chosen: np.ndarray | None = None,
         skip: int = 0,
     ) -> Iterator[tuple[np.ndarray, ...]]:
-        """Yield tuples of arrays: all rows or those of the mask chosen (n_rows,), without the first
-        `skip` of them."""
+        """Yield tuples of arrays: the rows of a mask (n_rows,), or all, after `skip` rows."""
         for first, length, read in self.parts(chunk_rows, rng):
             mask = None if chosen is None else chosen[first : first + length]
             count = length if mask is None else np.count_nonzero(mask)

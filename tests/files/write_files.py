@@ -1,11 +1,11 @@
-"""Write one small file of every family beside this script, and what each model scores and draws.
+"""Write one small file of every family, with what each model scores and draws.
 
     python tests/files/write_files.py
 
-Files that are there already stay as they are: they are what earlier versions wrote, and
-`tests/test_old_files.py` holds later ones to open them. Run it when a family is added, or when the
-form of files changes, and commit what is new; the files of another version of probgen go into a
-folder of their own.
+The files go into a folder named after the version of probgen. Files that exist already are kept:
+they are what users of that version have, and `tests/test_old_files.py` opens all of them. Run this
+script before each release and commit what it writes. `0.1.0.dev0` has files of format 1, written
+before the first release.
 """
 
 import warnings

@@ -244,8 +244,7 @@ def _difference(shares: np.ndarray, others: np.ndarray) -> float:
 
 
 def _advise(model: Any, **changes: Any) -> str:
-    """Changes of the model's parameters as a phrase: "raise" and "lower", or values to set where
-    nothing is."""
+    """Changes of parameters as a phrase: "raise" and "lower", or values to set."""
     values = model.get_params()
     advice = []
     for name, change in changes.items():

@@ -169,8 +169,7 @@ class _Measurement:
 
 
 def _divergence(means: np.ndarray, std: np.ndarray, prior: str) -> np.ndarray:
-    """Mean divergence (k,) over rows of Gaussians (n, k) from a standard normal prior, NaN for
-    another prior."""
+    """Mean divergence (k,) of Gaussians (n, k) from a standard normal; NaN for another prior."""
     name = getattr(prior, "name", prior)  # of an option, or the string that stands for it
     if not (isinstance(name, str) and name == "normal"):
         return np.full(means.shape[1], math.nan)

@@ -217,8 +217,7 @@ class SampleHistory(Callback):
     def _frames(
         self, image_shape: tuple[int, ...] | None, value_range: tuple | None, params: dict
     ) -> Iterator[np.ndarray]:
-        """Pictures of the sets in one size and scale, as uint8 arrays of shape (height, width,
-        3)."""
+        """Pictures of the sets in one size and scale, uint8 arrays of shape (height, width, 3)."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
