@@ -176,6 +176,25 @@ class TestRecording:
             torch.testing.assert_close(mine, its)
 
     @pytest.mark.parametrize(
+        "function, is_moved",
+        [
+            (lambda X: (-X.exp()).sum(-1), True),
+            (lambda X: (-X.exp()).sum(-1).sum(), True),
+            (lambda X: (-X.exp()).sum(0).exp() - (-X.exp()).sum(0), True),
+            (lambda X: (lambda Y: Y.sum(-1) + Y[:, 0])(-X.exp()), False),  # used twice
+        ],
+    )
+    def test_sums_are_negated_with_the_bits_of_sums_of_negated_features(self, function, is_moved):
+        rows = X.clone().requires_grad_()
+        recording = record(function, [X], torch.Generator)
+        assert torch.equal(recording(rows), function(rows))
+        (gradient,) = torch.autograd.grad(recording(rows).sum(), rows)
+        assert torch.equal(gradient, torch.autograd.grad(function(rows).sum(), rows)[0])
+        negated = [n for n in recording.operations.graph.nodes if "neg" in str(n.target)]
+        assert all(("sum" in str(node.args[0].target)) == is_moved for node in negated)
+        assert negated
+
+    @pytest.mark.parametrize(
         "draw",
         [
             torch.randn_like,

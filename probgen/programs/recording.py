@@ -65,6 +65,7 @@ def record(
     with isolated_pyro_state(device), _without_autocast_cache(), recorder:
         outputs = function(*inputs)
     module = recorder.module(outputs)
+    _negate_after_sums(module.graph)
     draws_globally = False
     for node in module.graph.nodes:
         if node.op == "call_function" and _is_random(node.target):
@@ -267,6 +268,25 @@ def _without_autocast_cache():
         yield
     finally:
         torch.set_autocast_cache_enabled(before)
+
+
+def _negate_after_sums(graph):
+    """Replace sums of negated tensors by negated sums, which have the same bits.
+
+    Log-densities such as the Bernoulli's are negated losses of single features. This saves a pass
+    over the features, and one more in the gradient.
+    """
+    for node in list(graph.nodes):
+        if node.target is not torch.ops.aten.sum.dim_IntList:
+            continue
+        negated = node.args[0]
+        if negated.target is not torch.ops.aten.neg.default or len(negated.users) > 1:
+            continue
+        node.args = (negated.args[0], *node.args[1:])
+        with graph.inserting_after(node):
+            negation = graph.call_function(torch.ops.aten.neg.default, (node,))
+        node.replace_all_uses_with(negation, delete_user_cb=lambda user, own=negation: user != own)
+        graph.erase_node(negated)
 
 
 class _Draw:

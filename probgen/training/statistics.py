@@ -11,6 +11,7 @@ from probgen.training.rows import Rows
 
 READ_ROWS = 8192
 SUMMED_COLUMNS = 64
+CACHED_VALUES = 2**17  # values of a part that fits in a processor's cache
 CONSTANT = 1e-3  # standard deviation of a constant feature, in units of the scale
 
 
@@ -90,7 +91,7 @@ def take_statistics(rows: Rows) -> RowStatistics:
             values = block
         if len(values):
             low, high = min(low, least), max(high, most)
-        is_integer = is_integer and torch.equal(values, values.round())
+        is_integer = is_integer and _are_integers(values)
         if index == 0:
             # Far from zero, squares of the values themselves would lose digits.
             mean = torch.mean if values is block else torch.nanmean
@@ -113,6 +114,12 @@ def take_statistics(rows: Rows) -> RowStatistics:
         is_integer=is_integer,
         has_missing=has_missing,
     )
+
+
+def _are_integers(values: torch.Tensor) -> bool:
+    """Whether all values are whole numbers, read in parts that fit in a processor's cache."""
+    parts = values.flatten().split(CACHED_VALUES)
+    return all(torch.equal(part, part.round()) for part in parts)
 
 
 def _sums(

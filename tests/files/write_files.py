@@ -1,13 +1,15 @@
 """Write one small file of every family, with what each model scores and draws.
 
-    python tests/files/write_files.py
+    python tests/files/write_files.py            # all models
+    python tests/files/write_files.py vae_conv   # some of them
 
 The files go into a folder named after the version of probgen. Files that exist already are kept:
 they are what users of that version have, and `tests/test_old_files.py` opens all of them. Run this
-script before each release and commit what it writes. `0.1.0.dev0` has files of format 1, written
-before the first release.
+script before each release, or for the models of a new family, and commit what it writes.
+`0.1.0.dev0` has files of format 1, written before the first release.
 """
 
+import sys
 import warnings
 from pathlib import Path
 
@@ -242,9 +244,10 @@ NEVER_CONTINUED = {
 }
 
 
-def main():
+def main(names):
     FOLDER.mkdir(exist_ok=True)
-    for name, (estimator, *data) in MODELS.items():
+    for name in names or MODELS:
+        estimator, *data = MODELS[name]
         if (FOLDER / f"{name}.probgen").exists():
             continue
         with warnings.catch_warnings():
@@ -270,4 +273,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
