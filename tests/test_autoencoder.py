@@ -467,7 +467,9 @@ def test_an_option_has_no_setting_of_another(start, setting):
 
 
 def test_a_setting_of_none_says_what_it_needs():
-    with pytest.raises(ValueError, match="penalty__weight needs a penalty, which is None"):
+    with pytest.raises(
+        ValueError, match="penalty__weight is a setting of an option, but penalty is None"
+    ):
         Autoencoder().set_params(penalty__weight=0.1)
 
 

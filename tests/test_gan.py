@@ -470,7 +470,10 @@ class TestBadInput:
                 {"loss": Minimax(label_smoothing=0.6)},
                 "label_smoothing must be a finite number in [0, 0.5]; got 0.6.",
             ),
-            ({"loss": R1()}, "loss must be one of Hinge(), LeastSquares(), Minimax(), "),
+            (
+                {"loss": R1()},
+                "got R1(). Or give an object of probgen.options: Minimax(), NonSaturating(), ",
+            ),
             (
                 {"density": AnnealedImportanceSampling(n_chains=1)},
                 "n_chains must be an integer >= 2; got 1.",

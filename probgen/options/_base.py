@@ -43,16 +43,25 @@ class TakesOptions:
         Returns
         -------
         self : estimator object
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter or setting.
         """
-        nested = {name.partition("__")[0] for name in params if "__" in name}
-        for name in nested & self._options.keys():
+        for setting in list(params):
+            name, is_nested, _ = setting.partition("__")
+            if not is_nested or name not in self._options:
+                continue
             value = params.get(name, getattr(self, name))
-            if value is None:
-                setting = next(key for key in params if key.startswith(f"{name}__"))
-                raise ValueError(f"{setting} needs a {name}, which is None; set {name} too.")
-            if isinstance(value, str) and value in self._options[name]:
-                params[name] = self._options[name][value]()
-        return super().set_params(**params)  # type: ignore[misc]
+            if isinstance(value, Option):
+                continue
+            if not isinstance(value, str) or value not in self._options[name]:
+                raise ValueError(
+                    f"{setting} is a setting of an option, but {name} is {value!r}; set {name} too."
+                )
+            params[name] = self._options[name][value]()
+        return super().set_params(**params)  # type: ignore[misc]  # of the estimator to its right
 
     def _option(self, name: str) -> Any:
         """The option of a parameter that is an option, its string or None; None for None."""
@@ -67,17 +76,15 @@ class TakesOptions:
             value = getattr(self, name)
             if self._accepts(name, value) or (value is None and None in makers):
                 continue
-            if isinstance(value, Option):
-                kinds = {type(make()) for key, make in makers.items() if key is not None}
-                if type(value) not in kinds:
-                    listed = ", ".join(sorted(f"{kind.__name__}()" for kind in kinds))
-                    raise ValueError(f"{name} must be one of {listed}; got {value!r}.")
+            strings = [key for key in makers if key is not None]
+            kinds = dict.fromkeys(type(makers[key]()) for key in strings)
+            if type(value) in kinds:
                 value.check()
                 continue
-            strings = [key for key in makers if key is not None]
-            hint = "Or give an object of probgen.options."
+            objects = ", ".join(f"{kind.__name__}()" for kind in kinds)
+            hint = f"Or give an object of probgen.options: {objects}."
             if None in makers:
-                hint = "Or give an object of probgen.options, or None."
+                hint += " Or None."
             check_choice(name, value, strings, hint=hint)
 
     def _accepts(self, name: str, value: Any) -> bool:
