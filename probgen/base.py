@@ -5,8 +5,9 @@ arrays. The mixins here give the public methods, which validate their arguments 
 results in the caller's container and precision.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -347,6 +348,20 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
         if reset:
             self._dtype = (checked if isinstance(y, str) else checked[0]).dtype
         return checked
+
+    @contextlib.contextmanager
+    def _unchanged_if_refused(self) -> Iterator[None]:
+        """Restore all attributes on a ValueError, so that a refused refit leaves the model usable.
+
+        Arrays and networks that the block changes in place stay changed.
+        """
+        before = vars(self).copy()
+        try:
+            yield
+        except ValueError:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
 
     def _start_stream(self) -> np.random.Generator:
         """Return the Generator of a fit, and start the stream of later draws."""

@@ -5,6 +5,7 @@ import re
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.sparse import csr_array
 from sklearn.base import clone, is_classifier
@@ -25,6 +26,7 @@ from probgen import (
     FullyVisibleBeliefNetwork,
     GaussianBayes,
     GaussianMixture,
+    RowBlocks,
     SemiSupervisedVAE,
     Trainer,
 )
@@ -203,6 +205,50 @@ class TestRows:
         ):  # fewer distinct rows than components
             model = clone(generator).fit(np.ones((40, 3)), Y)
         assert np.isfinite(model.score_samples(np.ones((2, 3)))).all()
+
+
+class TestRefusedRefits:
+    """A fitted model that refuses other rows, of another width, stays as it was."""
+
+    @each(GENERATORS)
+    def test_of_rows(self, generator):
+        model = clone(generator).fit(X, Y)
+        before = vars(model).copy()
+        rows = pd.DataFrame(with_entry(np.inf)[:, :2], columns=["height", "width"])
+        with says("X must hold finite numbers; got an infinity"):
+            model.fit(rows, Y)
+        assert vars(model) == before
+
+    @pytest.mark.parametrize(
+        "model, parameters, message",
+        [
+            (GaussianMixture(), {"means_init": np.zeros((1, 3))}, "The parameter 'means' should"),
+            (GaussianMixture(), {"n_components": 41}, "n_components must be at most"),
+            (GaussianBayes(), {"priors": [1.0]}, "priors must be 2 numbers"),
+            (GaussianBayes(), {"n_components": 21}, "n_components must be at most"),
+            (BayesClassifier(GaussianMixture()), {"priors": [1.0]}, "priors must be 2 numbers"),
+            (
+                BayesClassifier(GaussianMixture()),
+                {"estimator__n_components": 21},
+                "class 'ash', which has 20 rows here, could not be learned",
+            ),
+        ],
+        ids=str,
+    )
+    def test_of_parameters_that_do_not_suit_the_rows(self, model, parameters, message):
+        model = clone(model).fit(X, Y).set_params(**parameters)
+        before = vars(model).copy()
+        with says(message):
+            model.fit(X[:, :2], Y)
+        assert vars(model) == before
+
+    def test_of_rows_without_values(self):
+        model = GaussianMixture().fit(X)
+        before = vars(model).copy()
+        for rows in [np.full((5, 2), np.nan), RowBlocks([np.full((5, 2), np.nan)])]:
+            with says("X must hold some values; got only NaN"):
+                model.fit(rows)
+            assert vars(model) == before
 
 
 @each(GENERATORS)

@@ -1,6 +1,7 @@
 """Mixtures of rows in parts: partial_fit, blocks of rows and memory-mapped arrays."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from probgen import GaussianMixture, RowBlocks
@@ -211,6 +212,14 @@ def test_partial_fit_goes_on_from_a_start_alone():
     model = GaussianMixture(1, max_iter=0, random_state=0).fit(X)
     model.partial_fit(X[:20] + 5.0)
     np.testing.assert_allclose(model.means_[0], X[:20].mean(axis=0) + 5.0)
+
+
+def test_a_refit_of_blocks_forgets_the_names_of_columns():
+    frame = pd.DataFrame(make_rows(), columns=["height", "width", "depth"])
+    model = GaussianMixture().fit(frame)
+    model.fit(RowBlocks([frame.to_numpy()[:, :2]]))
+    assert not hasattr(model, "feature_names_in_")
+    assert model.score_samples(frame.to_numpy()[:, :2]).shape == (900,)
 
 
 def test_one_row_in_blocks_is_too_few():

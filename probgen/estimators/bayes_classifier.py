@@ -134,8 +134,9 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
             If the estimator is not a generator or takes no weights, the priors are unsuitable, or a
             class, which is then named, has too few rows for the estimator.
         """
-        X, y, sample_weight = self._check_rows(X, y, sample_weight, reset=True)
-        return self._learn("fit", X, y, sample_weight, np.unique(y))
+        with self._unchanged_if_refused():
+            X, y, sample_weight = self._check_rows(X, y, sample_weight, reset=True)
+            return self._learn("fit", X, y, sample_weight, np.unique(y))
 
     @available_if(_can_continue)
     def partial_fit(
@@ -173,8 +174,9 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
                     "classes must be passed to the first partial_fit; list every class that will"
                     " come."
                 )
-            X, y, sample_weight = self._check_rows(X, y, sample_weight, reset=True)
-            return self._learn("partial_fit", X, y, sample_weight, np.unique(classes))
+            with self._unchanged_if_refused():
+                X, y, sample_weight = self._check_rows(X, y, sample_weight, reset=True)
+                return self._learn("partial_fit", X, y, sample_weight, np.unique(classes))
         X, y, sample_weight = self._check_rows(X, y, sample_weight, reset=False)
         if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             known, received = self.classes_.tolist(), np.unique(classes).tolist()

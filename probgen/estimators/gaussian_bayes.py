@@ -183,8 +183,9 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
             than `n_components`, before any work is done.
         """
         device = self._check_parameters()
-        X, y, weights = self._validate_weighted(X, y, sample_weight, reset=True)
-        return self._begin(device, X, y, weights, np.unique(y))
+        with self._unchanged_if_refused():
+            X, y, weights = self._validate_weighted(X, y, sample_weight, reset=True)
+            return self._begin(device, X, y, weights, np.unique(y))
 
     def partial_fit(
         self,
@@ -228,8 +229,9 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
                     "classes must be passed to the first partial_fit; list every class that will"
                     " come."
                 )
-            X, y, weights = self._validate_weighted(X, y, sample_weight, reset=True)
-            return self._begin(device, X, y, weights, np.unique(classes))
+            with self._unchanged_if_refused():
+                X, y, weights = self._validate_weighted(X, y, sample_weight, reset=True)
+                return self._begin(device, X, y, weights, np.unique(classes))
         if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             known, received = self.classes_.tolist(), np.unique(classes).tolist()
             raise ValueError(

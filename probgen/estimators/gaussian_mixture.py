@@ -206,18 +206,19 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
             If X, the weights or a parameter is not as described above, before any work is done.
         """
         device = self._check_parameters()
-        rows, weights = self._check_rows(X, sample_weight, reset=True)
-        given = GivenStart.read(
-            self.weights_init,
-            self.means_init,
-            self.precisions_init,
-            covariance_type=self.covariance_type,
-            n_components=self.n_components,
-            n_features=self.n_features_in_,
-        )
-        generator = self._start_stream()
-        summary = summarise_rows(rows, weights, self._n_start_rows(), generator)
-        self._check_enough(rows, summary)
+        with self._unchanged_if_refused():
+            rows, weights = self._check_rows(X, sample_weight, reset=True)
+            given = GivenStart.read(
+                self.weights_init,
+                self.means_init,
+                self.precisions_init,
+                covariance_type=self.covariance_type,
+                n_components=self.n_components,
+                n_features=self.n_features_in_,
+            )
+            generator = self._start_stream()
+            summary = summarise_rows(rows, weights, self._n_start_rows(), generator)
+            self._check_enough(rows, summary)
         layout = self._layout()
         if self.warm_start and hasattr(self, "_state") and self._state["layout"] == layout:
             best = fit_mixture(
@@ -476,6 +477,7 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
                 "X must have at least 2 rows, to have a variance; got RowBlocks with 1."
             )
         if reset:
+            vars(self).pop("feature_names_in_", None)
             self.n_features_in_ = width
             self._dtype = dtype
         elif width != self.n_features_in_:

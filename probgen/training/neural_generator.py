@@ -242,8 +242,9 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
             device = local_device(resolve_device(self.device), ranks)
             _check_precision(trainer, device)
             least = 1 if partial and resume else 2
-            arrays = self._read(X, y, reset=not resume, ensure_min_samples=least, **reading)
-            rows = self._open(arrays, trainer, device)
+            with self._unchanged_if_refused():
+                arrays = self._read(X, y, reset=not resume, ensure_min_samples=least, **reading)
+                rows = self._open(arrays, trainer, device)
 
             former = self._training_state if resume else None
             checkpoint = saved = None
