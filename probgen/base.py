@@ -355,12 +355,12 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
 
         Arrays and networks that the block changes in place stay changed.
         """
-        before = vars(self).copy()
+        before = self.__dict__.copy()
         try:
             yield
         except ValueError:
-            vars(self).clear()
-            vars(self).update(before)
+            self.__dict__.clear()
+            self.__dict__.update(before)
             raise
 
     def _start_stream(self) -> np.random.Generator:

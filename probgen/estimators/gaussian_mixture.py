@@ -477,7 +477,7 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
                 "X must have at least 2 rows, to have a variance; got RowBlocks with 1."
             )
         if reset:
-            vars(self).pop("feature_names_in_", None)
+            self.__dict__.pop("feature_names_in_", None)
             self.n_features_in_ = width
             self._dtype = dtype
         elif width != self.n_features_in_:
