@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import pickle
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -32,18 +33,25 @@ from sklearn.utils import Bunch
 from torch import nn
 
 from probgen import (
+    Autoencoder,
     BayesClassifier,
     Dequantizer,
     FileFormatError,
     GaussianBayes,
     GaussianMixture,
     LogitTransformer,
+    Trainer,
     load,
     make_generative_pipeline,
     save,
 )
 from probgen.persistence import archive
 from probgen.persistence.archive import read_archive, write_archive
+from probgen.training import LatentDoctor
+from probgen.training.callbacks._doctor import _Measurement
+from probgen.training.callbacks._monitor import _Session
+
+OLD_FILES = pathlib.Path(__file__).parent / "files" / "0.1.0.dev0"
 
 GENERATORS = [
     *(
@@ -1010,6 +1018,59 @@ def test_an_older_file_says_what_to_do_or_is_carried_over(path, monkeypatch):
 
     monkeypatch.setitem(archive.MIGRATIONS, 0, rename)
     assert load(path).n_components == 5
+
+
+def test_a_file_of_format_1_gets_the_defaults_of_parameters_that_it_lacks(path):
+    shutil.copy(OLD_FILES / "vae_bernoulli.probgen", path)
+
+    def forget(header):
+        for name in ("likelihood", "posterior", "elbo", "architecture"):
+            del header["value"]["state"][name]
+
+    rewrite(path, forget)
+    parameters = load(path, device="cpu").get_params()
+    assert parameters["likelihood"] == "auto"
+    assert parameters["posterior"] == "gaussian"
+    assert parameters["elbo"] == "mean_field"
+    assert parameters["architecture"] == "dense"
+
+
+def test_a_part_of_format_1_that_lacks_an_attribute_is_refused(path):
+    shutil.copy(OLD_FILES / "vae_categorical.probgen", path)
+
+    def forget(header):
+        del header["value"]["state"]["observation_"]["state"]["n_answers"]
+
+    rewrite(path, forget)
+    with pytest.raises(FileFormatError, match="cannot be opened: it says what no writer would"):
+        load(path, device="cpu")
+
+
+def test_a_doctor_of_format_1_keeps_its_measurements(path):
+    doctor = LatentDoctor(every=3)
+    doctor._session = _Session(
+        [_Measurement(3, 1, np.zeros(2), 1.0, -5.0, 0.5, 0.25, np.nan)], {}, {"unused"}
+    )
+    save(Autoencoder(trainer=Trainer(callbacks=[doctor])), path)
+
+    def put_back(header):
+        text = json.dumps({**header, "format": 1})
+        for new, old in {
+            "_monitor:_Session": "_looks:_Case",
+            "_doctor:_Measurement": "_doctor:_Look",
+            '"_session"': '"_case"',
+            '"measurements"': '"looks"',
+            '"reported"': '"known"',
+        }.items():
+            assert new in text
+            text = text.replace(new, old)
+        return text.encode()
+
+    rewrite(path, put_back)
+    (opened,) = load(path).trainer.callbacks
+    np.testing.assert_array_equal(opened.epochs_, [3])
+    np.testing.assert_array_equal(opened.kl_per_dimension_, np.zeros((1, 2)))
+    assert opened._session.reported == {"unused"}
 
 
 @pytest.mark.parametrize("version", [True, 1.0, "1", None])

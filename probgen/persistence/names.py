@@ -32,52 +32,27 @@ UFUNCS = {"numpy": np, "scipy.special": scipy.special}
 HOOKS = ("_hooks", "_hooks_with_kwargs", "_hooks_always_called")
 DTYPE = re.compile(r"[<>|=]?[biufcmMUS]\d+(\[\w+\])?")
 PLAIN_KEYS = (types.NoneType, bool, int, float, str, bytes, np.generic, np.dtype, PurePath, type)
-# Modules of which classes are named in files of earlier versions, and where those are now; a class
-# that moved alone, or was renamed, has its whole path in RENAMED. `tests/test_old_files.py` opens
-# files that need both.
+# Modules whose classes are named in files of earlier versions, and where those are now; other moved
+# modules need no entry. A class that moved alone, or was renamed, has its whole path in RENAMED.
+# `tests/test_old_files.py` opens files that need both.
 MOVED = {
-    "probgen.training.devices": "probgen._devices",
-    "probgen._commands": "probgen.cli.commands",
-    "probgen._compare": "probgen.cli.comparison",
-    "probgen._report": "probgen.cli.report",
-    "probgen._files": "probgen.cli.tables",
-    "probgen._archive": "probgen.persistence.archive",
-    "probgen._codec.encoding": "probgen.persistence.encoding",
-    "probgen._codec.decoding": "probgen.persistence.decoding",
-    "probgen._codec.names": "probgen.persistence.names",
     "probgen.preprocessing": "probgen.preprocessing.transformers",
-    "probgen.jacobians": "probgen.preprocessing.jacobians",
-    "probgen._steps": "probgen.preprocessing.steps",
-    "probgen.conditions": "probgen.conditions.given",
-    "probgen.programs.evidence": "probgen.conditions.checked",
-    "probgen._distributions": "probgen.distributions.bounded",
     "probgen.likelihoods": "probgen.distributions.observation",
-    "probgen.latents": "probgen.marginal_likelihood.latent_model",
-    "probgen.importance": "probgen.marginal_likelihood.importance",
-    "probgen.parzen": "probgen.marginal_likelihood.parzen",
     "probgen.estimators.gan": "probgen.estimators.adversarial.gan",
     "probgen.estimators.conditional_gan": "probgen.estimators.adversarial.conditional_gan",
     "probgen.estimators.vaegan": "probgen.estimators.adversarial.vaegan",
-    "probgen.estimators._blurred": "probgen.estimators.adversarial.blurred_draws",
-    "probgen.adversarial": "probgen.estimators.adversarial.objective",
     "probgen.networks.adversarial": "probgen.estimators.adversarial.networks",
-    "probgen.networks.augmentation": "probgen.estimators.adversarial.augmentation",
-    "probgen.inversion": "probgen.estimators.autoregressive.feature_sampler",
-    "probgen.estimators._autoregressive": "probgen.estimators.autoregressive.base",
-    "probgen.estimators._conditions_in_order": "probgen.estimators.autoregressive.conditioning",
     "probgen.estimators.made": "probgen.estimators.autoregressive.made",
     "probgen.estimators.pixelcnn": "probgen.estimators.autoregressive.pixelcnn",
     "probgen.estimators.pixelrnn": "probgen.estimators.autoregressive.pixelrnn",
     "probgen.networks.masked": "probgen.estimators.autoregressive.networks.masked",
     "probgen.networks.pixel": "probgen.estimators.autoregressive.networks.pixel",
     "probgen.networks.causal": "probgen.estimators.autoregressive.networks.causal",
-    "probgen.networks.drawing": "probgen.estimators.autoregressive.networks.drawing",
     "probgen.networks.multiscale": "probgen.estimators.autoregressive.networks.multiscale",
     "probgen.networks.recurrent": "probgen.estimators.autoregressive.networks.recurrent",
     "probgen.estimators.vae": "probgen.estimators.variational.vae",
     "probgen.estimators.conditional_vae": "probgen.estimators.variational.conditional_vae",
     "probgen.estimators.semi_supervised_vae": "probgen.estimators.variational.semi_supervised_vae",
-    "probgen.estimators._completion": "probgen.estimators.variational.completion",
     "probgen.networks.latents": "probgen.estimators.variational.code_distributions",
     "probgen.training.callbacks._looks": "probgen.training.callbacks._monitor",
 }
@@ -132,20 +107,21 @@ def imported(path):
     if not IMPORTED.fullmatch(module) or NEVER_IMPORTED.search(module):
         return None
     try:
-        found = importlib.import_module(module)
+        target = importlib.import_module(module)
         for part in name.split("."):
-            found = getattr(found, part)
+            target = getattr(target, part)
     except (ImportError, AttributeError) as error:
         raise FileFormatError(
             f"it names {path!r}, which is not there in the versions that are installed."
         ) from error
-    if f"{getattr(found, '__module__', '')}:{getattr(found, '__qualname__', '')}" != path:
+    if f"{getattr(target, '__module__', '')}:{getattr(target, '__qualname__', '')}" != path:
         return None  # imported into that module from another one
-    if not isinstance(found, type):
-        return found if module.startswith("sklearn.metrics.") else None
-    if module.startswith("sklearn."):
-        return found if issubclass(found, BaseEstimator) or SKLEARN_PARTS.fullmatch(path) else None
-    return found
+    is_allowed = True
+    if not isinstance(target, type):
+        is_allowed = module.startswith("sklearn.metrics.")
+    elif module.startswith("sklearn."):
+        is_allowed = issubclass(target, BaseEstimator) or SKLEARN_PARTS.fullmatch(path) is not None
+    return target if is_allowed else None
 
 
 def ufunc_of(path):
@@ -192,9 +168,8 @@ def check_keys(keys, path="it"):
 
 
 def _quick_hashes():
+    hashes = {object.__hash__}
     torch = sys.modules.get("torch")
-    return (
-        {object.__hash__}
-        if torch is None
-        else {object.__hash__, torch.Tensor.__hash__, torch.device.__hash__}
-    )
+    if torch is not None:
+        hashes |= {torch.Tensor.__hash__, torch.device.__hash__}
+    return hashes
