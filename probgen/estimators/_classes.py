@@ -11,7 +11,8 @@ from sklearn.utils import assert_all_finite, check_consistent_length, column_or_
 from sklearn.utils.multiclass import check_classification_targets
 
 from probgen._validation import check_priors
-from probgen.base import ClassGeneratorMixin, class_indices, draw_columns
+from probgen.base import ClassGeneratorMixin
+from probgen.base.class_generator import class_indices, draw_columns
 from probgen.conditions.given import Conditions
 from probgen.training.neural_generator import NeuralGenerator
 

@@ -13,13 +13,8 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import has_fit_parameter
 
 from probgen._validation import RandomState, check_priors
-from probgen.base import (
-    ClassGeneratorMixin,
-    GeneratorTags,
-    Likelihood,
-    class_indices,
-    get_likelihood,
-)
+from probgen.base import ClassGeneratorMixin, GeneratorTags, Likelihood, get_likelihood
+from probgen.base.class_generator import class_indices
 from probgen.conditions.given import Conditions
 
 

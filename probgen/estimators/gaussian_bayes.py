@@ -19,7 +19,8 @@ from probgen._validation import (
     spawn_generator,
 )
 from probgen._warnings import warn
-from probgen.base import ClassGeneratorMixin, class_indices
+from probgen.base import ClassGeneratorMixin
+from probgen.base.class_generator import class_indices
 from probgen.conditions.given import Conditions
 from probgen.gaussians import conditional
 from probgen.gaussians.em import EMEngine, Fit

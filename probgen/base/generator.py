@@ -1,23 +1,16 @@
-"""The contract that every generator keeps: its public methods, and what their numbers mean.
-
-A generator writes `fit` and the hooks `_sample`, `_score_samples` and `_transform` on validated
-arrays. The mixins here give the public methods, which validate their arguments once and return
-results in the caller's container and precision.
-"""
+"""Public methods of generators: draws, scores, representations, imputation and decoding."""
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn import get_config
-from sklearn.base import ClassifierMixin, DensityMixin, TransformerMixin
-from sklearn.utils import Tags, get_tags
+from sklearn.base import DensityMixin, TransformerMixin
+from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from probgen._validation import (
@@ -25,118 +18,10 @@ from probgen._validation import (
     check_choice,
     check_count,
     check_generator,
-    check_weights,
     spawn_generator,
 )
+from probgen.base.tags import GeneratorTags, Likelihood, names_of_others
 from probgen.conditions.given import Conditions, parse_given
-
-__all__ = [
-    "ClassGeneratorMixin",
-    "DecoderMixin",
-    "GeneratorMixin",
-    "GeneratorTags",
-    "ImputerMixin",
-    "Likelihood",
-    "get_likelihood",
-]
-
-
-@dataclass(frozen=True)
-class Likelihood:
-    """The meaning of the numbers that `score_samples` returns.
-
-    Attributes
-    ----------
-    kind : {"exact", "lower_bound", "estimate"}
-        How the value relates to the log-likelihood of the fitted model.
-    measure : {"lebesgue", "counting", "mixed"}
-        "lebesgue" for a density in the units of X, "counting" for a probability of discrete rows,
-        "mixed" for rows of which some columns are discrete.
-    space : {"input", "transformed"}
-        "input" for a density of the X that was passed; "transformed" for one of the output of
-        earlier steps, as in a scikit-learn `Pipeline`, which ignores their Jacobians. Only values
-        of the input space compare between models.
-    """
-
-    kind: str = "exact"
-    measure: str = "lebesgue"
-    space: str = "input"
-
-
-@dataclass
-class GeneratorTags(Tags):
-    """Tags of scikit-learn, with those of a generator.
-
-    Attributes
-    ----------
-    likelihood : Likelihood or None
-        The meaning of `score_samples`; None if the model has no likelihood.
-    conditions : bool
-        Whether `sample` takes `given`.
-    missing_values : {"none", "queries", "all"}
-        Which calls take NaN as missing values: none, the queries of a fitted model, or `fit` too.
-    semi_supervised : bool
-        Whether the label -1 marks rows of an unknown class in `fit`.
-    draws_follow_density : bool
-        Whether `sample` draws from the density of `score_samples`. False for a GAN, whose density
-        is that of draws with Gaussian noise of variance `noise_variance_`.
-    """
-
-    likelihood: Likelihood | None = None
-    conditions: bool = False
-    missing_values: str = "none"
-    semi_supervised: bool = False
-    draws_follow_density: bool = True
-
-
-def get_likelihood(estimator: Any) -> Likelihood:
-    """Return the Likelihood of a generator, which may be inside a pipeline or search.
-
-    Parameters
-    ----------
-    estimator : estimator object
-        A generator, or a pipeline, search or other meta-estimator with a generator inside.
-
-    Returns
-    -------
-    likelihood : Likelihood
-
-    Raises
-    ------
-    TypeError
-        If there is no generator inside.
-
-    Examples
-    --------
-    >>> from sklearn.pipeline import make_pipeline
-    >>> from sklearn.preprocessing import StandardScaler
-    >>> from probgen import GaussianMixture, get_likelihood
-    >>> get_likelihood(GaussianMixture())
-    Likelihood(kind='exact', measure='lebesgue', space='input')
-    >>> get_likelihood(make_pipeline(StandardScaler(), GaussianMixture())).space
-    'transformed'
-    """
-    if isinstance(estimator, type):
-        name = estimator.__name__
-        raise TypeError(
-            f"get_likelihood expects an instance; got the class {name}; write {name}()."
-        )
-    if hasattr(estimator, "__sklearn_tags__"):
-        likelihood = getattr(estimator.__sklearn_tags__(), "likelihood", None)
-        if likelihood is not None:
-            return likelihood
-    if getattr(estimator, "steps", None):  # a scikit-learn Pipeline
-        likelihood = get_likelihood(estimator.steps[-1][1])
-        if all(step is None or step == "passthrough" for _, step in estimator.steps[:-1]):
-            return likelihood
-        return dataclasses.replace(likelihood, space="transformed")
-    for name in ("best_estimator_", "estimator_", "estimator"):  # searches and other wrappers
-        if hasattr(estimator, name):
-            return get_likelihood(getattr(estimator, name))
-    raise TypeError(
-        "get_likelihood expects a generator, or a pipeline or search that ends in one; got"
-        f" {estimator!r}."
-    )
 
 
 class GeneratorMixin(TransformerMixin, DensityMixin):
@@ -346,7 +231,8 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
                 raise
             raise ValueError(sentence) from error
         if reset:
-            self._dtype = (checked if isinstance(y, str) else checked[0]).dtype
+            rows = checked[0] if isinstance(checked, tuple) else checked
+            self._dtype = rows.dtype
         return checked
 
     @contextlib.contextmanager
@@ -382,7 +268,7 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
         if not self._takes_conditions:
             raise ValueError(
                 f"given is not known to {type(self).__name__};"
-                f" {_others(self, lambda tags: tags.conditions)} draw under conditions."
+                f" {names_of_others(self, lambda tags: tags.conditions)} draw under conditions."
             )
         names = getattr(self, "feature_names_in_", None)
         conditions = parse_given(
@@ -405,7 +291,7 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Rows (n_samples, n_features) and None, for checked arguments of `sample`."""
         if y is not None or return_y:
-            argument = "y" if y is not None else "return_y"
+            argument = "return_y" if y is None else "y"
             raise ValueError(
                 f"{argument} asks for classes, but {type(self).__name__} has none; leave it out."
             )
@@ -482,200 +368,11 @@ class ImputerMixin(GeneratorMixin):
         check_is_fitted(self)
         check_choice("method", method, ("mean", "draw"))
         X = self._validate(X)
-        generator = None if method == "mean" else self._generator_of(random_state)
+        generator = None
+        if method == "draw":
+            generator = self._generator_of(random_state)
         filled = np.where(np.isnan(X), self._impute(X, generator), X)
         return self._in_container(filled.astype(X.dtype, copy=False))
-
-
-class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
-    """Public methods of a generator that models p(x given y), and so classifies by Bayes' rule.
-
-    The names and shapes of the hooks are stable. A subclass sets `classes_` and `class_prior_` in
-    `fit`, both of shape (n_classes,), and writes in place of `_sample` and `_score_samples`:
-
-    - `_sample_classes(indices, generator, conditions)`, which returns one row for each class index,
-      of shape (n, n_features), and obeys conditions, a `Conditions` of n rows, unless it is None;
-    - `_joint_log_likelihood(X)`, which returns log p(x, y) of shape (n, n_classes).
-
-    It may write:
-
-    - `_log_joint_of_conditions(conditions)`, which returns log p(conditions, y) of shape
-      (n, n_classes), and opens `given` in `sample`;
-    - `_log_joint_at(X, indices)`, which returns log p(x, y) of shape (n,) for one class index a
-      row, where that is cheaper than the whole joint.
-
-    `_transform` gives p(y given x) unless it is overridden.
-    """
-
-    @property
-    def _takes_conditions(self) -> bool:
-        return hasattr(self, "_log_joint_of_conditions")
-
-    def score_samples(self, X: npt.ArrayLike, y: Any = None) -> Any:
-        """Return the log-likelihood of each row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, n_features)
-            Rows to score.
-        y : array-like of shape (n,), default=None
-            Classes of the rows.
-
-        Returns
-        -------
-        log_likelihood : ndarray of shape (n,)
-            log p(x), summed over the classes, or log p(x, y) if y is given; in nats.
-        """
-        check_is_fitted(self)
-        X = self._validate(X)
-        if y is None:
-            scores = np.logaddexp.reduce(self._joint_log_likelihood(X), axis=1)
-        else:
-            scores = self._log_joint_at(X, self._class_indices(y, len(X)))
-        return scores.astype(X.dtype, copy=False)
-
-    def score(self, X: npt.ArrayLike, y: Any = None) -> float:
-        """Return the mean of log p(x) over the rows of X, in nats; y is ignored.
-
-        This is the marginal likelihood, as for every generator, so that kinds of models compare in
-        one search. For accuracy pass `scoring="accuracy"` to the search or to `cross_val_score`.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, n_features)
-            Rows to score.
-        y : object, default=None
-            Ignored.
-
-        Returns
-        -------
-        score : float
-        """
-        return GeneratorMixin.score(self, X)
-
-    def predict(self, X: npt.ArrayLike) -> np.ndarray:
-        """Return the most probable class of each row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, n_features)
-            Rows to classify.
-
-        Returns
-        -------
-        y : ndarray of shape (n,)
-        """
-        check_is_fitted(self)
-        joint = self._joint_log_likelihood(self._validate(X))
-        return self.classes_[np.argmax(joint, axis=1)]
-
-    def predict_log_proba(self, X: npt.ArrayLike) -> np.ndarray:
-        """Return log p(y given x) of each row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, n_features)
-            Rows to classify.
-
-        Returns
-        -------
-        log_proba : ndarray of shape (n, n_classes)
-            In float64, in the order of `classes_`.
-        """
-        check_is_fitted(self)
-        return self._log_posterior(self._validate(X))
-
-    def predict_proba(self, X: npt.ArrayLike) -> np.ndarray:
-        """Return p(y given x) of each row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, n_features)
-            Rows to classify.
-
-        Returns
-        -------
-        proba : ndarray of shape (n, n_classes)
-            In float64, in the order of `classes_`.
-        """
-        return np.exp(self.predict_log_proba(X))
-
-    def _transform(self, X: np.ndarray) -> np.ndarray:
-        return np.exp(self._log_posterior(X))
-
-    @property
-    def _n_features_out(self) -> int:
-        return len(self.classes_)
-
-    def _log_joint_at(self, X: np.ndarray, indices: np.ndarray) -> np.ndarray:
-        """log p(x, y) (n,) of rows and their class indices (n,)."""
-        return self._joint_log_likelihood(X)[np.arange(len(X)), indices]
-
-    def _log_posterior(self, X: np.ndarray) -> np.ndarray:
-        """log p(y given x) (n, n_classes); uniform for rows that no class allows."""
-        joint = self._joint_log_likelihood(X).astype(np.float64, copy=False)
-        is_impossible = np.isneginf(joint).all(axis=1, keepdims=True)
-        joint = np.where(is_impossible, 0.0, joint)
-        return joint - np.logaddexp.reduce(joint, axis=1, keepdims=True)
-
-    def _draw(
-        self,
-        n_samples: int,
-        generator: np.random.Generator,
-        y: Any,
-        conditions: Conditions | None,
-        return_y: bool,
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        if y is None:
-            indices = self._draw_classes(n_samples, generator, conditions)
-        else:
-            indices = self._class_indices(y, n_samples)
-        return self._sample_classes(indices, generator, conditions), self.classes_[indices]
-
-    def _validate_classes(
-        self, X: Any, y: Any, *, reset: bool = False, ensure_min_samples: int = 1
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the validated X and y (n,) of a fit; y holds the caller's labels."""
-        X, y = self._validate(X, y, reset=reset, ensure_min_samples=ensure_min_samples)
-        check_classification_targets(y)
-        return X, y
-
-    def _validate_weighted(
-        self, X: Any, y: Any, sample_weight: npt.ArrayLike | None, *, reset: bool = False
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Return validated rows of positive weight, their classes, and their weights or None."""
-        X, y = self._validate_classes(X, y, reset=reset)
-        if sample_weight is None:
-            return X, y, None
-        weights = check_weights(sample_weight, len(X))
-        if weights.all():
-            return X, y, weights
-        kept = weights > 0.0
-        return X[kept], y[kept], weights[kept]
-
-    def _draw_classes(
-        self, n_samples: int, generator: np.random.Generator, conditions: Conditions | None
-    ) -> np.ndarray:
-        """Class indices (n_samples,) from the priors, or from their posterior under conditions."""
-        if conditions is None:
-            return generator.choice(len(self.classes_), size=n_samples, p=self.class_prior_)
-        log_weights = self._log_joint_of_conditions(conditions)  # (n_samples, n_classes)
-        highest = log_weights.max(axis=1, keepdims=True)
-        if np.isneginf(highest).any():
-            raise ValueError("given is impossible under every class; widen it.")
-        return draw_columns(np.exp(log_weights - highest), generator)
-
-    def _class_indices(self, y: Any, n_rows: int) -> np.ndarray:
-        """Indices into classes_ of a label, or of one label for each row."""
-        return class_indices(y, self.classes_, n_rows)
-
-
-def draw_columns(weights: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Return a column (n,) for each row of weights (n, k), drawn in proportion to them."""
-    cumulative = np.cumsum(weights, axis=1)
-    uniforms = generator.random((len(weights), 1)) * cumulative[:, -1:]
-    columns = np.sum(cumulative <= uniforms, axis=1)
-    return np.minimum(columns, weights.shape[1] - 1)  # rounding may reach past the last column
 
 
 class DecoderMixin(GeneratorMixin):
@@ -712,28 +409,11 @@ class DecoderMixin(GeneratorMixin):
         """Return Z as a float64 or float32 array with a column for each dimension of a code."""
         Z = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
         if Z.shape[1] != self._n_codes:
-            is_representation = self._n_codes == self._n_features_out
-            origin = ", as transform returns" if is_representation else ""
-            raise ValueError(f"Z must have shape (n, {self._n_codes}){origin}; got {Z.shape}.")
+            expected = f"Z must have shape (n, {self._n_codes})"
+            if self._n_codes == self._n_features_out:
+                expected += ", as transform returns"
+            raise ValueError(f"{expected}; got {Z.shape}.")
         return Z
-
-
-def class_indices(y: Any, classes: np.ndarray, n_rows: int) -> np.ndarray:
-    """Return indices (n_rows,) into classes, from one label or one for each row."""
-    labels = np.asarray(y)
-    if labels.shape not in {(), (n_rows,)}:
-        raise ValueError(
-            f"y must be one class, or one for each of the {n_rows} rows (in sample:"
-            f" n_samples={n_rows}); got shape {labels.shape}."
-        )
-    index_of = {label: index for index, label in enumerate(classes.tolist())}
-    indices = []
-    for label in labels.reshape(-1).tolist():
-        if label not in index_of:
-            known = list(index_of)
-            raise ValueError(f"y must hold the classes of the fit, {known}; got {label!r}.")
-        indices.append(index_of[label])
-    return np.broadcast_to(np.array(indices), n_rows)
 
 
 def _is_single_polars(X: Any) -> bool:
@@ -742,25 +422,12 @@ def _is_single_polars(X: Any) -> bool:
     return isinstance(dtypes, list) and all(str(dtype) == "Float32" for dtype in dtypes)
 
 
-def _others(model: Any, accept: Callable[[Any], bool]) -> str:
-    """Names of the public generators, but for the model's own, whose tags `accept` takes."""
-    # Through the public names, because this module is below the generators. This loads torch, so it
-    # waits for an error that needs it.
-    import probgen
-
-    names = []
-    for name in sorted(probgen.estimators.__all__):
-        if name != type(model).__name__ and accept(get_tags(getattr(probgen, name)())):
-            names.append(name)
-    return f"{', '.join(names[:-1])} and {names[-1]}"
-
-
 def _explain(message: str, model: Any) -> str | None:
     """A sentence with a remedy for a message of scikit-learn's, or None to keep the message."""
     name = type(model).__name__
     if "X contains NaN" in message:
-        learners = _others(model, lambda tags: tags.missing_values == "all")
-        scorers = _others(model, lambda tags: tags.missing_values == "queries")
+        learners = names_of_others(model, lambda tags: tags.missing_values == "all")
+        scorers = names_of_others(model, lambda tags: tags.missing_values == "queries")
         return (
             f"X contains NaN, which {name} cannot take; {learners} learn from rows with missing"
             f" values, {scorers} score them once fitted, and GaussianMixture.impute fills them in."
