@@ -172,6 +172,8 @@ class TestTrainerWithinReach:
         assert other.trainer is None
         model.set_params(trainer=Trainer(schedule="plateau"), trainer__tol=0.5)
         assert (model.trainer.schedule, model.trainer.tol) == ("plateau", 0.5)
+        model.set_params(trainer=None, trainer__tol=0.25)
+        assert (model.trainer.schedule, model.trainer.tol) == ("constant", 0.25)
 
     def test_through_a_search(self):
         model = make()
@@ -376,6 +378,11 @@ def nan_blocks():
             {},
             X[:1],
             "X must hold at least 2 rows, for Autoencoder to learn how they vary; got 1 sample",
+        ),
+        (
+            {},
+            RowBlocks([X[:1]]),
+            "X must hold at least 2 rows, for Autoencoder to learn how they vary; got 1; give it",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else None,

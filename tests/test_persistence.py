@@ -750,6 +750,13 @@ def test_the_sentence_says_what_to_do(path):
         load(path)
 
 
+@pytest.mark.parametrize("trusted", [Doubled, None, 3], ids=["class", "None", "number"])
+def test_trusted_is_a_sequence(trusted, path):
+    save(GaussianMixture(), path)
+    with pytest.raises(ValueError, match="trusted must be a sequence of classes and functions"):
+        load(path, trusted=trusted)
+
+
 def test_trusted_are_classes_and_functions(path):
     save(GaussianMixture(), path)
     with pytest.raises(

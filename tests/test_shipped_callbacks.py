@@ -210,6 +210,10 @@ def test_a_folder_that_cannot_be_made(tmp_path, make, name):
         (Checkpoint(None), "folder must be the path of a folder; got None"),
         (TensorBoard("runs", every=0.5), "every must be an integer >= 1; got 0.5"),
         (TensorBoard("runs", n_samples=0), "n_samples must be an integer >= 1; got 0"),
+        (
+            TensorBoard("runs", random_state="one"),
+            "random_state must be an integer, one seed for all draws; got 'one'",
+        ),
         (TensorBoard(3), "log_dir must be the path of a folder; got 3"),
         (SampleHistory(every=-1), "every must be an integer >= 1; got -1"),
         (SampleHistory(n_samples=None), "n_samples must be an integer >= 1; got None"),

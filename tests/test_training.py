@@ -438,6 +438,7 @@ class TestSurroundings:
             {"callbacks": [print]},
             "callbacks must hold objects with the methods of scikit-learn's FitCallback",
         ),
+        ({"callbacks": print}, "callbacks must be a sequence of callbacks, such as .*; got <built"),
     ],
     ids=str,
 )

@@ -2,7 +2,7 @@
 
 import os
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +117,9 @@ def load(path: str | os.PathLike, device: str = "auto", trusted: Sequence[Callab
         )
     if device != "auto":
         resolve_device(device)
+    if isinstance(trusted, type) or not isinstance(trusted, Iterable):
+        raise ValueError(f"trusted must be a sequence of classes and functions; got {trusted!r}.")
+    trusted = tuple(trusted)
     for thing in trusted:
         if not isinstance(thing, type | types.FunctionType | types.BuiltinFunctionType):
             raise ValueError(

@@ -167,12 +167,18 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
     def set_params(self, **params: Any) -> Self:
         """Set parameters, those of the trainer by names such as trainer__schedule.
 
+        Parameters
+        ----------
+        **params : object
+            Values by name. Setting a parameter of the trainer replaces None by the default trainer.
+
         Returns
         -------
         self : estimator object
         """
-        if self.trainer is None and any(name.startswith("trainer__") for name in params):
-            self.trainer = params.pop("trainer", None) or self._default_trainer()
+        sets_trainer = any(name.startswith("trainer__") for name in params)
+        if sets_trainer and params.get("trainer", self.trainer) is None:
+            params["trainer"] = self._default_trainer()
         return super().set_params(**params)
 
     @property
@@ -238,15 +244,20 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         if trainer is None:
             trainer = self._default_trainer()
         trainer.check()
-        with joined_ranks(resolve_device(self.device)) as ranks:
-            device = local_device(resolve_device(self.device), ranks)
+        device = resolve_device(self.device)
+        least = 2
+        former = None
+        if resume:
+            former = self._training_state
+            if partial:
+                least = 1
+        with joined_ranks(device) as ranks:
+            device = local_device(device, ranks)
             _check_precision(trainer, device)
-            least = 1 if partial and resume else 2
             with self._unchanged_if_refused():
                 arrays = self._read(X, y, reset=not resume, ensure_min_samples=least, **reading)
-                rows = self._open(arrays, trainer, device)
+                rows = self._open(arrays, trainer, device, ensure_min_samples=least)
 
-            former = self._training_state if resume else None
             checkpoint = saved = None
             if trainer.checkpoint is not None and not partial:
                 checkpoint = CheckpointFile(trainer.checkpoint, self, arrays, former)
@@ -271,7 +282,9 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
             )
             if former is not None:
                 training.load_state(former)
-            held_out = fit.held_out if trainer.early_stopping else None
+            held_out = None
+            if trainer.early_stopping:
+                held_out = fit.held_out
             if partial:
                 training.begin(1, fit.rows, schedule=None)
             else:
@@ -281,7 +294,7 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
             save = None
             if checkpoint is not None and ranks.is_first:
                 save = checkpoint.save
-            self._run(training, fit, X=X, y=y, save=save)
+            self._run(training, fit, held_out, X=X, y=y, save=save)
         return self
 
     def _seeds(self, former: dict | None, saved: dict | None, ranks: Ranks) -> dict[str, int]:
@@ -331,12 +344,13 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         self,
         training: Training,
         fit: FitContext,
+        held_out: Rows | None,
         *,
         X: Any,
         y: Any,
         save: Callable[[dict], None] | None,
     ) -> None:
-        """Train to the end, and set the fitted attributes."""
+        """Train to the end, with rows held out for early stopping, and set fitted attributes."""
         self.history_ = training.history
         is_first = training.ranks.is_first
         callbacks = []
@@ -354,7 +368,7 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         ) as events:
             training.run(
                 fit.rows,
-                fit.held_out if training.trainer.early_stopping else None,
+                held_out,
                 events=events if is_first else None,
                 save=save,
             )
@@ -399,15 +413,25 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
             X = self._validate(X, reset=reset, ensure_min_samples=ensure_min_samples)
         return (X,)
 
-    def _open(self, arrays: tuple, trainer: Trainer, device: str) -> Rows:
+    def _open(
+        self, arrays: tuple, trainer: Trainer, device: str, *, ensure_min_samples: int
+    ) -> Rows:
         """Rows of a fit, in the precision of the networks."""
         is_fitted = hasattr(self, "_training_state")
-        dtype = self._dtype if is_fitted else np.dtype(float_dtype(arrays[0]))
+        if is_fitted:
+            dtype = self._dtype
+        else:
+            dtype = np.dtype(float_dtype(arrays[0]))
         budget = trainer.memory_budget
         if budget is not None:
             budget = int(budget * 2**20)  # bytes
         rows = open_rows(*arrays, device=device, dtype=_TORCH_DTYPES[dtype], memory_budget=budget)
         if not isinstance(arrays[0], np.ndarray):
+            if rows.n_rows < ensure_min_samples:
+                raise ValueError(
+                    f"X must hold at least {ensure_min_samples} rows, for {type(self).__name__} to"
+                    f" learn how they vary; got {rows.n_rows}; give it more."
+                )
             if is_fitted and rows.n_features != self.n_features_in_:
                 raise ValueError(
                     f"X has {rows.n_features} features, but {type(self).__name__} is expecting"

@@ -157,6 +157,11 @@ class Trainer(BaseEstimator):
             raise ValueError(
                 f"compile must be a bool or the name of a backend; got {self.compile!r}."
             )
+        if not isinstance(self.callbacks, Sequence):
+            raise ValueError(
+                "callbacks must be a sequence of callbacks, such as [ProgressBar()]; got"
+                f" {self.callbacks!r}."
+            )
         for callback in self.callbacks:
             if isinstance(callback, type) or not hasattr(callback, "on_fit_task_end"):
                 raise ValueError(

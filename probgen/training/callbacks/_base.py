@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from numbers import Integral
 from typing import Any
 
 from sklearn.base import BaseEstimator
@@ -18,12 +19,12 @@ class Callback(BaseEstimator):
 
     Examples
     --------
-    >>> from probgen.training.callbacks import Callback
+    >>> from probgen.training import Callback
     >>> class StopAfter(Callback):
     ...     def __init__(self, n_epochs):
     ...         self.n_epochs = n_epochs
     ...
-    ...     def on_fit_task_end(self, estimator: Any, context: Any) -> bool | None:
+    ...     def on_fit_task_end(self, estimator, context):
     ...         return context.task_name == "epoch" and context.task_id + 1 >= self.n_epochs
     >>> StopAfter(5)
     StopAfter(n_epochs=5)
@@ -107,7 +108,9 @@ class Callback(BaseEstimator):
         live = vars(self).get("_live", {})
         while context is not None and id(context) not in live:
             context = context.parent
-        return None if context is None else live[id(context)]
+        if context is None:
+            return None
+        return live[id(context)]
 
     def _drop(self, context: Any) -> Any:
         """Remove and return the value stored for a fit."""
@@ -126,12 +129,22 @@ def is_epoch(context: Any) -> bool:
 def last_record(estimator: Any) -> dict[str, Any]:
     """The record of the last epoch, empty if the estimator has no history."""
     history = getattr(estimator, "history_", None)
-    return history[-1] if history else {}
+    if not history:
+        return {}
+    return history[-1]
 
 
 def epoch_number(estimator: Any, context: Any) -> int:
     """Number of the epoch that ended, from 1, by the history or else by its place in the fit."""
     return last_record(estimator).get("epoch", context.task_id + 1)
+
+
+def check_seed(random_state: Any) -> None:
+    """Raise unless random_state is an integer."""
+    if not isinstance(random_state, Integral):
+        raise ValueError(
+            f"random_state must be an integer, one seed for all draws; got {random_state!r}."
+        )
 
 
 def check_folder(name: str, folder: Any) -> None:

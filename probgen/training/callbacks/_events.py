@@ -17,10 +17,10 @@ try:
         """Tear down the callbacks of `estimator.set_callbacks`, which the decorator does."""
 
 except ImportError:  # scikit-learn < 1.9
-    from probgen.training.callbacks._context import (
-        CallbackSupportMixin as CallbackSupport,  # noqa: F401
-    )
+    from probgen.training.callbacks._context import CallbackSupportMixin as CallbackSupport
     from probgen.training.callbacks._context import tear_down_callbacks
+
+__all__ = ["CallbackSupport", "FitEvents"]
 
 
 class FitEvents:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from probgen._validation import check_count, check_real
 from probgen._writing import atomic_write, check_output
-from probgen.training.callbacks._base import Callback, epoch_number, is_epoch
+from probgen.training.callbacks._base import Callback, check_seed, epoch_number, is_epoch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,11 +73,7 @@ class SampleHistory(Callback):
         """Check the parameters and the estimator."""
         check_count("every", self.every)
         check_count("n_samples", self.n_samples)
-        if not isinstance(self.random_state, Integral):
-            raise ValueError(
-                "random_state must be an integer, one seed for all draws; got"
-                f" {self.random_state!r}."
-            )
+        check_seed(self.random_state)
         if not hasattr(estimator, "sample"):
             raise TypeError(f"SampleHistory needs an estimator that can sample; got {estimator!r}.")
 

@@ -12,6 +12,7 @@ from probgen._validation import check_count, check_image_shape
 from probgen.training.callbacks._base import (
     Callback,
     check_folder,
+    check_seed,
     epoch_number,
     is_epoch,
     last_record,
@@ -75,6 +76,7 @@ class TensorBoard(Callback):
         """Check the parameters, and open an event file."""
         check_count("every", self.every)
         check_count("n_samples", self.n_samples)
+        check_seed(self.random_state)
         check_folder("log_dir", self.log_dir)
         try:
             from torch.utils.tensorboard import SummaryWriter
