@@ -102,8 +102,8 @@ class CodeGenerator(NeuralGenerator):
         )
 
 
-class FittedCodeDensity:
-    """Mixin for a CodeGenerator whose density of codes is fitted to the codes of rows.
+class FittedCodeDensity(CodeGenerator):
+    """Base class of a CodeGenerator whose density of codes is fitted to the codes of rows.
 
     A subclass takes `latent_density` in its constructor, calls `_fit_code_density` when its
     networks are trained, and has the attribute or property `_code_moments`: a mean and standard
@@ -113,10 +113,9 @@ class FittedCodeDensity:
     latent_density: Any
     latent_density_: Any
     _code_moments: Any
-    device_: str
 
     def _check_parameters(self) -> None:
-        super()._check_parameters()  # type: ignore[misc]
+        super()._check_parameters()
         if self.latent_density is not None and not hasattr(self.latent_density, "score_samples"):
             raise ValueError(
                 f"latent_density must be a generator, or None; got {self.latent_density!r}."

@@ -17,7 +17,7 @@ from probgen._validation import (
 )
 from probgen.base import DecoderMixin, Likelihood
 from probgen.distributions.observation import bernoulli_log_prob, gaussian_log_prob
-from probgen.estimators._code_density import CodeGenerator, FittedCodeDensity, latest_rows
+from probgen.estimators._code_density import FittedCodeDensity, latest_rows
 from probgen.marginal_likelihood.importance import log_likelihood
 from probgen.networks import TiedMLP, activation, check_module, check_network, uses_global_generator
 from probgen.networks.architectures import ARCHITECTURES, Architecture
@@ -46,7 +46,7 @@ NOISE_FLOOR = 1e-6  # share of the overall variance: exactly decoded columns nee
 SHRINKAGES = (0.0, *np.logspace(-5.0, 0.0, 11))  # candidate weights of the mean noise variance
 
 
-class Autoencoder(DecoderMixin, FittedCodeDensity, CodeGenerator):
+class Autoencoder(DecoderMixin, FittedCodeDensity):
     """Autoencoder, with a density on its codes.
 
     An encoder f maps a row x to a code z = f(x) of n_components numbers, a decoder g maps it back,

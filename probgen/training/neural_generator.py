@@ -82,9 +82,9 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
 
     This class owns the training loop, seeds, devices, checkpoints and callbacks. A subclass takes
     `max_iter`, `batch_size`, `learning_rate_init`, `device`, `random_state`, `verbose`,
-    `warm_start` and `trainer` in its constructor, names its networks in the class attribute
-    `_networks`, and implements the hooks below. Their names and arguments are stable. A call of
-    `fit` or `partial_fit` calls them in this order:
+    `warm_start` and `trainer` in its constructor, names its networks in the class attribute or
+    property `_networks`, and implements the hooks below. Their names and arguments are stable. A
+    call of `fit` or `partial_fit` calls them in this order:
 
     - `_check_parameters()` raises a ValueError for a parameter that is out of range; it starts with
       `super()._check_parameters()`.
@@ -116,10 +116,8 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
     """
 
     _dtypes = (np.float32, np.float64)  # integers are read in single precision
-    _networks: tuple[str, ...] = ()
     # Fewer where the hidden layers of this many rows outgrow a processor's cache.
     _query_rows = QUERY_ROWS
-    _largest_batch = 256  # upper limit of batch_size="auto"
     trainer: Trainer | None
     n_features_in_: int
 
@@ -187,6 +185,16 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         if not hasattr(self, "history_"):
             raise AttributeError(f"{type(self).__name__} is not fitted yet, so it has no n_iter_.")
         return len(self.history_)
+
+    @property
+    def _networks(self) -> tuple[str, ...]:
+        """Names of the attributes that hold the networks."""
+        return ()
+
+    @property
+    def _largest_batch(self) -> int:
+        """Upper limit of batch_size="auto"."""
+        return 256
 
     @property
     def _learning_rate(self) -> float:

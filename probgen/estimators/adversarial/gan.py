@@ -356,7 +356,7 @@ class GAN(DecoderMixin, BlurredDraws):
         return scores.astype(X.dtype, copy=False)
 
     @property
-    def _networks(self) -> tuple[str, ...]:  # type: ignore[override]
+    def _networks(self) -> tuple[str, ...]:
         if self.encoder:
             return ("generator_", "discriminator_", "encoder_")
         return ("generator_", "discriminator_")
@@ -387,7 +387,7 @@ class GAN(DecoderMixin, BlurredDraws):
         return max(self._defaults.max_iter, -(-self._defaults.min_batches // n_batches))
 
     @property
-    def _largest_batch(self) -> int:  # type: ignore[override]
+    def _largest_batch(self) -> int:
         return self._defaults.max_batch_size
 
     @property

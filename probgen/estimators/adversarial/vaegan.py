@@ -207,8 +207,6 @@ class VAEGANObjective(AdversarialObjective):
     """
 
     encoder: CodePosterior
-    center: torch.Tensor
-    scale: torch.Tensor
 
     def __init__(
         self, *networks: torch.nn.Module, beta: float, reconstruction_weight: float, **settings: Any
@@ -238,15 +236,15 @@ class VAEGANObjective(AdversarialObjective):
                 codes[:half] = mean + scale * codes[:half]
         return codes
 
-    def generator_loss(self, X: torch.Tensor) -> torch.Tensor:  # type: ignore[override]  # no labels
+    def generator_loss(self, X: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
         """Adversarial loss of generated rows, and reconstruction loss of a batch."""
         with torch.no_grad():
             codes, _ = self._draw_posterior(X)
         adversarial_loss = super().generator_loss(X)
         return adversarial_loss + self.reconstruction_weight * self._reconstruction_loss(X, codes)
 
-    def encoder_loss(  # type: ignore[override]  # no labels
-        self, X: torch.Tensor
+    def encoder_loss(
+        self, X: torch.Tensor, *_: torch.Tensor
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Reconstruction loss of a batch and divergence of its posteriors; and these terms."""
         codes, kl = self._draw_posterior(X)
