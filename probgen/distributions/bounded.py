@@ -1,6 +1,6 @@
 """Distributions that torch and Pyro lack, or do not compute to full precision. In nats."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pyro.distributions import TorchDistribution, constraints
@@ -33,7 +33,7 @@ class ContinuousBernoulli(TorchDistribution):
     (tensor([0.0000, 4.6052]), tensor([0.5000, 0.9900]))
     """
 
-    arg_constraints = {"logits": constraints.real}  # noqa: RUF012 (as in torch)
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {"logits": constraints.real}
     support = constraints.unit_interval
 
     def __init__(self, logits: Tensor) -> None:
@@ -108,7 +108,7 @@ class DiscretizedLogisticMixture(TorchDistribution):
     tensor([0.3775, 0.2449, 0.3775])
     """
 
-    arg_constraints = {  # noqa: RUF012 (as in torch)
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
         "logits": constraints.independent(constraints.real, 1),
         "locations": constraints.independent(constraints.real, 1),
         "log_scales": constraints.independent(constraints.real, 1),

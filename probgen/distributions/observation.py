@@ -117,8 +117,10 @@ class ObservationModel(nn.Module):
         """
         if self._supports(low, high, is_integer):
             return
-        # scikit-learn's common checks look for these very words.
-        prefix = "Negative values in data: " if low < 0.0 and self.measure == "counting" else ""
+        prefix = ""
+        if low < 0.0 and self.measure == "counting":
+            # scikit-learn's common checks look for these very words.
+            prefix = "Negative values in data: "
         values = f"{low:g} to {high:g}"
         if has_missing:
             values += " and NaN"  # which the common checks look for, too
@@ -470,7 +472,10 @@ def make_observation(option: Option, statistics: Any) -> ObservationModel:
     """
     option.check()
     if isinstance(option, AutoLikelihood):
-        option = option.chosen("bernoulli" if statistics.is_binary else "gaussian")
+        name = "gaussian"
+        if statistics.is_binary:
+            name = "bernoulli"
+        option = option.chosen(name)
     observation = OBSERVATION_MODELS[option.name].from_option(option, statistics)
     observation.check(statistics.low, statistics.high, statistics.is_integer)
     return observation

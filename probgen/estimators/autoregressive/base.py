@@ -233,10 +233,14 @@ class AutoregressiveGenerator(ImputerMixin, NeuralGenerator):
         """The function from rows and labels to pooled features."""
         return self.network_.features
 
-    def _transform(self, X: np.ndarray, *labels: np.ndarray) -> np.ndarray:
+    def _transform(self, X: np.ndarray) -> np.ndarray:
         if self.representation == "log_prob":
-            return self._log_conditionals(X, *labels)
+            return self._log_conditionals(X)
         self._check_queries(X, "transform")
+        return self._features(X)
+
+    def _features(self, X: np.ndarray, *labels: np.ndarray) -> np.ndarray:
+        """Pooled features (n, n_pooled) of rows."""
         with torch.inference_mode():
             features = self._pooled()
         return self._over_blocks(features, X, *labels)
@@ -291,7 +295,9 @@ class AutoregressiveGenerator(ImputerMixin, NeuralGenerator):
 
         def log_prob(X: torch.Tensor, *labels: torch.Tensor) -> torch.Tensor:
             each = self.observation_.distribution(conditionals(X, *labels)).log_prob(X)
-            return each.double().sum(1) if total else each
+            if total:
+                return each.double().sum(1)
+            return each
 
         return log_prob
 
@@ -314,7 +320,9 @@ class AutoregressiveGenerator(ImputerMixin, NeuralGenerator):
     def _over_blocks(self, function: Callable, X: np.ndarray, *labels: np.ndarray) -> np.ndarray:
         """Outputs of a function of row and label tensors, as an array."""
         widths = [array.shape[1] for array in (X, *labels)]
-        rows = np.hstack([X, *labels]) if labels else X
+        rows = X
+        if labels:
+            rows = np.hstack([X, *labels])
         return self._in_blocks(rows, lambda block: function(*block.split(widths, dim=1)))
 
     def _sample(self, n_samples: int, generator: np.random.Generator) -> np.ndarray:

@@ -231,13 +231,16 @@ class PixelCNN(PixelGenerator):
         orders = np.arange(self.n_features_in_)
         if isinstance(self.network_, MultiScaleNetwork):
             orders = self.network_.order.cpu().numpy()
+        progress = None
+        if self.verbose:
+            progress = f"{type(self).__name__} draws"
         return PixelSampler(
             self.network_,
             self.observation_,
             orders[np.newaxis],
             dtype=self._dtype,
             device=self.device_,
-            progress=f"{type(self).__name__} draws" if self.verbose else None,
+            progress=progress,
         )
 
 
@@ -379,10 +382,14 @@ class ConditionalPixelCNN(ClassConditional, PixelCNN):
 
     @property
     def _n_features_out(self) -> int:
-        # As in PixelCNN; a classifier would have one for each class.
+        # As in PixelCNN; a generator of classes would have one for each class.
         if self.representation == "features":
             return self.network_.n_pooled
         return self.n_features_in_
+
+    def _transform(self, X: np.ndarray) -> np.ndarray:
+        # As in PixelCNN; a generator of classes would return p(y given x).
+        return PixelCNN._transform(self, X)
 
     def _prepare_training(
         self, X: Tensor, *labels: Tensor, generator: torch.Generator
@@ -411,15 +418,12 @@ class ConditionalPixelCNN(ClassConditional, PixelCNN):
         log_marginal = np.logaddexp.reduce(self._log_joint(log_prefixes), axis=2)
         return np.diff(log_marginal, axis=1, prepend=0.0)
 
-    def _transform(self, X: np.ndarray) -> np.ndarray:  # type: ignore[override]  # sums over labels
-        if self.representation == "log_prob":
-            return self._log_conditionals(X)
+    def _features(self, X: np.ndarray, *labels: np.ndarray) -> np.ndarray:
+        if labels:
+            return super()._features(X, *labels)
+        features = super()._features
         posterior = np.exp(self._log_posterior(X))
-
-        def features(k: int) -> np.ndarray:
-            return PixelCNN._transform(self, X, self._class_labels(k, len(X)))
-
-        return self._class_mean(features, posterior)
+        return self._class_mean(lambda k: features(X, self._class_labels(k, len(X))), posterior)
 
     def _sample_classes(
         self, indices: np.ndarray, generator: np.random.Generator, conditions: Conditions | None

@@ -162,7 +162,9 @@ class ChainSampler:
 
 def block_size(n_rows: int) -> int:
     """Rows of a block, the same for all passes over ever fewer of n_rows."""
-    return DRAWN_ROWS if n_rows >= DRAWN_ROWS else QUERY_ROWS
+    if n_rows >= DRAWN_ROWS:
+        return DRAWN_ROWS
+    return QUERY_ROWS
 
 
 def padded_blocks(index: Tensor, size: int) -> Iterator[tuple[Tensor, int]]:

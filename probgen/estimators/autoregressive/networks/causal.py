@@ -104,7 +104,10 @@ class CausalConv2d(nn.Module):
             mask[:, :, -1, half + 1 :] = 0.0  # pixels to the right
             group_out = color_groups(n_out, n_colors, n_parts)[:, None]
             group_in = color_groups(n_in, n_colors)
-            is_seen = group_out > group_in if first else group_out >= group_in
+            if first:
+                is_seen = group_out > group_in
+            else:
+                is_seen = group_out >= group_in
             mask[:, :, -1, half] = is_seen.float()
         self.register_buffer("mask", mask, persistent=False)
         self.is_masked = not bool(mask.all())

@@ -232,7 +232,9 @@ class PixelStep:
         self.first = layer.first
         n_out, n_in, n_up, _ = layer.weight.shape
         weight = layer.weight.detach()
-        bias = weight.new_zeros(n_out) if layer.bias is None else layer.bias.detach()
+        bias = weight.new_zeros(n_out)
+        if layer.bias is not None:
+            bias = layer.bias.detach()
         groups = color_groups(n_out, layer.n_colors, layer.n_parts).to(weight.device)
         # The kernel as one matrix (n_taps * n_in, channels) for each colour.
         taps = [weight[:, :, i, j].T for i, j in _taps(n_up, layer.radius)]

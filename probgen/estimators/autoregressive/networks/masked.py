@@ -64,7 +64,10 @@ class MaskedLinear(nn.Linear):
         """Return masks (n_orders, n_outputs, n_inputs) of degrees as in the constructor."""
         before = in_degrees[:, None, :]
         after = out_degrees[:, :, None]
-        mask = before < after if self.strict else before <= after
+        if self.strict:
+            mask = before < after
+        else:
+            mask = before <= after
         return mask.to(self.weight.dtype)  # a product is faster than a selection
 
     def masked_weight(self, order: int | torch.Tensor = 0) -> torch.Tensor:
@@ -202,7 +205,11 @@ class MaskedMLP(nn.Module):
     def _degrees(self, positions: torch.Tensor) -> list[torch.Tensor]:
         """Degrees (n_orders, n_units) of the inputs, each hidden layer and the outputs."""
         n_orders, d = positions.shape
-        n_inputs = self.n_levels or (2 if self.any_order else 1)  # for each feature
+        n_inputs = 1  # for each feature
+        if self.n_levels is not None:
+            n_inputs = self.n_levels
+        elif self.any_order:
+            n_inputs = 2
         inputs = positions.repeat_interleave(n_inputs, dim=1)
         outputs = positions.repeat_interleave(self.n_outputs_per_feature, dim=1)
         hidden = []

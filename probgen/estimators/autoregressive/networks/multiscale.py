@@ -63,9 +63,10 @@ class MultiScaleNetwork(nn.Module):
         self.strides = [height // scale for scale in scales]
         self.ratios = [before // after for before, after in pairwise(self.strides)]
         shapes = [(height // stride, width // stride, n_colors) for stride in self.strides]
+        n_hints = [0] + [n_colors + 1] * (len(shapes) - 1)
         self.networks = nn.ModuleList(
-            PixelNetwork(shape, n_outputs_per_feature, n_hints=n_colors + 1 if k else 0, **settings)
-            for k, shape in enumerate(shapes)
+            PixelNetwork(shape, n_outputs_per_feature, n_hints=n, **settings)
+            for shape, n in zip(shapes, n_hints)
         )
         # For each scale, the pixels of its image and whether no smaller image has them.
         pixels = torch.arange(height * width).view(height, width)

@@ -45,7 +45,9 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.narrow = CausalConv2d(2 * n_filters, n_filters, n_colors=n_colors)
         self.conv = CausalConv2d(n_filters, n_filters, KERNEL, n_colors=n_colors)
-        self.label = ClassBias(n_classes, n_filters) if n_classes else None
+        self.label = None
+        if n_classes:
+            self.label = ClassBias(n_classes, n_filters)
         self.widen = CausalConv2d(n_filters, 2 * n_filters, n_colors=n_colors)
 
     def forward(
@@ -99,7 +101,9 @@ class GatedBlock(nn.Module):
             "n_parts": 2,
         }
         self.conv = CausalConv2d(n_in or n_filters, 2 * n_filters, kernel_size, **settings)
-        self.label = ClassBias(n_classes, 2 * n_filters, n_parts=2) if n_classes else None
+        self.label = None
+        if n_classes:
+            self.label = ClassBias(n_classes, 2 * n_filters, n_parts=2)
         self.out = CausalConv2d(n_filters, n_filters, n_colors=n_colors)
 
     def forward(
@@ -165,8 +169,10 @@ class VerticalStack(nn.Module):
                 contexts += middle_contexts
             hidden = conv(images)
             contexts.append(across(hidden))
-            is_first = k == 0 and not self.is_inner
-            images = _gate(hidden) if is_first else images + _gate(hidden)
+            outputs = _gate(hidden)
+            if k > 0 or self.is_inner:  # residual, but for the first layer
+                outputs = images + outputs
+            images = outputs
         return images, contexts
 
 
@@ -262,8 +268,9 @@ class BlockStack(nn.Module):
             self.middle = Middle(n_channels, inner, gated, n_colors)
 
     def __len__(self) -> int:
-        n_inner = 0 if self.middle is None else len(self.middle.inner)
-        return len(self.layers) + n_inner
+        if self.middle is None:
+            return len(self.layers)
+        return len(self.layers) + len(self.middle.inner)
 
     def forward(
         self,
@@ -278,7 +285,9 @@ class BlockStack(nn.Module):
             # Contexts of the blocks before the middle come first, then those of the middle.
             if self.middle is not None and k == self.n_before:
                 hidden = self.middle(hidden, images, contexts[k : k - n_layers], labels)
-            context = contexts[k if k < self.n_before else k - n_layers]
+            context = contexts[k]
+            if k >= self.n_before:
+                context = contexts[k - n_layers]
             inputs.append(hidden)
             if str(k) in self.shortcuts:
                 hidden = hidden + self.shortcuts[str(k)](inputs[n_layers - 1 - k])
