@@ -162,6 +162,164 @@ class TestBounds:
         np.testing.assert_allclose(terms.log_weights, np.broadcast_to(truth(), (3, 7)), rtol=1e-10)
 
 
+class Layer(torch.nn.Module):
+    """A weight and a running mean."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.full((3,), 0.7, dtype=X.dtype))
+        self.register_buffer("mean", torch.ones(3, dtype=X.dtype))
+        with isolated_pyro_state("cpu", seed=3):
+            linear = torch.nn.Linear(3, 3).double()
+            self.normed = torch.nn.utils.parametrizations.spectral_norm(linear)
+
+
+class Reversed(torch.autograd.Function):
+    """The identity, with gradients of the other sign."""
+
+    @staticmethod
+    def forward(ctx, X):
+        return X.view_as(X)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return -gradient
+
+
+def constant_factor(layer, X):
+    with torch.no_grad():
+        factor = (X * layer.weight).sum()
+    return factor * layer.weight
+
+
+def running_mean(layer, X):
+    outputs = X * layer.weight
+    with torch.no_grad():
+        layer.mean.mul_(0.9).add_(0.1 * outputs.mean(0))
+    return outputs * layer.mean
+
+
+def clipped_weight(layer, X):
+    with torch.no_grad():
+        layer.weight.clamp_(-0.5, 0.5)
+    return X * layer.weight
+
+
+def spectral_norm(layer, X):
+    return layer.normed(X)
+
+
+def inner_gradient(layer, X):
+    codes = X.detach().clone().requires_grad_()
+    (gradient,) = torch.autograd.grad((codes * layer.weight).pow(3).sum(), codes)
+    return (X - 0.1 * gradient) * layer.weight
+
+
+def changed_view(layer, X):
+    outputs = X * layer.weight
+    outputs[:, 0].add_(1.0)
+    outputs[1:][2].zero_()
+    return outputs.exp()
+
+
+def changed_literal(layer, X):
+    literal = torch.tensor([1.0, 2.0, 3.0])
+    literal.add_(1.0)
+    return X * literal * layer.weight
+
+
+def changed_before_the_sum(layer, X):
+    outputs = X * layer.weight
+    negated = -outputs
+    outputs.mul_(2.0)
+    return negated.sum(-1)
+
+
+def wrapped_integers(layer, X):
+    return (-X.abs().to(torch.uint8)).sum(-1, keepdim=True) * layer.weight
+
+
+def gradient_in_part(layer, X):
+    negated = -(X * layer.weight)
+    with torch.no_grad():
+        total = negated.sum(-1, keepdim=True)
+    return total * layer.weight
+
+
+def assigned_by_mask(layer, X):
+    rows = X * layer.weight
+    outputs = torch.zeros_like(rows)
+    is_positive = rows > 0.0
+    outputs[is_positive] = rows[is_positive]
+    return outputs
+
+
+def several_outputs(layer, X):
+    values, _ = torch.topk(X * layer.weight, 2, dim=1)
+    first, second = values.chunk(2, 1)
+    first = 2.0 * first
+    return first * second
+
+
+def own_gradient(layer, X):
+    return Reversed.apply(X * layer.weight)
+
+
+def hook(layer, X):
+    outputs = X * layer.weight
+    outputs.register_hook(torch.zeros_like)
+    return outputs
+
+
+def branch(layer, X):
+    return X if X.sum() > 0.0 else layer.weight
+
+
+def branch_on_an_assigned_constant(layer, X):
+    total = torch.zeros(2)
+    total[0] = X.sum()
+    return X if total.sum() > 0.0 else layer.weight
+
+
+def branch_on_a_filled_constant(layer, X):
+    drawn = torch.zeros(2)
+    drawn[0].normal_()
+    return X if drawn[0] > 0.0 else layer.weight
+
+
+def array(layer, X):
+    return X * float(np.sum(np.asarray(X)))
+
+
+def numbers(layer, X):
+    return X * X.sum(0).tolist()[0]
+
+
+def masked_mean(layer, X):
+    chosen = X[X > 0.0]
+    return chosen.sum() / len(chosen)
+
+
+def repeated(layer, X):
+    repeats = (X[:, 0] > 0.0).long() + 1
+    return X.repeat_interleave(repeats, 0)
+
+
+def generator_of_its_own(layer, X):
+    return X + torch.randn(3, generator=torch.Generator().manual_seed(1))
+
+
+def profiled(layer, X):
+    with torch.autograd.profiler.record_function("program"):
+        return X * layer.weight
+
+
+def reshaped_view(layer, X):
+    outputs = X * layer.weight
+    outputs[:].t_()
+    return outputs
+
+
 class TestRecording:
     def test_replays_see_new_inputs_and_new_weights(self):
         layer = torch.nn.Linear(3, 2).double()
@@ -219,6 +377,61 @@ class TestRecording:
         for mine, its in zip(first, again):
             assert torch.equal(mine, its)
         assert not torch.equal(*first)
+
+    @pytest.mark.parametrize(
+        "function",
+        [
+            constant_factor,
+            running_mean,
+            clipped_weight,
+            spectral_norm,
+            inner_gradient,
+            changed_view,
+            changed_literal,
+            changed_before_the_sum,
+            wrapped_integers,
+            gradient_in_part,
+            assigned_by_mask,
+            several_outputs,
+        ],
+    )
+    def test_replays_have_the_values_and_gradients_of_the_function(self, function):
+        layer = Layer()
+        own = Layer()
+        with torch.no_grad():  # as in validation
+            recording = record(lambda X: function(own, X), [X], torch.Generator)
+        own.load_state_dict(layer.state_dict())
+        for rows in (X, 1.0 - X, 2.0 * X):
+            expected, replayed = function(layer, rows), recording(rows)
+            assert torch.equal(replayed, expected)
+            expected.sum().backward()
+            replayed.sum().backward()
+            for theirs, ours in zip(layer.parameters(), own.parameters()):
+                torch.testing.assert_close(ours.grad, theirs.grad)
+                ours.grad = theirs.grad = None
+            for name, value in layer.state_dict().items():
+                assert torch.equal(own.state_dict()[name], value)
+
+    @pytest.mark.parametrize(
+        "function, message",
+        [
+            (own_gradient, "Function has a gradient that is not recorded"),
+            (hook, "register_hook .* is not among the operations that can be replayed"),
+            (branch, "reads values"),
+            (branch_on_an_assigned_constant, "reads values"),
+            (branch_on_a_filled_constant, "reads values"),
+            (array, "is not among the operations that can be replayed"),
+            (numbers, "is not among the operations that can be replayed"),
+            (masked_mean, "gets a tensor whose shape depends on values"),
+            (repeated, "shapes of .* differ from replay to replay"),
+            (generator_of_its_own, "takes an object that a graph cannot hold"),
+            (profiled, "takes an object that a graph cannot hold"),
+            (reshaped_view, "reshapes one of several views"),
+        ],
+    )
+    def test_what_replays_would_not_repeat_is_refused(self, function, message):
+        with pytest.raises(RuntimeError, match=message):
+            record(lambda X: function(Layer(), X), [X], torch.Generator)
 
     def test_a_program_that_branches_on_values_runs_all_the_same(self):
         networks = Networks()

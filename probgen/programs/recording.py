@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -22,6 +23,17 @@ SHAPINGS = {
     torch.ops.aten.view.default,
     torch.ops.aten.slice.Tensor,
     torch.ops.aten.alias.default,
+}
+# Operations whose results have shapes that follow from tensors of these types, if they take any.
+MASKINGS = {torch.ops.aten.index.Tensor, torch.ops.aten.masked_select.default}
+MASK_TYPES = {torch.bool, torch.uint8}
+# Methods that take values, or hooks of gradients, past the operations of torch.
+UNRECORDED = {
+    torch.Tensor.tolist,
+    torch.Tensor.numpy,
+    torch.Tensor.__array__,
+    torch.Tensor.__dlpack__,
+    torch.Tensor.register_hook,
 }
 
 
@@ -36,8 +48,9 @@ def record(
     Parameters
     ----------
     function : callable
-        From tensors to tensors, or a nest of them; without branches on the values of tensors.
-        Parameters and other tensors that it reads from elsewhere are read anew in each replay.
+        From tensors to tensors, or a nest of them; without branches on the values of tensors, and
+        without gradients of its own, as a torch.autograd.Function or a hook has. Parameters and
+        other tensors that it reads from elsewhere are read anew in each replay.
     inputs : sequence of Tensor
         Of the shapes that replays will have.
     noise : callable
@@ -51,7 +64,7 @@ def record(
     Raises
     ------
     RuntimeError
-        If the function branches on values.
+        If replays would not do what the function does.
 
     Examples
     --------
@@ -62,20 +75,28 @@ def record(
     False
     """
     recorder = _Recorder(inputs)
-    with isolated_pyro_state(device), _without_autocast_cache(), recorder:
+    with (
+        isolated_pyro_state(device),
+        _without_autocast_cache(),
+        torch.enable_grad(),  # a recording made without gradients may be replayed with them
+        _Refusal(recorder),
+        recorder,
+    ):
         outputs = function(*inputs)
     module = recorder.module(outputs)
     _negate_after_sums(module.graph)
+    module.graph.eliminate_dead_code()  # keeps draws and changes in place
     draws_globally = False
     for node in module.graph.nodes:
-        if node.op == "call_function" and _is_random(node.target):
+        if node.op != "call_function":
+            continue
+        if _is_random(node.target):
             target = _with_generator(node.target)
             draws_globally |= target is None
             if target is not None:
-                node.target = _Draw(target, noise)
-    module.graph.eliminate_dead_code(
-        lambda node: node.is_impure() or isinstance(node.target, _Draw)
-    )
+                node.target = _draw_from(noise, target)
+        if not node.meta.get("has_gradient", True):
+            node.target = _without_gradient(node.target)
     module.recompile()
     return Recording(module, noise, device, draws_globally)
 
@@ -115,7 +136,8 @@ class Recording:
 class Replayed:
     """A function that is recorded once for each shape of its inputs, and then replayed.
 
-    A function that branches on values cannot be recorded; it runs anew in every call.
+    A function that cannot be recorded, such as one that branches on values, runs anew in every
+    call.
 
     Parameters
     ----------
@@ -177,7 +199,7 @@ class Replayed:
         values = [buffer.clone() for buffer in buffers]
         try:
             return record(self.function, inputs, self.noise, self.device)
-        except RuntimeError:  # the function branches on values
+        except RuntimeError:  # the function branches on values, for instance
             return None
         finally:
             # The batch of the recording must not count twice in running means.
@@ -206,31 +228,46 @@ class _Recorder(TorchDispatchMode):
         self.n_attributes = 0
         # Tensors with the same values in every replay, which may be read in the function.
         self.constants = WeakTensorKeyDictionary()
+        # Results of operations under torch.no_grad(), and results of MASKINGS by masks that vary.
+        self.without_gradient = WeakTensorKeyDictionary()
+        self.varying_shape = WeakTensorKeyDictionary()
         for index, tensor in enumerate(inputs):
             self.nodes[tensor] = self.graph.placeholder(f"input_{index}")
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         kwargs = {} if kwargs is None else kwargs
-        is_constant = not _is_random(operation) and all(
-            leaf in self.constants
-            for leaf in tree_leaves((args, kwargs))
-            if isinstance(leaf, torch.Tensor)
-        )
-        is_literal = operation is torch.ops.aten.lift_fresh.default  # such as torch.tensor(1.0)
-        if torch.Tag.data_dependent_output in operation.tags and not is_constant:
-            raise RuntimeError(f"{operation} reads values, which differ from replay to replay.")
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        is_constant = all(tensor in self.constants for tensor in tensors)
+        if operation is torch.ops.aten.lift_fresh.default:  # a literal such as torch.tensor(1.0)
+            # A copy, as the function may change it in place in every replay.
+            operation = torch.ops.aten.lift_fresh_copy.default
+            is_constant = True
+        if _is_random(operation):
+            is_constant = False
+        self._check(operation, args, kwargs, is_constant)
         result = operation(*args, **kwargs)
-        if operation in SHAPINGS and _is_same_view(result, args[0]):
+        has_gradient = torch.is_grad_enabled()
+        if operation in SHAPINGS and has_gradient and _is_same_view(result, args[0]):
             self._track(result, self._node(args[0]), is_constant)
             return result
         node = self.graph.call_function(operation, *self._as_nodes((args, kwargs)))
+        node.meta["has_gradient"] = has_gradient
+        if not has_gradient:
+            for part in tree_leaves(result):
+                if isinstance(part, torch.Tensor) and all(part is not own for own in tensors):
+                    self.without_gradient[part] = True
+        if not is_constant:
+            self._drop_constants(operation, args, kwargs)
         if isinstance(result, torch.Tensor):
-            self._track(result, node, is_constant or is_literal)
+            node.meta["is_floating"] = result.is_floating_point()
+            self._track(result, node, is_constant)
         elif isinstance(result, list | tuple):
             for index, part in enumerate(result):
                 if isinstance(part, torch.Tensor):
                     item = self.graph.call_function(operator.getitem, (node, index))
                     self._track(part, item, is_constant)
+        if operation in MASKINGS and any(self._is_varying_mask(tensor) for tensor in tensors):
+            self.varying_shape[result] = True
         return result
 
     def module(self, outputs):
@@ -238,13 +275,43 @@ class _Recorder(TorchDispatchMode):
         self.graph.output(self._as_nodes(outputs))
         return torch.fx.GraphModule(self.root, self.graph)
 
+    def _check(self, operation, args, kwargs, is_constant):
+        """Raise if replays of the operation would not do what the function does."""
+        tags = operation.tags
+        if torch.Tag.data_dependent_output in tags and not is_constant:
+            raise RuntimeError(f"{operation} reads values, which differ from replay to replay.")
+        has_fixed_shape = is_constant or operation in MASKINGS
+        if torch.Tag.dynamic_output_shape in tags and not has_fixed_shape:
+            raise RuntimeError(f"The shapes of {operation} differ from replay to replay.")
+        if torch.Tag.inplace_view in tags:
+            node = self._node(args[0])
+            if sum(other is node for other in self.nodes.values()) > 1:
+                raise RuntimeError(f"{operation} reshapes one of several views of a tensor.")
+        for leaf in tree_leaves((args, kwargs)):
+            if isinstance(leaf, torch.Generator | torch.ScriptObject):
+                raise RuntimeError(f"{operation} takes an object that a graph cannot hold.")
+
+    def _is_varying_mask(self, tensor):
+        """Whether a tensor is a mask that differs from replay to replay."""
+        is_mask = tensor.dtype in MASK_TYPES
+        return is_mask and tensor not in self.constants and self._node(tensor).op != "get_attr"
+
     def _track(self, tensor, node, is_constant):
         """Remember the node of a tensor, a new one or one that was changed in place."""
         self.nodes[tensor] = node
         if is_constant:
             self.constants[tensor] = True
-        else:
-            self.constants.pop(tensor, None)
+
+    def _drop_constants(self, operation, args, kwargs):
+        """Forget the constants whose memory an operation writes other values to."""
+        arguments = operation._schema.arguments
+        values = {argument.name: value for argument, value in zip(arguments, args)} | kwargs
+        written = [values.get(argument.name) for argument in arguments if argument.is_write]
+        for tensor in tree_leaves(written):
+            if isinstance(tensor, torch.Tensor):
+                for constant in list(self.constants):
+                    if _share_memory(constant, tensor):
+                        del self.constants[constant]
 
     def _as_nodes(self, nest):
         return tree_map_only(torch.Tensor, self._node, nest)
@@ -256,6 +323,8 @@ class _Recorder(TorchDispatchMode):
             self.n_attributes += 1
             setattr(self.root, name, tensor)
             self.nodes[tensor] = self.graph.get_attr(name)
+        if tensor in self.without_gradient and tensor.grad_fn is not None:
+            raise RuntimeError("A torch.autograd.Function has a gradient that is not recorded.")
         return self.nodes[tensor]
 
 
@@ -282,6 +351,9 @@ def _negate_after_sums(graph):
         negated = node.args[0]
         if negated.target is not torch.ops.aten.neg.default or len(negated.users) > 1:
             continue
+        # Negation of integers may wrap around, and the tensor may change before the sum.
+        if not negated.meta["is_floating"] or not _are_pure(negated, node):
+            continue
         node.args = (negated.args[0], *node.args[1:])
         with graph.inserting_after(node):
             negation = graph.call_function(torch.ops.aten.neg.default, (node,))
@@ -289,28 +361,69 @@ def _negate_after_sums(graph):
         graph.erase_node(negated)
 
 
-class _Draw:
+def _are_pure(first, last):
+    """Whether the nodes from one to another have gradients and change nothing in place."""
+    node = first
+    while node is not last.next:
+        if not node.meta.get("has_gradient", True):
+            return False
+        if _is_operation(node.target) and node.target._schema.is_mutable:
+            return False
+        node = node.next
+    return True
+
+
+class _Refusal(TorchFunctionMode):
+    """Raises for what replays would not repeat, as it goes past the operations of torch."""
+
+    def __init__(self, recorder):
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = {} if kwargs is None else kwargs
+        if function in UNRECORDED and args[0] not in self.recorder.constants:
+            raise RuntimeError(f"{function} is not among the operations that can be replayed.")
+        if function is not torch.Tensor.__setitem__:  # as in Y[mask] = X[mask]
+            for leaf in tree_leaves((args, kwargs)):
+                if isinstance(leaf, torch.Tensor) and leaf in self.recorder.varying_shape:
+                    raise RuntimeError(f"{function} gets a tensor whose shape depends on values.")
+        return function(*args, **kwargs)
+
+
+def _draw_from(noise, operation):
     """A random operation that draws from a generator of our own."""
 
-    def __init__(self, operation, noise):
-        self.operation = operation
-        self.noise = noise
-        self.__name__ = self.__qualname__ = f"draw_{operation.__name__.replace('.', '_')}"
-        self.__module__ = __name__
+    def draw(*args, **kwargs):
+        return operation(*args, **{**kwargs, "generator": noise()})
 
-    def __call__(self, *args, **kwargs):
-        return self.operation(*args, **{**kwargs, "generator": self.noise()})
+    return draw
+
+
+def _without_gradient(operation):
+    """An operation that runs under torch.no_grad()."""
+
+    def run(*args, **kwargs):
+        with torch.no_grad():
+            return operation(*args, **kwargs)
+
+    return run
+
+
+def _share_memory(first, second):
+    return first.untyped_storage().data_ptr() == second.untyped_storage().data_ptr()
 
 
 def _is_same_view(tensor, base):
     return tensor.shape == base.shape and tensor.stride() == base.stride()
 
 
+def _is_operation(target):
+    return isinstance(target, torch._ops.OpOverload)
+
+
 def _is_random(operation):
-    return (
-        isinstance(operation, torch._ops.OpOverload)
-        and torch.Tag.nondeterministic_seeded in operation.tags
-    )
+    return _is_operation(operation) and torch.Tag.nondeterministic_seeded in operation.tags
 
 
 def _with_generator(operation):
