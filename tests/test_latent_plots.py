@@ -57,6 +57,13 @@ class TestReconstruction:
         np.testing.assert_array_equal(display.X, np.concatenate([X[:3], 16.0 - X[:3]]))
         assert display.image_.get_array().shape == (2 * 4 + 1, 3 * 16 + 2)
 
+    def test_a_pipeline_takes_the_reconstruction_of_its_last_step(self):
+        half = FunctionTransformer(lambda X: X / 2.0, lambda X: 2.0 * X)
+        model = make_pipeline(half, "passthrough", StandIn()).fit(X)
+        assert not hasattr(model, "reconstruct")
+        display = ReconstructionDisplay.from_estimator(model, X, n_rows=3)
+        np.testing.assert_allclose(display.X, np.concatenate([X[:3], 32.0 - X[:3]]))
+
     def test_a_table_is_a_heat_map(self):
         table = pd.DataFrame(X[:, 20:23], columns=["a", "b", "c"])
         display = ReconstructionDisplay.from_estimator(PCA(2).fit(table), table, n_rows=4)
@@ -177,3 +184,5 @@ class TestLatent:
             ValueError, match=r"y must hold one class for each of 1797 rows; got shape \(3,\)"
         ):
             LatentDisplay.from_estimator(MODEL, X, Y[:3])
+        with pytest.raises(ValueError, match="names must hold 2 names; got 1"):
+            LatentDisplay(X[:, :2], names=["one"])

@@ -207,6 +207,8 @@ def test_rows_must_be_a_matrix(X):
 def test_names_must_fit():
     with pytest.raises(ValueError, match="row_labels must hold 2 names; got 1"):
         SampleGridDisplay(np.zeros((4, 4)), n_cols=2, row_labels=["a"])
+    with pytest.raises(ValueError, match="feature_names must hold 4 names; got 1"):
+        SampleGridDisplay(np.zeros((4, 4)), feature_names=3)
 
 
 def test_estimators_that_cannot_sample_are_refused():

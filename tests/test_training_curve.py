@@ -84,6 +84,8 @@ def test_log_scale_of_losses_below_zero_is_refused():
 def test_nothing_to_draw():
     with pytest.raises(ValueError, match="history must have at least one epoch"):
         TrainingCurveDisplay.from_history(History())
+    with pytest.raises(TypeError, match=r"history must be a History, .*; got \[\]"):
+        TrainingCurveDisplay.from_history([])
     with pytest.raises(
         TypeError, match=r"must be fitted and keep a history_ of its epochs; got Learner\(\)"
     ):

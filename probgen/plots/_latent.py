@@ -1,5 +1,6 @@
 """Scatter plots and histograms of codes."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -8,6 +9,7 @@ from sklearn.decomposition import PCA
 from sklearn.utils.validation import check_is_fitted
 
 from probgen.plots._axes import new_axes
+from probgen.plots._sample_grid import check_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +40,7 @@ class LatentDisplay:
     Raises
     ------
     ValueError
-        If codes have another shape, or y has another length.
+        If codes have another shape, or y or names have another length.
 
     Examples
     --------
@@ -55,7 +57,7 @@ class LatentDisplay:
         self,
         codes: npt.ArrayLike,
         y: npt.ArrayLike | None = None,
-        names: npt.ArrayLike | None = None,
+        names: Sequence[str] | None = None,
     ) -> None:
         self.codes = np.asarray(codes, dtype=np.float64)
         if self.codes.ndim != 2 or self.codes.shape[1] not in {1, 2}:
@@ -68,10 +70,10 @@ class LatentDisplay:
                     f"y must hold one class for each of {len(self.codes)} rows; got shape"
                     f" {self.y.shape}."
                 )
+        n_codes = self.codes.shape[1]
         if names is None:
-            self.names = [f"code {k}" for k in range(self.codes.shape[1])]
-        else:
-            self.names = [str(name) for name in np.asarray(names)]
+            names = [f"code {k}" for k in range(n_codes)]
+        self.names = check_names("names", names, n_codes)
 
     @classmethod
     def from_estimator(

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import check_count
@@ -29,6 +30,7 @@ class ReconstructionDisplay(SampleGridDisplay):
     ['data', 'reconstruction']
     """
 
+    # Draws need no rows, which reconstructions do.
     @classmethod
     def from_estimator(  # type: ignore[override]
         cls,
@@ -47,7 +49,8 @@ class ReconstructionDisplay(SampleGridDisplay):
         Parameters
         ----------
         estimator : estimator object
-            Fitted, with a method `reconstruct`, or with `transform` and `inverse_transform`.
+            Fitted, with a method `reconstruct`, or with `transform` and `inverse_transform`; or a
+            pipeline that ends in such an estimator.
         X : array-like of shape (n, n_features)
             Rows; the first n_rows are drawn.
         damaged : array-like of shape (n, n_features), default=None
@@ -74,15 +77,15 @@ class ReconstructionDisplay(SampleGridDisplay):
         """
         check_count("n_rows", n_rows)
         model = getattr(estimator, "best_estimator_", estimator)
-        if not hasattr(model, "reconstruct") and not hasattr(model, "inverse_transform"):
+        last = model
+        if isinstance(model, Pipeline):
+            last = model[-1]
+        if not hasattr(last, "reconstruct") and not hasattr(model, "inverse_transform"):
             raise TypeError(
                 "estimator must have reconstruct, or transform and inverse_transform; got"
                 f" {model!r}."
             )
         check_is_fitted(model)
-        feature_names = None
-        if hasattr(X, "columns"):
-            feature_names = [str(name) for name in X.columns]
         rows = X[:n_rows]
         bands = {"data": rows}
         inputs = rows
@@ -93,10 +96,7 @@ class ReconstructionDisplay(SampleGridDisplay):
                 raise ValueError(
                     f"damaged must have the shape of X, {np.shape(X)}; got {np.shape(damaged)}."
                 )
-        if hasattr(model, "reconstruct"):
-            bands["reconstruction"] = model.reconstruct(inputs)
-        else:
-            bands["reconstruction"] = model.inverse_transform(model.transform(inputs))
+        bands["reconstruction"] = _reconstruct(model, last, inputs)
         if image_shape is None:
             image_shape = getattr(model, "image_shape", None)
         display = cls(
@@ -105,6 +105,21 @@ class ReconstructionDisplay(SampleGridDisplay):
             n_cols=len(rows),
             row_labels=list(bands),
             value_range=value_range,
-            feature_names=feature_names,
+            feature_names=getattr(X, "columns", None),
         )
         return display.plot(ax=ax, **imshow_params)
+
+
+def _reconstruct(model: Any, last: Any, X: Any) -> Any:
+    """Reconstructions of rows by a model, whose last step is the model itself or of a pipeline."""
+    if not hasattr(last, "reconstruct"):
+        return model.inverse_transform(model.transform(X))
+    steps = []
+    if last is not model:
+        steps = [step for _, step in model.steps[:-1] if step not in (None, "passthrough")]
+    for step in steps:
+        X = step.transform(X)
+    X = last.reconstruct(X)
+    for step in reversed(steps):
+        X = step.inverse_transform(X)
+    return X

@@ -79,14 +79,19 @@ class SampleGridDisplay:
         feature_names: Sequence[str] | None = None,
     ) -> None:
         check_count("n_cols", n_cols)
-        if feature_names is None and hasattr(X, "columns"):
-            feature_names = [str(name) for name in X.columns]
+        if feature_names is None:
+            feature_names = getattr(X, "columns", None)
         self.X = _check_rows(X)
         self.image_shape = check_image_shape(image_shape, self.X.shape[1])
         self.n_cols = n_cols
-        self.row_labels = _check_names("row_labels", row_labels, math.ceil(len(self.X) / n_cols))
+        self.row_labels: list[str] | None = None
+        if row_labels is not None:
+            n_rows = math.ceil(len(self.X) / n_cols)
+            self.row_labels = check_names("row_labels", row_labels, n_rows)
         self.value_range = _check_range(value_range, self.X, by_column=self._is_table)
-        self.feature_names = _check_names("feature_names", feature_names, self.X.shape[1])
+        self.feature_names: list[str] | None = None
+        if feature_names is not None:
+            self.feature_names = check_names("feature_names", feature_names, self.X.shape[1])
 
     @classmethod
     def from_estimator(
@@ -306,10 +311,11 @@ def _check_range(value_range: tuple | None, X: np.ndarray, *, by_column: bool) -
     return low, high
 
 
-def _check_names(name: str, values: Any, count: int) -> list[str] | None:
+def check_names(name: str, values: Any, count: int) -> list[str]:
     """Return names as strings, of which there must be count."""
-    if values is None:
-        return None
-    if len(values) != count:
-        raise ValueError(f"{name} must hold {count} names; got {len(values)}.")
-    return [str(value) for value in values]
+    names = [values]
+    if np.iterable(values):
+        names = list(values)
+    if len(names) != count:
+        raise ValueError(f"{name} must hold {count} names; got {len(names)}.")
+    return [str(each) for each in names]

@@ -35,6 +35,8 @@ class TrainingCurveDisplay:
 
     Raises
     ------
+    TypeError
+        If history is no History.
     ValueError
         If history has no epochs.
 
@@ -50,6 +52,10 @@ class TrainingCurveDisplay:
     """
 
     def __init__(self, history: "History") -> None:
+        if not hasattr(history, "loss_names"):
+            raise TypeError(
+                f"history must be a History, such as `history_` of an estimator; got {history!r}."
+            )
         if not len(history):
             raise ValueError(
                 "history must have at least one epoch; got none; fit the estimator first."
