@@ -653,6 +653,8 @@ def test_a_folder_that_is_not_there(path):
         match=r"model\.probgen' does not exist; give a file that `probgen\.save` wrote",
     ):
         load(path)
+    with pytest.raises(IsADirectoryError, match="is a folder; give a file that"):
+        load(path.parent)
 
 
 @pytest.mark.parametrize("failing", ["open", "replace", "fsync"])

@@ -111,6 +111,10 @@ def load(path: str | os.PathLike, device: str = "auto", trusted: Sequence[Callab
     GaussianMixture(n_components=2)
     """
     path = _check_path(path)
+    if path.is_dir():
+        raise IsADirectoryError(
+            f"{str(path)!r} is a folder; give a file that `probgen.save` wrote."
+        )
     if not path.is_file():
         raise FileNotFoundError(
             f"{str(path)!r} does not exist; give a file that `probgen.save` wrote."
