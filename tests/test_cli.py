@@ -806,10 +806,9 @@ def test_integers_are_scored_as_probabilities(tmp_path):
     assert data.levels.tolist() == [2, 5, 9]
     result = comparison.evaluate("Gaussian", comparison.generators(data)["Gaussian"], data)
     assert result.likelihood.kind == "lower_bound"
-    assert (
-        result.bits_per_dim > np.log2([2, 5, 9]).mean() - 0.05
-    )  # no code is shorter than the entropy
-    assert result.bits_per_dim < np.log2([2, 5, 9]).mean() + 0.5
+    entropy = np.log2([2, 5, 9]).mean()
+    assert result.bits_per_dim > entropy - 0.05  # No code is shorter than the entropy.
+    assert result.bits_per_dim < entropy + 0.5
 
 
 @pytest.mark.usefixtures("two_models")

@@ -51,6 +51,8 @@ def test_digits_as_frame():
 def test_digits_refuse_another_number_of_classes():
     with pytest.raises(ValueError, match=r"n_class must be an integer in \[1, 10\]; got 11"):
         datasets.load_digits(n_class=11)
+    with pytest.raises(ValueError, match="n_class must be an integer >= 1; got True"):
+        datasets.load_digits(n_class=True)
 
 
 # Real files
@@ -110,10 +112,8 @@ def test_cifar10(data_file):
     with np.load(cifar.filename) as file:
         assert cifar.target_names == file["class_names"].tolist()
     assert "do not compare with published" in cifar.DESCR
-    assert (
-        cifar.images[cifar.target == 0][..., 2].mean()
-        > cifar.images[cifar.target == 6][..., 2].mean() + 30
-    )  # sky
+    blue = cifar.images[..., 2]
+    assert blue[cifar.target == 0].mean() > blue[cifar.target == 6].mean() + 30  # sky, and frogs
 
 
 def test_olivetti_faces(data_home):
@@ -165,17 +165,15 @@ def test_uci_splits(data_home, name, n_splits):
 
 def test_uci_codes(data_home):
     abalone = datasets.fetch_uci("abalone")
-    np.testing.assert_array_equal(
-        np.bincount(abalone.sex), [1528, 1307, 1342]
-    )  # as in abalone.names
+    # As in abalone.names
+    np.testing.assert_array_equal(np.bincount(abalone.sex), [1528, 1307, 1342])
     assert abalone.target.dtype == np.int64
     assert (abalone.target.min(), abalone.target.max()) == (1, 29)
     wine = datasets.fetch_uci("wine_quality")
     np.testing.assert_array_equal(np.bincount(wine.color), [1599, 4898])
     letters = datasets.fetch_uci("letter_recognition")
-    np.testing.assert_array_equal(
-        np.bincount(letters.target)[[0, 1, 25]], [789, 766, 734]
-    )  # A, B, Z of the .names file
+    # A, B and Z of the .names file
+    np.testing.assert_array_equal(np.bincount(letters.target)[[0, 1, 25]], [789, 766, 734])
     assert letters.target_names[letters.target[0]] == "T"
 
 

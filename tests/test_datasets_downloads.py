@@ -95,9 +95,8 @@ def test_idx_bytes_and_the_way_from_download_to_cache(no_home, publish):
     mnist = datasets.fetch_mnist(subset="all")
     np.testing.assert_array_equal(mnist.images, images)
     np.testing.assert_array_equal(mnist.target, labels)
-    assert [path.name for path in no_home.iterdir()] == [
-        "mnist.npz"
-    ]  # raw files and temporary ones are gone
+    # The raw files and the temporary ones are gone.
+    assert [path.name for path in no_home.iterdir()] == ["mnist.npz"]
     publish({})
     np.testing.assert_array_equal(datasets.fetch_mnist(subset="all").data, mnist.data)
 

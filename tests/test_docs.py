@@ -19,9 +19,8 @@ def test_examples_of_a_page_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")
     module = types.ModuleType("page")
-    monkeypatch.setitem(
-        sys.modules, "page", module
-    )  # files and pickles look for the classes of a page there
+    # Files and pickles look for the classes of a page there.
+    monkeypatch.setitem(sys.modules, "page", module)
     for block in blocks:
         code = "\n" * page.count("\n", 0, block.start(1)) + block[1]
         exec(compile(code, name, "exec"), vars(module))

@@ -382,6 +382,8 @@ def test_unregistered_functions_and_types(step, message):
         pipeline.score(SIGNED)
 
 
-def test_jacobian_to_register_must_be_callable():
+def test_functions_to_register_must_be_callable():
     with pytest.raises(TypeError, match="log_abs_det must be callable; got 3"):
         register_function_jacobian(np.cbrt, 3)
+    with pytest.raises(TypeError, match="inverse must be callable; got 3"):
+        register_function_jacobian(np.cbrt, len, inverse=3)

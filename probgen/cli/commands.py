@@ -43,7 +43,9 @@ class Program(click.Group):
         try:
             return super().main(*args, **(extra | {"standalone_mode": False})) or 0
         except click.UsageError as error:
-            path = error.ctx.command_path if error.ctx else self.name
+            path = self.name
+            if error.ctx is not None:
+                path = error.ctx.command_path
             return _fail(f"{error.format_message().rstrip('.')}. See `{path} --help`.")
         except click.ClickException as error:
             return _fail(error.format_message())

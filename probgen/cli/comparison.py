@@ -549,8 +549,8 @@ def summary(result: Result) -> str:
     return f"{result.name:{NAME_WIDTH}} {score}, fit in {result.fit_seconds:.1f} s"
 
 
-def format_number(value: float, digits: int) -> str:
-    """Return a number as text, or a dash for NaN and infinities."""
+def _format_number(value, digits):
+    """A number as text, or a dash for NaN and infinities."""
     if not np.isfinite(value):
         return "-"
     return f"{value:,.{digits}f}"
@@ -574,8 +574,8 @@ def _table_row(result):
     return (
         result.name,
         result.likelihood.kind.replace("_", " "),
-        f"{format_number(result.nats, 2)} ± {format_number(result.error, 2)}",
-        format_number(result.bits_per_dim, 3),
+        f"{_format_number(result.nats, 2)} ± {_format_number(result.error, 2)}",
+        _format_number(result.bits_per_dim, 3),
         accuracy,
         _format_seconds(result.fit_seconds, 2),
         _format_seconds(result.draw_seconds, 3),

@@ -432,6 +432,7 @@ tbody tr:first-child > * { font-weight: 650; }
 tbody tr:last-child > * { border-bottom: 0; }
 tbody th { font-weight: 500; }
 .interval { text-align: center; padding-right: 0; }
+@media (max-width: 40rem) { th, td { padding: .35rem .4rem; } tbody th[scope=row] { white-space: normal; } }
 svg { vertical-align: middle; }
 svg line { stroke: var(--mark); stroke-width: 1.5; }
 svg circle { fill: var(--mark); }

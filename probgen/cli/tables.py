@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import importlib
 import math
 import sys
 from collections.abc import Sequence
@@ -243,16 +244,15 @@ def _read_csv(path, key, target, columns):
         lines = [row for row in csv.reader(file, strict=True) if row]
     if not lines:
         raise ValueError(f"{str(path)!r} is empty; give a file with at least one row of numbers.")
+    width = len(lines[0])
+    for i, row in enumerate(lines, start=1):
+        if len(row) != width:
+            raise ValueError(
+                f"{str(path)!r} must have {width} cells in every row; got {len(row)} in row {i}."
+            )
     names = None
     if _is_header(lines[0]):
         names = [cell.strip() for cell in lines.pop(0)]
-    width = len(lines[0] if names is None else names)
-    for i, row in enumerate(lines):
-        if len(row) != width:
-            line = i + 1 + (names is not None)
-            raise ValueError(
-                f"{str(path)!r} must have {width} cells in every row; got {len(row)} in row {line}."
-            )
     cells = [()] * width
     if lines:
         cells = list(zip(*lines, strict=True))
@@ -377,8 +377,8 @@ def _write_csv(file, names, values, y):
 
 def _import_pandas(path):
     try:
+        importlib.import_module("pyarrow")  # what pandas reads and writes parquet with
         import pandas
-        import pyarrow  # noqa: F401
     except ImportError as error:
         raise ImportError(
             f"{str(path)!r} needs pandas and pyarrow; install them with `pip install pandas"
@@ -394,7 +394,7 @@ def _one_sentence(path):
         yield
     except (PermissionError, MemoryError):
         raise
-    except Exception as error:  # NumPy, zipfile, zlib, csv and pyarrow raise errors of their own.
+    except Exception as error:  # Damaged files raise nearly anything: zlib.error, struct.error, ...
         reason = f": {first_line(error)}"
         if "pickle" in str(error):
             reason = ""

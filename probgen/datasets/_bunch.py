@@ -1,5 +1,6 @@
 """Return values of the loaders: a Bunch or a pair, of arrays or pandas objects."""
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ def check_frames(as_frame: bool) -> None:
     """Raise if a frame is requested and pandas is missing."""
     if as_frame:
         try:
-            import pandas  # noqa: F401
+            importlib.import_module("pandas")
         except ImportError as error:
             raise ImportError(
                 "as_frame=True needs pandas; install it with `pip install pandas`."

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn import datasets as sklearn_datasets
 
-from probgen._validation import check_choice
+from probgen._validation import check_choice, check_count
 from probgen.datasets import _formats
 from probgen.datasets._bunch import check_frames, make_image_bunch
 from probgen.datasets._store import Source, obtain, read_arrays
@@ -134,7 +134,8 @@ def load_digits(*, n_class: int = 10, return_X_y: bool = False, as_frame: bool =
     >>> digits.data.shape, digits.image_shape, digits.levels
     ((1797, 64), (8, 8), 17)
     """
-    if n_class not in range(1, 11):
+    check_count("n_class", n_class)
+    if n_class > 10:
         raise ValueError(f"n_class must be an integer in [1, 10]; got {n_class!r}.")
     check_frames(as_frame)
     loaded = sklearn_datasets.load_digits(n_class=n_class, return_X_y=return_X_y, as_frame=as_frame)

@@ -171,7 +171,10 @@ def register_function_jacobian(
     ...     cube, lambda X: np.log(3.0 * X**2).sum(axis=1), inverse=np.cbrt, increasing=True
     ... )
     """
-    for name, value in {"func": func, "log_abs_det": log_abs_det}.items():
+    functions = {"func": func, "log_abs_det": log_abs_det}
+    if inverse is not None:
+        functions["inverse"] = inverse
+    for name, value in functions.items():
         if not callable(value):
             raise TypeError(f"{name} must be callable; got {value!r}.")
     _FUNCTIONS[func] = FunctionJacobian(log_abs_det, inverse, image, increasing)
