@@ -21,6 +21,7 @@ from probgen import (
     save,
 )
 from probgen.estimators.adversarial.objective import generator_loss
+from probgen.metrics import ais_log_likelihood
 from probgen.options import R1, AnnealedImportanceSampling, AutoDensity, ParzenWindow
 
 RNG = np.random.default_rng(0)
@@ -109,6 +110,16 @@ class TestDensity:
         )  # the deviation of log p is sqrt(d / 2)
         assert upper.mean() + 0.5 > -entropy - 3.0 * np.sqrt(1.5 / 30.0)
         assert linear_model.likelihood_bounds(4, random_state=0)[0].shape == (4,)
+
+    def test_annealing_is_conditional_on_the_classes(self, linear_model):
+        rows, y = near_draws(linear_model, 30)
+        truth = np.stack([part.logpdf(rows) for part in parts_of(linear_model)], axis=1)
+        truth = truth[np.arange(30), np.searchsorted(LABELS, y)]
+        values, std = ais_log_likelihood(
+            linear_model, rows, y, n_temperatures=100, return_std=True, random_state=0
+        )
+        assert np.mean(np.abs(values - truth) < 3.0 * std) >= 0.9
+        assert std.max() < 0.5
 
     def test_its_likelihood_is_an_estimate(self):
         assert get_likelihood(ConditionalGAN()).kind == "estimate"
@@ -316,5 +327,11 @@ class TestBadInput:
                 ValueError, match=r"y must hold the classes of the fit, .* got 'oak'"
             ):
                 query(rows, "oak")
+        with pytest.raises(ValueError, match=r"y must hold the classes of the fit, .* got 'oak'"):
+            ais_log_likelihood(model, X, "oak")
+        with pytest.raises(
+            ValueError, match=f"the decoded rows of {kind.__name__} depend; got None"
+        ):
+            ais_log_likelihood(model, X)
         with pytest.raises(ValueError, match=r"y must hold the classes of the fit, .* got 'oak'"):
             model.fit(X, np.where(Y == "ash", "oak", Y))

@@ -31,9 +31,13 @@ class CodeGenerator(NeuralGenerator):
 
     - `_draw_codes(n_samples, generator)` returns codes as an array, drawn by a NumPy Generator;
     - `_log_code_density()` returns log p(z) as a differentiable function of codes (..., k);
-    - `_decode_chains(codes)` decodes codes (n_chains, n, k), a tensor, to (n_chains, n, d);
+    - `_decode_chains(codes, *labels)` decodes codes (n_chains, n, k), a tensor, to
+      (n_chains, n, d);
     - `_observation_log_prob()` returns log p(x given z) as a function of rows and decoded codes;
     - `_estimate(X)` returns estimates of log p(x) of checked rows, and their standard errors.
+
+    Where decoded codes depend on the class of a row too, it overrides `_decoder_labels(y, n_rows)`,
+    which returns the labels that `_decode_chains` gets, tensors (n_rows, ...).
     """
 
     n_components: int
@@ -80,26 +84,32 @@ class CodeGenerator(NeuralGenerator):
         return self._estimate(X)[0]
 
     def _latent_model(self, X: np.ndarray | torch.Tensor, y: Any = None) -> LatentModel:
-        """The joint density of checked rows and their codes."""
+        """The joint density of checked rows and their codes; given the classes y, if any."""
         rows = self._to_network_tensor(X)
+        labels = self._decoder_labels(y, len(rows))
         log_code_density = self._log_code_density()
         log_prob = self._observation_log_prob()
 
         def sample_prior(
-            n_chains: int, generator: np.random.Generator, rows: torch.Tensor
+            n_chains: int, generator: np.random.Generator, rows: torch.Tensor, *_: torch.Tensor
         ) -> torch.Tensor:
             codes = self._draw_codes(n_chains * len(rows), generator)
             return self._to_network_tensor(codes).unflatten(0, (n_chains, len(rows)))
 
-        def log_prior(codes: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        def log_prior(codes: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
             return log_code_density(codes)
 
-        def log_likelihood(codes: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-            return log_prob(rows, self._decode_chains(codes))
+        def log_likelihood(
+            codes: torch.Tensor, rows: torch.Tensor, *labels: torch.Tensor
+        ) -> torch.Tensor:
+            return log_prob(rows, self._decode_chains(codes, *labels))
 
         return LatentModel(
-            (rows,), self.n_components, rows.dtype, sample_prior, log_prior, log_likelihood
+            (rows, *labels), self.n_components, rows.dtype, sample_prior, log_prior, log_likelihood
         )
+
+    def _decoder_labels(self, y: Any, n_rows: int) -> tuple[torch.Tensor, ...]:
+        return ()
 
 
 class FittedCodeDensity(CodeGenerator):

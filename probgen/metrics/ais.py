@@ -66,7 +66,8 @@ def ais_log_likelihood(
     Raises
     ------
     ValueError
-        If an argument is out of range, or the estimator has no latent variables.
+        If an argument is out of range, the estimator has no latent variables, or y does not hold
+        the classes of the rows for a class-conditional model.
 
     Notes
     -----

@@ -174,16 +174,17 @@ class BlurredDraws(CodeGenerator):
         variance = self._to_network_tensor(self.noise_variance_)
         return lambda rows, means: gaussian_log_prob(rows, means, variance)
 
-    def _decode_chains(self, codes: torch.Tensor) -> torch.Tensor:
-        """Rows (s, n, d) of codes (s, n, k) of s chains for each of n rows.
+    def _decode_chains(self, codes: torch.Tensor, *labels: torch.Tensor) -> torch.Tensor:
+        """Rows (s, n, d) of codes (s, n, k) of s chains for each of n rows, and labels (n, ...).
 
         The chains of a row are adjacent and padded to a multiple of CHAINS, so that a row is
         bit-identical whatever else is in the batch.
         """
         n_chains, n_rows, k = codes.shape
         padded = torch.nn.functional.pad(codes.transpose(0, 1), (0, 0, 0, -n_chains % CHAINS))
-        rows = self._unscale(self.generator_(padded.reshape(-1, k))).unflatten(0, (n_rows, -1))
-        return rows[:, :n_chains].transpose(0, 1)
+        repeated = [label.repeat_interleave(padded.shape[1], dim=0) for label in labels]
+        rows = self._unscale(self.generator_(padded.reshape(-1, k), *repeated))
+        return rows.unflatten(0, (n_rows, -1))[:, :n_chains].transpose(0, 1)
 
     def _scaled(self, X: np.ndarray) -> np.ndarray:
         """Rows in the units of the networks."""

@@ -331,6 +331,14 @@ class ConditionalGAN(ClassConditional, GAN):
         gan.discriminator_ = _FixedClass(self.discriminator_, k, self._n_classes)
         return gan
 
+    def _decoder_labels(self, y: Any, n_rows: int) -> tuple[torch.Tensor, ...]:
+        if y is None:
+            raise ValueError(
+                "y must hold the classes of the rows, on which the decoded rows of"
+                f" {type(self).__name__} depend; got None."
+            )
+        return (self._to_network_tensor(self._one_hot(self._class_indices(y, n_rows))),)
+
     def _decode(self, codes: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Rows (n, d) in units of X, from codes (n, n_components) and labels (n, n_classes)."""
 
