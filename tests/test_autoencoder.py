@@ -422,6 +422,8 @@ def test_partial_fit_learns():
         ({"loss": "bernoulli"}, r"loss='bernoulli' needs values in \[0, 1\]; X holds"),
         ({"architecture": "conv", "image_shape": (2, 3)}, "image_shape"),
         ({"latent_density": "gmm"}, "latent_density must be a generator, or None; got 'gmm'"),
+        ({"latent_density": GaussianMixture}, "latent_density must be a generator, or None; got <"),
+        ({"latent_density": PCA()}, r"latent_density must be a generator, or None; got PCA\(\)"),
     ],
     ids=str,
 )

@@ -490,7 +490,11 @@ class TestBadInput:
             ({"instance_noise": -0.1}, "instance_noise must be a finite number >= 0; got -0.1."),
             (
                 {"augmentation": "cutout"},
-                "augmentation must be a sequence, such as ['cutout']; got a string.",
+                "augmentation must be a sequence such as ['cutout'], or None; got 'cutout'.",
+            ),
+            (
+                {"augmentation": True},
+                "augmentation must be a sequence such as ['cutout'], or None; got True.",
             ),
             (
                 {"augmentation": ["flip"]},

@@ -161,8 +161,13 @@ def test_features_are_a_function_or_a_transformer(distance):
             "features must be a function of rows, a fitted transformer or None; got 3",
         ),
         (Y, {"features": lambda rows: rows[:1]}, r"minimum of 2 is required"),
+        (
+            Y,
+            {"features": lambda rows: rows[:, : len(rows) // 30]},
+            r"features\(X\) and features\(Y\) must have the same columns; got 2 and 1",
+        ),
     ],
-    ids=["columns", "rows", "nan", "features", "few-features"],
+    ids=["columns", "rows", "nan", "features", "few-features", "other-features"],
 )
 def test_bad_input_is_reported(distance, rows, settings, sentence):
     with pytest.raises(ValueError, match=sentence):
@@ -170,11 +175,18 @@ def test_bad_input_is_reported(distance, rows, settings, sentence):
 
 
 @pytest.mark.parametrize(
-    "bandwidths", [0.0, [1.0, -1.0], [1.0, np.nan], "wide"], ids=["0", "below", "nan", "word"]
+    "bandwidths",
+    [0.0, 1e-200, [1.0, -1.0], [1.0, np.nan], "wide"],
+    ids=["0", "square-of-0", "below", "nan", "word"],
 )
 def test_bandwidths_are_above_zero(bandwidths):
     with pytest.raises(ValueError, match="bandwidths must be a finite number"):
         kernel_mmd(X, Y, bandwidths=bandwidths)
+
+
+def test_there_is_a_bandwidth():
+    with pytest.raises(ValueError, match="bandwidths must hold at least one number, or be None"):
+        kernel_mmd(X, Y, bandwidths=[])
 
 
 class TestScorer:
@@ -184,6 +196,7 @@ class TestScorer:
         scorer = make_sample_quality_scorer(name, random_state=3)
         truth = -distance(X, model.sample(len(X), random_state=3))
         assert scorer(model, X) == scorer(model, X, np.zeros(len(X))) == truth
+        assert scorer(model, X.tolist()) == truth
         few = make_sample_quality_scorer(
             distance, n_samples=10, random_state=3, features=PCA(1).fit(X)
         )

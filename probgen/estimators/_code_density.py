@@ -126,10 +126,10 @@ class FittedCodeDensity(CodeGenerator):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        if self.latent_density is not None and not hasattr(self.latent_density, "score_samples"):
-            raise ValueError(
-                f"latent_density must be a generator, or None; got {self.latent_density!r}."
-            )
+        density = self.latent_density
+        is_generator = hasattr(density, "sample") and hasattr(density, "score_samples")
+        if density is not None and (isinstance(density, type) or not is_generator):
+            raise ValueError(f"latent_density must be a generator, or None; got {density!r}.")
 
     def _fit_code_density(self, codes: np.ndarray, generator: np.random.Generator) -> None:
         """Fit a clone of latent_density to codes (n, k); generator seeds it if it has no seed."""

@@ -13,11 +13,7 @@ def check_samples(
     """Return both samples, or their features, as float64 arrays with the same columns."""
     X = _as_array(X, "X")
     Y = _as_array(Y, "Y")
-    if X.shape[1] != Y.shape[1]:
-        raise ValueError(
-            f"X and Y must have the same columns; got {X.shape[1]} and {Y.shape[1]}; both are rows"
-            " of one kind."
-        )
+    _check_columns(X, Y, "X and Y")
     if features is None:
         return X, Y
     extract = getattr(features, "transform", features)
@@ -25,7 +21,18 @@ def check_samples(
         raise ValueError(
             f"features must be a function of rows, a fitted transformer or None; got {features!r}."
         )
-    return _as_array(extract(X), "features(X)"), _as_array(extract(Y), "features(Y)")
+    X = _as_array(extract(X), "features(X)")
+    Y = _as_array(extract(Y), "features(Y)")
+    _check_columns(X, Y, "features(X) and features(Y)")
+    return X, Y
+
+
+def _check_columns(X: np.ndarray, Y: np.ndarray, names: str) -> None:
+    if X.shape[1] != Y.shape[1]:
+        raise ValueError(
+            f"{names} must have the same columns; got {X.shape[1]} and {Y.shape[1]}; both are rows"
+            " of one kind."
+        )
 
 
 def _as_array(rows: npt.ArrayLike, name: str) -> np.ndarray:

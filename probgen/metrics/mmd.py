@@ -11,6 +11,7 @@ from probgen.metrics._samples import check_samples
 
 MEDIAN_ROWS = 500  # in the median distance
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)  # bandwidths over the median distance
+LEAST_BANDWIDTH = 1e-150  # whose square is above 0
 BLOCK_NUMBERS = 2**20  # distances in a block
 
 
@@ -74,9 +75,12 @@ def kernel_mmd(
     X, Y = check_samples(X, Y, features)
     if bandwidths is None:
         bandwidths = _median_distance(X) * np.array(FACTORS)
-    for bandwidth in np.ravel(np.asarray(bandwidths, dtype=object)):
-        check_real("bandwidths", bandwidth, low=np.finfo(float).tiny)
-    precisions = 0.5 / np.ravel(np.asarray(bandwidths, dtype=np.float64)) ** 2
+    bandwidths = np.ravel(np.asarray(bandwidths, dtype=object))
+    if not len(bandwidths):
+        raise ValueError("bandwidths must hold at least one number, or be None; got none.")
+    for bandwidth in bandwidths:
+        check_real("bandwidths", bandwidth, low=LEAST_BANDWIDTH)
+    precisions = 0.5 / bandwidths.astype(np.float64) ** 2
     centre = X.mean(axis=0)  # Far from zero, squared distances would lose digits.
     X = X - centre
     Y = Y - centre

@@ -87,7 +87,7 @@ class _SampleQualityScorer:
             )
         n_samples = self.n_samples
         if n_samples is None:
-            n_samples = X.shape[0]
+            n_samples = len(X)
         distance = self.distance
         if not callable(distance):
             distance = DISTANCES[distance]

@@ -425,9 +425,11 @@ class GAN(DecoderMixin, BlurredDraws):
         check_count("n_components", self.n_components)
         check_hidden_layer_sizes(self.hidden_layer_sizes, optional=True)
         check_real("instance_noise", self.instance_noise, low=0.0)
-        if isinstance(self.augmentation, str):
+        is_text = isinstance(self.augmentation, str)
+        if is_text or not isinstance(self.augmentation, Sequence | None):
             raise ValueError(
-                f"augmentation must be a sequence, such as [{self.augmentation!r}]; got a string."
+                "augmentation must be a sequence such as ['cutout'], or None; got"
+                f" {self.augmentation!r}."
             )
         for kind in self.augmentation or ():
             check_choice("augmentation", kind, AUGMENTATIONS)
