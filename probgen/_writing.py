@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Output files: their names are checked, and they are written whole or not at all."""
 
 import contextlib
 import os
@@ -49,4 +49,7 @@ def check_output(path: Path, formats: Sequence[str]) -> None:
 
 def listed(formats: Sequence[str]) -> str:
     """The formats in words, such as ".npy, .npz or .csv"."""
-    return formats[0] if len(formats) == 1 else f"{', '.join(formats[:-1])} or {formats[-1]}"
+    *others, last = formats
+    if not others:
+        return last
+    return f"{', '.join(others)} or {last}"

@@ -115,7 +115,9 @@ class ConvDecoder(nn.Module):
 
 def _with_channels(image_shape: Sequence[int]) -> tuple[int, ...]:
     """(height, width, channels) of an image shape."""
-    return (*image_shape, 1) if len(image_shape) == 2 else tuple(image_shape)
+    if len(image_shape) == 2:
+        return (*image_shape, 1)
+    return tuple(image_shape)
 
 
 def _sizes(image_shape: Sequence[int], channels: Sequence[int]) -> list[tuple[int, ...]]:

@@ -216,4 +216,6 @@ def _versions():
 
 def _feature_names(value):
     names = getattr(value, "feature_names_in_", None)
-    return None if names is None else list(map(str, names))
+    if names is None:
+        return None
+    return list(map(str, names))

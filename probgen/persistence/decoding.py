@@ -118,7 +118,9 @@ class _Decoder:
         array = self._arrays[content["name"]]
         if "dtype" in content:
             array = array.view(dtype_of(content["dtype"])).reshape(content["shape"])
-        return array.transpose(np.argsort(content["order"])) if "order" in content else array
+        if "order" in content:
+            array = array.transpose(np.argsort(content["order"]))
+        return array
 
     def _objects(self, content, node):
         array = np.empty(len(content), dtype=object)
@@ -145,10 +147,11 @@ class _Decoder:
     def _bit_generator(self, content, node):
         state, seeds = self.decode(node["state"]), self.decode(node["seeds"])
         _check_state(state)
+        seed = 0
         if seeds is not None:
             _check_seeds(**seeds)
-            seeds = np.random.SeedSequence(**seeds)
-        generator = BIT_GENERATORS[content](0 if seeds is None else seeds)
+            seed = np.random.SeedSequence(**seeds)
+        generator = BIT_GENERATORS[content](seed)
         generator.state = state
         return generator
 
@@ -176,7 +179,9 @@ class _Decoder:
 
     def _torch_generator(self, content, node):
         torch = _import_torch()
-        device = "cpu" if node["device"] == "cpu" else resolve_device(self._device)
+        device = "cpu"
+        if node["device"] != "cpu":
+            device = resolve_device(self._device)
         generator = torch.Generator(device)
         if torch.device(device).type == torch.device(node["device"]).type:
             return generator.set_state(_instance(self.decode(content), torch.Tensor)) or generator
@@ -242,13 +247,13 @@ class _Decoder:
     def _named(self, path, kind):
         """The class or function of a path, if a file may name it."""
         path = current_path(path)
-        found = self._trusted.get(path) or TYPES.get(path) or CONTAINERS.get(path) or imported(path)
-        if found is None:
+        named = self._trusted.get(path) or TYPES.get(path) or CONTAINERS.get(path) or imported(path)
+        if named is None:
             raise FileFormatError(
                 f"it names {path!r}, which is none of probgen's classes, scikit-learn's estimators"
                 " or torch's modules; pass it in trusted=[...] if you know what it does."
             )
-        return _instance(found, kind)
+        return _instance(named, kind)
 
     _READERS: ClassVar[dict] = {
         "int": lambda self, content, node: int(content, 16),
@@ -306,11 +311,10 @@ def _check_state(state):
 def _check_seeds(entropy, spawn_key, pool_size, n_children_spawned):
     """Raise if a SeedSequence would take long to construct."""
     _check(0 < pool_size <= LARGEST_POOL)
-    _check(
-        entropy.bit_length() <= LARGEST_SEED
-        if isinstance(entropy, int)
-        else np.asarray(entropy).dtype.kind in "iu"
-    )
+    if isinstance(entropy, int):
+        _check(entropy.bit_length() <= LARGEST_SEED)
+    else:
+        _check(np.asarray(entropy).dtype.kind in "iu")
     _check(np.asarray(spawn_key).dtype.kind in "iuf" and isinstance(n_children_spawned, int))
 
 

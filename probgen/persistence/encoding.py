@@ -318,7 +318,8 @@ class _Encoder:
 
 def _unstorable(value, path):
     shown = " ".join(repr(value).split())
-    shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
+    if len(shown) > 80:
+        shown = f"{shown[:77]}..."
     return ValueError(
         f"{path} is a {type(value).__name__} and cannot be stored in a file that holds no code; got"
         f" {shown}; remove it, or put plain values in its place."
@@ -328,10 +329,10 @@ def _unstorable(value, path):
 def _path_of(value, named, path):
     """The module:name of a class or function, which must lead back to it."""
     module, name = getattr(named, "__module__", None), getattr(named, "__qualname__", "")
-    found = sys.modules.get(str(module))
+    target = sys.modules.get(str(module))
     for part in name.split("."):
-        found = getattr(found, part, None)
-    if found is not named:
+        target = getattr(target, part, None)
+    if target is not named:
         raise _unstorable(value, path)
     return f"{module}:{name}"
 

@@ -69,13 +69,15 @@ class CheckpointFile:
         if not self.path.exists():
             return None
         value = read_archive(self.path, kind=KIND)
-        if not isinstance(value, dict) or value.get("fingerprint") != self.fingerprint:
-            owner = value.get("name") if isinstance(value, dict) else None
-            raise ValueError(
-                f"{str(self.path)!r} is the checkpoint of another fit, of"
-                f" {owner or 'an unknown model'}; delete it or name another folder."
-            )
-        return value["state"]
+        if isinstance(value, dict) and value.get("fingerprint") == self.fingerprint:
+            return value["state"]
+        owner = "an unknown model"
+        if isinstance(value, dict):
+            owner = value.get("name", owner)
+        raise ValueError(
+            f"{str(self.path)!r} is the checkpoint of another fit, of {owner}; delete it or name"
+            " another folder."
+        )
 
     def save(self, state: dict) -> None:
         """Write a state; if that fails, warn and keep the last one."""

@@ -61,7 +61,10 @@ def joined_ranks(device: str) -> Iterator[Ranks]:
         return
     joining = not torch.distributed.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) > 1
     if joining:
-        torch.distributed.init_process_group("gloo" if device == "cpu" else "nccl")
+        backend = "nccl"
+        if device == "cpu":
+            backend = "gloo"
+        torch.distributed.init_process_group(backend)
     try:
         if torch.distributed.is_initialized():
             yield Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size())
@@ -74,5 +77,6 @@ def joined_ranks(device: str) -> Iterator[Ranks]:
 
 def local_device(device: str, ranks: Ranks) -> str:
     """The CUDA device of this process, where torchrun started one for each; device otherwise."""
-    is_shared = ranks.world_size > 1 and device == "cuda" and "LOCAL_RANK" in os.environ
-    return f"cuda:{os.environ['LOCAL_RANK']}" if is_shared else device
+    if ranks.world_size > 1 and device == "cuda" and "LOCAL_RANK" in os.environ:
+        return f"cuda:{os.environ['LOCAL_RANK']}"
+    return device

@@ -12,7 +12,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 
 from probgen._warnings import warn
-from probgen.training.callbacks._events import FitEvents
+from probgen.training.callbacks import FitEvents
 from probgen.training.distributed import Ranks
 from probgen.training.history import History
 from probgen.training.objective import Objective, Phase
@@ -24,6 +24,8 @@ from probgen.training.updates import GraphedUpdate, Update, is_capturable
 CHECK_EVERY = 32  # batches between checks of the loss on a GPU, as each check waits for the device
 KEEP_EVERY = 512  # batches between copies of good weights within an epoch
 SEEDS = ("start", "shuffle", "noise", "held_out", "finish")
+# Attributes of a Training that are part of its state.
+COUNTS = ("epoch", "batch", "n_steps", "n_stale", "best_score", "is_finished", "n_epochs")
 
 
 class Training:
@@ -67,7 +69,7 @@ class Training:
         self.batch_size = batch_size
         self.seeds = seeds
         self.device = device
-        self.ranks = Ranks() if ranks is None else ranks
+        self.ranks = ranks or Ranks()
 
         self.epoch = 0
         self.batch = 0
@@ -113,7 +115,9 @@ class Training:
         sizes = rows.batch_sizes(
             self.batch_size, rank=self.ranks.rank, world_size=self.ranks.world_size
         )
-        held_out_sizes = {} if held_out is None else held_out.batch_sizes(self.batch_size)
+        held_out_sizes = {}
+        if held_out is not None:
+            held_out_sizes = held_out.batch_sizes(self.batch_size)
         self.objective.begin(
             {size: n_epochs * count for size, count in sizes.items()},
             {size: n_epochs * count for size, count in held_out_sizes.items()},
@@ -194,7 +198,7 @@ class Training:
                 "seeds": self.seeds,
                 "history": self.history.records,
                 "sums": self.sums,
-                **{name: getattr(self, name) for name in _COUNTS},
+                **{name: getattr(self, name) for name in COUNTS},
             }
         )
 
@@ -217,7 +221,7 @@ class Training:
         self.seeds = state["seeds"]
         self.sums = state["sums"]
         self.history.records[:] = state["history"]
-        for name in _COUNTS:
+        for name in COUNTS:
             setattr(self, name, state[name])
 
     def _make_updates(self) -> list[Update]:
@@ -233,7 +237,9 @@ class Training:
             )
             losses = [_Indexed(runner, index) for index in range(len(phases))]
         if self.trainer.compile:
-            backend = self.trainer.compile if isinstance(self.trainer.compile, str) else "inductor"
+            backend = self.trainer.compile
+            if backend is True:
+                backend = "inductor"
             losses = [torch.compile(loss, backend=backend) for loss in losses]
         is_captured = (
             self.device != "cpu"
@@ -307,7 +313,9 @@ class Training:
         batches = rows.batches(
             rng, self.batch_size, start=self.batch, rank=ranks.rank, world_size=ranks.world_size
         )
-        schedulers = [] if self.trainer.schedule == "plateau" else self.schedulers
+        schedulers = self.schedulers
+        if self.trainer.schedule == "plateau":
+            schedulers = []  # they step after an epoch
         previous: tuple = ()
         for batch in batches:
             is_last = self.batch + 1 == n_batches
@@ -339,7 +347,9 @@ class Training:
 
     def _step(self, batch: tuple[torch.Tensor, ...], share: float) -> None:
         """Update the networks on one batch."""
-        n_rows = len(batch[0]) if share else 0
+        n_rows = 0
+        if share:
+            n_rows = len(batch[0])
         if self.trainer.ema_decay is not None:
             self.share_of_new.fill_(max(1.0 - self.trainer.ema_decay, 9.0 / (10.0 + self.n_steps)))
         for update in self.updates:
@@ -453,9 +463,6 @@ class Training:
             f" {self.learning_rate:g}), set max_grad_norm in the trainer, or scale the data.",
             ConvergenceWarning,
         )
-
-
-_COUNTS = ("epoch", "batch", "n_steps", "n_stale", "best_score", "is_finished", "n_epochs")
 
 
 def draw_seeds(generator: np.random.Generator) -> dict[str, int]:

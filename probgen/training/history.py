@@ -123,7 +123,10 @@ class History:
             for name in self.columns
             if name in self.records[-1]
         )
-        return f"History({len(self)} epoch{'s' if len(self) > 1 else ''}, the last: {last})"
+        count = "1 epoch"
+        if len(self) > 1:
+            count = f"{len(self)} epochs"
+        return f"History({count}, the last: {last})"
 
 
 def _same_record(first: dict, second: dict) -> bool:
@@ -138,4 +141,6 @@ def _same(first: Any, second: Any) -> bool:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.5g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    return str(value)

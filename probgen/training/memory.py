@@ -25,8 +25,9 @@ def to_tensor(array: np.ndarray, dtype: torch.dtype, device: torch.device) -> to
     """Return an array as a tensor on the device, without a copy if `is_shared`."""
     if is_shared(array, dtype, device):
         return _host_tensor(array)
-    is_known = array.dtype.kind in "biuf" and array.dtype.itemsize <= 8
-    readable = array.dtype.newbyteorder("=") if is_known else np.dtype(np.float64)
+    readable = np.dtype(np.float64)
+    if array.dtype.kind in "biuf" and array.dtype.itemsize <= 8:
+        readable = array.dtype.newbyteorder("=")
     tensor = torch.empty(array.shape, dtype=dtype, device=device)
     step = max(1, COPIED_BYTES // max(1, array[:1].nbytes))
     for first in range(0, len(array), step):

@@ -28,7 +28,9 @@ def global_generator(
     -----
     `torch.random.fork_rng` does not exclude other threads.
     """
-    devices = ["cpu"] if device == "cpu" else ["cpu", device]
+    devices = ["cpu"]
+    if device != "cpu":
+        devices.append(device)
     with _GLOBAL_GENERATOR:
         before = [_get_state(name) for name in devices]
         try:
@@ -46,7 +48,9 @@ def global_generator(
 
 
 def _get_state(device: str) -> torch.Tensor:
-    return torch.get_rng_state() if device == "cpu" else torch.cuda.get_rng_state(device)
+    if device == "cpu":
+        return torch.get_rng_state()
+    return torch.cuda.get_rng_state(device)
 
 
 def _set_state(device: str, state: torch.Tensor) -> None:

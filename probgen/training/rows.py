@@ -84,7 +84,9 @@ def open_rows(
     """
     X, *further = arrays
     device = torch.device(device)
-    budget = default_budget(device) if memory_budget is None else memory_budget
+    budget = memory_budget
+    if budget is None:
+        budget = default_budget(device)
     if isinstance(X, TensorDataset):
         X = as_row(X.tensors[0])
         X = X.reshape(len(X), math.prod(X.shape[1:]))
@@ -109,13 +111,17 @@ def float_dtype(X: Any) -> type:
     elif isinstance(X, Dataset):
         dtype = first_row(X).dtype
     elif isinstance(X, RowBlocks):
-        blocks = X.blocks() if callable(X.blocks) else X.blocks
+        blocks = X.blocks
+        if callable(blocks):
+            blocks = blocks()
         dtype = next(
             (array.dtype for array in map(np.asarray, blocks) if array.size), np.dtype(np.float32)
         )
     else:
         dtype = np.asarray(X).dtype
-    return np.float64 if dtype.kind == "f" and dtype.itemsize >= 8 else np.float32
+    if dtype.kind == "f" and dtype.itemsize >= 8:
+        return np.float64
+    return np.float32
 
 
 class Rows:
@@ -142,7 +148,9 @@ class Rows:
     def batch_sizes(self, batch_size: int, *, rank: int = 0, world_size: int = 1) -> dict[int, int]:
         """Return the number of batches of an epoch by their number of rows, as a dict of int."""
         n_full = self.n_rows // (batch_size * world_size)
-        sizes = {batch_size: n_full} if n_full else {}
+        sizes = {}
+        if n_full:
+            sizes[batch_size] = n_full
         for first, last in _shares(self.n_rows, batch_size, n_full, rank, world_size):
             sizes[last - first] = sizes.get(last - first, 0) + 1
         return sizes
@@ -307,18 +315,16 @@ class StreamedRows(Rows):
         """Yield batches, which are copies, in an order drawn from key; None keeps the order."""
         capacity, chunk_rows = self._sizes(batch_size * world_size, is_ordered=key is None)
         first, start = divmod(start, capacity // (batch_size * world_size))
-        pieces = self.source.pieces(
-            chunk_rows,
-            None if key is None else np.random.default_rng([*key, 0]),
-            chosen=self.chosen,
-            skip=first * capacity,
-        )
+        rng = None
+        if key is not None:
+            rng = np.random.default_rng([*key, 0])
+        pieces = self.source.pieces(chunk_rows, rng, chosen=self.chosen, skip=first * capacity)
         is_cuda = self.device.type == "cuda"
         size = min(capacity, self.n_rows)
-        buffers = [
-            Buffer(self.source.columns, size, pinned=is_cuda)
-            for _ in range(2 if size < self.n_rows else 1)
-        ]
+        n_buffers = 1
+        if size < self.n_rows:
+            n_buffers = 2
+        buffers = [Buffer(self.source.columns, size, pinned=is_cuda) for _ in range(n_buffers)]
         dtypes = [column.dtype for column in self.source.columns]
         with closing(one_ahead(filled_buffers(buffers, pieces))) as filled:
             for number, (buffer, n_rows) in enumerate(filled, first + 1):
@@ -369,10 +375,12 @@ def _open_arrays(
             raise ValueError(
                 f"further arrays must have {len(X)} rows, like X; got one of {len(array)}."
             )
-    columns = [_column(array, SMALL.get(array.dtype, dtype), dtype) for array in arrays[:1]]
+    columns = [Column(X.shape[1:], SMALL.get(X.dtype, dtype), dtype)]
     for array in arrays[1:]:
-        target = dtype if array.dtype.kind == "f" else torch.int64
-        columns.append(_column(array, target, target))
+        stored = torch.int64
+        if array.dtype.kind == "f":
+            stored = dtype
+        columns.append(Column(array.shape[1:], stored, stored))
     if is_mapped(X):
         needed = X.nbytes
     elif is_shared(X, columns[0].stored, device):
@@ -383,10 +391,6 @@ def _open_arrays(
         return StreamedRows(ArraySource(arrays, columns), device, min(budget // 4, LARGEST_BUFFER))
     tensors = [to_tensor(array, column.stored, device) for array, column in zip(arrays, columns)]
     return HeldRows(tensors, [column.dtype for column in columns])
-
-
-def _column(array: np.ndarray, stored: torch.dtype, dtype: torch.dtype) -> Column:
-    return Column(array.shape[1:], stored, dtype)
 
 
 def _slices(

@@ -94,7 +94,9 @@ def take_statistics(rows: Rows) -> RowStatistics:
         is_integer = is_integer and _are_integers(values)
         if index == 0:
             # Far from zero, squares of the values themselves would lose digits.
-            mean = torch.mean if values is block else torch.nanmean
+            mean = torch.mean
+            if has_missing:
+                mean = torch.nanmean
             means = [mean(part.double(), dim=0) for part in _column_blocks(block)]
             origin = torch.cat(means).nan_to_num(0.0)
         block_totals, block_squares = _sums(block, origin, is_whole=values is block)

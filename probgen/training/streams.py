@@ -84,8 +84,11 @@ class Source:
     ) -> Iterator[tuple[np.ndarray, ...]]:
         """Yield tuples of arrays: the rows of a mask (n_rows,), or all, after `skip` rows."""
         for first, length, read in self.parts(chunk_rows, rng):
-            mask = None if chosen is None else chosen[first : first + length]
-            count = length if mask is None else np.count_nonzero(mask)
+            mask = None
+            count = length
+            if chosen is not None:
+                mask = chosen[first : first + length]
+                count = np.count_nonzero(mask)
             if skip >= count:
                 skip -= count
                 continue
@@ -107,11 +110,7 @@ class ArraySource(Source):
         """Yield contiguous chunks."""
         for first, last in _chunks(self.n_rows, chunk_rows, rng):
             chunk = tuple(array[first:last] for array in self.arrays)
-            yield (
-                first,
-                last - first,
-                lambda mask, chunk=chunk: chunk if mask is None else _masked(chunk, mask),
-            )
+            yield first, last - first, lambda mask, chunk=chunk: _masked(chunk, mask)
 
 
 class DatasetSource(Source):
@@ -137,8 +136,9 @@ class DatasetSource(Source):
 
     def _read(self, first: int, last: int, mask: np.ndarray | None) -> np.ndarray:
         """Items as an array of rows."""
-        indices = np.arange(first, last) if mask is None else first + np.flatnonzero(mask)
-        indices = indices.tolist()
+        indices = list(range(first, last))
+        if mask is not None:
+            indices = (first + np.flatnonzero(mask)).tolist()
         if callable(getattr(self.dataset, "__getitems__", None)):
             items = self.dataset.__getitems__(indices)
         else:
@@ -169,19 +169,15 @@ class BlockSource(Source):
                     raise self._changed(
                         f"{first + len(block)} or more, of {block.shape[1]} features"
                     )
-                yield (
-                    first,
-                    len(block),
-                    lambda mask, block=block: (block if mask is None else block[mask],),
-                )
+                yield first, len(block), lambda mask, block=block: _masked((block,), mask)
                 first += len(block)
         if first < self.n_rows:
             raise self._changed(str(first))
 
-    def _changed(self, found: str) -> ValueError:
+    def _changed(self, later: str) -> ValueError:
         return ValueError(
             f"X must give the same rows each time it is read; the first pass saw {self.n_rows} rows"
-            f" of {self.n_features} features, a later one {found}."
+            f" of {self.n_features} features, a later one {later}."
         )
 
 
@@ -287,7 +283,8 @@ def as_row(item: Any) -> Any:
         item = item[0]
     if isinstance(item, torch.Tensor):
         item = item.detach().cpu()
-        item = item.float() if item.dtype == torch.bfloat16 else item
+        if item.dtype == torch.bfloat16:
+            item = item.float()
         return item.numpy()
     row = np.asarray(item)
     if row.dtype.kind not in "biuf":
@@ -349,9 +346,14 @@ def _chunks(
 ) -> Iterator[tuple[int, int]]:
     """Yield the ends (first, last) of chunks of rows, in random order if there is a generator."""
     firsts = np.arange(0, n_rows, chunk_rows)
-    for first in (firsts if rng is None else rng.permutation(firsts)).tolist():
+    if rng is not None:
+        firsts = rng.permutation(firsts)
+    for first in firsts.tolist():
         yield first, min(first + chunk_rows, n_rows)
 
 
-def _masked(arrays: Sequence[np.ndarray], mask: np.ndarray) -> tuple[np.ndarray, ...]:
+def _masked(arrays: Sequence[np.ndarray], mask: np.ndarray | None) -> tuple[np.ndarray, ...]:
+    """The rows of a mask, or all rows."""
+    if mask is None:
+        return tuple(arrays)
     return tuple(array[mask] for array in arrays)

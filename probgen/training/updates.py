@@ -56,7 +56,9 @@ class Update:
         ]
         self.kind = torch.device(device).type
         self.optimizer = make_optimizer(phase, self.parameters, trainer, learning_rate, self.kind)
-        self.averages = [averages[parameter] for parameter in self.parameters] if averages else []
+        self.averages = []
+        if averages:
+            self.averages = [averages[parameter] for parameter in self.parameters]
         self.share_of_new = share_of_new
         self.inputs = None if only else self.parameters
         self.n_parts = 1
@@ -124,8 +126,12 @@ class Update:
                 output = self.loss(*batch)
         else:
             output = self.loss(*batch)
-        loss, terms = output if isinstance(output, tuple) else (output, {})
-        weighted = loss if share == 1.0 else share * loss
+        loss, terms = output, {}
+        if isinstance(output, tuple):
+            loss, terms = output
+        weighted = loss
+        if share != 1.0:
+            weighted = share * loss
         weighted.backward(inputs=self.inputs)
         return loss.detach(), terms
 
@@ -174,8 +180,10 @@ class GraphedUpdate(Update):
             self.graph.replay()
             loss, terms = self.outputs_of_graph
             return loss.clone(), {name: term.clone() for name, term in terms.items()}
-        with self._aside() if self.graph is None else contextlib.nullcontext():
-            return super().__call__(batch, share)
+        if self.graph is None:
+            with self._aside():
+                return super().__call__(batch, share)
+        return super().__call__(batch, share)
 
     @contextlib.contextmanager
     def _aside(self) -> Iterator[None]:

@@ -126,15 +126,19 @@ class AdversarialDoctor(Doctor):
         real_scores = call_with_labels(model, "discriminate", rows, y)
         drawn_scores = call_with_labels(model, "discriminate", draws, drawn_y)
         rows, draws = _in_model_units(model, rows, draws)
-        centres = former[-1].centres if former else _find_centres(rows, self.n_clusters)
+        if former:
+            centres = former[-1].centres
+        else:
+            centres = _find_centres(rows, self.n_clusters)
         shares = _shares(draws, centres)
         due = _shares(rows, centres)
+        diversity = math.nan
+        if len(centres) > 1:
+            diversity = _mean_distance(draws) / _mean_distance(rows)
         return _Measurement(
             epoch=epoch,
             auc=_share_of_pairs(real_scores, drawn_scores),
-            diversity=(
-                _mean_distance(draws) / _mean_distance(rows) if len(centres) > 1 else math.nan
-            ),
+            diversity=diversity,
             n_hit=int(np.sum(shares > HIT * due)),
             gradient=_gradient(model, self.n_rows, drawn_y),
             shares=shares,
@@ -250,8 +254,10 @@ def _advise(model: Any, **changes: Any) -> str:
     for name, change in changes.items():
         value = _name_of(values.get(name, change))
         if change in ("raise", "lower") and name in values:
-            suffix = "" if value is None else f" (now {value!r})"
-            advice.append(f"{change} {name}{suffix}")
+            step = f"{change} {name}"
+            if value is not None:
+                step += f" (now {value!r})"
+            advice.append(step)
         elif value is None or value == "minimax":
             advice.append(f"set {name}={change!r}")
     if len(advice) < 2:

@@ -100,7 +100,9 @@ class CallbackContext:
         self.estimator_name, self.task_name, self.task_id = estimator_name, task_name, task_id
         self.max_subtasks, self.sequential_subtasks = max_subtasks, sequential_subtasks
         self.parent = parent
-        self.root_uuid: uuid.UUID = uuid.uuid4() if parent is None else parent.root_uuid
+        self.root_uuid: uuid.UUID = uuid.uuid4()
+        if parent is not None:
+            self.root_uuid = parent.root_uuid
         self.init_time = datetime.now(UTC)
 
     def __repr__(self) -> str:
@@ -199,7 +201,9 @@ def tear_down_callbacks(estimator: Any) -> None:
 
 
 def _called(value: Any) -> Any:
-    return value() if callable(value) else value
+    if callable(value):
+        return value()
+    return value
 
 
 def _as_if_fitted(estimator: Any, attributes: dict | None) -> Any:

@@ -151,7 +151,9 @@ class FitEvents:
             self._is_due(callback, context) for callback in callbacks
         ):
             return None
-        return dict if context is self._fit else functools.cache(self._fitted_attributes)
+        if context is self._fit:
+            return dict  # the estimator has them all
+        return functools.cache(self._fitted_attributes)
 
     def _is_due(self, callback: Any, context: Any) -> bool:
         if "fitted_estimator" not in keywords(callback.on_fit_task_end):

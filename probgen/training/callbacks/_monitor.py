@@ -153,7 +153,9 @@ def without_names(model: Any) -> Any:
 
 def current_value(model: Any, parameter: str) -> str:
     """The value of a parameter in brackets, to follow its name in a sentence."""
-    return f" (now {getattr(model, parameter)!r})" if hasattr(model, parameter) else ""
+    if not hasattr(model, parameter):
+        return ""
+    return f" (now {getattr(model, parameter)!r})"
 
 
 def call_with_labels(model: Any, method: str, X: Any, y: Any, **options: Any) -> Any:
@@ -185,4 +187,6 @@ def _spaced_rows(X: Any, y: Any, n_rows: int) -> tuple[np.ndarray, np.ndarray | 
     if y is None:
         return rows, None
     labels = np.asarray(y)[index]
-    return rows, None if np.any(labels == -1) else labels
+    if np.any(labels == -1):
+        return rows, None
+    return rows, labels

@@ -24,8 +24,10 @@ class ProgressBar(Callback):
     def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
         """Show a bar when the first epoch begins."""
         if is_epoch(context) and self._kept(context) is None:
-            is_worker = multiprocessing.current_process().name != "MainProcess"
-            bar_class = _Line if is_worker else progress_bar_class()
+            if multiprocessing.current_process().name == "MainProcess":
+                bar_class = progress_bar_class()
+            else:
+                bar_class = _Line
             bar = bar_class(
                 desc=context.estimator_name,
                 total=context.parent.max_subtasks,
@@ -69,7 +71,9 @@ class _Line:
         self.n += 1
 
     def close(self) -> None:
-        count = self.n if self.total is None else f"{self.n}/{self.total}"
+        count = str(self.n)
+        if self.total is not None:
+            count += f"/{self.total}"
         seconds = time.perf_counter() - self.start
         sys.stderr.write(f"{self.text}: {count} {self.unit}s in {seconds:.1f} s{self.postfix}\n")
         sys.stderr.flush()
