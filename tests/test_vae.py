@@ -469,7 +469,8 @@ class TestOptions:
         ({"posterior": "maf"}, "posterior must be one of 'gaussian', 'iaf', 'spline'; got 'maf'"),
         (
             {"prior": Hinge()},
-            r"got Hinge\(\)\. Or give an object .*: NormalPrior\(\), MixturePrior\(\), VampPrior\(\)",
+            r"got Hinge\(\)\. Or give an object .*: NormalPrior\(\), MixturePrior\(\),"
+            r" VampPrior\(\)",
         ),
         ({"prior": VampPrior(0)}, "n_components must be an integer >= 1; got 0"),
         (
