@@ -8,134 +8,23 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.sparse import csr_array
-from sklearn.base import clone, is_classifier
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import get_tags
-from sklearn.utils.validation import has_fit_parameter
+from small_generators import CLASSIFIERS, CONDITIONAL, GENERATORS, WEIGHTED, each
 
-from probgen import (
-    GAN,
-    MADE,
-    VAE,
-    VAEGAN,
-    Autoencoder,
-    AuxiliaryClassifierGAN,
-    BayesClassifier,
-    ConditionalGAN,
-    ConditionalVAE,
-    FullyVisibleBeliefNetwork,
-    GaussianBayes,
-    GaussianMixture,
-    RowBlocks,
-    SemiSupervisedVAE,
-    Trainer,
-)
-from probgen.options import AutoDensity, AutoLikelihood, ParzenWindow
+from probgen import BayesClassifier, GaussianBayes, GaussianMixture, RowBlocks
+from probgen.training import NeuralGenerator
 
-GENERATORS = [
-    GaussianMixture(n_components=2, random_state=0),
-    GaussianMixture(n_components=2, covariance_type="low_rank", n_factors=1, random_state=0),
-    GaussianBayes(random_state=0),
-    BayesClassifier(GaussianMixture(), random_state=0),
-    Autoencoder(
-        1,
-        hidden_layer_sizes=(8,),
-        max_iter=200,
-        learning_rate_init=0.02,
-        device="cpu",
-        random_state=0,
-    ),
-    VAE(
-        1,
-        hidden_layer_sizes=(8,),
-        max_iter=400,
-        learning_rate_init=0.02,
-        device="cpu",
-        random_state=0,
-    ),
-    ConditionalVAE(
-        1,
-        hidden_layer_sizes=(8,),
-        max_iter=400,
-        learning_rate_init=0.02,
-        device="cpu",
-        random_state=0,
-    ),
-    SemiSupervisedVAE(
-        1,
-        hidden_layer_sizes=(8,),
-        max_iter=400,
-        learning_rate_init=0.02,
-        device="cpu",
-        random_state=0,
-    ),
-    MADE(
-        (8,),
-        likelihood=AutoLikelihood(n_mixture=2),
-        max_iter=400,
-        learning_rate_init=0.02,
-        trainer=Trainer(),
-        device="cpu",
-        random_state=0,
-    ),
-    FullyVisibleBeliefNetwork(
-        likelihood=AutoLikelihood(n_mixture=2),
-        max_iter=400,
-        learning_rate_init=0.02,
-        trainer=Trainer(),
-        device="cpu",
-        random_state=0,
-    ),
-    GAN(
-        2,
-        hidden_layer_sizes=(16,),
-        density=ParzenWindow(512),
-        max_iter=30,
-        device="cpu",
-        random_state=0,
-    ),
-    VAEGAN(
-        2,
-        hidden_layer_sizes=(16,),
-        density=ParzenWindow(512),
-        max_iter=30,
-        device="cpu",
-        random_state=0,
-    ),
-    ConditionalGAN(
-        2,
-        hidden_layer_sizes=(16,),
-        density=AutoDensity(n_draws=512),
-        max_iter=30,
-        device="cpu",
-        random_state=0,
-    ),
-    AuxiliaryClassifierGAN(
-        2,
-        hidden_layer_sizes=(16,),
-        density=AutoDensity(n_draws=512),
-        max_iter=30,
-        device="cpu",
-        random_state=0,
-    ),
-]
-CONDITIONAL = [generator for generator in GENERATORS if get_tags(generator).conditions]
-WEIGHTED = [generator for generator in GENERATORS if has_fit_parameter(generator, "sample_weight")]
-CLASSIFIERS = [generator for generator in GENERATORS if is_classifier(generator)]
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((40, 3))
 Y = np.repeat(["ash", "birch"], 20)
 X[20:] += 2.0
 
 
-def each(generators):
-    return pytest.mark.parametrize("generator", generators, ids=str)
-
-
 @functools.cache
-def fitted(generator):
+def fitted(estimator):
     """One fit for all queries; none of them changes what the others see."""
-    return clone(generator).fit(X, Y)
+    return clone(estimator).fit(X, Y)
 
 
 def says(message, error=ValueError):
@@ -165,45 +54,48 @@ class TestRows:
     @pytest.mark.parametrize(
         "rows, message", BAD_ROWS, ids=[message[:25] for _, message in BAD_ROWS]
     )
-    def test_in_fit_and_in_queries(self, generator, rows, message):
+    def test_in_fit_and_in_queries(self, estimator, rows, message):
         with says(message):
-            clone(generator).fit(rows, Y[: len(rows)])
-        model = fitted(generator)
+            clone(estimator).fit(rows, Y[: len(rows)])
+        model = fitted(estimator)
         for query in [model.score_samples, model.transform, model.score]:
             with says(message):
                 query(rows)
 
-    def test_sparse_rows(self, generator):
+    def test_sparse_rows(self, estimator):
         with says("Sparse data was passed", TypeError):
-            clone(generator).fit(csr_array(X), Y)
+            clone(estimator).fit(csr_array(X), Y)
 
     @pytest.mark.parametrize("query", ["score_samples", "score", "transform"])
-    def test_wrong_number_of_features(self, generator, query):
-        model = fitted(generator)
-        with says(f"X has 2 features, but {type(generator).__name__} is expecting 3 features"):
+    def test_wrong_number_of_features(self, estimator, query):
+        model = fitted(estimator)
+        with says(f"X has 2 features, but {type(estimator).__name__} is expecting 3 features"):
             getattr(model, query)(X[:, :2])
 
     @pytest.mark.parametrize(
         "query", ["sample", "score_samples", "score", "transform", "get_feature_names_out"]
     )
-    def test_before_fit(self, generator, query):
-        unfitted = clone(generator)
+    def test_before_fit(self, estimator, query):
+        unfitted = clone(estimator)
         arguments = [X] if query in ("score_samples", "score", "transform") else []
         with says("not fitted yet", NotFittedError):
             getattr(unfitted, query)(*arguments)
 
-    def test_constant_columns_do_no_harm(self, generator):
+    def test_constant_columns_do_no_harm(self, estimator):
         rows = X.copy()
         rows[:, 1] = 4.0
-        model = clone(generator).fit(rows, Y)
+        model = clone(estimator)
+        if isinstance(model, NeuralGenerator):
+            model.set_params(max_iter=400)  # networks learn slowly that there is no noise
+        model.fit(rows, Y)
         assert np.isfinite(model.score_samples(rows)).all()
-        np.testing.assert_allclose(model.sample(100)[:, 1], 4.0, atol=0.05)
+        if getattr(model, "covariance_type", None) != "spherical":  # one variance for all columns
+            np.testing.assert_allclose(model.sample(100)[:, 1], 4.0, atol=0.05)
 
-    def test_rows_that_are_all_alike_do_no_harm(self, generator):
-        with warnings.catch_warnings(
-            category=UserWarning, action="ignore"
-        ):  # fewer distinct rows than components
-            model = clone(generator).fit(np.ones((40, 3)), Y)
+    def test_rows_that_are_all_alike_do_no_harm(self, estimator):
+        # There are fewer distinct rows than components.
+        with warnings.catch_warnings(category=UserWarning, action="ignore"):
+            model = clone(estimator).fit(np.ones((40, 3)), Y)
         assert np.isfinite(model.score_samples(np.ones((2, 3)))).all()
 
 
@@ -211,8 +103,8 @@ class TestRefusedRefits:
     """A fitted model that refuses other rows, of another width, stays as it was."""
 
     @each(GENERATORS)
-    def test_of_rows(self, generator):
-        model = clone(generator).fit(X, Y)
+    def test_of_rows(self, estimator):
+        model = clone(estimator).fit(X, Y)
         before = vars(model).copy()
         rows = pd.DataFrame(with_entry(np.inf)[:, :2], columns=["height", "width"])
         with says("X must hold finite numbers; got an infinity"):
@@ -254,18 +146,18 @@ class TestRefusedRefits:
 @each(GENERATORS)
 class TestDraws:
     @pytest.mark.parametrize("n_samples", [0, -1, 1.5, "3", None, True])
-    def test_number(self, generator, n_samples):
-        model = fitted(generator)
+    def test_number(self, estimator, n_samples):
+        model = fitted(estimator)
         with says(f"n_samples must be an integer >= 1; got {n_samples!r}"):
             model.sample(n_samples)
 
     @pytest.mark.parametrize("random_state", [-1, "0", 0.5, np.random])
-    def test_seed(self, generator, random_state):
-        model = fitted(generator)
+    def test_seed(self, estimator, random_state):
+        model = fitted(estimator)
         with says("random_state must be None, an integer >= 0, a RandomState or a Generator; got"):
             model.sample(random_state=random_state)
         with says("random_state must be None, an integer >= 0, a RandomState or a Generator; got"):
-            clone(generator).set_params(random_state=random_state).fit(X, Y)
+            clone(estimator).set_params(random_state=random_state).fit(X, Y)
 
 
 @each(CONDITIONAL)
@@ -301,8 +193,8 @@ class TestConditions:
             ),
         ],
     )
-    def test_in_draws(self, generator, given, message):
-        model = fitted(generator)
+    def test_in_draws(self, estimator, given, message):
+        model = fitted(estimator)
         with says(message):
             model.sample(5, given=given)
 
@@ -319,16 +211,16 @@ class TestWeights:
             (["heavy"] * 40, "sample_weight must hold numbers"),
         ],
     )
-    def test_in_fit(self, generator, weights, message):
+    def test_in_fit(self, estimator, weights, message):
         with says(message):
-            clone(generator).fit(X, Y, sample_weight=weights)
+            clone(estimator).fit(X, Y, sample_weight=weights)
 
 
 @each(CLASSIFIERS)
 class TestClasses:
     @pytest.mark.parametrize("unknown", ["cedar", 0, None, 1.5])
-    def test_unknown(self, generator, unknown):
-        model = fitted(generator)
+    def test_unknown(self, estimator, unknown):
+        model = fitted(estimator)
         labels = np.array(["ash", unknown] * 20, dtype=object)
         message = f"y must hold the classes of the fit, ['ash', 'birch']; got {unknown!r}"
         with says(message):
@@ -336,8 +228,8 @@ class TestClasses:
         with says(message):
             model.score_samples(X, labels)
 
-    def test_a_wrong_number(self, generator):
-        model = fitted(generator)
+    def test_a_wrong_number(self, estimator):
+        model = fitted(estimator)
         with says(
             "y must be one class, or one for each of the 3 rows (in sample: n_samples=3); got shape"
             " (2,)"
@@ -353,9 +245,9 @@ class TestClasses:
             (np.where(Y == "ash", np.nan, 1.0), "Input y contains NaN"),
         ],
     )
-    def test_in_fit(self, generator, labels, message):
+    def test_in_fit(self, estimator, labels, message):
         with says(message):
-            clone(generator).fit(X, labels)
+            clone(estimator).fit(X, labels)
 
 
 @pytest.mark.parametrize("argument", ["y", "return_y"])

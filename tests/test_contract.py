@@ -1,4 +1,4 @@
-"""One set of promises for every public generator; ESTIMATORS has a row for each."""
+"""One set of promises for every public generator, as `small_generators` lists them."""
 
 import copy
 import functools
@@ -12,174 +12,45 @@ import pandas as pd
 import polars as pl
 import pytest
 from scipy.stats import chisquare
-from sklearn.base import clone, is_classifier
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
-from sklearn.utils.validation import has_fit_parameter
+from small_generators import (
+    CLASSIFIERS,
+    CONDITIONAL,
+    DISCRETE,
+    ESTIMATORS,
+    GENERATORS,
+    IN_ANY_ORDER,
+    WEIGHTED,
+    each,
+)
 from threadpoolctl import threadpool_info
 
+import probgen
 from probgen import (
     GAN,
     MADE,
     VAE,
     VAEGAN,
-    Autoencoder,
     AuxiliaryClassifierGAN,
-    BayesClassifier,
     ConditionalGAN,
     ConditionalPixelCNN,
     ConditionalVAE,
     FullyVisibleBeliefNetwork,
-    GaussianBayes,
-    GaussianMixture,
     PixelCNN,
-    PixelRNN,
     SemiSupervisedVAE,
     get_likelihood,
     load,
     save,
 )
-from probgen.options import AutoDensity, AutoLikelihood, ParzenWindow
 
-ESTIMATORS = [  # every public generator, made small and quick
-    GaussianMixture(n_components=2, covariance_type="full", random_state=0),
-    GaussianMixture(n_components=2, covariance_type="tied", random_state=0),
-    GaussianMixture(n_components=2, covariance_type="diag", random_state=0),
-    GaussianMixture(n_components=2, covariance_type="spherical", random_state=0),
-    GaussianMixture(n_components=2, covariance_type="low_rank", n_factors=1, random_state=0),
-    GaussianBayes(random_state=0),
-    GaussianBayes(covariance_type="tied", random_state=0),
-    GaussianBayes(covariance_type="low_rank", n_factors=1, random_state=0),
-    BayesClassifier(GaussianMixture(), random_state=0),
-    Autoencoder(
-        1,
-        hidden_layer_sizes=(8,),
-        max_iter=30,
-        learning_rate_init=0.02,
-        device="cpu",
-        random_state=0,
-    ),
-    VAE(
-        1,
-        hidden_layer_sizes=(8,),
-        max_iter=30,
-        learning_rate_init=0.02,
-        device="cpu",
-        random_state=0,
-    ),
-    ConditionalVAE(
-        1,
-        hidden_layer_sizes=(8,),
-        max_iter=30,
-        learning_rate_init=0.02,
-        device="cpu",
-        random_state=0,
-    ),
-    SemiSupervisedVAE(
-        1,
-        hidden_layer_sizes=(8,),
-        max_iter=30,
-        learning_rate_init=0.02,
-        device="cpu",
-        random_state=0,
-    ),
-    MADE(
-        (8,),
-        likelihood=AutoLikelihood(n_mixture=2),
-        dropout=0.0,
-        input_dropout=0.0,
-        max_iter=30,
-        learning_rate_init=0.02,
-        n_importance_samples=256,
-        device="cpu",
-        random_state=0,
-    ),
-    FullyVisibleBeliefNetwork(
-        likelihood=AutoLikelihood(n_mixture=2),
-        max_iter=30,
-        learning_rate_init=0.02,
-        n_importance_samples=256,
-        device="cpu",
-        random_state=0,
-    ),
-    GAN(
-        2,
-        hidden_layer_sizes=(16,),
-        density=ParzenWindow(2048),
-        max_iter=30,
-        device="cpu",
-        random_state=0,
-    ),
-    VAEGAN(
-        2,
-        hidden_layer_sizes=(16,),
-        density=ParzenWindow(2048),
-        max_iter=30,
-        device="cpu",
-        random_state=0,
-    ),
-    ConditionalGAN(
-        2,
-        hidden_layer_sizes=(16,),
-        density=AutoDensity(n_draws=6144),
-        max_iter=60,
-        device="cpu",
-        random_state=0,
-    ),
-    AuxiliaryClassifierGAN(
-        2,
-        hidden_layer_sizes=(16,),
-        density=AutoDensity(n_draws=6144),
-        max_iter=30,
-        device="cpu",
-        random_state=0,
-    ),
-]
-DISCRETE = [  # generators of whole numbers, which scikit-learn's checks feed with such
-    PixelCNN(4, 1, max_iter=20, learning_rate_init=0.02, device="cpu", random_state=0),
-    ConditionalPixelCNN(4, 1, max_iter=20, learning_rate_init=0.02, device="cpu", random_state=0),
-    PixelCNN(
-        4, 3, n_downsamplings=1, max_iter=20, learning_rate_init=0.02, device="cpu", random_state=0
-    ),
-    PixelRNN(4, 1, max_iter=20, learning_rate_init=0.02, device="cpu", random_state=0),
-    MADE(
-        (8,),
-        likelihood="categorical",
-        dropout=0.0,
-        input_dropout=0.0,
-        max_iter=20,
-        learning_rate_init=0.02,
-        device="cpu",
-        random_state=0,
-    ),
-]
-# Known features come first in orders of their own, so conditionals have no one joint distribution
-IN_ANY_ORDER = MADE(
-    (8,),
-    order_agnostic=True,
-    likelihood=AutoLikelihood(n_mixture=2),
-    max_iter=30,
-    learning_rate_init=0.02,
-    device="cpu",
-    random_state=0,
-)
-GENERATORS = [  # settings that need more rows in each class than scikit-learn's checks have
-    *ESTIMATORS,
-    GaussianBayes(covariance_type="diag", n_components=2, random_state=0),
-]
-CLASSIFIERS = [estimator for estimator in GENERATORS if is_classifier(estimator)]
-WEIGHTED = [estimator for estimator in GENERATORS if has_fit_parameter(estimator, "sample_weight")]
-CONDITIONAL = [estimator for estimator in GENERATORS if get_tags(estimator).conditions]
 MARGINALISING = [
     estimator for estimator in GENERATORS if get_tags(estimator).missing_values == "all"
 ]
-
-
-def each(estimators):
-    return pytest.mark.parametrize("estimator", estimators, ids=str)
 
 
 def make_rows(n_rows=150, n_features=3, seed=0):
@@ -214,6 +85,11 @@ def excused(estimator):
 def fitted(estimator):
     """One fit for tests that leave it as it is, but for its stream of draws."""
     return fit(estimator)
+
+
+def test_every_public_generator_is_held_to_the_contract():
+    names = {type(estimator).__name__ for estimator in [*GENERATORS, *DISCRETE]}
+    assert names == set(probgen.estimators.__all__)
 
 
 @parametrize_with_checks([*ESTIMATORS, *DISCRETE, IN_ANY_ORDER], expected_failed_checks=excused)
@@ -260,10 +136,8 @@ class TestQueries:
         np.testing.assert_allclose(model.transform(single), model.transform(X), atol=1e-3)
 
     def test_integer_rows_are_read_as_numbers(self, estimator):
-        rows, dtype = (
-            X.astype(np.int16),
-            estimator._dtypes[0],
-        )  # double precision, single in networks
+        rows = X.astype(np.int16)
+        dtype = estimator._dtypes[0]  # double precision, single in networks
         model = fit(estimator, rows)
         assert model.sample().dtype == dtype
         np.testing.assert_array_equal(
@@ -282,9 +156,9 @@ class TestQueries:
     def test_batches_and_order_do_not_matter(self, estimator, method, n_features, dtype):
         rows, y = make_rows(3000, n_features, seed=1)
         rows = rows.astype(dtype)
-        few_draws = (
-            {"n_importance_samples": 8} if hasattr(estimator, "n_importance_samples") else {}
-        )
+        few_draws = {}
+        if hasattr(estimator, "n_importance_samples"):
+            few_draws["n_importance_samples"] = 8
         query = getattr(fit(estimator, rows[:400], y[:400], **few_draws), method)
         assert_rows_alone_decide(query, rows)
         np.testing.assert_array_equal(query(np.asfortranarray(rows)), query(rows))
@@ -376,9 +250,7 @@ def through_file(model):
 
 @each(GENERATORS)
 class TestCopies:
-    @pytest.mark.parametrize(
-        "duplicate", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model)), through_file]
-    )
+    @pytest.mark.parametrize("duplicate", [copy.deepcopy, through_pickle, through_file])
     def test_a_copy_scores_and_draws_alike(self, estimator, duplicate):
         model = fitted(estimator)
         model.sample(3)
@@ -467,9 +339,8 @@ def test_integer_weights_equal_repeated_rows(estimator, n_features):
 
 
 PLANE = X[:, :2]
-WIDE = [
-    np.linspace(x.mean() - 9.0 * x.std(), x.mean() + 9.0 * x.std(), 41) for x in PLANE.T
-]  # edges of 40 cells
+# Edges of 40 cells.
+WIDE = [np.linspace(x.mean() - 9.0 * x.std(), x.mean() + 9.0 * x.std(), 41) for x in PLANE.T]
 
 
 def is_exact(estimator):
@@ -478,12 +349,17 @@ def is_exact(estimator):
 
 def cell_masses(model, edges, y=None):
     """Integrals over cells by the midpoint rule; an axis with one edge is a known value."""
-    n_inner, axes, steps = 8 if is_exact(model) else 3, [], []
+    n_inner = 8 if is_exact(model) else 3
+    axes = []
+    steps = []
     for e in edges:
-        steps.append((e[1] - e[0]) / n_inner if len(e) > 1 else 1.0)
-        axes.append(
-            e[0] + steps[-1] * (np.arange(n_inner * (len(e) - 1)) + 0.5) if len(e) > 1 else e
-        )
+        if len(e) == 1:
+            axes.append(e)
+            steps.append(1.0)
+        else:
+            step = (e[1] - e[0]) / n_inner
+            axes.append(e[0] + step * (np.arange(n_inner * (len(e) - 1)) + 0.5))
+            steps.append(step)
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
     masses = np.exp(model.score_samples(points.reshape(-1, len(axes)), y)).reshape(
         points.shape[:-1]
