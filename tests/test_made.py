@@ -484,7 +484,7 @@ GREY = np.array([[0.0, 0.25], [1.0, 0.5]])
         (
             {"likelihood": Gaussian()},
             BITS,
-            r"likelihood must be one of AutoLikelihood\(\), .*; got Gaussian",
+            r"likelihood must be one of 'auto', .*; got Gaussian\(\)\. Or give .*: AutoLikelihood",
         ),
         ({"n_orderings": 0}, BITS, "n_orderings must be an integer >= 1; got 0"),
         ({"n_importance_samples": 1}, BITS, "n_importance_samples must be an integer >= 2; got 1"),

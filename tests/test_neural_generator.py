@@ -1,4 +1,4 @@
-"""Fitting networks: sources of rows, going on, parameters within reach, mishaps and errors."""
+"""Fitting networks: sources of rows, resuming, bounds of parameters, failures and messages."""
 
 import pickle
 import random
