@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.base import clone
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import check_is_fitted
@@ -28,6 +29,7 @@ from probgen.preprocessing.steps import (
     is_increasing,
     is_transformer,
     leaves,
+    levels_of,
     measure_of,
     without_names,
 )
@@ -357,6 +359,21 @@ class GenerativePipeline(Pipeline):
         shallow = {field.name: getattr(tags, field.name) for field in dataclasses.fields(Tags)}
         return GeneratorTags(**shallow, likelihood=self._declare_likelihood(), **model_fields)
 
+    def _choices_for(self, X: npt.ArrayLike) -> dict[str, Any]:
+        """As in `GeneratorMixin`: what the steps and the generator choose from the rows of X."""
+        choices = {}
+        for name, step in self.steps[:-1]:
+            if is_transformer(step):
+                fitted = clone(step)
+                X = fitted.fit_transform(X)
+                choices |= _under(name, levels_of(fitted))
+        name, model = self.steps[-1]
+        if isinstance(model, Pipeline):
+            model = GenerativePipeline(model.steps)
+        if hasattr(model, "_choices_for"):
+            choices |= _under(name, model._choices_for(X))
+        return choices
+
     def _declare_likelihood(self) -> Likelihood | None:
         """The Likelihood of score_samples, or None without a generator at the end."""
         try:
@@ -422,6 +439,11 @@ def make_generative_pipeline(
         verbose=verbose,
         n_normalizer_samples=n_normalizer_samples,
     )
+
+
+def _under(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Parameters of a step by their names in the pipeline."""
+    return {f"{name}__{key}": value for key, value in parameters.items()}
 
 
 class _PipelineConditions:

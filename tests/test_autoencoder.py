@@ -483,3 +483,18 @@ def test_a_search_reaches_settings():
     ).fit(X)
     clean, noisy = search.cv_results_["mean_test_score"]
     assert clean != noisy
+
+
+def test_the_observation_model_can_be_chosen():
+    bits = (np.random.default_rng(0).random((60, 4)) < 0.5).astype(float)
+    settings = {"loss": "bernoulli", "hidden_layer_sizes": (4,), "max_iter": 1, "random_state": 0}
+    for observation, measure in (("gaussian", "lebesgue"), ("bernoulli", "counting")):
+        model = Autoencoder(1, observation=observation, **settings)
+        assert get_likelihood(model).measure == measure
+        assert get_likelihood(model.fit(bits)).measure == measure
+        assert model.observation_ == observation
+    assert Autoencoder(1, **settings).fit(bits).observation_ == "bernoulli"
+    with pytest.raises(ValueError, match="observation='bernoulli' needs rows of 0 and 1; X holds"):
+        model.fit(0.5 * bits)
+    with pytest.raises(ValueError, match="observation='bernoulli' needs a decoder of probabilit"):
+        Autoencoder(observation="bernoulli").fit(bits)

@@ -1,17 +1,36 @@
 """One generator for each class, against scikit-learn's classifiers and Bayes' rule."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy.stats import chisquare, kstest, norm, truncnorm
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.mixture import GaussianMixture as UnfitGaussianMixture
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KernelDensity
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler
+from sklearn.utils import get_tags
 
-from probgen import BayesClassifier, get_likelihood
+from probgen import (
+    MADE,
+    VAE,
+    Autoencoder,
+    BayesClassifier,
+    Dequantizer,
+    FullyVisibleBeliefNetwork,
+    GaussianMixture,
+    PixelCNN,
+    PixelRNN,
+    get_likelihood,
+    make_generative_pipeline,
+)
 from probgen.base import GeneratorMixin, Likelihood
+from probgen.options import AutoLikelihood, Categorical, DiscretizedLogistic
 
 X, CODES = load_iris(return_X_y=True)
 Y = np.array(["setosa", "versicolor", "virginica"])[CODES]
@@ -133,7 +152,146 @@ class TestBayesRule:
         assert get_likelihood(BayesClassifier(Running())).kind == "exact"
 
 
+N_ROWS = 120
+HALF = np.arange(N_ROWS) % 2
+RNG = np.random.default_rng(5)
+BITS = (RNG.random((N_ROWS, 3)) < 0.4).astype(float)
+LEVELS = RNG.integers(0, 4, (N_ROWS, 3)).astype(float)
+GREY = RNG.random((N_ROWS, 3))
+QUICK = {"max_iter": 1, "random_state": 0}
+DENSE = {"hidden_layer_sizes": (8,), **QUICK}
+IMAGE = {"image_shape": (1, 3), **QUICK}
+CHOOSERS = {  # generators that choose a likelihood or levels, and the rows that all of them take
+    "VAE": (VAE(1, **DENSE), (BITS, LEVELS, GREY)),
+    "VAE of levels": (VAE(1, likelihood=Categorical(), **DENSE), (BITS, LEVELS)),
+    "MADE": (MADE(**DENSE), (BITS, LEVELS, GREY)),
+    "MADE of levels": (MADE(likelihood="categorical", **DENSE), (BITS, LEVELS)),
+    "logistics": (MADE(likelihood=DiscretizedLogistic(n_mixture=2), **DENSE), (BITS, LEVELS)),
+    "FullyVisibleBeliefNetwork": (FullyVisibleBeliefNetwork(**QUICK), (BITS, LEVELS, GREY)),
+    "PixelCNN": (PixelCNN(4, 1, **IMAGE), (BITS, LEVELS)),
+    "PixelRNN": (PixelRNN(4, 1, **IMAGE), (BITS, LEVELS)),
+    "Autoencoder": (Autoencoder(1, loss="bernoulli", **DENSE), (BITS, GREY)),
+    "Dequantizer": (
+        make_generative_pipeline(Dequantizer(None), GaussianMixture(random_state=0)),
+        (BITS, LEVELS),
+    ),
+    "Dequantizers of columns": (
+        make_generative_pipeline(
+            ColumnTransformer([("first", Dequantizer(None), [0])], remainder=Dequantizer(None)),
+            GaussianMixture(random_state=0),
+        ),
+        (BITS, LEVELS),
+    ),
+    "scaled MADE": (make_generative_pipeline(MinMaxScaler(), MADE(**DENSE)), (BITS, LEVELS, GREY)),
+    "nested": (
+        make_generative_pipeline("passthrough", Pipeline([("model", MADE(**DENSE))])),
+        (BITS, LEVELS, GREY),
+    ),
+}
+UNLIKE = [
+    pytest.param(estimator, first, second, id=f"{name}-{i}{j}")
+    for name, (estimator, kinds) in CHOOSERS.items()
+    for i, first in enumerate(kinds)
+    for j, second in enumerate(kinds)
+]
+
+
+@pytest.mark.parametrize("estimator, first, second", UNLIKE)
+def test_one_likelihood_for_all_classes(estimator, first, second):
+    rows = np.where(HALF[:, np.newaxis] == 0, first, second)
+    model = BayesClassifier(estimator).fit(rows, HALF)
+    # What the estimator chooses from the rows of all classes, with no classes at all.
+    whole = clone(estimator).fit(rows)
+    assert get_likelihood(model) == get_likelihood(whole)
+    assert {get_likelihood(each) for each in model.estimators_} == {get_likelihood(whole)}
+    assert np.isfinite(model.score_samples(rows)).all()
+    np.testing.assert_allclose(model.predict_proba(rows).sum(axis=1), 1.0)
+
+
+@pytest.mark.parametrize("order", [(BITS, LEVELS), (LEVELS, BITS)])
+def test_probabilities_of_all_rows_add_up_to_one(order):
+    rows = np.where(HALF[:, np.newaxis] == 0, *order)
+    model = BayesClassifier(MADE(likelihood="categorical", **DENSE)).fit(rows, HALF)
+    every = np.array(list(itertools.product(range(4), repeat=3)), dtype=float)
+    assert np.exp(model.score_samples(every)).sum() == pytest.approx(1.0, abs=1e-5)
+    assert {each.n_levels_ for each in model.estimators_} == {4}
+
+
+def test_likelihood_is_the_fitted_one_whatever_is_set_later():
+    model = BayesClassifier(MADE(**DENSE))
+    assert get_likelihood(model).measure == "lebesgue"  # of "auto" before a fit
+    model.fit(BITS, HALF)
+    assert get_likelihood(model).measure == "counting"
+    model.set_params(estimator=GaussianMixture())
+    assert get_likelihood(model).measure == "counting"
+    assert get_likelihood(model.fit(GREY, HALF)).measure == "lebesgue"
+
+
+def test_queries_take_missing_values_where_the_fitted_estimators_do():
+    model = BayesClassifier(MADE(**DENSE)).fit(BITS, HALF)
+    gappy = BITS.copy()
+    gappy[:, 2] = np.nan  # the last in the order, so that it is summed over exactly
+    joint = [np.log(0.5) + each.score_samples(gappy) for each in model.estimators_]
+    np.testing.assert_allclose(model.score_samples(gappy), np.logaddexp.reduce(joint, axis=0))
+    assert get_tags(model).missing_values == "queries"
+    for unfit in (model, BayesClassifier(MADE(**DENSE))):
+        with pytest.raises(ValueError, match="X contains NaN, which"):
+            unfit.fit(gappy, HALF)
+    np.testing.assert_allclose(model.score_samples(gappy), np.logaddexp.reduce(joint, axis=0))
+
+
+class Fickle(Independent):
+    """Claims a measure by the sign of its rows."""
+
+    @property
+    def _likelihood(self):
+        is_negative = hasattr(self, "means_") and self.means_[0] < 0.0
+        return Likelihood("exact", "counting" if is_negative else "lebesgue")
+
+
+def test_unlike_measures_never_meet():
+    signs = np.where(CODES == 1, -1.0, 1.0)[:, np.newaxis]
+    model = BayesClassifier(Fickle()).fit(X, Y)
+    before = model.score_samples(X)
+    message = "got 'lebesgue' for class 'setosa' and 'counting' for class 'versicolor'"
+    with pytest.raises(ValueError, match=message):
+        model.fit(signs * X, Y)
+    np.testing.assert_array_equal(model.score_samples(X), before)
+
+
+def test_steps_that_do_not_take_the_rows_of_other_classes_are_refused():
+    rows = np.where(HALF[:, np.newaxis] == 0, GREY, 2.0 * GREY)
+    steps = FunctionTransformer(check_within_one), GaussianMixture()
+    model = BayesClassifier(make_generative_pipeline(MinMaxScaler(), *steps))
+    with pytest.raises(ValueError, match="class 0 has steps fitted to its own rows, which do not"):
+        model.fit(rows, HALF)
+    make_generative_pipeline(MinMaxScaler(), *steps[:1], BayesClassifier()).fit(rows, HALF)
+
+
+def check_within_one(rows):
+    if rows.max() > 1.0 + 1e-9:
+        raise ValueError("X must lie in [0, 1].")
+    return rows
+
+
 class TestPartialFit:
+    def test_the_first_rows_choose_for_classes_that_come_later(self):
+        model = BayesClassifier(MADE(likelihood=AutoLikelihood(n_mixture=2), **DENSE))
+        model.partial_fit(LEVELS[:60], np.zeros(60), classes=[0, 1])
+        model.partial_fit(BITS[:60], np.ones(60))
+        assert {each.likelihood_ for each in model.estimators_} == {"gaussian_mixture"}
+        assert np.isfinite(model.score_samples(LEVELS)).all()
+
+    def test_rows_that_the_choice_does_not_allow_are_refused(self):
+        model = BayesClassifier(MADE(**DENSE)).partial_fit(BITS, 0 * HALF, classes=[0, 1, 2])
+        before = model.score_samples(BITS)
+        message = "class 2, which has 60 rows here, could not be learned: likelihood='bernoulli'"
+        rows = np.where(HALF[:, np.newaxis] == 0, BITS, LEVELS)
+        with pytest.raises(ValueError, match=message):
+            model.partial_fit(rows, 2 * HALF)  # of class 0 too, which could be learned
+        np.testing.assert_array_equal(model.score_samples(BITS), before)
+        np.testing.assert_array_equal(model.class_count_, [N_ROWS, 0, 0])
+
     def test_in_parts_equals_at_once(self, model):
         order = np.random.default_rng(1).permutation(len(X))
         parts = BayesClassifier(Running(), random_state=0)

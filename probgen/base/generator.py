@@ -45,6 +45,9 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
     - `_log_given(conditions)`, which returns log p(conditions) in nats of shape (n,), so that
       `BayesClassifier` can draw classes under conditions;
     - `_likelihood`, a `Likelihood`, where that is not an exact density;
+    - `_choices_for(X)`, where `fit` chooses a likelihood from its rows: the parameters, by name,
+      that fix these choices to those of a fit to the rows of X. `BayesClassifier` asks it for the
+      rows of all classes;
     - `_missing_values`, "queries" or "all", where NaN is marginalised, as in `GeneratorTags`;
     - `_dtypes`, the dtypes that `_validate` keeps; rows of other dtypes become the first;
     - `__sklearn_tags__`, for the kind of rows that the model learns from.
@@ -64,6 +67,10 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
     def _takes_conditions(self) -> bool:
         """Whether `sample` takes `given`."""
         return hasattr(self, "_sample_given")
+
+    def _choices_for(self, X: np.ndarray) -> dict[str, Any]:
+        """Parameters, by name, that fix what `fit` would choose from the rows of X."""
+        return {}
 
     def __sklearn_tags__(self) -> GeneratorTags:
         tags = super().__sklearn_tags__()

@@ -4,11 +4,12 @@ import math
 from typing import Any, Self
 
 import torch
+from sklearn.base import clone
 from torch import Tensor, nn
 from torch.nn import functional
 
 from probgen._constants import LOG_2PI
-from probgen.options import AutoLikelihood, Option
+from probgen.options import AutoLikelihood, Categorical, DiscretizedLogistic, Option
 from probgen.options.likelihoods import LIKELIHOODS, check_n_levels
 
 # Relative to the scale of the data: a feature that is decoded exactly still has a density.
@@ -440,6 +441,43 @@ def measure_of(likelihood: Any) -> str:
     return "counting"
 
 
+def without_choices(option: Option, statistics: Any, auto: str = "") -> Option:
+    """Return an option that leaves nothing to be chosen from the rows.
+
+    Parameters
+    ----------
+    option : Option
+        One of `probgen.options.likelihoods`.
+    statistics : RowStatistics
+        Of the rows.
+    auto : str, default=""
+        The likelihood that `AutoLikelihood` stands for; by default "bernoulli" for rows of 0 and 1,
+        else "gaussian".
+
+    Returns
+    -------
+    option : Option
+        No `AutoLikelihood`; where n_levels was None, levels are counted up to the largest value.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from probgen.options import Categorical
+    >>> from probgen.training.rows import open_rows
+    >>> from probgen.training.statistics import take_statistics
+    >>> without_choices(Categorical(), take_statistics(open_rows(np.array([[0.0], [4.0]]))))
+    Categorical(n_levels=5)
+    """
+    option.check()
+    if isinstance(option, AutoLikelihood):
+        if not auto:
+            auto = "bernoulli" if statistics.is_binary else "gaussian"
+        option = option.chosen(auto)
+    if isinstance(option, Categorical | DiscretizedLogistic):
+        option = clone(option).set_params(n_levels=_count_levels(option, statistics))
+    return option
+
+
 def make_observation(option: Option, statistics: Any) -> ObservationModel:
     """Return the observation model of an option for rows of these statistics.
 
@@ -470,12 +508,7 @@ def make_observation(option: Option, statistics: Any) -> ObservationModel:
     >>> observation.name, observation.mean(torch.zeros(1, 2))
     ('bernoulli', tensor([[0.5000, 0.5000]]))
     """
-    option.check()
-    if isinstance(option, AutoLikelihood):
-        name = "gaussian"
-        if statistics.is_binary:
-            name = "bernoulli"
-        option = option.chosen(name)
+    option = without_choices(option, statistics)
     observation = OBSERVATION_MODELS[option.name].from_option(option, statistics)
     observation.check(statistics.low, statistics.high, statistics.is_integer)
     return observation

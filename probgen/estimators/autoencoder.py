@@ -37,6 +37,7 @@ from probgen.training.statistics import RowStatistics
 from probgen.training.trainer import Trainer
 
 LOSSES = ("squared_error", "absolute_error", "bernoulli")
+OBSERVATIONS = ("auto", "gaussian", "bernoulli")
 READ_ROWS = 8192  # rows of a block that is read
 CODED_BLOCK = 1024  # rows of a block that is encoded
 CODED_ROWS = 50_000  # rows whose codes the latent density is fitted to, at most
@@ -83,6 +84,10 @@ class Autoencoder(DecoderMixin, FittedCodeDensity):
     loss : {"squared_error", "absolute_error", "bernoulli"}, default="squared_error"
         "absolute_error" gives sharper pictures; "bernoulli", the cross-entropy, is for values in
         [0, 1].
+    observation : {"auto", "gaussian", "bernoulli"}, default="auto"
+        Model of a row given its code, in scores and draws: Gaussian noise, or with loss="bernoulli"
+        bits. "auto" takes "bernoulli" with loss="bernoulli" for rows of 0 and 1, else "gaussian";
+        choose one in a search, as a density and a probability do not compare.
     corruption : str, Option or None, default=None
         Damage to the encoder's inputs in training: "gaussian" noise, "masking" of features with 0,
         or "salt_and_pepper", which sets features to the smallest or largest value of X. An object
@@ -128,7 +133,7 @@ class Autoencoder(DecoderMixin, FittedCodeDensity):
         Of the Gaussian observation model, in squared units of X, shrunk towards their mean as far
         as held-out rows support it; None for a Bernoulli model.
     observation_ : {"gaussian", "bernoulli"}
-        "bernoulli" with loss="bernoulli" on rows of 0 and 1.
+        The observation model that was chosen.
     history_ : History
         Per epoch: "loss" and its parts, validation score, learning rate, seconds.
     n_iter_ : int
@@ -192,6 +197,7 @@ class Autoencoder(DecoderMixin, FittedCodeDensity):
         decoder: torch.nn.Module | None = None,
         tied_weights: bool = False,
         loss: str = "squared_error",
+        observation: str = "auto",
         corruption: str | Option | None = None,
         penalty: str | Option | None = None,
         latent_density: Any = None,
@@ -215,6 +221,7 @@ class Autoencoder(DecoderMixin, FittedCodeDensity):
         self.decoder = decoder
         self.tied_weights = tied_weights
         self.loss = loss
+        self.observation = observation
         self.corruption = corruption
         self.penalty = penalty
         self.latent_density = latent_density
@@ -279,7 +286,10 @@ class Autoencoder(DecoderMixin, FittedCodeDensity):
 
     @property
     def _likelihood(self) -> Likelihood:
-        is_discrete = getattr(self, "observation_", self.loss) == "bernoulli"
+        chosen = self.observation
+        if chosen == "auto":
+            chosen = self.loss
+        is_discrete = getattr(self, "observation_", chosen) == "bernoulli"
         return Likelihood("estimate", "counting" if is_discrete else "lebesgue")
 
     @property
@@ -293,6 +303,12 @@ class Autoencoder(DecoderMixin, FittedCodeDensity):
         activation(self.activation)
         check_choice("architecture", self.architecture, ARCHITECTURES)
         check_choice("loss", self.loss, LOSSES)
+        check_choice("observation", self.observation, OBSERVATIONS)
+        if self.observation == "bernoulli" and self.loss != "bernoulli":
+            raise ValueError(
+                "observation='bernoulli' needs a decoder of probabilities, loss='bernoulli'; got"
+                f" loss={self.loss!r}; take that, or observation='gaussian'."
+            )
         check_real("noise_fraction", self.noise_fraction, low=0.0, high=0.99)
         check_count("n_importance_samples", self.n_importance_samples, low=4)
         check_module("encoder", self.encoder)
@@ -350,9 +366,24 @@ class Autoencoder(DecoderMixin, FittedCodeDensity):
         self._mean = statistics.mean
         self._scale = statistics.scale
         self._range = (low, high)
-        self.observation_ = "gaussian"
+        self.observation_ = self._chosen_observation(statistics)
+        if self.observation_ == "bernoulli" and not statistics.is_binary:
+            raise ValueError(
+                f"observation='bernoulli' needs rows of 0 and 1; X holds {low:g} to {high:g}, not"
+                " all of them whole; take X > 0.5, or observation='gaussian'."
+            )
+
+    def _chosen_observation(self, statistics: RowStatistics) -> str:
+        """The observation model for rows of these statistics, without "auto"."""
+        if self.observation != "auto":
+            return self.observation
         if self.loss == "bernoulli" and statistics.is_binary:
-            self.observation_ = "bernoulli"
+            return "bernoulli"
+        return "gaussian"
+
+    def _choices_for(self, X: np.ndarray) -> dict[str, Any]:
+        self._check_parameters()
+        return {"observation": self._chosen_observation(self._statistics_of(X))}
 
     def _make_objective(self, fit: FitContext) -> Objective:
         return ReconstructionObjective(

@@ -1,12 +1,13 @@
 """Bayes' rule over any generator, with one copy of it for each class."""
 
 from collections.abc import Sequence
-from copy import copy
+from copy import copy, deepcopy
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
+from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.parallel import Parallel, delayed
@@ -17,9 +18,11 @@ from probgen.base import ClassGeneratorMixin, GeneratorTags, Likelihood, get_lik
 from probgen.base.class_generator import class_indices
 from probgen.conditions.given import Conditions
 
+KINDS = ("exact", "lower_bound", "estimate")  # a sum of several is of the last kind among them
+
 
 def _can_continue(classifier: Any) -> bool:
-    return hasattr(classifier._inner(), "partial_fit")
+    return hasattr(classifier._models()[0], "partial_fit")
 
 
 class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
@@ -27,12 +30,18 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
 
     A clone of `estimator` learns p(x given y) for each class. With the priors p(y) this is a joint
     density p(x, y), which classifies by Bayes' rule, draws rows of chosen classes, and scores rows
-    by the sum over classes. Its likelihood is of the same kind as that of the estimator.
+    by the sum over classes.
+
+    What the estimator would choose from its rows, such as `likelihood="auto"` and a number of
+    levels, is chosen from the rows of all classes and is the same for each, so that a probability
+    never meets a density in Bayes' rule. `get_likelihood` of a fitted classifier is that of its
+    classes.
 
     Parameters
     ----------
     estimator : generator, default=None
-        The density of one class; None stands for `GaussianMixture()`.
+        The density of one class; None stands for `GaussianMixture()`. The steps of a
+        `GenerativePipeline` are fitted to the rows of each class.
     priors : array-like of shape (n_classes,), default=None
         p(y) in the order of the sorted classes, adding up to one; by default the (weighted) shares
         of the classes.
@@ -52,7 +61,8 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
     class_prior_ : ndarray of shape (n_classes,)
         p(y); 0 for a class without rows so far.
     estimators_ : list of n_classes generators
-        The fitted clones, in the order of `classes_`.
+        The fitted clones, in the order of `classes_`, with the choices for all classes as
+        parameters.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -90,9 +100,9 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
 
     def __sklearn_tags__(self) -> GeneratorTags:
         tags = super().__sklearn_tags__()
-        inner = self._inner()
-        if hasattr(inner, "__sklearn_tags__"):
-            inner_tags = get_tags(inner)
+        model = self._models()[0]
+        if hasattr(model, "__sklearn_tags__"):
+            inner_tags = get_tags(model)
             tags.input_tags = copy(inner_tags.input_tags)
             tags.draws_follow_density = getattr(inner_tags, "draws_follow_density", True)
         return tags
@@ -100,9 +110,13 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
     @property
     def _likelihood(self) -> Likelihood | None:
         try:
-            return get_likelihood(self._inner())
+            likelihoods = [get_likelihood(model) for model in self._models()]
         except TypeError:  # not a generator: `fit` says so
             return None
+        kind = max((likelihood.kind for likelihood in likelihoods), key=KINDS.index)
+        measures = {likelihood.measure for likelihood in likelihoods}
+        measure = measures.pop() if len(measures) == 1 else "mixed"
+        return Likelihood(kind, measure, likelihoods[0].space)
 
     def fit(
         self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
@@ -127,7 +141,8 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
         ------
         ValueError
             If the estimator is not a generator or takes no weights, the priors are unsuitable, or a
-            class, which is then named, has too few rows for the estimator.
+            class, which is then named, has too few rows for the estimator, or a likelihood of
+            another measure than the other classes.
         """
         with self._unchanged_if_refused():
             X, y, sample_weight = self._check_rows(X, y, sample_weight, reset=True)
@@ -142,6 +157,10 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
         sample_weight: npt.ArrayLike | None = None,
     ) -> Self:
         """Continue the fit with more rows, where the estimator has `partial_fit`.
+
+        The rows of the first call choose the likelihood and the levels of all classes, also of
+        those that come later. If later calls bring other values, choose them in the estimator, such
+        as with likelihood=Categorical(n_levels=17).
 
         Parameters
         ----------
@@ -197,9 +216,14 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
         indices = class_indices(y, classes, len(X))
         class_count = class_count + np.bincount(indices, sample_weight, minlength=len(classes))
         class_prior = check_priors(self.priors, class_count)
-        estimators = self._clones(len(classes)) if estimators is None else list(estimators)
         labels = classes.tolist()
         present = np.unique(indices)
+        if estimators is None:
+            estimators = self._clones(len(classes), X)
+        else:
+            estimators = list(estimators)
+            for k in present:  # of copies, so that an error in one class leaves all as they were
+                estimators[k] = deepcopy(estimators[k])
 
         def job(k: int) -> Any:
             rows = np.flatnonzero(indices == k)
@@ -209,6 +233,9 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
         fitted = Parallel(n_jobs=self.n_jobs)(job(k) for k in present)
         for k, estimator in zip(present, fitted, strict=True):
             estimators[k] = estimator
+        models = {labels[k]: estimators[k] for k in np.flatnonzero(class_count)}
+        _check_measures(models)
+        _check_steps(models, X)
         self.classes_ = classes
         self.estimators_ = estimators
         self.class_count_ = class_count
@@ -225,7 +252,7 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """The validated rows of positive weight, their classes, and their weights or None."""
         inner = self._inner()
-        if not hasattr(inner, "sample") or is_classifier(inner) or self._likelihood is None:
+        if not _is_generator(inner) or is_classifier(inner):
             raise ValueError(
                 "estimator must be a generator without classes of its own, such as"
                 f" GaussianMixture(); got {inner!r}."
@@ -237,10 +264,16 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
             )
         return self._validate_weighted(X, y, sample_weight, reset=reset)
 
-    def _clones(self, n_classes: int) -> list:
-        """Unfitted estimators, one for each class, each with seeds where the user set none."""
+    def _clones(self, n_classes: int, X: np.ndarray) -> list:
+        """Unfitted estimators, one for each class, with seeds where the user set none.
+
+        Their choices are those for the rows X (n, d) of all classes.
+        """
+        template = clone(self._inner())
+        if hasattr(template, "_choices_for"):
+            template.set_params(**clone(template)._choices_for(X))
         generator = self._start_stream()
-        clones = [clone(self._inner()) for _ in range(n_classes)]
+        clones = [clone(template) for _ in range(n_classes)]
         for estimator in clones:
             seeds = {}
             for name, value in sorted(estimator.get_params().items()):
@@ -257,17 +290,25 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
 
         return GaussianMixture()
 
+    def _models(self) -> list:
+        """The fitted estimators of classes that have had rows; before a fit the unfitted one."""
+        if not hasattr(self, "estimators_"):
+            return [self._inner()]
+        return [self.estimators_[k] for k in np.flatnonzero(self.class_count_)]
+
     @property
     def _takes_conditions(self) -> bool:
-        return hasattr(self._inner(), "_sample_given")
+        return hasattr(self._models()[0], "_sample_given")
 
     @property
     def _missing_values(self) -> str:
-        inner = self._inner()
-        if not hasattr(inner, "__sklearn_tags__"):  # not a generator: `fit` says so
+        model = self._models()[0]
+        if not hasattr(model, "__sklearn_tags__"):  # not a generator: `fit` says so
             return "none"
-        # Rows are checked against the tags of the unfitted estimator, in queries too.
-        return "all" if get_tags(inner).input_tags.allow_nan else "none"
+        tags = get_tags(model)
+        if isinstance(tags, GeneratorTags):
+            return tags.missing_values
+        return "all" if tags.input_tags.allow_nan else "none"
 
     def _joint_log_likelihood(self, X: np.ndarray) -> np.ndarray:
         joint = np.full((len(X), len(self.classes_)), -np.inf)
@@ -276,9 +317,10 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
         return joint
 
     def _log_joint_of_conditions(self, conditions: Conditions) -> np.ndarray:
-        if not hasattr(self._inner(), "_log_given"):
+        model = self._models()[0]
+        if not hasattr(model, "_log_given"):
             raise ValueError(
-                f"given needs y too, because {type(self._inner()).__name__} cannot compute its"
+                f"given needs y too, because {type(model).__name__} cannot compute its"
                 " probability in each class."
             )
         joint = np.full((len(conditions.values), len(self.classes_)), -np.inf)
@@ -303,6 +345,45 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
             else:
                 X[rows] = estimator._sample_given(conditions.take(rows), generator)
         return X
+
+
+def _is_generator(estimator: Any) -> bool:
+    """Whether an estimator samples and has a likelihood."""
+    try:
+        get_likelihood(estimator)
+    except TypeError:
+        return False
+    return hasattr(estimator, "sample")
+
+
+def _check_measures(models: dict[Any, Any]) -> None:
+    """Raise unless the fitted models of classes, by label, have likelihoods of one measure."""
+    (first, model), *others = models.items()
+    measure = get_likelihood(model).measure
+    for label, other in others:
+        if get_likelihood(other).measure != measure:
+            raise ValueError(
+                "estimator must give the rows of every class likelihoods of one measure; got"
+                f" {measure!r} for class {first!r} and {get_likelihood(other).measure!r} for class"
+                f" {label!r}, between which Bayes' rule cannot choose; fix the likelihood in its"
+                " parameters."
+            )
+
+
+def _check_steps(models: dict[Any, Any], X: np.ndarray) -> None:
+    """Raise unless the steps of each class, if it is a pipeline, take the rows of all classes."""
+    pipelines = {label: model for label, model in models.items() if isinstance(model, Pipeline)}
+    # A range that steps have learned ends before an extreme row, if before any.
+    extremes = np.unique([X.argmin(axis=0), X.argmax(axis=0)])
+    for label, pipeline in pipelines.items():
+        try:
+            pipeline.transform(X[extremes])
+        except ValueError as error:
+            raise ValueError(
+                f"class {label!r} has steps fitted to its own rows, which do not take those of"
+                f" other classes: {error} Put the steps before BayesClassifier, in"
+                " make_generative_pipeline(step, BayesClassifier(model))."
+            ) from error
 
 
 def _learn_class(

@@ -111,6 +111,24 @@ def measure_of(steps: Iterable) -> str:
     return "lebesgue"
 
 
+def levels_of(step: Any) -> dict[str, np.ndarray]:
+    """Levels that the Dequantizers in a fitted step counted, by the names of their parameters."""
+    if isinstance(step, Dequantizer):
+        if step.levels is None:
+            return {"levels": step.levels_}
+        return {}
+    parts: list = []
+    if isinstance(step, Pipeline):
+        parts = step.steps
+    elif isinstance(step, ColumnTransformer):
+        parts = [(name, inner) for name, inner, _ in step.transformers_]
+    levels = {}
+    for name, inner in parts:
+        for key, value in levels_of(inner).items():
+            levels[f"{name}__{key}"] = value
+    return levels
+
+
 def integer_dtypes(step: Any) -> dict[int, np.dtype]:
     """Dtypes of the integer columns of a Dequantizer in a fitted step, by column index."""
     if isinstance(step, Dequantizer) and step.dtype_.kind in "iub":

@@ -449,6 +449,10 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         self._dtype = dtype
         return rows
 
+    def _statistics_of(self, X: np.ndarray) -> RowStatistics:
+        """Statistics of validated rows, as `fit` would take them."""
+        return take_statistics(open_rows(X, dtype=_TORCH_DTYPES[X.dtype]))
+
     def _in_blocks(
         self, X: np.ndarray, function: Callable[[torch.Tensor], torch.Tensor]
     ) -> np.ndarray:

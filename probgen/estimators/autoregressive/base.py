@@ -12,10 +12,10 @@ from sklearn.utils.validation import check_is_fitted
 from probgen._validation import check_choice, check_count
 from probgen.base import GeneratorTags, ImputerMixin, Likelihood
 from probgen.conditions.given import Conditions, observed
-from probgen.distributions.observation import make_observation, measure_of
+from probgen.distributions.observation import make_observation, measure_of, without_choices
 from probgen.estimators.autoregressive.conditioning import complete, log_mass
 from probgen.estimators.autoregressive.sampler import ChainSampler
-from probgen.options import AutoLikelihood, Bernoulli, Categorical, DiscretizedLogistic
+from probgen.options import AutoLikelihood, Bernoulli, Categorical, DiscretizedLogistic, Option
 from probgen.training.neural_generator import FitContext, NeuralGenerator
 from probgen.training.objective import Objective
 from probgen.training.statistics import RowStatistics
@@ -189,12 +189,24 @@ class AutoregressiveGenerator(ImputerMixin, NeuralGenerator):
             return fit.all_statistics.binarized()
         return fit.all_statistics
 
+    def _choices_for(self, X: np.ndarray) -> dict[str, Any]:
+        self._check_parameters()
+        statistics = self._statistics_of(X)
+        if self.dynamic_binarization:
+            statistics = statistics.binarized()
+        return {"likelihood": self._chosen_likelihood(statistics)}
+
+    def _chosen_likelihood(self, statistics: RowStatistics) -> Option:
+        """The likelihood for rows of these statistics, without "auto"."""
+        option = self._option("likelihood")
+        auto = ""
+        if isinstance(option, AutoLikelihood):
+            auto = self._auto_likelihood(statistics, option.n_levels)
+        return without_choices(option, statistics, auto)
+
     def _build(self, fit: FitContext) -> None:
         statistics = self._statistics(fit)
-        option = self._option("likelihood")
-        if isinstance(option, AutoLikelihood):
-            option = option.chosen(self._auto_likelihood(statistics, option.n_levels))
-        self.observation_ = make_observation(option, statistics)
+        self.observation_ = make_observation(self._chosen_likelihood(statistics), statistics)
         self.likelihood_ = self.observation_.name
         self.n_levels_ = self.observation_.n_levels
         self.network_ = self._make_network(statistics)

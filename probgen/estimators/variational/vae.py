@@ -21,7 +21,7 @@ from probgen._validation import (
     check_real,
 )
 from probgen.base import DecoderMixin, GeneratorTags, Likelihood
-from probgen.distributions.observation import make_observation
+from probgen.distributions.observation import make_observation, without_choices
 from probgen.estimators.variational.code_distributions import (
     CodePosterior,
     GaussianMixtureCodes,
@@ -440,6 +440,13 @@ class VAE(CompletionMixin, DecoderMixin):
 
     def _accepts(self, name: str, value: Any) -> bool:
         return name == "elbo" and isinstance(value, pyro.infer.ELBO)
+
+    def _choices_for(self, X: np.ndarray) -> dict[str, Any]:
+        self._check_parameters()
+        statistics = self._statistics_of(X)
+        if self.dynamic_binarization:
+            statistics = statistics.binarized()
+        return {"likelihood": without_choices(self._option("likelihood"), statistics)}
 
     def _build(self, fit: FitContext) -> None:
         rows = fit.rows
