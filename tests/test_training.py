@@ -323,6 +323,42 @@ class TestMishaps:
             run(training, 1)
         assert_same(weights(training), start)
 
+    @pytest.mark.parametrize("n_epochs", [1, 3])
+    def test_finite_but_enormous_weights_are_not_kept(self, n_epochs):
+        training = make(learning_rate=1e6)
+        start = weights(training)
+        with pytest.warns(ConvergenceWarning, match="loss had grown from .* initial weights were"):
+            run(training, n_epochs)
+        assert_same(weights(training), start)
+
+    def test_weights_before_an_explosion_are_kept(self):
+        def exploded(loss):
+            return 1e9 * loss
+
+        good = run(make(), 1)
+        training = make(Mishap(5, exploded))  # the first batch of the second epoch
+        with pytest.warns(ConvergenceWarning, match="stopped in epoch 2.*the initial weights"):
+            run(training, 2)  # no loss has shown that the weights of the first epoch are good
+        training = make(Mishap(6, exploded))
+        with pytest.warns(ConvergenceWarning, match="the weights of epoch 2, batch 1 were put"):
+            run(training, 2)
+        assert_same(weights(training), weights(good))
+
+    def test_a_look_at_the_final_losses_leaves_no_trace(self):
+        def normed():
+            objective = Linear(noise=0.5, dropout=0.5)
+            objective.network.append(torch.nn.BatchNorm1d(3))
+            return objective
+
+        training = run(make(normed()), 2)
+        twin = make(normed())
+        twin._check_last_losses = lambda: None
+        run(twin, 2)
+        assert torch.equal(training.noise.get_state(), twin.noise.get_state())
+        state = training.objective.state_dict()
+        for name, value in twin.objective.state_dict().items():
+            assert torch.equal(value, state[name])
+
     def test_an_interrupt_keeps_what_was_learned(self):
         training = make(Mishap(7, interrupt))
         with pytest.warns(ConvergenceWarning, match="interrupted in epoch 2"):

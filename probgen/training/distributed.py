@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from probgen.training.objective import Objective, Phase
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -80,3 +82,26 @@ def local_device(device: str, ranks: Ranks) -> str:
     if ranks.world_size > 1 and device == "cuda" and "LOCAL_RANK" in os.environ:
         return f"cuda:{os.environ['LOCAL_RANK']}"
     return device
+
+
+class LossRunner(torch.nn.Module):
+    """The losses of an objective behind one forward, which DistributedDataParallel needs."""
+
+    def __init__(self, objective: Objective, phases: list[Phase]) -> None:
+        super().__init__()
+        self.objective = objective
+        self.losses = [phase.loss for phase in phases]
+
+    def forward(self, index: int, *batch: torch.Tensor) -> Any:
+        return self.losses[index](*batch)
+
+
+class IndexedLoss:
+    """One loss of a runner."""
+
+    def __init__(self, runner: torch.nn.Module, index: int) -> None:
+        self.runner = runner
+        self.index = index
+
+    def __call__(self, *batch: torch.Tensor) -> Any:
+        return self.runner(self.index, *batch)

@@ -13,9 +13,11 @@ from sklearn.exceptions import ConvergenceWarning
 
 from probgen._warnings import warn
 from probgen.training.callbacks import FitEvents
-from probgen.training.distributed import Ranks
+from probgen.training.distributed import IndexedLoss, LossRunner, Ranks
+from probgen.training.divergence import DivergenceError, LossWatch
 from probgen.training.history import History
-from probgen.training.objective import Objective, Phase
+from probgen.training.nests import on_cpu, to_device
+from probgen.training.objective import Objective
 from probgen.training.randomness import global_generator
 from probgen.training.rows import Rows
 from probgen.training.trainer import Trainer
@@ -92,7 +94,10 @@ class Training:
             self.averages = {p: p.detach().clone() for p in objective.parameters()}
         self.share_of_new = torch.zeros((), device=device, dtype=torch.float64)
         self.updates = self._make_updates()
-        self.good: Any = None  # the last state with finite weights
+        self.good: Any = None  # the last state whose weights had a sound loss
+        self.pending: Any = None  # a later state, until the next batch shows its loss
+        self.watch = LossWatch()
+        self.first_batch: tuple | None = None
 
     def begin(
         self, n_epochs: int, rows: Rows, held_out: Rows | None = None, *, schedule: str | None
@@ -111,6 +116,7 @@ class Training:
         """
         self.is_finished = False
         self.n_stale = 0
+        self.watch = LossWatch()
         self.n_epochs = self.epoch + n_epochs
         sizes = rows.batch_sizes(
             self.batch_size, rank=self.ranks.rank, world_size=self.ranks.world_size
@@ -150,6 +156,7 @@ class Training:
             Called with `state()` when checkpoint_interval has passed, and at the end.
         """
         self.good = self.state()
+        self.first_batch = None
         self.saved_at = time.monotonic()
         if held_out is None:
             self.best_weights = None  # those of the run that this one resumes
@@ -157,22 +164,22 @@ class Training:
         try:
             while self.epoch < self.n_epochs and not self.is_finished:
                 self._run_epoch(rows, held_out, events, save)
-            if not self._weights_are_finite():
-                raise _DivergenceError("a weight")
+            self._check_weights()
+            self._check_last_losses()
         except KeyboardInterrupt:
             warn(
                 f"Training was interrupted in epoch {self.epoch + 1}; the model is usable as"
                 " it is.",
                 ConvergenceWarning,
             )
-        except _DivergenceError as error:
+        except DivergenceError as error:
             self._fall_back(str(error))
         else:
             self.is_finished = True
             if save is not None:
                 save(self.state())
         finally:
-            self.good = None
+            self.good = self.pending = self.first_batch = None
             self.objective.eval()
 
     def finish(self) -> None:
@@ -186,7 +193,7 @@ class Training:
 
     def state(self) -> dict[str, Any]:
         """Everything that a training needs to resume, as a nest of plain values and CPU tensors."""
-        return _on_cpu(
+        return on_cpu(
             {
                 "weights": self.objective.state_dict(),
                 "averages": list(self.averages.values()),
@@ -198,6 +205,7 @@ class Training:
                 "seeds": self.seeds,
                 "history": self.history.records,
                 "sums": self.sums,
+                "first_losses": self.watch.first,
                 **{name: getattr(self, name) for name in COUNTS},
             }
         )
@@ -216,10 +224,11 @@ class Training:
         for scheduler, scheduler_state in zip(self.schedulers, state["schedulers"]):
             scheduler.load_state_dict(scheduler_state)
         self.noise.set_state(state["noise"])
-        self.best_weights = _to_device(state["best_weights"], self.device)
+        self.best_weights = to_device(state["best_weights"], self.device)
         self.global_state = state["global_state"]
         self.seeds = state["seeds"]
         self.sums = state["sums"]
+        self.watch.first = state.get("first_losses", {})  # absent from older files
         self.history.records[:] = state["history"]
         for name in COUNTS:
             setattr(self, name, state[name])
@@ -231,11 +240,11 @@ class Training:
         is_distributed = self.ranks.world_size > 1
         if is_distributed:
             runner = torch.nn.parallel.DistributedDataParallel(
-                _Runner(self.objective, phases),
+                LossRunner(self.objective, phases),
                 device_ids=None if self.device == "cpu" else [self.device],
                 find_unused_parameters=len(phases) > 1,
             )
-            losses = [_Indexed(runner, index) for index in range(len(phases))]
+            losses = [IndexedLoss(runner, index) for index in range(len(phases))]
         if self.trainer.compile:
             backend = self.trainer.compile
             if backend is True:
@@ -350,30 +359,42 @@ class Training:
         n_rows = 0
         if share:
             n_rows = len(batch[0])
+        if self.first_batch is None:
+            self.first_batch = batch
+        is_sound = True
         if self.trainer.ema_decay is not None:
             self.share_of_new.fill_(max(1.0 - self.trainer.ema_decay, 9.0 / (10.0 + self.n_steps)))
         for update in self.updates:
             if self.n_steps % update.phase.every == 0:
                 loss, terms = update(batch, share)
-                self._record(update.phase.name, loss, n_rows, check=True)
+                is_sound &= self._record_loss(update.phase.name, loss, n_rows)
                 for name, term in terms.items():
-                    self._record(name, term.detach(), n_rows, check=False)
+                    self._record(name, term.detach(), n_rows)
+        if self.pending is not None:
+            if is_sound:
+                self.good = self.pending
+            self.pending = None
 
-    def _record(self, name: str, value: torch.Tensor, n_rows: int, *, check: bool) -> None:
-        """Add a loss to the sums of the epoch, and check that it is finite."""
+    def _record_loss(self, name: str, loss: torch.Tensor, n_rows: int) -> bool:
+        """Add the loss of a phase to the sums, and return whether it is sound.
+
+        On a GPU it counts as sound where nothing depends on it, as a look at it waits for the
+        device.
+        """
+        total = self._record(name, loss, n_rows)
+        if self.device == "cpu" or self.pending is not None or name not in self.watch.first:
+            return self.watch.is_sound(name, self.ranks.agree(float(loss)))
+        if self.n_steps % CHECK_EVERY == 0 and not math.isfinite(self.ranks.agree(float(total))):
+            raise DivergenceError(f"{name} became {float(total)}")
+        return True
+
+    def _record(self, name: str, value: torch.Tensor, n_rows: int) -> Any:
+        """Add a value to the sums of the epoch, and return its sum."""
         if self.device == "cpu":
             value = value.item()
-            if check:
-                value = self.ranks.agree(value)
-                if not math.isfinite(value):
-                    raise _DivergenceError(f"{name} became {value}")
         total, count = self.sums.get(name, (0.0, 0))
-        total = total + n_rows * value
-        self.sums[name] = (total, count + n_rows)
-        if check and self.device != "cpu" and self.n_steps % CHECK_EVERY == 0:
-            sum_of_any = self.ranks.agree(float(total))
-            if not math.isfinite(sum_of_any):
-                raise _DivergenceError(f"{name} became {sum_of_any}")
+        self.sums[name] = (total + n_rows * value, count + n_rows)
+        return self.sums[name][0]
 
     def _share(self, rows: Rows, batch: tuple[torch.Tensor, ...]) -> float:
         """Factor on this process's loss of an uneven last batch.
@@ -388,7 +409,9 @@ class Training:
         losses = {name: float(total) / max(count, 1) for name, (total, count) in self.sums.items()}
         for name, value in losses.items():
             if not math.isfinite(value):
-                raise _DivergenceError(f"{name} became {value}")
+                raise DivergenceError(f"{name} became {value}")
+        for name in self.watch.first.keys() & losses.keys():
+            self.watch.check(name, losses[name])
         record = {"epoch": self.epoch + 1, **losses, **self.objective.end_epoch()}
         if held_out is not None:
             record["validation_score"] = self._validate(held_out)
@@ -425,7 +448,7 @@ class Training:
     def _stop_early(self, score: float) -> None:
         """Keep the present weights if they are the best so far, or stop after too many epochs."""
         if math.isnan(score):
-            raise _DivergenceError("the validation score became nan")
+            raise DivergenceError("the validation score became nan")
         if score >= self.best_score + self.trainer.tol:
             self.best_score = score
             self.n_stale = 0
@@ -442,25 +465,61 @@ class Training:
         save(self.state())
         self.saved_at = time.monotonic()
 
-    def _weights_are_finite(self) -> bool:
+    def _check_weights(self) -> None:
+        """Raise if a weight is not finite."""
         with torch.no_grad():
             finite = all(torch.isfinite(p).all().item() for p in self.objective.parameters())
-        return not self.ranks.agree(not finite)
+        if self.ranks.agree(not finite):
+            raise DivergenceError("a weight stopped being finite")
 
     def _keep_good(self) -> None:
-        """Remember the present state, or raise if a weight is not finite."""
-        if not self._weights_are_finite():
-            raise _DivergenceError("a weight stopped being finite")
-        self.good = self.state()
+        """Remember the present state, which is good if the next batch has a sound loss."""
+        self._check_weights()
+        self.pending = self.state()
+
+    def _check_last_losses(self) -> None:
+        """Raise unless the final weights have sound losses on the first batch."""
+        if self.first_batch is None:
+            return
+        for name, loss in self._losses(self.first_batch).items():
+            self.watch.check(name, self.ranks.agree(loss))
+
+    def _losses(self, batch: tuple[torch.Tensor, ...]) -> dict[str, float]:
+        """Losses of all phases on a batch, which leave networks and noise as they were."""
+        buffers = list(self.objective.buffers())
+        before = [buffer.clone() for buffer in buffers]
+        seed = self.seeds["held_out"]
+        self.objective.noise = torch.Generator(self.device).manual_seed(seed)
+        losses = {}
+        try:
+            for update in self.updates:
+                n_rows = -(-len(batch[0]) // update.n_parts)  # as many as fit into memory
+                part = tuple(tensor[:n_rows] for tensor in batch)
+                with global_generator(self.device, seed):
+                    loss = update.phase.loss(*part)
+                if isinstance(loss, tuple):
+                    loss, _ = loss
+                losses[update.phase.name] = loss.item()
+        finally:
+            self.objective.noise = self.noise
+            with torch.no_grad():
+                for buffer, value in zip(buffers, before):
+                    buffer.copy_(value)
+        return losses
 
     def _fall_back(self, what: str) -> None:
         """Restore the last good state, and warn of what happened."""
-        where = f"epoch {self.epoch + 1}, batch {self.batch + 1}"
+        where = f"in epoch {self.epoch + 1}, batch {self.batch + 1}"
+        if self.epoch == self.n_epochs:
+            where = "after the last batch"
         self.load_state(self.good)
+        weights = f"weights of epoch {self.epoch + 1}, batch {self.batch + 1}"
+        if not self.n_steps:
+            weights = "initial weights"
         warn(
-            f"Training stopped in {where}, where {what}; the weights of epoch {self.epoch + 1},"
-            f" batch {self.batch + 1} were put back. Lower learning_rate_init (now"
-            f" {self.learning_rate:g}), set max_grad_norm in the trainer, or scale the data.",
+            f"Training stopped {where}, where {what}; the {weights} were put back. Lower"
+            f" learning_rate_init (now {self.learning_rate:g}), set max_grad_norm in the trainer,"
+            " or scale the data.",
             ConvergenceWarning,
         )
 
@@ -470,54 +529,8 @@ def draw_seeds(generator: np.random.Generator) -> dict[str, int]:
     return dict(zip(SEEDS, generator.integers(2**63, size=len(SEEDS)).tolist()))
 
 
-class _DivergenceError(Exception):
-    """A loss, a score or a weight is no longer a finite number."""
-
-
-class _Runner(torch.nn.Module):
-    """The losses of an objective behind one forward, which DistributedDataParallel needs."""
-
-    def __init__(self, objective: Objective, phases: list[Phase]) -> None:
-        super().__init__()
-        self.objective = objective
-        self.losses = [phase.loss for phase in phases]
-
-    def forward(self, index: int, *batch: torch.Tensor) -> Any:
-        return self.losses[index](*batch)
-
-
-class _Indexed:
-    """One loss of a runner."""
-
-    def __init__(self, runner: torch.nn.Module, index: int) -> None:
-        self.runner = runner
-        self.index = index
-
-    def __call__(self, *batch: torch.Tensor) -> Any:
-        return self.runner(self.index, *batch)
-
-
 def _set_rate(group: dict[str, Any], rate: float) -> None:
     if isinstance(group["lr"], torch.Tensor):
         group["lr"].fill_(rate)
     else:
         group["lr"] = rate
-
-
-def _on_cpu(value: Any) -> Any:
-    """A copy of a nest with its tensors on the CPU."""
-    return _map_tensors(value, lambda tensor: tensor.detach().to("cpu", copy=True))
-
-
-def _to_device(value: Any, device: str) -> Any:
-    return _map_tensors(value, lambda tensor: tensor.to(device))
-
-
-def _map_tensors(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    if isinstance(value, torch.Tensor):
-        return change(value)
-    if isinstance(value, dict):
-        return {key: _map_tensors(entry, change) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_map_tensors(entry, change) for entry in value)
-    return value
