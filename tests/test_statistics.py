@@ -53,11 +53,39 @@ def test_kinds_of_values(values, is_binary, is_integer):
     assert (found.is_binary, found.is_integer) == (is_binary, is_integer)
 
 
-def test_a_constant_feature_hardly_deviates():
-    rows = np.column_stack([X[:, 0], np.full(len(X), 7.0)])
+def test_the_deviation_of_a_constant_feature_is_relative_to_its_value():
+    rows = np.column_stack([X[:, 0], np.full(len(X), -7.0), np.zeros(len(X))])
+    rows[::2, 1] *= 1.0 + np.finfo(float).eps  # rounding
     found = take_statistics(open_rows(rows, dtype=torch.float64))
-    assert found.deviation[1] == pytest.approx(1e-3 * found.scale)
+    np.testing.assert_allclose(found.deviation[1:], [7e-3, 1e-3])
+    np.testing.assert_array_equal(found.is_constant, [False, True, True])
 
 
-def test_constant_rows_have_scale_one():
-    assert take_statistics(open_rows(np.full((5, 2), 3.0), dtype=torch.float64)).scale == 1.0
+def test_constant_rows_have_a_scale():
+    found = take_statistics(open_rows(np.full((5, 2), 3.0), dtype=torch.float64))
+    assert found.scale == pytest.approx(3e-3)
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-160, 1e150, 1e300])
+@pytest.mark.parametrize("as_blocks", [False, True])
+def test_no_square_overflows(size, as_blocks):
+    rows = np.ascontiguousarray(X[:100, :2])
+    large = RowBlocks([size * rows[:7], size * rows[7:]]) if as_blocks else size * rows
+    found = take_statistics(open_rows(large, dtype=torch.float64))
+    np.testing.assert_allclose(found.mean / size, rows.mean(axis=0))
+    np.testing.assert_allclose(found.deviation / size, rows.std(axis=0))
+    assert found.scale / size == pytest.approx(np.sqrt(rows.var(axis=0).mean()))
+
+
+def test_ranges_of_features():
+    rows = np.where(RNG.random(X.shape) < 0.3, np.nan, X)
+    found = take_statistics(open_rows(rows, dtype=torch.float64))
+    np.testing.assert_array_equal(found.feature_low, np.nanmin(rows, axis=0))
+    np.testing.assert_array_equal(found.feature_high, np.nanmax(rows, axis=0))
+
+
+def test_units_are_of_each_feature_or_shared():
+    found = take_statistics(open_rows(X, dtype=torch.float64))
+    np.testing.assert_allclose(found.units(shared=False), X.std(axis=0), rtol=1e-7)
+    overall = np.sqrt(X.var(axis=0).mean())
+    np.testing.assert_allclose(found.units(shared=True), np.full(3, overall), rtol=1e-7)

@@ -12,7 +12,7 @@ from probgen._constants import LOG_2PI
 from probgen.options import AutoLikelihood, Categorical, DiscretizedLogistic, Option
 from probgen.options.likelihoods import LIKELIHOODS, check_n_levels
 
-# Relative to the scale of the data: a feature that is decoded exactly still has a density.
+# Relative to the unit of a feature: one that is decoded exactly still has a density.
 NOISE_FLOOR = 1e-3
 # Smallest scale of a logistic, in half cells: one level can have all but 7e-4 of its mass.
 LOGISTIC_FLOOR = 0.125
@@ -79,15 +79,18 @@ class ObservationModel(nn.Module):
         Decoder outputs for each feature. The outputs of one feature are adjacent.
     n_levels : int or None
         Number of values of a feature, 0 to n_levels - 1; None if they are real.
+    has_fixed_unit : bool
+        Whether its support is the same in all features, such as [0, 1], so that they have one unit.
     """
 
     name: str
     measure = "counting"
+    has_fixed_unit = True
     n_outputs_per_feature = 1
     n_levels: int | None = None
 
     @classmethod
-    def from_option(cls, option: Option, statistics: Any) -> Self:
+    def from_option(cls, option: Option, statistics: Any, *, shared_unit: bool = False) -> Self:
         """Return the observation model of an option for rows of these RowStatistics.
 
         Parameters
@@ -95,6 +98,8 @@ class ObservationModel(nn.Module):
         option : Option
             The option of the same name.
         statistics : RowStatistics
+        shared_unit : bool, default=False
+            Whether features of real values have one unit in common, as pixels have.
 
         Returns
         -------
@@ -240,14 +245,16 @@ class ContinuousBernoulliObservation(ObservationModel):
 
 
 class _LocationScaleObservation(ObservationModel):
-    """Noise around a location; the output is the location in units of the data's scale."""
+    """Noise around a location; the output is the location in the units of the features."""
 
     measure = "lebesgue"
+    has_fixed_unit = False
     center: Tensor
+    spread: Any  # a Tensor of shape (d,); files of format 1 hold one number for all features
 
-    def __init__(self, statistics, scale):
+    def __init__(self, statistics, scale, shared_unit=False):
         super().__init__()
-        self.spread = statistics.scale
+        self.register_buffer("spread", torch.as_tensor(statistics.units(shared=shared_unit)))
         self.register_buffer("center", torch.as_tensor(statistics.mean))
         self.fixed_scale = None
         if scale == "learned":
@@ -258,13 +265,13 @@ class _LocationScaleObservation(ObservationModel):
             self.fixed_scale = float(scale)
 
     @classmethod
-    def from_option(cls, option: Any, statistics: Any) -> Self:
+    def from_option(cls, option: Any, statistics: Any, *, shared_unit: bool = False) -> Self:
         """See ObservationModel."""
-        return cls(statistics, option.scale)
+        return cls(statistics, option.scale, shared_unit)
 
     @property
     def scale(self) -> Any:
-        """Scale of the noise, in units of X: a number, or a Tensor of shape () or (d,)."""
+        """Scale of the noise, in units of X: a number, or a Tensor of shape (d,)."""
         if self.fixed_scale is not None:
             return self.fixed_scale
         return self.spread * (torch.exp(self.log_scale) + NOISE_FLOOR)
@@ -332,7 +339,7 @@ class CategoricalObservation(_LevelsObservation):
         self.n_outputs_per_feature = n_levels
 
     @classmethod
-    def from_option(cls, option: Any, statistics: Any) -> Self:
+    def from_option(cls, option: Any, statistics: Any, *, shared_unit: bool = False) -> Self:
         """See ObservationModel."""
         return cls(_count_levels(option, statistics))
 
@@ -364,7 +371,7 @@ class DiscretizedLogisticObservation(_LevelsObservation):
         self.n_outputs_per_feature = 3 * n_mixture
 
     @classmethod
-    def from_option(cls, option: Any, statistics: Any) -> Self:
+    def from_option(cls, option: Any, statistics: Any, *, shared_unit: bool = False) -> Self:
         """See ObservationModel."""
         return cls(_count_levels(option, statistics), option.n_mixture)
 
@@ -389,22 +396,24 @@ class GaussianMixtureObservation(ObservationModel):
 
     name = "gaussian_mixture"
     measure = "lebesgue"
+    has_fixed_unit = False
     center: Tensor
     deviation: Tensor
     offsets: Tensor
 
-    def __init__(self, statistics, n_mixture):
+    def __init__(self, statistics, n_mixture, shared_unit=False):
         super().__init__()
         self.n_outputs_per_feature = 3 * n_mixture
         self.register_buffer("center", torch.as_tensor(statistics.mean)[:, None])
-        self.register_buffer("deviation", torch.as_tensor(statistics.deviation)[:, None])
+        units = torch.as_tensor(statistics.units(shared=shared_unit))
+        self.register_buffer("deviation", units[:, None])
         levels = (torch.arange(n_mixture, dtype=torch.float64) + 0.5) / n_mixture
         self.register_buffer("offsets", torch.special.ndtri(levels))
 
     @classmethod
-    def from_option(cls, option: Any, statistics: Any) -> Self:
+    def from_option(cls, option: Any, statistics: Any, *, shared_unit: bool = False) -> Self:
         """See ObservationModel."""
-        return cls(statistics, option.n_mixture)
+        return cls(statistics, option.n_mixture, shared_unit)
 
     def distribution(self, outputs: Tensor) -> Any:
         """See ObservationModel."""
@@ -478,7 +487,9 @@ def without_choices(option: Option, statistics: Any, auto: str = "") -> Option:
     return option
 
 
-def make_observation(option: Option, statistics: Any) -> ObservationModel:
+def make_observation(
+    option: Option, statistics: Any, *, shared_unit: bool = False
+) -> ObservationModel:
     """Return the observation model of an option for rows of these statistics.
 
     Parameters
@@ -488,6 +499,8 @@ def make_observation(option: Option, statistics: Any) -> ObservationModel:
         else "gaussian". Where n_levels is None, levels are counted up to the largest value.
     statistics : RowStatistics
         Of the rows.
+    shared_unit : bool, default=False
+        Whether features of real values have one unit in common, as pixels have.
 
     Returns
     -------
@@ -509,7 +522,8 @@ def make_observation(option: Option, statistics: Any) -> ObservationModel:
     ('bernoulli', tensor([[0.5000, 0.5000]]))
     """
     option = without_choices(option, statistics)
-    observation = OBSERVATION_MODELS[option.name].from_option(option, statistics)
+    kind = OBSERVATION_MODELS[option.name]
+    observation = kind.from_option(option, statistics, shared_unit=shared_unit)
     observation.check(statistics.low, statistics.high, statistics.is_integer)
     return observation
 

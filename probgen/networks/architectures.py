@@ -11,6 +11,22 @@ from probgen.networks.dense import MLP
 ARCHITECTURES = ("dense", "conv")
 
 
+def are_images(architecture: str, image_shape: tuple[int, ...] | None) -> bool:
+    """Return whether rows are images, whose pixels share one unit.
+
+    Parameters
+    ----------
+    architecture : {"dense", "conv"}
+    image_shape : tuple of int or None
+        The parameters of an estimator: convolutions need images, and a shape says so.
+
+    Returns
+    -------
+    are_images : bool
+    """
+    return architecture == "conv" or image_shape is not None
+
+
 @dataclass(frozen=True)
 class Architecture:
     """A choice of networks between rows and codes.

@@ -56,8 +56,9 @@ class Gaussian(_LocationScale):
     Parameters
     ----------
     scale : {"per_feature", "learned"} or float, default="per_feature"
-        Standard deviation of the noise: learned for each feature; one learned for all features,
-        which suits images [1]_; or a number above 0, in units of X.
+        Standard deviation of the noise: learned for each feature; one learned for all, in
+        standard deviations of each feature, or in the one unit of all pixels [1]_; or a number
+        above 0, in units of X.
 
     References
     ----------

@@ -1,7 +1,6 @@
 """Statistics used to centre and scale rows, and to choose a likelihood."""
 
 import dataclasses
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +11,9 @@ from probgen.training.rows import Rows
 READ_ROWS = 8192
 SUMMED_COLUMNS = 64
 CACHED_VALUES = 2**17  # values of a part that fits in a processor's cache
-CONSTANT = 1e-3  # standard deviation of a constant feature, in units of the scale
+CONSTANT = 1e-3  # deviation of a constant feature, relative to its value
+ROUNDING = 8.0  # units in the last place within which a feature is constant
+LARGEST_EXPONENT = 1000  # of the powers of 2 by which offsets are scaled, in double precision
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,17 @@ class RowStatistics:
     mean : ndarray of shape (n_features,)
         Mean of the values that are not missing; 0 for a feature without any.
     scale : float
-        Root of the mean variance of the features; 1.0 if they are all constant.
+        Root of the mean variance of the features; the largest of `deviation` if all features are
+        constant.
     deviation : ndarray of shape (n_features,)
-        Standard deviation of each feature; a thousandth of `scale` for a constant one.
+        Standard deviation of each feature. A constant one, whose values differ by rounding alone,
+        gets a thousandth of its value, or 0.001 if that is 0: no other feature has a say in it.
+    is_constant : ndarray of bool, of shape (n_features,)
+        Which features are constant.
+    feature_low, feature_high : ndarray of shape (n_features,)
+        Smallest and largest value of each feature; NaN for a feature without any.
     low, high : float
-        Smallest and largest value.
+        Smallest and largest value of all.
     is_binary, is_integer, has_missing : bool
         Whether all values are 0 or 1, whether all are whole numbers, and whether some are NaN.
     """
@@ -36,11 +43,31 @@ class RowStatistics:
     mean: np.ndarray
     scale: float
     deviation: np.ndarray
+    is_constant: np.ndarray
+    feature_low: np.ndarray
+    feature_high: np.ndarray
     low: float
     high: float
     is_binary: bool
     is_integer: bool
     has_missing: bool
+
+    def units(self, *, shared: bool) -> np.ndarray:
+        """Return the unit of each feature, by which networks divide it.
+
+        Parameters
+        ----------
+        shared : bool
+            Whether the features have one unit in common, as the pixels of an image do: that is
+            `scale`. Other features have their own `deviation`, so that units of X do not matter.
+
+        Returns
+        -------
+        units : ndarray of shape (n_features,)
+        """
+        if shared:
+            return np.full(len(self.deviation), self.scale)
+        return self.deviation
 
     def binarized(self) -> "RowStatistics":
         """Return the statistics of rows of 0 and 1, for rows of their probabilities.
@@ -70,72 +97,114 @@ def take_statistics(rows: Rows) -> RowStatistics:
     >>> statistics.mean, statistics.scale, statistics.is_integer
     (array([1., 3.]), 1.0, True)
     """
-    d = rows.n_features
-    origin = torch.zeros(d)
-    totals = np.zeros(d)
-    squares = np.zeros(d)
-    counts = np.zeros(d)
+    moments = _Moments(rows.n_features)
+    is_integer = True
+    for block, *_ in rows.batches(None, READ_ROWS):
+        moments.add(block)
+        is_integer = is_integer and _are_integers(block)
+    is_seen = moments.counts > 0.0
     low, high = np.inf, -np.inf
-    is_integer, has_missing = True, False
-    for index, (block, *_) in enumerate(rows.batches(None, READ_ROWS)):
-        least, most = (float(end) for end in block.aminmax())  # NaN if any value is
-        if math.isnan(least):
-            has_missing = True
-            is_seen = ~block.isnan()
-            counts += is_seen.sum(0).cpu().numpy()
-            values = block[is_seen]
-            if len(values):
-                least, most = (float(end) for end in values.aminmax())
-        else:
-            counts += len(block)
-            values = block
-        if len(values):
-            low, high = min(low, least), max(high, most)
-        is_integer = is_integer and _are_integers(values)
-        if index == 0:
-            # Far from zero, squares of the values themselves would lose digits.
-            mean = torch.mean
-            if has_missing:
-                mean = torch.nanmean
-            means = [mean(part.double(), dim=0) for part in _column_blocks(block)]
-            origin = torch.cat(means).nan_to_num(0.0)
-        block_totals, block_squares = _sums(block, origin, is_whole=values is block)
-        totals += block_totals.cpu().numpy()
-        squares += block_squares.cpu().numpy()
-    shift = totals / np.maximum(counts, 1.0)
-    variance = np.maximum(squares / np.maximum(counts, 1.0) - shift**2, 0.0)
-    scale = float(np.sqrt(variance.mean())) or 1.0
-    deviation = np.where(variance > 0.0, np.sqrt(variance), CONSTANT * scale)
+    if is_seen.any():
+        low = float(moments.low[is_seen].min())
+        high = float(moments.high[is_seen].max())
+    magnitude = np.where(is_seen, np.maximum(np.abs(moments.low), np.abs(moments.high)), 0.0)
+    rounding = ROUNDING * torch.finfo(rows.dtype).eps * magnitude
+    is_constant = moments.deviation <= rounding
+    value = np.where(magnitude > 0.0, magnitude, 1.0)
+    deviation = np.where(is_constant, CONSTANT * value, moments.deviation)
     return RowStatistics(
-        mean=origin.cpu().numpy() + shift,
-        scale=scale,
+        mean=np.where(is_seen, moments.mean, 0.0),
+        scale=_root_mean_square(np.where(is_constant, 0.0, deviation)) or float(deviation.max()),
         deviation=deviation,
+        is_constant=is_constant,
+        feature_low=np.where(is_seen, moments.low, np.nan),
+        feature_high=np.where(is_seen, moments.high, np.nan),
         low=low,
         high=high,
         is_binary=is_integer and low >= 0.0 and high <= 1.0,
         is_integer=is_integer,
-        has_missing=has_missing,
+        has_missing=moments.has_missing,
     )
 
 
-def _are_integers(values: torch.Tensor) -> bool:
-    """Whether all values are whole numbers, read in parts that fit in a processor's cache."""
-    parts = values.flatten().split(CACHED_VALUES)
-    return all(torch.equal(part, part.round()) for part in parts)
+class _Moments:
+    """Counts, means, standard deviations and ranges of features, block by block.
+
+    No square leaves the range of its type: offsets are scaled by powers of 2 first, and deviations
+    are added as the sides of right-angled triangles.
+    """
+
+    def __init__(self, n_features: int) -> None:
+        self.counts = np.zeros(n_features)
+        self.mean = np.zeros(n_features)
+        self.deviation = np.zeros(n_features)
+        self.low = np.full(n_features, np.inf)
+        self.high = np.full(n_features, -np.inf)
+        self.has_missing = False
+
+    def add(self, block: torch.Tensor) -> None:
+        """Take in a block of rows (n, d)."""
+        parts = [_moments(part) for part in _column_blocks(block)]
+        stacked = torch.cat(parts, dim=1).cpu().numpy()
+        counts, mean, deviation, low, high = stacked
+        self.has_missing = self.has_missing or bool((counts < len(block)).any())
+        self.low = np.minimum(self.low, low)
+        self.high = np.maximum(self.high, high)
+        # The moments of two sets of rows together, by T. F. Chan et al., 1983.
+        total = self.counts + counts
+        share = counts / np.maximum(total, 1.0)
+        step = mean - self.mean
+        within = np.hypot(np.sqrt(1.0 - share) * self.deviation, np.sqrt(share) * deviation)
+        self.deviation = np.hypot(within, np.sqrt(share * (1.0 - share)) * step)
+        self.mean = self.mean + share * step
+        self.counts = total
 
 
-def _sums(
-    block: torch.Tensor, origin: torch.Tensor, *, is_whole: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sums (d,) of the offsets of rows (n, d) from origin (d,), and of their squares."""
-    totals, squares = [], []
-    for part, center in zip(_column_blocks(block), _column_blocks(origin)):
-        offsets = part.to(torch.float64, copy=True).sub_(center)
-        if not is_whole:
-            offsets.nan_to_num_(0.0)
-        totals.append(offsets.sum(0))
-        squares.append(offsets.square_().sum(0))
-    return torch.cat(totals), torch.cat(squares)
+def _moments(part: torch.Tensor) -> torch.Tensor:
+    """Counts, means, deviations, smallest and largest values (5, d) of the features of rows (n, d).
+
+    In double precision. A feature without values has the count 0, and a range of inf to -inf.
+    """
+    low, high = (end.double() for end in part.aminmax(dim=0))  # NaN where a value is
+    counts = torch.full_like(low, len(part))
+    has_missing = bool(low.isnan().any())
+    if has_missing:
+        is_missing = part.isnan()
+        counts = (~is_missing).sum(0).double()
+        low = part.masked_fill(is_missing, torch.inf).amin(0).double()
+        high = part.masked_fill(is_missing, -torch.inf).amax(0).double()
+    # Far from zero, and far from one, squares of the values themselves would lose digits.
+    origin = (0.5 * low + 0.5 * high).nan_to_num(0.0)
+    exponents = torch.frexp(torch.maximum(high - origin, origin - low).clamp(min=0.0)).exponent
+    exponents = exponents.clamp(-LARGEST_EXPONENT, LARGEST_EXPONENT).double()
+    offsets = part.to(torch.float64, copy=True).sub_(origin).mul_(torch.exp2(-exponents))
+    if has_missing:
+        offsets.nan_to_num_(0.0)
+    divisor = counts.clamp(min=1.0)
+    shift = offsets.sum(0) / divisor
+    variance = (offsets.square_().sum(0) / divisor - shift.square()).clamp(min=0.0)
+    unit = torch.exp2(exponents)
+    return torch.stack([counts, origin + unit * shift, unit * variance.sqrt(), low, high])
+
+
+def _root_mean_square(values: np.ndarray) -> float:
+    """The root of the mean square of numbers of any size."""
+    largest = float(values.max(initial=0.0))
+    if largest == 0.0:
+        return 0.0
+    return largest * float(np.sqrt(np.mean((values / largest) ** 2)))
+
+
+def _are_integers(block: torch.Tensor) -> bool:
+    """Whether all values that are not missing are whole numbers.
+
+    They are read in parts that fit in a processor's cache.
+    """
+    for part in block.flatten().split(CACHED_VALUES):
+        is_whole = part == part.round()
+        if not bool(is_whole.all()) and not bool((is_whole | part.isnan()).all()):
+            return False
+    return True
 
 
 def _column_blocks(values: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -54,7 +54,6 @@ from probgen.options import (
 from probgen.training.neural_generator import FitContext
 from probgen.training.objective import Objective
 from probgen.training.rows import Rows
-from probgen.training.statistics import CONSTANT
 from probgen.training.trainer import Trainer
 
 METRICS = {"mmd": kernel_mmd, "frechet": frechet_distance}  # of early stopping
@@ -462,9 +461,7 @@ class GAN(DecoderMixin, BlurredDraws):
     def _build(self, fit: FitContext) -> None:
         n_features = fit.rows.n_features
         statistics = fit.statistics
-        is_constant = np.all(statistics.deviation <= CONSTANT * statistics.scale)
-        # A scale of 1 stands for that of rows without any variation.
-        if is_constant and statistics.scale == 1.0:
+        if statistics.is_constant.all():
             warn(
                 "X holds one row over and over, so that draws can be nothing but that row; give it"
                 " rows that differ.",

@@ -90,18 +90,22 @@ class CodePosterior(nn.Module):
             steps.insert(k, transforms.Permute(self.reversal))
         return dist.TransformedDistribution(base, steps)
 
-    def base(self, X: Tensor) -> Any:
-        """Return the Gaussian of rows (n, d), without the flows."""
-        return self._base(self._outputs(X))
+    def base(self, scaled: Tensor) -> Any:
+        """Return the Gaussian of rows (n, d) that are `scaled` already, without the flows."""
+        return self._base(self.network(scaled))
+
+    def scaled(self, X: Tensor) -> Tensor:
+        """Return rows (n, d) centred and scaled as the network sees them."""
+        if self.is_scaled:
+            return (X - self.center) / self.scale
+        return X
 
     def moments(self, X: Tensor) -> tuple[Tensor, Tensor]:
         """Return means and standard deviations (n, n_components) of the Gaussian, unvalidated."""
         return self._moments(self._outputs(X))
 
     def _outputs(self, X: Tensor) -> Tensor:
-        if self.is_scaled:
-            X = (X - self.center) / self.scale
-        return self.network(X)
+        return self.network(self.scaled(X))
 
     def _base(self, outputs: Tensor) -> Any:
         return dist.Normal(*self._moments(outputs)).to_event(1)
@@ -184,15 +188,22 @@ class PosteriorMixtureCodes(nn.Module):
     .. [1] J. M. Tomczak and M. Welling, VAE with a VampPrior, 2018.
     """
 
+    is_scaled = False  # in files of format 1, pseudo-inputs are in units of X
+
     def __init__(self, posterior: CodePosterior, pseudo_inputs: Tensor) -> None:
         super().__init__()
         self.posterior = posterior
-        self.pseudo_inputs = nn.Parameter(pseudo_inputs.clone())
+        # Scaled, so that steps of training are relative to the features whatever their units are.
+        self.is_scaled = True
+        self.pseudo_inputs = nn.Parameter(posterior.scaled(pseudo_inputs).clone())
         self.logits = nn.Parameter(torch.zeros(len(pseudo_inputs)))
 
     def forward(self) -> Any:
         """Return the distribution of a code."""
-        components = self.posterior.base(self.pseudo_inputs).base_dist
+        inputs = self.pseudo_inputs
+        if not self.is_scaled:
+            inputs = self.posterior.scaled(inputs)
+        components = self.posterior.base(inputs).base_dist
         return _mixture(self.logits, components.loc, components.scale)
 
 

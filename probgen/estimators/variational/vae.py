@@ -33,7 +33,7 @@ from probgen.estimators.variational.completion import CompletionMixin
 from probgen.marginal_likelihood.importance import normal_noise
 from probgen.marginal_likelihood.latent_model import LatentModel, log_mean_exp
 from probgen.networks import activation, check_module, check_network
-from probgen.networks.architectures import ARCHITECTURES, Architecture
+from probgen.networks.architectures import ARCHITECTURES, Architecture, are_images
 from probgen.options import (
     ELBO,
     AutoLikelihood,
@@ -158,6 +158,11 @@ class VAE(CompletionMixin, DecoderMixin):
 
     Notes
     -----
+    Each feature is centred and divided by its standard deviation for the networks, so that the
+    units of X do not matter. Pixels share one unit: with image_shape or architecture="conv", and
+    for likelihoods of levels and of values in [0, 1], all are divided by the root of their mean
+    variance.
+
     `score_samples` is the importance weighted bound [3]_ of n_importance_samples draws from the
     encoder, with the same quasi-random noise for every row; `elbo_samples` is the ELBO. Missing
     values (NaN) do not enter the likelihood. The encoder sees the mean of their feature in
@@ -453,7 +458,10 @@ class VAE(CompletionMixin, DecoderMixin):
         statistics = fit.statistics
         if self.dynamic_binarization:
             statistics = statistics.binarized()
-        self.observation_ = make_observation(self._option("likelihood"), statistics)
+        has_images = are_images(self.architecture, self.image_shape)
+        self.observation_ = make_observation(
+            self._option("likelihood"), statistics, shared_unit=has_images
+        )
         self.likelihood_ = self.observation_.name
         self._has_missing = statistics.has_missing
         self._fill = torch.as_tensor(statistics.mean, dtype=rows.dtype)
@@ -467,9 +475,11 @@ class VAE(CompletionMixin, DecoderMixin):
         if not statistics.is_binary:
             # The networks see centred and scaled rows, and labels as they are.
             padding = (0, self._n_labels)
-            scale = torch.full((rows.n_features,), statistics.scale)
+            # Levels, and values in [0, 1], have one unit whatever the rows are.
+            shared = has_images or self.observation_.has_fixed_unit
+            units = torch.as_tensor(statistics.units(shared=shared), dtype=rows.dtype)
             settings["center"] = torch.nn.functional.pad(self._fill, padding)
-            settings["scale"] = torch.nn.functional.pad(scale, padding, value=1.0)
+            settings["scale"] = torch.nn.functional.pad(units, padding, value=1.0)
         self.encoder_ = CodePosterior(encoder, self.n_components, **settings)
         self.prior_ = self._make_prior(rows)
         for name in self._networks:
@@ -487,8 +497,9 @@ class VAE(CompletionMixin, DecoderMixin):
 
     def _architecture(self, n_features: int) -> Architecture:
         """The Architecture of networks for rows of n_features."""
-        needs_shape = self.architecture == "conv" or self.image_shape is not None
-        shape = check_image_shape(self.image_shape, n_features) if needs_shape else None
+        shape = None
+        if are_images(self.architecture, self.image_shape):
+            shape = check_image_shape(self.image_shape, n_features)
         return Architecture(
             self.architecture, tuple(self.hidden_layer_sizes), self.activation, shape
         )
@@ -519,6 +530,8 @@ class VAE(CompletionMixin, DecoderMixin):
         block, *_ = next(iter(rows.batches(np.random.default_rng(0), min(n_rows, rows.n_rows))))
         block = torch.where(block.isnan(), self._fill.to(block.device), block).cpu()
         noise = torch.randn(n_rows, block.shape[1], dtype=block.dtype)
+        if self.encoder_.is_scaled:
+            noise = noise * self.encoder_.scale[: block.shape[1]]
         return block[torch.arange(n_rows) % len(block)] + 0.01 * noise
 
     def _make_objective(
