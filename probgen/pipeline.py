@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import check_count, check_generator
 from probgen.base import GeneratorMixin, GeneratorTags, Likelihood, get_likelihood
+from probgen.base.comparison import check_comparable
 from probgen.conditions.given import parse_given
 from probgen.preprocessing import Dequantizer
 from probgen.preprocessing.jacobians import (
@@ -50,9 +51,9 @@ class GenerativePipeline(Pipeline):
     """A scikit-learn Pipeline that ends in a generator and is a generator of its input columns.
 
     It has the parameters, attributes and methods of `sklearn.pipeline.Pipeline`, with two
-    differences. `score_samples` and `score` add log|det J| of every step, so scores compare across
-    preprocessing. `sample` passes draws backwards through the steps. A step whose log|det J| is
-    unknown still fits, transforms, predicts and samples.
+    differences. `score_samples` and `score` add log|det J| of every step to a density, so scores
+    compare across preprocessing. `sample` passes draws backwards through the steps. A step whose
+    log|det J| is unknown still fits, transforms, predicts and samples.
 
     The outputs of some steps fill only part of the space (PowerTransformer, QuantileTransformer).
     Draws outside that part are drawn again, and the density is divided by the probability of the
@@ -130,8 +131,8 @@ class GenerativePipeline(Pipeline):
         -------
         log_likelihood : ndarray of shape (n,)
             The log-likelihood of the last step for the transformed rows, plus log|det J| of every
-            step, minus the log-normaliser. With a Dequantizer, its mean over the shifts, which is a
-            lower bound on the log-probability of the integer rows.
+            step if that is a density, minus the log-normaliser. With a Dequantizer, its mean over
+            the shifts, which is a lower bound on the log-probability of the integer rows.
 
         Raises
         ------
@@ -142,6 +143,7 @@ class GenerativePipeline(Pipeline):
         """
         steps, model = self._chain("score_samples")
         measure_of(steps)
+        is_discrete = _is_discrete(model)
         n_shifts = 0
         for leaf in leaves(steps):
             if isinstance(leaf, Dequantizer):
@@ -157,6 +159,8 @@ class GenerativePipeline(Pipeline):
                     outputs = step.transform(Z)
                 log_det = log_det + log_abs_det_jacobian(step, Z)
                 Z = outputs
+            if is_discrete:  # a probability is that of the row, whatever the units
+                log_det = np.where(np.isneginf(log_det), log_det, 0.0)
             if y is None:
                 scores = model.score_samples(Z)
             else:
@@ -179,7 +183,15 @@ class GenerativePipeline(Pipeline):
         -------
         score : float
             The mean of `score_samples(X)`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `score_samples`; and if a search of scikit-learn asks, in this process, and the
+            likelihood has another measure than that of its first candidate; see
+            `probgen.metrics.likelihood_scorer`.
         """
+        check_comparable(self, X)
         return float(np.mean(self.score_samples(X), dtype=np.float64))
 
     def sample(
@@ -439,6 +451,14 @@ def make_generative_pipeline(
         verbose=verbose,
         n_normalizer_samples=n_normalizer_samples,
     )
+
+
+def _is_discrete(model: Any) -> bool:
+    """Whether a model gives probabilities; False for scikit-learn's own, which do not say."""
+    try:
+        return get_likelihood(model).measure == "counting"
+    except TypeError:
+        return False
 
 
 def _under(name: str, parameters: dict[str, Any]) -> dict[str, Any]:

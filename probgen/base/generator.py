@@ -20,6 +20,7 @@ from probgen._validation import (
     check_generator,
     spawn_generator,
 )
+from probgen.base.comparison import check_comparable
 from probgen.base.tags import GeneratorTags, Likelihood, names_of_others
 from probgen.conditions.given import Conditions, parse_given
 
@@ -171,7 +172,14 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
         -------
         score : float
             The mean of `score_samples(X)`.
+
+        Raises
+        ------
+        ValueError
+            If a search of scikit-learn asks, in this process, and the likelihood has another
+            measure than that of its first candidate; see `probgen.metrics.likelihood_scorer`.
         """
+        check_comparable(self, X)
         return float(np.mean(self.score_samples(X), dtype=np.float64))
 
     def transform(self, X: npt.ArrayLike) -> Any:

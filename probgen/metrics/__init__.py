@@ -8,18 +8,20 @@ if TYPE_CHECKING:
     from probgen.metrics.ais import ais_log_likelihood
     from probgen.metrics.frechet import frechet_distance
     from probgen.metrics.mmd import kernel_mmd
-    from probgen.metrics.scorers import make_sample_quality_scorer
+    from probgen.metrics.scorers import likelihood_scorer, make_sample_quality_scorer
 
 __all__ = [
     "ais_log_likelihood",
     "frechet_distance",
     "kernel_mmd",
+    "likelihood_scorer",
     "make_sample_quality_scorer",
 ]
 _HOMES = {
     "ais_log_likelihood": "ais",
     "frechet_distance": "frechet",
     "kernel_mmd": "mmd",
+    "likelihood_scorer": "scorers",
     "make_sample_quality_scorer": "scorers",
 }
 
