@@ -152,21 +152,21 @@ class TestDensity:
         assert lower.mean() <= exact.mean() + 0.03
         assert upper.mean() >= exact.mean() - 0.03
         assert (upper - lower).mean() < 0.5
-        loose = model.set_params(density__n_temperatures=2).likelihood_bounds(50, random_state=3)
+        fewer, _ = linear_gan(density=AnnealedImportanceSampling(16, 2))
+        loose = fewer.likelihood_bounds(50, random_state=3)
         assert (loose[1] - loose[0]).mean() > 2.0 * (upper - lower).mean()
 
     def test_uniform_codes_have_their_own_prior(self):
         model, _ = linear_gan(1, prior="uniform", density=AnnealedImportanceSampling(64, 100))
+        windowed, _ = linear_gan(1, prior="uniform", density=ParzenWindow(2**14))
         codes = np.linspace(-1.0, 1.0, 20_001)[:, np.newaxis]
         means, rows = model.inverse_transform(codes), X[:20]
         squares = ((rows[:, np.newaxis] - means) ** 2 / model.noise_variance_).sum(axis=2)
         log_prob = -0.5 * (squares + np.log(2.0 * np.pi * model.noise_variance_).sum())
         truth = np.logaddexp.reduce(log_prob, axis=1) - np.log(len(codes))
         np.testing.assert_allclose(model.score_samples(rows), truth, atol=0.3)
-        model.density_ = "parzen"
-        np.testing.assert_allclose(
-            model.set_params(density=ParzenWindow(2**14)).score_samples(rows), truth, atol=0.05
-        )
+        windowed.noise_variance_, windowed._bandwidth = model.noise_variance_, model._bandwidth
+        np.testing.assert_allclose(windowed.score_samples(rows), truth, atol=0.05)
 
     @pytest.mark.parametrize("n_chains", [16, 5])
     def test_scores_are_bit_identical_in_any_batch(self, n_chains):
@@ -181,10 +181,36 @@ class TestDensity:
             np.testing.assert_array_equal(model.score_samples(rows[shuffled]), whole[shuffled])
             np.testing.assert_array_equal(model.score_samples(rows[7:8]), whole[7:8])
 
-    def test_auto_takes_a_window_for_few_features_and_for_long_codes(self):
-        assert GAN(**QUICK).fit(X).density_ == "parzen"
-        assert GAN(**QUICK).fit(np.hstack([X, X])).density_ == "ais"
-        assert GAN(65, **QUICK).fit(np.hstack([X, X])).density_ == "parzen"
+    @pytest.mark.parametrize("n_components, n_copies", [(1, 1), (8, 2), (65, 2)])
+    def test_auto_takes_a_window(self, n_components, n_copies):
+        assert GAN(n_components, **QUICK).fit(np.hstack([X] * n_copies)).density_ == "parzen"
+
+    def test_an_earlier_file_keeps_the_estimate_that_auto_stood_for(self, tmp_path):
+        model = GAN(2, **QUICK | {"density": AnnealedImportanceSampling(4, 5)}).fit(X)
+        values = model.score_samples(X[:20])
+        model.set_params(density=AutoDensity(n_chains=4, n_temperatures=5))
+        del model._remembered  # which earlier versions had not
+        save(model, tmp_path / "model.probgen")
+        np.testing.assert_array_equal(
+            load(tmp_path / "model.probgen").score_samples(X[:20]), values
+        )
+
+    def test_draws_of_a_window_are_neither_copied_nor_saved(self, tmp_path):
+        model = GAN(2, **QUICK | {"density": ParzenWindow(50_000)}).fit(X)
+        values = model.score_samples(X[:5])
+        save(model, tmp_path / "model.probgen")
+        assert (tmp_path / "model.probgen").stat().st_size < 50_000
+        assert len(pickle.dumps(model)) < 50_000
+        np.testing.assert_array_equal(load(tmp_path / "model.probgen").score_samples(X[:5]), values)
+
+    def test_another_fit_makes_other_draws(self):
+        model = GAN(2, **QUICK).fit(X)
+        before = model.score_samples(X[:5])
+        model.partial_fit(X)
+        assert (model.score_samples(X[:5]) != before).all()
+        np.testing.assert_array_equal(
+            model.score_samples(X[:5]), pickle.loads(pickle.dumps(model)).score_samples(X[:5])
+        )
 
     def test_the_noise_is_that_of_rows_about_draws(self):
         rng = np.random.default_rng(0)
@@ -640,11 +666,34 @@ class TestOptions:
         light, heavy = search.cv_results_["mean_test_score"]
         assert light != heavy
 
-    def test_the_estimate_of_a_fit_takes_its_settings_where_they_are_given(self):
-        model = GAN(2, **QUICK | {"density": AutoDensity(3, 4, 128)}).fit(X)
-        assert model.density_ == "parzen"
-        alone = model.score_samples(X[:5])
-        model.set_params(density=ParzenWindow(128))
-        np.testing.assert_array_equal(model.score_samples(X[:5]), alone)
-        model.set_params(density=ParzenWindow(64))
-        assert (model.score_samples(X[:5]) != alone).all()
+    @pytest.mark.parametrize(
+        "later",
+        [
+            {"n_components": 5},
+            {"prior": "uniform"},
+            {"encoder": True},
+            {"density__n_draws": 64, "density__n_chains": 5, "density__n_temperatures": 9},
+            {"density": "ais"},
+            {"loss": "hinge", "penalty": None, "hidden_layer_sizes": (3,)},
+        ],
+        ids=str,
+    )
+    def test_queries_and_passes_depend_on_the_fit_alone(self, later):
+        model, twin = (GAN(2, **QUICK | {"density": AutoDensity(3, 4, 128)}) for _ in range(2))
+        model.fit(X).set_params(**later)
+        twin.fit(X)
+        for name in ("score_samples", "transform", "discriminate", "inverse_transform"):
+            rows = X[:5, : 2 if name == "inverse_transform" else 3]
+            np.testing.assert_array_equal(getattr(model, name)(rows), getattr(twin, name)(rows))
+        for name in ("sample", "likelihood_bounds"):
+            answers = (getattr(each, name)(3, random_state=0) for each in (model, twin))
+            np.testing.assert_array_equal(*answers)
+        assert np.isfinite(model.partial_fit(X).score(X))
+
+    def test_a_further_pass_takes_the_density_that_is_set(self):
+        model = GAN(2, **QUICK | {"density": ParzenWindow(128)}).fit(X)
+        model.set_params(density__n_draws=64)
+        assert model._density_option("parzen").n_draws == 128
+        model.partial_fit(X)
+        assert model._density_option("parzen").n_draws == 64
+        assert model.set_params(density="ais").partial_fit(X).density_ == "ais"

@@ -105,7 +105,7 @@ class CodeGenerator(NeuralGenerator):
             return log_prob(rows, self._decode_chains(codes, *labels))
 
         return LatentModel(
-            (rows, *labels), self.n_components, rows.dtype, sample_prior, log_prior, log_likelihood
+            (rows, *labels), self._n_codes, rows.dtype, sample_prior, log_prior, log_likelihood
         )
 
     def _decoder_labels(self, y: Any, n_rows: int) -> tuple[torch.Tensor, ...]:

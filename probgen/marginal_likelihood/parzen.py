@@ -1,25 +1,55 @@
 """Parzen windows: a density from draws, for models that can only be sampled."""
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 
 from probgen._constants import LOG_2PI
 from probgen._validation import check_real
 
-BLOCK_NUMBERS = 2**20  # distances of a block, about
-# Blocks are multiples of a tile of rows: kernels of matrix products treat a remainder differently.
-TILE = 64
-MOST_TILES = 16
+# Rows of a matrix product, which has this shape for any number of rows: a kernel may round another
+# one differently. So few are cheap for a single row, and hardly slower than more for many.
+TILE = 16
 # Each grid covers the two steps about the best point of the one before.
 GRID_POINTS = 12
 N_GRIDS = 3
 FLOOR = 1e-3  # least bandwidth, as a share of the largest
 
 
+@dataclass(frozen=True)
+class CentredDraws:
+    """Draws of a model, prepared for windows on them.
+
+    Attributes
+    ----------
+    centre : ndarray of shape (n_features,)
+        Mean of the draws.
+    offsets : ndarray of shape (m, n_features)
+        Draws minus their centre, in double precision.
+    squares : ndarray of shape (m,)
+        Squared lengths of the offsets.
+    """
+
+    centre: np.ndarray
+    offsets: np.ndarray
+    squares: np.ndarray
+
+    @classmethod
+    def of(cls, draws: np.ndarray) -> Self:
+        """Prepare draws (m, n_features)."""
+        # Far from the origin, products would cancel most digits of the squared distances.
+        centre = draws.mean(axis=0, dtype=np.float64)
+        offsets = draws - centre
+        return cls(centre, offsets, np.sum(offsets**2, axis=1))
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+
 def parzen_log_density(
-    X: np.ndarray, draws: np.ndarray, bandwidth: float, *, return_std: bool = False
+    X: np.ndarray, draws: np.ndarray | CentredDraws, bandwidth: float, *, return_std: bool = False
 ) -> Any:
     """Return the log-density of rows under draws of a model, each blurred by a Gaussian.
 
@@ -33,8 +63,8 @@ def parzen_log_density(
     ----------
     X : ndarray of shape (n, n_features)
         Rows to score.
-    draws : ndarray of shape (m, n_features)
-        Draws of the model, in the units of X.
+    draws : ndarray of shape (m, n_features) or CentredDraws
+        Draws of the model, in the units of X; prepared ones where many calls share them.
     bandwidth : float
         Standard deviation of the Gaussians in units of X, above 0; such as the one of
         `parzen_bandwidth`.
@@ -146,19 +176,19 @@ def _log_mean(squares: np.ndarray, bandwidth: float) -> tuple[np.ndarray, np.nda
     return largest + np.log(weights.mean(axis=1)), weights
 
 
-def _squared_distances(X: np.ndarray, draws: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield squared distances (rows of a block, m) of rows from draws, in double precision.
+def _squared_distances(X: np.ndarray, draws: np.ndarray | CentredDraws) -> Iterator[np.ndarray]:
+    """Yield squared distances (TILE or fewer, m) of rows from draws, in double precision.
 
-    Blocks are padded to one shape of whole tiles, so that a row is bit-identical in any batch.
+    The last rows are padded to a whole tile, so that a row is bit-identical in any batch.
     """
-    # Far from the origin, products would cancel most digits of the squared distances.
-    centre = draws.mean(axis=0, dtype=np.float64)
-    draws = draws - centre
-    squares = np.sum(draws**2, axis=1)
-    n_rows = TILE * min(max(1, BLOCK_NUMBERS // (TILE * len(draws))), MOST_TILES)
-    block = np.zeros((n_rows, X.shape[1]))
-    for start in range(0, len(X), n_rows):
-        n_real = min(n_rows, len(X) - start)
-        np.subtract(X[start : start + n_real], centre, out=block[:n_real])
-        distances = np.sum(block**2, axis=1)[:, np.newaxis] + squares - 2.0 * (block @ draws.T)
-        yield np.maximum(distances, 0.0, out=distances)[:n_real]
+    if isinstance(draws, np.ndarray):
+        draws = CentredDraws.of(draws)
+    tile = np.zeros((TILE, X.shape[1]))
+    for start in range(0, len(X), TILE):
+        n_real = min(TILE, len(X) - start)
+        np.subtract(X[start : start + n_real], draws.centre, out=tile[:n_real])
+        distances = (tile @ draws.offsets.T)[:n_real]
+        distances *= -2.0
+        distances += draws.squares
+        distances += np.sum(tile[:n_real] ** 2, axis=1)[:, np.newaxis]
+        yield np.maximum(distances, 0.0, out=distances)

@@ -245,12 +245,12 @@ class ParzenWindow(Option):
 
 
 class AutoDensity(Option):
-    """A Parzen window for rows of few features, annealed importance sampling for others.
+    """A Parzen window, and settings of annealed importance sampling for bounds.
 
     Parameters
     ----------
     n_chains, n_temperatures : int, default=16 and 50
-        As in `AnnealedImportanceSampling`.
+        Of `likelihood_bounds`, as in `AnnealedImportanceSampling`; scores do not depend on them.
     n_draws : int, default=10_000
         As in `ParzenWindow`.
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.special import ndtr
+from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from probgen._constants import LOG_2PI
@@ -16,13 +17,14 @@ from probgen.estimators._code_density import CodeGenerator
 from probgen.marginal_likelihood.annealing import annealed_log_weights, bidirectional_log_weights
 from probgen.marginal_likelihood.importance import normal_noise
 from probgen.marginal_likelihood.latent_model import log_mean_exp
-from probgen.marginal_likelihood.parzen import parzen_bandwidth, parzen_log_density
+from probgen.marginal_likelihood.parzen import (
+    CentredDraws,
+    parzen_bandwidth,
+    parzen_log_density,
+)
 from probgen.options import AutoDensity, Option
 
 PRIORS = ("normal", "uniform")
-# density="auto" takes a Parzen window for so few features, and for more code numbers than this.
-FEW_FEATURES = 4
-MANY_COMPONENTS = 64
 N_LEAPFROG = 5
 # Chains of a row are padded to a multiple, so that matrix products have one shape for any number.
 CHAINS = 16
@@ -35,7 +37,8 @@ class BlurredDraws(CodeGenerator):
     A subclass takes `prior` and the option `density` in its constructor, sets `generator_`, from
     codes to scaled rows, `_center` and `_scale`, and implements `_draw_codes(n_samples, generator)`
     and `_inverse_transform(Z)`. Where `prior` does not name the density of its codes, it overrides
-    `_window_codes` and `_log_code_density` too. It calls `_fit_noise(rows)` when the networks are
+    `_window_codes` and `_log_code_density` too. It calls `_remember(*names)` for the parameters
+    that its queries depend on when it builds the networks, and `_fit_noise(rows)` when they are
     trained.
     """
 
@@ -43,7 +46,9 @@ class BlurredDraws(CodeGenerator):
     density: str | Option
     density_: str
     generator_: Any
+    _bandwidth: float
     _center: np.ndarray
+    _n_codes: Any
     _scale: np.ndarray
     _inverse_transform: Any
 
@@ -102,25 +107,31 @@ class BlurredDraws(CodeGenerator):
 
     def _density_option(self, name: str) -> Any:
         """The option "ais" or "parzen", with the settings that `density` has for it."""
-        option = self._option("density")
+        option = self._as_fitted("density")
+        if isinstance(option, str):  # of a file of an earlier version
+            option = self._options["density"][option]()
         if isinstance(option, AutoDensity):
             return option.chosen(name)
         if option.name == name:
             return option
         return self._options["density"][name]()
 
-    def _default_density(self) -> str:
-        """The estimate that density="auto" stands for."""
-        if self.n_features_in_ <= FEW_FEATURES or self.n_components > MANY_COMPONENTS:
-            return "parzen"
-        return "ais"
+    def _remember(self, *names: str) -> None:
+        """Keep the values of parameters, for queries that depend on the fit alone."""
+        remembered = {name: clone(getattr(self, name), safe=False) for name in names}
+        self._remembered = getattr(self, "_remembered", {}) | remembered
+
+    def _as_fitted(self, name: str) -> Any:
+        """The value that a parameter had in the fit; files of earlier versions have no other."""
+        return getattr(self, "_remembered", {}).get(name, getattr(self, name))
 
     def _fit_noise(self, rows: np.ndarray) -> None:
         """Choose the estimate, and the noise under which rows (n, d) have the highest density."""
-        option = self._option("density")
-        self.density_ = option.name
-        if isinstance(option, AutoDensity):
-            self.density_ = self._default_density()
+        self._remember("density")
+        self._kept_draws = {}
+        self.density_ = self._option("density").name
+        if self.density_ == "auto":
+            self.density_ = "parzen"
         draws = self._window(min(NOISE_DRAWS, self._density_option("parzen").n_draws))
         self._bandwidth = parzen_bandwidth(self._scaled(rows), draws)
         self.noise_variance_ = (self._bandwidth * self._scale) ** 2
@@ -131,19 +142,30 @@ class BlurredDraws(CodeGenerator):
 
     def _window_codes(self, n_draws: int) -> np.ndarray:
         """Codes (n_draws, n_components), always the same."""
-        codes = normal_noise(self.n_components, n_draws)
-        if self.prior == "normal":
+        codes = normal_noise(self._n_codes, n_draws)
+        if self._as_fitted("prior") == "normal":
             return codes
         return 2.0 * ndtr(codes) - 1.0
 
     def _estimate(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self.density_ == "ais":
             return self._annealed(X)
-        draws = self._window(self._density_option("parzen").n_draws)
         values, errors = parzen_log_density(
-            self._scaled(X), draws, self._bandwidth, return_std=True
+            self._scaled(X), self._centred_draws(), self._bandwidth, return_std=True
         )
         return values - np.log(self._scale).sum(), errors
+
+    def _centred_draws(self) -> CentredDraws:
+        """The draws of the Parzen window, made by the first query after a fit or a load."""
+        kept = self.__dict__.setdefault("_kept_draws", {})
+        if "window" not in kept:
+            kept["window"] = CentredDraws.of(self._window(self._density_option("parzen").n_draws))
+        return kept["window"]
+
+    def __getstate__(self) -> dict:
+        state = super().__getstate__()
+        state.pop("_kept_draws", None)  # larger than the networks, and soon made again
+        return state
 
     def _annealed(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Estimates by annealed importance sampling, and their standard errors, both (n,)."""
@@ -159,12 +181,13 @@ class BlurredDraws(CodeGenerator):
         return values, errors
 
     def _log_code_density(self) -> Callable[[torch.Tensor], torch.Tensor]:
-        if self.prior == "normal":
-            return lambda codes: -0.5 * (codes.square().sum(-1) + self.n_components * LOG_2PI)
+        n_codes = self._n_codes
+        if self._as_fitted("prior") == "normal":
+            return lambda codes: -0.5 * (codes.square().sum(-1) + n_codes * LOG_2PI)
 
         def log_uniform(codes: torch.Tensor) -> torch.Tensor:
             is_inside = (codes.abs() <= 1.0).all(-1)
-            constant = -self.n_components * np.log(2.0)
+            constant = -n_codes * np.log(2.0)
             # The first term is 0: it links the result to the codes, for its gradient.
             return 0.0 * codes.sum(-1) + torch.where(is_inside, constant, -torch.inf)
 

@@ -40,8 +40,7 @@ class ConditionalGAN(ClassConditional, GAN):
     hidden_layer_sizes, architecture, image_shape, loss, penalty, spectral_norm, instance_noise,
     augmentation, prior, truncation, n_discriminator_steps, encoder, density, validation_metric,
     max_iter, batch_size, learning_rate_init, trainer, warm_start, device, random_state, verbose :
-        As in `GAN`. density="auto" takes a Parzen window, as every row is scored under each class;
-        the draws of the window are shared out among the classes.
+        As in `GAN`. The draws of a Parzen window are shared out among the classes.
 
     Attributes
     ----------
@@ -258,8 +257,8 @@ class ConditionalGAN(ClassConditional, GAN):
 
     @property
     def _n_features_out(self) -> int:
-        if self.encoder:
-            return self.n_components
+        if self._as_fitted("encoder"):
+            return self._n_codes
         return self.discriminator_.n_features
 
     def _make_objective(self, fit: FitContext) -> Objective:
@@ -267,9 +266,6 @@ class ConditionalGAN(ClassConditional, GAN):
 
     def _objective_settings(self, fit: FitContext) -> dict[str, Any]:
         return super()._objective_settings(fit) | {"n_classes": self._n_classes}
-
-    def _default_density(self) -> str:
-        return "parzen"  # every row is scored under each class, and a window is cheaper
 
     def _statistics_inputs(
         self, generator: np.random.Generator
@@ -322,11 +318,13 @@ class ConditionalGAN(ClassConditional, GAN):
         """A fitted GAN of the rows of class k, with the networks of this model."""
         parameters = self.get_params(deep=False)
         gan = GAN(**{name: parameters[name] for name in GAN._get_param_names()})
+        for name in vars(self).keys() - parameters.keys():
+            setattr(gan, name, getattr(self, name))
         annealing = self._density_option("ais")
         n_draws = self._density_option("parzen").n_draws // self._n_classes
         gan.density = AutoDensity(annealing.n_chains, annealing.n_temperatures, max(1, n_draws))
-        for name in vars(self).keys() - parameters.keys():
-            setattr(gan, name, getattr(self, name))
+        gan._remember("density")
+        gan._kept_draws = self.__dict__.setdefault("_kept_draws", {}).setdefault(k, {})
         gan.generator_ = _FixedClass(self.generator_, k, self._n_classes)
         gan.discriminator_ = _FixedClass(self.discriminator_, k, self._n_classes)
         return gan

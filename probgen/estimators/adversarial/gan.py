@@ -182,11 +182,12 @@ class GAN(DecoderMixin, BlurredDraws):
     encoder : bool, default=False
         Whether to train an encoder too, which maps draws back to their codes, and rows to codes
         that the generator maps near them. `transform` then returns codes.
-    density : {"auto", "ais", "parzen"} or Option, default="auto"
-        The estimate that `score_samples` returns: annealed importance sampling, or a Parzen window
-        on draws. "auto" takes a window for rows of up to 4 features and for codes of more than 64
-        numbers. `AnnealedImportanceSampling(n_chains, n_temperatures)`, `ParzenWindow(n_draws)` and
-        `AutoDensity(...)` with all three change how precise it is.
+    density : {"auto", "parzen", "ais"} or Option, default="auto"
+        The estimate that `score_samples` returns: a Parzen window on draws, which "auto" takes, or
+        annealed importance sampling, which is more precise for rows of many features and may cost
+        more than the fit. `ParzenWindow(n_draws)`,
+        `AnnealedImportanceSampling(n_chains, n_temperatures)` and `AutoDensity(...)` with all three
+        change how precise it is. Another density takes another fit, or a call of `partial_fit`.
     validation_metric : {"mmd", "frechet"}, default="mmd"
         Distance of held-out rows from draws that early stopping minimises: `kernel_mmd` or
         `frechet_distance`.
@@ -218,7 +219,7 @@ class GAN(DecoderMixin, BlurredDraws):
         (height, width, channels), where rows are images.
     noise_variance_ : ndarray of shape (n_features,)
         Of the Gaussian observation model of `score_samples`, in squared units of X.
-    density_ : {"ais", "parzen"}
+    density_ : {"parzen", "ais"}
         The estimate that was chosen.
     history_ : History
         Per epoch: "discriminator" and "generator", the losses; "real_score" and "fake_score", mean
@@ -356,19 +357,19 @@ class GAN(DecoderMixin, BlurredDraws):
 
     @property
     def _networks(self) -> tuple[str, ...]:
-        if self.encoder:
+        if self._as_fitted("encoder"):
             return ("generator_", "discriminator_", "encoder_")
         return ("generator_", "discriminator_")
 
     @property
     def _n_features_out(self) -> int:
-        if self.encoder:
-            return self.n_components
+        if self._as_fitted("encoder"):
+            return self._n_codes
         return self.discriminator_.n_features
 
     @property
     def _n_codes(self) -> int:
-        return self.n_components
+        return self._as_fitted("n_components")
 
     @property
     def _n_classes(self) -> int:
@@ -477,6 +478,7 @@ class GAN(DecoderMixin, BlurredDraws):
         else:
             self._center = statistics.mean
             self._scale = statistics.deviation
+        self._remember("n_components", "prior", "encoder")
         self.generator_ = self._make_generator(n_features)
         self.discriminator_ = self._make_discriminator(n_features, self._n_classes)
         if self.encoder:
@@ -520,8 +522,8 @@ class GAN(DecoderMixin, BlurredDraws):
         return {
             "center": self._center,
             "scale": self._scale,
-            "n_components": self.n_components,
-            "prior": self.prior,
+            "n_components": self._n_codes,
+            "prior": self._as_fitted("prior"),
             "loss": loss.name,
             **loss.get_params(),  # label_smoothing and balance_ratio, where the loss has them
             "penalty": None if penalty is None else penalty.name,
@@ -556,8 +558,8 @@ class GAN(DecoderMixin, BlurredDraws):
             yield (self._to_network_tensor(codes),)
 
     def _draw_codes(self, n_samples: int, generator: np.random.Generator) -> np.ndarray:
-        shape = (n_samples, self.n_components)
-        if self.prior == "uniform":
+        shape = (n_samples, self._n_codes)
+        if self._as_fitted("prior") == "uniform":
             return generator.uniform(-1.0, 1.0, shape)
         return generator.standard_normal(shape)
 
@@ -565,11 +567,11 @@ class GAN(DecoderMixin, BlurredDraws):
         """Codes (n_samples, n_components) from the prior, within the truncation."""
         if self.truncation is None:
             return self._draw_codes(n_samples, generator)
-        if self.prior == "uniform":
+        if self._as_fitted("prior") == "uniform":
             return min(self.truncation, 1.0) * self._draw_codes(n_samples, generator)
         # Inverse transform sampling of the Gaussian between its quantiles at the ends.
         high = ndtr(self.truncation)
-        return ndtri(generator.uniform(1.0 - high, high, (n_samples, self.n_components)))
+        return ndtri(generator.uniform(1.0 - high, high, (n_samples, self._n_codes)))
 
     def _sample(self, n_samples: int, generator: np.random.Generator) -> np.ndarray:
         return self._inverse_transform(self._truncated_codes(n_samples, generator))
@@ -578,7 +580,9 @@ class GAN(DecoderMixin, BlurredDraws):
         return self._in_blocks(Z, lambda codes: self._unscale(self.generator_(codes)))
 
     def _transform(self, X: np.ndarray) -> np.ndarray:
-        function = self.encoder_ if self.encoder else self.discriminator_.features
+        function = self.discriminator_.features
+        if self._as_fitted("encoder"):
+            function = self.encoder_
         return self._in_scaled_blocks(X, function)
 
     def _generator_gradients(self, n_samples: int, generator: np.random.Generator) -> np.ndarray:
