@@ -10,6 +10,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 
 import probgen
 from probgen.options import (
+    ELBO,
     Categorical,
     DiscretizedLogistic,
     Gaussian,
@@ -18,6 +19,7 @@ from probgen.options import (
     MixturePrior,
     VampPrior,
 )
+from probgen.persistence.migrations import from_format_1
 
 FILES = sorted((Path(__file__).parent / "files").glob("*/*.probgen"))
 
@@ -168,3 +170,22 @@ def test_an_old_file_keeps_its_parameters(name):
     parameters = opened(path).get_params()
     for key, value in PARAMETERS[name].items():
         assert getattr(parameters[key], "name", parameters[key]) == value
+
+
+@pytest.mark.parametrize(
+    "settings, elbo",
+    [
+        ({}, "trace"),
+        ({"n_particles": 1, "kl_warmup": 3, "free_bits": 0.1}, ELBO("trace", kl_warmup=3)),
+        ({"n_particles": 4, "free_bits": 0.1}, ELBO("iwae", n_particles=4)),
+    ],
+)
+def test_a_bound_without_effect_becomes_the_bound_that_it_was(settings, elbo):
+    path = "probgen.estimators.vae:VAE"
+    header = {"value": {"object": path, "state": {"elbo": "iwae", **settings}}}
+    migrated = from_format_1(header, {})[0]["value"]["state"]["elbo"]
+    if isinstance(elbo, str):
+        assert migrated == elbo
+    else:
+        assert migrated["object"] == "probgen.options.variational:ELBO"
+        assert migrated["state"] == elbo.get_params()

@@ -312,7 +312,10 @@ class TestTraining:
             "y must hold -1, the number, where a row has no class; got the text '-1'",
         ),
         ({"elbo": "iwae"}, "elbo must be one of 'mean_field', 'trace'; got 'iwae'"),
-        ({"elbo": ELBO("iwae")}, "elbo must be one of 'mean_field', 'trace'; got 'iwae'"),
+        (
+            {"elbo": ELBO("iwae", n_particles=2)},
+            "elbo must be one of 'mean_field', 'trace'; got 'iwae'",
+        ),
         ({"elbo": TraceEnum_ELBO()}, "elbo must be one of 'mean_field', 'trace'; got <"),
         (
             {"classification_weight": -1.0},

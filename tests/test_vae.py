@@ -483,6 +483,15 @@ class TestOptions:
         ({"elbo": ELBO(free_bits=-1.0)}, "free_bits must be a finite number >= 0; got -1.0"),
         ({"elbo": ELBO(kl_warmup=0.5)}, "kl_warmup must be an integer >= 0; got 0.5"),
         ({"elbo": ELBO(n_particles=0)}, "n_particles must be an integer >= 1; got 0"),
+        ({"elbo": ELBO("iwae")}, "n_particles must be at least 2 for kind='iwae', .*; got 1"),
+        (
+            {"elbo": ELBO("iwae", n_particles=2, free_bits=0.1)},
+            "free_bits must be 0 for kind='iwae', .*; got 0.1",
+        ),
+        (
+            {"elbo": TraceMeanField_ELBO(max_plate_nesting=1), "beta": 2.0},
+            "beta must be 1 with a bound of pyro.infer, .*; got 2.0",
+        ),
         ({"n_importance_samples": 1}, "n_importance_samples must be an integer >= 2; got 1"),
         ({"likelihood": Gaussian(scale=-1.0)}, "scale must be"),
         (

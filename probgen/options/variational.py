@@ -13,13 +13,15 @@ class ELBO(Option):
     ----------
     kind : {"mean_field", "trace", "iwae"}, default="mean_field"
         "mean_field" takes the divergence in closed form where there is one, "trace" estimates all
-        terms from draws, and "iwae" is the importance weighted bound of the particles [1]_.
+        terms from draws, and "iwae" is the importance weighted bound of the particles [1]_, with at
+        least 2 of them; the string "iwae" stands for 5.
     n_particles : int, default=1
         Draws for each row in training, at least 1.
     kl_warmup : int, default=0
         Epochs over which the factor on the divergence rises from 0 to beta, at least 0.
     free_bits : float, default=0.0
-        Nats of each code dimension's mean divergence that cost nothing, at least 0 [2]_.
+        Nats of each code dimension's mean divergence that cost nothing, at least 0 [2]_; 0 for
+        "iwae", whose bound is no sum of divergences.
 
     References
     ----------
@@ -57,6 +59,16 @@ class ELBO(Option):
         check_count("n_particles", self.n_particles)
         check_count("kl_warmup", self.kl_warmup, low=0)
         check_real("free_bits", self.free_bits, low=0.0)
+        if self.kind == "iwae" and self.n_particles == 1:
+            raise ValueError(
+                "n_particles must be at least 2 for kind='iwae', whose bound with one is that of"
+                " 'trace'; got 1; take 5, or kind='trace'."
+            )
+        if self.kind == "iwae" and self.free_bits > 0.0:
+            raise ValueError(
+                "free_bits must be 0 for kind='iwae', whose bound is no sum of divergences; got"
+                f" {self.free_bits!r}; leave it out, or take kind='mean_field'."
+            )
 
 
 class NormalPrior(Option):

@@ -136,6 +136,10 @@ def _vae(state):
             "spline": ("variational:SplineFlow", flow),
         },
     )
+    if state.get("elbo") == "iwae":
+        state["free_bits"] = 0.0  # which had no effect
+        if state.get("n_particles", 1) == 1:
+            state["elbo"] = "trace"  # the same bound
     kind = state.get("elbo")
     bound = ("n_particles", "kl_warmup", "free_bits")
     _fold(

@@ -116,9 +116,10 @@ class VAE(CompletionMixin, DecoderMixin):
         number of flows.
     elbo : {"mean_field", "trace", "iwae"}, ELBO or pyro.infer.ELBO, default="mean_field"
         The bound that is trained: with the divergence in closed form where there is one, estimated
-        from draws alone, or importance weighted over the particles. `ELBO(kind="mean_field",
+        from draws alone, or importance weighted over 5 particles. `ELBO(kind="mean_field",
         n_particles=1, kl_warmup=0, free_bits=0.0)` has its settings. An object of Pyro is used as
-        it is; one that branches on values costs a trace of the programs for each batch.
+        it is, without beta; one that branches on values costs a trace of the programs for each
+        batch.
     beta : float, default=1.0
         Factor on the divergence, at least 0.
     n_importance_samples : int, default=100
@@ -208,7 +209,7 @@ class VAE(CompletionMixin, DecoderMixin):
         "elbo": {
             "mean_field": ELBO,
             "trace": partial(ELBO, "trace"),
-            "iwae": partial(ELBO, "iwae"),
+            "iwae": partial(ELBO, "iwae", n_particles=5),
         },
     }
     encoder_: CodePosterior
@@ -440,6 +441,11 @@ class VAE(CompletionMixin, DecoderMixin):
         check_choice("architecture", self.architecture, ARCHITECTURES)
         check_count("n_importance_samples", self.n_importance_samples, low=2)
         check_real("beta", self.beta, low=0.0)
+        if isinstance(self.elbo, pyro.infer.ELBO) and self.beta != 1.0:
+            raise ValueError(
+                f"beta must be 1 with a bound of pyro.infer, which has no such factor; got"
+                f" {self.beta!r}; take elbo='mean_field', or scale the divergence in `model`."
+            )
         check_module("encoder", self.encoder)
         check_module("decoder", self.decoder)
 
