@@ -89,17 +89,18 @@ class TestDiscriminantAnalysis:
         identity = np.eye(rows.shape[1])
         for k, scatter in enumerate([np.cov(rows[y == k].T, bias=True) for k in range(3)]):
             expected = (1 - reg_param) * scatter + (reg_param + 1e-6) * identity
-            actual = fit(rows, y, reg_param=reg_param).covariances_[k]
+            settings = {"reg_param": reg_param, "reg_covar": 1e-6}
+            actual = fit(rows, y, **settings).covariances_[k]
             np.testing.assert_allclose(actual, expected, rtol=1e-7, atol=1e-12)
-            actual = fit(rows, y, reg_param=reg_param, covariance_type="diag").covariances_[k]
+            actual = fit(rows, y, **settings, covariance_type="diag").covariances_[k]
             np.testing.assert_allclose(actual, np.diag(expected), rtol=1e-7)
-            actual = fit(rows, y, reg_param=reg_param, covariance_type="spherical").covariances_[k]
+            actual = fit(rows, y, **settings, covariance_type="spherical").covariances_[k]
             np.testing.assert_allclose(actual, np.trace(expected) / len(expected), rtol=1e-7)
         within = np.sum(
             [np.sum(y == k) * np.cov(rows[y == k].T, bias=True) for k in range(3)], axis=0
         ) / len(y)
         expected = (1 - reg_param) * within + (reg_param + 1e-6) * identity
-        actual = fit(rows, y, reg_param=reg_param, covariance_type="tied").covariances_
+        actual = fit(rows, y, **settings, covariance_type="tied").covariances_
         np.testing.assert_allclose(actual, expected, rtol=1e-7, atol=1e-12)
 
     def test_tied_is_linear(self, table):
@@ -147,7 +148,8 @@ def test_low_rank_of_full_rank_reaches_the_full_likelihood():
 
 def test_low_rank_shrinks_as_reg_param_says():
     plain, shrunk = (
-        fit(covariance_type="low_rank", n_factors=1, max_iter=1, reg_param=r) for r in (0.0, 0.3)
+        fit(covariance_type="low_rank", n_factors=1, max_iter=1, reg_param=r, reg_covar=1e-6)
+        for r in (0.0, 0.3)
     )
     for k in range(3):
         covariance = plain.loadings_[k] @ plain.loadings_[k].T + np.diag(
@@ -162,7 +164,12 @@ def test_low_rank_shrinks_as_reg_param_says():
 class TestMixturesInClasses:
     @each("covariance_type", ["full", "diag", "spherical"])
     def test_untied_is_a_mixture_a_class(self, covariance_type):
-        settings = {"covariance_type": covariance_type, "n_components": 2, "tol": 0.0}
+        settings = {
+            "covariance_type": covariance_type,
+            "n_components": 2,
+            "tol": 0.0,
+            "reg_covar": 1e-6,
+        }
         start, ours = fit(max_iter=1, **settings), fit(max_iter=6, **settings)
         for k in range(3):
             own = slice(2 * k, 2 * k + 2)

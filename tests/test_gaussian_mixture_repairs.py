@@ -32,13 +32,16 @@ def fit_with_repairs(model, X):
         warnings.simplefilter("always")
         model.fit(X)
     messages = [
-        str(warning.message) for warning in caught if str(warning.message).startswith("EM moved")
+        str(warning.message) for warning in caught if str(warning.message).startswith("EM ")
     ]
     assert len(messages) == 1
-    assert (
-        f"moved {model.n_reseeded_} empty components and repaired {model.n_repaired_} covariances"
-        in messages[0]
-    )
+    expected = {
+        f"moved {model.n_reseeded_} empty components": model.n_reseeded_ > 0,
+        f"repaired {model.n_repaired_} covariances": model.n_repaired_ > 0,
+    }
+    for words, is_said in expected.items():
+        assert (words in messages[0]) == is_said
+    assert ("fewer components" in messages[0]) or ("reg_covar" in messages[0])
     assert all(issubclass(warning.category, UserWarning) for warning in caught)
     return model
 

@@ -28,6 +28,7 @@ from probgen.gaussians.kernels import (
 )
 from probgen.gaussians.low_rank import LowRankComponents
 from probgen.gaussians.missing import patterns
+from probgen.gaussians.regularization import Regularization
 from probgen.gaussians.rows import Rows
 from probgen.gaussians.starts import kmeans_plusplus, summarise_rows
 from probgen.gaussians.statistics import FactorStatistics
@@ -319,7 +320,9 @@ class TestMaximization:
         centers = np.random.default_rng(4).standard_normal((3, 4))
         counts, sums, squares = moments_by_hand(covariance_type, X, responsibilities, centers)
         statistics = type(statistics)(counts, sums, squares, centers)
-        actual, repaired = type(template).estimate(statistics, 0.1, np.zeros(4))
+        actual, repaired = type(template).estimate(
+            statistics, Regularization(0.1), np.zeros(4), 0.1
+        )
         weights = responsibilities.mean(axis=0)
         full = np.array([np.cov(X.T, aweights=r, bias=True) for r in responsibilities.T])
         truth = {
@@ -343,7 +346,9 @@ class TestMaximization:
             *factor_moments_by_hand(components, X, responsibilities, np.zeros((3, 4))),
             np.zeros((3, 4)),
         )
-        actual, repaired = LowRankComponents.estimate(statistics, 0.0, np.zeros(4))
+        actual, repaired = LowRankComponents.estimate(
+            statistics, Regularization(0.0), np.zeros(4), 0.0
+        )
         assert repaired == 0
 
         def expected_log_likelihood(means, loadings, noise):
@@ -453,9 +458,15 @@ class TestStarts:
         repeats = np.random.default_rng(1).integers(1, 4, 50)
         order = np.random.default_rng(2).permutation(repeats.sum())
         many = summarise_rows(
-            np.repeat(rows, repeats, axis=0)[order], None, 1000, np.random.default_rng(3)
+            np.repeat(rows, repeats, axis=0)[order],
+            None,
+            1000,
+            np.random.default_rng(3),
+            Regularization(),
         )
-        few = summarise_rows(rows, repeats.astype(float), 1000, np.random.default_rng(3))
+        few = summarise_rows(
+            rows, repeats.astype(float), 1000, np.random.default_rng(3), Regularization()
+        )
         assert len(many.rows) == len(few.rows) == 50
         np.testing.assert_allclose(many.rows, few.rows, atol=1e-12)
         np.testing.assert_array_equal(many.weights, few.weights)
@@ -467,7 +478,7 @@ class TestStarts:
     def test_a_part_of_the_rows_stands_for_all(self):
         rows = np.random.default_rng(0).standard_normal((5000, 2)) * [1.0, 10.0] + 3.0
         weights = np.random.default_rng(1).uniform(size=5000)
-        actual = summarise_rows(rows, weights, 1000, np.random.default_rng(2))
+        actual = summarise_rows(rows, weights, 1000, np.random.default_rng(2), Regularization())
         assert 900 <= len(actual.rows) <= 1000
         assert actual.weights.sum() == pytest.approx(weights.sum(), rel=1e-9)
         np.testing.assert_allclose(
@@ -503,7 +514,8 @@ def test_groups_far_apart_are_fitted_in_their_own_units():
     groups = [rng.standard_normal((50, 2)) + 1e4, 3.0 * rng.standard_normal((80, 2)) - 1e4]
     generators = [np.random.default_rng(seed) for seed in range(2)]
     summaries = [
-        summarise_rows(rows, None, 1000, generator) for rows, generator in zip(groups, generators)
+        summarise_rows(rows, None, 1000, generator, Regularization())
+        for rows, generator in zip(groups, generators)
     ]
     settings = MixtureSettings(
         covariance_type="full",

@@ -87,7 +87,7 @@ tests = {
     if name.startswith("test_") and inspect.isfunction(value)
 }
 for ignored in [
-    "ignore:EM moved",
+    "ignore:EM (moved|repaired)",
     "ignore::sklearn.exceptions.ConvergenceWarning",
 ]:  # we say what we repaired there
     pytest.mark.filterwarnings(ignored)(tests["test_gaussian_mixture_setting_best_params"])

@@ -55,7 +55,8 @@ class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
         check_is_fitted(self)
         X = self._validate(X)
         if y is None:
-            scores = np.logaddexp.reduce(self._joint_log_likelihood(X), axis=1)
+            with np.errstate(under="ignore"):
+                scores = np.logaddexp.reduce(self._joint_log_likelihood(X), axis=1)
         else:
             scores = self._log_joint_at(X, self._class_indices(y, len(X)))
         return scores.astype(X.dtype, copy=False)
@@ -137,6 +138,7 @@ class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
         """log p(x, y) (n,) of rows and their class indices (n,)."""
         return self._joint_log_likelihood(X)[np.arange(len(X)), indices]
 
+    @np.errstate(under="ignore")
     def _log_posterior(self, X: np.ndarray) -> np.ndarray:
         """log p(y given x) (n, n_classes); uniform for rows that no class allows."""
         joint = self._joint_log_likelihood(X).astype(np.float64, copy=False)

@@ -231,15 +231,17 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
         # scikit-learn would read a polars frame of float32 columns in float64.
         dtype = np.float32 if _is_single_polars(X) else list(self._dtypes)
         try:
-            checked = validate_data(
-                self,
-                X,
-                y,
-                dtype=dtype,
-                reset=reset,
-                ensure_all_finite="allow-nan" if allow_nan else True,
-                ensure_min_samples=ensure_min_samples,
-            )
+            # Its check for NaN sums the rows, which may overflow.
+            with np.errstate(over="ignore", invalid="ignore"):
+                checked = validate_data(
+                    self,
+                    X,
+                    y,
+                    dtype=dtype,
+                    reset=reset,
+                    ensure_all_finite="allow-nan" if allow_nan else True,
+                    ensure_min_samples=ensure_min_samples,
+                )
         except ValueError as error:
             sentence = _explain(str(error), self)
             if sentence is None:

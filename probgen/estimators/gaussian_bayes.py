@@ -56,8 +56,13 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         Shrinks covariances S to (1 - reg_param) S + reg_param I, in squared units of X, as
         scikit-learn's QuadraticDiscriminantAnalysis does. 0.03 to 0.1 is a good range for images
         with pixels in [0, 1].
-    reg_covar : float, default=1e-6
-        Added to all variances, in squared units of X; at least 0.
+    reg_covar : float or "scale", default="scale"
+        Added to all variances: a number in squared units of X, at least 0, or "scale" for 1e-6
+        times the variance of each feature within a class (the median over the classes that vary).
+        "scale" tells classes apart alike in all units: it is relative, unlike the 1e-6 of
+        `GaussianMixture`; to each feature, unlike the `var_smoothing` of scikit-learn's GaussianNB,
+        which the feature of the largest units decides; and to the classes, so that neither
+        distances between them nor wild values of one of them matter.
     n_factors : int, default=10
         Factors of each component with "low_rank"; at most n_features are used.
     tol : float, default=1e-3
@@ -136,7 +141,7 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         n_components: int = 1,
         priors: npt.ArrayLike | None = None,
         reg_param: float = 0.0,
-        reg_covar: float = 1e-6,
+        reg_covar: float | str = "scale",
         n_factors: int = 10,
         tol: float = 1e-3,
         max_iter: int = 100,
@@ -270,7 +275,6 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         self._state = {
             "statistics": fit.statistics.placed(self._members(seen), n_all),
             "origins": origins,
-            "floor": fit.floor,
             "layout": self._layout(),
         }
         self.n_reseeded_ = fit.n_reseeded
@@ -310,20 +314,18 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
             batches.append(fit.statistics.placed(self._members(new), n_all))
             log_likelihood += fit.lower_bound * fit.statistics.total
             state["origins"][new] = fit.origins
-            state["floor"] = np.maximum(state["floor"], fit.floor)
             self.n_reseeded_ += fit.n_reseeded
             self.n_repaired_ += fit.n_repaired
         batch = sum(batches[1:], batches[0])
         state["statistics"] = merged(state["statistics"], batch, self.learning_decay)
         seen = np.flatnonzero(class_count)
-        family = FAMILIES[self.covariance_type]
-        components, repaired = family.estimate(
-            state["statistics"].select(self._members(seen)),
-            self.reg_covar,
-            state["floor"],
-            self.reg_param,
-        )
+        statistics = state["statistics"].select(self._members(seen))
         origins = np.repeat(state["origins"][seen], self.n_components, axis=0)
+        regularization = self._settings().regularization
+        added = regularization.added(statistics, origins)
+        components, repaired = FAMILIES[self.covariance_type].estimate(
+            statistics, regularization, origins, added
+        )
         self._state = state
         self.n_iter_ += 1
         self.n_repaired_ += repaired
@@ -341,6 +343,7 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
             tol=self.tol,
             max_iter=self.max_iter,
             reg_param=self.reg_param,
+            dtype=np.dtype(self._dtype).type,
         )
 
     def _fit_classes(
@@ -353,7 +356,7 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         generators = [spawn_generator(generator) for _ in rows]
         n_start_rows = max(8192, 256 * self.n_components)
         summaries = [
-            summarise_rows(data, weights, n_start_rows, own)
+            summarise_rows(data, weights, n_start_rows, own, self._settings().regularization)
             for (data, weights), own in zip(rows, generators, strict=True)
         ]
         return fit_mixture(summaries, self._settings(), generators, device=device, closed_form=True)
@@ -383,7 +386,10 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         check_choice("covariance_type", self.covariance_type, tuple(FAMILIES))
         check_count("n_components", self.n_components)
         check_real("reg_param", self.reg_param, low=0.0, high=1.0)
-        check_real("reg_covar", self.reg_covar, low=0.0)
+        if isinstance(self.reg_covar, str):
+            check_choice("reg_covar", self.reg_covar, ("scale",), hint="Or give a number >= 0.")
+        else:
+            check_real("reg_covar", self.reg_covar, low=0.0)
         check_count("n_factors", self.n_factors)
         check_real("tol", self.tol, low=0.0)
         check_count("max_iter", self.max_iter)
@@ -459,6 +465,7 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         with EMEngine(self._query_device()) as engine:
             return self._sum_in_classes(conditional.log_joint(engine, self._components(), X))
 
+    @np.errstate(under="ignore")
     def _sum_in_classes(self, log_joint: np.ndarray) -> np.ndarray:
         """Log joint densities (n, n_classes), from those (n, K) of the components of classes."""
         n_rows = len(log_joint)

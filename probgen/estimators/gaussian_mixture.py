@@ -217,7 +217,9 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
                 n_features=self.n_features_in_,
             )
             generator = self._start_stream()
-            summary = summarise_rows(rows, weights, self._n_start_rows(), generator)
+            summary = summarise_rows(
+                rows, weights, self._n_start_rows(), generator, self._settings().regularization
+            )
             self._check_enough(rows, summary)
         layout = self._layout()
         if self.warm_start and hasattr(self, "_state") and self._state["layout"] == layout:
@@ -236,7 +238,6 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
         self._state = {
             "statistics": best.statistics,
             "origin": summary.origin,
-            "floor": best.floor,
             "layout": layout,
         }
         self.converged_ = best.converged
@@ -289,7 +290,6 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
             Rows(rows, weights, state["origin"], has_missing=True),
             state["statistics"],
             self._settings(),
-            floor=state["floor"],
             learning_decay=self.learning_decay,
             device=device,
         )
@@ -509,6 +509,7 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
             n_factors=min(self.n_factors, self.n_features_in_),
             tol=self.tol,
             max_iter=self.max_iter,
+            dtype=np.dtype(self._dtype).type,
         )
 
     def _best_of_starts(

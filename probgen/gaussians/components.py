@@ -26,6 +26,7 @@ from probgen.gaussians.kernels import (
     unpack_full,
     unpack_spherical,
 )
+from probgen.gaussians.regularization import LEAST_VARIANCES, RELATIVE_FLOOR
 from probgen.gaussians.statistics import DiagonalStatistics, MomentStatistics
 from probgen.gaussians.threads import single_threaded_blas
 
@@ -142,6 +143,19 @@ def _mean_and_counts(statistics: MomentStatistics):
     return counts, statistics.centers + shifts, shifts
 
 
+def origin_of(means):
+    """An origin (d,) for queries: of each feature, the mean (K, d) that is nearest to zero.
+
+    No row loses more digits by its subtraction than it loses by that of its own component's mean.
+    """
+    return means[np.argmin(np.abs(means), axis=0), np.arange(means.shape[1])]
+
+
+def reach(means, origins):
+    """Bounds (K, d) of the values whose rounding enters statistics, up to their deviations."""
+    return np.abs(means) + np.abs(origins)
+
+
 @dataclass(frozen=True)
 class FullComponents(GaussianComponents):
     """A covariance matrix for each component.
@@ -167,8 +181,9 @@ class FullComponents(GaussianComponents):
         factors = np.empty_like(covariances)
         n_repaired = 0
         covariances = covariances.copy()
+        floors = np.broadcast_to(floor, covariances.shape[:2])
         for k in range(len(covariances)):
-            covariances[k], factors[k], is_repaired = _positive_definite(covariances[k], floor)
+            covariances[k], factors[k], is_repaired = _positive_definite(covariances[k], floors[k])
             n_repaired += is_repaired
         return cls(weights, means, covariances, factors), n_repaired
 
@@ -179,15 +194,16 @@ class FullComponents(GaussianComponents):
         return cls(weights, means, inverses.transpose(0, 2, 1) @ inverses, precisions_cholesky)
 
     @classmethod
-    def estimate(cls, statistics, reg_covar, floor, reg_param=0.0):
+    def estimate(cls, statistics, regularization, origins, added):
         """The M-step: maximum-likelihood components, and how many covariances were repaired."""
         counts, means, shifts = _mean_and_counts(statistics)
         covariances = statistics.squares / counts[:, None, None]
-        covariances -= shifts[:, :, None] * shifts[:, None, :]
-        covariances *= 1.0 - reg_param
         diagonal = np.arange(means.shape[1])
+        floor = regularization.floor(covariances[:, diagonal, diagonal], reach(means, origins))
+        covariances -= shifts[:, :, None] * shifts[:, None, :]
+        covariances *= 1.0 - regularization.reg_param
         variances = np.maximum(covariances[:, diagonal, diagonal], 0.0)
-        covariances[:, diagonal, diagonal] = variances + (reg_param + reg_covar)
+        covariances[:, diagonal, diagonal] = variances + (regularization.reg_param + added)
         return cls.build(counts / counts.sum(), means, covariances, floor)
 
     def family_arrays(self, components):
@@ -284,15 +300,19 @@ class TiedComponents(GaussianComponents):
         return cls(weights, means, inverse.T @ inverse, precisions_cholesky)
 
     @classmethod
-    def estimate(cls, statistics, reg_covar, floor, reg_param=0.0):
+    def estimate(cls, statistics, regularization, origins, added):
         """The M-step: maximum-likelihood components, and whether the covariance was repaired."""
         counts, means, shifts = _mean_and_counts(statistics)
+        weights = counts / counts.sum()
+        diagonal = np.arange(means.shape[1])
+        second_moments = statistics.squares[diagonal, diagonal] / counts.sum()
+        locations = np.sqrt(weights @ reach(means, origins) ** 2)
+        floor = regularization.floor(second_moments, locations)
         covariance = (statistics.squares - (counts[:, None] * shifts).T @ shifts) / counts.sum()
-        covariance *= 1.0 - reg_param
-        diagonal = np.arange(len(covariance))
+        covariance *= 1.0 - regularization.reg_param
         variances = np.maximum(covariance[diagonal, diagonal], 0.0)
-        covariance[diagonal, diagonal] = variances + (reg_param + reg_covar)
-        return cls.build(counts / counts.sum(), means, covariance, floor)
+        covariance[diagonal, diagonal] = variances + (regularization.reg_param + added)
+        return cls.build(weights, means, covariance, floor)
 
     @classmethod
     def _join(cls, parts, shares):
@@ -373,11 +393,14 @@ class DiagonalComponents(GaussianComponents):
         return self.covariances**-0.5
 
     @classmethod
-    def estimate(cls, statistics, reg_covar, floor, reg_param=0.0):
+    def estimate(cls, statistics, regularization, origins, added):
         """The M-step: maximum-likelihood components, and how many were repaired."""
         counts, means, shifts = _mean_and_counts(statistics)
-        variances = np.maximum(statistics.squares / counts[:, None] - shifts**2, 0.0)
-        variances = (1.0 - reg_param) * variances + (reg_param + reg_covar)
+        second_moments = statistics.squares / counts[:, None]
+        variances = np.maximum(second_moments - shifts**2, 0.0)
+        reg_param = regularization.reg_param
+        variances = (1.0 - reg_param) * variances + (reg_param + added)
+        floor = regularization.floor(second_moments, reach(means, origins))
         return cls.build(counts / counts.sum(), means, variances, floor)
 
     def family_arrays(self, components):
@@ -436,7 +459,8 @@ class SphericalComponents(GaussianComponents):
     @classmethod
     def build(cls, weights, means, covariances, floor):
         """Components, and how many had a variance that was not positive."""
-        covariances, n_repaired = positive_variances(covariances[:, None], np.mean(floor))
+        floors = np.broadcast_to(floor, covariances.shape)[:, None]
+        covariances, n_repaired = positive_variances(covariances[:, None], floors)
         return cls(weights, means, covariances[:, 0]), n_repaired
 
     @classmethod
@@ -450,11 +474,14 @@ class SphericalComponents(GaussianComponents):
         return self.covariances**-0.5
 
     @classmethod
-    def estimate(cls, statistics, reg_covar, floor, reg_param=0.0):
+    def estimate(cls, statistics, regularization, origins, added):
         """The M-step: maximum-likelihood components, and how many were repaired."""
         counts, means, shifts = _mean_and_counts(statistics)
-        variances = (statistics.squares / counts - np.sum(shifts**2, axis=1)) / means.shape[1]
-        variances = (1.0 - reg_param) * np.maximum(variances, 0.0) + (reg_param + reg_covar)
+        second_moments = statistics.squares / (counts * means.shape[1])
+        variances = np.maximum(second_moments - np.mean(shifts**2, axis=1), 0.0)
+        reg_param = regularization.reg_param
+        variances = (1.0 - reg_param) * variances + (reg_param + added)
+        floor = regularization.floor(second_moments[:, None], reach(means, origins)).mean(axis=1)
         return cls.build(counts / counts.sum(), means, variances, floor)
 
     def family_arrays(self, components):
@@ -530,15 +557,16 @@ def _positive_definite(covariance, floor):
     A repair raises variances to the floor (d,), and then the eigenvalues of the correlations to
     1e-12 of the largest, so that the factor exists and the units of the features do not matter.
     """
+    variances = np.diagonal(covariance)
     try:
         factor = np.linalg.cholesky(covariance)
-        is_healthy = np.all(np.diagonal(factor) ** 2 > floor)
+        lowest = np.maximum(floor, RELATIVE_FLOOR * variances)
+        is_healthy = np.all(np.diagonal(factor) ** 2 > lowest)
     except np.linalg.LinAlgError:
         is_healthy = False
     is_repaired = False
     if not is_healthy:
-        variances = np.diagonal(covariance)
-        lowest = np.maximum(floor, np.finfo(np.float64).tiny ** 0.5)
+        lowest = np.maximum(floor, LEAST_VARIANCES[np.float64])
         scales = np.sqrt(np.maximum(variances, lowest))
         correlation = covariance / np.outer(scales, scales)
         np.fill_diagonal(correlation, 1.0)
@@ -555,8 +583,8 @@ def _positive_definite(covariance, floor):
 
 
 def positive_variances(variances, floor):
-    """Variances (K, d) raised to the floor (d,), and how many components changed."""
-    lowest = np.maximum(floor, np.finfo(np.float64).tiny ** 0.5)
+    """Variances (K, d) raised to the floor, (K, d) or a number, and how many components changed."""
+    lowest = np.maximum(floor, LEAST_VARIANCES[np.float64])
     is_low = variances <= lowest
     if not is_low.any():
         return variances, 0

@@ -6,7 +6,7 @@ from probgen.distributions.truncated_normal import (
     log_interval_probability,
     sample_truncated_standard_normal,
 )
-from probgen.gaussians.components import conditional_gaussian
+from probgen.gaussians.components import conditional_gaussian, origin_of
 from probgen.gaussians.log_probabilities import log_sum_exp, responsibilities
 from probgen.gaussians.masked import FilledComponents, MaskedComponents
 from probgen.gaussians.missing import density_groups, patterns
@@ -40,7 +40,7 @@ def log_density(engine, components, X):
 
 def _marginals(engine, components, X, by_size=False):
     """Yield row indices, their shared density and the values of the features that it is over."""
-    origin = components.weights @ components.means
+    origin = origin_of(components.means)
     for members, features, density in density_groups(engine, components, X, origin, by_size):
         if len(members) == len(X) and len(features) == X.shape[1]:
             yield members, density, X
@@ -51,7 +51,7 @@ def _marginals(engine, components, X, by_size=False):
 def conditional_mean(engine, components, X):
     """X (n, d) with its NaN replaced by the means of missing features given observed ones."""
     filled = X.copy()
-    origin = components.weights @ components.means
+    origin = origin_of(components.means)
     for members, features, density in density_groups(engine, components, X, origin):
         rows = X[members]
         if isinstance(density, MaskedComponents):
@@ -210,5 +210,13 @@ def _for_distinct_rows(means, low, high, compute):
 
 def _square_root(covariance):
     """R with R'R = covariance (a, a), which may be singular."""
-    values, vectors = np.linalg.eigh(covariance)
-    return (vectors * np.sqrt(np.maximum(values, 0.0))).T
+    # Of the correlations, so that features in small units keep their digits beside large ones.
+    scales = np.sqrt(np.maximum(np.diagonal(covariance), 0.0))
+    scales = np.where(scales > 0.0, scales, 1.0)
+    correlations = covariance / np.outer(scales, scales)
+    try:
+        root = np.linalg.cholesky(correlations).T
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(correlations)
+        root = (vectors * np.sqrt(np.maximum(values, 0.0))).T
+    return root * scales

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from probgen.gaussians.arrays import arrays_on
-from probgen.gaussians.components import GaussianComponents
+from probgen.gaussians.components import GaussianComponents, origin_of
 from probgen.gaussians.log_probabilities import log_sum_exp
 from probgen.gaussians.missing import expectation_with_missing
 from probgen.gaussians.threads import single_threaded_blas
@@ -41,8 +41,6 @@ class Fit:
         Those of the last E-step, each component's relative to the origin of its group.
     origins : ndarray of shape (n_groups, d)
         The origins of the groups of rows.
-    floor : ndarray of shape (d,)
-        Least variance of each feature.
     """
 
     components: GaussianComponents
@@ -53,7 +51,6 @@ class Fit:
     n_start_repaired: int = 0
     statistics: Any = None
     origins: Any = None
-    floor: Any = None
 
     @property
     def lower_bound(self):
@@ -73,6 +70,7 @@ class EMEngine:
 
     def __enter__(self):
         self._stack = ExitStack()
+        self._stack.enter_context(np.errstate(under="ignore"))
         n_processors = self._stack.enter_context(single_threaded_blas())
         if self.arrays.on_device:
             self.threads = 1
@@ -119,7 +117,7 @@ class EMEngine:
         components alone, so that a row's result does not depend on the other rows. log_joint has
         columns for the padding too, which `write` must skip.
         """
-        origin = components.weights @ components.means
+        origin = origin_of(components.means)
         kernel = components.shifted(origin).kernel(self.arrays)
         column = self.arrays.asarray(origin[:, None])
         # Small enough that a few rows do not pay for a block of thousands, and that some thousands
@@ -230,11 +228,9 @@ def run_em(
     components,
     groups,
     *,
-    reg_covar,
-    floor,
+    regularization,
     max_iter,
     tol,
-    reg_param=0.0,
     previous=-np.inf,
     report=None,
 ):
@@ -246,18 +242,13 @@ def run_em(
     components : GaussianComponents
         The start.
     groups : list of (Rows, slice)
-        Groups of rows and the components that explain them; the slices follow one another. A plain
-        mixture has one group, class-conditional mixtures have one a class.
-    reg_covar : float
-        Added to variances.
-    floor : ndarray of shape (d,)
-        Least variance of each feature.
+        Groups of rows and the components that explain them, as many for each; the slices follow one
+        another. A plain mixture has one group, class-conditional mixtures have one a class.
+    regularization : Regularization
     max_iter : int
         Most iterations.
     tol : float
         Stops once the mean log-likelihood changes by less.
-    reg_param : float
-        How far each M-step shrinks covariances towards the identity, in [0, 1].
     previous : float
         Mean log-likelihood to which the first iteration is compared.
     report : callable, optional
@@ -268,10 +259,13 @@ def run_em(
     fit : Fit
     """
     fit = Fit(components)
+    n_of_group = len(components) // len(groups)
+    origins = np.repeat([rows.origin for rows, _ in groups], n_of_group, axis=0)  # (K, d)
     for iteration in range(1, max_iter + 1):
         lower_bound, statistics = expectation_of_groups(engine, fit.components, groups)
         seeds = _reseeds(engine, fit, groups, statistics)
-        estimate, n_repaired = type(components).estimate(statistics, reg_covar, floor, reg_param)
+        added = regularization.added(statistics, origins)
+        estimate, n_repaired = type(components).estimate(statistics, regularization, origins, added)
         fit.components = _reseeded(estimate, seeds)
         fit.statistics = statistics
         fit.n_repaired += n_repaired

@@ -23,6 +23,7 @@ class FittedComponentsMixin:
     n_features_in_: Any
     n_reseeded_: int
     n_repaired_: int
+    reg_covar: Any
     _dtype: Any
 
     @property
@@ -74,9 +75,21 @@ class FittedComponentsMixin:
             return "cpu"
 
     def _warn_of_repairs(self) -> None:
-        if self.n_reseeded_ or self.n_repaired_:
-            warn(
-                f"EM moved {self.n_reseeded_} empty components and repaired {self.n_repaired_}"
-                " covariances that were not positive definite; ask for fewer components or raise"
-                " reg_covar if the fit is not what you expect.",
+        sentences = []
+        if self.n_reseeded_:
+            sentences.append(
+                f"EM moved {self.n_reseeded_} empty components to rows that the others explain"
+                " worst; ask for fewer components if the fit is not what you expect."
             )
+        if self.n_repaired_:
+            if self.reg_covar == 0.0:
+                remedy = "give reg_covar a number above 0, in squared units of X"
+            else:
+                remedy = f"raise reg_covar above {self.reg_covar!r}, in squared units of X"
+            sentences.append(
+                f"EM repaired {self.n_repaired_} covariances that were not positive definite, as of"
+                " constant or dependent features or of components of few different rows;"
+                f" {remedy}, drop such features, or ask for fewer components."
+            )
+        if sentences:
+            warn(" ".join(sentences))

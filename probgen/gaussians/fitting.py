@@ -6,11 +6,13 @@ rows are added to them there.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from probgen._constants import LOG_2PI
 from probgen.gaussians.em import EMEngine, Fit, expectation_of_groups, run_em
+from probgen.gaussians.regularization import Regularization
 from probgen.gaussians.starts import FAMILIES, start_components
 from probgen.gaussians.statistics import merged
 
@@ -19,17 +21,24 @@ from probgen.gaussians.statistics import merged
 class MixtureSettings:
     """Parameters of a fit, under the names that the estimators give them.
 
-    n_components counts the components of one group of rows.
+    n_components counts the components of one group of rows, dtype is the precision of the
+    attributes.
     """
 
     covariance_type: str
     n_components: int
     init_params: str
-    reg_covar: float
+    reg_covar: float | str
     n_factors: int
     tol: float
     max_iter: int
     reg_param: float = 0.0
+    dtype: Any = np.float64
+
+    @property
+    def regularization(self):
+        """What M-steps add to variances."""
+        return Regularization(self.reg_covar, self.reg_param, self.n_components, self.dtype)
 
 
 def fit_mixture(
@@ -76,7 +85,6 @@ def fit_mixture(
     fit : Fit
     """
     origins = np.array([summary.origin for summary in summaries])
-    floor = np.max([summary.floor for summary in summaries], axis=0)
     has_missing = any(summary.source.has_missing for summary in summaries)
     is_closed = (
         closed_form
@@ -102,11 +110,9 @@ def fit_mixture(
             engine,
             start,
             groups,
-            reg_covar=settings.reg_covar,
-            floor=floor,
+            regularization=settings.regularization,
             max_iter=1 if is_closed else settings.max_iter,
             tol=settings.tol,
-            reg_param=settings.reg_param,
             previous=previous,
             report=report,
         )
@@ -115,7 +121,6 @@ def fit_mixture(
         fit.lower_bounds = [_mean_log_likelihood(fit.components, fit.statistics)]
     fit.n_start_repaired = n_start_repaired
     fit.origins = origins
-    fit.floor = floor
     # (K, d) offsets: each component moves back by the origin of its group.
     fit.components = fit.components.shifted(-np.repeat(origins, settings.n_components, axis=0))
     return fit
@@ -125,6 +130,9 @@ def _start(summaries, settings, generators):
     """Components of all groups, each relative to its own origin, and how many needed repair."""
     parts = []
     n_repaired = 0
+    is_spherical = settings.covariance_type == "spherical"
+    regularization = settings.regularization
+    added = regularization.added_at_start(summaries, is_spherical)
     for summary, generator in zip(summaries, generators, strict=True):
         part, repaired = start_components(
             settings.covariance_type,
@@ -132,9 +140,9 @@ def _start(summaries, settings, generators):
             settings.n_components,
             settings.init_params,
             generator,
-            reg_covar=settings.reg_covar,
+            regularization=regularization,
+            added=added,
             n_factors=settings.n_factors,
-            reg_param=settings.reg_param,
         )
         parts.append(part)
         n_repaired += repaired
@@ -144,7 +152,7 @@ def _start(summaries, settings, generators):
     return type(parts[0]).concatenate(parts, np.full(len(parts), 1.0 / len(parts))), n_repaired
 
 
-def update_mixture(components, rows, statistics, settings, *, floor, learning_decay, device):
+def update_mixture(components, rows, statistics, settings, *, learning_decay, device):
     """Fit a mixture to more rows by one E-step over them and one M-step over all statistics.
 
     Parameters
@@ -156,8 +164,6 @@ def update_mixture(components, rows, statistics, settings, *, floor, learning_de
     statistics : MomentStatistics, FactorStatistics or None
         Statistics of the rows so far relative to that origin; None where there are none.
     settings : MixtureSettings
-    floor : ndarray of shape (d,)
-        Least variance of each feature.
     learning_decay : float
         How the new rows are weighted; see `merged`.
     device : str
@@ -176,9 +182,10 @@ def update_mixture(components, rows, statistics, settings, *, floor, learning_de
         statistics = batch
     else:
         statistics = merged(statistics, batch, learning_decay)
-    family = FAMILIES[settings.covariance_type]
-    estimate, n_repaired = family.estimate(
-        statistics, settings.reg_covar, floor, settings.reg_param
+    regularization = settings.regularization
+    added = regularization.added(statistics, rows.origin)
+    estimate, n_repaired = FAMILIES[settings.covariance_type].estimate(
+        statistics, regularization, rows.origin, added
     )
     return Fit(
         components=estimate.shifted(-rows.origin),

@@ -171,8 +171,6 @@ class FactoredKernel:
         self.factors = [
             arrays.asarray(np.ascontiguousarray(factor.T)) for factor in precisions_cholesky
         ]
-        whitened_means = np.einsum("kij,ki->kj", precisions_cholesky, means)
-        self.offsets = arrays.asarray(whitened_means[:, :, None])
         self.centers = arrays.asarray(means[:, :, None])
         if arrays.on_device:
             self.block = block_rows(2 * self.n_features, arrays)
@@ -203,6 +201,7 @@ class _FactoredWorker(Worker):
         K = kernel.n_components
         d = kernel.n_features
         self.buffer = arrays.empty((d, kernel.block))
+        self.whitened = arrays.empty((d, kernel.block))
         self.logits = arrays.empty((K, kernel.block))
         self.counts = arrays.zeros(K)
         self.sums = arrays.zeros((K, d))
@@ -214,14 +213,15 @@ class _FactoredWorker(Worker):
         xp = kernel.arrays.xp
         self.rows = block.shape[1]
         self.last = block
-        whitened = self.buffer[:, : self.rows]
+        centred = self.buffer[:, : self.rows]
+        whitened = self.whitened[:, : self.rows]
         logits = self.logits[:, : self.rows]
         for k, factor in enumerate(kernel.factors):
+            xp.subtract(block, kernel.centers[k], out=centred)
             # Panels of rows skip the zeros of the triangle.
             for j in range(0, kernel.n_features, kernel.panel):
                 e = min(j + kernel.panel, kernel.n_features)
-                xp.matmul(factor[j:e, :e], block[:e], out=whitened[j:e])
-            whitened -= kernel.offsets[k]
+                xp.matmul(factor[j:e, :e], centred[:e], out=whitened[j:e])
             logits[k] = xp.einsum("ij,ij->j", whitened, whitened)
             logits[k] *= -0.5
             logits[k] += kernel.log_constants[k]

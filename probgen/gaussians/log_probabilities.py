@@ -3,6 +3,7 @@
 import numpy as np
 
 
+@np.errstate(under="ignore")
 def responsibilities(log_joint):
     """Posterior probabilities (n, K) of log joint densities (n, K); uniform if all are -inf."""
     log_joint = np.where(np.isneginf(log_joint).all(axis=1, keepdims=True), 0.0, log_joint)
@@ -10,8 +11,8 @@ def responsibilities(log_joint):
     return ratios / ratios.sum(axis=1, keepdims=True)
 
 
+@np.errstate(under="ignore", divide="ignore")
 def log_sum_exp(values):
     """Log of the sum of exponentials (K, n) over the first axis; -inf if all are 0."""
     peaks = np.maximum(np.max(values, axis=0), -np.finfo(np.float64).max)
-    with np.errstate(divide="ignore"):
-        return np.log(np.sum(np.exp(values - peaks), axis=0)) + peaks
+    return np.log(np.sum(np.exp(values - peaks), axis=0)) + peaks

@@ -8,7 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from probgen._constants import LOG_2PI
-from probgen.gaussians.components import MAX_CANCELLATION, GaussianComponents, positive_variances
+from probgen.gaussians.components import (
+    MAX_CANCELLATION,
+    GaussianComponents,
+    positive_variances,
+    reach,
+)
 from probgen.gaussians.kernels import CenteredFactorAnalysisKernel, FactorAnalysisKernel
 from probgen.gaussians.statistics import FactorStatistics
 
@@ -35,7 +40,7 @@ class LowRankComponents(GaussianComponents):
         return n_components * min(free, n_features * (n_features + 1) // 2)
 
     @classmethod
-    def estimate(cls, statistics, reg_covar, floor, reg_param=0.0):
+    def estimate(cls, statistics, regularization, origins, added):
         """The M-step: maximum-likelihood components, and how many were repaired."""
         counts = np.maximum(statistics.counts, np.finfo(np.float64).tiny)
         # The codes of an empty component, or of one without noise, have no inverse.
@@ -43,14 +48,16 @@ class LowRankComponents(GaussianComponents):
         augmented = statistics.crosses @ inverse_codes  # loadings, then shifts of the means
         explained = np.sum(augmented * statistics.crosses, axis=2)
         noise = np.maximum((statistics.squares - explained) / counts[:, None], 0.0)
-        noise = (1.0 - reg_param) * noise + (reg_param + reg_covar)
-        noise, n_repaired = positive_variances(noise, floor)
+        reg_param = regularization.reg_param
+        noise = (1.0 - reg_param) * noise + (reg_param + added)
         loadings = np.sqrt(1.0 - reg_param) * augmented[:, :, :-1]
         means = statistics.centers + augmented[:, :, -1]
+        floor = regularization.floor(statistics.squares / counts[:, None], reach(means, origins))
+        noise, n_repaired = positive_variances(noise, floor)
         return cls(counts / counts.sum(), means, loadings, noise), n_repaired
 
     @classmethod
-    def from_rows(cls, rows, responsibilities, n_factors, reg_covar, floor, generator):
+    def from_rows(cls, rows, responsibilities, n_factors, regularization, origin, added, generator):
         """Components that start at the principal axes of rows (n, d), and how many were repaired.
 
         responsibilities are of shape (n, K).
@@ -60,18 +67,22 @@ class LowRankComponents(GaussianComponents):
         K, d = means.shape
         loadings = np.zeros((K, d, n_factors))
         noise = np.zeros((K, d))
+        variances = np.zeros((K, d))
         for k in range(K):
             used = responsibilities[:, k] > 0.0
             roots = np.sqrt(responsibilities[used, k] / counts[k])
             centred = (rows[used] - means[k]) * roots[:, None]
-            variances = np.sum(centred**2, axis=0)
-            loadings[k] = _principal_loadings(centred, n_factors)
+            variances[k] = np.sum(centred**2, axis=0)
+            # Axes of standardised features, which do not depend on their units.
+            scales = np.sqrt(np.where(variances[k] > 0.0, variances[k], 1.0))
+            loadings[k] = scales[:, None] * _principal_loadings(centred / scales, n_factors)
             # EM never moves a factor whose loadings are all zero.
-            jitter = 1e-2 * np.sqrt(variances + reg_covar)[:, None]
+            jitter = 1e-2 * np.sqrt(variances[k] + added)[:, None]
             loadings[k] += jitter * generator.standard_normal((d, n_factors)) / np.sqrt(n_factors)
             # Noise near zero would keep EM at the start.
-            residuals = variances - np.sum(loadings[k] ** 2, axis=1)
-            noise[k] = np.maximum(residuals, 0.01 * variances) + reg_covar
+            residuals = variances[k] - np.sum(loadings[k] ** 2, axis=1)
+            noise[k] = np.maximum(residuals, 0.01 * variances[k]) + added
+        floor = regularization.floor(variances, reach(means, origin))
         noise, n_repaired = positive_variances(noise, floor)
         return cls(counts / counts.sum(), means, loadings, noise), n_repaired
 

@@ -569,9 +569,13 @@ def _inverse(matrices):
     """
     width = len(matrices)
     if width > MAX_SWEPT:
+        # Scaled to unit diagonals, so that the units of the features do not choose the pivots.
+        scales = np.sqrt(np.diagonal(matrices)).T  # (w, n)
+        matrices = matrices / (scales[:, None] * scales)
         stacked = np.ascontiguousarray(matrices.transpose(2, 0, 1))
-        inverses = np.linalg.inv(stacked).transpose(1, 2, 0)
-        return np.ascontiguousarray(inverses), np.linalg.slogdet(stacked)[1]
+        inverses = np.linalg.inv(stacked).transpose(1, 2, 0) / (scales[:, None] * scales)
+        log_determinants = np.linalg.slogdet(stacked)[1] + 2.0 * np.log(scales).sum(axis=0)
+        return np.ascontiguousarray(inverses), log_determinants
     # Gauss-Jordan elimination in place; the determinant is the product of the pivots.
     log_determinants = np.zeros(matrices.shape[2])
     for j in range(width):

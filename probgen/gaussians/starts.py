@@ -13,6 +13,7 @@ from probgen.gaussians.components import (
     TiedComponents,
 )
 from probgen.gaussians.low_rank import LowRankComponents
+from probgen.gaussians.regularization import EPSILON, rounding_variances
 from probgen.gaussians.rows import Rows
 from probgen.gaussians.statistics import (
     DiagonalStatistics,
@@ -30,36 +31,52 @@ FAMILIES: dict[str, Any] = {
 }
 INIT_PARAMS = ("kmeans", "k-means++", "random", "random_from_data")
 
-# Least variance of a feature, relative to its variance in all rows; less is rounding error.
-RELATIVE_FLOOR = 1e-13
+# A value so many deviations from the mean of its feature is wild, and left out of both.
+WILD_DEVIATIONS = 5.0
+# A window that holds a share p of normal values is typically this many times p deviations wide.
+NORMAL_WINDOW = 3.147
+# Local and overall scales of features that differ by less start k-means alike.
+SIMILAR_SCALES = 3.0
+# Squared distances that are smaller than this share of their terms are computed anew.
+MOST_CANCELLED = 1e-6
+# Numbers in a block of rows whose keys are computed at once, few enough to stay in a cache.
+KEY_NUMBERS = 2**16
+# Features scaled beyond this are cut, so that squares do not overflow.
+MOST_SCALED = 1e100
 
 
 @dataclass
 class RowSummary:
-    """A sample of the distinct rows, which neither weights nor repeats reorder, and their scale.
+    """A sample of the distinct rows, which neither weights nor repeats nor units reorder.
 
     Attributes
     ----------
     rows : ndarray of shape (m, d)
         Distinct rows relative to origin, with 0 where values are missing.
     weights : ndarray of shape (m,)
+    missing : ndarray of shape (m, d)
+        Where values are missing.
     origin : ndarray of shape (d,)
-        Mean of the rows.
-    floor : ndarray of shape (d,)
-        Least variance of each feature; covariances are repaired to it.
+        Mean of the rows, without wild values.
+    variances : ndarray of shape (d,)
+        About that mean, without wild values.
     source : Rows
         All rows, as EM reads them.
     """
 
     rows: np.ndarray
     weights: np.ndarray
+    missing: np.ndarray
     origin: np.ndarray
-    floor: np.ndarray
+    variances: np.ndarray
     source: Rows
 
 
-def summarise_rows(data, weights, n_rows, generator):
-    """Return the RowSummary of an array or RowBlocks, of at most n_rows rows."""
+def summarise_rows(data, weights, n_rows, generator, regularization):
+    """Return the RowSummary of an array or RowBlocks, of at most n_rows rows.
+
+    Raises ValueError where squares of the rows overflow or underflow.
+    """
     if isinstance(data, np.ndarray):
         rows, row_weights = _sample_array(data, weights, n_rows, generator)
     else:
@@ -73,26 +90,47 @@ def summarise_rows(data, weights, n_rows, generator):
         row_weights = row_weights[has_values]
         missing = missing[has_values]
     observed_weights = row_weights[:, None] * ~missing
-    with np.errstate(invalid="ignore", over="ignore"):
-        totals = np.maximum(observed_weights.sum(axis=0), np.finfo(np.float64).tiny)
-        origin = np.sum(np.where(missing, 0.0, rows) * observed_weights, axis=0) / totals
-        rows = np.where(missing, 0.0, rows - origin)
-        variances = np.sum(rows**2 * observed_weights, axis=0) / totals
-    if not np.isfinite(variances.sum()):
-        raise ValueError(
-            "X holds values whose squares overflow; scale its columns, such as by StandardScaler."
-        )
+    values = np.where(missing, 0.0, rows)
+    with np.errstate(over="ignore", invalid="ignore"):
+        origin, variances = _moments_without_wild_values(values, observed_weights)
+        values = np.where(missing, 0.0, rows - origin)
+        ranges = values.max(axis=0) - values.min(axis=0)
+    regularization.check_variances(variances, ranges)
     source = Rows(data, weights, origin, has_missing)
-    return RowSummary(rows, row_weights, origin, _variance_floor(variances, origin), source)
+    return RowSummary(values, row_weights, missing, origin, variances, source)
 
 
-def _variance_floor(variances, origin):
-    """Least variance (d,) of each feature; for constant zeros, that of the steadiest feature."""
-    # A constant column keeps a variance of about (1e-16 * constant)^2 by rounding.
-    scales = np.maximum(variances, (1e-6 * origin) ** 2)
-    is_positive = scales > 0.0
-    least = scales[is_positive].min() if is_positive.any() else 1.0
-    return RELATIVE_FLOOR * np.where(is_positive, scales, least)
+def _moments_without_wild_values(values, weights):
+    """Means (d,) and variances (d,) of values (m, d) under weights (m, d), but for wild values.
+
+    Moments are taken again and again, each time without the values that the last ones call wild,
+    unless nothing that varies would be left.
+    """
+    means, variances = _moments(values, weights)
+    features = np.arange(values.shape[1])
+    while True:
+        part = values[:, features]
+        reach = WILD_DEVIATIONS * np.sqrt(variances[features])
+        is_wild = (np.abs(part - means[features]) > reach) & (weights[:, features] > 0.0)
+        has_wild = is_wild.any(axis=0)
+        features = features[has_wild]
+        tame = weights[:, features] * ~is_wild[:, has_wild]
+        new_means, new_variances = _moments(part[:, has_wild], tame)
+        is_better = new_variances > rounding_variances(new_means)
+        features = features[is_better]
+        if not len(features):
+            return means, variances
+        weights = weights.copy()
+        weights[:, features] = tame[:, is_better]
+        means[features] = new_means[is_better]
+        variances[features] = new_variances[is_better]
+
+
+def _moments(values, weights):
+    """Means (d,) and variances (d,) of values (m, d) under weights (m, d)."""
+    totals = np.maximum(weights.sum(axis=0), np.finfo(np.float64).tiny)
+    means = np.sum(values * weights, axis=0) / totals
+    return means, np.sum((values - means) ** 2 * weights, axis=0) / totals
 
 
 def start_components(
@@ -102,19 +140,24 @@ def start_components(
     init_params,
     generator,
     *,
-    reg_covar,
+    regularization,
+    added,
     n_factors=None,
-    reg_param=0.0,
 ):
-    """Return components, relative to the summary's origin, and the number of repairs."""
-    responsibilities = _start_responsibilities(summary, n_components, init_params, generator)
+    """Return components, relative to the summary's origin, and the number of repairs.
+
+    added is what is added to variances.
+    """
+    responsibilities = _start_responsibilities(
+        family, summary, n_components, init_params, generator, added
+    )
     weighted = responsibilities * summary.weights[:, None]
     if family == "low_rank":
         return LowRankComponents.from_rows(
-            summary.rows, weighted, n_factors, reg_covar, summary.floor, generator
+            summary.rows, weighted, n_factors, regularization, summary.origin, added, generator
         )
     statistics = moment_statistics(family, summary.rows, weighted)
-    return FAMILIES[family].estimate(statistics, reg_covar, summary.floor, reg_param)
+    return FAMILIES[family].estimate(statistics, regularization, summary.origin, added)
 
 
 def moment_statistics(family, rows, responsibilities):
@@ -147,7 +190,7 @@ def _scatter(rows, weights, center):
     return centred.T @ centred
 
 
-def _start_responsibilities(summary, n_components, init_params, generator):
+def _start_responsibilities(family, summary, n_components, init_params, generator, added):
     """Responsibilities (m, K) of the summary's rows."""
     rows = summary.rows
     weights = summary.weights
@@ -155,40 +198,122 @@ def _start_responsibilities(summary, n_components, init_params, generator):
         responsibilities = generator.uniform(size=(len(rows), n_components))
         return responsibilities / responsibilities.sum(axis=1, keepdims=True)
     if init_params == "random_from_data":
-        centers = rows[_draw_rows(weights, min(n_components, len(rows)), generator)]
-    else:
-        centers = kmeans_plusplus(rows, weights, n_components, generator)
-    if init_params == "kmeans" and len(centers) > 1:
-        labels = _lloyd(rows, weights, centers)
-    else:
-        labels = np.argmin(_squared_distances(rows, centers), axis=1)
+        chosen = _draw_rows(weights, min(n_components, len(rows)), generator)
+    candidates = []
+    for scales in _scales(family, summary, n_components):
+        scaled = np.clip(rows / scales, -MOST_SCALED, MOST_SCALED)
+        if init_params == "random_from_data":
+            centers = scaled[chosen]
+        else:
+            centers = kmeans_plusplus(scaled, weights, n_components, generator)
+        if init_params == "kmeans" and len(centers) > 1:
+            labels = _lloyd(scaled, weights, centers)
+        else:
+            labels = np.argmin(_squared_distances(scaled, centers), axis=1)
+        candidates.append((labels, len(centers)))
+    best = 0
+    if len(candidates) > 1:
+        best = int(np.argmin([_log_spread(rows, weights, *found, added) for found in candidates]))
+    labels, n_clusters = candidates[best]
     # With fewer distinct rows than components, several components share a cluster.
-    cluster = np.arange(n_components) % len(centers)
+    cluster = np.arange(n_components) % n_clusters
     return (labels[:, None] == cluster) / np.bincount(cluster)[cluster]
+
+
+def _scales(family, summary, n_components):
+    """Scales (d,) of the features under which rows may be near each other; at most two of them.
+
+    The first are overall scales, which tell wide clusters apart. The second are local, and tell
+    clusters apart that are narrow and far from each other, even beside features that hold none or
+    hold wild values. Spherical components have one unit for all features.
+    """
+    d = summary.rows.shape[1]
+    overall = _overall_scales(summary)
+    if family == "spherical":
+        return [np.full(d, overall.max())]
+    if d == 1 or n_components == 1:
+        return [overall]
+    local = _local_scales(summary, 0.25 / n_components)
+    local = np.where(local > 0.0, local, overall)
+    ratios = local / overall
+    if ratios.max() < SIMILAR_SCALES * ratios.min():
+        return [overall]
+    return [overall, local]
+
+
+def _overall_scales(summary):
+    """Fourth roots (d,) of the fourth moments of the features, 1 for constant ones.
+
+    Unlike deviations, they keep features that are rarely other than zero from being blown up.
+    """
+    largest = np.abs(summary.rows).max(axis=0)
+    largest = np.where(largest > 0.0, largest, 1.0)
+    weights = summary.weights[:, None] * ~summary.missing
+    powers = np.sum(weights * (summary.rows / largest) ** 4, axis=0)
+    moments = powers / np.maximum(weights.sum(axis=0), np.finfo(np.float64).tiny)
+    return largest * np.where(moments > 0.0, moments, 1.0) ** 0.25
+
+
+def _local_scales(summary, share):
+    """Deviations (d,) of the features if they were normal, from the width of windows.
+
+    A window holds a share of the weight, and the scale is that of the median window.
+    """
+    values = np.where(summary.missing, np.inf, summary.rows).T
+    order = np.argsort(values, axis=1)
+    levels = (1.0 - share) * np.linspace(0.0, 1.0, 65)
+    scales = np.empty(len(values))
+    for j, column in enumerate(values):
+        cumulative = np.cumsum(summary.weights[order[j]] * ~summary.missing[order[j], j])
+        total = cumulative[-1]
+        low = np.searchsorted(cumulative, levels * total)
+        high = np.searchsorted(cumulative, np.minimum(levels + share, 1.0) * total * (1.0 - 1e-12))
+        widths = column[order[j, high]] - column[order[j, low]]
+        scales[j] = np.median(widths) / (NORMAL_WINDOW * share)
+    return scales
+
+
+def _log_spread(rows, weights, labels, n_clusters, added):
+    """Sum over the features of the log variances within clusters, to which `added` is added."""
+    members = weights[:, None] * (labels[:, None] == np.arange(n_clusters))
+    counts = np.maximum(members.sum(axis=0), np.finfo(np.float64).tiny)
+    means = (members.T @ rows) / counts[:, None]
+    variances = np.average((rows - means[labels]) ** 2, axis=0, weights=weights)
+    rounding = EPSILON * np.average(rows**2, axis=0, weights=weights)
+    variances = np.maximum(variances, rounding) + added
+    return np.sum(np.log(np.where(variances > 0.0, variances, 1.0)))
 
 
 def _lloyd(rows, weights, centers, max_iter=100, tol=1e-4):
     """Labels (n,) of k-means (Lloyd, 1982) that starts from centers (m, d).
 
-    An empty cluster moves to the row farthest from its centre. This is written out because
-    scikit-learn's implementation spends more time on threads than a few thousand rows take.
+    It stops once every centre moves by less than a share of its cluster's own width. An empty
+    cluster moves to the row farthest from its centre. This is written out because scikit-learn's
+    implementation spends more time on threads than a few thousand rows take.
     """
     squares = np.sum(rows**2, axis=1)
-    threshold = tol * np.average(squares, weights=weights) / rows.shape[1]
     every_row = np.arange(len(rows))
+    labels = None
     for _ in range(max_iter):
         distances = _squared_distances(rows, centers, squares)
+        previous = labels
         labels = np.argmin(distances, axis=1)
+        if previous is not None and np.array_equal(labels, previous):
+            break
         members = np.zeros_like(distances)
         members[every_row, labels] = weights
         counts = members.sum(axis=0)
-        moved = (members.T @ rows) / np.maximum(counts, np.finfo(np.float64).tiny)[:, None]
+        totals = np.maximum(counts, np.finfo(np.float64).tiny)
+        moved = (members.T @ rows) / totals[:, None]
         empty = np.flatnonzero(counts == 0.0)
-        farthest = np.argsort(-distances[every_row, labels], kind="stable")
-        moved[empty] = rows[farthest[: len(empty)]]
-        shift = np.sum((moved - centers) ** 2)
+        nearest = distances[every_row, labels]
+        if len(empty):
+            farthest = np.argsort(-nearest, kind="stable")
+            moved[empty] = rows[farthest[: len(empty)]]
+        widths = np.bincount(labels, weights * nearest, minlength=len(centers)) / totals
+        shifts = np.sum((moved - centers) ** 2, axis=1)
         centers = moved
-        if shift <= threshold:
+        if np.all(shifts <= tol * widths):
             break
     return labels
 
@@ -222,10 +347,12 @@ def _squared_distances(rows, centers, squares=None):
     """
     if squares is None:
         squares = np.sum(rows**2, axis=1)
-    squared_centers = np.sum(centers**2, axis=1)
-    distances = squares[:, None] + squared_centers - 2.0 * rows @ centers.T
-    # A rounding error in place of a zero would attract a second centre.
-    distances[distances <= 1e-12 * (squares[:, None] + squared_centers)] = 0.0
+    sums = squares[:, None] + np.sum(centers**2, axis=1)
+    distances = sums - 2.0 * rows @ centers.T
+    # Where the sum cancels, rounding would hide what is near what.
+    i, j = np.nonzero(distances <= MOST_CANCELLED * sums)
+    if len(i):
+        distances[i, j] = np.sum((rows[i] - centers[j]) ** 2, axis=1)
     return distances
 
 
@@ -258,29 +385,66 @@ def _sample_array(data, weights, n_rows, generator):
 
 def _distinct_rows(data, weights):
     """Indices of the distinct rows, ordered by a fixed projection, and their summed weights."""
-    keys = _sort_keys(data)
+    used = np.arange(len(data))
+    if weights is None:
+        weights = np.ones(len(data))
+    elif not weights.all():
+        used = np.flatnonzero(weights)
+        data = data[used]
+        weights = weights[used]
+    keys = _sort_keys(data, weights)
     order = np.argsort(keys)
     keys = keys[order]
-    is_first = np.concatenate([[True], keys[1:] != keys[:-1]])
+    is_first = np.append(True, keys[1:] != keys[:-1])
+    # Rows of equal keys are equal, but for collisions.
+    later = np.flatnonzero(~is_first)
+    rows = data[order[later]]
+    others = data[order[later - 1]]
+    is_equal = (rows == others) | (np.isnan(rows) & np.isnan(others))
+    is_first[later] = ~is_equal.all(axis=1)
     first = np.flatnonzero(is_first)
-    ordered_weights = np.ones(len(order)) if weights is None else weights[order]
-    totals = np.add.reduceat(ordered_weights, first)
-    used = totals > 0.0
-    return order[first[used]], totals[used]
+    return used[order[first]], np.add.reduceat(weights[order], first)
 
 
-def _sort_keys(data):
-    """A number (n,) for each row, equal for equal rows.
+@np.errstate(over="ignore", invalid="ignore")
+def _sort_keys(data, weights):
+    """A number (n,) for each row, equal for equal rows, that the units of the features leave alone.
 
-    It is summed feature by feature, so that the other rows do not change its rounding.
+    It sums the places of the row's values between the least and the greatest of their features,
+    each with a factor of its own, from the end that is nearer to the mean. A missing value has
+    another factor.
     """
-    directions = np.random.default_rng(0).uniform(0.5, 1.5, size=data.shape[1])
-    keys = np.zeros(len(data))
-    for j, direction in enumerate(directions):
-        column = data[:, j].astype(np.float64)
-        column *= direction
-        np.nan_to_num(column, copy=False, nan=np.pi * direction)
-        keys += column
+    factors, missing_factors = np.random.default_rng(0).uniform(0.5, 1.5, size=(2, data.shape[1]))
+    step = max(KEY_NUMBERS // data.shape[1], 1)
+    starts = range(0, len(data), step)
+    lows = np.full(data.shape[1], np.inf)
+    highs = np.full(data.shape[1], -np.inf)
+    sums = np.zeros(data.shape[1])
+    counts = np.zeros(data.shape[1])
+    for start in starts:
+        block = data[start : start + step].astype(np.float64)
+        block_weights = weights[start : start + step]
+        np.fmin(lows, np.fmin.reduce(block), out=lows)
+        np.fmax(highs, np.fmax.reduce(block), out=highs)
+        missing = np.isnan(block)
+        np.copyto(block, 0.0, where=missing)
+        sums += block_weights @ block
+        counts += block_weights @ ~missing
+    is_varied = lows < highs
+    lows = np.where(is_varied, lows, 0.0)
+    highs = np.where(is_varied, highs, 0.0)
+    is_high = sums > counts * (0.5 * lows + 0.5 * highs)
+    origins = np.where(is_high, highs, lows)
+    ranges = np.where(is_high, lows - highs, highs - lows)
+    factors = factors / np.where(np.abs(ranges) > MOST_SCALED**-3.0, ranges, np.inf)
+    keys = np.empty(len(data))
+    for start in starts:
+        block = data[start : start + step].astype(np.float64)
+        block -= origins
+        block *= factors
+        np.copyto(block, 2.0 * missing_factors, where=np.isnan(block))
+        # Row by row, so that the other rows do not change the rounding.
+        keys[start : start + step] = block.sum(axis=1)
     return keys
 
 
@@ -323,5 +487,6 @@ def _sample_stream(blocks, weights, n_rows, generator):
 def _any_missing(data):
     """Whether an array or RowBlocks holds NaN."""
     blocks = [data] if isinstance(data, np.ndarray) else data
-    # A sum is quicker than a mask, and NaN where any value is.
-    return any(bool(np.isnan(block.sum()) and np.isnan(block).any()) for block in blocks)
+    with np.errstate(over="ignore", invalid="ignore"):
+        # A sum is quicker than a mask, and NaN where any value is.
+        return any(bool(np.isnan(block.sum()) and np.isnan(block).any()) for block in blocks)

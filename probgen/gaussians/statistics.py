@@ -71,6 +71,19 @@ class MomentStatistics:
         squares = self.squares + self.outer(self.sums, shift) + self.outer(moved, shift)
         return replace(self, sums=moved, squares=squares, centers=centers)
 
+    def of_groups(self, n_components, origins):
+        """Counts (G,), means (G, d) and variances (G, d) of groups of n_components components.
+
+        origins, (d,) or (K, d), are what the rows had subtracted; the means have it added.
+        """
+        return _of_groups(
+            n_components, origins, self.counts, self.sums, self._by_feature(), self.centers
+        )
+
+    def _by_feature(self):
+        """Squares of single features, (K, d) or (K, 1)."""
+        raise NotImplementedError
+
     def select(self, components):
         """The statistics of some components."""
         arrays = {name: getattr(self, name)[components] for name in self._by_component}
@@ -106,6 +119,9 @@ class FullStatistics(MomentStatistics):
         product = a[:, :, None] * b[:, None, :]
         return 0.5 * (product + product.transpose(0, 2, 1))
 
+    def _by_feature(self):
+        return np.diagonal(self.squares, axis1=1, axis2=2)
+
 
 class TiedStatistics(MomentStatistics):
     """squares summed over the components, of shape (d, d)."""
@@ -117,6 +133,13 @@ class TiedStatistics(MomentStatistics):
         """Symmetric products summed over the components, of shape (d, d)."""
         product = a.T @ b
         return 0.5 * (product + product.T)
+
+    def of_groups(self, n_components, origins):
+        """Counts, means and one pooled variance (1, d) within the components."""
+        counts = np.maximum(self.counts, np.finfo(np.float64).tiny)[:, None]
+        shifts = self.sums / counts
+        pooled = np.diagonal(self.squares) - np.sum(counts * shifts**2, axis=0)
+        return self.counts, self.centers + shifts + origins, pooled[None] / self.counts.sum()
 
     @classmethod
     def concatenate(cls, parts):
@@ -132,6 +155,9 @@ class DiagonalStatistics(MomentStatistics):
         """Products feature by feature, of shape (K, d)."""
         return a * b
 
+    def _by_feature(self):
+        return self.squares
+
 
 class SphericalStatistics(MomentStatistics):
     """squares of shape (K,), the traces."""
@@ -140,6 +166,16 @@ class SphericalStatistics(MomentStatistics):
     def outer(a, b):
         """Inner products, of shape (K,)."""
         return np.sum(a * b, axis=1)
+
+    def of_groups(self, n_components, origins):
+        """Counts, means and the mean variance (G, 1) of the features of groups."""
+        d = self.sums.shape[1]
+        # Every feature gets an equal part of the trace; shifts differ, and their mean is right.
+        squares = np.repeat(self.squares[:, None] / d, d, axis=1)
+        counts, means, variances = _of_groups(
+            n_components, origins, self.counts, self.sums, squares, self.centers
+        )
+        return counts, means, variances.mean(axis=1, keepdims=True)
 
 
 @dataclass
@@ -210,6 +246,11 @@ class FactorStatistics:
         arrays = zip(*(part._arrays() for part in parts), strict=True)
         return cls(*(np.concatenate(array) for array in arrays))
 
+    def of_groups(self, n_components, origins):
+        """Counts (G,), means (G, d) and variances (G, d) of groups of n_components components."""
+        sums = self.crosses[:, :, -1]
+        return _of_groups(n_components, origins, self.counts, sums, self.squares, self.centers)
+
     def select(self, components):
         """The statistics of some components."""
         return FactorStatistics(*(array[components] for array in self._arrays()))
@@ -241,3 +282,20 @@ def _placed(array, components, n_components):
     whole = np.zeros((n_components, *array.shape[1:]))
     whole[components] = array
     return whole
+
+
+def _of_groups(n_components, origins, counts, sums, squares, centers):
+    """Counts (G,), means (G, d) and variances (G, d) of groups of n_components components.
+
+    sums (K, d) and squares (K, d) are about centers. Rounding may leave a variance below zero.
+    """
+    d = centers.shape[1]
+    totals = counts.reshape(-1, n_components).sum(axis=1)
+    weights = np.maximum(totals, np.finfo(np.float64).tiny)[:, None]
+    places = counts[:, None] * centers + sums
+    means = places.reshape(-1, n_components, d).sum(axis=1) / weights
+    offsets = centers - np.repeat(means, n_components, axis=0)
+    about_means = squares + 2.0 * offsets * sums + counts[:, None] * offsets**2
+    variances = about_means.reshape(-1, n_components, d).sum(axis=1) / weights
+    origins = np.broadcast_to(origins, centers.shape)[::n_components]
+    return totals, means + origins, variances
