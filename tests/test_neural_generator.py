@@ -298,6 +298,39 @@ class TestHooks:
         assert fit.all_statistics is fit.statistics
 
 
+class TestBlocks:
+    def lengths(self, model, **settings):
+        """Rows of the blocks that a query of 300 rows sees."""
+        seen = []
+
+        def function(block):
+            seen.append(len(block))
+            return block.sum(1)
+
+        rows = np.resize(X, (300, 4))
+        np.testing.assert_array_equal(
+            model._in_blocks(rows, function, **settings),
+            model._in_blocks(rows[::-1], function, **settings)[::-1],
+        )
+        return seen
+
+    @pytest.mark.parametrize(
+        "n_copies, n_rows", [(1, 256), (8, 256), (9, 128), (100, 16), (2048, 1), (10**5, 1)]
+    )
+    def test_copies_of_the_rows_make_blocks_small(self, n_copies, n_rows):
+        lengths = self.lengths(make().fit(X), n_copies=n_copies)
+        assert lengths == [n_rows] * 2 * -(-300 // n_rows)
+
+    def test_an_answer_that_is_no_number(self):
+        model = make().fit(X)
+        rows = np.zeros((3, 4), dtype=np.float32)
+        rows[1, 2] = -1e30
+        with pytest.raises(
+            ValueError, match="that float32 networks can carry; row 1 .* size 1e.30"
+        ):
+            model._in_blocks(rows, lambda block: block.square() - block.square())
+
+
 class TestMishaps:
     def test_ctrl_c_leaves_a_usable_model(self):
         with pytest.warns(ConvergenceWarning, match="interrupted in epoch 3; the model is usable"):

@@ -29,6 +29,7 @@ from probgen.training.trainer import Trainer
 
 # Queries run in blocks of one shape, which makes results bit-identical in any batch.
 QUERY_ROWS = 256
+NETWORK_ROWS = 2048  # copies of the rows of a block together, where networks see each row often
 SMALLEST_BATCH = 32
 BATCHES_PER_EPOCH = 100
 _TORCH_DTYPES = {np.dtype(np.float32): torch.float32, np.dtype(np.float64): torch.float64}
@@ -454,26 +455,47 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         return take_statistics(open_rows(X, dtype=_TORCH_DTYPES[X.dtype]))
 
     def _in_blocks(
-        self, X: np.ndarray, function: Callable[[torch.Tensor], torch.Tensor]
+        self,
+        X: np.ndarray,
+        function: Callable[[torch.Tensor], torch.Tensor],
+        *,
+        n_copies: int = 1,
     ) -> np.ndarray:
         """Outputs of a function of tensors for the rows of X (n, d), as one array.
 
-        The function sees blocks of `_query_rows` rows, the last of which is padded with zeros.
+        The function sees blocks of `_query_rows` rows, the last of which is padded with zeros; of
+        fewer if it runs a network on n_copies of each row, such as draws of its code, so that one
+        row does not cost as much as 256.
         """
         check_is_fitted(self)
         n_block = self._query_rows
+        while n_block > 1 and n_block * n_copies > NETWORK_ROWS:
+            n_block //= 2
         outputs = []
         with torch.inference_mode():
             for start in range(0, len(X), n_block):
-                block = X[start : start + n_block]
-                n_rows = len(block)
-                if n_rows < n_block:
-                    padding = np.zeros((n_block - n_rows, X.shape[1]), dtype=X.dtype)
-                    block = np.concatenate([block, padding])
-                block = np.ascontiguousarray(block, dtype=self._dtype)
+                n_rows = min(n_block, len(X) - start)
+                block = np.zeros((n_block, X.shape[1]), dtype=self._dtype)
+                with np.errstate(over="ignore"):  # an infinity has no answer below
+                    block[:n_rows] = X[start : start + n_rows]
                 output = function(torch.from_numpy(block).to(self.device_))
                 outputs.append(output[:n_rows].cpu().numpy())
-        return np.concatenate(outputs)
+        answers = np.concatenate(outputs)
+        self._check_answers(X, answers)
+        return answers
+
+    def _check_answers(self, X: np.ndarray, answers: np.ndarray) -> None:
+        """Raise if a row of X (n, d) has an answer (n, ...) that is no number."""
+        is_lost = np.isnan(answers).reshape(len(answers), -1).any(axis=1)
+        if not is_lost.any():
+            return
+        row = int(np.flatnonzero(is_lost)[0])
+        largest = np.nanmax(np.abs(X[row]))
+        raise ValueError(
+            f"X must hold values that {self._dtype} networks can carry; row {row} holds one of size"
+            f" {largest:g}, which leads to no number; drop or clip such rows, or scale X before the"
+            " fit."
+        )
 
     def _to_network_tensor(self, array: Any) -> torch.Tensor:
         """An array as a tensor of the precision and on the device of the networks."""

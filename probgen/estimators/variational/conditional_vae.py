@@ -465,7 +465,7 @@ trainer, warm_start, device, random_state, verbose
                 total = torch.logaddexp(total, weights)
             return torch.stack([*joint, *log_mean_exp(total)], dim=1)
 
-        return self._in_blocks(X, bounds)
+        return self._in_blocks(X, bounds, n_copies=self.n_importance_samples)
 
     def _joint_log_likelihood(self, X: np.ndarray) -> np.ndarray:
         return self._joint_bounds(X)[:, :-2]

@@ -614,7 +614,7 @@ class VAE(CompletionMixin, DecoderMixin):
             means = self._decoded_mean(draws.flatten(0, 1), *labels)
             return means.unflatten(0, draws.shape[:2]).mean(0)
 
-        return self._in_blocks(X, reconstruct)
+        return self._in_blocks(X, reconstruct, n_copies=N_POSTERIOR_DRAWS)
 
     def _posterior_moments(self, X: np.ndarray, *labels: torch.Tensor) -> Sequence[np.ndarray]:
         """Means and standard deviations, both (n, k), of the codes of validated rows."""
@@ -706,7 +706,7 @@ class VAE(CompletionMixin, DecoderMixin):
             weights = self._importance_terms(block, *labels).log_weights
             return torch.stack(log_mean_exp(weights), dim=1)
 
-        return self._in_blocks(X, bound).T
+        return self._in_blocks(X, bound, n_copies=self.n_importance_samples).T
 
     def _elbo_parts(self, X: np.ndarray, *labels: torch.Tensor) -> np.ndarray:
         """Reconstruction and divergence (n, 2) of validated rows."""
@@ -716,7 +716,7 @@ class VAE(CompletionMixin, DecoderMixin):
             divergence = terms.log_posterior - terms.log_prior
             return torch.stack([terms.log_likelihood.mean(0), divergence.mean(0)], dim=1)
 
-        return self._in_blocks(X, parts)
+        return self._in_blocks(X, parts, n_copies=self.n_importance_samples)
 
 
 def _concat_draws(parts: Sequence[torch.Tensor]) -> torch.Tensor:
