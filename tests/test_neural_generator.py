@@ -325,9 +325,7 @@ class TestBlocks:
         model = make().fit(X)
         rows = np.zeros((3, 4), dtype=np.float32)
         rows[1, 2] = -1e30
-        with pytest.raises(
-            ValueError, match="that float32 networks can carry; row 1 .* size 1e.30"
-        ):
+        with pytest.raises(ValueError, match="float32 networks can carry; row 1 holds one of size"):
             model._in_blocks(rows, lambda block: block.square() - block.square())
 
 

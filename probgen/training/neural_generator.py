@@ -77,6 +77,12 @@ class FitContext:
             return self.statistics
         return take_statistics(self.all_rows)
 
+    def check_range(self) -> None:
+        """Raise a ValueError if squares of the rows would leave the range of their dtype."""
+        self.statistics.check_range(self.rows.dtype)
+        if self.held_out is not None:
+            take_statistics(self.held_out).check_range(self.rows.dtype)
+
 
 class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimator):
     """Base class of generators that are trained by gradients.
@@ -267,17 +273,18 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
                 arrays = self._read(X, y, reset=not resume, ensure_min_samples=least, **reading)
                 rows = self._open(arrays, trainer, device, ensure_min_samples=least)
 
-            checkpoint = saved = None
-            if trainer.checkpoint is not None and not partial:
-                checkpoint = CheckpointFile(trainer.checkpoint, self, arrays, former)
-                saved = checkpoint.load()
-            seeds = self._seeds(former, saved, ranks)
+                checkpoint = saved = None
+                if trainer.checkpoint is not None and not partial:
+                    checkpoint = CheckpointFile(trainer.checkpoint, self, arrays, former)
+                    saved = checkpoint.load()
+                seeds = self._seeds(former, saved, ranks)
 
-            fit = self._plan(rows, trainer, seeds, ranks, partial=partial)
-            if not resume:
-                with global_generator("cpu", seeds["start"]):
-                    self._build(fit)
-            self._begin(fit)
+                fit = self._plan(rows, trainer, seeds, ranks, partial=partial)
+                if not resume:
+                    fit.check_range()
+                    with global_generator("cpu", seeds["start"]):
+                        self._build(fit)
+                self._begin(fit)
             self._place(device)
 
             training = Training(

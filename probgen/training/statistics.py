@@ -1,6 +1,7 @@
 """Statistics used to centre and scale rows, and to choose a likelihood."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ READ_ROWS = 8192
 SUMMED_COLUMNS = 64
 CACHED_VALUES = 2**17  # values of a part that fits in a processor's cache
 CONSTANT = 1e-3  # deviation of a constant feature, relative to its value
+MARGIN = 1e-4  # between the largest value and the root of the largest number of a dtype
 ROUNDING = 8.0  # units in the last place within which a feature is constant
 LARGEST_EXPONENT = 1000  # of the powers of 2 by which offsets are scaled, in double precision
 
@@ -68,6 +70,24 @@ class RowStatistics:
         if shared:
             return np.full(len(self.deviation), self.scale)
         return self.deviation
+
+    def check_range(self, dtype: torch.dtype) -> None:
+        """Raise a ValueError if squares of the rows would overflow or underflow in a dtype."""
+        limits = torch.finfo(dtype)
+        name = str(dtype).removeprefix("torch.")
+        hint = "scale its columns, such as by StandardScaler"
+        if dtype == torch.float32:
+            hint += ", or pass them in float64"
+        if max(-self.low, self.high) > MARGIN * math.sqrt(limits.max):
+            raise ValueError(
+                f"X holds values whose squares overflow in {name}, {self.low:g} to"
+                f" {self.high:g}; {hint}."
+            )
+        if self.deviation.min() < math.sqrt(limits.tiny) / MARGIN:
+            raise ValueError(
+                f"X holds columns that vary so little, by {self.deviation.min():g}, that the"
+                f" squares of their differences underflow in {name}; {hint}."
+            )
 
     def binarized(self) -> "RowStatistics":
         """Return the statistics of rows of 0 and 1, for rows of their probabilities.

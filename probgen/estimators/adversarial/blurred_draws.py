@@ -150,9 +150,11 @@ class BlurredDraws(CodeGenerator):
     def _estimate(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self.density_ == "ais":
             return self._annealed(X)
-        values, errors = parzen_log_density(
-            self._scaled(X), self._centred_draws(), self._bandwidth, return_std=True
-        )
+        with np.errstate(over="ignore", invalid="ignore"):  # is checked next
+            values, errors = parzen_log_density(
+                self._scaled(X), self._centred_draws(), self._bandwidth, return_std=True
+            )
+        self._check_answers(X, values)
         return values - np.log(self._scale).sum(), errors
 
     def _centred_draws(self) -> CentredDraws:
