@@ -538,7 +538,11 @@ def test_bad_parameters_and_rows(parameters, rows, message):
             "needs values 0 and 1; X holds 0 to 2",
         ),
         ("transform", 2.0 * BITS, "needs values 0 and 1; X holds 0 to 2"),
-        ("impute", 2.0 * BITS, "X must hold 0 or 1 for feature"),
+        (
+            "impute",
+            2.0 * BITS,
+            "likelihood='bernoulli' needs values 0 and 1; X holds 0 to 2 and NaN",
+        ),
         (
             "transform",
             np.where(BITS > 0, np.nan, 0.0),

@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import check_weights
 from probgen.base.generator import GeneratorMixin
@@ -52,8 +51,7 @@ class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
         log_likelihood : ndarray of shape (n,)
             log p(x), summed over the classes, or log p(x, y) if y is given; in nats.
         """
-        check_is_fitted(self)
-        X = self._validate(X)
+        X = self._validate_query(X)
         if y is None:
             with np.errstate(under="ignore"):
                 scores = np.logaddexp.reduce(self._joint_log_likelihood(X), axis=1)
@@ -92,8 +90,7 @@ class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
         -------
         y : ndarray of shape (n,)
         """
-        check_is_fitted(self)
-        joint = self._joint_log_likelihood(self._validate(X))
+        joint = self._joint_log_likelihood(self._validate_query(X))
         return self.classes_[np.argmax(joint, axis=1)]
 
     def predict_log_proba(self, X: npt.ArrayLike) -> np.ndarray:
@@ -109,8 +106,7 @@ class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
         log_proba : ndarray of shape (n, n_classes)
             In float64, in the order of `classes_`.
         """
-        check_is_fitted(self)
-        return self._log_posterior(self._validate(X))
+        return self._log_posterior(self._validate_query(X))
 
     def predict_proba(self, X: npt.ArrayLike) -> np.ndarray:
         """Return p(y given x) of each row.

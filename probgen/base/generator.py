@@ -50,6 +50,8 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
       that fix these choices to those of a fit to the rows of X. `BayesClassifier` asks it for the
       rows of all classes;
     - `_missing_values`, "queries" or "all", where NaN is marginalised, as in `GeneratorTags`;
+    - `_check_support(X)`, which raises a ValueError for validated rows to which the model gives no
+      density, before any query of them is answered;
     - `_dtypes`, the dtypes that `_validate` keeps; rows of other dtypes become the first;
     - `__sklearn_tags__`, for the kind of rows that the model learns from.
     """
@@ -154,8 +156,7 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
         log_likelihood : ndarray of shape (n,)
             In nats, in the units of X; see `get_likelihood` for its kind and measure.
         """
-        check_is_fitted(self)
-        X = self._validate(X)
+        X = self._validate_query(X)
         return self._score_samples(X).astype(X.dtype, copy=False)
 
     def score(self, X: npt.ArrayLike, y: Any = None) -> float:
@@ -195,8 +196,7 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
         representation : ndarray or frame of shape (n, k)
             Columns are named by `get_feature_names_out`.
         """
-        check_is_fitted(self)
-        X = self._validate(X)
+        X = self._validate_query(X)
         return self._transform(X).astype(X.dtype, copy=False)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
@@ -251,6 +251,16 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
             rows = checked[0] if isinstance(checked, tuple) else checked
             self._dtype = rows.dtype
         return checked
+
+    def _validate_query(self, X: Any) -> np.ndarray:
+        """Return X as the validated rows of a query, which are in the support."""
+        check_is_fitted(self)
+        X = self._validate(X)
+        self._check_support(X)
+        return X
+
+    def _check_support(self, X: np.ndarray) -> None:
+        """Raise a ValueError if the model has no density at some validated row."""
 
     @contextlib.contextmanager
     def _unchanged_if_refused(self) -> Iterator[None]:
@@ -382,9 +392,8 @@ class ImputerMixin(GeneratorMixin):
         >>> GaussianMixture().fit(X).impute([[1.5, np.nan]]).round(2)
         array([[1.5, 3. ]])
         """
-        check_is_fitted(self)
         check_choice("method", method, ("mean", "draw"))
-        X = self._validate(X)
+        X = self._validate_query(X)
         generator = None
         if method == "draw":
             generator = self._generator_of(random_state)

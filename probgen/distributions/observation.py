@@ -3,6 +3,7 @@
 import math
 from typing import Any, Self
 
+import numpy as np
 import torch
 from sklearn.base import clone
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from probgen.options.likelihoods import LIKELIHOODS, check_n_levels
 NOISE_FLOOR = 1e-3
 # Smallest scale of a logistic, in half cells: one level can have all but 7e-4 of its mass.
 LOGISTIC_FLOOR = 0.125
+ROUNDING = 1e-5  # errors of arithmetic in single precision around 1
 # Remedy for rows outside the support of a likelihood of levels.
 REAL_VALUES = "take a likelihood for real values, 'gaussian' in a VAE, 'gaussian_mixture' in a MADE"
 
@@ -75,6 +77,8 @@ class ObservationModel(nn.Module):
         The string that selects it in the parameter `likelihood`.
     measure : {"lebesgue", "counting"}
         Reference measure of its densities, as in `Likelihood`.
+    parameter : str
+        Name of the parameter that selects it, for messages.
     n_outputs_per_feature : int
         Decoder outputs for each feature. The outputs of one feature are adjacent.
     n_levels : int or None
@@ -86,6 +90,7 @@ class ObservationModel(nn.Module):
     name: str
     measure = "counting"
     has_fixed_unit = True
+    parameter = "likelihood"
     n_outputs_per_feature = 1
     n_levels: int | None = None
 
@@ -107,10 +112,8 @@ class ObservationModel(nn.Module):
         """
         return cls()
 
-    def check(
-        self, low: float, high: float, is_integer: bool, *, has_missing: bool = False
-    ) -> None:
-        """Raise a ValueError if values are outside the support.
+    def check(self, low: float, high: float, is_integer: bool) -> None:
+        """Raise a ValueError if values of a fit are outside the support.
 
         Parameters
         ----------
@@ -118,24 +121,43 @@ class ObservationModel(nn.Module):
             Smallest and largest value.
         is_integer : bool
             Whether all values are whole.
-        has_missing : bool, default=False
-            Whether some values are NaN, for the message.
         """
-        if self._supports(low, high, is_integer):
+        if not self._supports(low, high, is_integer):
+            remedy = self._remedy(low, high, is_integer)
+            raise ValueError(self._refusal(low, high, is_integer, remedy))
+
+    def check_rows(self, X: np.ndarray) -> None:
+        """Raise a ValueError if rows of a query are outside the support.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, n_features)
+            Rows, where NaN is a missing value.
+        """
+        is_missing = np.isnan(X)
+        has_missing = bool(is_missing.any())
+        values = X[~is_missing] if has_missing else X
+        if not values.size:
             return
+        low, high = float(values.min()), float(values.max())
+        is_integer = bool((values == np.rint(values)).all())
+        if not self._supports(low, high, is_integer):
+            remedy = self._query_remedy(low, high, is_integer)
+            raise ValueError(self._refusal(low, high, is_integer, remedy, has_missing))
+
+    def _refusal(self, low, high, is_integer, remedy, has_missing=False):
+        """The sentence that refuses values, with what to do about them."""
         prefix = ""
         if low < 0.0 and self.measure == "counting":
             # scikit-learn's common checks look for these very words.
             prefix = "Negative values in data: "
-        values = f"{low:g} to {high:g}"
+        values = f"{_in_digits(low)} to {_in_digits(high)}"
         if has_missing:
             values += " and NaN"  # which the common checks look for, too
         if self.measure == "counting" and not is_integer:
             values += ", not all of them whole"
-        raise ValueError(
-            f"{prefix}likelihood={self.name!r} needs {self._support}; X holds {values};"
-            f" {self._remedy(low, high, is_integer)}."
-        )
+        needs = f"{self.parameter}={self.name!r} needs {self._support}"
+        return f"{prefix}{needs}; X holds {values}; {remedy}."
 
     def distribution(self, outputs: Tensor) -> Any:
         """Return the distribution of features.
@@ -178,6 +200,10 @@ class ObservationModel(nn.Module):
         """What to do about values outside the support."""
         return REAL_VALUES
 
+    def _query_remedy(self, low, high, is_integer):
+        """What to do about them where the model is fitted."""
+        return self._remedy(low, high, is_integer)
+
     def _by_feature(self, outputs):
         """Outputs with an axis for the feature, (..., d, n_outputs_per_feature)."""
         return outputs.unflatten(-1, (-1, self.n_outputs_per_feature))
@@ -205,6 +231,14 @@ class BernoulliObservation(ObservationModel):
         if low >= 0.0 and is_integer:
             return "take likelihood='categorical'"
         return REAL_VALUES
+
+    def _query_remedy(self, low, high, is_integer):
+        if low >= 0.0 and high <= 1.0:
+            return (
+                "draw bits with these probabilities, as rng.random(X.shape) < X does for a NumPy"
+                " Generator rng, or take X > 0.5"
+            )
+        return self._remedy(low, high, is_integer)
 
     def distribution(self, outputs: Tensor) -> Any:
         """See ObservationModel."""
@@ -235,6 +269,8 @@ class ContinuousBernoulliObservation(ObservationModel):
         return "values in [0, 1]"
 
     def _remedy(self, low, high, is_integer):
+        if low > -ROUNDING and high < 1.0 + ROUNDING:
+            return "clip rounding errors, as np.clip(X, 0, 1) does"
         return "scale them, or take 'gaussian'"
 
     def distribution(self, outputs: Tensor) -> Any:
@@ -441,6 +477,14 @@ OBSERVATION_MODELS: dict[str, type[ObservationModel]] = {
         DiscretizedLogisticObservation,
     )
 }
+
+
+def _in_digits(value):
+    """A number in words, with all digits where a few would round it to a whole number."""
+    text = f"{value:g}"
+    if float(text).is_integer() and not value.is_integer():
+        return repr(value)
+    return text
 
 
 def measure_of(likelihood: Any) -> str:

@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.base import clone
-from sklearn.utils.validation import check_is_fitted
 
 from probgen.base import Likelihood
 from probgen.estimators.gaussian_mixture import GaussianMixture
@@ -68,8 +67,7 @@ class CodeGenerator(NeuralGenerator):
         std : ndarray of shape (n,)
             With return_std=True.
         """
-        check_is_fitted(self)
-        X = self._validate(X)
+        X = self._validate_query(X)
         values, errors = self._estimate(X)
         values = values.astype(X.dtype, copy=False)
         if not return_std:

@@ -16,7 +16,12 @@ from probgen._validation import (
     check_real,
 )
 from probgen.base import DecoderMixin, Likelihood
-from probgen.distributions.observation import bernoulli_log_prob, gaussian_log_prob
+from probgen.distributions.observation import (
+    BernoulliObservation,
+    ObservationModel,
+    bernoulli_log_prob,
+    gaussian_log_prob,
+)
 from probgen.estimators._code_density import FittedCodeDensity, latest_rows
 from probgen.marginal_likelihood.importance import log_likelihood
 from probgen.networks import TiedMLP, activation, check_module, check_network, uses_global_generator
@@ -258,8 +263,7 @@ class Autoencoder(DecoderMixin, FittedCodeDensity):
 
     def reconstruct(self, X: npt.ArrayLike) -> Any:
         """Return the rows of X encoded and decoded, of shape (n, n_features)."""
-        check_is_fitted(self)
-        X = self._validate(X)
+        X = self._validate_query(X)
         return self._in_container(self._reconstruct(X).astype(X.dtype, copy=False))
 
     def reconstruction_error(self, X: npt.ArrayLike) -> np.ndarray:
@@ -276,8 +280,9 @@ class Autoencoder(DecoderMixin, FittedCodeDensity):
             In squared units of X for "squared_error", in units of X for "absolute_error", in nats
             for "bernoulli".
         """
-        check_is_fitted(self)
-        X = self._validate(X)
+        X = self._validate_query(X)
+        if self.loss == "bernoulli":
+            _Probabilities().check_rows(X)
 
         def error(block: torch.Tensor) -> torch.Tensor:
             return _row_loss(self.loss, block, self._decoder_outputs(self._encode(block)))
@@ -331,6 +336,8 @@ class Autoencoder(DecoderMixin, FittedCodeDensity):
 
     def _build(self, fit: FitContext) -> None:
         self._take_statistics(fit.statistics)
+        if self.loss == "bernoulli":
+            self.observation_ = self._chosen_observation(fit.all_statistics)
         d, k, dtype = fit.rows.n_features, self.n_components, fit.rows.dtype
         has_own_networks = self.encoder is not None and self.decoder is not None
         image_shape = None
@@ -356,22 +363,11 @@ class Autoencoder(DecoderMixin, FittedCodeDensity):
         self.decoder_ = decoder.to(dtype)
 
     def _take_statistics(self, statistics: RowStatistics) -> None:
-        """Set centre, scale and range of the rows, and the observation model."""
-        low, high = statistics.low, statistics.high
-        if self.loss == "bernoulli" and not (low >= 0.0 and high <= 1.0):
-            raise ValueError(
-                f"loss='bernoulli' needs values in [0, 1]; X holds {low:g} to {high:g}; scale it,"
-                " or take 'squared_error'."
-            )
+        """Set centre, scale and range of the rows."""
         self._mean = statistics.mean
         self._scale = statistics.scale
-        self._range = (low, high)
+        self._range = (statistics.low, statistics.high)
         self.observation_ = self._chosen_observation(statistics)
-        if self.observation_ == "bernoulli" and not statistics.is_binary:
-            raise ValueError(
-                f"observation='bernoulli' needs rows of 0 and 1; X holds {low:g} to {high:g}, not"
-                " all of them whole; take X > 0.5, or observation='gaussian'."
-            )
 
     def _chosen_observation(self, statistics: RowStatistics) -> str:
         """The observation model for rows of these statistics, without "auto"."""
@@ -384,6 +380,20 @@ class Autoencoder(DecoderMixin, FittedCodeDensity):
     def _choices_for(self, X: np.ndarray) -> dict[str, Any]:
         self._check_parameters()
         return {"observation": self._chosen_observation(self._statistics_of(X))}
+
+    def _begin(self, fit: FitContext) -> None:
+        supports: list[ObservationModel] = []
+        if self.loss == "bernoulli":
+            supports.append(_Probabilities())
+        if self.observation_ == "bernoulli":
+            supports.append(_Bits())
+        for support in supports:
+            rows = fit.all_statistics
+            support.check(rows.low, rows.high, rows.is_integer)
+
+    def _check_support(self, X: np.ndarray) -> None:
+        if self.observation_ == "bernoulli":
+            _Bits().check_rows(X)
 
     def _make_objective(self, fit: FitContext) -> Objective:
         return ReconstructionObjective(
@@ -619,6 +629,38 @@ class ReconstructionObjective(Objective):
         direction = torch.empty_like(code).normal_(generator=self.noise)
         (gradient,) = torch.autograd.grad((code * direction).sum(), inputs, create_graph=True)
         return gradient.square().sum(1).mean()
+
+
+class _Bits(BernoulliObservation):
+    """The support of observation="bernoulli"."""
+
+    parameter = "observation"
+
+    @property
+    def _support(self) -> str:
+        return "rows of 0 and 1"
+
+    def _remedy(self, low: float, high: float, is_integer: bool) -> str:
+        if low >= 0.0 and high <= 1.0:
+            return "take X > 0.5, or observation='gaussian'"
+        return "take loss='squared_error', which takes all values"
+
+
+class _Probabilities(BernoulliObservation):
+    """Values of which loss="bernoulli" is a cross-entropy."""
+
+    parameter = "loss"
+    measure = "lebesgue"
+
+    def _supports(self, low: float, high: float, is_integer: bool) -> bool:
+        return low >= 0.0 and high <= 1.0
+
+    @property
+    def _support(self) -> str:
+        return "values in [0, 1]"
+
+    def _remedy(self, low: float, high: float, is_integer: bool) -> str:
+        return "scale it, or take 'squared_error'"
 
 
 class _CodePrior:

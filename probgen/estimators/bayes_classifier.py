@@ -221,7 +221,8 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
         if estimators is None:
             estimators = self._clones(len(classes), X)
         else:
-            estimators = list(estimators)
+            # Copies, so that rows that one class refuses leave all classes as they were.
+            estimators = deepcopy(list(estimators))
             for k in present:  # of copies, so that an error in one class leaves all as they were
                 estimators[k] = deepcopy(estimators[k])
 

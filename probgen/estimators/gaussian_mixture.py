@@ -9,7 +9,6 @@ import numpy.typing as npt
 from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import check_is_fitted
 
 from probgen._devices import resolve_device
 from probgen._validation import (
@@ -338,8 +337,7 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
         -------
         labels : ndarray of shape (n,)
         """
-        check_is_fitted(self)
-        return np.argmax(self._log_joint(self._validate(X)), axis=1)
+        return np.argmax(self._log_joint(self._validate_query(X)), axis=1)
 
     def predict_proba(self, X: npt.ArrayLike) -> np.ndarray:
         """Return the probability of each component given each row.
@@ -353,8 +351,7 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
         -------
         responsibilities : ndarray of shape (n, n_components)
         """
-        check_is_fitted(self)
-        X = self._validate(X)
+        X = self._validate_query(X)
         return self._transform(X).astype(X.dtype, copy=False)
 
     def bic(self, X: npt.ArrayLike) -> float:

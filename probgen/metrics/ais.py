@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import check_count, check_generator, check_real, spawn_generator
 from probgen.marginal_likelihood.annealing import WORK_NUMBERS, Annealing, sigmoid_temperatures
@@ -107,9 +106,8 @@ def ais_log_likelihood(
             "estimator must be a generator with latent variables, such as Autoencoder; got"
             f" {estimator!r}; use its score_samples."
         )
-    check_is_fitted(estimator)
+    X = estimator._validate_query(X)
     generator = check_generator(random_state)
-    X = estimator._validate(X)
     model = estimator._latent_model(X, y)
     annealing = Annealing(
         model,

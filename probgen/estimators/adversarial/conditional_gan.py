@@ -158,8 +158,7 @@ class ConditionalGAN(ClassConditional, GAN):
         std : ndarray of shape (n,)
             With return_std=True.
         """
-        check_is_fitted(self)
-        X = self._validate(X)
+        X = self._validate_query(X)
         if y is None:
             joint, errors = self._joint_estimates(X)
             values = np.logaddexp.reduce(joint, axis=1)
@@ -188,8 +187,7 @@ class ConditionalGAN(ClassConditional, GAN):
         scores : ndarray of shape (n,)
             As in `GAN`.
         """
-        check_is_fitted(self)
-        X = self._validate(X)
+        X = self._validate_query(X)
         if y is None:
             labels = np.broadcast_to(self.class_prior_, (len(X), self._n_classes))
         else:
@@ -508,8 +506,7 @@ class AuxiliaryClassifierGAN(ConditionalGAN):
 
     def predict(self, X: npt.ArrayLike) -> np.ndarray:
         """Return the most probable class of each row under the discriminator, of shape (n,)."""
-        check_is_fitted(self)
-        return self.classes_[np.argmax(self._log_posterior(self._validate(X)), axis=1)]
+        return self.classes_[np.argmax(self._log_posterior(self._validate_query(X)), axis=1)]
 
     def _log_posterior(self, X: np.ndarray) -> np.ndarray:
         return self._in_blocks(

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.special import ndtr, ndtri
-from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import (
     check_choice,
@@ -350,8 +349,7 @@ class GAN(DecoderMixin, BlurredDraws):
             "non_saturating"; with others as in
             `probgen.estimators.adversarial.objective.discriminator_loss`.
         """
-        check_is_fitted(self)
-        X = self._validate(X)
+        X = self._validate_query(X)
         scores = self._in_scaled_blocks(X, self.discriminator_)
         return scores.astype(X.dtype, copy=False)
 

@@ -13,10 +13,11 @@ from probgen._validation import check_choice, check_count
 from probgen.base import GeneratorTags, ImputerMixin, Likelihood
 from probgen.conditions.given import Conditions, observed
 from probgen.distributions.observation import make_observation, measure_of, without_choices
+from probgen.estimators._observation import ObservationGenerator
 from probgen.estimators.autoregressive.conditioning import complete, log_mass
 from probgen.estimators.autoregressive.sampler import ChainSampler
 from probgen.options import AutoLikelihood, Bernoulli, Categorical, DiscretizedLogistic, Option
-from probgen.training.neural_generator import FitContext, NeuralGenerator
+from probgen.training.neural_generator import FitContext
 from probgen.training.objective import Objective
 from probgen.training.statistics import RowStatistics
 from probgen.training.trainer import Trainer
@@ -24,7 +25,7 @@ from probgen.training.trainer import Trainer
 REPRESENTATIONS = ("features", "log_prob")
 
 
-class AutoregressiveGenerator(ImputerMixin, NeuralGenerator):
+class AutoregressiveGenerator(ImputerMixin, ObservationGenerator):
     """Base of generators by the chain rule, whose likelihood is exact.
 
     A subclass takes `likelihood`, `dynamic_binarization`, `representation`, `n_importance_samples`
@@ -63,12 +64,9 @@ class AutoregressiveGenerator(ImputerMixin, NeuralGenerator):
         }
     }
     _measure_of_auto = "counting"  # of likelihood="auto" before a fit
-    likelihood: Any
-    dynamic_binarization: bool
     representation: str
     n_importance_samples: int | None
     network_: Any
-    observation_: Any
 
     def conditional_log_prob(self, X: npt.ArrayLike) -> np.ndarray:
         """Return the log-probability of every feature given those before it.
@@ -84,8 +82,7 @@ class AutoregressiveGenerator(ImputerMixin, NeuralGenerator):
             In nats; a row adds up to its `score_samples`. With several orderings it is the mean
             over them, which adds up to less.
         """
-        check_is_fitted(self)
-        X = self._validate(X)
+        X = self._validate_query(X)
         return self._log_conditionals(X).astype(X.dtype, copy=False)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
@@ -125,11 +122,6 @@ class AutoregressiveGenerator(ImputerMixin, NeuralGenerator):
         return Likelihood("exact", measure)
 
     @property
-    def _likelihood_name(self) -> str:
-        """The string of the parameter likelihood, also where it is an option."""
-        return getattr(self.likelihood, "name", self.likelihood)
-
-    @property
     def _n_features_out(self) -> int:
         if self.representation == "features":
             return self.network_.n_pooled
@@ -144,12 +136,6 @@ class AutoregressiveGenerator(ImputerMixin, NeuralGenerator):
                 self.n_importance_samples,
                 low=2,
                 hint="Or None, to refuse what is not exact.",
-            )
-        name = self._likelihood_name
-        if self.dynamic_binarization and name not in ("auto", "bernoulli"):
-            raise ValueError(
-                "dynamic_binarization=True draws rows of 0 and 1, which need likelihood='bernoulli'"
-                f" or 'auto'; got {name!r}; take one of these, or dynamic_binarization=False."
             )
 
     def _auto_likelihood(self, statistics: RowStatistics, n_levels: int | None) -> str:
@@ -183,18 +169,9 @@ class AutoregressiveGenerator(ImputerMixin, NeuralGenerator):
             " GaussianMixture.impute."
         )
 
-    def _statistics(self, fit: FitContext) -> RowStatistics:
-        """Statistics of all rows of a fit, because the levels of held-out rows count too."""
-        if self.dynamic_binarization:
-            return fit.all_statistics.binarized()
-        return fit.all_statistics
-
     def _choices_for(self, X: np.ndarray) -> dict[str, Any]:
         self._check_parameters()
-        statistics = self._statistics_of(X)
-        if self.dynamic_binarization:
-            statistics = statistics.binarized()
-        return {"likelihood": self._chosen_likelihood(statistics)}
+        return {"likelihood": self._chosen_likelihood(self._binarized(self._statistics_of(X)))}
 
     def _chosen_likelihood(self, statistics: RowStatistics) -> Option:
         """The likelihood for rows of these statistics, without "auto"."""
@@ -216,10 +193,6 @@ class AutoregressiveGenerator(ImputerMixin, NeuralGenerator):
     def _make_network(self, statistics: RowStatistics) -> Any:
         raise NotImplementedError
 
-    def _begin(self, fit: FitContext) -> None:
-        statistics = self._statistics(fit)
-        self.observation_.check(statistics.low, statistics.high, statistics.is_integer)
-
     def _make_objective(self, fit: FitContext) -> Objective:
         return LikelihoodObjective(self.network_, self.observation_, self._prepare_training)
 
@@ -228,7 +201,7 @@ class AutoregressiveGenerator(ImputerMixin, NeuralGenerator):
     ) -> tuple[torch.Tensor, ...]:
         """Inputs of the network for a batch in training."""
         if self.dynamic_binarization:
-            X = (torch.empty_like(X).uniform_(generator=generator) < X).to(X.dtype)
+            X = self._draw_bits(X, generator)
         return X, *labels
 
     def _default_trainer(self) -> Trainer:
@@ -248,7 +221,7 @@ class AutoregressiveGenerator(ImputerMixin, NeuralGenerator):
     def _transform(self, X: np.ndarray) -> np.ndarray:
         if self.representation == "log_prob":
             return self._log_conditionals(X)
-        self._check_queries(X, "transform")
+        _refuse_missing(X, "transform")
         return self._features(X)
 
     def _features(self, X: np.ndarray, *labels: np.ndarray) -> np.ndarray:
@@ -262,7 +235,6 @@ class AutoregressiveGenerator(ImputerMixin, NeuralGenerator):
 
     def _log_likelihood(self, X: np.ndarray, *labels: np.ndarray) -> np.ndarray:
         """Log-likelihoods (n,) of rows, in double precision; missing values are integrated out."""
-        self._check_queries(X)
         has_missing = np.isnan(X).any(axis=1)
         is_whole = ~has_missing
         scores = np.empty(len(X))
@@ -288,7 +260,7 @@ class AutoregressiveGenerator(ImputerMixin, NeuralGenerator):
 
     def _log_conditionals(self, X: np.ndarray, *labels: np.ndarray) -> np.ndarray:
         """Log-probabilities (n, d) of features given those before, averaged over the orders."""
-        self._check_queries(X, "conditional_log_prob")
+        _refuse_missing(X, "conditional_log_prob")
         sampler = self._sampler()
         n_orders = len(sampler.orders)
         total: Any = 0
@@ -312,22 +284,6 @@ class AutoregressiveGenerator(ImputerMixin, NeuralGenerator):
             return each
 
         return log_prob
-
-    def _check_queries(self, X: np.ndarray, refuses_missing: str | None = None) -> None:
-        """Raise unless rows are in the support.
-
-        `refuses_missing` names a query that takes no missing values.
-        """
-        is_missing = np.isnan(X)
-        has_missing = bool(is_missing.any())
-        if has_missing and refuses_missing:
-            raise ValueError(
-                f"X contains NaN, which {refuses_missing} cannot take; impute it first."
-            )
-        values = X[~is_missing]
-        if values.size:
-            is_integer = bool((values == np.rint(values)).all())
-            self.observation_.check(values.min(), values.max(), is_integer, has_missing=has_missing)
 
     def _over_blocks(self, function: Callable, X: np.ndarray, *labels: np.ndarray) -> np.ndarray:
         """Outputs of a function of row and label tensors, as an array."""
@@ -412,3 +368,9 @@ class LikelihoodObjective(Objective):
     def log_likelihood(self, outputs: torch.Tensor, X: torch.Tensor) -> torch.Tensor:
         """Log-likelihoods (n,) of rows."""
         return self.observation.distribution(outputs.to(X.dtype)).log_prob(X).sum(1)
+
+
+def _refuse_missing(X: np.ndarray, query: str) -> None:
+    """Raise if rows have missing values, which the named query cannot take."""
+    if np.isnan(X).any():
+        raise ValueError(f"X contains NaN, which {query} cannot take; impute it first.")

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from probgen._validation import RandomState, check_count, check_image_shape
@@ -371,8 +370,7 @@ class ConditionalPixelCNN(ClassConditional, PixelCNN):
         """
         if y is None:
             return super().conditional_log_prob(X)
-        check_is_fitted(self)
-        X = self._validate(X)
+        X = self._validate_query(X)
         labels = self._one_hot(self._class_indices(y, len(X)))
         return super()._log_conditionals(X, labels).astype(X.dtype, copy=False)
 

@@ -9,15 +9,15 @@ import torch
 from probgen._warnings import warn
 from probgen.base import ImputerMixin
 from probgen.conditions.given import Conditions, observed, representable
+from probgen.estimators._observation import ObservationGenerator
 from probgen.programs.completion import Completion, complete
-from probgen.training.neural_generator import NeuralGenerator
 
 CHAINS_WITH_FLOWS = 3  # fewer chains, as the density of a code is expensive under flows
 FLOW_WIDTH = 256  # values that flows compute for the density of a code
 FEW = 10.0  # effective sample size below which a row is named in a warning
 
 
-class CompletionMixin(ImputerMixin, NeuralGenerator):
+class CompletionMixin(ImputerMixin, ObservationGenerator):
     """Draws under conditions, and imputation, for a model and a guide of rows.
 
     A subclass has the programs `model` and `guide`, the modules `encoder_` and `observation_`, and
@@ -28,7 +28,6 @@ class CompletionMixin(ImputerMixin, NeuralGenerator):
     guide: Callable
     hidden_layer_sizes: Any
     encoder_: Any
-    observation_: Any
     _fill: torch.Tensor
 
     @property

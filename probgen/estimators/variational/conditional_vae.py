@@ -245,8 +245,7 @@ trainer, warm_start, device, random_state, verbose
         std : ndarray of shape (n, n_components)
             With return_std=True.
         """
-        check_is_fitted(self)
-        X = self._validate(X)
+        X = self._validate_query(X)
         means, std = (part.astype(X.dtype, copy=False) for part in self._posterior_moments(X, y))
         if return_std:
             return means, std
@@ -292,8 +291,7 @@ trainer, warm_start, device, random_state, verbose
         X : ndarray or frame of shape (n, n_features)
             Decoded means, averaged over draws from the posterior.
         """
-        check_is_fitted(self)
-        X = self._validate(X)
+        X = self._validate_query(X)
         labels = self._label_vectors()
         if y is None:
             posterior = np.exp(self._log_posterior(X))
@@ -323,8 +321,7 @@ trainer, warm_start, device, random_state, verbose
         std : ndarray of shape (n,)
             With return_std=True.
         """
-        check_is_fitted(self)
-        X = self._validate(X)
+        X = self._validate_query(X)
         if y is None:
             bounds = self._joint_bounds(X)[:, -2:]
         else:
@@ -352,8 +349,7 @@ trainer, warm_start, device, random_state, verbose
             With `elbo` = `reconstruction` - `kl`, ndarrays of shape (n,): means over
             n_importance_samples draws. The divergence is that of codes and classes.
         """
-        check_is_fitted(self)
-        X = self._validate(X)
+        X = self._validate_query(X)
         labels = self._label_vectors()
         log_prior = np.log(np.maximum(self.class_prior_, np.finfo(np.float64).tiny))
         if y is None:
@@ -386,6 +382,7 @@ trainer, warm_start, device, random_state, verbose
         super()._build(fit)
 
     def _begin(self, fit: FitContext) -> None:
+        super()._begin(fit)
         self.label_prior_.set(self.class_prior_)
 
     def _make_encoder(self, architecture: Architecture, d: int, n_outputs: int) -> Any:

@@ -9,7 +9,6 @@ import numpy.typing as npt
 import pyro
 import pyro.distributions as dist
 import torch
-from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from probgen._validation import check_choice, check_real
@@ -198,8 +197,7 @@ batch_size, learning_rate_init, trainer, warm_start, device, random_state, verbo
 
     def predict(self, X: npt.ArrayLike) -> np.ndarray:
         """Return the class of each row that the classifier finds most probable, of shape (n,)."""
-        check_is_fitted(self)
-        return self.classes_[np.argmax(self._log_posterior(self._validate(X)), axis=1)]
+        return self.classes_[np.argmax(self._log_posterior(self._validate_query(X)), axis=1)]
 
     def _log_posterior(self, X: np.ndarray) -> np.ndarray:
         def log_proba(block: torch.Tensor) -> torch.Tensor:

@@ -345,8 +345,7 @@ class VAE(CompletionMixin, DecoderMixin):
         """
         if not return_std:
             return super().transform(X)
-        check_is_fitted(self)
-        X = self._validate(X)
+        X = self._validate_query(X)
         return tuple(part.astype(X.dtype, copy=False) for part in self._posterior_moments(X))
 
     def reconstruct(self, X: npt.ArrayLike) -> Any:
@@ -362,8 +361,7 @@ class VAE(CompletionMixin, DecoderMixin):
         X : ndarray or frame of shape (n, n_features)
             Decoded means, averaged over draws from the posterior.
         """
-        check_is_fitted(self)
-        X = self._validate(X)
+        X = self._validate_query(X)
         return self._in_container(self._reconstruct(X).astype(X.dtype, copy=False))
 
     def score_samples(self, X: npt.ArrayLike, y: Any = None, *, return_std: bool = False) -> Any:
@@ -384,8 +382,7 @@ class VAE(CompletionMixin, DecoderMixin):
         std : ndarray of shape (n,)
             With return_std=True.
         """
-        check_is_fitted(self)
-        X = self._validate(X)
+        X = self._validate_query(X)
         values, errors = (part.astype(X.dtype, copy=False) for part in self._bounds(X))
         if return_std:
             return values, errors
@@ -405,8 +402,7 @@ class VAE(CompletionMixin, DecoderMixin):
             With `elbo` = `reconstruction` - `kl`, ndarrays of shape (n,): means over
             n_importance_samples draws.
         """
-        check_is_fitted(self)
-        X = self._validate(X)
+        X = self._validate_query(X)
         reconstruction, divergence = self._elbo_parts(X).astype(X.dtype, copy=False).T
         return Bunch(elbo=reconstruction - divergence, reconstruction=reconstruction, kl=divergence)
 
@@ -454,16 +450,12 @@ class VAE(CompletionMixin, DecoderMixin):
 
     def _choices_for(self, X: np.ndarray) -> dict[str, Any]:
         self._check_parameters()
-        statistics = self._statistics_of(X)
-        if self.dynamic_binarization:
-            statistics = statistics.binarized()
+        statistics = self._binarized(self._statistics_of(X))
         return {"likelihood": without_choices(self._option("likelihood"), statistics)}
 
     def _build(self, fit: FitContext) -> None:
         rows = fit.rows
-        statistics = fit.statistics
-        if self.dynamic_binarization:
-            statistics = statistics.binarized()
+        statistics = self._statistics(fit)
         has_images = are_images(self.architecture, self.image_shape)
         self.observation_ = make_observation(
             self._option("likelihood"), statistics, shared_unit=has_images
@@ -490,6 +482,10 @@ class VAE(CompletionMixin, DecoderMixin):
         self.prior_ = self._make_prior(rows)
         for name in self._networks:
             getattr(self, name).to(rows.dtype)
+
+    def _begin(self, fit: FitContext) -> None:
+        super()._begin(fit)
+        self._has_missing = self._has_missing or self._statistics(fit).has_missing
 
     def _make_prior(self, rows: Rows) -> torch.nn.Module:
         prior = self._option("prior")
@@ -561,8 +557,7 @@ class VAE(CompletionMixin, DecoderMixin):
     ) -> tuple[torch.Tensor, ...]:
         """Arguments of the programs for a training batch."""
         if self.dynamic_binarization:
-            ones = torch.empty_like(X).uniform_(generator=generator) < X
-            drawn = ones.to(X.dtype)
+            drawn = self._draw_bits(X, generator)
             X = torch.where(X.isnan(), X, drawn) if self._has_missing else drawn
         if not self._has_missing:
             return (X, *labels)

@@ -9,9 +9,9 @@ import numpy as np
 from probgen.training.callbacks._monitor import (
     Doctor,
     accepts,
+    as_in_training,
     call_with_labels,
     current_value,
-    without_names,
 )
 
 ACTIVE = 0.01  # least variance of the posterior mean of an active dimension
@@ -114,11 +114,7 @@ class LatentDoctor(Doctor):
         former: list,
     ) -> "_Measurement":
         """The _Measurement of a model on rows."""
-        if getattr(model, "dynamic_binarization", False):
-            model = without_names(model)
-            # Training draws rows of 0 and 1 with these probabilities.
-            X = np.asarray(X, dtype=np.float64)
-            X = np.ceil(X - np.random.default_rng(0).random(X.shape))
+        model, X = as_in_training(model, X)
         means, std = call_with_labels(model, "transform", X, y, return_std=True)
         means = np.asarray(means, dtype=np.float64)
         std = np.asarray(std, dtype=np.float64)

@@ -151,6 +151,17 @@ def without_names(model: Any) -> Any:
     return twin
 
 
+def as_in_training(model: Any, X: Any) -> tuple[Any, Any]:
+    """A model and rows as training has them, which draws bits with dynamic binarization.
+
+    The bits are the same at every call, and missing values stay missing.
+    """
+    if not getattr(model, "dynamic_binarization", False):
+        return model, X
+    X = np.asarray(X, dtype=np.float64)
+    return without_names(model), np.ceil(X - np.random.default_rng(0).random(X.shape))
+
+
 def current_value(model: Any, parameter: str) -> str:
     """The value of a parameter in brackets, to follow its name in a sentence."""
     if not hasattr(model, parameter):

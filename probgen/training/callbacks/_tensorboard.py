@@ -17,6 +17,7 @@ from probgen.training.callbacks._base import (
     is_epoch,
     last_record,
 )
+from probgen.training.callbacks._monitor import as_in_training
 from probgen.training.history import MEASURES, TRAILING
 
 MAX_COLUMNS = 16  # largest number of features that have a histogram each
@@ -119,7 +120,8 @@ class TensorBoard(Callback):
     def _write_model(self, writer: Any, model: Any, X: Any, epoch: int) -> None:
         with _watched(_layers(model), self.n_samples) as activations:
             if X is not None and hasattr(model, "_transform"):
-                model.transform(_first_rows(X, self.n_samples))
+                observer, rows = as_in_training(model, _first_rows(X, self.n_samples))
+                observer.transform(rows)
             draws = np.asarray(model.sample(self.n_samples, random_state=self.random_state))
         for name, values in activations.items():
             writer.add_histogram(f"activations/{name}", values, epoch)

@@ -1,0 +1,59 @@
+"""What generators with an observation model share: its choice, its support and drawn bits."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from probgen.training.neural_generator import FitContext, NeuralGenerator
+from probgen.training.statistics import RowStatistics
+
+
+class ObservationGenerator(NeuralGenerator):
+    """Base of generators whose networks compute the parameters of an `ObservationModel`.
+
+    A subclass takes `likelihood` and `dynamic_binarization` in its constructor, and sets
+    `observation_` in `_build`, for rows of the statistics `_statistics(fit)`. Rows of a fit and of
+    all queries are held against the support of `observation_` here. With dynamic binarization, a
+    fit takes probabilities of bits, whereas queries take bits, of which alone the model has a
+    likelihood.
+    """
+
+    likelihood: Any
+    dynamic_binarization: bool
+    observation_: Any
+
+    @property
+    def _likelihood_name(self) -> str:
+        """The string of the parameter likelihood, also where it is an option."""
+        return getattr(self.likelihood, "name", self.likelihood)
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        name = self._likelihood_name
+        if self.dynamic_binarization and name not in ("auto", "bernoulli"):
+            raise ValueError(
+                "dynamic_binarization=True draws rows of 0 and 1, which need likelihood='bernoulli'"
+                f" or 'auto'; got {name!r}; take one of these, or dynamic_binarization=False."
+            )
+
+    def _statistics(self, fit: FitContext) -> RowStatistics:
+        """Statistics of all rows of a fit, because the levels of held-out rows count too."""
+        return self._binarized(fit.all_statistics)
+
+    def _binarized(self, statistics: RowStatistics) -> RowStatistics:
+        """Statistics of the rows that training sees, of which probabilities become bits."""
+        if self.dynamic_binarization:
+            return statistics.binarized()
+        return statistics
+
+    def _begin(self, fit: FitContext) -> None:
+        statistics = self._statistics(fit)
+        self.observation_.check(statistics.low, statistics.high, statistics.is_integer)
+
+    def _check_support(self, X: np.ndarray) -> None:
+        self.observation_.check_rows(X)
+
+    def _draw_bits(self, X: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Rows of 0 and 1 (n, d), drawn with the probabilities in a training batch X."""
+        return (torch.empty_like(X).uniform_(generator=generator) < X).to(X.dtype)
