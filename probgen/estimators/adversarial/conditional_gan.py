@@ -37,6 +37,9 @@ class ConditionalGAN(ClassConditional, GAN):
         Length of a code, at least 1.
     priors : array-like of shape (n_classes,), default=None
         p(y) in the order of the sorted classes, with sum 1; None takes the class frequencies.
+    generator, discriminator : torch.nn.Module, default=None
+        As in `GAN`, of inputs with one-hot classes appended: the generator maps (n, n_components +
+        n_classes) to (n, n_features), the discriminator (n, n_features + n_classes) to (n, 1).
     hidden_layer_sizes, architecture, image_shape, loss, penalty, spectral_norm, instance_noise,
     augmentation, prior, truncation, n_discriminator_steps, encoder, density, validation_metric,
     max_iter, batch_size, learning_rate_init, trainer, warm_start, device, random_state, verbose :
@@ -60,7 +63,8 @@ class ConditionalGAN(ClassConditional, GAN):
     weights the classes by `class_prior_`. `predict` follows by Bayes' rule, so a row gets the class
     whose draws are closest to it. The discriminator would be no better classifier: at the optimum
     its scores do not depend on the class. `transform` returns features of the discriminator, which
-    depend on the row alone, or codes with encoder=True. `inverse_transform` returns rows of the
+    depend on the row alone (of a discriminator of your own it returns their mean over
+    `class_prior_`), or codes with encoder=True. `inverse_transform` returns rows of the
     classes in y, or without y the mean over `class_prior_`.
 
     References
@@ -90,6 +94,8 @@ class ConditionalGAN(ClassConditional, GAN):
         hidden_layer_sizes: Sequence[int] | None = None,
         architecture: str = "dense",
         image_shape: tuple[int, ...] | None = None,
+        generator: torch.nn.Module | None = None,
+        discriminator: torch.nn.Module | None = None,
         loss: str | Option = "non_saturating",
         penalty: str | Option | None = "r1",
         spectral_norm: bool = False,
@@ -115,6 +121,8 @@ class ConditionalGAN(ClassConditional, GAN):
             hidden_layer_sizes=hidden_layer_sizes,
             architecture=architecture,
             image_shape=image_shape,
+            generator=generator,
+            discriminator=discriminator,
             loss=loss,
             penalty=penalty,
             spectral_norm=spectral_norm,
@@ -189,10 +197,10 @@ class ConditionalGAN(ClassConditional, GAN):
         """
         X = self._validate_query(X)
         if y is None:
-            labels = np.broadcast_to(self.class_prior_, (len(X), self._n_classes))
+            scores = self._mean_over_classes(_as_columns(self.discriminator_), X)[:, 0]
         else:
             labels = self._one_hot(self._class_indices(y, len(X)))
-        scores = self._evaluate(self.discriminator_, self._scaled(X), labels)
+            scores = self._evaluate(self.discriminator_, self._scaled(X), labels)
         return scores.astype(X.dtype, copy=False)
 
     def inverse_transform(self, Z: npt.ArrayLike, y: Any = None) -> Any:
@@ -284,7 +292,17 @@ class ConditionalGAN(ClassConditional, GAN):
         return self._evaluate(self.generator_, codes, labels).astype(float)
 
     def _transform(self, X: np.ndarray) -> np.ndarray:
-        return GAN._transform(self, X)
+        if self._as_fitted("encoder") or not self.discriminator_.labels_change_features:
+            return GAN._transform(self, X)
+        return self._mean_over_classes(self.discriminator_.features, X)
+
+    def _mean_over_classes(self, function: Callable, X: np.ndarray) -> Any:
+        """Mean over `class_prior_` of a function of scaled rows and labels, for rows X (n, d)."""
+        scaled = self._scaled(X)
+        weights = np.broadcast_to(self.class_prior_, (len(X), self._n_classes))
+        return self._class_mean(
+            lambda k: self._evaluate(function, scaled, self._class_labels(k, len(X))), weights
+        )
 
     def _sample_classes(
         self, indices: np.ndarray, generator: np.random.Generator, conditions: Conditions | None
@@ -387,6 +405,10 @@ class AuxiliaryClassifierGAN(ConditionalGAN):
         Whether the classification has an output layer of its own, or the score is computed from it.
     classification_weight : float, default=1.0
         Factor on the cross-entropies of the classes in the losses of both networks, at least 0.
+    generator, discriminator : torch.nn.Module, default=None
+        As in `ConditionalGAN`, but for the inputs of the discriminator, which are scaled rows (n,
+        n_features) alone. It must be a torch.nn.Sequential, whose last layer with weights makes the
+        score; the classification is computed from what that layer gets.
     priors, hidden_layer_sizes, architecture, image_shape, loss, penalty, spectral_norm,
     instance_noise, augmentation, prior, truncation, n_discriminator_steps, encoder, density,
     validation_metric, max_iter, batch_size, learning_rate_init, trainer, warm_start, device,
@@ -427,6 +449,7 @@ class AuxiliaryClassifierGAN(ConditionalGAN):
     """
 
     discriminator_: "ClassifyingDiscriminator"
+    _needs_features = True
 
     def __init__(
         self,
@@ -438,6 +461,8 @@ class AuxiliaryClassifierGAN(ConditionalGAN):
         hidden_layer_sizes: Sequence[int] | None = None,
         architecture: str = "dense",
         image_shape: tuple[int, ...] | None = None,
+        generator: torch.nn.Module | None = None,
+        discriminator: torch.nn.Module | None = None,
         loss: str | Option = "non_saturating",
         penalty: str | Option | None = "r1",
         spectral_norm: bool = False,
@@ -464,6 +489,8 @@ class AuxiliaryClassifierGAN(ConditionalGAN):
             hidden_layer_sizes=hidden_layer_sizes,
             architecture=architecture,
             image_shape=image_shape,
+            generator=generator,
+            discriminator=discriminator,
             loss=loss,
             penalty=penalty,
             spectral_norm=spectral_norm,
@@ -518,8 +545,8 @@ class AuxiliaryClassifierGAN(ConditionalGAN):
         check_choice("heads", self.heads, HEADS)
         check_real("classification_weight", self.classification_weight, low=0.0)
 
-    def _make_discriminator(self, n_features: int, n_classes: int) -> Any:
-        network = super()._make_discriminator(n_features, n_classes=0)
+    def _make_discriminator(self, n_features: int, n_classes: int, dtype: torch.dtype) -> Any:
+        network = super()._make_discriminator(n_features, 0, dtype)
         return ClassifyingDiscriminator(network, n_classes, is_joint=self.heads == "joint")
 
     def _make_objective(self, fit: FitContext) -> Objective:
@@ -561,10 +588,10 @@ class ClassifyingDiscriminator(Discriminator):
         self.classes = Linear(self.n_features, n_classes)
 
     def features(
-        self, rows: torch.Tensor, generator: torch.Generator | None = None
+        self, rows: torch.Tensor, *_: torch.Tensor, generator: torch.Generator | None = None
     ) -> torch.Tensor:
         """Features (n, n_features) of the network."""
-        return self.network.features(rows, generator)
+        return self.network.features(rows, generator=generator)
 
     def score(self, features: torch.Tensor, *labels: torch.Tensor) -> torch.Tensor:
         """Scores (n,) of features (n, n_features); labels are ignored."""
@@ -576,6 +603,11 @@ class ClassifyingDiscriminator(Discriminator):
     def log_proba(self, rows: torch.Tensor) -> torch.Tensor:
         """log q(y given x) (n, n_classes) of rows (n, d)."""
         return torch.log_softmax(self.classes(self.features(rows)), dim=1)
+
+
+def _as_columns(discriminator: Any) -> Callable[..., torch.Tensor]:
+    """A discriminator whose scores are (n, 1)."""
+    return lambda *inputs: discriminator(*inputs)[:, None]
 
 
 class _FixedClass(torch.nn.Module):

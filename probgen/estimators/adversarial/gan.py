@@ -27,15 +27,20 @@ from probgen.estimators.adversarial.networks import (
     ConvGenerator,
     DenseDiscriminator,
     DenseGenerator,
+    OwnDiscriminator,
+    OwnGenerator,
     batch_norms,
+    n_feature_layers,
     n_halvings,
 )
 from probgen.estimators.adversarial.objective import (
     AdversarialObjective,
+    check_penalty,
     generator_loss,
     refresh_batch_norm,
 )
 from probgen.metrics import frechet_distance, kernel_mmd
+from probgen.networks import check_module, check_network
 from probgen.networks.architectures import ARCHITECTURES, Architecture
 from probgen.options import (
     R1,
@@ -155,6 +160,11 @@ class GAN(DecoderMixin, BlurredDraws):
     image_shape : tuple of int, default=None
         (height, width) or (height, width, channels) of the images in the rows, channels last. None
         reads a perfect square of features as a grey image, for convolutions and augmentation.
+    generator, discriminator : torch.nn.Module, default=None
+        Networks to use in place of those; each may be given alone. They are templates that fit
+        copies. The generator maps codes (n, n_components) to scaled rows (n, n_features), the
+        discriminator scaled rows to scores (n, 1), log-odds and no probabilities. A generator may
+        have batch norm; a discriminator may not, as it scores each row by itself.
     loss : str or Option, default="non_saturating"
         "minimax" or "non_saturating" [1]_, "least_squares", "hinge" or "wasserstein". An object of
         `probgen.options` changes settings: `Minimax(label_smoothing)`,
@@ -164,7 +174,8 @@ class GAN(DecoderMixin, BlurredDraws):
         towards norm 1 [4]_, which goes with loss="wasserstein". None has no penalty, and needs
         spectral_norm or noise to be stable. `R1(weight)` and `WGANGP(weight)` change the weight.
     spectral_norm : bool, default=False
-        Whether the weights of the discriminator are divided by their largest singular value.
+        Whether the weights of the discriminator are divided by their largest singular value; not
+        for one of your own.
     instance_noise : float, default=0.0
         Standard deviation of Gaussian noise added to all inputs of the discriminator, in units of
         scaled rows, at least 0. It falls to 0 over the epochs.
@@ -231,8 +242,11 @@ class GAN(DecoderMixin, BlurredDraws):
 
     Notes
     -----
-    Columns are centred and divided by their standard deviations inside; images are scaled by one
-    range overall.
+    Columns are centred and divided by their standard deviations inside; images, which
+    architecture="conv", image_shape or augmentation tell, are scaled to [-1, 1] by one range
+    overall. `transform` without an encoder returns the last hidden layer of the discriminator. That
+    of a discriminator of your own is what the last layer with weights of a torch.nn.Sequential
+    gets; of other modules `transform` returns the scores.
 
     A GAN has no density of its own: its draws lie on a surface. `score_samples` estimates log p(x)
     of draws that are blurred by Gaussian noise, p(x) = E_z N(x; g(z), noise_variance_), with the
@@ -261,12 +275,21 @@ class GAN(DecoderMixin, BlurredDraws):
     >>> model = GAN(max_iter=20, random_state=0).fit(X)
     >>> model.sample(3).shape, model.transform(X).shape
     ((3, 4), (150, 64))
+
+    A generator of your own:
+
+    >>> from torch import nn
+    >>> layers = [nn.Linear(2, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 4)]
+    >>> model = GAN(2, generator=nn.Sequential(*layers), max_iter=20, random_state=0).fit(X)
+    >>> model.sample(3).shape
+    (3, 4)
     """
 
     generator_: torch.nn.Module
     discriminator_: Any
     encoder_: torch.nn.Module
     _kept: np.ndarray
+    _needs_features = False  # of the discriminator
     _options: ClassVar = {
         "loss": {
             "minimax": Minimax,
@@ -290,6 +313,8 @@ class GAN(DecoderMixin, BlurredDraws):
         hidden_layer_sizes: Sequence[int] | None = None,
         architecture: str = "dense",
         image_shape: tuple[int, ...] | None = None,
+        generator: torch.nn.Module | None = None,
+        discriminator: torch.nn.Module | None = None,
         loss: str | Option = "non_saturating",
         penalty: str | Option | None = "r1",
         spectral_norm: bool = False,
@@ -314,6 +339,8 @@ class GAN(DecoderMixin, BlurredDraws):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.architecture = architecture
         self.image_shape = image_shape
+        self.generator = generator
+        self.discriminator = discriminator
         self.loss = loss
         self.penalty = penalty
         self.spectral_norm = spectral_norm
@@ -441,10 +468,41 @@ class GAN(DecoderMixin, BlurredDraws):
                 f"penalty={self.penalty!r} needs second derivatives, which trainer.compile="
                 f"{self.trainer.compile!r} does not support; leave out one of them."
             )
-        if self.architecture == "conv" and self.batch_size == 1:
+        self._check_networks()
+        if self.generator is not None:
+            normaliser = "a generator that"
+            has_batch_norm = bool(batch_norms(self.generator))
+        else:
+            normaliser = "architecture='conv', whose generator"
+            has_batch_norm = self.architecture == "conv"
+        if has_batch_norm and self.batch_size == 1:
             raise ValueError(
-                "batch_size must be at least 2 with architecture='conv', whose generator normalises"
-                " over it; got 1."
+                f"batch_size must be at least 2 with {normaliser} normalises over it; got 1."
+            )
+
+    def _check_networks(self) -> None:
+        """Raise for a network of the user's that does not suit the other parameters."""
+        check_module("generator", self.generator)
+        check_module("discriminator", self.discriminator)
+        if self.discriminator is None:
+            return
+        if self.spectral_norm:
+            raise ValueError(
+                "spectral_norm=True is for the discriminator of hidden_layer_sizes; build your own"
+                " from probgen.estimators.adversarial.networks.SpectralLinear and SpectralConv2d."
+            )
+        if batch_norms(self.discriminator):
+            kind = type(batch_norms(self.discriminator)[0]).__name__
+            raise ValueError(
+                "discriminator must score each row by itself; got"
+                f" {type(self.discriminator).__name__} with {kind}, which normalises over the"
+                " batch; take LayerNorm or GroupNorm."
+            )
+        if self._needs_features and not n_feature_layers(self.discriminator):
+            raise ValueError(
+                "discriminator must be a torch.nn.Sequential of several layers with weights, as"
+                f" {type(self).__name__} reads features before the last of them; got"
+                f" {type(self.discriminator).__name__}."
             )
 
     def _hold_out(
@@ -477,15 +535,20 @@ class GAN(DecoderMixin, BlurredDraws):
             self._center = statistics.mean
             self._scale = statistics.deviation
         self._remember("n_components", "prior", "encoder")
-        self.generator_ = self._make_generator(n_features)
-        self.discriminator_ = self._make_discriminator(n_features, self._n_classes)
+        dtype = fit.rows.dtype
+        self.generator_ = self._make_generator(n_features, dtype)
+        self.discriminator_ = self._make_discriminator(n_features, self._n_classes, dtype)
         if self.encoder:
             self.encoder_ = self._make_encoder(n_features, self.n_components)
         for name in self._networks:
-            getattr(self, name).to(fit.rows.dtype)
+            getattr(self, name).to(dtype)
 
-    def _make_generator(self, n_features: int) -> torch.nn.Module:
+    def _make_generator(self, n_features: int, dtype: torch.dtype) -> torch.nn.Module:
         """A network from codes, and labels if any, to scaled rows of n_features."""
+        if self.generator is not None:
+            n_inputs = self.n_components + self._n_classes
+            network = check_network(self.generator, n_inputs, n_features, "generator", dtype=dtype)
+            return OwnGenerator(network)
         hidden = self._hidden
         if self.architecture == "conv":
             return ConvGenerator(
@@ -493,8 +556,16 @@ class GAN(DecoderMixin, BlurredDraws):
             )
         return DenseGenerator(self.n_components, hidden, n_features, n_classes=self._n_classes)
 
-    def _make_discriminator(self, n_features: int, n_classes: int) -> Any:
+    def _make_discriminator(self, n_features: int, n_classes: int, dtype: torch.dtype) -> Any:
         """A network from scaled rows of n_features, and labels if any, to scores."""
+        if self.discriminator is not None:
+            n_inputs = n_features + n_classes
+            network = check_network(self.discriminator, n_inputs, 1, "discriminator", dtype=dtype)
+            discriminator = OwnDiscriminator(network, n_inputs)
+            if self.penalty is not None:
+                penalty = self._option("penalty").name
+                check_penalty(penalty, discriminator, torch.zeros(2, n_inputs, dtype=dtype))
+            return discriminator
         settings: dict[str, Any] = {"n_classes": n_classes, "spectral_norm": self.spectral_norm}
         if self.architecture == "conv":
             return ConvDiscriminator(self.image_shape_, self._hidden, dropout=DROPOUT, **settings)

@@ -1,5 +1,6 @@
 """Generators and discriminators of GANs; images are rows with channels last."""
 
+import copy
 import math
 from collections.abc import Sequence
 from itertools import pairwise
@@ -117,11 +118,44 @@ class ConvGenerator(nn.Module):
         return self.layers(start.reshape(-1, *self.start)).movedim(-3, -1).flatten(1)
 
 
+class OwnGenerator(nn.Module):
+    """A user's network as a generator.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        From codes, with one-hot labels appended if there are any, to rows.
+
+    Examples
+    --------
+    >>> import torch
+    >>> OwnGenerator(torch.nn.Linear(4, 2))(torch.zeros(3, 4)).shape
+    torch.Size([3, 2])
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, codes: torch.Tensor, *labels: torch.Tensor) -> torch.Tensor:
+        """Rows (n, n_outputs) of codes (n, n_inputs) and labels (n, n_classes)."""
+        inputs = torch.cat([codes, *labels], dim=1)
+        if len(inputs) == 1 and any(norm.training for norm in batch_norms(self.network)):
+            # Batch norm refuses a last batch of one row, but not of two.
+            return self.network(inputs.expand(2, -1))[:1]
+        return self.network(inputs)
+
+
 class Discriminator(nn.Module):
     """Base of networks that compute features of rows, and scores that are linear in them.
 
     A label adds weights of its own to those of the score [1]_, so features do not depend on it. A
-    subclass sets `n_features` and implements `features(rows, generator=None)`.
+    subclass sets `n_features` and implements `features(rows, *labels, generator=None)`.
+
+    Attributes
+    ----------
+    n_features : int
+    labels_change_features : bool
 
     References
     ----------
@@ -129,7 +163,9 @@ class Discriminator(nn.Module):
     """
 
     n_features: int
+    labels_change_features = False
     features: Any
+    head: Any
     by_class: Any
 
     def _make_head(self, n_classes: int, spectral_norm: bool) -> None:
@@ -141,7 +177,7 @@ class Discriminator(nn.Module):
         self, rows: torch.Tensor, *labels: torch.Tensor, generator: torch.Generator | None = None
     ) -> torch.Tensor:
         """Scores (n,) of rows (n, d) and labels (n, n_classes); generator draws the dropout."""
-        return self.score(self.features(rows, generator), *labels)
+        return self.score(self.features(rows, *labels, generator=generator), *labels)
 
     def score(self, features: torch.Tensor, *labels: torch.Tensor) -> torch.Tensor:
         """Scores (n,) of features (n, n_features) and labels (n, n_classes)."""
@@ -191,7 +227,7 @@ class DenseDiscriminator(Discriminator):
         self._make_head(n_classes, spectral_norm)
 
     def features(
-        self, rows: torch.Tensor, generator: torch.Generator | None = None
+        self, rows: torch.Tensor, *_: torch.Tensor, generator: torch.Generator | None = None
     ) -> torch.Tensor:
         """The last hidden layer (n, n_features) of rows (n, n_inputs)."""
         return self.layers(rows)
@@ -254,7 +290,7 @@ class ConvDiscriminator(Discriminator):
         self._make_head(n_classes, spectral_norm)
 
     def features(
-        self, rows: torch.Tensor, generator: torch.Generator | None = None
+        self, rows: torch.Tensor, *_: torch.Tensor, generator: torch.Generator | None = None
     ) -> torch.Tensor:
         """The last layer (n, n_features) of rows (n, height * width * channels)."""
         images = rows.unflatten(1, self.image_shape).movedim(-1, -3)
@@ -264,6 +300,61 @@ class ConvDiscriminator(Discriminator):
                 kept = torch.empty_like(images).bernoulli_(1.0 - self.dropout, generator=generator)
                 images = images * kept / (1.0 - self.dropout)
         return images.flatten(1)
+
+
+class OwnDiscriminator(Discriminator):
+    """A user's network as a discriminator.
+
+    The features are what the last layer with weights of a torch.nn.Sequential gets; any other
+    network has none but its scores.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        From rows, with one-hot labels appended if there are any, to scores (n, 1).
+    n_inputs : int
+        Width of its rows.
+
+    Examples
+    --------
+    >>> import torch
+    >>> layers = [torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1)]
+    >>> network = OwnDiscriminator(torch.nn.Sequential(*layers), 4)
+    >>> network(torch.zeros(3, 4)).shape, network.features(torch.zeros(3, 4)).shape
+    (torch.Size([3]), torch.Size([3, 8]))
+    """
+
+    labels_change_features = True
+    body: nn.Module
+
+    def __init__(self, network: nn.Module, n_inputs: int) -> None:
+        super().__init__()
+        n_layers = n_feature_layers(network)
+        self.body = network
+        self.head = nn.Identity()
+        if n_layers:
+            layers = list(network.children())
+            self.body = nn.Sequential(*layers[:n_layers])
+            self.head = nn.Sequential(*layers[n_layers:])
+        like = next(network.parameters())
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            trial = copy.deepcopy(self.body).eval()(like.new_zeros(1, n_inputs))
+        self.shape = tuple(trial.shape[1:])
+        self.n_features = math.prod(self.shape)
+
+    def features(
+        self, rows: torch.Tensor, *labels: torch.Tensor, generator: torch.Generator | None = None
+    ) -> torch.Tensor:
+        """What the last layer gets (n, n_features) of rows (n, d) and labels (n, n_classes).
+
+        As in a ConvDiscriminator, there is no dropout without a generator, which draws none of it.
+        """
+        self.body.train(self.training and generator is not None)
+        return self.body(torch.cat([rows, *labels], dim=1)).flatten(1)
+
+    def score(self, features: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
+        """Scores (n,) of features (n, n_features), which know the labels."""
+        return self.head(features.unflatten(1, self.shape))[:, 0]
 
 
 class SpectralLinear(Linear):
@@ -331,6 +422,14 @@ class SpectralConv2d(nn.Conv2d):
 def n_halvings(image_shape: tuple[int, ...]) -> int:
     """How often the sides of an image can be halved, to no less than LEAST_SIDE pixels."""
     return max(0, (min(image_shape[:2]) // LEAST_SIDE).bit_length() - 1)
+
+
+def n_feature_layers(network: nn.Module) -> int:
+    """How many layers of a torch.nn.Sequential lead to its last one with weights; 0 for others."""
+    if type(network).forward is not nn.Sequential.forward:
+        return 0
+    has_weights = [any(True for _ in layer.parameters()) for layer in network.children()]
+    return max((k for k, has_some in enumerate(has_weights) if has_some), default=0)
 
 
 def batch_norms(network: nn.Module) -> list[Any]:

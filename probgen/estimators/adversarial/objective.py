@@ -16,6 +16,7 @@ from torch.nn.functional import softplus
 
 from probgen.estimators.adversarial.augmentation import augment
 from probgen.estimators.adversarial.networks import batch_norms
+from probgen.networks import uses_global_generator
 from probgen.training.objective import Objective, Phase
 
 VALIDATION_ROWS = 2048  # held-out rows that early stopping scores
@@ -158,6 +159,36 @@ def gradient_penalty(scores: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     return (norms - 1.0).square().mean()
 
 
+def check_penalty(penalty: str, discriminator: Any, rows: torch.Tensor) -> None:
+    """Raise unless a penalty of a user's discriminator can be trained.
+
+    Parameters
+    ----------
+    penalty : {"r1", "wgan_gp"}
+    discriminator : torch.nn.Module
+    rows : Tensor of shape (n, d)
+        To try it on.
+
+    Raises
+    ------
+    ValueError
+        If the scores have no second derivatives.
+    """
+    rows = rows.clone().requires_grad_()
+    loss = r1_penalty
+    if penalty == "wgan_gp":
+        loss = gradient_penalty
+    try:
+        loss(discriminator(rows), rows).backward()
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"discriminator must have second derivatives for penalty={penalty!r}; torch says:"
+            f" {reason}; take other layers, or penalty=None."
+        ) from error
+    discriminator.zero_grad(set_to_none=True)
+
+
 def _gradients(scores: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """Gradients (n, d) of the scores with respect to their rows, differentiable themselves."""
     return torch.autograd.grad(scores.sum(), rows, create_graph=True)[0]
@@ -258,6 +289,8 @@ class AdversarialObjective(Objective):
         self.n_discriminator_steps = n_discriminator_steps
         self.betas = betas
         self.score: Any = score
+        networks = [network for network in (generator, discriminator, encoder) if network]
+        self.draws_globally = any(map(uses_global_generator, networks))
         like = next(generator.parameters())
         self.register_buffer("center", like.new_tensor(center), persistent=False)
         self.register_buffer("scale", like.new_tensor(scale), persistent=False)
@@ -320,8 +353,8 @@ class AdversarialObjective(Objective):
             real.requires_grad_()
         # One pass over both halves costs less than two; no layer normalises over the batch.
         both = torch.cat([real, fake])
-        features = self.discriminator.features(both, self.noise)
         repeated = [torch.cat([label, label]) for label in labels]
+        features = self.discriminator.features(both, *repeated, generator=self.noise)
         scores = self.discriminator.score(features, *repeated)
         real_scores = scores[:n_rows]
         fake_scores = scores[n_rows:]
@@ -338,7 +371,7 @@ class AdversarialObjective(Objective):
         """The generator's loss on as many generated rows as the batch has."""
         labels = self.one_hot(*labels)
         fake = self._discriminator_input(self.generator(self.codes_for(X), *labels))
-        features = self.discriminator.features(fake, self.noise)
+        features = self.discriminator.features(fake, *labels, generator=self.noise)
         loss = generator_loss(self.loss_kind, self.discriminator.score(features, *labels))
         class_loss, _ = self.class_loss(features, *labels)
         return loss + class_loss
@@ -457,7 +490,9 @@ def refresh_batch_norm(
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over all batches
-    network.train()
+    network.eval()  # without the dropout of training, which queries do not have either
+    for norm in norms:
+        norm.train()
     with torch.no_grad():
         for arguments in inputs:
             network(*arguments)

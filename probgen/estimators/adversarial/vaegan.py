@@ -43,6 +43,9 @@ class VAEGAN(FittedCodeDensity, GAN):
         loss. Larger weights make reconstructions more accurate, smaller ones draws more realistic.
     latent_density : generator, default=None
         Density of the codes, cloned; None is a GaussianMixture of at most 10 components.
+    generator, discriminator : torch.nn.Module, default=None
+        As in `GAN`. The discriminator must be a torch.nn.Sequential; what its last layer with
+        weights gets are the features that are compared.
     hidden_layer_sizes, architecture, image_shape, loss, penalty, spectral_norm, instance_noise,
     n_discriminator_steps, density, validation_metric, max_iter, batch_size, learning_rate_init,
     trainer, warm_start, device, random_state, verbose :
@@ -86,6 +89,7 @@ class VAEGAN(FittedCodeDensity, GAN):
     """
 
     encoder_: CodePosterior
+    _needs_features = True
     _kept_rows: np.ndarray
 
     def __init__(
@@ -98,6 +102,8 @@ class VAEGAN(FittedCodeDensity, GAN):
         hidden_layer_sizes: Sequence[int] | None = None,
         architecture: str = "dense",
         image_shape: tuple[int, ...] | None = None,
+        generator: torch.nn.Module | None = None,
+        discriminator: torch.nn.Module | None = None,
         loss: str | Option = "non_saturating",
         penalty: str | Option | None = "r1",
         spectral_norm: bool = False,
@@ -119,6 +125,8 @@ class VAEGAN(FittedCodeDensity, GAN):
             hidden_layer_sizes=hidden_layer_sizes,
             architecture=architecture,
             image_shape=image_shape,
+            generator=generator,
+            discriminator=discriminator,
             loss=loss,
             penalty=penalty,
             spectral_norm=spectral_norm,
@@ -150,7 +158,8 @@ class VAEGAN(FittedCodeDensity, GAN):
                 "balance_ratio must be None for a VAEGAN, whose generator has a second loss; got"
                 f" {balance_ratio!r}."
             )
-        if self.architecture == "dense" and not self._hidden:
+        is_own = self.discriminator is not None
+        if self.architecture == "dense" and not self._hidden and not is_own:
             raise ValueError(
                 "hidden_layer_sizes must hold at least one width, whose features VAEGAN compares;"
                 " got ()."
