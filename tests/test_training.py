@@ -417,6 +417,51 @@ class TestEarlyStopping:
         assert_same(weights(judged), weights(run(make(Linear(noise=0.5), ema_decay=0.9))))
 
 
+class Still(Linear):
+    """A loss of slope 0, so that nothing but a penalty moves the weights."""
+
+    def loss(self, X):
+        return 0.0 * super().loss(X)
+
+
+class TestPathOfWeightDecay:
+    def test_weights_shrink_as_planned_and_biases_stay(self):
+        training = make(
+            Still(),
+            optimizer="rmsprop",
+            learning_rate=0.5,
+            weight_decay="path",
+            early_stopping=True,
+        )
+        training.updates[0].optimizer = torch.optim.SGD(training.objective.parameters(), lr=0.5)
+        weight, bias = weights(training)
+        run(training, 4, held_out=open_rows(X[:10]))
+        # 100 / n to 0.001 / n in equal ratios, in 4 batches of an epoch.
+        for exponent in (2.0, 1.0 / 3.0, -4.0 / 3.0, -3.0):
+            weight = weight * (1.0 - 0.5 * 10.0**exponent / len(X)) ** 4
+        found_weight, found_bias = weights(training)
+        np.testing.assert_allclose(found_weight, weight, rtol=1e-4, atol=1e-8)
+        np.testing.assert_array_equal(found_bias, bias)
+
+    def test_there_is_no_penalty_without_rows_held_out(self):
+        training = make(weight_decay="path", early_stopping=True)
+        run(training, 2)
+        assert_same(weights(training), weights(run(make(early_stopping=True), 2)))
+
+    def test_a_stopped_training_resumes_at_its_place(self):
+        settings = {"weight_decay": "path", "early_stopping": True, "checkpoint_interval": 0.0}
+        held_out = open_rows(X[:10])
+        states = []
+        alone = run(make(**settings), 4, held_out=held_out, save=states.append)
+        resumed = make(**settings)
+        source = open_rows(X)
+        resumed.begin(4, source, held_out, schedule="constant")
+        resumed.load_state(states[9])
+        resumed.run(source, held_out)
+        assert resumed.n_steps == alone.n_steps
+        assert_same(weights(resumed), weights(alone))
+
+
 class TestSurroundings:
     def test_global_state_is_left_alone(self):
         def surroundings():
@@ -469,6 +514,14 @@ class TestSurroundings:
         ({"tol": math.nan}, "tol must be a finite number >= 0; got nan"),
         ({"checkpoint": 3}, "checkpoint must be the path of a folder, or None; got 3"),
         ({"memory_budget": -1}, "memory_budget must be a finite number >= 0; got -1. It is in MB."),
+        (
+            {"weight_decay": "some"},
+            "weight_decay must be one of 'path'; got 'some'. Or give a numb",
+        ),
+        (
+            {"weight_decay": "path"},
+            "weight_decay='path' needs held-out rows .* early_stopping=True",
+        ),
         ({"compile": 1.0}, "compile must be a bool or the name of a backend; got 1.0"),
         (
             {"callbacks": [print]},

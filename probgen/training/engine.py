@@ -25,6 +25,8 @@ from probgen.training.updates import GraphedUpdate, Update, is_capturable
 
 CHECK_EVERY = 32  # batches between checks of the loss on a GPU, as each check waits for the device
 KEEP_EVERY = 512  # batches between copies of good weights within an epoch
+# First and last strength of the path of weight decay, in units of one row's loss.
+DECAY_PATH = (100.0, 1e-3)
 SEEDS = ("start", "shuffle", "noise", "held_out", "finish")
 # Attributes of a Training that are part of its state.
 COUNTS = ("epoch", "batch", "n_steps", "n_stale", "best_score", "is_finished", "n_epochs")
@@ -93,6 +95,11 @@ class Training:
         if trainer.ema_decay is not None:
             self.averages = {p: p.detach().clone() for p in objective.parameters()}
         self.share_of_new = torch.zeros((), device=device, dtype=torch.float64)
+        self.decay = None
+        self.decays: np.ndarray = np.zeros(0)  # of the epochs that are planned, if they vary
+        if trainer.weight_decay == "path":
+            # In place of a float, so that captured CUDA graphs see changes.
+            self.decay = torch.zeros((), device=device, dtype=torch.float64)
         self.updates = self._make_updates()
         self.good: Any = None  # the last state whose weights had a sound loss
         self.pending: Any = None  # a later state, until the next batch shows its loss
@@ -118,6 +125,9 @@ class Training:
         self.n_stale = 0
         self.watch = LossWatch()
         self.n_epochs = self.epoch + n_epochs
+        self.decays = np.zeros(n_epochs)
+        if held_out is not None:
+            self.decays = np.geomspace(*DECAY_PATH, n_epochs) / rows.n_rows
         sizes = rows.batch_sizes(
             self.batch_size, rank=self.ranks.rank, world_size=self.ranks.world_size
         )
@@ -269,6 +279,7 @@ class Training:
                 self.device,
                 self.averages,
                 self.share_of_new,
+                decay=self.decay,
                 # DistributedDataParallel waits for the gradients of all parameters.
                 only=len(phases) == 1 or is_distributed,
             )
@@ -315,6 +326,8 @@ class Training:
         start = time.perf_counter()
         ranks = self.ranks
         self.objective.begin_epoch(self.epoch)
+        if self.decay is not None:
+            self.decay.fill_(float(self.decays[self.epoch - self.n_epochs]))
         if events is not None:
             events.epoch_begin(self.epoch)
         rng = np.random.default_rng([self.seeds["shuffle"], self.epoch])

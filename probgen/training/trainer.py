@@ -38,8 +38,11 @@ class Trainer(BaseEstimator):
         batches and falls to zero [1]_; "plateau" divides it by 10 whenever the validation score, or
         the loss if no rows are held out, has not improved by tol for half of n_iter_no_change
         epochs. `partial_fit` keeps the rate constant.
-    weight_decay : float, default=0.0
-        Weight of the optimiser's L2 penalty, at least 0; decoupled in "adamw".
+    weight_decay : float or "path", default=0.0
+        Weight of the optimiser's L2 penalty, at least 0; decoupled in "adamw". "path" penalises all
+        weights but biases, from strongly in the first epoch, by 100 / n for n rows, to hardly in
+        the last one, by 0.001 / n, so that the best score on held-out rows chooses the strength
+        along with the epoch, a regularization path [2]_; it needs early_stopping.
     max_grad_norm : float, default=None
         Largest norm of the gradient of a phase; longer gradients are scaled down.
     ema_decay : float, default=None
@@ -80,6 +83,8 @@ class Trainer(BaseEstimator):
     ----------
     .. [1] L. N. Smith and N. Topin, Super-convergence: very fast training of neural networks using
        large learning rates, 2018.
+    .. [2] J. Friedman, T. Hastie, R. Tibshirani, Regularization paths for generalized linear models
+       via coordinate descent, 2010.
 
     Examples
     --------
@@ -94,7 +99,7 @@ class Trainer(BaseEstimator):
         *,
         optimizer: str | type = "adam",
         schedule: str = "constant",
-        weight_decay: float = 0.0,
+        weight_decay: float | str = 0.0,
         max_grad_norm: float | None = None,
         ema_decay: float | None = None,
         precision: str = "full",
@@ -126,6 +131,17 @@ class Trainer(BaseEstimator):
         self.compile = compile
         self.cuda_graph = cuda_graph
 
+    def _check_weight_decay(self) -> None:
+        if not isinstance(self.weight_decay, str):
+            check_real("weight_decay", self.weight_decay, low=0.0, hint="Or 'path'.")
+            return
+        check_choice("weight_decay", self.weight_decay, ("path",), hint="Or give a number.")
+        if not self.early_stopping:
+            raise ValueError(
+                "weight_decay='path' needs held-out rows to choose its strength; set"
+                " early_stopping=True, or give a number."
+            )
+
     def check(self) -> None:
         """Raise a ValueError for the first parameter that is out of range."""
         if not (inspect.isclass(self.optimizer) and hasattr(self.optimizer, "step")):
@@ -134,7 +150,7 @@ class Trainer(BaseEstimator):
             )
         check_choice("schedule", self.schedule, SCHEDULES)
         check_choice("precision", self.precision, PRECISIONS)
-        check_real("weight_decay", self.weight_decay, low=0.0)
+        self._check_weight_decay()
         if self.max_grad_norm is not None:
             check_real("max_grad_norm", self.max_grad_norm, low=0.0)
         if self.ema_decay is not None:

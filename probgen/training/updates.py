@@ -31,6 +31,8 @@ class Update:
         Moving averages by parameter, which an update moves; empty without averaging.
     share_of_new : Tensor
         Weight of the new parameters in their averages, a scalar that the training sets.
+    decay : Tensor, optional
+        Factor of the decay of weights in the present epoch, a scalar that the training sets.
     only : bool
         Whether this is the only phase; otherwise gradients are only computed for the parameters of
         the phase.
@@ -47,13 +49,16 @@ class Update:
         share_of_new: torch.Tensor,
         *,
         only: bool,
+        decay: torch.Tensor | None = None,
     ) -> None:
         self.phase = phase
         self.loss = loss
+        self.decay = decay
         self.trainer = trainer
         self.parameters: list[torch.Tensor] = [
             parameter for parameter in phase.parameters if parameter.requires_grad
         ]
+        self.decayed = [parameter for parameter in self.parameters if parameter.ndim > 1]
         self.kind = torch.device(device).type
         self.optimizer = make_optimizer(phase, self.parameters, trainer, learning_rate, self.kind)
         self.averages = []
@@ -98,6 +103,8 @@ class Update:
             loss, terms = self._backward(batch, share)
         else:
             loss, terms = self._accumulate(batch, share)
+        if self.decay is not None:
+            self._add_decay(self.decay)
         if self.trainer.max_grad_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.trainer.max_grad_norm)
         if self.phase.skip is not None:
@@ -107,6 +114,14 @@ class Update:
         if self.averages:
             self._move_averages()
         return loss, terms
+
+    @torch.no_grad()
+    def _add_decay(self, decay: torch.Tensor) -> None:
+        """Add the gradient of half the sum of squared weights, times decay; biases are free."""
+        weights = [weight for weight in self.decayed if weight.grad is not None]
+        gradients: Any = [weight.grad for weight in weights]
+        penalties: Any = torch._foreach_mul(weights, decay)
+        torch._foreach_add_(gradients, penalties)
 
     @torch.no_grad()
     def _move_averages(self) -> None:
@@ -221,7 +236,7 @@ def make_optimizer(
     optimizer_class = _optimizer_class(name)
     accepted = inspect.signature(optimizer_class).parameters
     options: dict = {}
-    if trainer.weight_decay or is_named:
+    if not isinstance(trainer.weight_decay, str) and (trainer.weight_decay or is_named):
         options["weight_decay"] = trainer.weight_decay
     options.update(phase.optimizer)
     options["lr"] = learning_rate * options.get("lr", 1.0)

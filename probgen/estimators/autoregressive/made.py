@@ -25,6 +25,9 @@ from probgen.training.trainer import Trainer
 
 # Smallest probability of 0 and of 1 at the start of training.
 LEAST_PROBABILITY = 1e-3
+# Of a fit with max_iter=None: few rows need more epochs to learn conditionals that are almost sure.
+LEAST_EPOCHS = 100
+LEAST_BATCHES = 2000
 
 
 class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
@@ -64,15 +67,16 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
     n_importance_samples : int or None, default=100
         Proposals for each row in which a known feature comes after an unknown one, at least 2. None
         raises an error for such rows, whose results are not exact.
-    max_iter : int, default=100
-        Number of epochs.
+    max_iter : int, default=None
+        Number of epochs. None takes 100, or more where these have fewer than 2,000 batches in all.
     batch_size : int or "auto", default="auto"
         Rows of a batch; "auto" takes 32 to 256, a hundredth of the rows.
     learning_rate_init : float, default=1e-2
         Initial learning rate.
     trainer : Trainer, default=None
-        All other settings of training; None is `Trainer(schedule="cosine", early_stopping=True,
-        n_iter_no_change=20)`.
+        All other settings of training; None is `Trainer(schedule="cosine", weight_decay="path",
+        early_stopping=True, n_iter_no_change=20)`, whose held-out rows choose the strength of the
+        penalty on the weights, so that few rows are not learned by heart.
     warm_start : bool, default=False
         Whether `fit` continues from the last fit.
     device : {"auto", "cpu", "cuda"} or str such as "cuda:1", default="auto"
@@ -150,7 +154,7 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
         dynamic_binarization: bool = False,
         representation: str = "features",
         n_importance_samples: int | None = 100,
-        max_iter: int = 100,
+        max_iter: int | None = None,
         batch_size: int | str = "auto",
         learning_rate_init: float = 1e-2,
         trainer: Trainer | None = None,
@@ -184,8 +188,15 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
             device=self.device_,
         )
 
+    def _n_epochs(self, n_batches: int) -> int:
+        if self.max_iter is not None:
+            return self.max_iter
+        return max(LEAST_EPOCHS, -(-LEAST_BATCHES // n_batches))
+
     def _default_trainer(self) -> Trainer:
-        return Trainer(schedule="cosine", early_stopping=True, n_iter_no_change=20)
+        return Trainer(
+            schedule="cosine", weight_decay="path", early_stopping=True, n_iter_no_change=20
+        )
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
@@ -277,15 +288,16 @@ class MADE(FullyVisibleBeliefNetwork):
     n_importance_samples : int or None, default=100
         Proposals for each row in which a known feature comes after an unknown one, at least 2. None
         raises an error for such rows, whose results are not exact.
-    max_iter : int, default=100
-        Number of epochs.
+    max_iter : int, default=None
+        Number of epochs. None takes 100, or more where these have fewer than 2,000 batches in all.
     batch_size : int or "auto", default="auto"
         Rows of a batch; "auto" takes 32 to 256, a hundredth of the rows.
     learning_rate_init : float, default=1e-2
         Initial learning rate.
     trainer : Trainer, default=None
-        All other settings of training; None is `Trainer(schedule="cosine", early_stopping=True,
-        n_iter_no_change=20)`.
+        All other settings of training; None is `Trainer(schedule="cosine", weight_decay="path",
+        early_stopping=True, n_iter_no_change=20)`, whose held-out rows choose the strength of the
+        penalty on the weights, so that few rows are not learned by heart.
     warm_start : bool, default=False
         Whether `fit` continues from the last fit.
     device : {"auto", "cpu", "cuda"} or str such as "cuda:1", default="auto"
@@ -350,7 +362,7 @@ class MADE(FullyVisibleBeliefNetwork):
         dynamic_binarization: bool = False,
         representation: str = "features",
         n_importance_samples: int | None = 100,
-        max_iter: int = 100,
+        max_iter: int | None = None,
         batch_size: int | str = "auto",
         learning_rate_init: float = 1e-2,
         trainer: Trainer | None = None,
