@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from probgen.options import AutoLikelihood
 from probgen.training.neural_generator import FitContext, NeuralGenerator
 from probgen.training.statistics import RowStatistics
 
@@ -13,12 +14,14 @@ class ObservationGenerator(NeuralGenerator):
     """Base of generators whose networks compute the parameters of an `ObservationModel`.
 
     A subclass takes `likelihood` and `dynamic_binarization` in its constructor, and sets
-    `observation_` in `_build`, for rows of the statistics `_statistics(fit)`. Rows of a fit and of
+    `observation_` in `_build`, for rows of the statistics `_statistics(fit)`. It names the
+    likelihoods that "auto" may stand for in `_choices_of_auto`. Rows of a fit and of
     all queries are held against the support of `observation_` here. With dynamic binarization, a
     fit takes probabilities of bits, whereas queries take bits, of which alone the model has a
     likelihood.
     """
 
+    _choices_of_auto: tuple[str, ...] = ("bernoulli", "gaussian")
     likelihood: Any
     dynamic_binarization: bool
     observation_: Any
@@ -30,6 +33,9 @@ class ObservationGenerator(NeuralGenerator):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
+        if isinstance(self.likelihood, AutoLikelihood):
+            default = self._options["likelihood"]["auto"]()
+            self.likelihood.check_among(self._choices_of_auto, default)
         name = self._likelihood_name
         if self.dynamic_binarization and name not in ("auto", "bernoulli"):
             raise ValueError(

@@ -1,6 +1,7 @@
 """Distributions of the features of a row, given a code or the features before: p(x given ...)."""
 
 import math
+from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
@@ -182,7 +183,9 @@ class DiscretizedLogistic(Option):
 class AutoLikelihood(Option):
     """The likelihood that suits the rows of the fit, with these settings where it has them.
 
-    In a search, choose a likelihood instead: likelihoods of different measures do not compare.
+    In a search, choose a likelihood instead: likelihoods of different measures do not compare. A
+    setting that none of an estimator's choices has is refused, such as n_levels in a `VAE`, which
+    chooses between "bernoulli" and "gaussian".
 
     Parameters
     ----------
@@ -214,6 +217,26 @@ class AutoLikelihood(Option):
         _check_scale(self.scale)
         check_n_levels(self.n_levels)
         check_count("n_mixture", self.n_mixture)
+
+    def check_among(self, names: Sequence[str], default: "AutoLikelihood") -> None:
+        """Raise a ValueError of one sentence if a setting can have no effect.
+
+        Parameters
+        ----------
+        names : sequence of str
+            The likelihoods that "auto" may stand for.
+        default : AutoLikelihood
+            What the string "auto" stands for.
+        """
+        known = [setting for name in names for setting in LIKELIHOODS[name]._get_param_names()]
+        for setting, value in self.get_params().items():
+            defaults = (getattr(default, setting), getattr(AutoLikelihood(), setting))
+            if setting not in known and value not in defaults:
+                choices = " and ".join(repr(name) for name in names)
+                raise ValueError(
+                    f"likelihood__{setting}={value!r} has no effect on likelihood='auto', which"
+                    f" chooses among {choices} here; set likelihood to one that has {setting}."
+                )
 
     def chosen(self, name: str) -> Option:
         """Return the likelihood of a name with these settings.

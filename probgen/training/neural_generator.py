@@ -272,6 +272,11 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
             with self._unchanged_if_refused():
                 arrays = self._read(X, y, reset=not resume, ensure_min_samples=least, **reading)
                 rows = self._open(arrays, trainer, device, ensure_min_samples=least)
+                if trainer.precision == "bf16" and rows.dtype == torch.float64:
+                    raise ValueError(
+                        "precision='bf16' has no effect on networks in double precision, which rows"
+                        " of float64 train; take X.astype(np.float32), or precision='full'."
+                    )
 
                 checkpoint = saved = None
                 if trainer.checkpoint is not None and not partial:

@@ -51,7 +51,7 @@ class Trainer(BaseEstimator):
         (1 + t) / (10 + t), so that the initial weights are soon forgotten.
     precision : {"full", "bf16"}, default="full"
         "bf16" computes products in bfloat16 under torch's autocast, and keeps the weights in full
-        precision.
+        precision; for rows of float32, as those of float64 train networks in double precision.
     early_stopping : bool, default=False
         Whether to hold out rows, stop when their score has not improved by tol in n_iter_no_change
         epochs, and restore the best weights.

@@ -63,6 +63,7 @@ class AutoregressiveGenerator(ImputerMixin, ObservationGenerator):
             "discretized_logistic": DiscretizedLogistic,
         }
     }
+    _choices_of_auto: tuple[str, ...] = ("bernoulli", "categorical", "discretized_logistic")
     _measure_of_auto = "counting"  # of likelihood="auto" before a fit
     representation: str
     n_importance_samples: int | None

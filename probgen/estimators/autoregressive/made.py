@@ -141,6 +141,7 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
             "gaussian_mixture": GaussianMixtureLikelihood,
         }
     }
+    _choices_of_auto = ("bernoulli", "gaussian_mixture")
     _measure_of_auto = "lebesgue"
     network_: MaskedMLP
 
