@@ -13,8 +13,10 @@ from sklearn.model_selection import GridSearchCV
 
 from probgen import Autoencoder, GaussianMixture, RowBlocks, Trainer, get_likelihood
 from probgen.distributions.observation import bernoulli_log_prob, gaussian_log_prob
+from probgen.estimators._code_density import gaussians_of
 from probgen.estimators.autoencoder import ReconstructionObjective, _shrink
 from probgen.marginal_likelihood.importance import log_likelihood
+from probgen.marginal_likelihood.modes import CodePrior, Observation
 from probgen.options import (
     L1,
     Contractive,
@@ -324,25 +326,27 @@ class TestEstimates:
     def test_two_far_modes(self):
         # x = |z| + noise: z and -z explain a row alike, and a proposal about one of them misses
         # half.
-        prior = GaussianMixture(1).fit(RNG.standard_normal((5000, 1)))
-        prior.mean, prior.precision = prior.means_[0], np.linalg.inv(prior.covariances_[0])
+        density = GaussianMixture(1).fit(RNG.standard_normal((5000, 1)))
+        prior = CodePrior(density.score_samples, density.sample, *gaussians_of(density))
         variance = torch.tensor([0.01], dtype=torch.float64)
         rows = torch.tensor([[0.5], [1.0], [2.0]], dtype=torch.float64)
         values, _ = log_likelihood(
             rows,
             rows.clone(),
-            torch.abs,
-            lambda X, outputs: gaussian_log_prob(X, outputs, variance),
-            lambda X, outputs: ((X - outputs) / variance, torch.ones_like(outputs) / variance),
+            Observation(
+                torch.abs,
+                lambda X, outputs: gaussian_log_prob(X, outputs, variance),
+                lambda X, outputs: ((X - outputs) / variance, torch.ones_like(outputs) / variance),
+            ),
             prior,
             n_samples=2**15,
         )
         grid = np.linspace(-8.0, 8.0, 160_001)[:, np.newaxis]
-        density = np.exp(prior.score_samples(grid))
+        masses = np.exp(prior.score_samples(grid))
         kernel = np.exp(-0.5 * (rows.numpy().T - np.abs(grid)) ** 2 / 0.01) / np.sqrt(
             2.0 * np.pi * 0.01
         )
-        truth = np.log(np.trapezoid(density[:, np.newaxis] * kernel, grid.ravel(), axis=0))
+        truth = np.log(np.trapezoid(masses[:, np.newaxis] * kernel, grid.ravel(), axis=0))
         np.testing.assert_allclose(values, truth, atol=0.1)
 
     def test_observation_models_are_those_of_scipy(self):

@@ -10,6 +10,7 @@ from sklearn.base import clone
 
 from probgen.base import Likelihood
 from probgen.estimators.gaussian_mixture import GaussianMixture
+from probgen.marginal_likelihood.effective_draws import warn_of_unknown_errors
 from probgen.marginal_likelihood.latent_model import (
     LatentModel,
     NumpyLogDensity,
@@ -33,7 +34,8 @@ class CodeGenerator(NeuralGenerator):
     - `_decode_chains(codes, *labels)` decodes codes (n_chains, n, k), a tensor, to
       (n_chains, n, d);
     - `_observation_log_prob()` returns log p(x given z) as a function of rows and decoded codes;
-    - `_estimate(X)` returns estimates of log p(x) of checked rows, and their standard errors.
+    - `_estimate(X)` returns estimates of log p(x) of checked rows, and their standard errors;
+    - `_estimate_remedy` says in a few words how more draws are made effective.
 
     Where decoded codes depend on the class of a row too, it overrides `_decoder_labels(y, n_rows)`,
     which returns the labels that `_decode_chains` gets, tensors (n_rows, ...).
@@ -45,6 +47,7 @@ class CodeGenerator(NeuralGenerator):
     _decode_chains: Any
     _observation_log_prob: Any
     _estimate: Any
+    _estimate_remedy: str
 
     def score_samples(
         self, X: npt.ArrayLike, y: Any = None, *, return_std: bool = False
@@ -58,17 +61,23 @@ class CodeGenerator(NeuralGenerator):
         y : object, default=None
             Ignored.
         return_std : bool, default=False
-            Whether to return the standard errors of the estimates too. Near 1 or above, the
-            estimate is too low: few of the draws behind it are anywhere near the row.
+            Whether to return the standard errors of the estimates too.
 
         Returns
         -------
         log_likelihood : ndarray of shape (n,)
         std : ndarray of shape (n,)
-            With return_std=True.
+            With return_std=True. It is inf where fewer than 5 of the draws behind an estimate are
+            effective: the estimate may then be nats too low.
+
+        Warns
+        -----
+        UserWarning
+            If that is so for more than one row in twenty.
         """
         X = self._validate_query(X)
         values, errors = self._estimate(X)
+        warn_of_unknown_errors(errors, self._estimate_remedy)
         values = values.astype(X.dtype, copy=False)
         if not return_std:
             return values
@@ -132,10 +141,7 @@ class FittedCodeDensity(CodeGenerator):
     def _fit_code_density(self, codes: np.ndarray, generator: np.random.Generator) -> None:
         """Fit a clone of latent_density to codes (n, k); generator seeds it if it has no seed."""
         if self.latent_density is None:
-            rows_needed = max(ROWS_PER_COMPONENT, ROWS_PER_CODE_NUMBER * codes.shape[1])
-            n_components = max(1, min(MAX_COMPONENTS, len(codes) // rows_needed))
-            reg_covar = 1e-6 * max(float(codes.var()), 1e-12)
-            density = GaussianMixture(n_components, reg_covar=reg_covar)
+            density = default_density(codes)
         else:
             density = clone(self.latent_density)
         parameters = density.get_params()
@@ -151,6 +157,13 @@ class FittedCodeDensity(CodeGenerator):
         return log_code_density(self.latent_density_, mean, deviations, self.device_)
 
 
+def default_density(codes: np.ndarray) -> GaussianMixture:
+    """A GaussianMixture for codes (n, k), of as many components as they support, not yet fitted."""
+    rows_needed = max(ROWS_PER_COMPONENT, ROWS_PER_CODE_NUMBER * codes.shape[1])
+    n_components = max(1, min(MAX_COMPONENTS, len(codes) // rows_needed))
+    return GaussianMixture(n_components, reg_covar=1e-6 * max(float(codes.var()), 1e-12))
+
+
 def log_code_density(
     density: Any, mean: np.ndarray, deviations: np.ndarray, device: str
 ) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -161,13 +174,16 @@ def log_code_density(
     """
     if not isinstance(density, GaussianMixture):
         return lambda codes: NumpyLogDensity.apply(codes, density.score_samples, mean, deviations)
-    components = density._components()
-    covariances = np.stack([components.covariance(c) for c in range(len(components))])
     return mixture_log_density(
-        torch.as_tensor(components.weights, device=device),
-        torch.as_tensor(components.means, device=device),
-        torch.as_tensor(covariances, device=device),
+        *(torch.as_tensor(part, device=device) for part in gaussians_of(density))
     )
+
+
+def gaussians_of(mixture: GaussianMixture) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights (C,), means (C, k) and covariances (C, k, k) of a fitted mixture."""
+    components = mixture._components()
+    covariances = [components.covariance(c) for c in range(len(components))]
+    return components.weights, components.means, np.stack(covariances)
 
 
 def latest_rows(kept: np.ndarray | None, rows: np.ndarray, n_rows: int) -> np.ndarray:

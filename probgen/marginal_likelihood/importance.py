@@ -2,41 +2,59 @@
 
 p(x) is the integral of p(x given z) p(z) over the codes z. With draws z_s from q, the mean of
 p(x given z_s) p(z_s) / q(z_s) is an unbiased estimate of it; its logarithm is too low on average.
-Here q is a mixture: most draws come from a Student's t about the posterior mode, the others from
-p(z), which bounds the weights wherever the posterior has further modes [1]_.
+
+The prior p(z) is a mixture of Gaussians, or near one. Under each of them a posterior is a product
+of two factors that are log-concave or nearly so, and has one mode in most cases, while their sum
+has many: a component is narrow where a row says little about its code. So q has a part for each
+component that matters for the row, a Student's t about the mode of its posterior, in proportion to
+Laplace's estimate of the component's share [1]_. A last part is p(z) itself, which bounds the
+weights wherever there are other modes [2]_. All draws have the density of the whole mixture in the
+denominator, whichever part they came from.
 
 References
 ----------
-.. [1] T. Hesterberg, Weighted average importance sampling and defensive mixture distributions,
+.. [1] L. Tierney and J. B. Kadane, Accurate approximations for posterior moments and marginal
+   densities, 1986.
+.. [2] T. Hesterberg, Weighted average importance sampling and defensive mixture distributions,
    Technometrics, 1995.
 """
 
 import math
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from scipy.special import gammaln
 from scipy.stats import chi2, norm, qmc
 
+from probgen.marginal_likelihood.latent_model import log_mean_exp
+from probgen.marginal_likelihood.modes import (
+    NEGLIGIBLE,
+    CodePrior,
+    Modes,
+    ModeSearch,
+    Observation,
+    cholesky,
+    half_log_det,
+    inverse_of_lower,
+)
+
 DEGREES_OF_FREEDOM = 8.0  # heavier tails than the posterior's, so that all weights are bounded
-NEWTON_STEPS = 4
+WORK_NUMBERS = 2**22  # numbers in the draws, or in what they decode to, at a time
 PRIOR_SHARE = 4  # one draw in so many comes from the prior
-STEP = 1e-3  # of a difference quotient, in standard deviations of a code
+EVEN_SHARE = 0.2  # of the draws of all parts; Laplace's estimates of their shares are rough
 
 
 def log_likelihood(
     X: torch.Tensor,
     codes: torch.Tensor,
-    decode: Callable,
-    log_prob: Callable,
-    curvature: Callable,
-    prior: Any,
+    observation: Observation,
+    prior: CodePrior,
     *,
     n_samples: int,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return estimates of log p(x) of rows, and their standard errors.
 
     Parameters
@@ -44,132 +62,103 @@ def log_likelihood(
     X : Tensor of shape (n, d)
     codes : Tensor of shape (n, k)
         Start of the search for the posterior modes, such as the codes of an encoder.
-    decode : callable
-        From codes (m, k) to parameters (m, d) of the observation model.
-    log_prob : callable
-        From rows and parameters (..., d), which broadcast, to log p(x given z) of shape (...).
-    curvature : callable
-        From the same to the gradient of log_prob with respect to the parameters, and its expected
-        negative second derivative.
-    prior : object
-        With `score_samples`, the log-density of codes, `sample(n, random_state=)`, and `mean` (k,)
-        and `precision` (k, k) of a Gaussian that approximates it.
+    observation : Observation
+    prior : CodePrior
     n_samples : int
-        Draws for each row, at least PRIOR_SHARE; the same for all rows up to the location and the
-        shape of the proposal.
+        Draws for each row, at least PRIOR_SHARE; the same for all rows up to the locations, the
+        shapes and the shares of the parts of the proposal.
 
     Returns
     -------
-    values, errors : ndarray of shape (n,)
-        In nats.
+    values, errors : Tensor of shape (n,)
+        In nats, as those of `log_mean_exp`.
     """
-    mode, factor = _proposal(X, codes, decode, log_prob, curvature, prior)
-    n, k = mode.shape
-    n_far = n_samples // PRIOR_SHARE
-    device = factor.device
-
-    # Draws of the Student's t are the row's own (n, s, k), draws of the prior are shared (s', k).
-    noise, log_t_near = _noise(k, n_samples - n_far)
-    scaled_noise = torch.einsum("nij,sj->nsi", factor, torch.tensor(noise, device=device))
-    near = mode[:, None, :] + scaled_noise
-    prior_draws = np.asarray(prior.sample(n_far, random_state=0), dtype=np.float64)
-    far = torch.tensor(prior_draws, device=device)
-
-    # Both parts of the mixture have a density at every draw: first the Student's t, (n, n_samples).
-    offsets = torch.linalg.solve_triangular(factor, far.T - mode[:, :, None], upper=False)
-    log_t_far = _log_t(_array(offsets.square().sum(1)), k)
-    log_t = np.hstack([np.broadcast_to(log_t_near, (n, len(log_t_near))), log_t_far])
-    log_determinant = torch.log(torch.diagonal(factor, dim1=1, dim2=2)).sum(1)
-    log_t = log_t - _array(log_determinant)[:, np.newaxis]
-
-    log_prior = prior.score_samples(_array(torch.cat([near.reshape(-1, k), far])))
-    log_prior_near = log_prior[:-n_far].reshape(n, -1)
-    log_prior_far = np.broadcast_to(log_prior[-n_far:], (n, n_far))
-    log_prior = np.hstack([log_prior_near, log_prior_far])
-
-    def log_likelihood_given(codes: torch.Tensor) -> np.ndarray:
-        parameters = decode(codes.reshape(-1, k).to(X.dtype)).reshape(*codes.shape[:-1], -1)
-        return _array(log_prob(X[:, None, :], parameters))
-
-    share = n_far / n_samples
-    log_proposal = np.logaddexp(np.log1p(-share) + log_t, np.log(share) + log_prior)
-    log_given = np.hstack([log_likelihood_given(near), log_likelihood_given(far)])
-    log_weights = log_given + log_prior - log_proposal
-
-    highest = log_weights.max(axis=1)
-    weights = np.exp(log_weights - highest[:, np.newaxis])
-    mean = weights.mean(axis=1)
-    errors = weights.std(axis=1, ddof=1) / (mean * math.sqrt(n_samples))
-    return highest + np.log(mean), errors
-
-
-def _array(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.double().cpu().numpy()
-
-
-def _proposal(
-    X: torch.Tensor,
-    codes: torch.Tensor,
-    decode: Callable,
-    log_prob: Callable,
-    curvature: Callable,
-    prior: Any,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Posterior modes (n, k) and lower factors (n, k, k) of the covariances there.
-
-    The modes are found by damped Gauss-Newton steps, with the Gaussian near the prior in its place.
-    """
-    mean = torch.as_tensor(prior.mean, dtype=torch.float64, device=X.device)
-    precision = torch.as_tensor(prior.precision, dtype=torch.float64, device=X.device)
-
-    def log_posterior(codes: torch.Tensor) -> torch.Tensor:
-        offset = codes - mean
-        log_prior = -0.5 * ((offset @ precision) * offset).sum(1)
-        return log_prob(X, decode(codes.to(X.dtype))).double() + log_prior
-
-    codes = codes.double()
-    value = log_posterior(codes)
-    for _ in range(NEWTON_STEPS):
-        gradient, hessian = _expand(X, codes, decode, curvature, mean, precision)
-        step = torch.cholesky_solve(gradient.unsqueeze(2), _cholesky(hessian)).squeeze(2)
-        # A full step, then a quarter of one, each where it improves the row.
-        for damping in (1.0, 0.25):
-            moved = codes + damping * step
-            new_value = log_posterior(moved)
-            is_better = new_value > value
-            codes = torch.where(is_better[:, None], moved, codes)
-            value = torch.where(is_better, new_value, value)
-    _, hessian = _expand(X, codes, decode, curvature, mean, precision)
-    covariance = torch.cholesky_inverse(_cholesky(hessian))
-    return codes, _cholesky(0.5 * (covariance + covariance.mT))
-
-
-def _expand(
-    X: torch.Tensor,
-    codes: torch.Tensor,
-    decode: Callable,
-    curvature: Callable,
-    mean: torch.Tensor,
-    precision: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Gradient (n, k) and Gauss-Newton matrix (n, k, k) of the log-posterior at codes."""
     n, k = codes.shape
-    steps = STEP / torch.sqrt(torch.diagonal(precision))
-    # The codes, and k copies that are shifted along one axis each: (k + 1, n, k).
-    shifted = torch.cat([codes.unsqueeze(0), codes + torch.diag(steps).unsqueeze(1)]).to(X.dtype)
-    parameters = decode(shifted.reshape(-1, k)).reshape(k + 1, n, -1)
-    differences = (parameters[1:] - parameters[0]) / steps.to(X.dtype)[:, None, None]
-    jacobian = differences.permute(1, 2, 0)  # (n, d, k)
-    gradient, information = curvature(X, parameters[0])
-    by_codes = torch.einsum("ndk,nd->nk", jacobian, gradient).double()
-    hessian = torch.einsum("ndk,nd,ndj->nkj", jacobian, information, jacobian).double()
-    return by_codes - (codes - mean) @ precision, hessian + precision
+    proposal = _Proposal.of(ModeSearch(X, observation, prior).run(codes), n)
+    n_far = n_samples // PRIOR_SHARE
+    far_share = n_far / n_samples
+
+    def log_weights(draws: torch.Tensor) -> torch.Tensor:
+        """Log-weights (n, s) of draws of the rows' own (n, s, k), or of draws of all (s, k)."""
+        log_prior = prior.score_samples(draws.reshape(-1, k).cpu().numpy())
+        log_prior = torch.tensor(log_prior, device=draws.device).reshape(draws.shape[:-1])
+        # All parts of the proposal have a density at every draw.
+        log_proposal = torch.logaddexp(
+            math.log1p(-far_share) + proposal.log_density(draws), math.log(far_share) + log_prior
+        )
+        parameters = observation.decode(draws.reshape(-1, k).to(X.dtype))
+        parameters = parameters.reshape(*draws.shape[:-1], -1)
+        log_given = observation.log_prob(X[:, None, :], parameters).double()
+        return log_given + log_prior - log_proposal
+
+    far = np.asarray(prior.sample(n_far, random_state=0), dtype=np.float64)
+    parts = [log_weights(torch.tensor(far, device=X.device))]
+    n_at_once = max(1, WORK_NUMBERS // (n * max(k, X.shape[1])))
+    uniform, noise = (torch.tensor(part, device=X.device) for part in _noise(k, n_samples - n_far))
+    for chosen, offsets in zip(uniform.split(n_at_once), noise.split(n_at_once)):
+        parts.append(log_weights(proposal.draw(chosen, offsets)))
+    return log_mean_exp(torch.cat(parts, dim=1).T)
 
 
-def _cholesky(matrix: torch.Tensor) -> torch.Tensor:
-    """Lower factors of positive matrices (n, k, k), with a ridge against rounding errors."""
-    diagonal = torch.diagonal(matrix, dim1=1, dim2=2)
-    return torch.linalg.cholesky(matrix + torch.diag_embed(1e-10 * diagonal))
+@dataclass(frozen=True)
+class _Proposal:
+    """A mixture of T Student's t distributions for each of n rows, about modes of the posterior.
+
+    Attributes
+    ----------
+    shares : Tensor of shape (n, T)
+        Weights of the parts, some of which may be 0.
+    modes : Tensor of shape (n, T, k)
+    factors : Tensor of shape (n, T, k, k)
+        Lower factors of the precisions.
+    """
+
+    shares: torch.Tensor
+    modes: torch.Tensor
+    factors: torch.Tensor
+
+    @classmethod
+    def of(cls, modes: Modes, n_rows: int) -> Self:
+        """The parts for the modes that matter, in proportion to their evidence for the most."""
+        k = modes.codes.shape[1]
+        evidence = modes.evidence.reshape(n_rows, -1)
+        highest = evidence.max(1, keepdim=True).values
+        evidence = torch.where(highest.isfinite(), evidence, 0.0)  # where all have overflowed
+        matters = evidence > evidence.max(1, keepdim=True).values - NEGLIGIBLE
+        even = matters / matters.sum(1, keepdim=True)
+        laplace = torch.softmax(evidence.masked_fill(~matters, -torch.inf), dim=1)
+        shares = (1.0 - EVEN_SHARE) * laplace + EVEN_SHARE * even
+
+        n_parts = int(matters.sum(1).max())
+        shares, order = shares.sort(dim=1, descending=True, stable=True)
+        shares, order = shares[:, :n_parts], order[:, :n_parts]
+        rows = torch.arange(n_rows, device=order.device)[:, None]
+        precisions = modes.precisions.reshape(n_rows, -1, k, k)[rows, order]
+        return cls(shares, modes.codes.reshape(n_rows, -1, k)[rows, order], cholesky(precisions))
+
+    def draw(self, uniform: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """Draws (n, s, k), from numbers in (0, 1) (s,) and draws of a Student's t (s, k)."""
+        n, n_parts = self.shares.shape
+        chosen = torch.searchsorted(self.shares.cumsum(1), uniform.expand(n, -1).contiguous())
+        chosen = chosen.clamp(max=n_parts - 1)[:, :, None]
+        draws = noise.new_zeros(n, *noise.shape)
+        for part in range(n_parts):
+            inverse = inverse_of_lower(self.factors[:, part])
+            drawn = self.modes[:, part, None, :] + torch.einsum("nji,sj->nsi", inverse, noise)
+            draws = torch.where(chosen == part, drawn, draws)
+        return draws
+
+    def log_density(self, draws: torch.Tensor) -> torch.Tensor:
+        """Log-density (n, s) at draws (n, s, k), or at draws (s, k) that all rows share."""
+        total: Any = -torch.inf
+        for part in range(self.shares.shape[1]):
+            factors = self.factors[:, part]
+            offsets = draws - self.modes[:, part, None, :]
+            whitened = torch.einsum("nsi,nij->nsj", offsets, factors)
+            constants = self.shares[:, part].log() + half_log_det(factors)
+            log_density = _log_t(whitened.square().sum(2), factors.shape[-1]) + constants[:, None]
+            total = torch.logaddexp(torch.as_tensor(total, device=draws.device), log_density)
+        return total
 
 
 def normal_noise(k: int, n_samples: int) -> np.ndarray:
@@ -192,18 +181,16 @@ def _uniform(k: int, n_samples: int) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _noise(k: int, n_samples: int) -> tuple[np.ndarray, np.ndarray]:
-    """Quasi-random draws (n_samples, k) of a standard Student's t, and their log-densities."""
-    uniform = _uniform(k + 1, n_samples)
+    """Quasi-random numbers (n_samples,) in (0, 1), and draws (n_samples, k) of a Student's t."""
+    uniform = _uniform(k + 2, n_samples)
     # A Student's t is a Gaussian over the root of a chi-squared variable per degree of freedom.
-    spread = np.sqrt(DEGREES_OF_FREEDOM / chi2.ppf(uniform[:, :1], DEGREES_OF_FREEDOM))
-    noise = spread * norm.ppf(uniform[:, 1:])
-    log_density = _log_t(np.square(noise).sum(axis=1), k)
+    spread = np.sqrt(DEGREES_OF_FREEDOM / chi2.ppf(uniform[:, 1:2], DEGREES_OF_FREEDOM))
+    noise = spread * norm.ppf(uniform[:, 2:])
     noise.flags.writeable = False
-    log_density.flags.writeable = False
-    return noise, log_density
+    return uniform[:, 0], noise
 
 
-def _log_t(squared_norms: np.ndarray, k: int) -> np.ndarray:
+def _log_t(squared_norms: torch.Tensor, k: int) -> torch.Tensor:
     """Log-density of a standard Student's t in k dimensions at points of these squared norms."""
     half = 0.5 * (DEGREES_OF_FREEDOM + k)
     constant = (
@@ -211,4 +198,4 @@ def _log_t(squared_norms: np.ndarray, k: int) -> np.ndarray:
         - gammaln(0.5 * DEGREES_OF_FREEDOM)
         - 0.5 * k * math.log(math.pi * DEGREES_OF_FREEDOM)
     )
-    return constant - half * np.log1p(squared_norms / DEGREES_OF_FREEDOM)
+    return constant - half * torch.log1p(squared_norms / DEGREES_OF_FREEDOM)

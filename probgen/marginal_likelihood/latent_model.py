@@ -1,5 +1,6 @@
 """Latent variable models as differentiable joint densities of rows and codes."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import torch
 
 from probgen._constants import LOG_2PI
+from probgen.marginal_likelihood.effective_draws import LEAST_EFFECTIVE
 
 STEP = 1e-4  # of a difference quotient, in standard deviations of a code
 FARTHEST = 1e6  # distance of a code from the centre, in standard deviations
@@ -133,10 +135,13 @@ class NumpyLogDensity(torch.autograd.Function):
 def log_mean_exp(log_weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Logarithm of the mean of exp over the first dimension, and its standard error.
 
-    The error is that of independent draws; quasi-random draws have a smaller one.
+    The error is that of independent draws; quasi-random draws have a smaller one. It is inf where
+    fewer than LEAST_EFFECTIVE draws are effective: the largest weights are then still to come, and
+    those at hand do not tell how large. NaN, of draws that overflowed, counts as no weight.
     """
+    log_weights = log_weights.nan_to_num(-torch.inf, posinf=torch.inf, neginf=-torch.inf)
     n_samples = len(log_weights)
-    highest = log_weights.max(0).values
-    weights = torch.exp(log_weights - highest)
-    mean = weights.mean(0)
-    return highest + torch.log(mean), weights.std(0) / (mean * n_samples**0.5)
+    values = torch.logsumexp(log_weights, 0) - math.log(n_samples)
+    shares = torch.softmax(log_weights, 0)
+    is_known = 1.0 / shares.square().sum(0) >= LEAST_EFFECTIVE
+    return values, torch.where(is_known, shares.std(0) * n_samples**0.5, torch.inf)

@@ -8,6 +8,7 @@ import numpy as np
 
 from probgen._constants import LOG_2PI
 from probgen._validation import check_real
+from probgen.marginal_likelihood.effective_draws import LEAST_EFFECTIVE
 
 # Rows of a matrix product, which has this shape for any number of rows: a kernel may round another
 # one differently. So few are cheap for a single row, and hardly slower than more for many.
@@ -76,8 +77,7 @@ def parzen_log_density(
     log_density : ndarray of shape (n,)
         In nats, in double precision.
     std : ndarray of shape (n,)
-        With return_std=True. Near 1, one draw outweighs all others, and the error is larger than
-        that.
+        With return_std=True. It is inf where fewer than LEAST_EFFECTIVE draws are effective.
 
     Raises
     ------
@@ -104,7 +104,9 @@ def parzen_log_density(
         block_values, weights = _log_mean(squares, bandwidth)
         values.append(block_values)
         if return_std:
-            errors.append(weights.std(axis=1) / (weights.mean(axis=1) * np.sqrt(len(draws))))
+            is_known = weights.sum(axis=1) ** 2 >= LEAST_EFFECTIVE * np.square(weights).sum(axis=1)
+            block_errors = weights.std(axis=1) / (weights.mean(axis=1) * np.sqrt(len(draws)))
+            errors.append(np.where(is_known, block_errors, np.inf))
     log_density = np.concatenate(values)
     log_density -= X.shape[1] * (np.log(bandwidth) + 0.5 * LOG_2PI)
     if return_std:

@@ -105,6 +105,12 @@ class BlurredDraws(CodeGenerator):
         """Settings of annealed importance sampling."""
         return self._density_option("ais").get_params() | {"n_leapfrog": N_LEAPFROG}
 
+    @property
+    def _estimate_remedy(self) -> str:
+        if self.density_ == "ais":
+            return "raise n_temperatures, as in density=AnnealedImportanceSampling()"
+        return "raise n_draws, as in density=ParzenWindow(), or take density='ais'"
+
     def _density_option(self, name: str) -> Any:
         """The option "ais" or "parzen", with the settings that `density` has for it."""
         option = self._as_fitted("density")

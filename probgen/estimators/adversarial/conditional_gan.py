@@ -14,6 +14,7 @@ from probgen.estimators._classes import ClassConditional, one_hot
 from probgen.estimators.adversarial.gan import GAN, STATISTICS_BATCHES, STATISTICS_ROWS
 from probgen.estimators.adversarial.networks import Discriminator
 from probgen.estimators.adversarial.objective import AdversarialObjective
+from probgen.marginal_likelihood.effective_draws import warn_of_unknown_errors
 from probgen.networks.dense import Linear
 from probgen.options import AutoDensity, Option
 from probgen.training.neural_generator import FitContext
@@ -21,6 +22,7 @@ from probgen.training.objective import Objective
 from probgen.training.trainer import Trainer
 
 HEADS = ("auxiliary", "joint")
+NEGLIGIBLE_SHARE = 1e-3  # posterior probability of a class whose estimate may be poor
 
 
 class ConditionalGAN(ClassConditional, GAN):
@@ -164,7 +166,7 @@ class ConditionalGAN(ClassConditional, GAN):
         log_likelihood : ndarray of shape (n,)
             log p(x), summed over the classes, or log p(x, y) if y is given.
         std : ndarray of shape (n,)
-            With return_std=True.
+            With return_std=True; inf where it is not known, as in `GAN`.
         """
         X = self._validate_query(X)
         if y is None:
@@ -172,9 +174,12 @@ class ConditionalGAN(ClassConditional, GAN):
             values = np.logaddexp.reduce(joint, axis=1)
             # First-order propagation: the derivative by each term is its posterior probability.
             posterior = np.exp(joint - values[:, np.newaxis])
+            counts = np.isfinite(errors) | (posterior > NEGLIGIBLE_SHARE)
+            errors = np.where(counts, errors, 0.0)
             errors = np.sqrt(np.sum((posterior * errors) ** 2, axis=1))
         else:
             values, errors = self._by_class(self._joint_estimate, X, y).T
+        warn_of_unknown_errors(errors, self._estimate_remedy)
         values = values.astype(X.dtype, copy=False)
         if not return_std:
             return values
