@@ -11,7 +11,14 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.model_selection import GridSearchCV
 
-from probgen import Autoencoder, GaussianMixture, RowBlocks, Trainer, get_likelihood
+from probgen import (
+    Autoencoder,
+    GaussianMixture,
+    GenerativePipeline,
+    RowBlocks,
+    Trainer,
+    get_likelihood,
+)
 from probgen.distributions.observation import bernoulli_log_prob, gaussian_log_prob
 from probgen.estimators._code_density import gaussians_of
 from probgen.estimators.autoencoder import ReconstructionObjective, _shrink
@@ -319,9 +326,60 @@ class TestDensity:
         assert codes_seen.covariance_type == "diag"
         assert codes_seen.n_features_in_ == 2
 
+    def test_a_pipeline_as_density_of_codes_is_approximated_by_a_mixture(self):
+        mixture = GaussianMixture(5, random_state=0)
+        model = fit(max_iter=20, latent_density=GenerativePipeline([("mixture", mixture)]))
+        values, errors = model.score_samples(X, return_std=True)
+        plain = fit(max_iter=20, latent_density=mixture)
+        truth = plain.set_params(n_importance_samples=2**12).score_samples(X)
+        assert np.mean(np.abs(values - truth) < 3.0 * errors) > 0.95
+        assert np.mean(values - truth) == pytest.approx(0.0, abs=0.05)
+
+    def test_four_draws_do_not_know_their_error(self):
+        model = fit(n_importance_samples=4)
+        with pytest.warns(UserWarning, match=r"300 of 300 rows .* raise n_importance_samples") as r:
+            _, errors = model.score_samples(X, return_std=True)
+        assert len(r) == 1
+        assert np.isinf(errors).all()
+
 
 class TestEstimates:
     """The sampler alone, where the integral is known."""
+
+    def test_a_density_of_codes_that_is_narrow_where_the_row_is_silent(self):
+        # The decoder shows two of four numbers of a code; the others have a narrow place of their
+        # own in each component.
+        rng = np.random.default_rng(2)
+        density = GaussianMixture(
+            6,
+            weights_init=np.full(6, 1.0 / 6.0),
+            means_init=np.column_stack([rng.normal(size=(6, 2)), 10.0 * rng.normal(size=(6, 2))]),
+            precisions_init=np.tile(np.diag([1.0, 1.0, 1e4, 1e4]), (6, 1, 1)),
+        )
+        means, spread = density.means_init, np.array([1.0, 1.0, 0.01, 0.01])
+        codes = means[rng.integers(6, size=4000)] + spread * rng.normal(size=(4000, 4))
+        density.fit(codes)
+        variance = torch.tensor([0.3, 0.3], dtype=torch.float64)
+        rows = torch.from_numpy(codes[:200, :2] + np.sqrt(0.3) * rng.normal(size=(200, 2)))
+        values, errors = log_likelihood(
+            rows,
+            torch.zeros(200, 4, dtype=torch.float64),
+            Observation(
+                lambda codes: codes[:, :2],
+                lambda X, outputs: gaussian_log_prob(X, outputs, variance),
+                lambda X, outputs: ((X - outputs) / variance, torch.ones_like(outputs) / variance),
+            ),
+            CodePrior(density.score_samples, density.sample, *gaussians_of(density)),
+            n_samples=128,
+        )
+        parts = [
+            np.log(weight) + multivariate_normal(m[:2], c[:2, :2] + 0.3 * np.eye(2)).logpdf(rows)
+            for weight, m, c in zip(density.weights_, density.means_, density.covariances_)
+        ]
+        differences = values.numpy() - np.logaddexp.reduce(parts)
+        assert np.mean(np.abs(differences) < 3.0 * errors.numpy()) > 0.95
+        assert np.abs(differences).mean() < 0.1
+        assert errors.max() < 0.3
 
     def test_two_far_modes(self):
         # x = |z| + noise: z and -z explain a row alike, and a proposal about one of them misses

@@ -175,6 +175,7 @@ class TestDensity:
             assert np.mean(np.abs(values - truth) < 3.0 * errors + 0.01) >= 0.9
             assert abs(np.mean(values - truth)) < np.mean(errors)
 
+    @pytest.mark.filterwarnings("ignore:.* effective draws")  # of 3 chains
     def test_annealed_scores_are_bit_identical_in_any_batch(self):
         model = fit(n_components=3, density=AnnealedImportanceSampling(3, 4))
         whole, order = model.score_samples(X[:600]), RNG.permutation(600)

@@ -34,10 +34,10 @@ class CodeGenerator(NeuralGenerator):
     - `_decode_chains(codes, *labels)` decodes codes (n_chains, n, k), a tensor, to
       (n_chains, n, d);
     - `_observation_log_prob()` returns log p(x given z) as a function of rows and decoded codes;
-    - `_estimate(X)` returns estimates of log p(x) of checked rows, and their standard errors;
-    - `_estimate_remedy` says in a few words how more draws are made effective.
+    - `_estimate(X)` returns estimates of log p(x) of checked rows, and their standard errors.
 
-    Where decoded codes depend on the class of a row too, it overrides `_decoder_labels(y, n_rows)`,
+    It overrides `_estimate_remedy` where more draws are made effective in another way. Where decoded
+    codes depend on the class of a row too, it overrides `_decoder_labels(y, n_rows)`,
     which returns the labels that `_decode_chains` gets, tensors (n_rows, ...).
     """
 
@@ -47,7 +47,6 @@ class CodeGenerator(NeuralGenerator):
     _decode_chains: Any
     _observation_log_prob: Any
     _estimate: Any
-    _estimate_remedy: str
 
     def score_samples(
         self, X: npt.ArrayLike, y: Any = None, *, return_std: bool = False
@@ -86,6 +85,10 @@ class CodeGenerator(NeuralGenerator):
     @property
     def _likelihood(self) -> Likelihood | None:
         return Likelihood("estimate")
+
+    @property
+    def _estimate_remedy(self) -> str:
+        return "raise n_importance_samples"
 
     def _score_samples(self, X: np.ndarray) -> np.ndarray:
         return self._estimate(X)[0]

@@ -186,7 +186,6 @@ class Autoencoder(DecoderMixin, FittedCodeDensity):
     _kept: np.ndarray
     # Weights, means and covariances of a mixture that is near latent_density_, if that is none.
     _code_gaussians: tuple[np.ndarray, ...] | None = None
-    _estimate_remedy = "raise n_importance_samples"
     _options: ClassVar = {
         "corruption": {
             "gaussian": GaussianCorruption,
