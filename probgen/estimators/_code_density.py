@@ -36,9 +36,9 @@ class CodeGenerator(NeuralGenerator):
     - `_observation_log_prob()` returns log p(x given z) as a function of rows and decoded codes;
     - `_estimate(X)` returns estimates of log p(x) of checked rows, and their standard errors.
 
-    It overrides `_estimate_remedy` where more draws are made effective in another way. Where decoded
-    codes depend on the class of a row too, it overrides `_decoder_labels(y, n_rows)`,
-    which returns the labels that `_decode_chains` gets, tensors (n_rows, ...).
+    It overrides `_estimate_remedy` where more draws become effective in another way. Where decoded
+    codes depend on the class of a row too, it overrides `_decoder_labels(y, n_rows)`, which returns
+    the labels that `_decode_chains` gets, tensors (n_rows, ...).
     """
 
     n_components: int
