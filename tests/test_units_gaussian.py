@@ -111,7 +111,9 @@ class TestMixtures:
     @each("seed", SEEDS)
     def test_do_not_depend_on_signs_or_on_the_start(self, init_params, seed):
         rows, _ = clusters(seed)
-        mapped, rows, slopes, _ = in_units(rows, seed, sign=np.array([1.0, -1.0, -1.0, 1.0]))
+        mapped, rows, slopes, _ = in_units(
+            rows, seed, far=8.0, sign=np.array([1.0, -1.0, -1.0, 1.0])
+        )
         settings = {"init_params": init_params, "reg_covar": 0.0, "max_iter": 10, "tol": 0.0}
         first = GaussianMixture(3, random_state=seed, **settings).fit(rows)
         second = GaussianMixture(3, random_state=seed, **settings).fit(mapped)

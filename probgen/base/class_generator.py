@@ -210,6 +210,11 @@ def class_indices(y: Any, classes: np.ndarray, n_rows: int) -> np.ndarray:
             f"y must be one class, or one for each of the {n_rows} rows (in sample:"
             f" n_samples={n_rows}); got shape {labels.shape}."
         )
+    numbers = "biuf"
+    if labels.dtype.kind in numbers and classes.dtype.kind in numbers:
+        places = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
+        if (classes[places] == labels).all():
+            return np.broadcast_to(places, n_rows)
     index_of = {label: index for index, label in enumerate(classes.tolist())}
     indices = []
     for label in labels.reshape(-1).tolist():

@@ -24,6 +24,8 @@ from probgen.base.comparison import check_comparable
 from probgen.base.tags import GeneratorTags, Likelihood, names_of_others
 from probgen.conditions.given import Conditions, parse_given
 
+TAG_NAMES = tuple(field.name for field in dataclasses.fields(Tags))
+
 
 class GeneratorMixin(TransformerMixin, DensityMixin):
     """Public methods of every generator, on top of the hooks of a subclass.
@@ -80,7 +82,7 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         tags.input_tags.allow_nan = self._missing_values == "all"
         # A shallow copy into the dataclass with the fields of generators.
-        shallow = {field.name: getattr(tags, field.name) for field in dataclasses.fields(Tags)}
+        shallow = {name: getattr(tags, name) for name in TAG_NAMES}
         return GeneratorTags(
             **shallow,
             likelihood=self._likelihood,

@@ -25,7 +25,12 @@ from probgen.conditions.given import Conditions
 from probgen.gaussians import conditional
 from probgen.gaussians.em import EMEngine, Fit
 from probgen.gaussians.fitted import FittedComponentsMixin
-from probgen.gaussians.fitting import MixtureSettings, fit_mixture, mean_expectation
+from probgen.gaussians.fitting import (
+    MixtureSettings,
+    fit_in_closed_form,
+    fit_mixture,
+    mean_expectation,
+)
 from probgen.gaussians.rows import Rows
 from probgen.gaussians.starts import FAMILIES, INIT_PARAMS, summarise_rows
 from probgen.gaussians.statistics import merged
@@ -266,7 +271,7 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         class_count = np.bincount(indices, weights, minlength=len(classes))
         class_prior = check_priors(self.priors, class_count)
         rows = self._rows_of_classes(X, indices, weights, classes, class_count > 0.0)
-        fit = self._fit_classes(list(rows.values()), self._start_stream(), device)
+        fit = self._fit_classes(X, weights, list(rows.values()), self._start_stream(), device)
         seen = list(rows)
         origins = np.zeros((len(classes), X.shape[1]))
         origins[seen] = fit.origins
@@ -305,12 +310,12 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         log_likelihood = 0.0
         batches = []
         if known:
-            mean, statistics = self._expectation({i: rows[i] for i in known}, device)
+            mean, statistics = self._expectation(X, weights, {i: rows[i] for i in known}, device)
             batches.append(statistics.placed(self._members(known), n_all))
             log_likelihood += mean * statistics.total
         if new:
             generator = spawn_generator(self._stream)
-            fit = self._fit_classes([rows[i] for i in new], generator, device)
+            fit = self._fit_classes(X, weights, [rows[i] for i in new], generator, device)
             batches.append(fit.statistics.placed(self._members(new), n_all))
             log_likelihood += fit.lower_bound * fit.statistics.total
             state["origins"][new] = fit.origins
@@ -348,21 +353,33 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
 
     def _fit_classes(
         self,
-        rows: Sequence[tuple[np.ndarray, np.ndarray | None]],
+        X: np.ndarray,
+        weights: np.ndarray | None,
+        rows: Sequence[np.ndarray],
         generator: np.random.Generator,
         device: str,
     ) -> Fit:
-        """The Fit of classes that had no rows before, from pairs of rows and weights."""
+        """The Fit of classes that had no rows before, from the indices of the rows of each."""
+        settings = self._settings()
+        is_closed = self.n_components == 1 and self.covariance_type != "low_rank"
+        if is_closed and not np.isnan(X).any():
+            return fit_in_closed_form(X, weights, rows, settings)
         generators = [spawn_generator(generator) for _ in rows]
         n_start_rows = max(8192, 256 * self.n_components)
         summaries = [
-            summarise_rows(data, weights, n_start_rows, own, self._settings().regularization)
-            for (data, weights), own in zip(rows, generators, strict=True)
+            summarise_rows(
+                X[members], _taken(weights, members), n_start_rows, own, settings.regularization
+            )
+            for members, own in zip(rows, generators, strict=True)
         ]
-        return fit_mixture(summaries, self._settings(), generators, device=device, closed_form=True)
+        return fit_mixture(summaries, settings, generators, device=device)
 
     def _expectation(
-        self, rows: dict[int, tuple[np.ndarray, np.ndarray | None]], device: str
+        self,
+        X: np.ndarray,
+        weights: np.ndarray | None,
+        rows: dict[int, np.ndarray],
+        device: str,
     ) -> tuple[float, Any]:
         """Mean of log p(x given y) of rows of known classes, and their statistics."""
         # A class prior of 0 must not hide how the components of the class share its rows.
@@ -371,9 +388,11 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         place = np.cumsum(self.class_count_ > 0.0) - 1
         components = components.select(self._members(place[list(rows)]))
         groups = []
-        for i, (data, weights) in rows.items():
+        for i, members in rows.items():
+            data = X[members]
             origin = self._state["origins"][i]
-            groups.append(Rows(data, weights, origin, bool(np.isnan(data).any())))
+            has_missing = bool(np.isnan(data).any())
+            groups.append(Rows(data, _taken(weights, members), origin, has_missing))
         return mean_expectation(components, groups, self.n_components, device=device)
 
     def _members(self, classes: npt.ArrayLike) -> np.ndarray:
@@ -404,22 +423,23 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         weights: np.ndarray | None,
         classes: np.ndarray,
         is_new: np.ndarray,
-    ) -> dict[int, tuple[np.ndarray, np.ndarray | None]]:
-        """Pairs of rows that hold a value and their weights or None, by class index.
+    ) -> dict[int, np.ndarray]:
+        """Indices of the rows that hold a value, by class index.
 
         Raises ValueError where a new class has too few rows.
         """
-        has_values = ~np.isnan(X).all(axis=1)
+        missing = np.isnan(X)
+        has_values = np.ones(len(X), dtype=bool)
+        if missing.any():
+            has_values = ~missing.all(axis=1)
         if not has_values.any():
             raise ValueError("X must hold some values; got only NaN.")
         rows = {}
         for i in np.unique(indices).tolist():
             members = np.flatnonzero((indices == i) & has_values)
             n_rows = len(members)
-            member_weights = None
             if weights is not None:
-                member_weights = weights[members]
-                n_rows = max(n_rows, member_weights.sum())  # a weight stands for repeats
+                n_rows = max(n_rows, weights[members].sum())  # a weight stands for repeats
             if is_new[i] and n_rows < self.n_components:
                 raise ValueError(
                     "n_components must be at most the number of rows with values of each class;"
@@ -427,7 +447,7 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
                     f" {len(members)}; ask for fewer components or give more of its rows."
                 )
             if len(members):
-                rows[i] = X[members], member_weights
+                rows[i] = members
         return rows
 
     def _store_classes(
@@ -510,3 +530,8 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
                 " tol, or ignore this: the components are usable.",
                 ConvergenceWarning,
             )
+
+
+def _taken(weights: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+    """The weights of some rows, or None for ones."""
+    return None if weights is None else weights[rows]

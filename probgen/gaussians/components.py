@@ -6,10 +6,12 @@ relative to any origin; the caller shifts them.
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
 from scipy.linalg import solve_triangular
+from scipy.linalg.lapack import dtrtri
 
 from probgen._constants import LOG_2PI
 from probgen.gaussians.kernels import (
@@ -130,6 +132,13 @@ class GaussianComponents:
         """Arrays that give the covariances of some components, by field name."""
         raise NotImplementedError
 
+    def balance(self):
+        """An origin (d,) about which the squares of the components cancel least, or None.
+
+        It is the mean of the means by their precisions. None if squares are taken about every mean.
+        """
+        return None
+
     def log_weights(self):
         """Logs of the weights, of shape (K,), -inf where a weight is 0."""
         with np.errstate(divide="ignore"):
@@ -141,6 +150,19 @@ def _mean_and_counts(statistics: MomentStatistics):
     counts = np.maximum(statistics.counts, np.finfo(np.float64).tiny)
     shifts = statistics.sums / counts[:, None]
     return counts, statistics.centers + shifts, shifts
+
+
+def _balance(means, precisions):
+    """Mean (d,) of means (K, d) by precisions (K, d)."""
+    return (precisions * means).sum(axis=0) / precisions.sum(axis=0)
+
+
+@lru_cache(maxsize=32)
+def _upper_triangle(d):
+    """Indices of the upper triangle of (d, d), and the factors of its products in an exponent."""
+    i, j = np.triu_indices(d)
+    # Off-diagonal products stand for both (i, j) and (j, i).
+    return i, j, np.where(i == j, -0.5, -1.0)
 
 
 def origin_of(means):
@@ -178,10 +200,14 @@ class FullComponents(GaussianComponents):
     @classmethod
     def build(cls, weights, means, covariances, floor):
         """Components, and how many covariances were repaired to be positive definite."""
+        floors = np.broadcast_to(floor, covariances.shape[:2])
+        roots = _healthy_roots(covariances, floors)
+        if roots is not None:
+            factors = np.array([_inverse_lower(root).T for root in roots])
+            return cls(weights, means, covariances, factors), 0
         factors = np.empty_like(covariances)
         n_repaired = 0
         covariances = covariances.copy()
-        floors = np.broadcast_to(floor, covariances.shape[:2])
         for k in range(len(covariances)):
             covariances[k], factors[k], is_repaired = _positive_definite(covariances[k], floors[k])
             n_repaired += is_repaired
@@ -212,9 +238,14 @@ class FullComponents(GaussianComponents):
             "precisions_cholesky": self.precisions_cholesky[components],
         }
 
+    def balance(self):
+        if self.n_features > MAX_NATURAL_FEATURES:
+            return None
+        return _balance(self.means, (self.precisions_cholesky**2).sum(axis=-1))
+
     def _log_constants(self):
-        diagonals = np.diagonal(self.precisions_cholesky, axis1=1, axis2=2)
-        return self.log_weights() + np.log(diagonals).sum(axis=1) - 0.5 * self.n_features * LOG_2PI
+        log_pivots = np.log(self.precisions_cholesky.diagonal(0, 1, 2))
+        return self.log_weights() + log_pivots.sum(axis=1) - 0.5 * self.n_features * LOG_2PI
 
     def kernel(self, arrays):
         """The E-step of these components."""
@@ -224,15 +255,19 @@ class FullComponents(GaussianComponents):
             return FactoredKernel(arrays, self._log_constants(), self.means, factors)
         # The natural form expands (x - mean)' precision (x - mean), whose terms may cancel.
         precisions = factors @ factors.transpose(0, 2, 1)
-        reach = np.abs(self.means) + np.sqrt(np.diagonal(self.covariances, axis1=1, axis2=2))
-        if np.einsum("ki,kij,kj->k", reach, np.abs(precisions), reach).max() > MAX_CANCELLATION:
+        variances = self.covariances.diagonal(0, 1, 2)
+        extents = (np.abs(self.means) + np.sqrt(variances))[:, :, None]
+        terms = np.abs(precisions) @ extents
+        terms *= extents
+        if terms.sum(axis=1).max() > MAX_CANCELLATION:
             return FactoredKernel(arrays, self._log_constants(), self.means, factors)
-        linear = np.einsum("kij,kj->ki", precisions, self.means)
-        constants = self._log_constants() - 0.5 * np.sum(linear * self.means, axis=1)
-        i, j = np.triu_indices(d)
-        # Off-diagonal products stand for both (i, j) and (j, i).
-        quadratic = np.where(i == j, -0.5, -1.0) * precisions[:, i, j]
-        theta = np.column_stack([constants, linear, quadratic])
+        i, j, weights = _upper_triangle(d)
+        theta = np.empty((len(self), 1 + d + len(i)))
+        linear = theta[:, 1 : d + 1]
+        np.matmul(precisions, self.means[:, :, None], out=linear[:, :, None])
+        theta[:, 0] = self._log_constants()
+        theta[:, 0] -= 0.5 * (linear * self.means).sum(axis=1)
+        np.multiply(precisions[:, i, j], weights, out=theta[:, d + 1 :])
         return NaturalKernel(arrays, theta, fill_full, unpack_full)
 
     def covariance(self, k):
@@ -323,6 +358,9 @@ class TiedComponents(GaussianComponents):
     def family_arrays(self, components):
         return {}
 
+    def balance(self):
+        return self.means.mean(axis=0)
+
     def kernel(self, arrays):
         """The E-step of these components."""
         log_determinant = np.log(np.diagonal(self.precisions_cholesky)).sum()
@@ -406,6 +444,9 @@ class DiagonalComponents(GaussianComponents):
     def family_arrays(self, components):
         return {"covariances": self.covariances[components]}
 
+    def balance(self):
+        return _balance(self.means, 1.0 / self.covariances)
+
     def kernel(self, arrays):
         """The E-step of these components."""
         linear = self.means / self.covariances
@@ -487,6 +528,9 @@ class SphericalComponents(GaussianComponents):
     def family_arrays(self, components):
         return {"covariances": self.covariances[components]}
 
+    def balance(self):
+        return _balance(self.means, 1.0 / self.covariances[:, None])
+
     def kernel(self, arrays):
         """The E-step of these components."""
         d = self.n_features
@@ -557,15 +601,10 @@ def _positive_definite(covariance, floor):
     A repair raises variances to the floor (d,), and then the eigenvalues of the correlations to
     1e-12 of the largest, so that the factor exists and the units of the features do not matter.
     """
-    variances = np.diagonal(covariance)
-    try:
-        factor = np.linalg.cholesky(covariance)
-        lowest = np.maximum(floor, RELATIVE_FLOOR * variances)
-        is_healthy = np.all(np.diagonal(factor) ** 2 > lowest)
-    except np.linalg.LinAlgError:
-        is_healthy = False
+    factor = _healthy_roots(covariance, floor)
     is_repaired = False
-    if not is_healthy:
+    if factor is None:
+        variances = np.diagonal(covariance)
         lowest = np.maximum(floor, LEAST_VARIANCES[np.float64])
         scales = np.sqrt(np.maximum(variances, lowest))
         correlation = covariance / np.outer(scales, scales)
@@ -578,8 +617,27 @@ def _positive_definite(covariance, floor):
         # QR of the square root is a Cholesky factor that rounding cannot make indefinite.
         triangle = np.linalg.qr(root.T, mode="r")
         factor = (triangle * np.sign(np.diagonal(triangle))[:, None]).T
-    precision_factor = solve_triangular(factor, np.eye(len(factor)), lower=True).T
-    return covariance, precision_factor, is_repaired
+    return covariance, _inverse_lower(factor).T, is_repaired
+
+
+def _healthy_roots(covariances, floors):
+    """Cholesky factors of covariances (..., d, d), or None where one needs repair.
+
+    It does if a variance given the features before is below the floors (..., d), or below rounding.
+    """
+    try:
+        roots = np.linalg.cholesky(covariances)
+    except np.linalg.LinAlgError:
+        return None
+    variances = np.diagonal(covariances, axis1=-2, axis2=-1)
+    lowest = np.maximum(floors, RELATIVE_FLOOR * variances)
+    is_healthy = np.diagonal(roots, axis1=-2, axis2=-1) ** 2 > lowest
+    return roots if is_healthy.all() else None
+
+
+def _inverse_lower(factor):
+    """Inverse (d, d) of a lower triangular matrix."""
+    return dtrtri(factor, lower=1)[0]
 
 
 def positive_variances(variances, floor):

@@ -40,12 +40,12 @@ def log_density(engine, components, X):
 
 def _marginals(engine, components, X, by_size=False):
     """Yield row indices, their shared density and the values of the features that it is over."""
+    if not np.isnan(X).any():
+        yield slice(None), components, X
+        return
     origin = origin_of(components.means)
     for members, features, density in density_groups(engine, components, X, origin, by_size):
-        if len(members) == len(X) and len(features) == X.shape[1]:
-            yield members, density, X
-        else:
-            yield members, density, X[np.ix_(members, features)]
+        yield members, density, X[np.ix_(members, features)]
 
 
 def conditional_mean(engine, components, X):
@@ -59,7 +59,7 @@ def conditional_mean(engine, components, X):
             means = np.empty_like(rows)
 
             def write(block, values, means=means):
-                means[block] = values[:, : block.stop - block.start].T
+                means[block] = values[0, :, : block.stop - block.start].T
 
             engine.query(regression, rows, write)
             filled[members] = np.where(np.isnan(rows), means, rows)

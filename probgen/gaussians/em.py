@@ -3,15 +3,17 @@
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from probgen.gaussians.arrays import arrays_on
 from probgen.gaussians.components import GaussianComponents, origin_of
+from probgen.gaussians.kernels import STACK_NUMBERS, query_rows
 from probgen.gaussians.log_probabilities import log_sum_exp
 from probgen.gaussians.missing import expectation_with_missing
-from probgen.gaussians.threads import single_threaded_blas
+from probgen.gaussians.threads import count_threads, single_threaded_blas
 
 # Below this many multiplications a pass, threads cost more than they save (measured on two cores).
 SERIAL_COST = 4_000_000
@@ -71,15 +73,22 @@ class EMEngine:
     def __enter__(self):
         self._stack = ExitStack()
         self._stack.enter_context(np.errstate(under="ignore"))
-        n_processors = self._stack.enter_context(single_threaded_blas())
-        if self.arrays.on_device:
-            self.threads = 1
-        else:
-            self.threads = max(1, n_processors // self.n_shares)
+        self._is_limited = False
         self._pool = None
-        if self.threads > 1:
-            self._pool = self._stack.enter_context(ThreadPoolExecutor(self.threads))
         return self
+
+    @cached_property
+    def threads(self):
+        """Number of threads that work at once."""
+        if self.arrays.on_device:
+            return 1
+        return max(1, count_threads() // self.n_shares)
+
+    def _limit_blas(self):
+        """Limit BLAS to one thread until the end, which takes longer than little work."""
+        if not self._is_limited:
+            self._is_limited = True
+            self._stack.enter_context(single_threaded_blas())
 
     def __exit__(self, *exception):
         self._stack.close()
@@ -91,14 +100,15 @@ class EMEngine:
         """
         if rows.has_missing:
             return expectation_with_missing(self, components, rows)
-        kernel = components.kernel(self.arrays)
+        shift, kernel = _kernel(components, self.arrays)
         workers = [kernel.worker() for _ in range(self.threads)]
-        origin = self.arrays.asarray(rows.origin[:, None])
+        origin = self.arrays.asarray((rows.origin + shift)[:, None])
+        columns = None if self.arrays.on_device else rows.columns
         total = 0.0
         for data, weights in self._chunks(rows):
 
             def sweep(worker, starts, data=data, weights=weights):
-                return _sweep(worker, data, weights, origin, starts)
+                return _sweep(worker, data, weights, origin, starts, columns)
 
             starts = range(0, len(data), kernel.block)
             total += sum(self._in_threads(sweep, workers, starts, len(data) * kernel.cost))
@@ -108,17 +118,47 @@ class EMEngine:
                 "X holds values whose squares overflow; scale its columns, such as by"
                 " StandardScaler."
             )
-        return total, kernel.statistics(workers)
+        statistics = kernel.statistics(workers)
+        return total, replace(statistics, centers=statistics.centers + shift)
 
     def query(self, components, X, write):
-        """Call write(rows, log_joint) for slices of rows and their log joint densities (K, B).
+        """Call write(rows, log_joint) for slices of rows and their log joint densities.
 
-        Densities that underflow are -inf. Every block is padded to one shape, which depends on the
-        components alone, so that a row's result does not depend on the other rows. log_joint has
-        columns for the padding too, which `write` must skip.
+        log_joint is of shape (S, K, B), of S blocks of B rows. Densities that underflow are -inf.
+        Every block is padded to one shape, which depends on the components alone, so that a row's
+        result does not depend on the other rows. `write` must skip the padding.
         """
-        origin = origin_of(components.means)
-        kernel = components.shifted(origin).kernel(self.arrays)
+        origin, kernel = _kernel(components, self.arrays, origin_of(components.means))
+        if hasattr(kernel, "log_joint") and not self.arrays.on_device:
+            self._query_in_stacks(kernel, X, origin, write)
+        else:
+            self._query_in_blocks(kernel, X, origin, write)
+
+    def _query_in_stacks(self, kernel, X, origin, write):
+        """Queries on the CPU, by stacks of small blocks."""
+        block = query_rows(kernel.cost)
+        d = X.shape[1]
+        n_rows = block * min(max(STACK_NUMBERS // (d * block), 1), QUERY_ROWS // block)
+
+        def score(_, starts):
+            for start in starts:
+                rows = X[start : start + n_rows]
+                n_blocks = -(-len(rows) // block)
+                stack = np.empty((n_blocks * block, d))
+                np.subtract(rows, origin, out=stack[: len(rows)], dtype=np.float64)
+                stack[len(rows) :] = 0.0
+                with np.errstate(over="ignore", invalid="ignore"):
+                    log_joint = kernel.log_joint(stack.reshape(n_blocks, block, d))
+                _write_densities(write, slice(start, start + len(rows)), log_joint)
+
+        starts = range(0, len(X), n_rows)
+        n_workers = 1
+        if len(starts) > 1:
+            n_workers = min(self.threads, len(starts))
+        self._in_threads(score, [None] * n_workers, starts, len(X) * kernel.cost)
+
+    def _query_in_blocks(self, kernel, X, origin, write):
+        """Queries on a device or with missing values, by blocks that are worth their overhead."""
         column = self.arrays.asarray(origin[:, None])
         # Small enough that a few rows do not pay for a block of thousands, and that some thousands
         # of rows keep every thread busy.
@@ -134,9 +174,7 @@ class EMEngine:
                 self.arrays.transposed(rows, column, buffer)
                 with np.errstate(over="ignore", invalid="ignore"):
                     log_joint = self.arrays.to_numpy(worker.log_joint(buffer))
-                # NaN arises only where squares overflow, where the density is 0.
-                log_joint[np.isnan(log_joint)] = -np.inf
-                write(slice(start, start + len(rows)), log_joint)
+                _write_densities(write, slice(start, start + len(rows)), log_joint[None])
 
         n_workers = self.threads if len(X) > block else 1
         workers = [kernel.worker() for _ in range(n_workers)]
@@ -144,29 +182,36 @@ class EMEngine:
 
     def log_joint(self, components, X):
         """Log of weight times density of each row, of shape (n, K)."""
-        joint = np.empty((len(components), len(X)))
+        joint = np.empty((len(X), len(components)))
 
         def write(rows, log_joint):
-            joint[:, rows] = log_joint[:, : rows.stop - rows.start]
+            by_row = log_joint.transpose(0, 2, 1).reshape(-1, len(components))
+            joint[rows] = by_row[: rows.stop - rows.start]
 
         self.query(components, X, write)
-        return joint.T
+        return joint
 
     def log_densities(self, components, X):
         """Log-density of each row, of shape (n,)."""
         densities = np.empty(len(X))
 
         def write(rows, log_joint):
-            densities[rows] = log_sum_exp(log_joint)[: rows.stop - rows.start]
+            by_row = log_sum_exp(log_joint, axis=1).ravel()
+            densities[rows] = by_row[: rows.stop - rows.start]
 
         self.query(components, X, write)
         return densities
 
     def _in_threads(self, work, workers, starts, cost):
         """Results of work(worker, starts), with the blocks dealt out to the workers."""
-        if self._pool is None or len(workers) == 1 or cost < SERIAL_COST:
+        if cost < SERIAL_COST:
             return [work(workers[0], starts)]
+        self._limit_blas()
         n = len(workers)
+        if n == 1:
+            return [work(workers[0], starts)]
+        if self._pool is None:
+            self._pool = self._stack.enter_context(ThreadPoolExecutor(self.threads))
         return list(self._pool.map(work, workers, [starts[i::n] for i in range(n)]))
 
     def _chunks(self, rows):
@@ -194,16 +239,45 @@ class EMEngine:
             rows.on_device = chunks
 
 
+def _kernel(components, arrays, lossless=0.0):
+    """An origin (d,) to subtract from rows, and the kernel of the components relative to it.
+
+    The origin is where the components' squares cancel least, if that makes a kernel for which they
+    need not be taken about every mean; else it is a lossless one.
+    """
+    balance = components.balance()
+    if balance is not None:
+        kernel = components.shifted(balance).kernel(arrays)
+        if not kernel.is_centered:
+            return balance, kernel
+    lossless = np.broadcast_to(lossless, components.means.shape[1:])
+    return lossless, components.shifted(lossless).kernel(arrays)
+
+
+def _write_densities(write, rows, log_joint):
+    """Call write for log joint densities (S, K, B) whose squares may have overflowed."""
+    # NaN arises only there, where the density is 0.
+    log_joint[np.isnan(log_joint)] = -np.inf
+    write(rows, log_joint)
+
+
 @np.errstate(over="ignore", invalid="ignore")
-def _sweep(worker, data, weights, origin, starts):
-    """Add the statistics of some blocks to a worker's; return the sum of weighted log-densities."""
+def _sweep(worker, data, weights, origin, starts, columns=None):
+    """Add the statistics of some blocks to a worker's; return the sum of weighted log-densities.
+
+    columns (d, n) is the transposed data, if there is a copy.
+    """
     kernel = worker.kernel
     xp = kernel.arrays.xp
     buffer = worker.block_buffer(data.shape[1])
     total = 0.0
     for start in starts:
         stop = start + kernel.block
-        block = kernel.arrays.transposed(data[start:stop], origin, buffer)
+        if columns is None:
+            block = kernel.arrays.transposed(data[start:stop], origin, buffer)
+        else:
+            part = columns[:, start:stop]
+            block = np.subtract(part, origin, out=buffer[:, : part.shape[1]])
         # The log joint densities (K, B) become responsibilities in place.
         responsibilities = worker.log_joint(block)
         peaks = xp.amax(responsibilities, axis=0)

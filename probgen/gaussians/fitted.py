@@ -56,7 +56,7 @@ class FittedComponentsMixin:
         """The fitted components, from the public attributes."""
 
         def read(name: str) -> np.ndarray:
-            return getattr(self, name).astype(np.float64)
+            return np.asarray(getattr(self, name), dtype=np.float64)
 
         family = FAMILIES[self.covariance_type]
         weights = read("weights_")

@@ -12,9 +12,12 @@ import numpy as np
 
 from probgen._constants import LOG_2PI
 from probgen.gaussians.em import EMEngine, Fit, expectation_of_groups, run_em
-from probgen.gaussians.regularization import Regularization
-from probgen.gaussians.starts import FAMILIES, start_components
+from probgen.gaussians.regularization import LEAST_VARIANCES, Regularization
+from probgen.gaussians.starts import FAMILIES, STATISTICS, start_components
 from probgen.gaussians.statistics import merged
+
+# Numbers in a block of rows whose moments are taken at once, few enough to stay in a cache.
+MOMENT_NUMBERS = 2**16
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,6 @@ def fit_mixture(
     given=None,
     components=None,
     previous=-np.inf,
-    closed_form=False,
     report=None,
 ):
     """Fit a mixture to one or several groups of rows, each explained by components of its own.
@@ -74,9 +76,6 @@ def fit_mixture(
         Components, in the units of X, to resume from in place of a start; for one group only.
     previous : float
         Mean log-likelihood of these components, to which the first iteration is compared.
-    closed_form : bool, default=False
-        Whether a fit with a solution in closed form (one component for each group, no missing
-        values, no factors) takes one M-step and reports the likelihood after it.
     report : callable, default=None
         Called with each iteration's number and mean log-likelihood.
 
@@ -85,13 +84,6 @@ def fit_mixture(
     fit : Fit
     """
     origins = np.array([summary.origin for summary in summaries])
-    has_missing = any(summary.source.has_missing for summary in summaries)
-    is_closed = (
-        closed_form
-        and settings.n_components == 1
-        and settings.covariance_type != "low_rank"
-        and not has_missing
-    )
     groups = []
     for i, summary in enumerate(summaries):
         members = slice(i * settings.n_components, (i + 1) * settings.n_components)
@@ -111,19 +103,111 @@ def fit_mixture(
             start,
             groups,
             regularization=settings.regularization,
-            max_iter=1 if is_closed else settings.max_iter,
+            max_iter=settings.max_iter,
             tol=settings.tol,
             previous=previous,
             report=report,
         )
-    if is_closed:
-        fit.converged = True
-        fit.lower_bounds = [_mean_log_likelihood(fit.components, fit.statistics)]
     fit.n_start_repaired = n_start_repaired
     fit.origins = origins
     # (K, d) offsets: each component moves back by the origin of its group.
     fit.components = fit.components.shifted(-np.repeat(origins, settings.n_components, axis=0))
     return fit
+
+
+def fit_in_closed_form(X, weights, groups, settings):
+    """Fit one Gaussian to each group of rows without missing values, by its moments.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d)
+    weights : ndarray of shape (n,), or None for ones
+    groups : list of ndarray
+        Row indices of each group.
+    settings : MixtureSettings
+        Of one component, not of factors.
+
+    Returns
+    -------
+    fit : Fit
+        Converged, with the likelihood after its only M-step.
+
+    Raises
+    ------
+    ValueError
+        If squares of the rows overflow or underflow.
+    """
+    family = settings.covariance_type
+    parts = []
+    origins = []
+    for rows in groups:
+        origin, statistics = _moments_of_rows(X, weights, rows, family)
+        _check_moments(settings.regularization, statistics, X, rows)
+        parts.append(statistics)
+        origins.append(origin)
+    origins = np.array(origins)
+    statistics = type(parts[0]).concatenate(parts)
+    regularization = settings.regularization
+    added = regularization.added(statistics, origins)
+    components, n_repaired = FAMILIES[family].estimate(statistics, regularization, origins, added)
+    return Fit(
+        components=components.shifted(-origins),
+        lower_bounds=[_mean_log_likelihood(components, statistics)],
+        converged=True,
+        n_repaired=n_repaired,
+        statistics=statistics,
+        origins=origins,
+    )
+
+
+def _moments_of_rows(X, weights, rows, family):
+    """An origin (d,) amid some rows of X, and their MomentStatistics relative to it.
+
+    Rows are read once, in blocks that stay in a cache.
+    """
+    d = X.shape[1]
+    step = max(MOMENT_NUMBERS // d, 64)
+    origin = None
+    count = 0.0
+    sums = np.zeros((1, d))
+    squares: Any = 0.0
+    for start in range(0, len(rows), step):
+        members = rows[start : start + step]
+        block = X[members].astype(np.float64, copy=False)
+        if origin is None:
+            with np.errstate(over="ignore"):
+                origin = block.mean(axis=0)
+        block -= origin
+        if weights is None:
+            count += len(block)
+            sums += block.sum(axis=0)
+        else:
+            count += weights[members].sum()
+            sums += weights[members] @ block
+            block *= np.sqrt(weights[members])[:, None]
+        with np.errstate(over="ignore", invalid="ignore"):
+            if family in ("full", "tied"):
+                squares += block.T @ block
+            else:
+                squares += np.einsum("nd,nd->d", block, block)
+    if family in ("full", "diag"):
+        squares = squares[None]
+    elif family == "spherical":
+        squares = squares.sum(keepdims=True)
+    kind = STATISTICS[family]
+    return origin, kind(np.array([count]), sums, squares, np.zeros((1, d)))
+
+
+def _check_moments(regularization, statistics, X, rows):
+    """Raise ValueError where squares of some rows of X overflow or underflow."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        _, _, variances = statistics.of_groups(1, 0.0)
+        variances = np.broadcast_to(variances[0], X.shape[1:])
+        ranges = np.sqrt(np.maximum(variances, 0.0))
+    # Constant features have no variance either.
+    for j in np.flatnonzero(~(variances >= LEAST_VARIANCES[regularization.dtype])):
+        ranges[j] = np.ptp(X[rows, j].astype(np.float64) / 2.0)
+    regularization.check_variances(variances, ranges)
 
 
 def _start(summaries, settings, generators):

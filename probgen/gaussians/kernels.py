@@ -4,8 +4,13 @@ A kernel holds arrays derived from the current parameters; `worker()` makes the 
 thread. A worker takes a block of B rows, transposed to (d, B) so that products run along memory.
 `log_joint` returns log joint densities (K, B); `add` then takes responsibilities (K, B) and adds
 the block's statistics. Rows and means are relative to one origin near the data.
+
+Queries in NumPy have no statistics. There, the kernel's own `log_joint` takes a stack of S small
+blocks (S, B, d) and returns log joint densities (S, K, B). All its products are of one shape, so
+that the digits of a row do not depend on S, and so small that BLAS keeps them on one thread.
 """
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,8 +30,39 @@ def block_rows(width, arrays):
     A block stays in a core's cache, or fills a GPU.
     """
     if arrays.on_device:
-        return int(np.clip(2 ** int(np.log2(2**27 / width)), 1024, 2**17))
-    return int(np.clip(2 ** int(np.log2(2**18 / width)), 256, 2048))
+        return min(max(_power_of_two(2**27 // width), 1024), 2**17)
+    return min(max(_power_of_two(2**18 // width), 256), 2048)
+
+
+# Multiplications of a product of matrices that BLAS never divides among threads.
+SERIAL_PRODUCT = 2**18
+# Numbers of the work space of a query, few enough to stay in a cache.
+STACK_NUMBERS = 2**17
+
+
+def query_rows(cost):
+    """Rows of a block of a query, a power of two, if each takes `cost` multiplications.
+
+    Few, so that one row does not pay for many, and enough for products of matrices.
+    """
+    return min(max(_power_of_two(SERIAL_PRODUCT // cost), 8), 64)
+
+
+def _power_of_two(number):
+    """The largest power of two up to a whole number, at least 1."""
+    return 1 << max(int(number).bit_length() - 1, 0)
+
+
+def _product(matrix, stack):
+    """Products (S, m, B) of a matrix (m, p) and a stack (S, p, B), of panels of the matrix."""
+    m, p = matrix.shape
+    panel = max(SERIAL_PRODUCT // (p * stack.shape[-1]), 1)
+    if m <= panel:
+        return np.matmul(matrix, stack)
+    products = np.empty((len(stack), m, stack.shape[-1]))
+    for start in range(0, m, panel):
+        np.matmul(matrix[start : start + panel], stack, out=products[:, start : start + panel])
+    return products
 
 
 def _summed(arrays, workers, *names):
@@ -52,6 +88,8 @@ class NaturalKernel:
     sums (K, p) of phi into statistics.
     """
 
+    is_centered = False
+
     def __init__(self, arrays, theta, fill, unpack):
         self.arrays = arrays
         self.fill = fill
@@ -64,6 +102,12 @@ class NaturalKernel:
     def cost(self):
         """Multiplications for a row."""
         return self.n_components * self.width
+
+    def log_joint(self, stack):
+        """Log of weight times density (S, K, B) of a stack of rows (S, B, d)."""
+        phi = np.empty((len(stack), self.width, stack.shape[1]))
+        self.fill(np, stack.transpose(2, 0, 1), phi.transpose(1, 0, 2))
+        return _product(self.theta, phi)
 
     def worker(self):
         """Buffers and sums of one thread."""
@@ -160,6 +204,8 @@ class FactoredKernel:
     nothing cancels.
     """
 
+    is_centered = True
+
     panel = 64
 
     def __init__(self, arrays, log_constants, means, precisions_cholesky):
@@ -167,20 +213,49 @@ class FactoredKernel:
         self.n_components, self.n_features = means.shape
         self.means = means
         self.log_constants = log_constants
-        # Transposed to lower triangles: rows j:e of a product need the first e features only.
-        self.factors = [
-            arrays.asarray(np.ascontiguousarray(factor.T)) for factor in precisions_cholesky
-        ]
-        self.centers = arrays.asarray(means[:, :, None])
+        self.precisions_cholesky = precisions_cholesky
         if arrays.on_device:
             self.block = block_rows(2 * self.n_features, arrays)
         else:
             self.block = 1024
 
+    @cached_property
+    def factors(self):
+        """Factors transposed to lower triangles: rows j:e of a product need the first e features.
+
+        They are made for the E-step alone.
+        """
+        factors = [np.ascontiguousarray(factor.T) for factor in self.precisions_cholesky]
+        return [self.arrays.asarray(factor) for factor in factors]
+
+    @cached_property
+    def centers(self):
+        """Means (K, d, 1) on the device."""
+        return self.arrays.asarray(self.means[:, :, None])
+
     @property
     def cost(self):
         """Multiplications for a row."""
         return self.n_components * self.n_features**2
+
+    def log_joint(self, stack):
+        """Log of weight times density (S, K, B) of a stack of rows (S, B, d)."""
+        n_blocks, n_rows, d = stack.shape
+        panel = min(self.panel, _power_of_two(SERIAL_PRODUCT // (n_rows * d)))
+        step = max(STACK_NUMBERS // stack.size, 1)
+        logits = np.empty((self.n_components, n_blocks, n_rows))
+        for k in range(0, self.n_components, step):
+            members = slice(k, k + step)
+            centred = stack - self.means[members, None, None]  # (K, S, B, d)
+            whitened = np.empty_like(centred)
+            for j in range(0, d, panel):
+                e = min(j + panel, d)
+                factors = self.precisions_cholesky[members, None, :e, j:e]
+                np.matmul(centred[..., :e], factors, out=whitened[..., j:e])
+            np.einsum("ksbd,ksbd->ksb", whitened, whitened, out=logits[members])
+        logits *= -0.5
+        logits += self.log_constants[:, None, None]
+        return logits.transpose(1, 0, 2)
 
     def worker(self):
         """Buffers and sums of one thread."""
@@ -248,6 +323,8 @@ class _FactoredWorker(Worker):
 class TiedKernel:
     """One covariance for all components: rows are whitened once, and their squares summed once."""
 
+    is_centered = False
+
     def __init__(self, arrays, log_constants, means, precision_cholesky):
         self.arrays = arrays
         self.n_components, self.n_features = means.shape
@@ -263,6 +340,15 @@ class TiedKernel:
     def cost(self):
         """Multiplications for a row."""
         return self.n_features * (self.n_features + self.n_components)
+
+    def log_joint(self, stack):
+        """Log of weight times density (S, K, B) of a stack of rows (S, B, d)."""
+        whitened = _product(self.factor, np.ascontiguousarray(stack.swapaxes(1, 2)))
+        logits = _product(self.linear, whitened)
+        logits += self.constants
+        whitened *= whitened
+        logits -= 0.5 * whitened.sum(axis=1, keepdims=True)
+        return logits
 
     def worker(self):
         """Buffers and sums of one thread."""
@@ -319,6 +405,8 @@ class CenteredKernel:
     `pack` turns squares (K, d) into those of the statistics' layout.
     """
 
+    is_centered = True
+
     def __init__(self, arrays, log_constants, means, precisions, pack):
         self.arrays = arrays
         self.pack = pack
@@ -333,6 +421,21 @@ class CenteredKernel:
     def cost(self):
         """Multiplications for a row."""
         return 4 * self.n_components * self.n_features
+
+    def log_joint(self, stack):
+        """Log of weight times density (S, K, B) of a stack of rows (S, B, d)."""
+        n_blocks, n_rows, _ = stack.shape
+        step = max(STACK_NUMBERS // stack.size, 1)
+        logits = np.empty((self.n_components, n_blocks, n_rows))
+        for k in range(0, self.n_components, step):
+            members = slice(k, k + step)
+            centred = stack - self.means[members, None, None]  # (K, S, B, d)
+            centred *= centred
+            centred *= self.precisions[members, None, None]
+            np.sum(centred, axis=-1, out=logits[members])
+        logits *= -0.5
+        logits += self.log_constants[:, None, None]
+        return logits.transpose(1, 0, 2)
 
     def worker(self):
         """Buffers and sums of one thread."""
@@ -396,6 +499,8 @@ class FactorAnalysisKernel:
     the posterior mean E[z given x] = C'^-1 C^-1 A (x - mean). Halves are C^-1 A (x - mean).
     """
 
+    is_centered = False
+
     def __init__(self, arrays, log_constants, means, loadings, noise):
         self.arrays = arrays
         self.n_components, self.n_features, self.n_factors = loadings.shape
@@ -427,6 +532,20 @@ class FactorAnalysisKernel:
     def cost(self):
         """Multiplications for a row."""
         return self.n_components * self.n_features * (self.n_factors + 2)
+
+    def log_joint(self, stack):
+        """Log of weight times density (S, K, B) of a stack of rows (S, B, d)."""
+        block = np.ascontiguousarray(stack.swapaxes(1, 2))  # (S, d, B)
+        halves = _product(self.halves, block)
+        halves -= self.half_offsets
+        halves *= halves
+        logits = _product(self.linear, block)
+        block *= block
+        logits += _product(self.quadratic, block)
+        logits += self.constants
+        shape = (len(stack), self.n_components, self.n_factors, stack.shape[1])
+        logits += 0.5 * halves.reshape(shape).sum(axis=2)
+        return logits
 
     def worker(self):
         """Buffers and sums of one thread."""
@@ -490,6 +609,8 @@ class _FactorAnalysisWorker(Worker):
 class CenteredFactorAnalysisKernel(FactorAnalysisKernel):
     """Narrow factor analysers far from the origin: squares are taken about the current means."""
 
+    is_centered = True
+
     def prepare(self, constants, halves):
         """Set the arrays of the workers, from log constants (K,) and C^-1 A (K, q, d)."""
         asarray = self.arrays.asarray
@@ -497,6 +618,21 @@ class CenteredFactorAnalysisKernel(FactorAnalysisKernel):
         self.quadratic = asarray(-0.5 / self.noise)
         self.offsets = asarray(self.means[:, :, None])
         self.constants = asarray(constants[:, None])
+
+    def log_joint(self, stack):
+        """Log of weight times density (S, K, B) of a stack of rows (S, B, d)."""
+        block = np.ascontiguousarray(stack.swapaxes(1, 2))  # (S, d, B)
+        logits = np.empty((len(stack), self.n_components, stack.shape[1]))
+        for k in range(self.n_components):
+            centred = block - self.offsets[k]
+            halves = _product(self.halves[k], centred)
+            halves *= halves
+            centred *= centred
+            centred *= self.quadratic[k, :, None]
+            logits[:, k] = centred.sum(axis=1)
+            logits[:, k] += 0.5 * halves.sum(axis=1)
+        logits += self.constants
+        return logits
 
     def worker(self):
         """Buffers and sums of one thread."""

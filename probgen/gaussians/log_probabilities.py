@@ -12,7 +12,8 @@ def responsibilities(log_joint):
 
 
 @np.errstate(under="ignore", divide="ignore")
-def log_sum_exp(values):
-    """Log of the sum of exponentials (K, n) over the first axis; -inf if all are 0."""
-    peaks = np.maximum(np.max(values, axis=0), -np.finfo(np.float64).max)
-    return np.log(np.sum(np.exp(values - peaks), axis=0)) + peaks
+def log_sum_exp(values, axis=0):
+    """Log of the sum of exponentials over an axis, by default the first; -inf if all are 0."""
+    peaks = np.maximum(np.max(values, axis=axis, keepdims=True), -np.finfo(np.float64).max)
+    sums = np.sum(np.exp(values - peaks), axis=axis)
+    return np.log(sums) + np.squeeze(peaks, axis)

@@ -94,6 +94,9 @@ class LowRankComponents(GaussianComponents):
     def family_arrays(self, components):
         return {"loadings": self.loadings[components], "noise": self.noise[components]}
 
+    def balance(self):
+        return np.sum(self.means / self.noise, axis=0) / np.sum(1.0 / self.noise, axis=0)
+
     def kernel(self, arrays):
         """The E-step of these components."""
         constants = self.log_weights() - 0.5 * self.n_features * LOG_2PI

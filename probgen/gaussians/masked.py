@@ -64,6 +64,10 @@ class MaskedComponents:
     def __len__(self):
         return len(self.components)
 
+    def balance(self):
+        """None: the kernels keep to the origin for which `can_mask` was asked."""
+        return None
+
     def shifted(self, offset):
         """The density of rows with offset (d,) subtracted."""
         return replace(self, components=self.components.shifted(offset))

@@ -1,9 +1,13 @@
 """Rows as EM reads them."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+
+# Most numbers of which a transposed copy is kept between passes: 8 MB.
+KEPT_NUMBERS = 2**20
 
 
 @dataclass
@@ -38,3 +42,13 @@ class Rows:
             stop = start + len(block)
             yield block, None if self.weights is None else self.weights[start:stop]
             start = stop
+
+    @cached_property
+    def columns(self):
+        """A contiguous transposed copy (d, n) of an array that is small, else None.
+
+        Small fits spend their time in transposing blocks otherwise.
+        """
+        if not isinstance(self.data, np.ndarray) or self.data.size > KEPT_NUMBERS:
+            return None
+        return np.ascontiguousarray(self.data.T, dtype=np.float64)

@@ -29,6 +29,12 @@ FAMILIES: dict[str, Any] = {
     "spherical": SphericalComponents,
     "low_rank": LowRankComponents,
 }
+STATISTICS: dict[str, Any] = {
+    "full": FullStatistics,
+    "tied": TiedStatistics,
+    "diag": DiagonalStatistics,
+    "spherical": SphericalStatistics,
+}
 INIT_PARAMS = ("kmeans", "k-means++", "random", "random_from_data")
 
 # A value so many deviations from the mean of its feature is wild, and left out of both.
@@ -85,19 +91,22 @@ def summarise_rows(data, weights, n_rows, generator, regularization):
     missing = np.isnan(rows)
     has_missing = bool(missing.any()) or _any_missing(data)
     has_values = ~missing.all(axis=1)
-    if has_values.any():
+    if has_values.any() and not has_values.all():
         rows = rows[has_values]
         row_weights = row_weights[has_values]
         missing = missing[has_values]
-    observed_weights = row_weights[:, None] * ~missing
-    values = np.where(missing, 0.0, rows)
+    is_holed = missing.any()
+    if is_holed:
+        rows = np.where(missing, 0.0, rows)
     with np.errstate(over="ignore", invalid="ignore"):
-        origin, variances = _moments_without_wild_values(values, observed_weights)
-        values = np.where(missing, 0.0, rows - origin)
-        ranges = values.max(axis=0) - values.min(axis=0)
+        origin, variances = _moments_without_wild_values(rows, row_weights[:, None] * ~missing)
+        rows = rows - origin
+        if is_holed:
+            rows[missing] = 0.0
+        ranges = rows.max(axis=0) - rows.min(axis=0)
     regularization.check_variances(variances, ranges)
     source = Rows(data, weights, origin, has_missing)
-    return RowSummary(values, row_weights, missing, origin, variances, source)
+    return RowSummary(rows, row_weights, missing, origin, variances, source)
 
 
 def _moments_without_wild_values(values, weights):
@@ -111,6 +120,10 @@ def _moments_without_wild_values(values, weights):
     while True:
         part = values[:, features]
         reach = WILD_DEVIATIONS * np.sqrt(variances[features])
+        # The extremes are quicker than a mask, which few features need.
+        lows, highs = part.min(axis=0), part.max(axis=0)
+        may_be = np.maximum(highs - means[features], means[features] - lows) > reach
+        features, part, reach = features[may_be], part[:, may_be], reach[may_be]
         is_wild = (np.abs(part - means[features]) > reach) & (weights[:, features] > 0.0)
         has_wild = is_wild.any(axis=0)
         features = features[has_wild]
@@ -129,8 +142,10 @@ def _moments_without_wild_values(values, weights):
 def _moments(values, weights):
     """Means (d,) and variances (d,) of values (m, d) under weights (m, d)."""
     totals = np.maximum(weights.sum(axis=0), np.finfo(np.float64).tiny)
-    means = np.sum(values * weights, axis=0) / totals
-    return means, np.sum((values - means) ** 2 * weights, axis=0) / totals
+    means = np.einsum("md,md->d", values, weights) / totals
+    deviations = values - means
+    deviations *= deviations
+    return means, np.einsum("md,md->d", deviations, weights) / totals
 
 
 def start_components(
@@ -228,10 +243,12 @@ def _scales(family, summary, n_components):
     hold wild values. Spherical components have one unit for all features.
     """
     d = summary.rows.shape[1]
+    if n_components == 1:
+        return [np.ones(d)]
     overall = _overall_scales(summary)
     if family == "spherical":
         return [np.full(d, overall.max())]
-    if d == 1 or n_components == 1:
+    if d == 1:
         return [overall]
     local = _local_scales(summary, 0.25 / n_components)
     local = np.where(local > 0.0, local, overall)
@@ -249,7 +266,9 @@ def _overall_scales(summary):
     largest = np.abs(summary.rows).max(axis=0)
     largest = np.where(largest > 0.0, largest, 1.0)
     weights = summary.weights[:, None] * ~summary.missing
-    powers = np.sum(weights * (summary.rows / largest) ** 4, axis=0)
+    powers = (summary.rows / largest) ** 2
+    powers *= powers
+    powers = np.sum(weights * powers, axis=0)
     moments = powers / np.maximum(weights.sum(axis=0), np.finfo(np.float64).tiny)
     return largest * np.where(moments > 0.0, moments, 1.0) ** 0.25
 
@@ -260,14 +279,21 @@ def _local_scales(summary, share):
     A window holds a share of the weight, and the scale is that of the median window.
     """
     values = np.where(summary.missing, np.inf, summary.rows).T
-    order = np.argsort(values, axis=1)
     levels = (1.0 - share) * np.linspace(0.0, 1.0, 65)
+    ends = np.minimum(levels + share, 1.0)
+    if not summary.missing.any() and (summary.weights == summary.weights[0]).all():
+        values = np.sort(values, axis=1)
+        last = values.shape[1] - 1
+        widths = values[:, np.floor(ends * last).astype(int)]
+        widths -= values[:, np.ceil(levels * last).astype(int)]
+        return np.maximum(np.median(widths, axis=1), 0.0) / (NORMAL_WINDOW * share)
+    order = np.argsort(values, axis=1)
     scales = np.empty(len(values))
     for j, column in enumerate(values):
         cumulative = np.cumsum(summary.weights[order[j]] * ~summary.missing[order[j], j])
         total = cumulative[-1]
         low = np.searchsorted(cumulative, levels * total)
-        high = np.searchsorted(cumulative, np.minimum(levels + share, 1.0) * total * (1.0 - 1e-12))
+        high = np.searchsorted(cumulative, ends * total * (1.0 - 1e-12))
         widths = column[order[j, high]] - column[order[j, low]]
         scales[j] = np.median(widths) / (NORMAL_WINDOW * share)
     return scales
@@ -284,7 +310,7 @@ def _log_spread(rows, weights, labels, n_clusters, added):
     return np.sum(np.log(np.where(variances > 0.0, variances, 1.0)))
 
 
-def _lloyd(rows, weights, centers, max_iter=100, tol=1e-4):
+def _lloyd(rows, weights, centers, max_iter=100, tol=1e-3):
     """Labels (n,) of k-means (Lloyd, 1982) that starts from centers (m, d).
 
     It stops once every centre moves by less than a share of its cluster's own width. An empty

@@ -12,11 +12,15 @@ class _Limit:
     """A process-wide limit of BLAS to one thread a call, until it is released.
 
     A thread of its own sets the limit and lifts it: threadpoolctl lets only the thread that set a
-    limit lift it, and fits that share one may end in any order.
+    limit lift it, and fits that share one may end in any order. Where BLAS has one thread anyway,
+    nothing is set.
     """
 
     def __init__(self):
-        self.n_threads = _count_threads()
+        self.n_threads = _threads_of_blas()
+        self._keeper = None
+        if self.n_threads == 1:
+            return
         self._is_set = threading.Event()
         self._is_over = threading.Event()
         self._keeper = threading.Thread(target=self._keep, daemon=True)
@@ -30,8 +34,9 @@ class _Limit:
 
     def release(self):
         """Give BLAS its threads back."""
-        self._is_over.set()
-        self._keeper.join()
+        if self._keeper is not None:
+            self._is_over.set()
+            self._keeper.join()
 
 
 _lock = threading.Lock()
@@ -56,12 +61,18 @@ def single_threaded_blas():
                 limit.release()
 
 
+def count_threads():
+    """How many threads `single_threaded_blas` would yield, without setting the limit."""
+    with _lock:
+        return _users[0].n_threads if _users else _threads_of_blas()
+
+
 @lru_cache(maxsize=1)
 def _controller():
     return ThreadpoolController().select(user_api="blas")
 
 
-def _count_threads():
+def _threads_of_blas():
     """Threads that BLAS would use, at most the number of processors.
 
     BLAS follows OMP_NUM_THREADS and joblib's limits.
