@@ -43,6 +43,8 @@ WILD_DEVIATIONS = 5.0
 NORMAL_WINDOW = 3.147
 # Local and overall scales of features that differ by less start k-means alike.
 SIMILAR_SCALES = 3.0
+# Rows whose values are sorted to find the local scales of features, where weights are equal.
+MOST_SORTED = 1024
 # Squared distances that are smaller than this share of their terms are computed anew.
 MOST_CANCELLED = 1e-6
 # Numbers in a block of rows whose keys are computed at once, few enough to stay in a cache.
@@ -282,7 +284,8 @@ def _local_scales(summary, share):
     levels = (1.0 - share) * np.linspace(0.0, 1.0, 65)
     ends = np.minimum(levels + share, 1.0)
     if not summary.missing.any() and (summary.weights == summary.weights[0]).all():
-        values = np.sort(values, axis=1)
+        # The rows are in the order of a projection, so that every so many of them are fair.
+        values = np.sort(values[:, :: -(-values.shape[1] // MOST_SORTED)], axis=1)
         last = values.shape[1] - 1
         widths = values[:, np.floor(ends * last).astype(int)]
         widths -= values[:, np.ceil(levels * last).astype(int)]
@@ -374,7 +377,8 @@ def _squared_distances(rows, centers, squares=None):
     if squares is None:
         squares = np.sum(rows**2, axis=1)
     sums = squares[:, None] + np.sum(centers**2, axis=1)
-    distances = sums - 2.0 * rows @ centers.T
+    distances = rows @ (-2.0 * centers.T)
+    distances += sums
     # Where the sum cancels, rounding would hide what is near what.
     i, j = np.nonzero(distances <= MOST_CANCELLED * sums)
     if len(i):
@@ -424,10 +428,13 @@ def _distinct_rows(data, weights):
     is_first = np.append(True, keys[1:] != keys[:-1])
     # Rows of equal keys are equal, but for collisions.
     later = np.flatnonzero(~is_first)
-    rows = data[order[later]]
-    others = data[order[later - 1]]
-    is_equal = (rows == others) | (np.isnan(rows) & np.isnan(others))
-    is_first[later] = ~is_equal.all(axis=1)
+    step = max(KEY_NUMBERS // data.shape[1], 1)
+    for start in range(0, len(later), step):
+        part = later[start : start + step]
+        rows = data[order[part]]
+        others = data[order[part - 1]]
+        is_equal = (rows == others) | (np.isnan(rows) & np.isnan(others))
+        is_first[part] = ~is_equal.all(axis=1)
     first = np.flatnonzero(is_first)
     return used[order[first]], np.add.reduceat(weights[order], first)
 
