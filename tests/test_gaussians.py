@@ -265,6 +265,28 @@ class TestThreads:
             np.testing.assert_array_equal(alone.log_densities(components, X), threaded)
 
 
+class TestQueries:
+    @pytest.mark.parametrize(("spread", "width"), [(1.0, 1.0), (1e4, 1e-2)])
+    @pytest.mark.parametrize("n_features", [1, 3, 20, 60, 300])
+    @pytest.mark.parametrize("covariance_type", TYPES)
+    def test_rows_keep_their_bits_in_any_batch(self, covariance_type, n_features, spread, width):
+        components = make(covariance_type, n_features, spread, width)
+        X = draw(components, 2500)
+        with em.EMEngine() as engine:
+            densities = engine.log_densities(components, X)
+            joint = engine.log_joint(components, X)
+            for part in (slice(0, 1), slice(7, 12), slice(1000, 1111), slice(2499, 2500)):
+                np.testing.assert_array_equal(
+                    engine.log_densities(components, X[part]), densities[part]
+                )
+                np.testing.assert_array_equal(engine.log_joint(components, X[part]), joint[part])
+            order = np.random.default_rng(0).permutation(len(X))
+            np.testing.assert_array_equal(
+                engine.log_densities(components, X[order]), densities[order]
+            )
+        np.testing.assert_allclose(joint[::50], joint_by_scipy(components, X[::50]), rtol=1e-6)
+
+
 class TestStatistics:
     @pytest.mark.parametrize("covariance_type", TYPES)
     def test_of_parts_merge_about_any_centres(self, covariance_type):
