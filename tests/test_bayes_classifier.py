@@ -240,6 +240,13 @@ def test_queries_take_missing_values_where_the_fitted_estimators_do():
     np.testing.assert_allclose(model.score_samples(gappy), np.logaddexp.reduce(joint, axis=0))
 
 
+@pytest.mark.parametrize("name", ["MADE of levels", "PixelCNN", "Autoencoder", "Dequantizer"])
+def test_rows_that_no_choice_allows_are_refused_before_a_class_is_learned(name):
+    rows = np.where(HALF[:, np.newaxis] == 0, BITS, -1.5 * GREY)  # the first class could be learned
+    with pytest.raises(ValueError, match=r"^(Negative values|loss='bernoulli' needs values in)"):
+        BayesClassifier(CHOOSERS[name][0]).fit(rows, HALF)
+
+
 class Fickle(Independent):
     """Claims a measure by the sign of its rows."""
 

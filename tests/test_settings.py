@@ -122,6 +122,10 @@ LOW_RANK = {"covariance_type": "low_rank", "n_factors": 1}
 CONV = {"architecture": "conv"}
 STOPPING = {"trainer__early_stopping": True, "max_iter": 14, "learning_rate_init": 0.01}
 
+SCORE_OF_FEATURES = torch.nn.Sequential(
+    torch.nn.Linear(16, 5), torch.nn.ReLU(), torch.nn.Linear(5, 1)
+)
+
 # Another value of each parameter, by its name, or by the class and the name where they differ.
 SETTINGS = {
     "activation": Setting("tanh"),
@@ -194,6 +198,12 @@ SETTINGS = {
     "FullyVisibleBeliefNetwork.likelihood": Setting("discretized_logistic", rows="levels"),
     "MADE.likelihood": Setting("discretized_logistic", rows="levels"),
     "GAN.encoder": Setting(True),
+    "GAN.generator": Setting(torch.nn.Linear(1, 16)),
+    "GAN.discriminator": Setting(torch.nn.Sequential(torch.nn.Linear(16, 1))),
+    "VAEGAN.discriminator": Setting(SCORE_OF_FEATURES),
+    "ConditionalGAN.generator": Setting(torch.nn.Linear(3, 16)),
+    "ConditionalGAN.discriminator": Setting(torch.nn.Linear(18, 1)),
+    "AuxiliaryClassifierGAN.discriminator": Setting(SCORE_OF_FEATURES),
     "GAN.loss": Setting("hinge"),
     "GAN.penalty": Setting("wgan_gp"),
     "GAN.prior": Setting("uniform"),
@@ -235,7 +245,7 @@ TRAINER_SETTINGS = {
     "ema_decay": Setting(0.1),
     "precision": Setting("bf16", rows="singles"),
     "early_stopping": Setting(True),
-    "MADE.early_stopping": Setting(False, {"max_iter": 4}),
+    "MADE.early_stopping": Setting(False, {"max_iter": 4, "trainer__weight_decay": 0.0}),
     "validation_fraction": Setting(0.4, STOPPING),
     "n_iter_no_change": Setting(1, {**STOPPING, "learning_rate_init": 0.3}),
     "tol": Setting(1e3, {**STOPPING, "trainer__n_iter_no_change": 1}),
@@ -373,6 +383,7 @@ def test_a_setting_of_an_option_moves_a_number(kind, name, string, key):
         (MADE(), "likelihood__n_levels", 7),
         (MADE(), "likelihood__scale", 0.7),
         (PixelCNN(), "likelihood__scale", 0.7),
+        (PixelCNN(n_layers=1), "shortcuts", True),
         (VAE(), "likelihood__n_levels", 7),
         (VAE(), "likelihood__n_mixture", 3),
         (VAE(), "trainer__precision", "bf16"),  # of rows in double precision

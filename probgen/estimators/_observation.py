@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from probgen.options import AutoLikelihood
+from probgen.distributions.observation import make_observation, without_choices
+from probgen.options import AutoLikelihood, Option
 from probgen.training.neural_generator import FitContext, NeuralGenerator
 from probgen.training.statistics import RowStatistics
 
@@ -42,6 +43,30 @@ class ObservationGenerator(NeuralGenerator):
                 "dynamic_binarization=True draws rows of 0 and 1, which need likelihood='bernoulli'"
                 f" or 'auto'; got {name!r}; take one of these, or dynamic_binarization=False."
             )
+
+    def _choices_for(self, X: np.ndarray) -> dict[str, Any]:
+        self._check_parameters()
+        statistics = self._binarized(self._statistics_of(X))
+        likelihood = self._chosen_likelihood(statistics)
+        make_observation(likelihood, statistics)  # raises for rows outside of its support
+        return {"likelihood": likelihood}
+
+    def _chosen_likelihood(self, statistics: RowStatistics) -> Option:
+        """The likelihood for rows of these statistics, without "auto"."""
+        option = self._option("likelihood")
+        auto = ""
+        if isinstance(option, AutoLikelihood):
+            auto = self._auto_likelihood(statistics, option.n_levels)
+        return without_choices(option, statistics, auto)
+
+    def _auto_likelihood(self, statistics: RowStatistics, n_levels: int | None) -> str:
+        """Name of the likelihood that "auto" stands for.
+
+        n_levels is the setting of the option, a number or None.
+        """
+        if statistics.is_binary:
+            return "bernoulli"
+        return "gaussian"
 
     def _statistics(self, fit: FitContext) -> RowStatistics:
         """Statistics of all rows of a fit, because the levels of held-out rows count too."""

@@ -91,6 +91,7 @@ class Autoencoder(DecoderMixin, FittedCodeDensity):
     encoder, decoder : torch.nn.Module, default=None
         Networks of your own instead, from (n, n_features) to (n, n_components) and back, on scaled
         rows. They are templates: each fit trains a copy, and the two copies share no weights.
+        hidden_layer_sizes and activation are those of the network that is not given.
     tied_weights : bool, default=False
         Whether the decoder's weights are those of the encoder transposed; for "dense".
     loss : {"squared_error", "absolute_error", "bernoulli"}, default="squared_error"
@@ -390,17 +391,23 @@ class Autoencoder(DecoderMixin, FittedCodeDensity):
 
     def _choices_for(self, X: np.ndarray) -> dict[str, Any]:
         self._check_parameters()
-        return {"observation": self._chosen_observation(self._statistics_of(X))}
+        statistics = self._statistics_of(X)
+        observation = self._chosen_observation(statistics)
+        self._check_range(observation, statistics)
+        return {"observation": observation}
 
     def _begin(self, fit: FitContext) -> None:
+        self._check_range(self.observation_, fit.all_statistics)
+
+    def _check_range(self, observation: str, statistics: RowStatistics) -> None:
+        """Raise if the loss or the observation model does not allow rows of these statistics."""
         supports: list[ObservationModel] = []
         if self.loss == "bernoulli":
             supports.append(_Probabilities())
-        if self.observation_ == "bernoulli":
+        if observation == "bernoulli":
             supports.append(_Bits())
         for support in supports:
-            rows = fit.all_statistics
-            support.check(rows.low, rows.high, rows.is_integer)
+            support.check(statistics.low, statistics.high, statistics.is_integer)
 
     def _check_support(self, X: np.ndarray) -> None:
         if self.observation_ == "bernoulli":

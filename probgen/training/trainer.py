@@ -58,9 +58,9 @@ class Trainer(BaseEstimator):
     validation_fraction : float, default=0.1
         Share of the rows to hold out, in (0, 1); used only with early_stopping.
     n_iter_no_change : int, default=10
-        Epochs to wait for an improvement, at least 1.
+        Epochs to wait for an improvement, at least 1; of early stopping and of "plateau".
     tol : float, default=1e-4
-        Least improvement, in units of the score; at least 0.
+        Least improvement that counts there, in units of the score; at least 0.
     callbacks : sequence, default=()
         Objects with the methods of scikit-learn's FitCallback; `probgen.training` has some. For
         callbacks that meta-estimators pass on, use `set_callbacks` of the generator.

@@ -12,11 +12,11 @@ from sklearn.utils.validation import check_is_fitted
 from probgen._validation import check_choice, check_count
 from probgen.base import GeneratorTags, ImputerMixin, Likelihood
 from probgen.conditions.given import Conditions, observed
-from probgen.distributions.observation import make_observation, measure_of, without_choices
+from probgen.distributions.observation import make_observation, measure_of
 from probgen.estimators._observation import ObservationGenerator
 from probgen.estimators.autoregressive.conditioning import complete, log_mass
 from probgen.estimators.autoregressive.sampler import ChainSampler
-from probgen.options import AutoLikelihood, Bernoulli, Categorical, DiscretizedLogistic, Option
+from probgen.options import AutoLikelihood, Bernoulli, Categorical, DiscretizedLogistic
 from probgen.training.neural_generator import FitContext
 from probgen.training.objective import Objective
 from probgen.training.statistics import RowStatistics
@@ -140,10 +140,6 @@ class AutoregressiveGenerator(ImputerMixin, ObservationGenerator):
             )
 
     def _auto_likelihood(self, statistics: RowStatistics, n_levels: int | None) -> str:
-        """Name of the likelihood that "auto" stands for, given RowStatistics.
-
-        n_levels is the setting of the option, a number or None.
-        """
         raise NotImplementedError
 
     def _read(self, X: Any, y: Any, *, reset: bool, ensure_min_samples: int) -> tuple:
@@ -169,18 +165,6 @@ class AutoregressiveGenerator(ImputerMixin, ObservationGenerator):
             " scores and completes such rows; fill them first, such as with"
             " GaussianMixture.impute."
         )
-
-    def _choices_for(self, X: np.ndarray) -> dict[str, Any]:
-        self._check_parameters()
-        return {"likelihood": self._chosen_likelihood(self._binarized(self._statistics_of(X)))}
-
-    def _chosen_likelihood(self, statistics: RowStatistics) -> Option:
-        """The likelihood for rows of these statistics, without "auto"."""
-        option = self._option("likelihood")
-        auto = ""
-        if isinstance(option, AutoLikelihood):
-            auto = self._auto_likelihood(statistics, option.n_levels)
-        return without_choices(option, statistics, auto)
 
     def _build(self, fit: FitContext) -> None:
         statistics = self._statistics(fit)

@@ -206,6 +206,11 @@ class PixelCNN(PixelGenerator):
                 f" size on the way down and up; got {self.n_layers}; add blocks, or halve the image"
                 " less often."
             )
+        if self.shortcuts and self.n_layers == 1:
+            raise ValueError(
+                "shortcuts=True has no effect on one block, since it joins blocks of both halves;"
+                " got n_layers=1; add blocks, or leave it out."
+            )
 
     def _make_network(self, statistics: RowStatistics) -> torch.nn.Module:
         self.image_shape_ = check_image_shape(self.image_shape, self.n_features_in_)

@@ -21,7 +21,7 @@ from probgen._validation import (
     check_real,
 )
 from probgen.base import DecoderMixin, GeneratorTags, Likelihood
-from probgen.distributions.observation import make_observation, without_choices
+from probgen.distributions.observation import make_observation
 from probgen.estimators.variational.code_distributions import (
     CodePosterior,
     GaussianMixtureCodes,
@@ -91,10 +91,11 @@ class VAE(CompletionMixin, DecoderMixin):
         (height, width) or (height, width, channels) of the images in the rows, channels last. None
         takes a perfect square of features as a grey image.
     encoder, decoder : torch.nn.Module, default=None
-        Networks to use in place of those; each may be given alone. They are templates that fit
-        copies. The encoder maps (n, n_features) to (n, 2 n_components), means and pre-softplus
-        deviations; flows need 32 more outputs. The decoder maps (n, n_components) to (n, n_features
-        times the likelihood's outputs per feature).
+        Networks to use in place of those; each may be given alone, and hidden_layer_sizes and
+        activation are then those of the other. They are templates that fit copies. The encoder maps
+        (n, n_features) to (n, 2 n_components), means and pre-softplus deviations; flows need 32
+        more outputs. The decoder maps (n, n_components) to (n, n_features times the likelihood's
+        outputs per feature).
     likelihood : str or Option, default="auto"
         p(x given z): "bernoulli", "continuous_bernoulli", "gaussian", "laplace",
         "gaussian_mixture", "categorical" or "discretized_logistic". "auto" takes "bernoulli" for
@@ -448,17 +449,12 @@ class VAE(CompletionMixin, DecoderMixin):
     def _accepts(self, name: str, value: Any) -> bool:
         return name == "elbo" and isinstance(value, pyro.infer.ELBO)
 
-    def _choices_for(self, X: np.ndarray) -> dict[str, Any]:
-        self._check_parameters()
-        statistics = self._binarized(self._statistics_of(X))
-        return {"likelihood": without_choices(self._option("likelihood"), statistics)}
-
     def _build(self, fit: FitContext) -> None:
         rows = fit.rows
         statistics = self._statistics(fit)
         has_images = are_images(self.architecture, self.image_shape)
         self.observation_ = make_observation(
-            self._option("likelihood"), statistics, shared_unit=has_images
+            self._chosen_likelihood(statistics), statistics, shared_unit=has_images
         )
         self.likelihood_ = self.observation_.name
         self._has_missing = statistics.has_missing
