@@ -56,7 +56,7 @@ class ProgramObjective(Objective):
             elbo = None
         settings = ELBO() if elbo is None else elbo
         self.kind = settings.kind
-        self.n_particles = settings.n_particles
+        self.n_particles = self.n_copies = settings.n_particles
         self.warmup = settings.kl_warmup
         self.free_bits = settings.free_bits
         self.final_beta = beta

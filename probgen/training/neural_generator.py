@@ -1,5 +1,6 @@
 """Base class of generators with a network: fitting, resuming, copying and querying."""
 
+import contextlib
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from probgen.training.objective import Objective
 from probgen.training.randomness import global_generator
 from probgen.training.rows import Rows, float_dtype, open_rows
 from probgen.training.statistics import RowStatistics, take_statistics
+from probgen.training.threads import count_products, threads_for
 from probgen.training.trainer import Trainer
 
 # Queries run in blocks of one shape, which makes results bit-identical in any batch.
@@ -315,7 +317,9 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
             save = None
             if checkpoint is not None and ranks.is_first:
                 save = checkpoint.save
-            self._run(training, fit, held_out, X=X, y=y, save=save)
+            n_seen = fit.batch_size * training.objective.n_copies
+            with self._threads_for(n_seen):
+                self._run(training, fit, held_out, X=X, y=y, save=save)
         return self
 
     def _seeds(self, former: dict | None, saved: dict | None, ranks: Ranks) -> dict[str, int]:
@@ -484,7 +488,7 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         while n_block > 1 and n_block * n_copies > NETWORK_ROWS:
             n_block //= 2
         outputs = []
-        with torch.inference_mode():
+        with torch.inference_mode(), self._threads_for(n_block * n_copies):
             for start in range(0, len(X), n_block):
                 n_rows = min(n_block, len(X) - start)
                 block = np.zeros((n_block, X.shape[1]), dtype=self._dtype)
@@ -495,6 +499,13 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         answers = np.concatenate(outputs)
         self._check_answers(X, answers)
         return answers
+
+    def _threads_for(self, n_rows: int) -> Any:
+        """A context with as many threads as passes of n_rows through the networks repay."""
+        if self.device_ != "cpu":
+            return contextlib.nullcontext()
+        networks = [getattr(self, name) for name in self._networks]
+        return threads_for(count_products(networks, n_rows, self.n_features_in_))
 
     def _check_answers(self, X: np.ndarray, answers: np.ndarray) -> None:
         """Raise if a row of X (n, d) has an answer (n, ...) that is no number."""

@@ -51,6 +51,8 @@ class Objective(torch.nn.Module):
     draws_globally : bool
         Whether a network may draw from torch's global generator, as torch.nn.Dropout does; each
         step then runs with a state of the training's own, which costs time.
+    n_copies : int
+        How often networks see a row of a batch at once, such as with several draws of its code.
 
     Examples
     --------
@@ -68,6 +70,7 @@ class Objective(torch.nn.Module):
 
     noise: torch.Generator
     draws_globally = False
+    n_copies = 1
 
     def phases(self) -> list[Phase]:
         """Return the phases, in the order in which they run on a batch."""

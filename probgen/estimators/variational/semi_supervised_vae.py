@@ -244,13 +244,15 @@ batch_size, learning_rate_init, trainer, warm_start, device, random_state, verbo
         return self._architecture(d).encoder(d, n_classes)
 
     def _make_objective(self, fit: FitContext, kind: Any = None, **settings: Any) -> Objective:
-        return super()._make_objective(
+        objective = super()._make_objective(
             fit,
             SemiSupervisedObjective,
             classify=self._classify,
             labelled=_labelled_rows(fit.rows),
             classification_weight=self.classification_weight,
         )
+        objective.n_copies *= len(self.classes_)
+        return objective
 
     def _classify(self, X: torch.Tensor) -> torch.Tensor:
         return self.classifier_.log_proba(X)
