@@ -5,8 +5,8 @@ import pytest
 from sklearn.base import clone, is_classifier
 from small_generators import GENERATORS, each
 
-from probgen import GAN, MADE, VAE, Autoencoder
-from probgen.options import Gaussian, Laplace, VampPrior
+from probgen import GAN, MADE, VAE, VAEGAN, Autoencoder, Trainer
+from probgen.options import AnnealedImportanceSampling, Gaussian, Laplace, VampPrior
 from probgen.training import NeuralGenerator
 
 RNG = np.random.default_rng(0)
@@ -27,7 +27,9 @@ SETTINGS = [
     VAE(2, likelihood="laplace", **SMALL),
     VAE(2, likelihood=Gaussian(scale="learned"), prior=VampPrior(5), **SMALL),
     VAE(2, likelihood="gaussian_mixture", posterior="iaf", **SMALL),
-    GAN(2, instance_noise=0.1, loss="hinge", **SMALL),
+    GAN(2, instance_noise=0.1, loss="hinge", trainer=Trainer(early_stopping=True), **SMALL),
+    GAN(2, density=AnnealedImportanceSampling(2, 9), **SMALL),
+    VAEGAN(2, density=AnnealedImportanceSampling(2, 9), penalty="wgan_gp", **SMALL),
     MADE((8,), n_orderings=2, max_iter=10, device="cpu", random_state=0),
 ]
 CONDITIONAL = [

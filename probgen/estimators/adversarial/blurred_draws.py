@@ -16,7 +16,7 @@ from probgen.distributions.observation import gaussian_log_prob
 from probgen.estimators._code_density import CodeGenerator
 from probgen.marginal_likelihood.annealing import annealed_log_weights, bidirectional_log_weights
 from probgen.marginal_likelihood.importance import normal_noise
-from probgen.marginal_likelihood.latent_model import log_mean_exp
+from probgen.marginal_likelihood.latent_model import LatentModel, log_mean_exp
 from probgen.marginal_likelihood.parzen import (
     CentredDraws,
     parzen_bandwidth,
@@ -89,9 +89,9 @@ class BlurredDraws(CodeGenerator):
         generator = self._generator_of(random_state)
         codes = self._draw_codes(n_samples, generator)
         noise = generator.standard_normal((n_samples, self.n_features_in_))
-        rows = self._inverse_transform(codes) + np.sqrt(self.noise_variance_) * noise
+        scaled = self._in_blocks(codes, self.generator_) + self._bandwidth * noise
         up, down = bidirectional_log_weights(
-            self._latent_model(rows),
+            self._latent_model_of_scaled(scaled),
             self._to_network_tensor(codes),
             [spawn_generator(generator) for _ in codes],
             **self._annealing_settings,
@@ -181,12 +181,24 @@ class BlurredDraws(CodeGenerator):
         def estimate(block: torch.Tensor) -> torch.Tensor:
             # Hamiltonian Monte Carlo needs gradients, which tensors of inference mode cannot have.
             with torch.inference_mode(False):
-                model = self._latent_model(block.clone())
+                model = self._latent_model_of_scaled(block.clone())
                 log_weights = annealed_log_weights(model, **self._annealing_settings)
                 return torch.stack(log_mean_exp(log_weights), dim=1)
 
-        values, errors = self._in_blocks(X, estimate).T
+        values, errors = self._in_blocks(self._scaled(X), estimate).T
         return values, errors
+
+    def _latent_model(self, X: np.ndarray | torch.Tensor, y: Any = None) -> LatentModel:
+        return self._latent_model_of_scaled(self._scaled(np.asarray(X)), y)
+
+    def _latent_model_of_scaled(
+        self, rows: np.ndarray | torch.Tensor, y: Any = None
+    ) -> LatentModel:
+        """A LatentModel of scaled rows, which far from zero have digits that those of X lack.
+
+        Its log-likelihoods are in the units of X.
+        """
+        return super()._latent_model(rows, y)
 
     def _log_code_density(self) -> Callable[[torch.Tensor], torch.Tensor]:
         n_codes = self._n_codes
@@ -202,11 +214,12 @@ class BlurredDraws(CodeGenerator):
         return log_uniform
 
     def _observation_log_prob(self) -> Callable:
-        variance = self._to_network_tensor(self.noise_variance_)
-        return lambda rows, means: gaussian_log_prob(rows, means, variance)
+        variance = self._to_network_tensor(np.full(len(self._scale), self._bandwidth**2))
+        log_scale = float(np.log(self._scale).sum())
+        return lambda rows, means: gaussian_log_prob(rows, means, variance) - log_scale
 
     def _decode_chains(self, codes: torch.Tensor, *labels: torch.Tensor) -> torch.Tensor:
-        """Rows (s, n, d) of codes (s, n, k) of s chains for each of n rows, and labels (n, ...).
+        """Scaled rows (s, n, d) of codes (s, n, k) and labels (n, ...), for s chains of n rows.
 
         The chains of a row are adjacent and padded to a multiple of CHAINS, so that a row is
         bit-identical whatever else is in the batch.
@@ -214,7 +227,7 @@ class BlurredDraws(CodeGenerator):
         n_chains, n_rows, k = codes.shape
         padded = torch.nn.functional.pad(codes.transpose(0, 1), (0, 0, 0, -n_chains % CHAINS))
         repeated = [label.repeat_interleave(padded.shape[1], dim=0) for label in labels]
-        rows = self._unscale(self.generator_(padded.reshape(-1, k), *repeated))
+        rows = self.generator_(padded.reshape(-1, k), *repeated)
         return rows.unflatten(0, (n_rows, -1))[:, :n_chains].transpose(0, 1)
 
     def _scaled(self, X: np.ndarray) -> np.ndarray:
