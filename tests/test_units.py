@@ -28,8 +28,8 @@ SETTINGS = [
     VAE(2, likelihood=Gaussian(scale="learned"), prior=VampPrior(5), **SMALL),
     VAE(2, likelihood="gaussian_mixture", posterior="iaf", **SMALL),
     GAN(2, instance_noise=0.1, loss="hinge", trainer=Trainer(early_stopping=True), **SMALL),
-    GAN(2, density=AnnealedImportanceSampling(2, 9), **SMALL),
-    VAEGAN(2, density=AnnealedImportanceSampling(2, 9), penalty="wgan_gp", **SMALL),
+    GAN(2, density=AnnealedImportanceSampling(16, 20), **SMALL),
+    VAEGAN(2, density=AnnealedImportanceSampling(16, 20), penalty="wgan_gp", **SMALL),
     MADE((8,), n_orderings=2, max_iter=10, device="cpu", random_state=0),
 ]
 CONDITIONAL = [
