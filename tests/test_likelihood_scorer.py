@@ -178,6 +178,14 @@ class TestUnits:
 class TestWithoutAScorer:
     """`score` refuses what it can see: other measures in one process."""
 
+    @pytest.mark.parametrize(
+        "pipeline, name", [(ANY, "model"), (Pipeline([("outer", ANY)]), "outer__model")]
+    )
+    def test_last_steps_of_plain_pipelines(self, pipeline, name):
+        for models in itertools.permutations([DENSITIES[0], PROBABILITIES[0]]):
+            with pytest.raises(ValueError, match=REFUSAL):
+                search(pipeline, {name: models}, scoring=None)
+
     def test_generative_pipelines(self):
         with pytest.raises(ValueError, match=REFUSAL):
             search(STEPS, {"step": ["passthrough", Dequantizer(2)]}, scoring=None)

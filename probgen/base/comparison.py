@@ -29,7 +29,7 @@ def check_comparable(estimator: Any, X: Any, *, strict: bool = False) -> None:
     Parameters
     ----------
     estimator : estimator object
-        The fitted estimator, of which a search may have asked a score.
+        The fitted estimator, of which a search may have asked a score, also through a pipeline.
     X : array-like of shape (n, n_features)
         The rows to be scored.
     strict : bool, default=False
@@ -76,16 +76,23 @@ def check_units(estimator: Any) -> None:
 
 
 def _task_of(estimator: Any) -> FrameType | None:
-    """The frame in which scikit-learn scores the estimator as a candidate, or None."""
+    """The frame in which scikit-learn scores the estimator, or a pipeline of it, or None."""
     frame: FrameType | None = sys._getframe(2)
     for _ in range(MOST_FRAMES):
         if frame is None:
             return None
         is_task = frame.f_code.co_name == "_fit_and_score" and _is_of(frame, "_validation")
-        if is_task and frame.f_locals.get("estimator") is estimator:
+        if is_task and _ends_in(frame.f_locals.get("estimator"), estimator):
             return frame
         frame = frame.f_back
     return None
+
+
+def _ends_in(candidate: Any, estimator: Any) -> bool:
+    """Whether a candidate is the estimator, or a pipeline that asks it for the score."""
+    while candidate is not estimator and getattr(candidate, "steps", None):
+        candidate = candidate.steps[-1][1]
+    return candidate is estimator
 
 
 def _is_of(frame: FrameType, module: str) -> bool:

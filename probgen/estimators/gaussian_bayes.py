@@ -72,7 +72,8 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         Factors of each component with "low_rank"; at most n_features are used.
     tol : float, default=1e-3
         EM stops once the mean log-likelihood of a row given its class changes by less than this, in
-        nats.
+        nats. Solutions in closed form (see `n_iter_`) do not depend on it, on max_iter or on
+        init_params.
     max_iter : int, default=100
         Largest number of EM iterations.
     init_params : {"kmeans", "k-means++", "random_from_data", "random"}, default="kmeans"
