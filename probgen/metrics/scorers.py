@@ -60,8 +60,8 @@ def likelihood_scorer(estimator: Any, X: npt.ArrayLike, y: Any = None) -> float:
     have different columns, are not told apart, and neither are candidates of other tools than
     scikit-learn's, or on folds that a `cv` of your own gives as lists.
 
-    The scores of `GenerativePipeline` and of all generators, also at the end of a `Pipeline`, refuse
-    other measures in one process likewise, without a scorer.
+    The scores of `GenerativePipeline` and of all generators, also at the end of a `Pipeline`,
+    refuse other measures in one process likewise, without a scorer.
 
     Examples
     --------
