@@ -12,8 +12,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 
 from probgen import GAN, Trainer, get_likelihood, load, save
-from probgen.estimators.adversarial.networks import batch_norms
 from probgen.metrics import kernel_mmd
+from probgen.networks.batch_norm import batch_norms
 from probgen.options import (
     R1,
     WGANGP,

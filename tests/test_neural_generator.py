@@ -11,6 +11,7 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
+from small_generators import DISCRETE, GENERATORS
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from probgen import Autoencoder, RowBlocks, Trainer, load, save
@@ -421,3 +422,24 @@ def nan_blocks():
 def test_bad_input(parameters, rows, message):
     with pytest.raises(ValueError, match=message):
         make(**parameters).fit(rows)
+
+
+NETWORKS = [model for model in [*GENERATORS, *DISCRETE] if "trainer" in model.get_params()]
+
+
+@pytest.mark.parametrize("kind", sorted({type(model) for model in NETWORKS}, key=str))
+def test_settings_of_the_trainer_are_referred_to_it(kind):
+    own = kind().get_params(deep=False)
+    for name, value in Trainer().get_params(deep=False).items():
+        if name in own:
+            continue
+        message = rf"{kind.__name__} has no parameter {name}, which is a setting of its trainer; "
+        with pytest.raises(TypeError, match=rf"{message}write .*set_params\(trainer__{name}=.*"):
+            kind(**{name: value})
+        with pytest.raises(ValueError, match=rf"{message}set trainer__{name}"):
+            kind().set_params(**{name: value})
+        assert getattr(kind().set_params(**{f"trainer__{name}": value}).trainer, name) == value
+    with pytest.raises(TypeError, match="unexpected keyword argument 'epochs'"):
+        kind(epochs=3)
+    twin = pickle.loads(pickle.dumps(clone(kind(random_state=3))))
+    assert twin.random_state == 3

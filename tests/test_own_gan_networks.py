@@ -11,7 +11,8 @@ from sklearn.exceptions import NotFittedError
 from torch import nn
 
 from probgen import GAN, VAEGAN, AuxiliaryClassifierGAN, ConditionalGAN, load, save
-from probgen.estimators.adversarial.networks import SpectralLinear, batch_norms
+from probgen.estimators.adversarial.networks import SpectralLinear
+from probgen.networks.batch_norm import batch_norms
 from probgen.options import ParzenWindow
 
 RNG = np.random.default_rng(0)

@@ -31,7 +31,7 @@ from probgen.estimators._code_density import (
 from probgen.estimators.gaussian_mixture import GaussianMixture
 from probgen.marginal_likelihood.importance import log_likelihood
 from probgen.marginal_likelihood.modes import CodePrior, Observation
-from probgen.networks import TiedMLP, activation, check_module, check_network, uses_global_generator
+from probgen.networks import TiedMLP, activation, check_module, own_network, uses_global_generator
 from probgen.networks.architectures import ARCHITECTURES, Architecture
 from probgen.options import (
     L1,
@@ -92,6 +92,8 @@ class Autoencoder(DecoderMixin, FittedCodeDensity):
         Networks of your own instead, from (n, n_features) to (n, n_components) and back, on scaled
         rows. They are templates: each fit trains a copy, and the two copies share no weights.
         hidden_layer_sizes and activation are those of the network that is not given.
+        Networks that one row alone cannot train, such as those with batch norm, skip a last batch
+        of one row.
     tied_weights : bool, default=False
         Whether the decoder's weights are those of the encoder transposed; for "dense".
     loss : {"squared_error", "absolute_error", "bernoulli"}, default="squared_error"
@@ -359,11 +361,11 @@ class Autoencoder(DecoderMixin, FittedCodeDensity):
             self.architecture, tuple(self.hidden_layer_sizes), self.activation, image_shape
         )
         if self.encoder is not None:
-            encoder = check_network(self.encoder, d, k, "encoder", dtype=dtype)
+            encoder = own_network(self.encoder, d, k, "encoder", dtype=dtype)
         else:
             encoder = architecture.encoder(d, k)
         if self.decoder is not None:
-            decoder = check_network(self.decoder, k, d, "decoder", dtype=dtype)
+            decoder = own_network(self.decoder, k, d, "decoder", dtype=dtype)
         elif self.tied_weights:
             decoder = TiedMLP(encoder, self.activation)
         else:

@@ -68,11 +68,18 @@ class ProgramObjective(Objective):
         self.replayed_bound = Replayed(self._bound, lambda: self.noise, self.device, self)
         self.n_batches: dict | None = None
         self.n_held_out: dict | None = None
+        self.is_measuring = False
 
     def begin(self, n_batches, n_held_out):
         """Remember how many batches of each size there will be, which decides on recordings."""
         self.n_batches = n_batches
         self.n_held_out = n_held_out
+
+    def measure_batch_norm(self, batches):
+        """See Objective; the programs run for every batch, as recordings have other momenta."""
+        self.is_measuring = True
+        super().measure_batch_norm(batches)
+        self.is_measuring = False
 
     def begin_epoch(self, epoch):
         """Set the factor on the divergence."""
@@ -97,7 +104,7 @@ class ProgramObjective(Objective):
 
     def _prepared(self, batch):
         """What the programs see of a batch in training."""
-        if self.prepare is not None and self.training:
+        if self.prepare is not None and (self.training or self.is_measuring):
             return self.prepare(*batch, generator=self.noise)
         return batch
 
@@ -112,6 +119,8 @@ class ProgramObjective(Objective):
         direct runs draw different numbers, and a fit that resumes from a checkpoint must draw those
         of the uninterrupted fit.
         """
+        if self.is_measuring:
+            return False
         if planned is None or self.device != "cpu":  # on a GPU only recordings can be captured
             return True
         return planned.get(size, 0) >= RECORD_FROM

@@ -1,7 +1,7 @@
 """The parts of an evidence lower bound, from one run of a guide and a model."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +75,47 @@ def elbo_terms(model: Callable, guide: Callable, args: tuple, *, n_particles: in
         log_posterior=_total(guide_trace.nodes, latent),
         divergences={name: _divergence(guide_trace.nodes[name], nodes[name]) for name in latent},
     )
+
+
+def check_parameters(terms: ElboTerms, networks: Iterable[torch.nn.Module]) -> None:
+    """Raise unless all parameters behind the terms are in the networks, which are trained.
+
+    Parameters
+    ----------
+    terms : ElboTerms
+        Computed with gradients.
+    networks : iterable of torch.nn.Module
+
+    Raises
+    ------
+    ValueError
+        If a program builds a layer of its own, or uses one that is not among the networks.
+    """
+    known = {parameter for network in networks for parameter in network.parameters()}
+    for leaf in _leaves(terms.log_weights.sum()):
+        if leaf not in known:
+            raise ValueError(
+                f"model and guide must use layers of _networks alone; got a weight of shape"
+                f" {tuple(leaf.shape)} of another one, such as a layer that is built anew in each"
+                " call, which would never be trained; set it as an attribute in _build, and name"
+                " that in _networks."
+            )
+
+
+def _leaves(output: torch.Tensor) -> list[torch.Tensor]:
+    """The parameters and other leaves that the gradient of an output reaches."""
+    leaves = []
+    nodes: list[Any] = [output.grad_fn]
+    seen = set(nodes)
+    while nodes:
+        node = nodes.pop()
+        if hasattr(node, "variable"):
+            leaves.append(node.variable)
+        for following, _ in getattr(node, "next_functions", ()):
+            if following is not None and following not in seen:
+                seen.add(following)
+                nodes.append(following)
+    return leaves
 
 
 def check_sites(guide_trace: Any, model_trace: Any) -> tuple[list[str], list[str]]:

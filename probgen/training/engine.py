@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 
 from probgen._warnings import warn
+from probgen.networks import least_rows
+from probgen.networks.batch_norm import batch_norms
 from probgen.training.callbacks import FitEvents
 from probgen.training.distributed import IndexedLoss, LossRunner, Ranks
 from probgen.training.divergence import DivergenceError, LossWatch
@@ -25,6 +28,7 @@ from probgen.training.updates import GraphedUpdate, Update, is_capturable
 
 CHECK_EVERY = 32  # batches between checks of the loss on a GPU, as each check waits for the device
 KEEP_EVERY = 512  # batches between copies of good weights within an epoch
+STATISTICS_BATCHES = 64  # behind the statistics of batch norm under averaged weights
 # First and last strength of the path of weight decay, in units of one row's loss.
 DECAY_PATH = (100.0, 1e-3)
 SEEDS = ("start", "shuffle", "noise", "held_out", "finish")
@@ -91,6 +95,8 @@ class Training:
         self.noise = torch.Generator(device).manual_seed((seeds["noise"] + self.ranks.rank) % 2**63)
         self.global_state: dict = {}
         objective.noise = self.noise
+        # Batch norm cannot be trained on one row: a shorter last batch is left out of its epoch.
+        self.least_rows = least_rows(objective)
         self.averages = {}
         if trainer.ema_decay is not None:
             self.averages = {p: p.detach().clone() for p in objective.parameters()}
@@ -192,14 +198,41 @@ class Training:
             self.good = self.pending = self.first_batch = None
             self.objective.eval()
 
-    def finish(self) -> None:
-        """Put the final weights into the objective: the best, the averaged or the last ones."""
+    def finish(self, rows: Rows | None = None) -> None:
+        """Put the final weights into the objective: the best, the averaged or the last ones.
+
+        Batch norm gets its statistics under averaged weights from the rows, if there are any.
+        """
         with torch.no_grad():
             if self.trainer.early_stopping and self.best_weights is not None:
                 self.objective.load_state_dict(self.best_weights)
-            else:
-                for parameter, average in self.averages.items():
-                    parameter.copy_(average)
+                return
+            for parameter, average in self.averages.items():
+                parameter.copy_(average)
+        if rows is not None:
+            self.measure_batch_norm(self.objective, rows)
+
+    def measure_batch_norm(self, objective: Objective, rows: Rows) -> None:
+        """Set the running statistics of batch norm to those under averaged weights, if there are.
+
+        Parameters
+        ----------
+        objective : Objective
+            That of this training, or another one of copied networks, with averaged weights.
+        rows : Rows
+            To train on; some batches of them are run.
+        """
+        if not self.averages or not batch_norms(objective):
+            return
+        rng = np.random.default_rng(self.seeds["held_out"])
+        n_whole = max(1, rows.n_rows // self.batch_size)
+        batches = rows.batches(rng, self.batch_size)
+        noise = getattr(objective, "noise", None)
+        objective.noise = torch.Generator(self.device).manual_seed(self.seeds["held_out"])
+        with global_generator(self.device, self.seeds["held_out"]), torch.no_grad():
+            objective.measure_batch_norm(islice(batches, min(n_whole, STATISTICS_BATCHES)))
+        if noise is not None:
+            objective.noise = noise
 
     def state(self) -> dict[str, Any]:
         """Everything that a training needs to resume, as a nest of plain values and CPU tensors."""
@@ -347,10 +380,11 @@ class Training:
             if share == 0.0:  # no row is left for this process, which must take part all the same
                 batch = tuple(tensor[:1] for tensor in previous)
             previous = batch
-            if self.objective.draws_globally:
+            is_left_out = is_last and self._n_last(rows) < self.least_rows * ranks.world_size
+            if self.objective.draws_globally and not is_left_out:
                 with global_generator(self.device, self.seeds["noise"], self.global_state):
                     self._step(batch, share)
-            else:
+            elif not is_left_out:
                 self._step(batch, share)
             self.batch += 1
             self.n_steps += 1
@@ -360,7 +394,7 @@ class Training:
                 if self.n_steps % KEEP_EVERY == 0:
                     self._keep_good()
                 self._save_if_due(save)
-        self._end_epoch(held_out, time.perf_counter() - start)
+        self._end_epoch(rows, held_out, time.perf_counter() - start)
         self._keep_good()
         self._save_if_due(save)
         wants_to_stop = events is not None and bool(events.epoch_end(self.epoch - 1))
@@ -414,10 +448,13 @@ class Training:
 
         Gradients are averaged over the processes, whatever their numbers of rows are.
         """
-        n_last = (rows.n_rows - 1) % (self.batch_size * self.ranks.world_size) + 1
-        return len(batch[0]) * self.ranks.world_size / n_last
+        return len(batch[0]) * self.ranks.world_size / self._n_last(rows)
 
-    def _end_epoch(self, held_out: Rows | None, seconds: float) -> None:
+    def _n_last(self, rows: Rows) -> int:
+        """Rows of the last batch, in all processes together."""
+        return (rows.n_rows - 1) % (self.batch_size * self.ranks.world_size) + 1
+
+    def _end_epoch(self, rows: Rows, held_out: Rows | None, seconds: float) -> None:
         """Validate, and append the record of the epoch."""
         losses = {name: float(total) / max(count, 1) for name, (total, count) in self.sums.items()}
         for name, value in losses.items():
@@ -427,7 +464,7 @@ class Training:
             self.watch.check(name, losses[name])
         record = {"epoch": self.epoch + 1, **losses, **self.objective.end_epoch()}
         if held_out is not None:
-            record["validation_score"] = self._validate(held_out)
+            record["validation_score"] = self._validate(held_out, rows)
         record["learning_rate"] = float(self.updates[0].optimizer.param_groups[0]["lr"])
         record["seconds"] = seconds
         if self.trainer.schedule == "plateau":
@@ -438,12 +475,13 @@ class Training:
         self.batch = 0
         self.sums = {}
 
-    def _validate(self, held_out: Rows) -> float:
+    def _validate(self, held_out: Rows, rows: Rows) -> float:
         """Score the weights that the model would have now, under the same noise in every epoch."""
         weights = copy.deepcopy(self.objective.state_dict()) if self.averages else None
         with torch.no_grad():
             for parameter, average in self.averages.items():
                 parameter.copy_(average)
+        self.measure_batch_norm(self.objective, rows)
         self.objective.eval()
         self.objective.noise = torch.Generator(self.device).manual_seed(self.seeds["held_out"])
         try:

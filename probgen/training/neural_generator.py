@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,7 @@ from probgen._devices import resolve_device
 from probgen._validation import check_count, check_real
 from probgen._warnings import warn
 from probgen.base import GeneratorMixin
+from probgen.networks import least_rows
 from probgen.options._base import TakesOptions
 from probgen.row_blocks import RowBlocks
 from probgen.training.callbacks import CallbackSupport, FitEvents, ProgressBar
@@ -130,6 +132,19 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
     trainer: Trainer | None
     n_features_in_: int
 
+    def __new__(cls, *args: Any, **parameters: Any) -> Self:
+        """Raise a TypeError with a remedy for settings of the trainer, which is a parameter."""
+        own = inspect.signature(cls.__init__).parameters
+        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in own.values())
+        for name in _trainer_settings() - set(own):
+            if name in parameters and not takes_any:
+                raise TypeError(
+                    f"{cls.__name__} has no parameter {name}, which is a setting of its trainer;"
+                    f" write {cls.__name__}(trainer=Trainer({name}={parameters[name]!r})), or"
+                    f" set_params(trainer__{name}={parameters[name]!r}), which keeps its defaults."
+                )
+        return super().__new__(cls)
+
     def fit(self, X: Any, y: Any = None) -> Self:
         """Train the networks on the rows of X.
 
@@ -183,6 +198,13 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         -------
         self : estimator object
         """
+        own = self.get_params(deep=False)
+        for name in _trainer_settings() - set(own):
+            if name in params:
+                raise ValueError(
+                    f"{type(self).__name__} has no parameter {name}, which is a setting of its"
+                    f" trainer; set trainer__{name}."
+                )
         sets_trainer = any(name.startswith("trainer__") for name in params)
         if sets_trainer and params.get("trainer", self.trainer) is None:
             params["trainer"] = self._default_trainer()
@@ -292,6 +314,7 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
                     with global_generator("cpu", seeds["start"]):
                         self._build(fit)
                 self._begin(fit)
+                self._check_batches(fit, ranks.world_size)
             self._place(device)
 
             training = Training(
@@ -358,6 +381,20 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
             is_partial=partial,
         )
 
+    def _check_batches(self, fit: FitContext, world_size: int) -> None:
+        """Raise unless batches have the rows that networks of the user's own need in training."""
+        least = max([least_rows(getattr(self, name)) for name in self._networks], default=1)
+        reason = "for a network of your own that one row alone cannot train, such as batch norm"
+        if fit.rows.n_rows < least * world_size:
+            raise ValueError(
+                f"X must hold at least {least * world_size} rows to train on, {reason}; got"
+                f" {fit.rows.n_rows}; give it more."
+            )
+        if fit.batch_size < least:
+            raise ValueError(
+                f"batch_size must be at least {least}, {reason}; got {fit.batch_size}."
+            )
+
     def _rows_per_batch(self, n_rows: int, world_size: int) -> int:
         """Rows of a batch in each process."""
         if self.batch_size != "auto":
@@ -398,7 +435,7 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
                 save=save,
             )
             self._training_state = training.state()
-            training.finish()
+            training.finish(fit.rows)
             self._finish(fit, np.random.default_rng(training.seeds["finish"]))
 
     def _attributes_if_stopped(self, training: Training, fit: FitContext) -> dict[str, Any]:
@@ -412,6 +449,8 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
                 for parameter, copied in zip(network.parameters(), network_of_twin.parameters()):
                     copied.copy_(average_of.get(parameter, parameter))
                 network_of_twin.eval()
+        if training.averages:
+            training.measure_batch_norm(twin._make_objective(fit), fit.rows)
         twin._finish(fit, np.random.default_rng(training.seeds["finish"]))
         return {
             name: value
@@ -557,6 +596,11 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
             except ValueError:  # fitted on a GPU that is not there
                 device = "cpu"
             self._to_device(device)
+
+
+def _trainer_settings() -> set[str]:
+    """Names of the parameters of a Trainer."""
+    return set(inspect.signature(Trainer).parameters)
 
 
 def _check_precision(trainer: Trainer, device: str) -> None:

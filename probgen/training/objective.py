@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from probgen.networks.batch_norm import measured_batch_norm
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -97,6 +99,21 @@ class Objective(torch.nn.Module):
     def end_epoch(self) -> dict:
         """Called after the batches of an epoch; returns numbers for its record, none by default."""
         return {}
+
+    def measure_batch_norm(self, batches: Iterable[tuple[torch.Tensor, ...]]) -> None:
+        """Set the running statistics of batch norm to means over batches, run without gradients.
+
+        Called where the weights are averages, for which the statistics of the training are wrong.
+
+        Parameters
+        ----------
+        batches : iterable of tuple of tensors
+            Rows to train on.
+        """
+        first = self.phases()[0]
+        with measured_batch_norm(self):
+            for batch in batches:
+                first.loss(*batch)
 
     def validation_score(self, batches: Iterable[tuple[torch.Tensor, ...]]) -> float:
         """Return a score of the networks on held-out rows; higher is better.

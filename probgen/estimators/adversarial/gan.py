@@ -29,7 +29,6 @@ from probgen.estimators.adversarial.networks import (
     DenseGenerator,
     OwnDiscriminator,
     OwnGenerator,
-    batch_norms,
     n_feature_layers,
     n_halvings,
 )
@@ -40,8 +39,9 @@ from probgen.estimators.adversarial.objective import (
     refresh_batch_norm,
 )
 from probgen.metrics import frechet_distance, kernel_mmd
-from probgen.networks import check_module, check_network
+from probgen.networks import check_module, check_network, own_network
 from probgen.networks.architectures import ARCHITECTURES, Architecture
+from probgen.networks.batch_norm import batch_norms
 from probgen.options import (
     R1,
     WGANGP,
@@ -547,7 +547,7 @@ class GAN(DecoderMixin, BlurredDraws):
         """A network from codes, and labels if any, to scaled rows of n_features."""
         if self.generator is not None:
             n_inputs = self.n_components + self._n_classes
-            network = check_network(self.generator, n_inputs, n_features, "generator", dtype=dtype)
+            network = own_network(self.generator, n_inputs, n_features, "generator", dtype=dtype)
             return OwnGenerator(network)
         hidden = self._hidden
         if self.architecture == "conv":

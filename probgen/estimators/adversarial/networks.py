@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from probgen.networks import RowNetwork
 from probgen.networks.activations import activation as make_activation
 from probgen.networks.dense import MLP, Linear, aligned_linear
 
@@ -118,7 +119,7 @@ class ConvGenerator(nn.Module):
         return self.layers(start.reshape(-1, *self.start)).movedim(-3, -1).flatten(1)
 
 
-class OwnGenerator(nn.Module):
+class OwnGenerator(RowNetwork):
     """A user's network as a generator.
 
     Parameters
@@ -133,17 +134,9 @@ class OwnGenerator(nn.Module):
     torch.Size([3, 2])
     """
 
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
     def forward(self, codes: torch.Tensor, *labels: torch.Tensor) -> torch.Tensor:
         """Rows (n, n_outputs) of codes (n, n_inputs) and labels (n, n_classes)."""
-        inputs = torch.cat([codes, *labels], dim=1)
-        if len(inputs) == 1 and any(norm.training for norm in batch_norms(self.network)):
-            # Batch norm refuses a last batch of one row, but not of two.
-            return self.network(inputs.expand(2, -1))[:1]
-        return self.network(inputs)
+        return super().forward(torch.cat([codes, *labels], dim=1))
 
 
 class Discriminator(nn.Module):
@@ -430,12 +423,6 @@ def n_feature_layers(network: nn.Module) -> int:
         return 0
     has_weights = [any(True for _ in layer.parameters()) for layer in network.children()]
     return max((k for k, has_some in enumerate(has_weights) if has_some), default=0)
-
-
-def batch_norms(network: nn.Module) -> list[Any]:
-    """The batch norm layers of a network, as a list."""
-    batch_norm = nn.modules.batchnorm._BatchNorm
-    return [module for module in network.modules() if isinstance(module, batch_norm)]
 
 
 def _first_direction(weight: torch.Tensor) -> torch.Tensor:

@@ -15,8 +15,8 @@ import torch
 from torch.nn.functional import softplus
 
 from probgen.estimators.adversarial.augmentation import augment
-from probgen.estimators.adversarial.networks import batch_norms
 from probgen.networks import uses_global_generator
+from probgen.networks.batch_norm import batch_norms, measured_batch_norm
 from probgen.training.objective import Objective, Phase
 
 VALIDATION_ROWS = 2048  # held-out rows that early stopping scores
@@ -414,6 +414,9 @@ class AdversarialObjective(Objective):
             "generator_skips": round(generator_skips),
         }
 
+    def measure_batch_norm(self, batches: Iterable[tuple[torch.Tensor, ...]]) -> None:
+        """Nothing: `validation_score` and the fitted model measure it for draws of their own."""
+
     def validation_score(self, batches: Iterable[tuple[torch.Tensor, ...]]) -> float:
         """Score of draws against as many held-out rows, VALIDATION_ROWS or a few more at most."""
         kept: list = []
@@ -482,20 +485,7 @@ def refresh_batch_norm(
     inputs : iterable of tuple of tensors
         Arguments of the network, batch by batch.
     """
-    norms = batch_norms(network)
-    if not norms:
-        return
-    was_training = network.training
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain mean over all batches
-    network.eval()  # without the dropout of training, which queries do not have either
-    for norm in norms:
-        norm.train()
-    with torch.no_grad():
-        for arguments in inputs:
-            network(*arguments)
-    network.train(was_training)
-    for norm, momentum in zip(norms, momenta):
-        norm.momentum = momentum
+    if batch_norms(network):
+        with measured_batch_norm(network), torch.no_grad():
+            for arguments in inputs:
+                network(*arguments)

@@ -16,7 +16,7 @@ from probgen.base import GeneratorTags
 from probgen.estimators.variational.code_distributions import concat_labels
 from probgen.estimators.variational.conditional_vae import ConditionalVAE
 from probgen.estimators.variational.vae import VAE
-from probgen.networks import check_module, check_network
+from probgen.networks import check_module, own_network
 from probgen.options import ELBO, Option
 from probgen.programs import ElboTerms, ProgramObjective, elbo_terms
 from probgen.training.neural_generator import FitContext
@@ -240,7 +240,7 @@ batch_size, learning_rate_init, trainer, warm_start, device, random_state, verbo
         """Network from rows of d features to a logit for each class."""
         n_classes = len(self.classes_)
         if self.classifier is not None:
-            return check_network(self.classifier, d, n_classes, "classifier", dtype=dtype)
+            return own_network(self.classifier, d, n_classes, "classifier", dtype=dtype)
         return self._architecture(d).encoder(d, n_classes)
 
     def _make_objective(self, fit: FitContext, kind: Any = None, **settings: Any) -> Objective:

@@ -32,7 +32,7 @@ from probgen.estimators.variational.code_distributions import (
 from probgen.estimators.variational.completion import CompletionMixin
 from probgen.marginal_likelihood.importance import normal_noise
 from probgen.marginal_likelihood.latent_model import LatentModel, log_mean_exp
-from probgen.networks import activation, check_module, check_network
+from probgen.networks import RowNetwork, activation, check_module, least_rows, own_network
 from probgen.networks.architectures import ARCHITECTURES, Architecture, are_images
 from probgen.options import (
     ELBO,
@@ -54,6 +54,7 @@ from probgen.options import (
 )
 from probgen.programs import ElboTerms, ProgramObjective, isolated_pyro_state, log_weights
 from probgen.programs.latents import latent_model
+from probgen.programs.terms import check_parameters, elbo_terms
 from probgen.programs.weights import CommonNoise
 from probgen.training.neural_generator import FitContext
 from probgen.training.objective import Objective
@@ -63,6 +64,7 @@ from probgen.training.trainer import Trainer
 SAMPLING_BATCH = 4096  # rows
 WORK_BYTES = 2**26  # bound on the decoded rows of all importance draws in memory at a time
 FILLING_ROUNDS = 8  # rounds of encoding and decoding that fill in missing values of a query
+N_TRIAL = 2  # rows that the programs of a subclass are tried on
 N_POSTERIOR_DRAWS = 32  # draws behind a reconstruction, and behind the moments of a flow posterior
 
 
@@ -95,7 +97,8 @@ class VAE(CompletionMixin, DecoderMixin):
         activation are then those of the other. They are templates that fit copies. The encoder maps
         (n, n_features) to (n, 2 n_components), means and pre-softplus deviations; flows need 32
         more outputs. The decoder maps (n, n_components) to (n, n_features times the likelihood's
-        outputs per feature).
+        outputs per feature). Both are called with rows of two axes, always. Networks that one row
+        alone cannot train, such as those with batch norm, skip a last batch of one row.
     likelihood : str or Option, default="auto"
         p(x given z): "bernoulli", "continuous_bernoulli", "gaussian", "laplace",
         "gaussian_mixture", "categorical" or "discretized_logistic". "auto" takes "bernoulli" for
@@ -106,7 +109,7 @@ class VAE(CompletionMixin, DecoderMixin):
         `DiscretizedLogistic(n_levels=256, n_mixture=1)` are what the strings stand for.
     dynamic_binarization : bool, default=False
         Whether values in [0, 1] are probabilities of a 1, from which each training batch draws new
-        rows of 0 and 1. Rows to be scored must consist of 0 and 1.
+        rows of 0 and 1. Queries take rows of 0 and 1.
     prior : {"normal", "mixture", "vamp"} or Option, default="normal"
         p(z): a standard Gaussian, a learned mixture of Gaussians, or a mixture of the posteriors of
         learned pseudo-inputs. `MixturePrior(n_components=50)` and `VampPrior(n_components=50)` set
@@ -147,7 +150,8 @@ class VAE(CompletionMixin, DecoderMixin):
     encoder_, prior_ : torch.nn.Module
         Modules that return q(z given x) for rows, and p(z), as Pyro distributions.
     decoder_, observation_ : torch.nn.Module
-        The decoder network, and the observation model that turns its outputs into p(x given z).
+        The decoder, whose `network` is your own if you gave one, and the observation model that
+        turns its outputs into p(x given z).
     likelihood_ : str
         The likelihood that was chosen.
     history_ : History
@@ -483,9 +487,27 @@ class VAE(CompletionMixin, DecoderMixin):
         super()._begin(fit)
         self._has_missing = self._has_missing or self._statistics(fit).has_missing
 
+        if not all(_is_ours(program) for program in (self.model, self.guide)):
+            self._check_programs(fit)
+
+    def _check_programs(self, fit: FitContext) -> None:
+        """Raise unless the programs of a subclass use parameters of the networks alone."""
+        networks = [getattr(self, name).eval() for name in self._networks]
+        device = next(self.encoder_.parameters()).device
+        batch = [part.to(device) for part in next(iter(fit.rows.batches(None, N_TRIAL)))]
+        arguments = self._prepare_training(*batch, generator=torch.Generator(device))
+        with isolated_pyro_state(str(device)):
+            terms = elbo_terms(self.model, self.guide, arguments)
+        check_parameters(terms, networks)
+
     def _make_prior(self, rows: Rows) -> torch.nn.Module:
         prior = self._option("prior")
         if prior.name == "vamp":
+            if prior.n_components < least_rows(self.encoder_):
+                raise ValueError(
+                    "prior must have at least 2 pseudo-inputs, for an encoder that one row alone"
+                    f" cannot train, such as one with batch norm; got {prior!r}."
+                )
             return PosteriorMixtureCodes(
                 self.encoder_, self._pseudo_inputs(rows, prior.n_components)
             )
@@ -510,13 +532,15 @@ class VAE(CompletionMixin, DecoderMixin):
         if self.encoder is None:
             encoder = self._make_encoder(architecture, d, n_outputs)
         else:
-            encoder = check_network(
+            encoder = own_network(
                 self.encoder, d + self._n_labels, n_outputs, "encoder", dtype=dtype
             )
         if self.decoder is None:
             decoder = architecture.decoder(n_inputs, d, n_decoded)
         else:
-            decoder = check_network(self.decoder, n_inputs, d * n_decoded, "decoder", dtype=dtype)
+            decoder = RowNetwork(
+                own_network(self.decoder, n_inputs, d * n_decoded, "decoder", dtype=dtype)
+            )
         return encoder, decoder
 
     def _make_encoder(self, architecture: Architecture, d: int, n_outputs: int) -> Any:
@@ -708,6 +732,11 @@ class VAE(CompletionMixin, DecoderMixin):
             return torch.stack([terms.log_likelihood.mean(0), divergence.mean(0)], dim=1)
 
         return self._in_blocks(X, parts, n_copies=self.n_importance_samples)
+
+
+def _is_ours(program: Any) -> bool:
+    """Whether a method is one of this package, and not of a subclass elsewhere."""
+    return getattr(program, "__module__", "").startswith("probgen.")
 
 
 def _concat_draws(parts: Sequence[torch.Tensor]) -> torch.Tensor:
