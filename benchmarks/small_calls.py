@@ -163,7 +163,7 @@ def compare_classes():
     return n_short
 
 
-# Each part returns how many of its ratios fall short.
+# Each part returns how many of its ratios fall short; parts for other models go here too.
 PARTS = {"query": compare_queries, "fit": compare_fits, "classes": compare_classes}
 
 

@@ -191,8 +191,8 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If X, y, the weights or a parameter is not as described above, or a class has fewer rows
-            than `n_components`, before any work is done.
+            If X, y, the weights or a parameter is not as described above, a class has fewer rows
+            than `n_components`, or squares of X overflow or underflow, before any work is done.
         """
         device = self._check_parameters()
         with self._unchanged_if_refused():

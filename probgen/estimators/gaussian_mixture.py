@@ -54,7 +54,8 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
     tol : float, default=1e-3
         EM stops once the mean log-likelihood of a row changes by less than this, in nats.
     reg_covar : float, default=1e-6
-        Added to all variances, in squared units of X; at least 0.
+        Added to all variances, in squared units of X, as in scikit-learn; at least 0. With 0, fits
+        are the same in all units of the features (with "spherical", in one unit for all of them).
     max_iter : int, default=100
         Largest number of EM iterations; 0 keeps the start.
     n_init : int, default=1
@@ -202,7 +203,8 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If X, the weights or a parameter is not as described above, before any work is done.
+            If X, the weights or a parameter is not as described above, or squares of X overflow or
+            underflow, before any work is done.
         """
         device = self._check_parameters()
         with self._unchanged_if_refused():

@@ -119,26 +119,24 @@ def _moments_without_wild_values(values, weights):
     """
     means, variances = _moments(values, weights)
     features = np.arange(values.shape[1])
-    while True:
-        part = values[:, features]
+    while len(features):
+        centers = means[features]
         reach = WILD_DEVIATIONS * np.sqrt(variances[features])
         # The extremes are quicker than a mask, which few features need.
-        lows, highs = part.min(axis=0), part.max(axis=0)
-        may_be = np.maximum(highs - means[features], means[features] - lows) > reach
-        features, part, reach = features[may_be], part[:, may_be], reach[may_be]
-        is_wild = (np.abs(part - means[features]) > reach) & (weights[:, features] > 0.0)
-        has_wild = is_wild.any(axis=0)
-        features = features[has_wild]
-        tame = weights[:, features] * ~is_wild[:, has_wild]
-        new_means, new_variances = _moments(part[:, has_wild], tame)
-        is_better = new_variances > rounding_variances(new_means)
-        features = features[is_better]
-        if not len(features):
-            return means, variances
-        weights = weights.copy()
-        weights[:, features] = tame[:, is_better]
-        means[features] = new_means[is_better]
-        variances[features] = new_variances[is_better]
+        has_far = np.maximum(values.max(axis=0) - centers, centers - values.min(axis=0)) > reach
+        features = features[has_far]
+        values = values[:, has_far]
+        is_near = np.abs(values - centers[has_far]) <= reach[has_far]
+        weights = weights[:, has_far] * is_near
+        new_means, new_variances = _moments(values, weights)
+        is_varied = new_variances > rounding_variances(new_means)
+        is_new = is_varied & (new_variances < variances[features])
+        features = features[is_new]
+        values = values[:, is_new]
+        weights = weights[:, is_new]
+        means[features] = new_means[is_new]
+        variances[features] = new_variances[is_new]
+    return means, variances
 
 
 def _moments(values, weights):
