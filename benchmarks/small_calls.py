@@ -3,13 +3,17 @@
 Both run in this process, in turn, and the ratio of their median times is printed: above 1, probgen
 is the faster one. Times are those of the processor, so that other programs matter less.
 
+Models with networks have no peer there. One row is compared with 256 rows, rows with gaps with the
+same rows without, and two fits at once, in processes of their own, with one alone.
+
     python benchmarks/small_calls.py               # everything
-    python benchmarks/small_calls.py query fit     # parts: query, fit, classes
+    python benchmarks/small_calls.py query fit     # query, fit, classes, networks, gaps, together
 """
 
 import argparse
 import platform
 import statistics
+import subprocess
 import sys
 import time
 import warnings
@@ -22,7 +26,7 @@ from sklearn.mixture import GaussianMixture as ScikitLearnMixture
 from sklearn.naive_bayes import GaussianNB
 
 import probgen
-from probgen import GaussianBayes, GaussianMixture
+from probgen import GAN, MADE, VAE, Autoencoder, GaussianBayes, GaussianMixture
 
 # Components and features of the mixtures that are asked.
 SHAPES = [(5, 8), (50, 64)]
@@ -32,6 +36,22 @@ WANTED_LARGE_QUERY = 1.0
 WANTED_FIT = 1.0
 WANTED_QDA = 1.5
 WANTED_NAIVE_BAYES = 1.0
+WANTED_SHARE = 1 / 8  # of the time of 256 rows that one row takes, or
+WANTED_SECONDS = 5e-3  # that it takes
+MOST_SECONDS = 20e-3
+WANTED_GAPS = 3.0
+WANTED_TOGETHER = 1.3
+SMALL_FIT = """
+import time, warnings
+import numpy as np
+from probgen import VAE
+warnings.simplefilter("ignore")
+X = np.random.default_rng(0).normal(size=(2000, 8))
+VAE(4, max_iter=1, random_state=0).fit(X[:100])
+start = time.perf_counter(), time.process_time()
+VAE(4, max_iter=10, random_state=0).fit(X)
+print(time.perf_counter() - start[0], time.process_time() - start[1])
+"""
 
 
 def median_seconds(functions, n_times):
@@ -163,8 +183,84 @@ def compare_classes():
     return n_short
 
 
-# Each part returns how many of its ratios fall short; parts for other models go here too.
-PARTS = {"query": compare_queries, "fit": compare_fits, "classes": compare_classes}
+def compare_networks():
+    """One row scored by each family of networks, beside 256 rows."""
+    n_short = 0
+    X = np.random.default_rng(0).normal(size=(2000, 8)).astype(np.float32)
+    for kind in (VAE, Autoencoder, MADE, GAN):
+        settings = {"random_state": 0, "max_iter": 2}
+        model = kind(**settings).fit(X)
+        one, many = median_seconds(
+            [lambda m=model: m.score_samples(X[:1]), lambda m=model: m.score_samples(X[:256])], 7
+        )
+        is_short = one > max(WANTED_SHARE * many, WANTED_SECONDS) or one > MOST_SECONDS
+        n_short += is_short
+        print(
+            f"one row scored by {kind.__name__:30s} {1e3 * one:8.2f} ms, 256 rows"
+            f" {1e3 * many:8.2f} ms, share 1/{many / one:.1f} (wanted 1/8 or 5 ms, and 20 ms)"
+            f" {'SHORT' if is_short else 'ok'}",
+            flush=True,
+        )
+    return n_short
+
+
+def compare_gaps():
+    """A VAE of 2,000 x 11 rows of which a tenth of the values is missing, and of whole rows."""
+    generator = np.random.default_rng(0)
+    whole = generator.normal(size=(2000, 11)) @ generator.normal(size=(11, 11))
+    gaps = np.where(generator.random(whole.shape) < 0.1, np.nan, whole)
+    models = [VAE(max_iter=10, random_state=0), VAE(max_iter=10, random_state=0)]
+    tables = [whole, gaps]
+    n_short = 0
+    for name, n_rows in (("fit", 2000), ("score_samples", 500), ("impute", 100)):
+        seconds = []
+        for model, table in zip(models, tables):
+            start = time.process_time()
+            getattr(model, name)(table[:n_rows])
+            seconds.append(time.process_time() - start)
+        ratio = seconds[1] / seconds[0]
+        verdict = "ok" if ratio <= WANTED_GAPS else "SHORT"
+        n_short += ratio > WANTED_GAPS
+        print(
+            f"{name} of {n_rows} rows: whole {seconds[0]:.2f} s, with gaps {seconds[1]:.2f} s,"
+            f" ratio {ratio:.2f} (wanted {WANTED_GAPS:g}) {verdict}",
+            flush=True,
+        )
+    return n_short
+
+
+def compare_together():
+    """Two small fits at once beside one alone, by the clock; needs two idle processors."""
+
+    def run(n_processes):
+        """Wall and processor seconds of the slowest of so many processes."""
+        command = [sys.executable, "-c", SMALL_FIT]
+        processes = [
+            subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(n_processes)
+        ]
+        outputs = [process.communicate()[0].split() for process in processes]
+        return np.max(np.array(outputs, dtype=float), axis=0)
+
+    alone, together = run(1), run(2)
+    wall, processor = together / alone
+    print(
+        f"two fits at once: one alone {alone[0]:.2f} s, both {together[0]:.2f} s, ratio {wall:.2f}"
+        f" by the clock, {processor:.2f} of the processor (wanted {WANTED_TOGETHER:g})"
+        f" {'ok' if wall <= WANTED_TOGETHER else 'SHORT'}",
+        flush=True,
+    )
+    return int(wall > WANTED_TOGETHER)
+
+
+# Each part returns how many of its ratios fall short.
+PARTS = {
+    "query": compare_queries,
+    "fit": compare_fits,
+    "classes": compare_classes,
+    "networks": compare_networks,
+    "gaps": compare_gaps,
+    "together": compare_together,
+}
 
 
 def main():

@@ -520,7 +520,7 @@ class Autoencoder(DecoderMixin, FittedCodeDensity):
             )
             return torch.stack(estimates, dim=1)
 
-        values, errors = self._in_blocks(X, estimate).T
+        values, errors = self._in_blocks(X, estimate, n_copies=self.n_importance_samples).T
         return values, errors
 
     def _code_prior(self) -> CodePrior:

@@ -185,7 +185,7 @@ def _moments(part: torch.Tensor) -> torch.Tensor:
 
     In double precision. A feature without values has the count 0, and a range of inf to -inf.
     """
-    low, high = (end.double() for end in part.aminmax(dim=0))  # NaN where a value is
+    low, high = part.amin(0).double(), part.amax(0).double()  # NaN where a value is
     counts = torch.full_like(low, len(part))
     has_missing = bool(low.isnan().any())
     if has_missing:
