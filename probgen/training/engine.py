@@ -380,7 +380,7 @@ class Training:
             if share == 0.0:  # no row is left for this process, which must take part all the same
                 batch = tuple(tensor[:1] for tensor in previous)
             previous = batch
-            is_left_out = is_last and self._n_last(rows) < self.least_rows * ranks.world_size
+            is_left_out = is_last and self._is_too_short(rows)
             if self.objective.draws_globally and not is_left_out:
                 with global_generator(self.device, self.seeds["noise"], self.global_state):
                     self._step(batch, share)
@@ -449,6 +449,12 @@ class Training:
         Gradients are averaged over the processes, whatever their numbers of rows are.
         """
         return len(batch[0]) * self.ranks.world_size / self._n_last(rows)
+
+    def _is_too_short(self, rows: Rows) -> bool:
+        """Whether a process has too few rows of the last batch to train the networks."""
+        if self.least_rows == 1:
+            return False
+        return self._n_last(rows) < self.least_rows * self.ranks.world_size
 
     def _n_last(self, rows: Rows) -> int:
         """Rows of the last batch, in all processes together."""

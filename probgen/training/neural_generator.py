@@ -385,6 +385,8 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         """Raise unless batches have the rows that networks of the user's own need in training."""
         least = max([least_rows(getattr(self, name)) for name in self._networks], default=1)
         reason = "for a network of your own that one row alone cannot train, such as batch norm"
+        if least == 1:
+            return
         if fit.rows.n_rows < least * world_size:
             raise ValueError(
                 f"X must hold at least {least * world_size} rows to train on, {reason}; got"
