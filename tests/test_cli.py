@@ -731,7 +731,7 @@ def test_estimates_are_scored_on_fewer_rows_with_a_note(monkeypatch):
         "n_components": 4,
         "hidden_layer_sizes": (16,),
         "max_iter": 2,
-        "n_importance_samples": 4,
+        "n_importance_samples": 256,
     }
     models = {
         "Estimate": lambda n, d, shape: Autoencoder(**quick),
