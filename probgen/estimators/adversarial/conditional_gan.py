@@ -305,6 +305,8 @@ class ConditionalGAN(ClassConditional, GAN):
         """Mean over `class_prior_` of a function of scaled rows and labels, for rows X (n, d)."""
         scaled = self._scaled(X)
         weights = np.broadcast_to(self.class_prior_, (len(X), self._n_classes))
+        if not self.discriminator_.labels_change_features:  # scores are linear in the labels
+            return self._evaluate(function, scaled, weights)
         return self._class_mean(
             lambda k: self._evaluate(function, scaled, self._class_labels(k, len(X))), weights
         )
