@@ -1,6 +1,7 @@
 """Variants of autoencoders against closed forms; densities against known ones and enumeration."""
 
 import itertools
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -81,14 +82,19 @@ class TestLoss:
         assert terms["reconstruction"].item() == pytest.approx(0.5**2 * (2.0**2 + 1.0**2) / 2.0)
         assert loss.item() == pytest.approx(0.625 + 0.1 * 3.0 * (2.0 + 1.0) / 2.0)
 
-    def test_rows_are_scaled_by_their_means_and_one_deviation(self):
+    def test_columns_are_scaled_by_their_means_and_deviations(self):
         model = fit(noise_fraction=0.0)
         np.testing.assert_allclose(model._mean, X.mean(axis=0))
-        np.testing.assert_allclose(model._scale, np.sqrt(X.var(axis=0).mean()))
+        np.testing.assert_allclose(model._scale, X.std(axis=0))
+
+    def test_pixels_are_scaled_by_one_deviation(self):
+        images = X[:, :4]
+        model = fit(images, noise_fraction=0.0, image_shape=(2, 2))
+        np.testing.assert_allclose(model._scale, np.sqrt(images.var(axis=0).mean()))
 
     def test_scaling_survives_a_far_origin(self):
         model = fit(X + 1e8, noise_fraction=0.0)
-        np.testing.assert_allclose(model._scale, np.sqrt(X.var(axis=0).mean()), rtol=1e-6)
+        np.testing.assert_allclose(model._scale, X.std(axis=0), rtol=1e-6)
 
     @pytest.mark.parametrize("loss, power", [("squared_error", 2), ("absolute_error", 1)])
     def test_of_real_rows(self, loss, power):
@@ -96,8 +102,15 @@ class TestLoss:
         _, outputs = self.outputs(model)
         truth = np.mean(np.abs(self.scaled(model) - outputs) ** power)
         assert objective(model).loss(torch.from_numpy(X)).item() == pytest.approx(truth)
-        errors = np.mean(np.abs(X - model.reconstruct(X)) ** power, axis=1)
+        deviations = (X - model.reconstruct(X)) / model._scale
+        errors = np.mean(np.abs(deviations) ** power, axis=1)
         np.testing.assert_allclose(model.reconstruction_error(X), errors)
+
+    def test_errors_of_images_are_in_units_of_X(self):
+        images = X[:, :4]
+        model = fit(images, image_shape=(2, 2))
+        errors = np.mean((images - model.reconstruct(images)) ** 2, axis=1)
+        np.testing.assert_allclose(model.reconstruction_error(images), errors)
 
     def test_of_binary_rows(self):
         rows = (X > X.mean()).astype(np.float64)
@@ -148,29 +161,40 @@ class TestLoss:
 
 
 class TestCorruption:
-    def damaged(self, corruption, rows):
-        model = fit(rows[:200], corruption=corruption, noise_fraction=0.0)
+    def damaged(self, corruption, rows, **settings):
+        model = fit(rows[:200], corruption=corruption, noise_fraction=0.0, **settings)
         made = objective(model).train()
         return made._corrupt(torch.from_numpy(rows)).numpy()
 
-    ROWS = np.random.default_rng(1).uniform(1.0, 3.0, size=(20_000, 5))
+    ROWS = np.random.default_rng(1).uniform(1.0, 3.0, size=(20_000, 4)) * [1.0, 2.0, 0.5, 1.0]
+    IMAGES: ClassVar = {"image_shape": (2, 2)}
 
-    def test_gaussian_noise_has_its_scale_in_units_of_the_data(self):
+    def test_gaussian_noise_has_its_scale_in_deviations_of_the_column(self):
         noise = self.damaged(GaussianCorruption(scale=0.7), self.ROWS) - self.ROWS
-        np.testing.assert_allclose(noise.std(axis=0), 0.7, rtol=0.03)
+        truth = 0.7 * self.ROWS[:200].std(axis=0)
+        np.testing.assert_allclose(noise.std(axis=0), truth, rtol=0.03)
         np.testing.assert_allclose(noise.mean(axis=0), 0.0, atol=0.03)
 
     def test_masking_hides_its_fraction(self):
         damaged = self.damaged(MaskingCorruption(fraction=0.4), self.ROWS)
-        hidden = damaged == 0.0
+        hidden = np.isclose(damaged, self.ROWS[:200].mean(axis=0), rtol=1e-12)
         np.testing.assert_allclose(hidden.mean(axis=0), 0.4, atol=0.02)
         np.testing.assert_array_equal(damaged[~hidden], self.ROWS[~hidden])
 
-    def test_salt_and_pepper_take_the_ends_of_the_range(self):
+    def test_salt_and_pepper_take_the_ends_of_the_range_of_the_column(self):
         damaged = self.damaged(SaltAndPepperCorruption(fraction=0.4), self.ROWS)
-        low, high = self.ROWS[:200].min(), self.ROWS[:200].max()
+        low, high = self.ROWS[:200].min(axis=0), self.ROWS[:200].max(axis=0)
         np.testing.assert_allclose((damaged == low).mean(axis=0), 0.2, atol=0.02)
         np.testing.assert_allclose((damaged == high).mean(axis=0), 0.2, atol=0.02)
+
+    def test_images_are_damaged_in_units_of_X(self):
+        noise = self.damaged(GaussianCorruption(scale=0.7), self.ROWS, **self.IMAGES) - self.ROWS
+        np.testing.assert_allclose(noise.std(axis=0), 0.7, rtol=0.03)
+        hidden = self.damaged(MaskingCorruption(fraction=0.4), self.ROWS, **self.IMAGES) == 0.0
+        np.testing.assert_allclose(hidden.mean(axis=0), 0.4, atol=0.02)
+        damaged = self.damaged(SaltAndPepperCorruption(fraction=0.4), self.ROWS, **self.IMAGES)
+        for extreme in (self.ROWS[:200].min(), self.ROWS[:200].max()):
+            np.testing.assert_allclose((damaged == extreme).mean(axis=0), 0.2, atol=0.02)
 
     def test_rows_are_corrupted_in_training_only(self):
         rows = torch.from_numpy(self.ROWS)
@@ -189,6 +213,7 @@ class TestNetworks:
             batch_size=32,
             learning_rate_init=0.003,
             trainer=Trainer(schedule="cosine"),
+            image_shape=(8, 8),
             device="cpu",
             random_state=0,
         ).fit(digits)
@@ -280,8 +305,9 @@ class TestDensity:
     def test_the_noise_is_that_of_held_out_rows(self):
         settings = {"hidden_layer_sizes": (64,), "max_iter": 200, "learning_rate_init": 0.01}
         grown, seen = fit(X[:200], **settings), fit(X[:200], noise_fraction=0.0, **settings)
-        left = np.mean((X[:200] - seen.reconstruct(X[:200])) ** 2)
-        assert seen.noise_variance_.mean() == pytest.approx(left, rel=1e-3)
+        left = np.mean(((X[:200] - seen.reconstruct(X[:200])) / seen._scale) ** 2)
+        shares = seen.noise_variance_ / seen._scale**2
+        assert shares.mean() == pytest.approx(left, rel=1e-3)
         assert grown.noise_variance_.mean() > seen.noise_variance_.mean()
 
     def test_a_nearly_constant_feature_gets_a_share_of_the_mean_noise(self):

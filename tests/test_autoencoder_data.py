@@ -23,6 +23,9 @@ def mnist(data_home):
     return X, T, *(bunch.target for bunch in bunches)
 
 
+IMAGES = {"image_shape": (28, 28)}
+
+
 def trained(n_components, **parameters):
     """An autoencoder with a short training and a simple density."""
     settings = {
@@ -50,6 +53,7 @@ def test_denoising_gains_12_db_and_beats_the_best_linear_filter(mnist):
         corruption=GaussianCorruption(scale=SIGMA),
         max_iter=5,
         noise_fraction=0.01,
+        **IMAGES,
     ).fit(X)
     gained = psnr(model.reconstruct(noisy), T) - psnr(noisy, T)
     assert 10.5 < wiener < 11.5
@@ -60,7 +64,11 @@ def test_gaussians_classify_97_percent_of_digits_by_32_codes(mnist):
     X, T, y, t = mnist
     model = make_pipeline(
         trained(
-            32, hidden_layer_sizes=(512,), corruption=MaskingCorruption(fraction=0.2), max_iter=5
+            32,
+            hidden_layer_sizes=(512,),
+            corruption=MaskingCorruption(fraction=0.2),
+            max_iter=5,
+            **IMAGES,
         ),
         GaussianBayes(n_components=10, reg_covar=1e-3, random_state=0),
     ).fit(X, y)
@@ -70,7 +78,7 @@ def test_gaussians_classify_97_percent_of_digits_by_32_codes(mnist):
 def test_reconstructions_of_a_deep_code_beat_those_of_as_many_principal_components(mnist):
     X, T, *_ = mnist
     linear = PCA(8, random_state=0).fit(X[:20_000])
-    model = trained(8, hidden_layer_sizes=(256, 64), max_iter=15).fit(X[:20_000])
+    model = trained(8, hidden_layer_sizes=(256, 64), max_iter=15, **IMAGES).fit(X[:20_000])
     error = np.mean((linear.inverse_transform(linear.transform(T)) - T) ** 2)
     assert model.reconstruction_error(T).mean() < 0.8 * error
 
@@ -78,7 +86,7 @@ def test_reconstructions_of_a_deep_code_beat_those_of_as_many_principal_componen
 def test_a_grid_search_finds_the_length_of_the_code(mnist):
     X, T, *_ = mnist
     search = GridSearchCV(
-        trained(2, hidden_layer_sizes=(128,), max_iter=30, n_importance_samples=16),
+        trained(2, hidden_layer_sizes=(128,), max_iter=30, n_importance_samples=16, **IMAGES),
         {"n_components": [1, 4, 16]},
         cv=2,
     ).fit(X[:4000])

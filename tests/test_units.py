@@ -31,6 +31,9 @@ SETTINGS = [
     GAN(2, density=AnnealedImportanceSampling(16, 20), **SMALL),
     VAEGAN(2, density=AnnealedImportanceSampling(16, 20), penalty="wgan_gp", **SMALL),
     MADE((8,), n_orderings=2, max_iter=10, device="cpu", random_state=0),
+    Autoencoder(2, corruption="gaussian", **SMALL),
+    Autoencoder(2, corruption="masking", loss="absolute_error", **SMALL),
+    Autoencoder(2, corruption="salt_and_pepper", penalty="l1", **SMALL),
 ]
 CONDITIONAL = [
     VAE(2, n_importance_samples=50, **SMALL),
@@ -57,11 +60,7 @@ def without_absolute_terms(estimator):
     return estimator.set_params(**dict.fromkeys(names, 0.0))
 
 
-NETWORKS = [
-    estimator
-    for estimator in GENERATORS
-    if isinstance(estimator, NeuralGenerator) and not isinstance(estimator, Autoencoder)
-]
+NETWORKS = [estimator for estimator in GENERATORS if isinstance(estimator, NeuralGenerator)]
 
 
 @pytest.mark.parametrize("name", MAPS)

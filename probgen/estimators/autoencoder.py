@@ -32,7 +32,7 @@ from probgen.estimators.gaussian_mixture import GaussianMixture
 from probgen.marginal_likelihood.importance import log_likelihood
 from probgen.marginal_likelihood.modes import CodePrior, Observation
 from probgen.networks import TiedMLP, activation, check_module, own_network, uses_global_generator
-from probgen.networks.architectures import ARCHITECTURES, Architecture
+from probgen.networks.architectures import ARCHITECTURES, Architecture, are_images
 from probgen.options import (
     L1,
     Contractive,
@@ -70,7 +70,9 @@ class Autoencoder(DecoderMixin, FittedCodeDensity):
     copies [1]_; a sparse one (`penalty="kl_sparsity"` or "l1") [2]_; a contractive one [3]_; one
     with tied weights.
 
-    Rows are centred and divided by one overall scale inside, so that the units of X do not matter.
+    Each column is centred and divided by its standard deviation inside, so that the units of X do
+    not matter. Pixels of images, and values of loss="bernoulli", share one scale; rows are images
+    where `image_shape` is given or architecture="conv".
 
     Parameters
     ----------
@@ -86,8 +88,9 @@ class Autoencoder(DecoderMixin, FittedCodeDensity):
     architecture : {"dense", "conv"}, default="dense"
         Dense or convolutional networks.
     image_shape : tuple of int, default=None
-        (height, width) or (height, width, channels) of the images in the rows, channels last, for
-        convolutions. None reads a perfect square of features as a grey image.
+        (height, width) or (height, width, channels) of the images in the rows, channels last. It
+        says that rows are images, with pixels of one unit. For convolutions None reads a perfect
+        square of features as a grey image.
     encoder, decoder : torch.nn.Module, default=None
         Networks of your own instead, from (n, n_features) to (n, n_components) and back, on scaled
         rows. They are templates: each fit trains a copy, and the two copies share no weights.
@@ -104,8 +107,10 @@ class Autoencoder(DecoderMixin, FittedCodeDensity):
         bits. "auto" takes "bernoulli" with loss="bernoulli" for rows of 0 and 1, else "gaussian";
         choose one in a search, as a density and a probability do not compare.
     corruption : str, Option or None, default=None
-        Damage to the encoder's inputs in training: "gaussian" noise, "masking" of features with 0,
-        or "salt_and_pepper", which sets features to the smallest or largest value of X. An object
+        Damage to the encoder's inputs in training: "gaussian" noise in standard deviations of each
+        column, "masking" of features with their means, or "salt_and_pepper", which sets features to
+        the smallest or largest value of their column. For images and loss="bernoulli", noise is in
+        units of X, masked values are 0, and the extremes are those of all X. An object
         of `probgen.options` sets how much: `GaussianCorruption(scale)`,
         `MaskingCorruption(fraction)`, `SaltAndPepperCorruption(fraction)`.
     penalty : str, Option or None, default=None
@@ -291,15 +296,20 @@ class Autoencoder(DecoderMixin, FittedCodeDensity):
         Returns
         -------
         error : ndarray of shape (n,)
-            In squared units of X for "squared_error", in units of X for "absolute_error", in nats
-            for "bernoulli".
+            For "squared_error" in squared standard deviations of the columns, for "absolute_error"
+            in standard deviations; for images in squared units of X and in units of X. In nats for
+            "bernoulli".
         """
         X = self._validate_query(X)
         if self.loss == "bernoulli":
             _Probabilities().check_rows(X)
 
         def error(block: torch.Tensor) -> torch.Tensor:
-            return _row_loss(self.loss, block, self._decoder_outputs(self._encode(block)))
+            outputs = self._decoder_outputs(self._encode(block))
+            if self._has_one_scale:
+                return _row_loss(self.loss, block, outputs)
+            scale = self._to_network_tensor(self._scale)
+            return _row_loss(self.loss, block / scale, outputs / scale)
 
         return self._in_blocks(X, error).astype(X.dtype, copy=False)
 
@@ -377,10 +387,13 @@ class Autoencoder(DecoderMixin, FittedCodeDensity):
         self.decoder_ = decoder.to(dtype)
 
     def _take_statistics(self, statistics: RowStatistics) -> None:
-        """Set centre, scale and range of the rows."""
+        """Set centre, scale and range of the columns, or of all where they share one unit."""
         self._mean = statistics.mean
-        self._scale = statistics.scale
-        self._range = (statistics.low, statistics.high)
+        self._scale = statistics.deviation
+        self._range = (statistics.feature_low, statistics.feature_high)
+        if self.loss == "bernoulli" or are_images(self.architecture, self.image_shape):
+            self._scale = statistics.scale
+            self._range = (statistics.low, statistics.high)
         self.observation_ = self._chosen_observation(statistics)
 
     def _chosen_observation(self, statistics: RowStatistics) -> str:
@@ -420,7 +433,7 @@ class Autoencoder(DecoderMixin, FittedCodeDensity):
             self.encoder_,
             self.decoder_,
             center=self._to_network_tensor(self._mean),
-            scale=self._scale,
+            scale=self._to_network_tensor(self._scale),
             loss=self.loss,
             corruption=self._option("corruption"),
             extremes=self._range,
@@ -453,6 +466,11 @@ class Autoencoder(DecoderMixin, FittedCodeDensity):
     def _code_moments(self) -> tuple[np.ndarray, np.ndarray]:
         return self._code_mean, 1.0 / np.sqrt(np.diag(self._code_precision))
 
+    @property
+    def _has_one_scale(self) -> bool:
+        """Whether all columns share one unit."""
+        return np.ndim(self._scale) == 0
+
     def _codes_of(self, rows: Rows) -> np.ndarray:
         """Codes (n, k) in double precision, of evenly spaced batches where there are many rows."""
         every = -(-rows.n_rows // CODED_ROWS)
@@ -464,26 +482,32 @@ class Autoencoder(DecoderMixin, FittedCodeDensity):
         return np.concatenate(codes)
 
     def _residual_variance(self, rows: Rows) -> np.ndarray:
-        """Mean squared residuals (n_features,) of reconstructions, shrunk to their mean."""
+        """Mean squared residuals (n_features,) of reconstructions, shrunk to their mean.
+
+        The mean is over columns in units of their scales.
+        """
+        scale = np.asarray(self._scale, dtype=np.float64)
         squares = np.zeros((2, rows.n_features))  # sums over even and over odd rows
         with torch.inference_mode():
             for block, *_ in rows.batches(None, CODED_BLOCK):
                 means = self._mean_of(self._decoder_outputs(self._encode(block)))
-                residuals = (block - means).double().square()
-                squares[0] += residuals[0::2].sum(0).cpu().numpy()
-                squares[1] += residuals[1::2].sum(0).cpu().numpy()
-        return _shrink(squares, rows.n_rows, NOISE_FLOOR * self._scale**2)
+                residuals = np.square((block - means).double().cpu().numpy() / scale)
+                squares[0] += residuals[0::2].sum(axis=0)
+                squares[1] += residuals[1::2].sum(axis=0)
+        return _shrink(squares, rows.n_rows, NOISE_FLOOR) * scale**2
 
     def _encode(self, X: torch.Tensor) -> torch.Tensor:
         """Codes (n, k) of rows (n, d), both tensors."""
-        return self.encoder_((X - self._to_network_tensor(self._mean)) / self._scale)
+        offsets = X - self._to_network_tensor(self._mean)
+        return self.encoder_(offsets / self._to_network_tensor(self._scale))
 
     def _decoder_outputs(self, codes: torch.Tensor) -> torch.Tensor:
         """Outputs (n, d) of the decoder for codes (n, k): logits, or means in units of X."""
         outputs = self.decoder_(codes)
         if self.loss == "bernoulli":
             return outputs
-        return outputs * self._scale + self._to_network_tensor(self._mean)
+        scale = self._to_network_tensor(self._scale)
+        return outputs * scale + self._to_network_tensor(self._mean)
 
     def _mean_of(self, outputs: torch.Tensor) -> torch.Tensor:
         """Means of rows from outputs of the decoder."""
@@ -571,18 +595,21 @@ class ReconstructionObjective(Objective):
     encoder, decoder : torch.nn.Module
         On scaled rows.
     center : Tensor of shape (n_features,)
-    scale : float
-        The networks work on rows (X - center) / scale.
+    scale : Tensor of shape (n_features,), or float
+        The networks work on rows (X - center) / scale. With one scale for all features, corruption
+        is in units of X, and masked values are 0; else they are in units of the feature, about its
+        center.
     loss : {"squared_error", "absolute_error", "bernoulli"}, default="squared_error"
     corruption : Option, optional
         Damage to the encoder's inputs in training, an option of `Autoencoder`.
-    extremes : tuple of float, default=(0.0, 1.0)
+    extremes : tuple of float or of ndarray (n_features,), default=(0.0, 1.0)
         Values of pepper and of salt.
     penalty : Option, optional
         Of the codes, an option of `Autoencoder`.
     """
 
     center: torch.Tensor
+    scale: torch.Tensor
     extremes: torch.Tensor
 
     def __init__(
@@ -591,21 +618,22 @@ class ReconstructionObjective(Objective):
         decoder: torch.nn.Module,
         *,
         center: torch.Tensor,
-        scale: float,
+        scale: torch.Tensor | float,
         loss: str = "squared_error",
         corruption: Option | None = None,
-        extremes: tuple[float, float] = (0.0, 1.0),
+        extremes: tuple[Any, Any] = (0.0, 1.0),
         penalty: Any = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
-        self.scale = scale
         self.loss_kind = loss
         self.corruption = corruption
         self.penalty = penalty
         self.register_buffer("center", center, persistent=False)
-        self.register_buffer("extremes", center.new_tensor(extremes), persistent=False)
+        self.register_buffer("scale", torch.as_tensor(scale).to(center), persistent=False)
+        extremes_array = np.array(extremes)
+        self.register_buffer("extremes", center.new_tensor(extremes_array), persistent=False)
         self.draws_globally = uses_global_generator(encoder) or uses_global_generator(decoder)
 
     def loss(self, X: torch.Tensor, *_: Any) -> Any:
@@ -634,13 +662,18 @@ class ReconstructionObjective(Objective):
         if self.corruption is None or not self.training:
             return X
         if isinstance(self.corruption, GaussianCorruption):
-            return X + self.corruption.scale * torch.empty_like(X).normal_(generator=self.noise)
+            deviation = self.corruption.scale
+            if self.scale.ndim:
+                deviation = deviation * self.scale
+            return X + deviation * torch.empty_like(X).normal_(generator=self.noise)
         uniform = torch.empty_like(X).uniform_(generator=self.noise)
         is_replaced = uniform < self.corruption.fraction
         if isinstance(self.corruption, MaskingCorruption):
+            if self.scale.ndim:
+                return torch.where(is_replaced, self.center, X)
             return X.masked_fill(is_replaced, 0.0)
         is_salt = torch.empty_like(X).uniform_(generator=self.noise) < 0.5
-        return torch.where(is_replaced, self.extremes[is_salt.long()], X)
+        return torch.where(is_replaced, torch.where(is_salt, *self.extremes.flip(0)), X)
 
     def _code_penalty(self, code: torch.Tensor) -> torch.Tensor | None:
         """Penalty on codes (n, k), or None."""

@@ -10,7 +10,8 @@ class GaussianCorruption(Option):
     Parameters
     ----------
     scale : float, default=0.3
-        Standard deviation of the noise in units of X, at least 0.
+        Standard deviation of the noise, at least 0: in standard deviations of each column, or in
+        units of X for images and loss="bernoulli".
 
     Examples
     --------
@@ -39,7 +40,9 @@ class _RandomFeatures(Option):
 
 
 class MaskingCorruption(_RandomFeatures):
-    """Features of the inputs of the encoder that are set to 0 at random in training.
+    """Features of the inputs of the encoder that are hidden at random in training.
+
+    They are set to their means, or to 0 for images and loss="bernoulli".
 
     Parameters
     ----------
@@ -57,7 +60,10 @@ class MaskingCorruption(_RandomFeatures):
 
 
 class SaltAndPepperCorruption(_RandomFeatures):
-    """Features that are set to the smallest or the largest value of X at random in training.
+    """Features that are set to an extreme value at random in training.
+
+    That is the smallest or the largest value of the column, or of X for images and
+    loss="bernoulli".
 
     Parameters
     ----------
