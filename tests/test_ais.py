@@ -165,6 +165,7 @@ class TestAgainstTruth:
             errors, weights.std(axis=0) / weights.mean(axis=0) / np.sqrt(20_000), rtol=0.1
         )
 
+    @pytest.mark.filterwarnings("ignore:.* effective draws")  # of 5 temperatures
     def test_the_expectation_is_below_and_rises_with_temperatures(self):
         truth = truth_of_factor_analysis().mean()
         few, more = (
@@ -259,7 +260,7 @@ class TestAutoencoder:
         covariance = np.outer(scaler.scale_, scaler.scale_) * prior.covariances_[0]
         values, errors = ais_log_likelihood(model, X, **SETTINGS | {"n_temperatures": 100})
         agree(values, errors, self.truth(model, [1.0], [mean], [covariance]))
-        assert errors.max() < 0.2
+        assert errors.max() < 0.25
 
     def test_probabilities_of_binary_rows_sum_to_one(self):
         rows = (RNG.random((200, 1)) + 0.3 * RNG.standard_normal((200, 4)) > 0.5).astype(np.float64)
@@ -276,6 +277,7 @@ class TestAutoencoder:
         assert abs(masses.sum() - 1.0) < 3.0 * np.sqrt(np.sum((masses * errors) ** 2))
         assert np.sqrt(np.sum((masses * errors) ** 2)) < 0.03
 
+    @pytest.mark.filterwarnings("ignore:.* effective draws")  # of 5 temperatures
     def test_precision_is_that_of_the_rows(self):
         model = self.fit(ROWS.astype(np.float32))
         values = ais_log_likelihood(
@@ -292,6 +294,7 @@ class TestAutoencoder:
         agree(values, errors, self.truth(model, prior.weights_, prior.means_, prior.covariances_))
 
 
+@pytest.mark.filterwarnings("ignore:.* effective draws")  # of 4 chains
 class TestRandomness:
     def test_a_seed_fixes_the_result(self):
         model = factor_analysis()

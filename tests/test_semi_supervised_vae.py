@@ -197,6 +197,7 @@ class TestFewLabels:
         y = np.repeat(np.arange(10), 50)
         assert np.mean(judge.predict(model.sample(500, y=y, random_state=0)) == y) > 0.8
 
+    @pytest.mark.filterwarnings("ignore:.* effective draws")  # for other classes
     def test_bayes_rule_agrees_with_the_classifier(self, model):
         joint = np.stack([model.score_samples(PIXELS[:300], k) for k in range(10)], axis=1)
         assert np.mean(joint.argmax(axis=1) == model.predict(PIXELS[:300])) > 0.9
@@ -283,6 +284,7 @@ class TestTraining:
         assert np.mean(model.predict(X) == INDICES) > 0.9
         np.testing.assert_array_equal(model.predict_proba(X), model.predict_proba(X))
 
+    @pytest.mark.filterwarnings("ignore:.* effective draws")  # of 4 draws
     def test_missing_values_and_convolutions(self):
         holes = np.where(RNG.random((300, 64)) < 0.1, np.nan, PIXELS[:300])
         y = np.where(RNG.random(300) < 0.5, DIGITS[:300], -1)

@@ -125,11 +125,22 @@ class TestLikelihood:
         assert np.mean(np.abs(values - truth) < 4.0 * errors + 0.02) > 0.9
         assert -0.2 < np.mean(values - truth) < 0.02
 
+    def test_two_draws_do_not_know_their_error(self, linear_model):
+        model = linear_model.set_params(n_importance_samples=2)
+        with pytest.warns(UserWarning, match="raise n_importance_samples") as record:
+            values, errors = model.score_samples(X, return_std=True)
+        assert len(record) == 1
+        assert np.isinf(errors).all()
+        assert np.isfinite(values).all()
+
+    @pytest.mark.filterwarnings("ignore:.* effective draws")  # of 4
     def test_more_draws_tighten_the_bound(self, linear_model):
-        few = linear_model.set_params(n_importance_samples=4).score_samples(X, return_std=True)
-        many = linear_model.set_params(n_importance_samples=2048).score_samples(X, return_std=True)
+        few, more, many = (
+            linear_model.set_params(n_importance_samples=n).score_samples(X, return_std=True)
+            for n in (4, 64, 2048)
+        )
         assert few[0].mean() < many[0].mean()
-        assert many[1].mean() < few[1].mean() / 4.0
+        assert many[1].mean() < more[1].mean() / 4.0
 
     def test_binary_rows_have_probabilities_that_sum_to_one(self):
         model = fit(BITS, max_iter=40, learning_rate_init=0.01, n_importance_samples=2**14)
@@ -434,6 +445,7 @@ class TestOptions:
         scores = [fit(max_iter=2, **settings).score_samples(X) for settings in (string, option)]
         np.testing.assert_array_equal(*scores)
 
+    @pytest.mark.filterwarnings("ignore:.* effective draws")  # under a scale of 50
     def test_a_search_reaches_settings_from_strings(self):
         model = VAE(
             2,

@@ -8,7 +8,10 @@ import torch
 
 from probgen._validation import check_count, check_generator, check_real, spawn_generator
 from probgen.marginal_likelihood.annealing import WORK_NUMBERS, Annealing, sigmoid_temperatures
+from probgen.marginal_likelihood.effective_draws import LEAST_EFFECTIVE, warn_of_unknown_errors
 from probgen.marginal_likelihood.latent_model import log_mean_exp
+
+DEFAULT_CHAINS = 16
 
 
 def ais_log_likelihood(
@@ -16,7 +19,7 @@ def ais_log_likelihood(
     X: npt.ArrayLike,
     y: npt.ArrayLike | None = None,
     *,
-    n_chains: int = 16,
+    n_chains: int = DEFAULT_CHAINS,
     n_temperatures: int = 500,
     n_leapfrog: int = 10,
     step_size: float | str = "auto",
@@ -60,7 +63,8 @@ def ais_log_likelihood(
     log_likelihood : ndarray of shape (n,)
         In nats, in the units of X: log p(x), or log p(x given y) for a class-conditional model.
     std : ndarray of shape (n,)
-        With return_std=True.
+        With return_std=True. It is inf where fewer than 5 chains are effective, so with fewer than
+        5 chains everywhere.
 
     Raises
     ------
@@ -68,12 +72,17 @@ def ais_log_likelihood(
         If an argument is out of range, the estimator has no latent variables, or y does not hold
         the classes of the rows for a class-conditional model.
 
+    Warns
+    -----
+    UserWarning
+        If std is inf for more than one row in twenty: n_temperatures is too small, and the values
+        are too low.
+
     Notes
     -----
     The mean weight of the chains is an unbiased estimate of the likelihood, so its logarithm is a
-    stochastic lower bound: its expectation is too low by about std**2 / 2 while std is small. A std
-    near 1, its maximum, means that one chain outweighs all others: n_temperatures is too small, and
-    the value too low. The errors of rows are independent; that of a mean over n rows is
+    stochastic lower bound: its expectation is too low by about std**2 / 2 while std is small. The
+    errors of rows are independent; that of a mean over n rows is
     sqrt(sum(std**2)) / n.
 
     References
@@ -122,6 +131,10 @@ def ais_log_likelihood(
         log_weights = annealing.run(block, [spawn_generator(generator) for _ in block[0]])
         estimates.append(torch.stack(log_mean_exp(log_weights)).cpu().numpy())
     values, errors = np.concatenate(estimates, axis=1).astype(X.dtype, copy=False)
+    remedy = "raise n_temperatures"
+    if n_chains < LEAST_EFFECTIVE:
+        remedy = f"take n_chains={DEFAULT_CHAINS}"
+    warn_of_unknown_errors(errors, remedy)
     if return_std:
         return values, errors
     return values

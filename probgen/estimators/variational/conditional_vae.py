@@ -18,6 +18,7 @@ from probgen.conditions.given import Conditions
 from probgen.estimators._classes import ClassConditional, one_hot
 from probgen.estimators.variational.code_distributions import concat_labels
 from probgen.estimators.variational.vae import VAE
+from probgen.marginal_likelihood.effective_draws import warn_of_unknown_errors
 from probgen.marginal_likelihood.latent_model import log_mean_exp
 from probgen.networks import ConvEncoder
 from probgen.networks.architectures import Architecture
@@ -319,7 +320,13 @@ trainer, warm_start, device, random_state, verbose
         log_likelihood : ndarray of shape (n,)
             log p(x), summed over the classes, or log p(x, y) if y is given.
         std : ndarray of shape (n,)
-            With return_std=True.
+            With return_std=True. It is inf where fewer than 5 of the draws are effective: the bound
+            may then be nats too low.
+
+        Warns
+        -----
+        UserWarning
+            If that is so for more than one row in twenty.
         """
         X = self._validate_query(X)
         if y is None:
@@ -328,6 +335,7 @@ trainer, warm_start, device, random_state, verbose
             labels = self._label_vectors()
             bounds = self._by_class(lambda rows, k: self._bounds(rows, labels[k]).T, X, y)
         values, errors = bounds.astype(X.dtype, copy=False).T
+        warn_of_unknown_errors(errors, "raise n_importance_samples")
         if return_std:
             return values, errors
         return values

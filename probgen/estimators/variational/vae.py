@@ -30,6 +30,7 @@ from probgen.estimators.variational.code_distributions import (
     concat_labels,
 )
 from probgen.estimators.variational.completion import CompletionMixin
+from probgen.marginal_likelihood.effective_draws import warn_of_unknown_errors
 from probgen.marginal_likelihood.importance import normal_noise
 from probgen.marginal_likelihood.latent_model import LatentModel, log_mean_exp
 from probgen.networks import RowNetwork, activation, check_module, least_rows, own_network
@@ -385,10 +386,17 @@ class VAE(CompletionMixin, DecoderMixin):
         -------
         log_likelihood : ndarray of shape (n,)
         std : ndarray of shape (n,)
-            With return_std=True.
+            With return_std=True. It is inf where fewer than 5 of the draws are effective: the bound
+            may then be nats too low.
+
+        Warns
+        -----
+        UserWarning
+            If that is so for more than one row in twenty.
         """
         X = self._validate_query(X)
         values, errors = (part.astype(X.dtype, copy=False) for part in self._bounds(X))
+        warn_of_unknown_errors(errors, "raise n_importance_samples")
         if return_std:
             return values, errors
         return values
