@@ -192,6 +192,8 @@ class Autoencoder(DecoderMixin, FittedCodeDensity):
 
     _networks = ("encoder_", "decoder_")
     _kept: np.ndarray
+    _scale: np.ndarray | float  # a number where all columns share one unit
+    _range: tuple[Any, Any]
     # Weights, means and covariances of a mixture that is near latent_density_, if that is none.
     _code_gaussians: tuple[np.ndarray, ...] | None = None
     _options: ClassVar = {
@@ -673,7 +675,8 @@ class ReconstructionObjective(Objective):
                 return torch.where(is_replaced, self.center, X)
             return X.masked_fill(is_replaced, 0.0)
         is_salt = torch.empty_like(X).uniform_(generator=self.noise) < 0.5
-        return torch.where(is_replaced, torch.where(is_salt, *self.extremes.flip(0)), X)
+        pepper, salt = self.extremes
+        return torch.where(is_replaced, torch.where(is_salt, salt, pepper), X)
 
     def _code_penalty(self, code: torch.Tensor) -> torch.Tensor | None:
         """Penalty on codes (n, k), or None."""
