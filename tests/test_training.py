@@ -435,8 +435,8 @@ class TestPathOfWeightDecay:
         )
         training.updates[0].optimizer = torch.optim.SGD(training.objective.parameters(), lr=0.5)
         weight, bias = weights(training)
-        run(training, 4, held_out=open_rows(X[:10]))
-        # 100 / n to 0.001 / n in equal ratios, in 4 batches of an epoch.
+        run(training, 10, held_out=open_rows(X[:10]))
+        # 100 / n to 0.001 / n in equal ratios, over 4 of 10 epochs, each of 4 batches.
         for exponent in (2.0, 1.0 / 3.0, -4.0 / 3.0, -3.0):
             weight = weight * (1.0 - 0.5 * 10.0**exponent / len(X)) ** 4
         found_weight, found_bias = weights(training)

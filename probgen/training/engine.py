@@ -31,6 +31,7 @@ KEEP_EVERY = 512  # batches between copies of good weights within an epoch
 STATISTICS_BATCHES = 64  # behind the statistics of batch norm under averaged weights
 # First and last strength of the path of weight decay, in units of one row's loss.
 DECAY_PATH = (100.0, 1e-3)
+DECAY_SHARE = 0.4  # of the epochs that the path takes; later ones have no penalty
 SEEDS = ("start", "shuffle", "noise", "held_out", "finish")
 # Attributes of a Training that are part of its state.
 COUNTS = ("epoch", "batch", "n_steps", "n_stale", "best_score", "is_finished", "n_epochs")
@@ -133,7 +134,8 @@ class Training:
         self.n_epochs = self.epoch + n_epochs
         self.decays = np.zeros(n_epochs)
         if held_out is not None:
-            self.decays = np.geomspace(*DECAY_PATH, n_epochs) / rows.n_rows
+            n_decayed = max(1, int(DECAY_SHARE * n_epochs))
+            self.decays[:n_decayed] = np.geomspace(*DECAY_PATH, n_decayed) / rows.n_rows
         sizes = rows.batch_sizes(
             self.batch_size, rank=self.ranks.rank, world_size=self.ranks.world_size
         )
