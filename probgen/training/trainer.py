@@ -40,9 +40,9 @@ class Trainer(BaseEstimator):
         epochs. `partial_fit` keeps the rate constant.
     weight_decay : float or "path", default=0.0
         Weight of the optimiser's L2 penalty, at least 0; decoupled in "adamw". "path" penalises all
-        weights but biases, strongly in the first epoch, by 100 / n for n rows, and hardly after 40 %
-        of the epochs, by 0.001 / n, so that the best score on held-out rows chooses the strength
-        along with the epoch, a regularization path [2]_; it needs early_stopping.
+        weights but biases, strongly in the first epoch, by 100 / n for n rows, and hardly after
+        40 % of the epochs, by 0.001 / n, so that the best score on held-out rows chooses the
+        strength along with the epoch, a regularization path [2]_; it needs early_stopping.
     max_grad_norm : float, default=None
         Largest norm of the gradient of a phase; longer gradients are scaled down.
     ema_decay : float, default=None
