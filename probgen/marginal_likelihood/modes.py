@@ -126,10 +126,10 @@ class ModeSearch:
                 break
             steps, gains = self._expand(modes, moving)
             best = modes.evidence.reshape(n, -1).max(1).values[modes.rows[moving]]
-            goes_on = (gains > CONVERGED) & (
+            promises = (gains > CONVERGED) & (
                 modes.evidence[moving] + 2.0 * gains > best - NEGLIGIBLE
             )
-            moving = self._move(modes, moving[goes_on], steps[goes_on])
+            moving = self._move(modes, moving[promises], steps[promises])
         return modes
 
     def _starts(self, codes: torch.Tensor) -> tuple[Modes, torch.Tensor]:
@@ -241,10 +241,8 @@ class ModeSearch:
         slopes = torch.einsum("nkd,nd->nk", jacobian, gradient)[:, :k]
         information = (jacobian @ (jacobian * weight[:, None, :]).mT)[:, :k, :k]
         # Where the networks overflow, the prior alone guides the search.
-        slopes, information = (
-            slopes.nan_to_num(0.0, 0.0, 0.0),
-            information.nan_to_num(0.0, 0.0, 0.0),
-        )
+        slopes = slopes.nan_to_num(0.0, 0.0, 0.0)
+        information = information.nan_to_num(0.0, 0.0, 0.0)
         return self._given(X, parameters[0]), slopes, information
 
     def _given(self, X: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
