@@ -500,9 +500,10 @@ class TestOptions:
             {"elbo": ELBO("iwae", n_particles=2, free_bits=0.1)},
             "free_bits must be 0 for kind='iwae', .*; got 0.1",
         ),
-        (
+        pytest.param(
             {"elbo": TraceMeanField_ELBO(max_plate_nesting=1), "beta": 2.0},
             "beta must be 1 with a bound of pyro.infer, .*; got 2.0",
+            id="beta and a bound of Pyro",
         ),
         ({"n_importance_samples": 1}, "n_importance_samples must be an integer >= 2; got 1"),
         ({"likelihood": Gaussian(scale=-1.0)}, "scale must be"),
