@@ -83,6 +83,7 @@ def test_reconstructions_of_a_deep_code_beat_those_of_as_many_principal_componen
     assert model.reconstruction_error(T).mean() < 0.8 * error
 
 
+@pytest.mark.filterwarnings("ignore:.* effective draws")  # of 16 draws
 def test_a_grid_search_finds_the_length_of_the_code(mnist):
     X, T, *_ = mnist
     search = GridSearchCV(

@@ -81,6 +81,7 @@ class TestRows:
         with says("not fitted yet", NotFittedError):
             getattr(unfitted, query)(*arguments)
 
+    @pytest.mark.filterwarnings("ignore:.* effective draws")  # off the constant
     def test_constant_columns_do_no_harm(self, estimator):
         rows = X.copy()
         rows[:, 1] = 4.0

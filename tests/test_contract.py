@@ -456,6 +456,7 @@ class TestWholeNumbers:
             np.testing.assert_array_equal(model.sample(5), twin.sample(5))
 
 
+@pytest.mark.filterwarnings("ignore:.* effective draws")  # of few networks, far from rows
 class TestDensity:
     """Densities against quadrature and draws against densities, in one and two dimensions."""
 

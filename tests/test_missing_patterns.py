@@ -179,7 +179,7 @@ class TestExpectation:
         side_by_side(monkeypatch)
         results = []
         for n_threads in (1, 3):
-            monkeypatch.setattr("probgen.gaussians.threads._count_threads", lambda n=n_threads: n)
+            monkeypatch.setattr("probgen.gaussians.threads._threads_of_blas", lambda n=n_threads: n)
             monkeypatch.setattr("probgen.gaussians.em.SERIAL_COST", 0)
             results.append(expect(components, rows))
         (total, expected), (again, actual) = results

@@ -153,6 +153,7 @@ FAMILIES = [
 
 
 @pytest.mark.filterwarnings("ignore:.* is hard to meet:UserWarning")
+@pytest.mark.filterwarnings("ignore:.* effective draws")
 @pytest.mark.parametrize("estimator", FAMILIES, ids=lambda model: type(model).__name__)
 def test_networks_see_rows_of_two_axes_in_training_and_in_every_query(estimator):
     few = {"n_importance_samples": 8}
@@ -210,6 +211,7 @@ class TestSmallBatches:
             again.partial_fit(ASKED[:1])
         again.partial_fit(X)
 
+    @pytest.mark.filterwarnings("ignore:.* effective draws")
     def test_one_row_trains_where_there_is_no_batch_norm(self):
         model = VAE(2, decoder=nn.Linear(2, 4), batch_size=1, **QUICK).fit(X[:4])
         assert np.isfinite(model.partial_fit(ASKED[:1]).score(X))

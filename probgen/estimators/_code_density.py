@@ -72,7 +72,7 @@ class CodeGenerator(NeuralGenerator):
         Warns
         -----
         UserWarning
-            If that is so for more than one row in twenty.
+            If that is so for more than one row in ten.
         """
         X = self._validate_query(X)
         values, errors = self._estimate(X)

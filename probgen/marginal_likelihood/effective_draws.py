@@ -9,7 +9,7 @@ from probgen._warnings import warn
 # effective draws, and in 70 % of the others.
 LEAST_EFFECTIVE = 5
 # Share of rows that need no warning: any model meets some rows that are far from all its draws.
-TOLERATED = 0.05
+TOLERATED = 0.1
 
 
 def warn_of_unknown_errors(errors: np.ndarray, remedy: str) -> None:

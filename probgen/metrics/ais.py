@@ -75,7 +75,7 @@ def ais_log_likelihood(
     Warns
     -----
     UserWarning
-        If std is inf for more than one row in twenty: n_temperatures is too small, and the values
+        If std is inf for more than one row in ten: n_temperatures is too small, and the values
         are too low.
 
     Notes

@@ -540,7 +540,8 @@ class AuxiliaryClassifierGAN(ConditionalGAN):
 
     def predict(self, X: npt.ArrayLike) -> np.ndarray:
         """Return the most probable class of each row under the discriminator, of shape (n,)."""
-        return self.classes_[np.argmax(self._log_posterior(self._validate_query(X)), axis=1)]
+        posterior = self._log_posterior(self._validate_query(X))
+        return self.classes_[np.argmax(posterior, axis=1)]
 
     def _log_posterior(self, X: np.ndarray) -> np.ndarray:
         return self._in_blocks(

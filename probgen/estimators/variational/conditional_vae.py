@@ -326,7 +326,7 @@ trainer, warm_start, device, random_state, verbose
         Warns
         -----
         UserWarning
-            If that is so for more than one row in twenty.
+            If that is so for more than one row in ten.
         """
         X = self._validate_query(X)
         if y is None:

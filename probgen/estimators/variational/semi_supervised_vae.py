@@ -197,7 +197,8 @@ batch_size, learning_rate_init, trainer, warm_start, device, random_state, verbo
 
     def predict(self, X: npt.ArrayLike) -> np.ndarray:
         """Return the class of each row that the classifier finds most probable, of shape (n,)."""
-        return self.classes_[np.argmax(self._log_posterior(self._validate_query(X)), axis=1)]
+        posterior = self._log_posterior(self._validate_query(X))
+        return self.classes_[np.argmax(posterior, axis=1)]
 
     def _log_posterior(self, X: np.ndarray) -> np.ndarray:
         def log_proba(block: torch.Tensor) -> torch.Tensor:

@@ -392,7 +392,7 @@ class VAE(CompletionMixin, DecoderMixin):
         Warns
         -----
         UserWarning
-            If that is so for more than one row in twenty.
+            If that is so for more than one row in ten.
         """
         X = self._validate_query(X)
         values, errors = (part.astype(X.dtype, copy=False) for part in self._bounds(X))
