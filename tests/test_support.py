@@ -23,6 +23,9 @@ from probgen import (
 from probgen.options import Categorical, DiscretizedLogistic
 from probgen.training import LatentDoctor, TensorBoard
 
+# Models have few draws, since no score is judged here.
+pytestmark = pytest.mark.filterwarnings("ignore:.* effective draws")
+
 RNG = np.random.default_rng(0)
 SHAPE = (40, 4)
 Y = np.arange(40) % 2
