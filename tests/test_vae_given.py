@@ -404,10 +404,7 @@ class TestBadConditions:
 
     def test_imputation_names_its_own_argument(self):
         model = fit(BITS, max_iter=1)
-        with pytest.raises(
-            ValueError,
-            match=r"X must hold 0 or 1 for feature 0, all that the likelihood draws; got 0\.5",
-        ):
+        with pytest.raises(ValueError, match=r"needs values 0 and 1; X holds 0 to 0\.5 and NaN"):
             model.impute([[0.5, NAN, 0.0, 0.0, 0.0]])
         with pytest.raises(ValueError, match="method must be one of 'mean', 'draw'; got 'mode'"):
             model.impute(BITS, method="mode")
