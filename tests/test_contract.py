@@ -150,6 +150,7 @@ class TestQueries:
         assert model.score(X, Y) == model.score(X)
         assert model.score(X, np.roll(Y, 1)) == model.score(X)
 
+    @pytest.mark.filterwarnings("ignore:.* effective draws")  # of single rows
     @pytest.mark.parametrize("dtype", [np.float64, np.float32])
     @pytest.mark.parametrize("n_features", [3, 13, 60])
     @pytest.mark.parametrize("method", ["score_samples", "transform"])

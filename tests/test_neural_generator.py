@@ -318,9 +318,13 @@ class TestBlocks:
     @pytest.mark.parametrize(
         "n_copies, n_rows", [(1, 256), (8, 256), (9, 128), (100, 16), (2048, 1), (10**5, 1)]
     )
-    def test_copies_of_the_rows_make_blocks_small(self, n_copies, n_rows):
+    def test_copies_of_the_rows_make_blocks_small(self, n_copies, n_rows, monkeypatch):
+        monkeypatch.setattr("probgen.training.neural_generator.FEW_PRODUCTS", 0.0)
         lengths = self.lengths(make().fit(X), n_copies=n_copies)
         assert lengths == [n_rows] * 2 * -(-300 // n_rows)
+
+    def test_small_networks_see_whole_blocks(self):
+        assert self.lengths(make().fit(X), n_copies=1000) == [256] * 4
 
     def test_an_answer_that_is_no_number(self):
         model = make().fit(X)

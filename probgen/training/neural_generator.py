@@ -33,6 +33,7 @@ from probgen.training.trainer import Trainer
 
 # Queries run in blocks of one shape, which makes results bit-identical in any batch.
 QUERY_ROWS = 256
+FEW_PRODUCTS = 2.5e7  # multiplications that take less time than the work around them
 NETWORK_ROWS = 2048  # copies of the rows of a block together, where networks see each row often
 SMALLEST_BATCH = 32
 BATCHES_PER_EPOCH = 100
@@ -521,12 +522,14 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         """Outputs of a function of tensors for the rows of X (n, d), as one array.
 
         The function sees blocks of `_query_rows` rows, the last of which is padded with zeros; of
-        fewer if it runs a network on n_copies of each row, such as draws of its code, so that one
-        row does not cost as much as 256.
+        fewer if it runs large networks on n_copies of each row, such as draws of its code, so that
+        one row does not cost as much as 256.
         """
         check_is_fitted(self)
         n_block = self._query_rows
-        while n_block > 1 and n_block * n_copies > NETWORK_ROWS:
+        while n_block * n_copies > NETWORK_ROWS and n_block > 1:
+            if self._count_products(n_block * n_copies) <= FEW_PRODUCTS:
+                break
             n_block //= 2
         outputs = []
         with torch.inference_mode(), self._threads_for(n_block * n_copies):
@@ -545,8 +548,12 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         """A context with as many threads as passes of n_rows through the networks repay."""
         if self.device_ != "cpu":
             return contextlib.nullcontext()
+        return threads_for(self._count_products(n_rows))
+
+    def _count_products(self, n_rows: int) -> int:
+        """About how many multiplications a pass of n_rows through the networks takes."""
         networks = [getattr(self, name) for name in self._networks]
-        return threads_for(count_products(networks, n_rows, self.n_features_in_))
+        return count_products(networks, n_rows, self.n_features_in_)
 
     def _check_answers(self, X: np.ndarray, answers: np.ndarray) -> None:
         """Raise if a row of X (n, d) has an answer (n, ...) that is no number."""
