@@ -22,7 +22,8 @@ from probgen import (
 )
 from probgen.distributions.observation import bernoulli_log_prob, gaussian_log_prob
 from probgen.estimators._code_density import gaussians_of
-from probgen.estimators.autoencoder import ReconstructionObjective, _shrink
+from probgen.estimators._reconstruction import ReconstructionObjective
+from probgen.estimators.autoencoder import _shrink
 from probgen.marginal_likelihood.importance import log_likelihood
 from probgen.marginal_likelihood.modes import CodePrior, Observation
 from probgen.options import (

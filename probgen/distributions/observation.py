@@ -524,7 +524,9 @@ def without_choices(option: Option, statistics: Any, auto: str = "") -> Option:
     option.check()
     if isinstance(option, AutoLikelihood):
         if not auto:
-            auto = "bernoulli" if statistics.is_binary else "gaussian"
+            auto = "gaussian"
+            if statistics.is_binary:
+                auto = "bernoulli"
         option = option.chosen(auto)
     if isinstance(option, Categorical | DiscretizedLogistic):
         option = clone(option).set_params(n_levels=_count_levels(option, statistics))

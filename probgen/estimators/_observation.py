@@ -60,13 +60,11 @@ class ObservationGenerator(NeuralGenerator):
         return without_choices(option, statistics, auto)
 
     def _auto_likelihood(self, statistics: RowStatistics, n_levels: int | None) -> str:
-        """Name of the likelihood that "auto" stands for.
+        """Name of the likelihood that "auto" stands for; "" leaves that to `without_choices`.
 
         n_levels is the setting of the option, a number or None.
         """
-        if statistics.is_binary:
-            return "bernoulli"
-        return "gaussian"
+        return ""
 
     def _statistics(self, fit: FitContext) -> RowStatistics:
         """Statistics of all rows of a fit, because the levels of held-out rows count too."""

@@ -115,7 +115,9 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
             return None
         kind = max((likelihood.kind for likelihood in likelihoods), key=KINDS.index)
         measures = {likelihood.measure for likelihood in likelihoods}
-        measure = measures.pop() if len(measures) == 1 else "mixed"
+        measure = "mixed"
+        if len(measures) == 1:
+            measure = measures.pop()
         return Likelihood(kind, measure, likelihoods[0].space)
 
     def fit(
@@ -309,7 +311,9 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
         tags = get_tags(model)
         if isinstance(tags, GeneratorTags):
             return tags.missing_values
-        return "all" if tags.input_tags.allow_nan else "none"
+        if tags.input_tags.allow_nan:
+            return "all"
+        return "none"
 
     def _joint_log_likelihood(self, X: np.ndarray) -> np.ndarray:
         joint = np.full((len(X), len(self.classes_)), -np.inf)

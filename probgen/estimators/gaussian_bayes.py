@@ -535,4 +535,6 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
 
 def _taken(weights: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
     """The weights of some rows, or None for ones."""
-    return None if weights is None else weights[rows]
+    if weights is None:
+        return None
+    return weights[rows]

@@ -632,7 +632,9 @@ def _healthy_roots(covariances, floors):
     variances = np.diagonal(covariances, axis1=-2, axis2=-1)
     lowest = np.maximum(floors, RELATIVE_FLOOR * variances)
     is_healthy = np.diagonal(roots, axis1=-2, axis2=-1) ** 2 > lowest
-    return roots if is_healthy.all() else None
+    if is_healthy.all():
+        return roots
+    return None
 
 
 def _inverse_lower(factor):

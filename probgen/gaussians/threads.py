@@ -64,7 +64,9 @@ def single_threaded_blas():
 def count_threads():
     """How many threads `single_threaded_blas` would yield, without setting the limit."""
     with _lock:
-        return _users[0].n_threads if _users else _threads_of_blas()
+        if _users:
+            return _users[0].n_threads
+    return _threads_of_blas()
 
 
 @lru_cache(maxsize=1)

@@ -235,7 +235,7 @@ class _Recorder(TorchDispatchMode):
             self.nodes[tensor] = self.graph.placeholder(f"input_{index}")
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        kwargs = {} if kwargs is None else kwargs
+        kwargs = kwargs or {}
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         is_constant = all(tensor in self.constants for tensor in tensors)
         if operation is torch.ops.aten.lift_fresh.default:  # a literal such as torch.tensor(1.0)
@@ -381,7 +381,7 @@ class _Refusal(TorchFunctionMode):
         self.recorder = recorder
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        kwargs = {} if kwargs is None else kwargs
+        kwargs = kwargs or {}
         if function in UNRECORDED and args[0] not in self.recorder.constants:
             raise RuntimeError(f"{function} is not among the operations that can be replayed.")
         if function is not torch.Tensor.__setitem__:  # as in Y[mask] = X[mask]

@@ -58,7 +58,9 @@ def threads_for(n_products: float) -> Iterator[None]:
     with _lock:
         before = torch.get_num_threads()
         # A thread of Python that starts beside other bodies begins with their number.
-        limit = _limits[0] if _limits else before
+        limit = before
+        if _limits:
+            limit = _limits[0]
         if not getattr(_depth, "value", 0):
             before = limit
         _limits.append(limit)
