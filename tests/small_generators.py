@@ -1,7 +1,7 @@
 """Every public generator, made small and quick, for the tests that each one must pass."""
 
 import pytest
-from sklearn.base import is_classifier
+from sklearn.base import clone, is_classifier
 from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
@@ -68,6 +68,18 @@ GENERATORS = [  # settings that need more rows in each class than scikit-learn's
 CLASSIFIERS = [estimator for estimator in GENERATORS if is_classifier(estimator)]
 WEIGHTED = [estimator for estimator in GENERATORS if has_fit_parameter(estimator, "sample_weight")]
 CONDITIONAL = [estimator for estimator in GENERATORS if get_tags(estimator).conditions]
+
+
+def with_few_epochs(estimators):
+    """Copies whose networks are trained for 3 epochs, for promises that no good fit is needed for.
+
+    Networks have a learning rate, unlike Gaussians, whose EM stops on its own.
+    """
+    copies = [clone(estimator) for estimator in estimators]
+    for model in copies:
+        if hasattr(model, "learning_rate_init"):
+            model.set_params(max_iter=3)
+    return copies
 
 
 def each(estimators):

@@ -325,13 +325,43 @@ class TestMissing:
             model.set_params(n_importance_samples=2048)
             np.testing.assert_allclose(model.score_samples(X), truth, atol=0.05)
 
+    def test_estimates_know_their_errors(self, discrete):
+        model, rows, probabilities = discrete
+        d = rows.shape[1]
+        model.set_params(n_importance_samples=200)
+        for gaps in ([0], [1, d - 1]):
+            seen = [j for j in range(d) if j not in gaps]
+            X = rows.copy()
+            X[:, gaps] = np.nan
+            same = (rows[:, None, seen] == rows[None][..., seen]).all(axis=2)
+            truth = np.log(same @ probabilities)
+            values, errors = model.score_samples(X, return_std=True)
+            np.testing.assert_array_equal(values, model.score_samples(X))
+            # Single precision leaves an error where all proposals have the same weight.
+            assert (np.abs(values - truth) < 4.0 * errors + 1e-4).mean() > 0.97
+            # Where whole rows of the same model stand among them, these are exact.
+            mixed = np.where(np.arange(len(X))[:, None] % 2, X, rows)
+            assert (model.score_samples(mixed, return_std=True)[1][::2] == 0.0).all()
+
+    def test_few_effective_proposals_are_told(self):
+        X = np.zeros((200, 12), dtype=np.float32)
+        X[::40] = 1.0
+        model = MADE((16,), **{**QUICK, "max_iter": 60}).fit(X)
+        rare = np.full((2, 12), np.nan, dtype=np.float32)
+        rare[0, 11] = 1.0
+        with pytest.warns(UserWarning, match="1 of 2 rows rest on fewer than 5 effective draws"):
+            errors = model.score_samples(rare, return_std=True)[1]
+        np.testing.assert_array_equal(errors, [np.inf, 0.0])
+
     def test_at_the_end_are_exact(self):
         model = MADE((16,), n_importance_samples=2, **QUICK).fit(chained_rows(2, 6))
         rows = every_row(2, 6)
         probabilities = np.exp(model.score_samples(rows).astype(np.float64))
         probabilities = probabilities.reshape(8, 8).sum(axis=1)
         X = np.where(np.arange(6) < 3, rows[::8], np.nan)
-        np.testing.assert_allclose(model.score_samples(X), np.log(probabilities), rtol=1e-5)
+        values, errors = model.score_samples(X, return_std=True)
+        np.testing.assert_allclose(values, np.log(probabilities), rtol=1e-5)
+        np.testing.assert_array_equal(errors, 0.0)
 
     def test_are_filled_with_means_and_draws(self):
         model = MADE((16,), n_importance_samples=512, **QUICK).fit(chained_rows(2, 6))

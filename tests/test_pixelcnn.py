@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from scipy.special import logsumexp
 from scipy.stats import chisquare
 from sklearn.base import clone
 from sklearn.datasets import load_digits
@@ -339,6 +340,21 @@ class TestClasses:
         actual = conditional.score_samples(EVERY, conditional.classes_[indices])
         np.testing.assert_allclose(actual[indices < 2], truth[indices < 2], atol=1e-12)
         assert np.isneginf(actual[indices == 2]).all()
+
+    def test_standard_errors_of_rows_with_gaps(self, conditional):
+        row = EVERY[137].astype(np.float64)
+        gaps = [0, 4]
+        row[gaps] = np.nan
+        row = row[np.newaxis]
+        agree = (np.delete(EVERY, gaps, axis=1) == np.delete(EVERY[137], gaps)).all(axis=1)
+        joint = logsumexp(conditional._joint_log_likelihood(EVERY[agree]), axis=0)
+        for y, truth in (("birch", joint[1]), (None, logsumexp(joint))):
+            values, errors = conditional.score_samples(row, y, return_std=True)
+            assert 0.0 < errors[0] < 0.5
+            assert abs(values[0] - truth) < 4.0 * errors[0]
+            np.testing.assert_array_equal(values, conditional.score_samples(row, y))
+        _, errors = conditional.score_samples(EVERY[:3], return_std=True)
+        np.testing.assert_array_equal(errors, 0.0)
 
     def test_given_priors(self):
         model = ConditionalPixelCNN(**SMALL, priors=[0.5, 0.25, 0.25]).fit(BITS, BIT_CLASSES)

@@ -22,12 +22,8 @@ class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
       of shape (n, n_features), and obeys conditions, a `Conditions` of n rows, unless it is None;
     - `_joint_log_likelihood(X)`, which returns log p(x, y) of shape (n, n_classes).
 
-    It may write:
-
-    - `_log_joint_of_conditions(conditions)`, which returns log p(conditions, y) of shape
-      (n, n_classes), and opens `given` in `sample`;
-    - `_log_joint_at(X, indices)`, which returns log p(x, y) of shape (n,) for one class index a
-      row, where that is cheaper than the whole joint.
+    It may write `_log_joint_of_conditions(conditions)`, which returns log p(conditions, y) of shape
+    (n, n_classes), and opens `given` in `sample`.
 
     `_transform` gives p(y given x) unless it is overridden.
     """
@@ -56,7 +52,8 @@ class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
             with np.errstate(under="ignore"):
                 scores = np.logaddexp.reduce(self._joint_log_likelihood(X), axis=1)
         else:
-            scores = self._log_joint_at(X, self._class_indices(y, len(X)))
+            indices = self._class_indices(y, len(X))
+            scores = self._joint_log_likelihood(X)[np.arange(len(X)), indices]
         return scores.astype(X.dtype, copy=False)
 
     def score(self, X: npt.ArrayLike, y: Any = None) -> float:
@@ -129,10 +126,6 @@ class ClassGeneratorMixin(ClassifierMixin, GeneratorMixin):
     @property
     def _n_features_out(self) -> int:
         return len(self.classes_)
-
-    def _log_joint_at(self, X: np.ndarray, indices: np.ndarray) -> np.ndarray:
-        """log p(x, y) (n,) of rows and their class indices (n,)."""
-        return self._joint_log_likelihood(X)[np.arange(len(X)), indices]
 
     @np.errstate(under="ignore")
     def _log_posterior(self, X: np.ndarray) -> np.ndarray:

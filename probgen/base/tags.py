@@ -15,7 +15,8 @@ class Likelihood:
     Attributes
     ----------
     kind : {"exact", "lower_bound", "estimate"}
-        How the value relates to the log-likelihood of the fitted model.
+        How the value of a row without missing values relates to the log-likelihood of the fitted
+        model. Where `score_samples` takes `return_std`, an error of 0 tells which values are exact.
     measure : {"lebesgue", "counting", "mixed"}
         "lebesgue" for a density in the units of X, "counting" for a probability of discrete rows,
         "mixed" for rows of which some columns are discrete.

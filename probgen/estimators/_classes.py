@@ -14,7 +14,10 @@ from probgen._validation import check_priors
 from probgen.base import ClassGeneratorMixin
 from probgen.base.class_generator import class_indices, draw_columns
 from probgen.conditions.given import Conditions
+from probgen.marginal_likelihood.effective_draws import checked_estimates
 from probgen.training.neural_generator import NeuralGenerator
+
+NEGLIGIBLE_SHARE = 1e-3  # posterior probability of a class whose estimate may be poor
 
 
 class ClassConditional(ClassGeneratorMixin, NeuralGenerator):
@@ -25,14 +28,18 @@ class ClassConditional(ClassGeneratorMixin, NeuralGenerator):
     classes, means over the classes, and rows completed when their class is unknown.
 
     A subclass takes `priors` in its constructor, has a generator of rows alone as its next base
-    class, and names that generator in `_without_classes`.
+    class, names that generator in `_without_classes`, and implements `_estimate_for_class(X, k)`,
+    which returns log p(x given class k) of checked rows, and its standard errors, both (n,). Where
+    a model scores rows and classes together, it overrides `_estimates` and `_joint_estimate`.
     """
 
     priors: npt.ArrayLike | None
+    _estimate_remedy: Any
     classes_: np.ndarray
     class_count_: np.ndarray
     class_prior_: np.ndarray
     _without_classes: str
+    _estimate_for_class: Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
     def fit(self, X: npt.ArrayLike, y: npt.ArrayLike | None = None) -> Self:
         """Train the networks on rows and their classes.
@@ -96,6 +103,38 @@ class ClassConditional(ClassGeneratorMixin, NeuralGenerator):
                 "classes must be passed to the first partial_fit; list every class that will come."
             )
         return self._train(X, y, resume=resume, partial=True, classes=classes, adds_up=True)
+
+    def score_samples(
+        self, X: npt.ArrayLike, y: npt.ArrayLike | None = None, *, return_std: bool = False
+    ) -> Any:
+        """Return the log-likelihood of each row, in nats, or an estimate of it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows to score; missing values are integrated out by generators that allow them.
+        y : label or array-like of shape (n,), default=None
+            Classes of the rows.
+        return_std : bool, default=False
+            Whether to return standard errors too.
+
+        Returns
+        -------
+        log_likelihood : ndarray of shape (n,)
+            log p(x), summed over the classes, or log p(x, y) if y is given.
+        std : ndarray of shape (n,)
+            With return_std=True. It is 0 where the value is exact, and inf where fewer than 5 of
+            the draws behind an estimate are effective: the estimate may then be nats too low.
+
+        Warns
+        -----
+        UserWarning
+            If it is inf for more than one row in ten.
+        """
+        X = self._validate_query(X)
+        return checked_estimates(
+            *self._estimates(X, y), X.dtype, return_std=return_std, remedy=self._estimate_remedy
+        )
 
     def _read(
         self,
@@ -170,6 +209,39 @@ class ClassConditional(ClassGeneratorMixin, NeuralGenerator):
         if y is None:
             return self._draw_classes(n_samples, generator, None)
         return self._class_indices(y, n_samples)
+
+    def _estimates(self, X: np.ndarray, y: Any) -> Any:
+        """log p(x) of checked rows, or log p(x, y), and standard errors, both (n,)."""
+        if y is not None:
+            return self._by_class(self._joint_estimate, X, y).T
+        joint, errors = self._joint_estimates(X)
+        with np.errstate(under="ignore"):
+            values = np.logaddexp.reduce(joint, axis=1)
+            # First-order propagation: the derivative by each term is its posterior probability.
+            posterior = np.exp(joint - values[:, np.newaxis])
+        counts = np.isfinite(errors) | (posterior > NEGLIGIBLE_SHARE)
+        errors = np.where(counts, errors, 0.0)
+        return values, np.sqrt(np.sum((posterior * errors) ** 2, axis=1))
+
+    def _joint_estimates(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """log p(x, y) of checked rows for each class, and standard errors, both (n, n_classes)."""
+        errors = np.zeros((len(X), len(self.classes_)))
+
+        def log_likelihood(k: int) -> np.ndarray:
+            values, errors[:, k] = self._estimate_for_class(X, k)
+            return values
+
+        return self._log_joint(log_likelihood), errors
+
+    def _joint_estimate(self, X: np.ndarray, k: int) -> np.ndarray:
+        """log p(x, y) for class k, and standard errors: (n, 2)."""
+        if self.class_prior_[k] == 0.0:
+            return np.column_stack([np.full(len(X), -np.inf), np.zeros(len(X))])
+        values, errors = self._estimate_for_class(X, k)
+        return np.column_stack([values + np.log(self.class_prior_[k]), errors])
+
+    def _joint_log_likelihood(self, X: np.ndarray) -> np.ndarray:
+        return self._joint_estimates(X)[0]
 
     def _log_joint(self, log_likelihood: Callable[[int], np.ndarray]) -> np.ndarray:
         """log p(x, y) of shape (..., n_classes) for each class y.

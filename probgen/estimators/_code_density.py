@@ -10,7 +10,7 @@ from sklearn.base import clone
 
 from probgen.base import Likelihood
 from probgen.estimators.gaussian_mixture import GaussianMixture
-from probgen.marginal_likelihood.effective_draws import warn_of_unknown_errors
+from probgen.marginal_likelihood.effective_draws import checked_estimates
 from probgen.marginal_likelihood.latent_model import (
     LatentModel,
     NumpyLogDensity,
@@ -75,12 +75,9 @@ class CodeGenerator(NeuralGenerator):
             If that is so for more than one row in ten.
         """
         X = self._validate_query(X)
-        values, errors = self._estimate(X)
-        warn_of_unknown_errors(errors, self._estimate_remedy)
-        values = values.astype(X.dtype, copy=False)
-        if not return_std:
-            return values
-        return values, errors.astype(X.dtype, copy=False)
+        return checked_estimates(
+            *self._estimate(X), X.dtype, return_std=return_std, remedy=self._estimate_remedy
+        )
 
     @property
     def _likelihood(self) -> Likelihood | None:

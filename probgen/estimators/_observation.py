@@ -23,6 +23,7 @@ class ObservationGenerator(NeuralGenerator):
     """
 
     _choices_of_auto: tuple[str, ...] = ("bernoulli", "gaussian")
+    _estimate_remedy = "raise n_importance_samples"  # where standard errors are not known
     likelihood: Any
     dynamic_binarization: bool
     observation_: Any

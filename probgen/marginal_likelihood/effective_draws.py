@@ -1,5 +1,7 @@
 """Where the draws behind estimates of log p(x) are too few to know the error of the estimates."""
 
+from typing import Any
+
 import numpy as np
 
 from probgen._warnings import warn
@@ -10,6 +12,25 @@ from probgen._warnings import warn
 LEAST_EFFECTIVE = 5
 # Share of rows that need no warning: any model meets some rows that are far from all its draws.
 TOLERATED = 0.1
+
+
+def checked_estimates(
+    values: np.ndarray,
+    errors: np.ndarray,
+    dtype: np.dtype,
+    *,
+    return_std: bool,
+    remedy: str,
+) -> Any:
+    """Return estimates (n,) of log p(x) in a dtype, with their standard errors if asked for.
+
+    It warns as `warn_of_unknown_errors` does.
+    """
+    warn_of_unknown_errors(errors, remedy)
+    values = values.astype(dtype, copy=False)
+    if not return_std:
+        return values
+    return values, errors.astype(dtype, copy=False)
 
 
 def warn_of_unknown_errors(errors: np.ndarray, remedy: str) -> None:

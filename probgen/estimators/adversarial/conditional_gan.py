@@ -14,7 +14,6 @@ from probgen.estimators._classes import ClassConditional, one_hot
 from probgen.estimators.adversarial.gan import GAN, STATISTICS_BATCHES, STATISTICS_ROWS
 from probgen.estimators.adversarial.networks import Discriminator
 from probgen.estimators.adversarial.objective import AdversarialObjective
-from probgen.marginal_likelihood.effective_draws import warn_of_unknown_errors
 from probgen.networks.dense import Linear
 from probgen.options import AutoDensity, Option
 from probgen.training.neural_generator import FitContext
@@ -22,7 +21,6 @@ from probgen.training.objective import Objective
 from probgen.training.trainer import Trainer
 
 HEADS = ("auxiliary", "joint")
-NEGLIGIBLE_SHARE = 1e-3  # posterior probability of a class whose estimate may be poor
 
 
 class ConditionalGAN(ClassConditional, GAN):
@@ -146,44 +144,6 @@ class ConditionalGAN(ClassConditional, GAN):
             verbose=verbose,
         )
         self.priors = priors
-
-    def score_samples(
-        self, X: npt.ArrayLike, y: Any = None, *, return_std: bool = False
-    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-        """Return an estimate of the log-likelihood of each row under blurred draws, in nats.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, n_features)
-            Rows to score.
-        y : label or array-like of shape (n,), default=None
-            Classes of the rows.
-        return_std : bool, default=False
-            Whether to return the standard errors of the estimates too.
-
-        Returns
-        -------
-        log_likelihood : ndarray of shape (n,)
-            log p(x), summed over the classes, or log p(x, y) if y is given.
-        std : ndarray of shape (n,)
-            With return_std=True; inf where it is not known, as in `GAN`.
-        """
-        X = self._validate_query(X)
-        if y is None:
-            joint, errors = self._joint_estimates(X)
-            values = np.logaddexp.reduce(joint, axis=1)
-            # First-order propagation: the derivative by each term is its posterior probability.
-            posterior = np.exp(joint - values[:, np.newaxis])
-            counts = np.isfinite(errors) | (posterior > NEGLIGIBLE_SHARE)
-            errors = np.where(counts, errors, 0.0)
-            errors = np.sqrt(np.sum((posterior * errors) ** 2, axis=1))
-        else:
-            values, errors = self._by_class(self._joint_estimate, X, y).T
-        warn_of_unknown_errors(errors, self._estimate_remedy)
-        values = values.astype(X.dtype, copy=False)
-        if not return_std:
-            return values
-        return values, errors.astype(X.dtype, copy=False)
 
     def discriminate(self, X: npt.ArrayLike, y: Any = None) -> np.ndarray:
         """Return the discriminator's scores of rows and classes; higher scores are more like data.
@@ -317,25 +277,8 @@ class ConditionalGAN(ClassConditional, GAN):
         codes = self._truncated_codes(len(indices), generator)
         return self._decode(codes, self._one_hot(indices))
 
-    def _joint_log_likelihood(self, X: np.ndarray) -> np.ndarray:
-        return self._joint_estimates(X)[0]
-
-    def _joint_estimates(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Estimates of log p(x, y) of checked rows and standard errors, both (n, n_classes)."""
-        errors = np.zeros((len(X), self._n_classes))
-
-        def log_likelihood(k: int) -> np.ndarray:
-            values, errors[:, k] = self._for_class(k)._estimate(X)
-            return values
-
-        return self._log_joint(log_likelihood), errors
-
-    def _joint_estimate(self, X: np.ndarray, k: int) -> np.ndarray:
-        """Estimates of log p(x, y) for class k, and standard errors: (n, 2)."""
-        if self.class_prior_[k] == 0.0:
-            return np.column_stack([np.full(len(X), -np.inf), np.zeros(len(X))])
-        values, errors = self._for_class(k)._estimate(X)
-        return np.column_stack([values + np.log(self.class_prior_[k]), errors])
+    def _estimate_for_class(self, X: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        return self._for_class(k)._estimate(X)
 
     def _for_class(self, k: int) -> GAN:
         """A fitted GAN of the rows of class k, with the networks of this model."""

@@ -16,6 +16,7 @@ from probgen.distributions.observation import make_observation, measure_of
 from probgen.estimators._observation import ObservationGenerator
 from probgen.estimators.autoregressive.conditioning import complete, log_mass
 from probgen.estimators.autoregressive.sampler import ChainSampler
+from probgen.marginal_likelihood.effective_draws import checked_estimates
 from probgen.options import AutoLikelihood, Bernoulli, Categorical, DiscretizedLogistic
 from probgen.training.neural_generator import FitContext
 from probgen.training.objective import Objective
@@ -68,6 +69,39 @@ class AutoregressiveGenerator(ImputerMixin, ObservationGenerator):
     representation: str
     n_importance_samples: int | None
     network_: Any
+
+    def score_samples(
+        self, X: npt.ArrayLike, y: Any = None, *, return_std: bool = False
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Return the log-likelihood of each row, in nats.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows to score; missing values are integrated out.
+        y : object, default=None
+            Ignored.
+        return_std : bool, default=False
+            Whether to return standard errors too.
+
+        Returns
+        -------
+        log_likelihood : ndarray of shape (n,)
+            Exact where no known value follows a missing one in the order of the model, else an
+            estimate from n_importance_samples proposals.
+        std : ndarray of shape (n,)
+            With return_std=True. It is 0 where the value is exact, and inf where fewer than 5 of
+            the proposals are effective: the estimate may then be nats too low.
+
+        Warns
+        -----
+        UserWarning
+            If it is inf for more than one row in ten.
+        """
+        X = self._validate_query(X)
+        return checked_estimates(
+            *self._estimate(X), X.dtype, return_std=return_std, remedy=self._estimate_remedy
+        )
 
     def conditional_log_prob(self, X: npt.ArrayLike) -> np.ndarray:
         """Return the log-probability of every feature given those before it.
@@ -216,22 +250,25 @@ class AutoregressiveGenerator(ImputerMixin, ObservationGenerator):
         return self._over_blocks(features, X, *labels)
 
     def _score_samples(self, X: np.ndarray) -> np.ndarray:
-        return self._log_likelihood(X)
+        return self._estimate(X)[0]
 
-    def _log_likelihood(self, X: np.ndarray, *labels: np.ndarray) -> np.ndarray:
-        """Log-likelihoods (n,) of rows, in double precision; missing values are integrated out."""
+    def _estimate(self, X: np.ndarray, *labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Log-likelihoods (n,) of checked rows, in double precision, and their standard errors.
+
+        Missing values are integrated out.
+        """
         has_missing = np.isnan(X).any(axis=1)
         is_whole = ~has_missing
-        scores = np.empty(len(X))
+        scores, errors = np.empty(len(X)), np.zeros(len(X))
         if is_whole.any():
             scores[is_whole] = self._log_likelihood_of_whole(
                 X[is_whole], *[label[is_whole] for label in labels]
             )
         if has_missing.any():
-            scores[has_missing] = self._log_mass(
+            scores[has_missing], errors[has_missing] = self._log_mass(
                 observed(X[has_missing]), "X", *[label[has_missing] for label in labels]
             )
-        return scores
+        return scores, errors
 
     def _log_likelihood_of_whole(self, X: np.ndarray, *labels: np.ndarray) -> np.ndarray:
         """Log-likelihoods (n,) of rows without missing values: the mean over the orders."""
@@ -312,8 +349,10 @@ class AutoregressiveGenerator(ImputerMixin, ObservationGenerator):
             average=average,
         )
 
-    def _log_mass(self, conditions: Conditions, argument: str, *labels: np.ndarray) -> np.ndarray:
-        """Log-probabilities or densities (n,) of conditions; the same at every call."""
+    def _log_mass(
+        self, conditions: Conditions, argument: str, *labels: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Log-probabilities or densities (n,) of conditions, and their standard errors."""
         return log_mass(
             self._sampler(),
             conditions,

@@ -16,6 +16,7 @@ from probgen._warnings import warn
 from probgen.conditions.checked import CheckedConditions
 from probgen.conditions.given import Conditions, representable
 from probgen.estimators.autoregressive.sampler import ChainSampler, block_size, padded_blocks
+from probgen.marginal_likelihood.latent_model import log_mean_exp
 
 AVERAGED = 100  # draws of a mean where n_proposals is None
 SMALL_SAMPLE = 10.0  # effective sample size below which a warning is issued
@@ -112,12 +113,18 @@ def log_mass(
     argument: str,
     n_proposals: int | None,
     labels: Sequence[np.ndarray] = (),
-) -> np.ndarray:
-    """Return log-probabilities, or log-densities, (n,) of conditions; the same at every call.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return log-probabilities, or log-densities, of conditions, and their standard errors.
 
     Parameters are those of `complete`.
+
+    Returns
+    -------
+    log_masses, errors : ndarray of shape (n,)
+        The same at every call. The error is 0 where a value is exact, else that of `log_mean_exp`.
     """
     log_masses = np.empty(len(conditions.values))
+    errors = np.zeros(len(conditions.values))
     for proposals in propose(
         sampler,
         conditions,
@@ -128,7 +135,10 @@ def log_mass(
         weights_only=True,
     ):
         log_masses[proposals.indices] = logsumexp(proposals.log_weights, axis=0)
-    return log_masses
+        if not proposals.is_exact:
+            log_weights = torch.as_tensor(proposals.log_weights)
+            errors[proposals.indices] = log_mean_exp(log_weights)[1].numpy()
+    return log_masses, errors
 
 
 def propose(

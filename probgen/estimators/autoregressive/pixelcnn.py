@@ -400,13 +400,8 @@ class ConditionalPixelCNN(ClassConditional, PixelCNN):
         labels = [one_hot(label, self._n_classes, X.dtype) for label in labels]
         return super()._prepare_training(X, *labels, generator=generator)
 
-    def _joint_log_likelihood(self, X: np.ndarray) -> np.ndarray:
-        return self._log_joint(lambda k: self._log_likelihood(X, self._class_labels(k, len(X))))
-
-    def _log_joint_at(self, X: np.ndarray, indices: np.ndarray) -> np.ndarray:
-        with np.errstate(divide="ignore"):  # a class that has no rows yet
-            log_priors = np.log(self.class_prior_)[indices]
-        return self._log_likelihood(X, self._one_hot(indices)) + log_priors
+    def _estimate_for_class(self, X: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        return self._estimate(X, self._class_labels(k, len(X)))
 
     def _log_conditionals(self, X: np.ndarray, *labels: np.ndarray) -> np.ndarray:
         if labels:
@@ -442,7 +437,7 @@ class ConditionalPixelCNN(ClassConditional, PixelCNN):
         """Log-probabilities (n, n_classes) of conditions and classes; the same at every call."""
         n_rows = len(conditions.values)
         return self._log_joint(
-            lambda k: self._log_mass(conditions, argument, self._class_labels(k, n_rows))
+            lambda k: self._log_mass(conditions, argument, self._class_labels(k, n_rows))[0]
         )
 
 

@@ -18,7 +18,6 @@ from probgen.conditions.given import Conditions
 from probgen.estimators._classes import ClassConditional, one_hot
 from probgen.estimators.variational.code_distributions import concat_labels
 from probgen.estimators.variational.vae import VAE
-from probgen.marginal_likelihood.effective_draws import warn_of_unknown_errors
 from probgen.marginal_likelihood.latent_model import log_mean_exp
 from probgen.networks import ConvEncoder
 from probgen.networks.architectures import Architecture
@@ -301,45 +300,6 @@ trainer, warm_start, device, random_state, verbose
             means = self._by_class(lambda rows, k: self._reconstruct(rows, labels[k]), X, y)
         return self._in_container(means.astype(X.dtype, copy=False))
 
-    def score_samples(
-        self, X: npt.ArrayLike, y: npt.ArrayLike | None = None, *, return_std: bool = False
-    ) -> Any:
-        """Return the importance weighted bound on the log-likelihood of each row, in nats.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, n_features)
-            Rows to score; missing values are integrated out.
-        y : label or array-like of shape (n,), default=None
-            Classes of the rows.
-        return_std : bool, default=False
-            Whether to return standard errors too.
-
-        Returns
-        -------
-        log_likelihood : ndarray of shape (n,)
-            log p(x), summed over the classes, or log p(x, y) if y is given.
-        std : ndarray of shape (n,)
-            With return_std=True. It is inf where fewer than 5 of the draws are effective: the bound
-            may then be nats too low.
-
-        Warns
-        -----
-        UserWarning
-            If that is so for more than one row in ten.
-        """
-        X = self._validate_query(X)
-        if y is None:
-            bounds = self._joint_bounds(X)[:, -2:]
-        else:
-            labels = self._label_vectors()
-            bounds = self._by_class(lambda rows, k: self._bounds(rows, labels[k]).T, X, y)
-        values, errors = bounds.astype(X.dtype, copy=False).T
-        warn_of_unknown_errors(errors, "raise n_importance_samples")
-        if return_std:
-            return values, errors
-        return values
-
     def elbo_samples(self, X: npt.ArrayLike, y: npt.ArrayLike | None = None) -> Bunch:
         """Return the evidence lower bound of each row and its two parts, in nats.
 
@@ -471,6 +431,14 @@ trainer, warm_start, device, random_state, verbose
             return torch.stack([*joint, *log_mean_exp(total)], dim=1)
 
         return self._in_blocks(X, bounds, n_copies=self.n_importance_samples)
+
+    def _estimates(self, X: np.ndarray, y: Any) -> Any:
+        if y is None:
+            return self._joint_bounds(X)[:, -2:].T
+        return super()._estimates(X, y)
+
+    def _joint_estimate(self, X: np.ndarray, k: int) -> np.ndarray:
+        return self._bounds(X, self._label_vectors()[k]).T  # the class is a site of the model
 
     def _joint_log_likelihood(self, X: np.ndarray) -> np.ndarray:
         return self._joint_bounds(X)[:, :-2]

@@ -30,7 +30,7 @@ from probgen.estimators.variational.code_distributions import (
     concat_labels,
 )
 from probgen.estimators.variational.completion import CompletionMixin
-from probgen.marginal_likelihood.effective_draws import warn_of_unknown_errors
+from probgen.marginal_likelihood.effective_draws import checked_estimates
 from probgen.marginal_likelihood.importance import normal_noise
 from probgen.marginal_likelihood.latent_model import LatentModel, log_mean_exp
 from probgen.networks import RowNetwork, activation, check_module, least_rows, own_network
@@ -395,11 +395,9 @@ class VAE(CompletionMixin, DecoderMixin):
             If that is so for more than one row in ten.
         """
         X = self._validate_query(X)
-        values, errors = (part.astype(X.dtype, copy=False) for part in self._bounds(X))
-        warn_of_unknown_errors(errors, "raise n_importance_samples")
-        if return_std:
-            return values, errors
-        return values
+        return checked_estimates(
+            *self._bounds(X), X.dtype, return_std=return_std, remedy=self._estimate_remedy
+        )
 
     def elbo_samples(self, X: npt.ArrayLike) -> Bunch:
         """Return the evidence lower bound of each row and its two parts, in nats.
