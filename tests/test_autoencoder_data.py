@@ -87,7 +87,7 @@ def test_reconstructions_of_a_deep_code_beat_those_of_as_many_principal_componen
 def test_a_grid_search_finds_the_length_of_the_code(mnist):
     X, T, *_ = mnist
     search = GridSearchCV(
-        trained(2, hidden_layer_sizes=(128,), max_iter=30, n_importance_samples=16, **IMAGES),
+        trained(2, hidden_layer_sizes=(128,), max_iter=25, n_importance_samples=16, **IMAGES),
         {"n_components": [1, 4, 16]},
         cv=2,
     ).fit(X[:4000])

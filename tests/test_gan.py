@@ -155,6 +155,7 @@ class TestDensity:
         fewer, _ = linear_gan(density=AnnealedImportanceSampling(16, 2))
         loose = fewer.likelihood_bounds(50, random_state=3)
         assert (loose[1] - loose[0]).mean() > 2.0 * (upper - lower).mean()
+        assert loose[0].mean() - 0.1 < exact.mean() < loose[1].mean() + 0.1
 
     def test_uniform_codes_have_their_own_prior(self):
         model, _ = linear_gan(1, prior="uniform", density=AnnealedImportanceSampling(64, 100))

@@ -36,11 +36,22 @@ def trained(X, **settings):
     return PixelCNN(**defaults | settings, random_state=0).fit(X.astype(np.float32))
 
 
-def test_lower_halves_are_predicted_better_than_by_the_nearest_digit(digits):
+@pytest.fixture(scope="module")
+def model_of_digits(digits):
+    return trained(digits[0][:20_000])
+
+
+def test_clothes_are_outliers_of_a_model_of_digits(digits, model_of_digits):
+    T = digits[1][:500]
+    clothes = reduced(fetch_fashion_mnist(subset="test").data[:500], 28, 2) > 127
+    scores = model_of_digits.score_samples(np.vstack([T, clothes]).astype(np.float32))
+    assert roc_auc_score(np.repeat([1, 0], 500), scores) > 0.93
+
+
+def test_lower_halves_are_predicted_better_than_by_the_nearest_digit(digits, model_of_digits):
     X, T = digits[0][:20_000], digits[1][:1000]
     half = X.shape[1] // 2
-    model = trained(X)
-    log_prob = model.conditional_log_prob(T.astype(np.float32))[:, half:].sum(axis=1)
+    log_prob = model_of_digits.conditional_log_prob(T.astype(np.float32))[:, half:].sum(axis=1)
     search = NearestNeighbors(n_neighbors=2).fit(X[:, :half])
     copied = X[search.kneighbors(T[:, :half], n_neighbors=1, return_distance=False)[:, 0], half:]
     # Bits of the neighbour are wrong with one probability, which is fitted to the training digits.
@@ -49,7 +60,7 @@ def test_lower_halves_are_predicted_better_than_by_the_nearest_digit(digits):
     by_copy = np.where(copied == T[:, half:], np.log1p(-wrong), np.log(wrong)).sum(axis=1)
     assert log_prob.mean() > by_copy.mean() + 5.0
     given = np.where(np.arange(2 * half) < half, T[:20], np.nan)
-    drawn = model.sample(20, given=given, random_state=0)
+    drawn = model_of_digits.sample(20, given=given, random_state=0)
     np.testing.assert_array_equal(drawn[:, :half], T[:20, :half])
     assert (drawn[:, half:] != T[:20, half:]).any()
 
@@ -127,11 +138,3 @@ def test_images_twice_as_large_are_drawn_from_small_ones(photographs):
     assert log_prob.mean() > by_copy.mean() + 20.0
     drawn = model.sample(3, given=np.where(rest, np.nan, T[:3]), random_state=0)
     np.testing.assert_array_equal(drawn[:, ~rest], T[:3, ~rest])
-
-
-def test_clothes_are_outliers_of_a_model_of_digits(digits):
-    X, T = digits[0][:20_000], digits[1][:500]
-    clothes = reduced(fetch_fashion_mnist(subset="test").data[:500], 28, 2) > 127
-    model = trained(X)
-    scores = model.score_samples(np.vstack([T, clothes]).astype(np.float32))
-    assert roc_auc_score(np.repeat([1, 0], 500), scores) > 0.93
