@@ -288,6 +288,23 @@ class TestTraining:
         model = VAE()
         assert model.set_params(trainer__max_grad_norm=1.0).trainer.schedule == "cosine"
 
+    def test_held_out_rows_choose_the_epochs_where_rows_are_few(self, monkeypatch):
+        monkeypatch.setattr("probgen.estimators.variational.vae.FEW_ROWS", range(200, 400))
+        default = {"max_iter": None, "trainer": None, "learning_rate_init": 0.05}
+        few = fit(X[:300], **default).history_
+        assert len(few) < 60
+        # Its best epoch was at least six before the last.
+        assert np.argmax(few["validation_score"]) <= len(few) - 6
+        for rows, settings in [
+            (X[:199], default),
+            (X[:400], default),
+            (X[:300], default | {"max_iter": 60}),
+            (X[:300], default | {"trainer": Trainer()}),
+        ]:
+            whole = fit(rows, **settings).history_
+            assert len(whole) == 60
+            assert "validation_score" not in whole[0]
+
     def test_early_stopping_scores_the_bound(self):
         model = fit(max_iter=8, beta=7.0, trainer=Trainer(early_stopping=True))
         scores = model.history_["validation_score"]

@@ -100,7 +100,9 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
 
     - `_check_parameters()` raises a ValueError for a parameter that is out of range; it starts with
       `super()._check_parameters()`.
-    - `_default_trainer()`, optional, returns the Trainer for trainer=None.
+    - `_default_trainer(n_rows=None)`, optional, returns the Trainer for trainer=None in a fit of
+      n_rows rows. In `partial_fit`, and where rows are yet to be read, the number is None; what
+      reading needs, such as memory_budget, may not depend on it.
     - `_read(X, y, *, reset, ensure_min_samples)`, optional, returns the validated arrays of the
       fit, the rows first. Only the rows may be blocks or a torch data set.
     - `_hold_out(rows, trainer, rng)`, optional, returns the rows to train on and the held-out rows
@@ -245,7 +247,7 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         if self.trainer is not None and not isinstance(self.trainer, Trainer):
             raise ValueError(f"trainer must be a Trainer, or None; got {self.trainer!r}.")
 
-    def _default_trainer(self) -> Trainer:
+    def _default_trainer(self, n_rows: int | None = None) -> Trainer:
         return Trainer()
 
     def _hold_out(
@@ -297,6 +299,8 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
             with self._unchanged_if_refused():
                 arrays = self._read(X, y, reset=not resume, ensure_min_samples=least, **reading)
                 rows = self._open(arrays, trainer, device, ensure_min_samples=least)
+                if self.trainer is None and not partial:
+                    trainer = self._default_trainer(rows.n_rows)
                 if trainer.precision == "bf16" and rows.dtype == torch.float64:
                     raise ValueError(
                         "precision='bf16' has no effect on networks in double precision, which rows"

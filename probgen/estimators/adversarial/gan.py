@@ -441,7 +441,7 @@ class GAN(DecoderMixin, BlurredDraws):
             return penalty.weight
         return self._defaults.penalty_weight(penalty.name, self.n_features_in_)
 
-    def _default_trainer(self) -> Trainer:
+    def _default_trainer(self, n_rows: int | None = None) -> Trainer:
         return Trainer(schedule="cosine", ema_decay=0.999)
 
     def _check_parameters(self) -> None:

@@ -223,7 +223,7 @@ class AutoregressiveGenerator(ImputerMixin, ObservationGenerator):
             X = self._draw_bits(X, generator)
         return X, *labels
 
-    def _default_trainer(self) -> Trainer:
+    def _default_trainer(self, n_rows: int | None = None) -> Trainer:
         return Trainer(schedule="cosine")
 
     def _sampler(self) -> ChainSampler:

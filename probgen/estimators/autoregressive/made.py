@@ -194,7 +194,7 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
             return self.max_iter
         return max(LEAST_EPOCHS, -(-LEAST_BATCHES // n_batches))
 
-    def _default_trainer(self) -> Trainer:
+    def _default_trainer(self, n_rows: int | None = None) -> Trainer:
         return Trainer(
             schedule="cosine", weight_decay="path", early_stopping=True, n_iter_no_change=20
         )

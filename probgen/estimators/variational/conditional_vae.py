@@ -114,7 +114,7 @@ trainer, warm_start, device, random_state, verbose
         elbo: str | Option | pyro.infer.ELBO = "mean_field",
         beta: float = 1.0,
         n_importance_samples: int = 100,
-        max_iter: int = 60,
+        max_iter: int | None = None,
         batch_size: int | str = "auto",
         learning_rate_init: float = 2e-3,
         trainer: Trainer | None = None,

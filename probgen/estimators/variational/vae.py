@@ -66,6 +66,9 @@ SAMPLING_BATCH = 4096  # rows
 WORK_BYTES = 2**26  # bound on the decoded rows of all importance draws in memory at a time
 FILLING_ROUNDS = 8  # rounds of encoding and decoding that fill in missing values of a query
 N_TRIAL = 2  # rows that the programs of a subclass are tried on
+MOST_EPOCHS = 60  # where max_iter is None
+# Numbers of rows that networks learn by heart in as many epochs, a tenth of which can choose fewer.
+FEW_ROWS = range(2000, 10_000)
 N_POSTERIOR_DRAWS = 32  # draws behind a reconstruction, and behind the moments of a flow posterior
 
 
@@ -129,14 +132,17 @@ class VAE(CompletionMixin, DecoderMixin):
         Factor on the divergence, at least 0.
     n_importance_samples : int, default=100
         Draws for each row in `score_samples`, at least 2. More draws tighten the bound.
-    max_iter : int, default=60
-        Epochs.
+    max_iter : int, default=None
+        Epochs. None takes 60, or with trainer=None and 2,000 to 9,999 rows as many as held-out rows
+        choose, at most 60.
     batch_size : int or "auto", default="auto"
         Rows of a batch; "auto" takes 32 to 128, a hundredth of the rows.
     learning_rate_init : float, default=2e-3
         Learning rate at the start.
     trainer : Trainer, default=None
-        All other settings of the training; None is `Trainer(schedule="cosine")`.
+        All other settings of the training; None is `Trainer(schedule="cosine")`. With 2,000 to
+        9,999 rows, which networks learn by heart, but which can spare some, and max_iter=None it is
+        `Trainer(schedule="plateau", early_stopping=True, n_iter_no_change=6)`.
     warm_start : bool, default=False
         Whether a further fit resumes from the last one.
     device : {"auto", "cpu", "cuda"} or str such as "cuda:1", default="auto"
@@ -238,7 +244,7 @@ class VAE(CompletionMixin, DecoderMixin):
         elbo: str | Option | pyro.infer.ELBO = "mean_field",
         beta: float = 1.0,
         n_importance_samples: int = 100,
-        max_iter: int = 60,
+        max_iter: int | None = None,
         batch_size: int | str = "auto",
         learning_rate_init: float = 2e-3,
         trainer: Trainer | None = None,
@@ -437,7 +443,14 @@ class VAE(CompletionMixin, DecoderMixin):
         """Width of the label vectors that the networks take after a row or a code."""
         return 0
 
-    def _default_trainer(self) -> Trainer:
+    def _n_epochs(self, n_batches: int) -> int:
+        if self.max_iter is None:
+            return MOST_EPOCHS
+        return self.max_iter
+
+    def _default_trainer(self, n_rows: int | None = None) -> Trainer:
+        if self.max_iter is None and n_rows is not None and n_rows in FEW_ROWS:
+            return Trainer(schedule="plateau", early_stopping=True, n_iter_no_change=6)
         return Trainer(schedule="cosine")
 
     def _check_parameters(self) -> None:
