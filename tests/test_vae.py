@@ -289,17 +289,17 @@ class TestTraining:
         assert model.set_params(trainer__max_grad_norm=1.0).trainer.schedule == "cosine"
 
     def test_held_out_rows_choose_the_epochs_where_rows_are_few(self, monkeypatch):
-        monkeypatch.setattr("probgen.estimators.variational.vae.FEW_ROWS", range(200, 400))
+        monkeypatch.setattr("probgen.estimators.variational.vae.FEW_ROWS", range(200, 300))
         default = {"max_iter": None, "trainer": None, "learning_rate_init": 0.05}
-        few = fit(X[:300], **default).history_
+        few = fit(X[:250], **default).history_
         assert len(few) < 60
         # Its best epoch was at least six before the last.
         assert np.argmax(few["validation_score"]) <= len(few) - 6
         for rows, settings in [
             (X[:199], default),
-            (X[:400], default),
-            (X[:300], default | {"max_iter": 60}),
-            (X[:300], default | {"trainer": Trainer()}),
+            (X[:300], default),
+            (X[:250], default | {"max_iter": 60}),
+            (X[:250], default | {"trainer": Trainer()}),
         ]:
             whole = fit(rows, **settings).history_
             assert len(whole) == 60
