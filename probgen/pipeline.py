@@ -1,7 +1,9 @@
 """Pipelines that sample, and whose densities are those of their input columns."""
 
+import contextlib
+import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 import numpy as np
@@ -11,6 +13,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import check_is_fitted
 
+from probgen._calls import FitInterrupted, GuardedCalls
 from probgen._validation import check_count, check_generator
 from probgen.base import GeneratorMixin, GeneratorTags, Likelihood, get_likelihood
 from probgen.base.comparison import check_comparable
@@ -47,7 +50,7 @@ MAX_ROUNDS = 100  # of draws for rows that the steps cannot invert
 ROUND_SIZE = 10_000  # draws in a round
 
 
-class GenerativePipeline(Pipeline):
+class GenerativePipeline(GuardedCalls, Pipeline):
     """A scikit-learn Pipeline that ends in a generator and is a generator of its input columns.
 
     It has the parameters, attributes and methods of `sklearn.pipeline.Pipeline`, with two
@@ -326,6 +329,24 @@ class GenerativePipeline(Pipeline):
     def _first_step(self) -> Any:
         """The first step that is not 'passthrough'."""
         return next((step for _, _, step in self._iter()), self.steps[-1][1])
+
+    @contextlib.contextmanager
+    def _unchanged_if_broken(self) -> Iterator[None]:
+        # Steps are fitted in place, so what they hold is put back; generators see to it themselves.
+        before = [(step, copy.copy(vars(step))) for _, _, step in self._iter()]
+        try:
+            with super()._unchanged_if_broken():
+                yield
+        except FitInterrupted:
+            raise
+        except BaseException:
+            for step, attributes in before:
+                vars(step).clear()
+                vars(step).update(attributes)
+            raise
+
+    def _keep_parameters(self) -> None:
+        """Nothing, as the steps keep theirs."""
 
     def _fit(self, *args: Any, **kwargs: Any) -> Any:
         self._normalizer_cache = None

@@ -1,6 +1,7 @@
 """Fixtures and marks for every test file."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,13 @@ def data_file(data_home):
         return data_home / name
 
     return find
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Start torch's global generator, of which networks of a test's own get their weights."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 def pytest_runtest_setup(item):

@@ -5,10 +5,14 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
+from numpy.random import MT19937
 from sklearn.model_selection import GridSearchCV
 
-from probgen import Autoencoder, FileFormatError, Trainer
+from probgen import Autoencoder, FileFormatError, RowBlocks, Trainer
+from probgen.options import GaussianCorruption
 from probgen.training import Callback, checkpoints
+from probgen.training.checkpoints import fingerprint
 
 X = np.random.default_rng(0).standard_normal((120, 4))
 
@@ -102,6 +106,68 @@ def test_another_fit_has_a_file_of_its_own(tmp_path, change):
         other, truth = (make(folder).set_params(**change).fit(X) for folder in (tmp_path, None))
     assert len(files(tmp_path)) == 2
     assert_same(other, truth)
+
+
+ROWS = np.random.default_rng(0).standard_normal((3000, 3))
+
+
+class Table(torch.utils.data.Dataset):
+    """Rows as a data set."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, i):
+        return torch.from_numpy(self.rows[i])
+
+
+def blocks(rows):
+    return RowBlocks([rows[:1000], rows[1000:]])
+
+
+@pytest.mark.parametrize("source", [np.asarray, Table, blocks])
+@pytest.mark.parametrize("place", [(1, 0), (1234, 1), (2999, 2)])
+def test_one_value_makes_another_fit(source, place):
+    other = ROWS.copy()
+    other[place] = np.nextafter(other[place], 9.0)
+    prints = [fingerprint(make(None), (source(rows),), None) for rows in (ROWS, ROWS, other)]
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_one_label_makes_another_fit():
+    labels = np.arange(3000) % 3
+    other = np.where(np.arange(3000) == 1501, 2, labels)
+    prints = [fingerprint(make(None), (ROWS, y), None) for y in (labels, labels, other)]
+    assert prints[0] == prints[1] != prints[2]
+
+
+@pytest.mark.parametrize(
+    "make_seed",
+    [int, np.random.RandomState, np.random.default_rng, lambda s: np.random.Generator(MT19937(s))],
+)
+def test_seeds_of_every_kind_make_fits_of_their_own(make_seed):
+    prints = [
+        fingerprint(make(None, random_state=make_seed(seed)), (X,), None) for seed in (3, 3, 4)
+    ]
+    assert prints[0] == prints[1] != prints[2]
+
+
+@pytest.mark.parametrize(
+    "name, values",
+    [
+        ("trainer__optimizer", (torch.optim.Adam, torch.optim.SGD)),
+        ("corruption", (GaussianCorruption(scale=0.1), GaussianCorruption(scale=0.2))),
+        ("hidden_layer_sizes", ((6,), (6, 6))),
+        ("encoder", (torch.nn.Linear(4, 2), torch.nn.Linear(4, 2))),
+    ],
+)
+def test_parameters_of_every_kind_make_fits_of_their_own(name, values):
+    models = [make(None).set_params(**{name: value}) for value in (values[0], *values)]
+    prints = [fingerprint(model, (X,), None) for model in models]
+    assert prints[0] == prints[1] != prints[2]
 
 
 def test_what_does_not_change_the_weights_may_change(tmp_path):

@@ -191,7 +191,7 @@ class TestDensity:
         model = GAN(2, **QUICK | {"density": AnnealedImportanceSampling(8, 40)}).fit(X)
         values = model.score_samples(X[:20])
         model.set_params(density=AutoDensity(n_chains=8, n_temperatures=40))
-        del model._remembered  # which earlier versions had not
+        del model._fitted_parameters  # which earlier versions had not
         save(model, tmp_path / "model.probgen")
         np.testing.assert_array_equal(
             load(tmp_path / "model.probgen").score_samples(X[:20]), values

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "probgen"
 FLOORS = (
     {
         "_callbacks",
+        "_calls",
         "_constants",
         "_devices",
         "_lazy",

@@ -336,11 +336,32 @@ class TestBlocks:
 
 class TestMishaps:
     def test_ctrl_c_leaves_a_usable_model(self):
-        with pytest.warns(ConvergenceWarning, match="interrupted in epoch 3; the model is usable"):
-            model = make(max_iter=9, trainer=Trainer(callbacks=[Interrupt()])).fit(X)
+        model = make(max_iter=9, trainer=Trainer(callbacks=[Interrupt()]))
+        with (
+            pytest.warns(ConvergenceWarning, match="interrupted in epoch 3; the model is usable"),
+            pytest.raises(KeyboardInterrupt),
+        ):
+            model.fit(X)
         assert model.n_iter_ == 2
         assert np.isfinite(model.score_samples(X)).all()
         assert model.sample(3).shape == (3, 4)
+
+    def test_ctrl_c_in_a_refit_leaves_the_fitted_model(self):
+        model = make(max_iter=2).fit(X)
+        scores = model.score_samples(X)
+        model.set_params(max_iter=9, trainer=Trainer(callbacks=[Interrupt()]))
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(X + 1.0)
+        assert model.n_iter_ == 2
+        np.testing.assert_array_equal(model.score_samples(X), scores)
+
+    def test_ctrl_c_stops_a_search(self):
+        search = GridSearchCV(
+            make(max_iter=9, trainer=Trainer(callbacks=[Interrupt()])), {"n_components": [1, 2]}
+        )
+        with pytest.warns(ConvergenceWarning), pytest.raises(KeyboardInterrupt):
+            search.fit(X)
+        assert not hasattr(search, "cv_results_")
 
     def test_divergence_leaves_a_usable_model(self):
         model = make(learning_rate_init=1e6, trainer=Trainer(optimizer="sgd"))

@@ -1,8 +1,6 @@
 """Public methods of generators: draws, scores, representations, imputation and decoding."""
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +11,7 @@ from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from probgen._calls import GuardedCalls
 from probgen._validation import (
     RandomState,
     check_choice,
@@ -27,7 +26,7 @@ from probgen.conditions.given import Conditions, parse_given
 TAG_NAMES = tuple(field.name for field in dataclasses.fields(Tags))
 
 
-class GeneratorMixin(TransformerMixin, DensityMixin):
+class GeneratorMixin(GuardedCalls, TransformerMixin, DensityMixin):
     """Public methods of every generator, on top of the hooks of a subclass.
 
     The names and shapes of the hooks are stable. They take validated arrays: X is float64 or
@@ -263,20 +262,6 @@ class GeneratorMixin(TransformerMixin, DensityMixin):
 
     def _check_support(self, X: np.ndarray) -> None:
         """Raise a ValueError if the model has no density at some validated row."""
-
-    @contextlib.contextmanager
-    def _unchanged_if_refused(self) -> Iterator[None]:
-        """Restore all attributes on a ValueError, so that a refused refit leaves the model usable.
-
-        Arrays and networks that the block changes in place stay changed.
-        """
-        before = self.__dict__.copy()
-        try:
-            yield
-        except ValueError:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
 
     def _start_stream(self) -> np.random.Generator:
         """Return the Generator of a fit, and start the stream of later draws."""

@@ -146,9 +146,8 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
             class, which is then named, has too few rows for the estimator, or a likelihood of
             another measure than the other classes.
         """
-        with self._unchanged_if_refused():
-            X, y, sample_weight = self._check_rows(X, y, sample_weight, reset=True)
-            return self._learn("fit", X, y, sample_weight, np.unique(y))
+        X, y, sample_weight = self._check_rows(X, y, sample_weight, reset=True)
+        return self._learn("fit", X, y, sample_weight, np.unique(y))
 
     @available_if(_can_continue)
     def partial_fit(
@@ -190,9 +189,8 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
                     "classes must be passed to the first partial_fit; list every class that will"
                     " come."
                 )
-            with self._unchanged_if_refused():
-                X, y, sample_weight = self._check_rows(X, y, sample_weight, reset=True)
-                return self._learn("partial_fit", X, y, sample_weight, np.unique(classes))
+            X, y, sample_weight = self._check_rows(X, y, sample_weight, reset=True)
+            return self._learn("partial_fit", X, y, sample_weight, np.unique(classes))
         X, y, sample_weight = self._check_rows(X, y, sample_weight, reset=False)
         if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             known, received = self.classes_.tolist(), np.unique(classes).tolist()

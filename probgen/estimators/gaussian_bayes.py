@@ -195,9 +195,8 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
             than `n_components`, or squares of X overflow or underflow, before any work is done.
         """
         device = self._check_parameters()
-        with self._unchanged_if_refused():
-            X, y, weights = self._validate_weighted(X, y, sample_weight, reset=True)
-            return self._begin(device, X, y, weights, np.unique(y))
+        X, y, weights = self._validate_weighted(X, y, sample_weight, reset=True)
+        return self._begin(device, X, y, weights, np.unique(y))
 
     def partial_fit(
         self,
@@ -241,9 +240,8 @@ class GaussianBayes(FittedComponentsMixin, ClassGeneratorMixin, BaseEstimator):
                     "classes must be passed to the first partial_fit; list every class that will"
                     " come."
                 )
-            with self._unchanged_if_refused():
-                X, y, weights = self._validate_weighted(X, y, sample_weight, reset=True)
-                return self._begin(device, X, y, weights, np.unique(classes))
+            X, y, weights = self._validate_weighted(X, y, sample_weight, reset=True)
+            return self._begin(device, X, y, weights, np.unique(classes))
         if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             known, received = self.classes_.tolist(), np.unique(classes).tolist()
             raise ValueError(

@@ -207,21 +207,20 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
             underflow, before any work is done.
         """
         device = self._check_parameters()
-        with self._unchanged_if_refused():
-            rows, weights = self._check_rows(X, sample_weight, reset=True)
-            given = GivenStart.read(
-                self.weights_init,
-                self.means_init,
-                self.precisions_init,
-                covariance_type=self.covariance_type,
-                n_components=self.n_components,
-                n_features=self.n_features_in_,
-            )
-            generator = self._start_stream()
-            summary = summarise_rows(
-                rows, weights, self._n_start_rows(), generator, self._settings().regularization
-            )
-            self._check_enough(rows, summary)
+        rows, weights = self._check_rows(X, sample_weight, reset=True)
+        given = GivenStart.read(
+            self.weights_init,
+            self.means_init,
+            self.precisions_init,
+            covariance_type=self.covariance_type,
+            n_components=self.n_components,
+            n_features=self.n_features_in_,
+        )
+        generator = self._start_stream()
+        summary = summarise_rows(
+            rows, weights, self._n_start_rows(), generator, self._settings().regularization
+        )
+        self._check_enough(rows, summary)
         layout = self._layout()
         if self.warm_start and hasattr(self, "_state") and self._state["layout"] == layout:
             best = fit_mixture(

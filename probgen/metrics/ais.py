@@ -115,6 +115,7 @@ def ais_log_likelihood(
             "estimator must be a generator with latent variables, such as Autoencoder; got"
             f" {estimator!r}; use its score_samples."
         )
+    estimator = estimator._with_fitted_parameters()
     X = estimator._validate_query(X)
     generator = check_generator(random_state)
     model = estimator._latent_model(X, y)

@@ -12,13 +12,14 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import Tags, check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from probgen._calls import GuardedCalls
 from probgen._validation import check_count, check_generator, check_real
 from probgen.preprocessing.jacobians import log_abs_det_jacobian, sum_observed
 
 FLOAT_DTYPES = (np.float64, np.float32)
 
 
-class Dequantizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class Dequantizer(GuardedCalls, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     r"""Spread integers 0, ..., levels - 1 over the unit interval, which gives them a density.
 
     Level k becomes the point (k + u) / levels with u in [0, 1). `fit_transform`, which pipelines
@@ -213,7 +214,7 @@ class Dequantizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return (Z / self.levels_).astype(dtype, copy=False)
 
 
-class LogitTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class LogitTransformer(GuardedCalls, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     r"""Map an interval to the real line by z = logit(alpha + (1 - 2 alpha) x), column by column.
 
     Parameters

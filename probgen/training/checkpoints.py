@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,11 @@ import torch
 
 from probgen._warnings import warn
 from probgen.persistence.archive import read_archive, write_archive
+from probgen.training.rows import open_rows
 
 KIND = "checkpoint"
-HASHED_ROWS = 1024
+HASHED_BYTES = 2**24  # in one piece
+HASHED_AT_ONCE = 4096  # rows of blocks and data sets
 # Parameters that may change before a fit resumes, as they do not change the weights.
 FREE = (
     "device",
@@ -97,44 +101,70 @@ class CheckpointFile:
 
 
 def fingerprint(estimator: Any, arrays: tuple, start: dict | None) -> str:
-    """A hash of the class, the parameters, the data and the start of a fit, in hexadecimal."""
+    """A hash of the class, the parameters, all data and the start of a fit, in hexadecimal.
+
+    Blocks and data sets are read once for it.
+    """
     digest = hashlib.sha256(type(estimator).__qualname__.encode())
     for name, value in sorted(estimator.get_params(deep=True).items()):
         if name not in FREE:
             digest.update(f"{name}=".encode())
-            _hash_parameter(digest, value)
+            _hash_value(digest, value)
     for array in arrays:
         _hash_data(digest, array)
     if start is not None:
         digest.update(f"start={start['epoch']}".encode())
-        _hash_tensors(digest, start["weights"].values())
+        _hash_value(digest, start["weights"])
     return digest.hexdigest()
 
 
-def _hash_parameter(digest: Any, value: Any) -> None:
+def _hash_value(digest: Any, value: Any) -> None:
+    """Add the value of a parameter, without the address that some representations have."""
     if isinstance(value, torch.nn.Module):
         digest.update(repr(value).encode())
-        _hash_tensors(digest, value.state_dict().values())
+        _hash_value(digest, value.state_dict())
+    elif isinstance(value, torch.Tensor):
+        _hash_rows(digest, value.detach().cpu().reshape(-1).view(torch.uint8).numpy())
     elif isinstance(value, np.ndarray):
-        digest.update(value.tobytes())
-    elif isinstance(value, None | bool | int | float | str | tuple | list | os.PathLike):
+        _hash_rows(digest, value)
+    elif isinstance(value, np.random.RandomState):
+        _hash_value(digest, value.get_state(legacy=False))
+    elif isinstance(value, np.random.Generator):
+        _hash_value(digest, value.bit_generator.state)
+    elif isinstance(value, Mapping):
+        for name, part in value.items():
+            digest.update(f"{name}:".encode())
+            _hash_value(digest, part)
+    elif isinstance(value, tuple | list):
+        digest.update(f"{len(value)} values".encode())
+        for part in value:
+            _hash_value(digest, part)
+    elif isinstance(value, type | FunctionType):
+        digest.update(f"{value.__module__}.{value.__qualname__}".encode())
+        digest.update(getattr(getattr(value, "__code__", None), "co_code", b""))
+    elif isinstance(value, None | bool | int | float | str | np.generic | os.PathLike):
         digest.update(repr(value).encode())
-    else:  # nested estimators have their own entries, and other reprs may contain an address
+    else:  # nested estimators have their own entries
         digest.update(type(value).__qualname__.encode())
 
 
-def _hash_tensors(digest: Any, tensors: Any) -> None:
-    for tensor in tensors:
-        digest.update(
-            tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-        )
-
-
 def _hash_data(digest: Any, data: Any) -> None:
-    """Add shape, type and evenly spaced rows of an array, or the type of another source."""
-    if not isinstance(data, np.ndarray):
-        digest.update(type(data).__qualname__.encode())
+    """Add all rows of an array, of blocks or of a torch data set."""
+    if isinstance(data, np.ndarray):
+        _hash_rows(digest, data)
         return
-    digest.update(f"{data.shape}{data.dtype}".encode())
-    chosen = np.unique(np.linspace(0, len(data) - 1, HASHED_ROWS).astype(np.int64))
-    digest.update(np.ascontiguousarray(data[chosen]).tobytes())
+    digest.update(type(data).__qualname__.encode())
+    for block in open_rows(data, dtype=torch.float64).batches(None, HASHED_AT_ONCE):
+        _hash_value(digest, block)
+
+
+def _hash_rows(digest: Any, array: np.ndarray) -> None:
+    """Add an array in pieces, so that a memory map is not copied as a whole."""
+    digest.update(f"{array.shape}{array.dtype}".encode())
+    if array.dtype == object:
+        digest.update(repr(array.tolist()).encode())
+        return
+    array = np.atleast_1d(array)
+    n_rows = max(1, HASHED_BYTES // max(1, array[:1].nbytes))
+    for start in range(0, len(array), n_rows):
+        digest.update(np.ascontiguousarray(array[start : start + n_rows]).view(np.uint8).data)

@@ -173,6 +173,7 @@ class Training:
         save : callable, optional
             Called with `state()` when checkpoint_interval has passed, and at the end.
         """
+        self.was_interrupted = False
         self.good = self.state()
         self.first_batch = None
         self.saved_at = time.monotonic()
@@ -185,11 +186,7 @@ class Training:
             self._check_weights()
             self._check_last_losses()
         except KeyboardInterrupt:
-            warn(
-                f"Training was interrupted in epoch {self.epoch + 1}; the model is usable as"
-                " it is.",
-                ConvergenceWarning,
-            )
+            self.was_interrupted = True
         except DivergenceError as error:
             self._fall_back(str(error))
         else:

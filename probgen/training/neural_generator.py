@@ -11,8 +11,10 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from probgen._calls import FitInterrupted, same
 from probgen._devices import resolve_device
 from probgen._validation import check_count, check_real
 from probgen._warnings import warn
@@ -24,6 +26,7 @@ from probgen.training.callbacks import CallbackSupport, FitEvents, ProgressBar
 from probgen.training.checkpoints import CheckpointFile
 from probgen.training.distributed import Ranks, joined_ranks, local_device
 from probgen.training.engine import Training, draw_seeds
+from probgen.training.modes import own_modes
 from probgen.training.objective import Objective
 from probgen.training.randomness import global_generator
 from probgen.training.rows import Rows, float_dtype, open_rows
@@ -37,6 +40,51 @@ FEW_PRODUCTS = 2.5e7  # multiplications that take less time than the work around
 NETWORK_ROWS = 2048  # copies of the rows of a block together, where networks see each row often
 SMALLEST_BATCH = 32
 BATCHES_PER_EPOCH = 100
+# Parameters of a training, which queries do not ask for.
+TRAINING = frozenset(
+    {
+        "trainer",
+        "max_iter",
+        "batch_size",
+        "learning_rate_init",
+        "warm_start",
+        "device",
+        "random_state",
+        "verbose",
+    }
+)
+# Parameters of some family that shape its networks, and so may not change when training is resumed.
+STRUCTURE = frozenset(
+    {
+        "n_components",
+        "hidden_layer_sizes",
+        "activation",
+        "architecture",
+        "image_shape",
+        "encoder",
+        "decoder",
+        "generator",
+        "discriminator",
+        "likelihood",
+        "observation",
+        "prior",
+        "posterior",
+        "tied_weights",
+        "spectral_norm",
+        "heads",
+        "n_orderings",
+        "order_agnostic",
+        "n_filters",
+        "n_layers",
+        "gated",
+        "attention",
+        "shortcuts",
+        "n_downsamplings",
+        "position_map",
+        "scales",
+        "layer",
+    }
+)
 _TORCH_DTYPES = {np.dtype(np.float32): torch.float32, np.dtype(np.float64): torch.float64}
 
 
@@ -130,6 +178,10 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
     """
 
     _dtypes = (np.float32, np.float64)  # integers are read in single precision
+    _modes = staticmethod(own_modes)
+    _query_parameters = frozenset(
+        {*TRAINING, "n_importance_samples", "representation", "truncation"}
+    )
     # Fewer where the hidden layers of this many rows outgrow a processor's cache.
     _query_rows = QUERY_ROWS
     trainer: Trainer | None
@@ -226,6 +278,10 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         return ()
 
     @property
+    def _changed_in_place(self) -> tuple[str, ...]:
+        return self._networks
+
+    @property
     def _largest_batch(self) -> int:
         """Upper limit of batch_size="auto"."""
         return 256
@@ -282,6 +338,7 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         Further keywords go to `_read`.
         """
         self._check_parameters()
+        is_first = not hasattr(self, "history_")
         trainer = self.trainer
         if trainer is None:
             trainer = self._default_trainer()
@@ -290,36 +347,36 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         least = 2
         former = None
         if resume:
+            self._check_structure()
             former = self._training_state
             if partial:
                 least = 1
         with joined_ranks(device) as ranks:
             device = local_device(device, ranks)
             _check_precision(trainer, device)
-            with self._unchanged_if_refused():
-                arrays = self._read(X, y, reset=not resume, ensure_min_samples=least, **reading)
-                rows = self._open(arrays, trainer, device, ensure_min_samples=least)
-                if self.trainer is None and not partial:
-                    trainer = self._default_trainer(rows.n_rows)
-                if trainer.precision == "bf16" and rows.dtype == torch.float64:
-                    raise ValueError(
-                        "precision='bf16' has no effect on networks in double precision, which rows"
-                        " of float64 train; take X.astype(np.float32), or precision='full'."
-                    )
+            arrays = self._read(X, y, reset=not resume, ensure_min_samples=least, **reading)
+            rows = self._open(arrays, trainer, device, resume=resume, ensure_min_samples=least)
+            if self.trainer is None and not partial:
+                trainer = self._default_trainer(rows.n_rows)
+            if trainer.precision == "bf16" and rows.dtype == torch.float64:
+                raise ValueError(
+                    "precision='bf16' has no effect on networks in double precision, which rows"
+                    " of float64 train; take X.astype(np.float32), or precision='full'."
+                )
 
-                checkpoint = saved = None
-                if trainer.checkpoint is not None and not partial:
-                    checkpoint = CheckpointFile(trainer.checkpoint, self, arrays, former)
-                    saved = checkpoint.load()
-                seeds = self._seeds(former, saved, ranks)
+            checkpoint = saved = None
+            if trainer.checkpoint is not None and not partial:
+                checkpoint = CheckpointFile(trainer.checkpoint, self, arrays, former)
+                saved = checkpoint.load()
+            seeds = self._seeds(former, saved, ranks)
 
-                fit = self._plan(rows, trainer, seeds, ranks, partial=partial)
-                if not resume:
-                    fit.check_range()
-                    with global_generator("cpu", seeds["start"]):
-                        self._build(fit)
-                self._begin(fit)
-                self._check_batches(fit, ranks.world_size)
+            fit = self._plan(rows, trainer, seeds, ranks, partial=partial)
+            if not resume:
+                fit.check_range()
+                with global_generator("cpu", seeds["start"]):
+                    self._build(fit)
+            self._begin(fit)
+            self._check_batches(fit, ranks.world_size)
             self._place(device)
 
             training = Training(
@@ -348,7 +405,25 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
             n_seen = fit.batch_size * training.objective.n_copies
             with self._threads_for(n_seen):
                 self._run(training, fit, held_out, X=X, y=y, save=save)
+            if training.was_interrupted:
+                if not is_first:
+                    raise KeyboardInterrupt
+                warn(
+                    f"Training was interrupted in epoch {training.epoch + 1}; the model is usable"
+                    " as it is.",
+                    ConvergenceWarning,
+                )
+                raise FitInterrupted
         return self
+
+    def _check_structure(self) -> None:
+        """Raise if a parameter that shapes the networks is not that of the fit to be resumed."""
+        for name, value in self._former_parameters.items():
+            if name in STRUCTURE and not same(getattr(self, name), value):
+                raise ValueError(
+                    f"{name} must stay {value!r} when training is resumed, as the networks have"
+                    f" that shape; got {getattr(self, name)!r}; clone the model to start anew."
+                )
 
     def _seeds(self, former: dict | None, saved: dict | None, ranks: Ranks) -> dict[str, int]:
         """Seeds of the training that is resumed, or new ones and a new stream of draws."""
@@ -485,11 +560,16 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         return (X,)
 
     def _open(
-        self, arrays: tuple, trainer: Trainer, device: str, *, ensure_min_samples: int
+        self,
+        arrays: tuple,
+        trainer: Trainer,
+        device: str,
+        *,
+        resume: bool,
+        ensure_min_samples: int,
     ) -> Rows:
         """Rows of a fit, in the precision of the networks."""
-        is_fitted = hasattr(self, "_training_state")
-        if is_fitted:
+        if resume:
             dtype = self._dtype
         else:
             dtype = np.dtype(float_dtype(arrays[0]))
@@ -503,7 +583,7 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
                     f"X must hold at least {ensure_min_samples} rows, for {type(self).__name__} to"
                     f" learn how they vary; got {rows.n_rows}; give it more."
                 )
-            if is_fitted and rows.n_features != self.n_features_in_:
+            if resume and rows.n_features != self.n_features_in_:
                 raise ValueError(
                     f"X has {rows.n_features} features, but {type(self).__name__} is expecting"
                     f" {self.n_features_in_} features as input."

@@ -197,7 +197,9 @@ def _moments(part: torch.Tensor) -> torch.Tensor:
     origin = (0.5 * low + 0.5 * high).nan_to_num(0.0)
     exponents = torch.frexp(torch.maximum(high - origin, origin - low).clamp(min=0.0)).exponent
     exponents = exponents.clamp(-LARGEST_EXPONENT, LARGEST_EXPONENT).double()
-    offsets = part.to(torch.float64, copy=True).sub_(origin).mul_(torch.exp2(-exponents))
+    offsets = part.to(torch.float64, copy=True).sub_(origin)
+    if bool(exponents.any()):  # else the powers are 1
+        offsets.mul_(torch.exp2(-exponents))
     if has_missing:
         offsets.nan_to_num_(0.0)
     divisor = counts.clamp(min=1.0)
@@ -221,8 +223,8 @@ def _are_integers(block: torch.Tensor) -> bool:
     They are read in parts that fit in a processor's cache.
     """
     for part in block.flatten().split(CACHED_VALUES):
-        is_whole = part == part.round()
-        if not bool(is_whole.all()) and not bool((is_whole | part.isnan()).all()):
+        whole = part.round()
+        if not torch.equal(part, whole) and not bool(((part == whole) | part.isnan()).all()):
             return False
     return True
 

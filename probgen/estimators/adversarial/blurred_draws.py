@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.special import ndtr
-from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from probgen._constants import LOG_2PI
@@ -114,7 +113,7 @@ class BlurredDraws(CodeGenerator):
 
     def _density_option(self, name: str) -> Any:
         """The option "ais" or "parzen", with the settings that `density` has for it."""
-        option = self._as_fitted("density")
+        option = self.density
         if isinstance(option, str):  # of a file of an earlier version
             option = self._options["density"][option]()
         if isinstance(option, AutoDensity):
@@ -123,18 +122,8 @@ class BlurredDraws(CodeGenerator):
             return option
         return self._options["density"][name]()
 
-    def _remember(self, *names: str) -> None:
-        """Keep the values of parameters, for queries that depend on the fit alone."""
-        remembered = {name: clone(getattr(self, name), safe=False) for name in names}
-        self._remembered = getattr(self, "_remembered", {}) | remembered
-
-    def _as_fitted(self, name: str) -> Any:
-        """The value that a parameter had in the fit; files of earlier versions have no other."""
-        return getattr(self, "_remembered", {}).get(name, getattr(self, name))
-
     def _fit_noise(self, rows: np.ndarray) -> None:
         """Choose the estimate, and the noise under which rows (n, d) have the highest density."""
-        self._remember("density")
         self._kept_draws = {}
         self.density_ = self._option("density").name
         if self.density_ == "auto":
@@ -150,7 +139,7 @@ class BlurredDraws(CodeGenerator):
     def _window_codes(self, n_draws: int) -> np.ndarray:
         """Codes (n_draws, n_components), always the same."""
         codes = normal_noise(self._n_codes, n_draws)
-        if self._as_fitted("prior") == "normal":
+        if self.prior == "normal":
             return codes
         return 2.0 * ndtr(codes) - 1.0
 
@@ -203,7 +192,7 @@ class BlurredDraws(CodeGenerator):
 
     def _log_code_density(self) -> Callable[[torch.Tensor], torch.Tensor]:
         n_codes = self._n_codes
-        if self._as_fitted("prior") == "normal":
+        if self.prior == "normal":
             return lambda codes: -0.5 * (codes.square().sum(-1) + n_codes * LOG_2PI)
 
         def log_uniform(codes: torch.Tensor) -> torch.Tensor:

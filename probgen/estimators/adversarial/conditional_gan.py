@@ -228,7 +228,7 @@ class ConditionalGAN(ClassConditional, GAN):
 
     @property
     def _n_features_out(self) -> int:
-        if self._as_fitted("encoder"):
+        if "encoder_" in vars(self):
             return self._n_codes
         return self.discriminator_.n_features
 
@@ -257,7 +257,7 @@ class ConditionalGAN(ClassConditional, GAN):
         return self._evaluate(self.generator_, codes, labels).astype(float)
 
     def _transform(self, X: np.ndarray) -> np.ndarray:
-        if self._as_fitted("encoder") or not self.discriminator_.labels_change_features:
+        if "encoder_" in vars(self) or not self.discriminator_.labels_change_features:
             return GAN._transform(self, X)
         return self._mean_over_classes(self.discriminator_.features, X)
 
@@ -284,12 +284,11 @@ class ConditionalGAN(ClassConditional, GAN):
         """A fitted GAN of the rows of class k, with the networks of this model."""
         parameters = self.get_params(deep=False)
         gan = GAN(**{name: parameters[name] for name in GAN._get_param_names()})
-        for name in vars(self).keys() - parameters.keys():
+        for name in vars(self).keys() - parameters.keys() - {"_fitted_parameters"}:
             setattr(gan, name, getattr(self, name))
         annealing = self._density_option("ais")
         n_draws = self._density_option("parzen").n_draws // self._n_classes
         gan.density = AutoDensity(annealing.n_chains, annealing.n_temperatures, max(1, n_draws))
-        gan._remember("density")
         gan._kept_draws = self.__dict__.setdefault("_kept_draws", {}).setdefault(k, {})
         gan.generator_ = _FixedClass(self.generator_, k, self._n_classes)
         gan.discriminator_ = _FixedClass(self.discriminator_, k, self._n_classes)

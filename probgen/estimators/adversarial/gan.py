@@ -382,19 +382,19 @@ class GAN(DecoderMixin, BlurredDraws):
 
     @property
     def _networks(self) -> tuple[str, ...]:
-        if self._as_fitted("encoder"):
+        if "encoder_" in vars(self):
             return ("generator_", "discriminator_", "encoder_")
         return ("generator_", "discriminator_")
 
     @property
     def _n_features_out(self) -> int:
-        if self._as_fitted("encoder"):
+        if "encoder_" in vars(self):
             return self._n_codes
         return self.discriminator_.n_features
 
     @property
     def _n_codes(self) -> int:
-        return self._as_fitted("n_components")
+        return self.n_components
 
     @property
     def _n_classes(self) -> int:
@@ -534,7 +534,6 @@ class GAN(DecoderMixin, BlurredDraws):
         else:
             self._center = statistics.mean
             self._scale = statistics.deviation
-        self._remember("n_components", "prior", "encoder")
         dtype = fit.rows.dtype
         self.generator_ = self._make_generator(n_features, dtype)
         self.discriminator_ = self._make_discriminator(n_features, self._n_classes, dtype)
@@ -592,7 +591,7 @@ class GAN(DecoderMixin, BlurredDraws):
             "center": self._center,
             "scale": self._scale,
             "n_components": self._n_codes,
-            "prior": self._as_fitted("prior"),
+            "prior": self.prior,
             "loss": loss.name,
             **loss.get_params(),  # label_smoothing and balance_ratio, where the loss has them
             "penalty": None if penalty is None else penalty.name,
@@ -628,7 +627,7 @@ class GAN(DecoderMixin, BlurredDraws):
 
     def _draw_codes(self, n_samples: int, generator: np.random.Generator) -> np.ndarray:
         shape = (n_samples, self._n_codes)
-        if self._as_fitted("prior") == "uniform":
+        if self.prior == "uniform":
             return generator.uniform(-1.0, 1.0, shape)
         return generator.standard_normal(shape)
 
@@ -636,7 +635,7 @@ class GAN(DecoderMixin, BlurredDraws):
         """Codes (n_samples, n_components) from the prior, within the truncation."""
         if self.truncation is None:
             return self._draw_codes(n_samples, generator)
-        if self._as_fitted("prior") == "uniform":
+        if self.prior == "uniform":
             return min(self.truncation, 1.0) * self._draw_codes(n_samples, generator)
         # Inverse transform sampling of the Gaussian between its quantiles at the ends.
         high = ndtr(self.truncation)
@@ -650,7 +649,7 @@ class GAN(DecoderMixin, BlurredDraws):
 
     def _transform(self, X: np.ndarray) -> np.ndarray:
         function = self.discriminator_.features
-        if self._as_fitted("encoder"):
+        if "encoder_" in vars(self):
             function = self.encoder_
         return self._in_scaled_blocks(X, function)
 
