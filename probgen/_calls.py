@@ -78,7 +78,7 @@ class GuardedCalls:
             raise
 
     def __getstate__(self) -> dict:
-        state = super().__getstate__()  # type: ignore[misc]
+        state: Any = super().__getstate__()
         return {name: value for name, value in state.items() if name != "_former_parameters"}
 
     def _keep_parameters(self) -> None:

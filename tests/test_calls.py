@@ -4,6 +4,7 @@ These hold for every public estimator: those of `small_generators`, a pipeline a
 """
 
 import copy
+import functools
 import sys
 
 import numpy as np
@@ -27,11 +28,11 @@ RNG = np.random.default_rng(0)
 Y = np.arange(60) % 2
 # Whole numbers, which all of them take, and others; both have rows of two kinds.
 X = RNG.integers(0, 3, size=(60, 4)).astype(np.float64) + Y[:, np.newaxis] % 2
-OTHER = X[::-1] % 3.0
+OTHER = X[:, ::-1].copy()
 PIPELINE = GenerativePipeline(
     [("scale", StandardScaler()), ("mixture", GaussianMixture(2, random_state=0))]
 )
-TRANSFORMERS = [Dequantizer(n_levels=5, random_state=0), LogitTransformer(low=-1.0, high=9.0)]
+TRANSFORMERS = [Dequantizer(5, random_state=0), LogitTransformer(bounds=(-1, 9))]
 EVERY = [*with_few_epochs([*ESTIMATORS, *DISCRETE]), PIPELINE]
 N_INTERRUPTS = 20
 
@@ -101,7 +102,9 @@ def ways_to_fail(model):
         del ways["labels of another length"]
     else:
         ways["no labels"] = lambda m: m.fit(OTHER, None)
-        ways["unlike labels"] = lambda m: m.fit(OTHER, [1, "a"] * 30)
+        ways["a gap among the labels"] = lambda m: m.fit(OTHER, np.where(Y == 1, np.nan, 2.0))
+    if isinstance(model, GenerativePipeline):
+        del ways["overflow"]  # the scaler warns first
     if get_tags(model).missing_values != "all":
         ways["gaps"] = lambda m: fit(m, np.where(OTHER == 2.0, np.nan, OTHER))
     if hasattr(model, "partial_fit"):
@@ -168,10 +171,11 @@ def test_an_interrupt_changes_nothing_wherever_it_comes(estimator, method):
         method = "fit"
     before = answers(model)
     call = getattr(model, method)
-    twin = copy.deepcopy(model)
-    n_calls = interrupted(lambda: getattr(twin, method)(OTHER, Y), None)
+    for _ in range(2):  # the first time some things are done for all times
+        twin = copy.deepcopy(model)
+        n_calls = interrupted(functools.partial(getattr(twin, method), OTHER, Y), None)
     modes = torch.is_grad_enabled(), torch.get_rng_state(), torch.get_num_threads()
-    for at in np.linspace(2, n_calls - 1, N_INTERRUPTS).astype(int):
+    for at in np.linspace(2, 0.97 * n_calls, N_INTERRUPTS).astype(int):
         with pytest.raises(KeyboardInterrupt):
             interrupted(lambda: call(OTHER, Y), at)
         assert_unchanged(model, before, f"interrupted at call {at} of {n_calls}")

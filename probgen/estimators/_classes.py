@@ -133,7 +133,7 @@ class ClassConditional(ClassGeneratorMixin, NeuralGenerator):
         """
         X = self._validate_query(X)
         return checked_estimates(
-            *self._estimates(X, y), X.dtype, return_std=return_std, remedy=self._estimate_remedy
+            self._estimates(X, y), X.dtype, return_std=return_std, remedy=self._estimate_remedy
         )
 
     def _read(

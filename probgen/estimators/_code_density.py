@@ -76,7 +76,7 @@ class CodeGenerator(NeuralGenerator):
         """
         X = self._validate_query(X)
         return checked_estimates(
-            *self._estimate(X), X.dtype, return_std=return_std, remedy=self._estimate_remedy
+            self._estimate(X), X.dtype, return_std=return_std, remedy=self._estimate_remedy
         )
 
     @property

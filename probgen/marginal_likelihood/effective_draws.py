@@ -15,17 +15,17 @@ TOLERATED = 0.1
 
 
 def checked_estimates(
-    values: np.ndarray,
-    errors: np.ndarray,
+    estimates: Any,
     dtype: np.dtype,
     *,
     return_std: bool,
     remedy: str,
 ) -> Any:
-    """Return estimates (n,) of log p(x) in a dtype, with their standard errors if asked for.
+    """Return estimates of log p(x) in a dtype, with their standard errors if asked for.
 
-    It warns as `warn_of_unknown_errors` does.
+    `estimates` holds values and errors, both (n,). It warns as `warn_of_unknown_errors` does.
     """
+    values, errors = estimates
     warn_of_unknown_errors(errors, remedy)
     values = values.astype(dtype, copy=False)
     if not return_std:

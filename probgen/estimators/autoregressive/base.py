@@ -100,7 +100,7 @@ class AutoregressiveGenerator(ImputerMixin, ObservationGenerator):
         """
         X = self._validate_query(X)
         return checked_estimates(
-            *self._estimate(X), X.dtype, return_std=return_std, remedy=self._estimate_remedy
+            self._estimate(X), X.dtype, return_std=return_std, remedy=self._estimate_remedy
         )
 
     def conditional_log_prob(self, X: npt.ArrayLike) -> np.ndarray:

@@ -402,7 +402,7 @@ class VAE(CompletionMixin, DecoderMixin):
         """
         X = self._validate_query(X)
         return checked_estimates(
-            *self._bounds(X), X.dtype, return_std=return_std, remedy=self._estimate_remedy
+            self._bounds(X), X.dtype, return_std=return_std, remedy=self._estimate_remedy
         )
 
     def elbo_samples(self, X: npt.ArrayLike) -> Bunch:
