@@ -29,6 +29,9 @@ OTHERS = frozenset(
     }
 )
 
+# NumPy's defaults, on which the code counts, whatever the caller has set.
+FLOATING_POINT: Any = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
+
 
 class FitInterrupted(KeyboardInterrupt):
     """Ctrl-C in the first fit of a network, whose estimator keeps what it has learned."""
@@ -148,7 +151,7 @@ def _guarded_fit(method: Callable) -> Callable:
         # An override that calls this one, or a fit inside of another call, is guarded already.
         if "_former_parameters" in vars(self):
             return method(self, *args, **kwargs)
-        with self._unchanged_if_broken(), self._modes():
+        with self._unchanged_if_broken(), np.errstate(**FLOATING_POINT), self._modes():
             # Queries inside of the fit see its own parameters, which are those that are set.
             self._former_parameters = vars(self).pop("_fitted_parameters", {})
             try:
@@ -168,7 +171,7 @@ def _guarded_fit(method: Callable) -> Callable:
 def _guarded_query(method: Callable) -> Callable:
     @functools.wraps(method)
     def guarded(self: Any, *args: Any, **kwargs: Any) -> Any:
-        with self._modes():
+        with np.errstate(**FLOATING_POINT), self._modes():
             return method(self._with_fitted_parameters(), *args, **kwargs)
 
     guarded._is_guarded = True  # type: ignore[attr-defined]
