@@ -2,9 +2,14 @@
 
 import base64
 import io
+import itertools
+import json
+import os
 import re
+import signal
 import subprocess
 import sys
+from fractions import Fraction
 from html.parser import HTMLParser
 
 import joblib
@@ -26,12 +31,14 @@ from probgen import (
     PixelCNN,
     get_likelihood,
     load,
+    make_generative_pipeline,
     save,
 )
 from probgen.base import Likelihood
 from probgen.cli import commands, comparison, tables
 from probgen.cli.commands import program
 from probgen.datasets import load_digits
+from probgen.training.engine import Training
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -114,9 +121,9 @@ def test_a_file_of_any_kind_is_fitted_sampled_and_scored(tmp_path, frame, suffix
     expected = GaussianMixture(2, random_state=1).fit(X)
 
     succeed("sample", model, "-n", 7, "--random-state", 5, "-o", drawn)
-    rows = tables.read_table(drawn).X
-    np.testing.assert_array_equal(np.asarray(rows), expected.sample(7, random_state=5))
-    assert not named or list(rows.columns) == NAMES
+    table = tables.read_table(drawn)
+    np.testing.assert_array_equal(table.X, expected.sample(7, random_state=5))
+    assert table.names == (NAMES if named else None)
 
     text = succeed("score", model, data)
     assert float(text.split()[0]) == pytest.approx(expected.score(X), rel=1e-5)
@@ -149,13 +156,81 @@ def test_a_file_without_names_suits_a_model_with_names(tmp_path, mixture, people
     assert succeed("score", mixture, tmp_path / "plain.npy") == succeed("score", mixture, people)
 
 
+@pytest.mark.filterwarnings("always")
 def test_a_file_with_names_suits_a_model_without_names(tmp_path, people, frame):
     np.save(tmp_path / "plain.npy", frame.to_numpy())
     succeed(
         "fit", tmp_path / "plain.npy", "--model", "gaussian-mixture", "-o", tmp_path / "m.probgen"
     )
-    with_names = succeed("score", tmp_path / "m.probgen", people, "--target", "town")
-    assert with_names == succeed("score", tmp_path / "m.probgen", tmp_path / "plain.npy")
+    with_names = run("score", tmp_path / "m.probgen", people, "--target", "town")
+    without_names = run("score", tmp_path / "m.probgen", tmp_path / "plain.npy")
+    assert with_names.stdout == without_names.stdout
+    assert "people.csv' are taken in their order: age, income, height." in with_names.stderr
+    assert without_names.stderr == ""
+
+
+WITHOUT_PANDAS = """
+import json, sys
+
+class NoPandas:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] == "pandas":
+            raise ModuleNotFoundError("No module named 'pandas'", name="pandas")
+
+sys.meta_path.insert(0, NoPandas)
+from click.testing import CliRunner
+from probgen.cli.commands import program
+results = [CliRunner().invoke(program, line.split()) for line in sys.argv[1:]]
+print(json.dumps([[result.exit_code, result.output] for result in results]))
+"""
+
+
+def test_names_are_kept_and_matched_without_pandas(people, frame, mixture):
+    frame.to_csv("frame.csv", index=False)
+    frame[["height", "age", "income"]].assign(noise="x").to_csv("shuffled.csv", index=False)
+    frame.drop(columns="income").to_csv("narrow.csv", index=False)
+    steps = make_generative_pipeline(StandardScaler(), GaussianMixture(random_state=0))
+    save(steps.set_output(transform="pandas").fit(frame), "pipeline.probgen")
+    commands = [
+        "fit frame.csv --model gaussian-mixture -o m.probgen",
+        "fit people.csv --model bayes-classifier --target town -p estimator=gaussian-mixture"
+        " -o b.probgen",
+        "score m.probgen frame.csv",
+        "score m.probgen shuffled.csv",
+        f"score {mixture} shuffled.csv",
+        "score pipeline.probgen shuffled.csv",
+        "score m.probgen narrow.csv",
+        "sample m.probgen -n 2 --given height=180",
+        "sample b.probgen -n 2 --class Oslo --given age=30",
+        "sample pipeline.probgen -n 2",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", WITHOUT_PANDAS, *commands], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout)
+    *scores, narrow, drawn, of_class, of_pipeline = results[2:]
+    mean = load(mixture).score(frame)
+    for exit_code, text in scores:
+        assert exit_code == 0, text
+        assert "warning" not in text
+        assert float(text.split()[0]) == pytest.approx(mean, rel=1e-5)
+    assert narrow[0] == 2
+    assert "narrow.csv' has no column 'income'; it has age, height." in narrow[1]
+    for (exit_code, text), condition in [
+        (drawn, "height == 180"),
+        (of_class, "age == 30"),
+        (of_pipeline, "age < inf"),
+    ]:
+        assert exit_code == 0, text
+        rows = pd.read_csv(io.StringIO(text))
+        assert list(rows.columns) == NAMES
+        assert len(rows.query(condition)) == 2
+    # Python sees the names too.
+    assert load("m.probgen").score(frame) == pytest.approx(mean, rel=1e-12)
+    with pytest.raises(ValueError, match="feature names should match"):
+        load("m.probgen").score(frame[["height", "age", "income"]])
 
 
 def test_rows_are_printed_as_csv_without_an_output(mixture):
@@ -204,9 +279,74 @@ def test_a_parameter_can_be_a_model_with_parameters(tmp_path, people):
 
 def test_empty_cells_are_missing_values(tmp_path):
     (tmp_path / "a.csv").write_text("\ufeffa, b\n1,\n?,2.5\nNA,-1e3\n", encoding="utf-8")
-    X = tables.read_table(tmp_path / "a.csv").X
-    assert list(X.columns) == ["a", "b"]
-    np.testing.assert_array_equal(X, [[1, np.nan], [np.nan, 2.5], [np.nan, -1000]])
+    table = tables.read_table(tmp_path / "a.csv")
+    assert table.names == ["a", "b"]
+    np.testing.assert_array_equal(table.X, [[1, np.nan], [np.nan, 2.5], [np.nan, -1000]])
+
+
+DIALECTS = [
+    (name, separator, decimal)
+    for separator, decimal in itertools.product(",;\t|", ".,")
+    for name in ["a.csv", "a.csv.gz", "a.tsv", "a.tsv.gz"]
+    if decimal != separator and (separator == "\t" or ".csv" in name)
+]
+
+
+@pytest.mark.parametrize("name, separator, decimal", DIALECTS)
+@pytest.mark.parametrize("has_header", [True, False])
+def test_dialects_are_read(tmp_path, frame, name, separator, decimal, has_header):
+    frame = frame.mask(frame > frame.quantile(0.9)).assign(town=["a;b", 'c, "d"'] * 30)
+    frame.to_csv(
+        tmp_path / name,
+        sep=separator,
+        decimal=decimal,
+        header=has_header,
+        index=False,
+        na_rep="n/a",
+    )
+    table = tables.read_table(tmp_path / name, target="town" if has_header else "3")
+    np.testing.assert_array_equal(table.X, frame[NAMES])
+    assert table.names == (NAMES if has_header else None)
+    assert table.y.tolist() == frame.town.tolist()
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("1,5;2,5\n3,5;4,5\n", [[1.5, 2.5], [3.5, 4.5]]),  # equally wide with commas
+        ("a;b\n-,5;1,5e3\n", [[-0.5, 1500]]),
+        ('"a;b","c;d"\n1,2\n', [[1, 2]]),
+        ('"a,b";"c,d"\n1;2\n', [[1, 2]]),
+        ("a, b\n 1, 2\n", [[1, 2]]),
+        ("x\n1.5\n", [[1.5]]),
+        ("a,b\nNULL,#N/A\n?,-NaN\n", [[np.nan, np.nan], [np.nan, np.nan]]),
+    ],
+)
+def test_texts_that_could_be_read_otherwise(tmp_path, text, expected):
+    (tmp_path / "a.csv").write_text(text)
+    np.testing.assert_array_equal(tables.read_table(tmp_path / "a.csv").X, expected)
+
+
+def test_commas_that_may_be_between_thousands_are_told(tmp_path):
+    (tmp_path / "a.csv").write_text("a;b\n1,234;5\n")
+    with pytest.warns(UserWarning, match=r"decimal commas: '1,234' is 1.234; leave out commas"):
+        assert tables.read_table(tmp_path / "a.csv").X.tolist() == [[1.234, 5]]
+
+
+@pytest.mark.parametrize("columns", [["a", "b", "c"], [0, 1, 2]])
+@pytest.mark.parametrize("rows", [slice(None), slice(5, 9)])
+def test_row_numbers_of_pandas_are_no_feature(tmp_path, frame, columns, rows):
+    frame.set_axis(columns, axis=1)[rows].to_csv(tmp_path / "a.csv")
+    with pytest.warns(UserWarning, match="has no name, so it is taken for row numbers"):
+        table = tables.read_table(tmp_path / "a.csv")
+    np.testing.assert_array_equal(table.X, frame[rows])
+    assert table.names == list(map(str, columns))
+    # Once more through pandas, which names the row numbers.
+    pd.read_csv(tmp_path / "a.csv").to_csv(tmp_path / "b.csv", index=False)
+    with pytest.warns(UserWarning, match="has no name, so it is taken for row numbers"):
+        np.testing.assert_array_equal(tables.read_table(tmp_path / "b.csv").X, frame[rows])
+    named = tables.read_table(tmp_path / "b.csv", columns=["Unnamed: 0", str(columns[0])])
+    np.testing.assert_array_equal(named.X[:, 0], frame.index[rows])
 
 
 def test_a_line_of_numbers_is_no_header(tmp_path):
@@ -221,9 +361,9 @@ def test_the_header_of_an_unnamed_frame_is_no_row(tmp_path):
 
 def test_csv_reads_as_pandas_reads_it(tmp_path, frame):
     frame.to_csv(tmp_path / "a.csv", index=False)
-    pd.testing.assert_frame_equal(
-        tables.read_table(tmp_path / "a.csv").X, pd.read_csv(tmp_path / "a.csv")
-    )
+    table = tables.read_table(tmp_path / "a.csv")
+    np.testing.assert_array_equal(table.X, pd.read_csv(tmp_path / "a.csv"))
+    assert table.names == NAMES
 
 
 def test_parquet_with_missing_integers(tmp_path):
@@ -258,17 +398,82 @@ def test_the_target_is_a_column_by_index(tmp_path):
     assert table.y.dtype == np.int64
 
 
+TRICKY_LABELS = [
+    *("0", "-0", "00", "0.0", "1", "+1", "01", "1.0", "1.", "1e0", "1_0", "10", "1e1", ".5", "0.5"),
+    *("inf", "-inf", "nan", "NA", "1e999", "True", "0x1", "\uff11", "\u0661"),
+    *("9007199254740992", "9007199254740993", "9007199254740993.0", "9223372036854775807"),
+    *("9223372036854775808", "99999999999999999999", "01234", "1234", "1234.0"),
+]
+
+
+def test_labels_that_differ_stay_apart(tmp_path):
+    for labels in itertools.combinations(TRICKY_LABELS, 2):
+        (tmp_path / "a.csv").write_text("x,y\n1,{}\n2,{}\n".format(*labels), encoding="utf-8")
+        y = tables.read_table(tmp_path / "a.csv", target="y").y
+        value = {"U": str, "i": Fraction, "f": float}[y.dtype.kind]
+        assert y.tolist() == [value(label) for label in labels]
+        assert len(np.unique(y)) == 2, labels
+
+
+def test_labels_that_are_text_stay_text(tmp_path):
+    np.savez(tmp_path / "a.npz", X=np.ones((len(TRICKY_LABELS), 1)), y=TRICKY_LABELS)
+    pd.DataFrame({"x": 1.0, "y": TRICKY_LABELS}).to_parquet(tmp_path / "a.parquet")
+    for name in ["a.npz", "a.parquet"]:
+        assert tables.read_table(tmp_path / name, target="y").y.tolist() == TRICKY_LABELS
+
+
+@pytest.mark.parametrize(
+    "labels, expected",
+    [
+        (["9007199254740993", "-7"], [2**53 + 1, -7]),
+        (["1.0", "2.0", "1.0"], [1, 2, 1]),
+        (["0.5", "-1e-3"], [0.5, -0.001]),
+        (["1", "2", "x"], ["1", "2", "x"]),
+        (["10001", "01234"], ["10001", "01234"]),
+    ],
+)
+def test_labels_are_numbers_in_a_column_of_numbers(tmp_path, labels, expected):
+    (tmp_path / "a.csv").write_text("x,y\n" + "".join(f"1,{label}\n" for label in labels))
+    y = tables.read_table(tmp_path / "a.csv", target="y").y
+    assert y.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "values", [[1.0, np.inf], [1.0, np.nan], [2.0**63, 2.0**64], [1.0, 2.0**53]]
+)
+def test_floats_beyond_the_integers_stay_floats(tmp_path, values):
+    np.savez(tmp_path / "a.npz", X=np.ones((2, 1)), y=values)
+    y = tables.read_table(tmp_path / "a.npz", target="y").y
+    np.testing.assert_array_equal(y, values)
+    assert y.dtype == np.float64
+
+
+@pytest.mark.parametrize("command", ["fit", "compare"])
+def test_missing_labels_are_no_class(tmp_path, command):
+    (tmp_path / "a.csv").write_text("x,y\n" + "1,a\n2,b\n3,\n" * 5)
+    pd.DataFrame({"x": [1.0, 2, 3] * 5, "y": ["a", "b", None] * 5}).to_parquet("a.parquet")
+    np.savez(tmp_path / "a.npz", X=np.ones((15, 1)), y=[1, 2, np.nan] * 5)
+    for name in ["a.csv", "a.parquet", "a.npz"]:
+        arguments = [name, "--model", "gaussian-bayes"]
+        if command == "compare":
+            arguments = ["--data", name]
+        assert f"{name}' must have a label in every row; row 3 of the target has none;" in fail(
+            command, *arguments, "--target", "y"
+        )
+
+
 def test_float32_is_written_in_its_own_digits(tmp_path):
     tables.write_table(tmp_path / "a.csv", np.array([[0.1]], dtype=np.float32))
     assert (tmp_path / "a.csv").read_text() == "x0\n0.1\n"
 
 
-def test_tables_are_read_without_pandas_and_names(tmp_path, frame, monkeypatch):
+def test_tables_are_read_without_pandas(tmp_path, frame, monkeypatch):
     frame.to_csv(tmp_path / "a.csv", index=False)
     frame.to_parquet(tmp_path / "a.parquet")
     monkeypatch.setitem(sys.modules, "pandas", None)
-    X = tables.read_table(tmp_path / "a.csv", columns=["height", "age"]).X
-    np.testing.assert_array_equal(X, frame.to_numpy()[:, [2, 0]])
+    table = tables.read_table(tmp_path / "a.csv", columns=["height", "age"])
+    np.testing.assert_array_equal(table.X, frame.to_numpy()[:, [2, 0]])
+    assert table.names == ["height", "age"]
     with pytest.raises(
         ImportError,
         match="needs pandas and pyarrow; install them with `pip install pandas pyarrow`",
@@ -292,10 +497,10 @@ def damaged_archive(path):
 
 
 BAD_FILES = {
-    "nothing.csv": (None, "nothing.csv' does not exist; give a .npy, .npz, .csv or .parquet file"),
+    "nothing.csv": (None, "nothing.csv' does not exist; give a .npy, .npz, .csv, .tsv,"),
     "data.txt": (
         lambda path: path.write_text("1,2"),
-        "data.txt' must be a .npy, .npz, .csv or .parquet file",
+        "data.txt' must be a .npy, .npz, .csv, .tsv, .csv.gz, .tsv.gz or .parquet file",
     ),
     "folder.csv": (lambda path: path.mkdir(), "folder.csv' must be a .npy"),
     "png.npy": (lambda path: path.write_bytes(PNG), "png.npy' is not a readable .npy file."),
@@ -324,11 +529,41 @@ BAD_FILES = {
     ),
     "ragged.csv": (
         lambda path: path.write_text("a,b\n1,2\n3\n"),
-        "must have 2 cells in every row; got 1 in row 3",
+        "must have 2 cells in every row, separated by commas; got 1 in row 3",
     ),
     "text.csv": (
         lambda path: path.write_text("a,b\n1,red\n"),
         "must hold numbers; column 'b' has 'red'",
+    ),
+    "points.csv": (
+        lambda path: path.write_text("a;b\n1,5;2.5\n"),
+        "must have one decimal mark; got '1,5' and '2.5'; write points everywhere",
+    ),
+    "quoted.csv": (
+        lambda path: path.write_text('a,b\n"1,5","2,5"\n'),
+        "column 'a' has '1,5'; write points for decimal commas, or separate cells by semicolons",
+    ),
+    "commas.csv": (
+        lambda path: path.write_text("a,b\n1,5,2,5\n"),
+        "separated by commas; got 4 in row 2; decimal commas need semicolons or tabs",
+    ),
+    "commas.tsv": (
+        lambda path: path.write_text("a,b\n1,5\n"),
+        "commas.tsv' must hold numbers; column 'a,b' has '1,5'",
+    ),
+    "underscore.csv": (lambda path: path.write_text("a\n1_0\n"), "column 'a' has '1_0'"),
+    "nameless.csv": (
+        lambda path: path.write_text("a,,b\n1,2,3\n"),
+        "must name every column in its first line; column 2 has no name",
+    ),
+    "plain.csv.gz": (
+        lambda path: path.write_text("a,b\n1,2\n"),
+        "plain.csv.gz' is not a readable .csv.gz file",
+    ),
+    "numbers.npy.gz": (lambda path: path.write_bytes(b""), "numbers.npy.gz' must be a .npy"),
+    "dates.parquet": (
+        lambda path: pd.DataFrame({"when": pd.date_range("2020", periods=3)}).to_parquet(path),
+        "dates.parquet' must hold numbers; column 'when' has '2020-01-01",
     ),
     "twice.csv": (
         lambda path: path.write_text("a,a\n1,2\n"),
@@ -542,6 +777,20 @@ def test_interrupt_leaves_the_old_file(tmp_path, people, monkeypatch):
     assert (tmp_path / "model.probgen").read_text() == "old"
 
 
+def test_ctrl_c_in_the_training_of_a_network_leaves_the_old_file(tmp_path, people, monkeypatch):
+    def interrupted(self, batch, share):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Training, "_step", interrupted)
+    (tmp_path / "model.probgen").write_text("old")
+    before = signal.getsignal(signal.SIGINT)
+    result = run("fit", people, "--model", "made", "--target", "town")
+    assert result.exit_code == 130
+    assert result.stderr == "probgen: interrupted\n"
+    assert (tmp_path / "model.probgen").read_text() == "old"
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_a_failed_write_leaves_only_the_old_file(tmp_path):
     (tmp_path / "a.csv").write_text("old")
     rows = np.array([[1.0], [2.0]])
@@ -659,6 +908,35 @@ def test_results_are_printed_while_other_generators_are_fitted(monkeypatch):
     monkeypatch.setattr(comparison, "MODELS", models)
     assert run("compare", "--max-rows", 60).exit_code == 0
     assert re.search(r"^First +[\d,.]+ bits/dim, fit in \d+\.\d s$", printed[0], re.MULTILINE)
+
+
+class Interrupted(GaussianMixture):
+    def fit(self, X, y=None):
+        os.kill(os.getpid(), signal.SIGINT)
+        return super().fit(X, y)
+
+
+def test_ctrl_c_keeps_the_results_that_there_are(tmp_path, monkeypatch):
+    models = {
+        "First": lambda n, d, shape: GaussianMixture(),
+        "Second": lambda n, d, shape: Interrupted(),
+        "Third": lambda n, d, shape: GaussianMixture(),
+    }
+    monkeypatch.setattr(comparison, "MODELS", models)
+    result = run("compare", "--max-rows", 60, "-o", tmp_path / "a.html")
+    assert result.exit_code == 130
+    assert "First" in result.stdout
+    assert result.stderr.endswith("probgen: interrupted\n")
+    page = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert page.count("<article>") == 1
+    assert "The comparison was interrupted: 2 more generators are missing." in page
+
+
+def test_ctrl_c_before_the_first_result_leaves_the_old_report(tmp_path, monkeypatch):
+    monkeypatch.setattr(comparison, "MODELS", {"First": lambda n, d, shape: Interrupted()})
+    (tmp_path / "a.html").write_text("old")
+    assert run("compare", "--max-rows", 60, "-o", tmp_path / "a.html").exit_code == 130
+    assert (tmp_path / "a.html").read_text() == "old"
 
 
 def test_reconstructions_and_codes_are_shown(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """The command `probgen`."""
 
+import gc
 import sys
 
 
@@ -7,6 +8,8 @@ def main():
     """Run the command, or name the package to install if click or rich is missing."""
     try:
         from probgen.cli.commands import program
+
+        program(prog_name="probgen")
     except ModuleNotFoundError as error:
         package = str(error.name).partition(".")[0]
         if package not in {"click", "rich"}:
@@ -16,4 +19,7 @@ def main():
             file=sys.stderr,
         )
         sys.exit(2)
-    program(prog_name="probgen")
+    except KeyboardInterrupt:  # before the program has begun
+        sys.exit(130)
+    finally:
+        gc.freeze()  # Without it, the exit looks at every object of torch, for a second or more.

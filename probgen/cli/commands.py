@@ -1,11 +1,14 @@
 """The commands of `probgen`, on click and rich. Each imports the slow modules that it needs."""
 
 import ast
+import contextlib
 import difflib
 import inspect
 import os
 import re
+import signal
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -30,12 +33,32 @@ TABLE_WIDTH = 120  # columns where the output is no terminal
 MODELS = {re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower(): name for name in estimators.__all__}
 
 
+class Interrupt(BaseException):
+    """Ctrl-C. On a KeyboardInterrupt, networks first finish a model that no command would use."""
+
+
+@contextlib.contextmanager
+def _ctrl_c_raises_interrupt():
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(signum, frame):
+        raise Interrupt
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 class Program(click.Group):
     """Group of commands that exit with 2 and one line on bad input, and with 130 on Ctrl-C."""
 
     def main(self, *args, **extra):
         """Run a command and exit."""
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _ctrl_c_raises_interrupt():
             warnings.showwarning = _show_warning
             sys.exit(self._exit_code(*args, **extra))
 
@@ -49,7 +72,7 @@ class Program(click.Group):
             return _fail(f"{error.format_message().rstrip('.')}. See `{path} --help`.")
         except click.ClickException as error:
             return _fail(error.format_message())
-        except (click.Abort, KeyboardInterrupt):
+        except (Interrupt, KeyboardInterrupt, click.Abort):
             click.echo("probgen: interrupted", err=True)
             return INTERRUPTED
         except BrokenPipeError:
@@ -141,7 +164,7 @@ def compare(data, output, max_rows, key, target, image_shape, random_state):
 
     \b
     --data takes
-      a file        .npy, .npz, .csv or .parquet
+      a file        .npy, .npz, .csv, .tsv, .csv.gz, .tsv.gz or .parquet
       digits        small images that come with scikit-learn (no download)
       mnist, fashion_mnist, cifar10, olivetti_faces, frey_faces, lfw_people
       adult, uci:NAME, adbench:NAME, binary:NAME
@@ -149,8 +172,8 @@ def compare(data, output, max_rows, key, target, image_shape, random_state):
     """
     check_output(output, (".html",))
     check_count("random_state", random_state, low=0)
-    from probgen.cli.comparison import evaluate, generators, load_data, sort_by_likelihood, summary
-    from probgen.cli.report import render_report
+    from probgen.cli.comparison import generators, load_data, sort_by_likelihood
+    from probgen.cli.report import Report
 
     loaded = load_data(
         data,
@@ -161,26 +184,42 @@ def compare(data, output, max_rows, key, target, image_shape, random_state):
         random_state=random_state,
     )
     models = generators(loaded, random_state)
-    results = []
+    report = Report(loaded, random_state=random_state)
+    interrupt = None
+    try:
+        _evaluate_all(models, loaded, report, random_state)
+    except (Interrupt, KeyboardInterrupt) as error:
+        interrupt = error
+    results = report.results
+    if all(result.model is None for result in results):
+        if interrupt is not None:
+            raise interrupt
+        raise ValueError(
+            f"no generator could be fitted to {data!r}. {results[0].name}: {results[0].notes[0]}"
+        )
+    page = report.render(n_missing=len(models) - len(results))
+    with atomic_write(output) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    _print_results(loaded, sort_by_likelihood(results))
+    click.echo(f"Report: {output}")
+    if interrupt is not None:
+        raise interrupt
+
+
+def _evaluate_all(models, data, report, random_state):
+    """Add the results of all models to a report, and show how far it is."""
+    from probgen.cli.comparison import evaluate, summary
+
     bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*bar, console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=len(models))
         for name, model in models.items():
             progress.update(task, description=name)
-            result = evaluate(name, model, loaded, random_state)
-            results.append(result)
+            result = evaluate(name, model, data, random_state)
+            report.add(result)
             progress.console.print(summary(result), highlight=False, markup=False)
             progress.advance(task)
         progress.update(task, description="Done")
-    if all(result.model is None for result in results):
-        raise ValueError(
-            f"no generator could be fitted to {data!r}. {results[0].name}: {results[0].notes[0]}"
-        )
-    page = render_report(loaded, results, random_state=random_state)
-    with atomic_write(output) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-    _print_results(loaded, sort_by_likelihood(results))
-    click.echo(f"Report: {output}")
 
 
 @program.command()
@@ -210,10 +249,14 @@ def compare(data, output, max_rows, key, target, image_shape, random_state):
 def fit(data, model, params, output, target, key, random_state):
     """Fit a generator to the rows of DATA and save it.
 
+    Names of columns in the first line of a .csv are kept. Cells may be separated by commas,
+    semicolons, tabs or vertical bars. Classes that are not all numbers are text.
+
     \b
     probgen fit flowers.csv --model gaussian-mixture -p n_components=3
     probgen fit digits.npz --model gaussian-bayes --target y -p reg_param=0.1
     """
+    import numpy as np
     from sklearn.base import is_classifier
 
     check_output(output, (tables.MODEL_FORMAT,))
@@ -221,9 +264,14 @@ def fit(data, model, params, output, target, key, random_state):
     if is_classifier(generator) and target is None:
         raise ValueError(f"{model} learns classes; name their column with --target.")
     table = tables.read_table(data, key=key, target=target)
+    if is_classifier(generator):
+        tables.check_labels(data, table.y)
     start = time.perf_counter()
     generator.fit(table.X, table.y)
     seconds = time.perf_counter() - start
+    if table.names is not None:
+        # As a fit to a frame sets it, which would need pandas.
+        generator.feature_names_in_ = np.array(table.names, dtype=object)
     persistence.save(generator, output)
     rows, width = table.X.shape
     click.echo(
@@ -290,6 +338,8 @@ def score(model, data, per_row, output, target, key):
         tables.check_table_output(output)
     generator = tables.load_model(model)
     X = _read_rows_for(generator, data, key, target)
+    # The columns are matched; without pandas the rows cannot carry their names.
+    warnings.filterwarnings("ignore", message="X does not have valid feature names")
     scores = np.asarray(generator.score_samples(X), dtype=np.float64)
     if output is not None:
         tables.write_table(output, scores[:, None], names=["log_likelihood"])
@@ -404,18 +454,21 @@ def _class_of(generator, text):
 
 def _read_rows_for(generator, path, key, target):
     """Rows of a file, with the columns and names that a generator was fitted to."""
-    import numpy as np
-
     names = getattr(generator, "feature_names_in_", None)
-    X = tables.read_table(path, key=key, target=target, columns=names).X
-    if names is None:
-        return np.asarray(X)
-    if X.shape[1] != len(names):
+    table = tables.read_table(path, key=key, target=target, columns=names)
+    width = getattr(generator, "n_features_in_", table.X.shape[1])
+    if table.X.shape[1] != width:
         raise ValueError(
-            f"{str(path)!r} must have the {len(names)} columns of the model's data; got"
-            f" {X.shape[1]}."
+            f"{str(path)!r} must have the {width} columns of the model's data; got"
+            f" {table.X.shape[1]}."
         )
-    return tables.with_names(X, names)
+    if names is None and table.names is not None:
+        warnings.warn(
+            f"The model knows no names of columns, so those of {str(path)!r} are taken in their"
+            f" order: {tables.shortened(table.names)}.",
+            stacklevel=2,
+        )
+    return tables.with_names(table.X, names)
 
 
 def _print_results(data, results):

@@ -35,7 +35,7 @@ from probgen import (
 )
 from probgen._validation import check_count, check_image_shape
 from probgen.base import Likelihood
-from probgen.cli.tables import first_line, read_table
+from probgen.cli.tables import check_labels, first_line, read_table
 from probgen.options import AutoLikelihood, GaussianCorruption
 from probgen.preprocessing import Dequantizer
 
@@ -457,13 +457,10 @@ def _is_data_set(source):
 def _read_file(path, key, target, image_shape):
     """X, y, feature names, image shape and levels of a file."""
     table = read_table(path, key=key, target=target)
-    feature_names = None
-    if hasattr(table.X, "columns"):
-        feature_names = list(table.X.columns)
-    X = np.asarray(table.X)
+    check_labels(path, table.y)
     if image_shape is not None:
-        image_shape = check_image_shape(image_shape, X.shape[1])
-    return X, table.y, feature_names, image_shape, _levels(X, image_shape)
+        image_shape = check_image_shape(image_shape, table.X.shape[1])
+    return table.X, table.y, table.names, image_shape, _levels(table.X, image_shape)
 
 
 def _read_data_set(source):

@@ -66,35 +66,60 @@ LOG_DENSITY = (
 )
 
 
-def render_report(data: Data, results: list[Result], *, random_state: int) -> str:
-    """Return the page.
+class Report:
+    """The page of a comparison.
+
+    The pictures of a generator are drawn when its result is added, so that at any time the page of
+    what there is takes no more than its writing.
 
     Parameters
     ----------
     data : Data
-    results : list of Result
     random_state : int
         The seed of the comparison; it seeds the draws in the pictures too.
 
-    Returns
-    -------
-    page : str
-        HTML with its style and pictures inside.
+    Attributes
+    ----------
+    results : list of Result
     """
-    results = sort_by_likelihood(results)
-    alt = f"Held-out rows of {data.name}."
-    return PAGE.substitute(
-        title=f"Generators of {html.escape(data.name)}",
-        lead=(
+
+    def __init__(self, data: Data, *, random_state: int):
+        self.results: list[Result] = []
+        self._data = data
+        self._random_state = random_state
+        alt = f"Held-out rows of {data.name}."
+        self._real = _figure(_real_picture(data), _real_caption(data), alt)
+        self._cards: dict[str, str] = {}
+
+    def add(self, result: Result) -> None:
+        """Add a result and its pictures."""
+        self._cards[result.name] = _card(result, self._data, self._random_state)
+        self.results.append(result)
+
+    def render(self, n_missing: int = 0) -> str:
+        """Return the page, HTML with its style and pictures inside.
+
+        Parameters
+        ----------
+        n_missing : int, default=0
+            Generators that an interrupt has left out, which the page tells.
+        """
+        results = sort_by_likelihood(self.results)
+        lead = (
             f"{len(results)} generators learn from the same rows, are scored on held-out rows, and"
             " draw new ones."
-        ),
-        facts=_definitions(_facts(data, random_state)),
-        real=_figure(_real_picture(data), _real_caption(data), alt),
-        table=_table(results),
-        meanings=_definitions(_meanings(data, results)),
-        cards="".join(_card(result, data, random_state) for result in results),
-    )
+        )
+        if n_missing:
+            lead += f" The comparison was interrupted: {n_missing} more generators are missing."
+        return PAGE.substitute(
+            title=f"Generators of {html.escape(self._data.name)}",
+            lead=lead,
+            facts=_definitions(_facts(self._data, self._random_state)),
+            real=self._real,
+            table=_table(results),
+            meanings=_definitions(_meanings(self._data, results)),
+            cards="".join(self._cards[result.name] for result in results),
+        )
 
 
 def _facts(data, random_state):

@@ -15,11 +15,20 @@ import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
 from probgen import persistence
+from probgen._warnings import warn
 from probgen._writing import atomic_write, check_output, listed
+from probgen.cli.delimited import (
+    INDEX_NAMES,
+    read_rows,
+    to_columns,
+    to_labels,
+    to_number,
+    whole_as_integers,
+)
 
 MODEL_FORMAT = ".probgen"
-FORMATS = (".npy", ".npz", ".csv", ".parquet")
-MISSING = frozenset({"", "na", "nan", "null", "none", "?"})
+FORMATS = (".npy", ".npz", ".csv", ".parquet")  # that are written
+READABLE = (".npy", ".npz", ".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -28,14 +37,17 @@ class Table:
 
     Attributes
     ----------
-    X : ndarray or DataFrame of shape (n, d)
-        Numbers; a frame if the file names its columns and pandas is installed.
+    X : ndarray of shape (n, d)
+        Numbers.
     y : ndarray of shape (n,) or None
         The target column, if one was requested.
+    names : list of str or None
+        Names of the columns of X; None if the file has none.
     """
 
-    X: Any
+    X: np.ndarray
     y: np.ndarray | None = None
+    names: list[str] | None = None
 
 
 def check_table_output(path: Path) -> None:
@@ -57,12 +69,17 @@ def read_table(
     Parameters
     ----------
     path : Path
-        A .npy, .npz, .csv or .parquet file. Arrays of more than two dimensions, such as images, are
-        flattened to rows. A .csv may begin with a line of names; empty cells are missing values.
+        A .npy, .npz, .csv, .tsv or .parquet file; a .csv or .tsv may be packed as .csv.gz. Arrays
+        of more than two dimensions, such as images, are flattened to rows. A .csv may separate
+        cells by commas, semicolons, tabs or vertical bars, where it is not by commas write numbers
+        with decimal commas, and begin with a line of names; its empty cells are missing values. A
+        first column without a name, the row numbers of pandas, is left out with a warning.
     key : str, optional
         Array to read from a .npz; by default X, or the only array of more than one dimension.
     target : str, optional
-        Column to return as y, by name or index; in a .npz also the name of another array.
+        Column to return as y, by name or index; in a .npz also the name of another array. Its
+        values are integers or numbers where all of them are, as programs write them, and text
+        otherwise, so that labels such as 1234 and 01234 stay apart.
     columns : sequence of str, optional
         Columns to read, in this order. Ignored for files without names of columns.
 
@@ -78,15 +95,16 @@ def read_table(
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"{str(path)!r} does not exist; give a {listed(FORMATS)} file.")
+        raise FileNotFoundError(f"{str(path)!r} does not exist; give a {listed(READABLE)} file.")
     reader = {
         ".npy": _read_npy,
         ".npz": _read_npz,
         ".csv": _read_csv,
+        ".tsv": _read_tsv,
         ".parquet": _read_parquet,
-    }.get(path.suffix.lower())
-    if reader is None or not path.is_file():
-        raise ValueError(f"{str(path)!r} must be a {listed(FORMATS)} file.")
+    }.get(_suffix(path).removesuffix(".gz"))
+    if reader is None or _suffix(path) not in READABLE or not path.is_file():
+        raise ValueError(f"{str(path)!r} must be a {listed(READABLE)} file.")
     if key is not None and reader is not _read_npz:
         raise ValueError(f"key={key!r} names an array of a .npz file; got {str(path)!r}.")
     table = reader(path, key, target, columns)
@@ -97,15 +115,36 @@ def read_table(
     return table
 
 
+def check_labels(path: str | Path, y: np.ndarray | None) -> None:
+    """Raise if a label is missing, which would be a class of its own."""
+    if y is None:
+        return
+    if y.dtype.kind == "f":
+        is_missing = np.isnan(y)
+    else:
+        is_missing = y.astype(str) == ""
+    if is_missing.any():
+        raise ValueError(
+            f"{str(path)!r} must have a label in every row; row {np.argmax(is_missing) + 1} of the"
+            " target has none; fill it in, or leave the row out."
+        )
+
+
 def with_names(X: npt.ArrayLike, names: Sequence[str] | None) -> Any:
     """Return rows as a frame with these names; as they are without names or without pandas."""
-    if names is None:
+    if names is None or not _has_pandas():
         return X
-    try:
-        import pandas as pd
-    except ImportError:
-        return X
+    import pandas as pd
+
     return pd.DataFrame(np.asarray(X), columns=list(names), copy=False)
+
+
+def _has_pandas():
+    try:
+        import pandas  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def write_table(
@@ -180,7 +219,17 @@ def load_model(path: Path) -> Any:
             f" {type(model).__name__}."
         )
     check_is_fitted(model)
+    if not _has_pandas() and hasattr(model, "set_output"):
+        model.set_output(transform="default")  # It may have been set to frames of pandas.
     return model
+
+
+def shortened(names: Sequence[str]) -> str:
+    """The first names of a list, in words."""
+    listing = ", ".join(names[:12])
+    if len(names) > 12:
+        listing += ", ..."
+    return listing
 
 
 def first_line(error: Exception | Warning | str) -> str:
@@ -239,30 +288,15 @@ def _open_numpy(path, kind):
         yield opened
 
 
-def _read_csv(path, key, target, columns):
-    with _one_sentence(path), open(path, newline="", encoding="utf-8-sig") as file:
-        lines = [row for row in csv.reader(file, strict=True) if row]
-    if not lines:
-        raise ValueError(f"{str(path)!r} is empty; give a file with at least one row of numbers.")
-    width = len(lines[0])
-    for i, row in enumerate(lines, start=1):
-        if len(row) != width:
-            raise ValueError(
-                f"{str(path)!r} must have {width} cells in every row; got {len(row)} in row {i}."
-            )
-    names = None
-    if _is_header(lines[0]):
-        names = [cell.strip() for cell in lines.pop(0)]
-    cells = [()] * width
-    if lines:
-        cells = list(zip(*lines, strict=True))
+def _read_csv(path, key, target, columns, separators=",;\t|"):
+    with _one_sentence(path):
+        separator, rows = read_rows(path, separators)
+    names, cells = to_columns(path, separator, rows)
     return _from_columns(path, cells, names, target, columns)
 
 
-def _is_header(cells):
-    """Whether a line names columns: it has no numbers, or counts from 0 as pandas does."""
-    is_count = cells == [str(j) for j in range(len(cells))]
-    return is_count or not any(_is_number(cell) for cell in cells)
+def _read_tsv(path, key, target, columns):
+    return _read_csv(path, key, target, columns, separators="\t")
 
 
 def _read_parquet(path, key, target, columns):
@@ -278,7 +312,7 @@ def _from_columns(path, cells, names, target, columns):
     if names is None:
         labels = [str(j) for j in range(len(cells))]
     else:
-        labels = names
+        labels = names = [name.strip() for name in names]
     if len(set(labels)) < len(labels):
         twice = next(label for k, label in enumerate(labels) if label in labels[:k])
         raise ValueError(f"{str(path)!r} must name each column once; got {twice!r} twice.")
@@ -288,14 +322,32 @@ def _from_columns(path, cells, names, target, columns):
         at = _find(path, target, labels)
         chosen.remove(at)
         y = _as_labels(cells[at])
-    if columns is not None and names is not None:
-        chosen = [_find(path, name, names) for name in columns]
+    if names is not None and columns is not None:
+        chosen = [_find(path, name.strip(), names) for name in columns]
+    elif names is not None:
+        chosen = _without_index(path, names, chosen)
     X = np.empty((0, 0))
     if chosen:
         X = np.column_stack([_as_numbers(path, labels[j], cells[j]) for j in chosen])
-    if names is None:
-        return Table(X, y)
-    return Table(with_names(X, [names[j] for j in chosen]), y)
+    if names is not None:
+        names = [names[j] for j in chosen]
+    return Table(X, y, names)
+
+
+def _without_index(path, names, chosen):
+    """The chosen columns without row numbers; raise if another one has no name."""
+    if chosen[:1] == [0] and names[0] in INDEX_NAMES:
+        warn(
+            f"The first column of {str(path)!r} has no name, so it is taken for row numbers and"
+            " left out; name it to use it."
+        )
+        chosen = chosen[1:]
+    if "" in [names[j] for j in chosen]:
+        raise ValueError(
+            f"{str(path)!r} must name every column in its first line; column"
+            f" {names.index('') + 1} has no name."
+        )
+    return chosen
 
 
 def _split(path, X, target):
@@ -309,10 +361,7 @@ def _split(path, X, target):
 def _find(path, name, names):
     """Index of a name in a list of names."""
     if name not in names:
-        listing = ", ".join(names[:12])
-        if len(names) > 12:
-            listing += ", ..."
-        raise ValueError(f"{str(path)!r} has no column {name!r}; it has {listing}.")
+        raise ValueError(f"{str(path)!r} has no column {name!r}; it has {shortened(names)}.")
     return names.index(name)
 
 
@@ -329,39 +378,52 @@ def _as_rows(path, array):
 
 
 def _as_numbers(path, name, cells):
-    """A column of text or values as float64, with NaN for empty cells."""
-    if not isinstance(cells, np.ndarray):
-        cells = ["nan" if cell.strip().lower() in MISSING else cell for cell in cells]
+    """A column of text or values as float64, with NaN for missing values."""
     try:
-        return np.asarray(cells).astype(np.float64)
+        if not isinstance(cells, np.ndarray):
+            return np.array([to_number(cell) for cell in cells])
+        if cells.dtype.kind in "mM":
+            raise TypeError("Dates and durations have no unit of their own.")
+        return cells.astype(np.float64)
     except (TypeError, ValueError) as error:
-        wrong = next(cell for cell in cells if not _is_number(cell))
+        wrong = next((cell for cell in cells if not _is_known(cell)), np.asarray(cells).dtype)
+        remedy = "encode it, leave it out, or make it the target"
+        if isinstance(wrong, str) and "," in wrong:
+            remedy = "write points for decimal commas, or separate cells by semicolons or tabs"
         raise ValueError(
-            f"{str(path)!r} must hold numbers; column {name!r} has {wrong!r}; encode it, leave it"
-            " out, or make it the target."
+            f"{str(path)!r} must hold numbers; column {name!r} has {str(wrong)!r}; {remedy}."
         ) from error
 
 
-def _as_labels(cells):
-    """Labels of a column: integers if all are whole, numbers if all are numbers, else text."""
-    labels = np.asarray(cells)
-    if labels.dtype.kind == "O":
-        labels = labels.astype(str)
-    if labels.dtype.kind == "U":
-        labels = np.char.strip(labels)
-        if all(_is_number(label) for label in labels):
-            labels = labels.astype(np.float64)
-    if labels.dtype.kind == "f" and np.all(labels == np.round(labels)):
-        labels = labels.astype(np.int64)
-    return labels
-
-
-def _is_number(cell):
+def _is_known(cell):
+    """Whether a cell of text or another value is a number or missing."""
     try:
-        float(cell)
-    except (TypeError, ValueError):
+        to_number(str(cell))
+    except ValueError:
         return False
     return True
+
+
+def _as_labels(cells):
+    """Labels of a column: whole numbers as int64, numbers as they are, anything else as text."""
+    if not isinstance(cells, np.ndarray):
+        return to_labels(cells)
+    if cells.dtype.kind == "f":
+        return whole_as_integers(cells)
+    if cells.dtype.kind in "biu":
+        return cells
+    return np.array([_to_text(cell) for cell in cells], dtype=str)
+
+
+def _to_text(cell):
+    """A label in words; nothing for a missing value, which is no equal of itself."""
+    try:
+        is_known = cell is not None and bool(cell == cell)
+    except TypeError:  # the missing value of pandas
+        is_known = False
+    if not is_known:
+        return ""
+    return str(cell).strip()
 
 
 def _write_csv(file, names, values, y):
@@ -399,5 +461,13 @@ def _one_sentence(path):
         if "pickle" in str(error):
             reason = ""
         raise ValueError(
-            f"{str(path)!r} is not a readable {path.suffix.lower()} file{reason}."
+            f"{str(path)!r} is not a readable {_suffix(path)} file{reason}."
         ) from error
+
+
+def _suffix(path):
+    """The ending of a file's name, in lower case; .gz with the one before it."""
+    suffix = path.suffix.lower()
+    if suffix == ".gz":
+        return path.with_suffix("").suffix.lower() + suffix
+    return suffix
