@@ -45,6 +45,7 @@ from probgen import (
     make_generative_pipeline,
     save,
 )
+from probgen._writing import atomic_write
 from probgen.persistence import archive
 from probgen.persistence.archive import read_archive, write_archive
 from probgen.training import LatentDoctor
@@ -1102,3 +1103,96 @@ def test_callbacks_that_watch_a_fit_stay_out_of_the_file(path):
     model = GaussianMixture(random_state=0).fit([[0.0], [1.0], [3.0]])
     model._skl_callbacks = [lambda: None]  # as set_callbacks of scikit-learn keeps them
     assert not hasattr(through(model, path), "_skl_callbacks")
+
+
+# Where a file goes
+
+
+@pytest.fixture(params=["save", "atomic_write"])
+def write(request):
+    """A function that writes a file to a path."""
+
+    def directly(path):
+        with atomic_write(path) as temporary:
+            temporary.write_text("content")
+
+    return {"save": lambda path: save(GaussianMixture(), path), "atomic_write": directly}[
+        request.param
+    ]
+
+
+def test_a_link_stays_and_its_target_is_replaced(write, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for link, target in (("a", folder / "there.probgen"), ("b", folder / "not_yet.probgen")):
+        (tmp_path / link).symlink_to(target)
+        if link == "a":
+            target.write_text("old")
+        write(tmp_path / link)
+        assert (tmp_path / link).is_symlink()
+        assert target.read_bytes() == (tmp_path / link).read_bytes() != b"old"
+    (tmp_path / "chain").symlink_to("a")
+    write(tmp_path / "chain")
+    assert (tmp_path / "chain").is_symlink()
+    assert (tmp_path / "a").is_symlink()
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OSError, match="symbolic links"):
+        write(tmp_path / "loop")
+    assert sorted(os.listdir(folder)) == ["not_yet.probgen", "there.probgen"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are those of POSIX")
+def test_a_file_that_is_replaced_hands_on_its_mode(write, path):
+    former = os.umask(0o027)
+    try:
+        write(path)
+        assert path.stat().st_mode & 0o777 == 0o640
+        for mode in (0o600, 0o664, 0o400):
+            path.chmod(mode)
+            write(path)
+            assert path.stat().st_mode & 0o777 == mode
+    finally:
+        os.umask(former)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="special files are those of POSIX")
+def test_what_is_no_regular_file_is_refused(write, path):
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match=r"must be a file; got the named pipe '.*'; give another"):
+        write(path)
+    with pytest.raises(ValueError, match="path must be a file; got the named pipe"):
+        load(path)
+    with pytest.raises(ValueError, match=r"must be a file; got the device '/dev/null'"):
+        write(pathlib.Path("/dev/null"))
+    with pytest.raises(ValueError, match="must be a file"):
+        write(path.parent)
+    assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.parametrize("name", ["x" * 247 + ".probgen", "." + "y" * 254, "é" * 127, "x." * 127])
+def test_a_name_may_be_as_long_as_the_file_system_allows(name, write, tmp_path):
+    write(tmp_path / name)
+    write(tmp_path / name)
+    assert os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the system cannot tell whose file it is")
+def test_a_killed_writer_leaves_nothing_after_the_next_save_and_a_live_one_is_left_alone(
+    write, path
+):
+    script = (
+        "import os, pathlib, sys\n"
+        "from probgen._writing import atomic_write\n"
+        "with atomic_write(pathlib.Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('half')\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", script, path], check=False)
+    (leftover,) = os.listdir(path.parent)
+    with atomic_write(path) as temporary:
+        assert not (path.parent / leftover).exists()
+        temporary.write_text("first")
+        write(path)
+        assert temporary.exists()
+    assert path.read_text() == "first"
+    assert os.listdir(path.parent) == [path.name]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from probgen._devices import resolve_device
+from probgen._writing import check_regular
 from probgen.exceptions import FileFormatError
 from probgen.persistence.archive import read_archive, write_archive
 
@@ -27,13 +28,15 @@ def save(estimator: Any, path: str | os.PathLike) -> None:
     estimator : estimator object
         A generator, or any other scikit-learn estimator, pipeline or search, fitted or not.
     path : str or path
-        File to write, such as "model.probgen". A failure leaves an earlier file as it was.
+        File to write, such as "model.probgen". A failure leaves an earlier file as it was, and a
+        success keeps its mode. A symbolic link stays, as the file that it leads to is replaced.
 
     Raises
     ------
     ValueError
         If estimator is not an estimator, or has an attribute that cannot be stored, such as a
-        lambda or an open file; the message names it.
+        lambda or an open file; the message names it. If there is something other than a regular
+        file at path.
     OSError
         If the file cannot be written.
 
@@ -57,6 +60,7 @@ def save(estimator: Any, path: str | os.PathLike) -> None:
     path = _check_path(path)
     if path.is_dir() or not path.parent.is_dir():
         raise ValueError(f"path must be a file in a folder that exists; got {str(path)!r}.")
+    check_regular(path, "path")
     try:
         write_archive(path, estimator, kind=KIND)
     except OSError as error:
@@ -115,10 +119,11 @@ def load(path: str | os.PathLike, device: str = "auto", trusted: Sequence[Callab
         raise IsADirectoryError(
             f"{str(path)!r} is a folder; give a file that `probgen.save` wrote."
         )
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(
             f"{str(path)!r} does not exist; give a file that `probgen.save` wrote."
         )
+    check_regular(path, "path")  # or opening a pipe would wait for ever
     if device != "auto":
         resolve_device(device)
     if isinstance(trusted, type) or not isinstance(trusted, Iterable):
@@ -135,7 +140,7 @@ def load(path: str | os.PathLike, device: str = "auto", trusted: Sequence[Callab
             f"{str(path)!r} must hold an estimator; got {type(estimator).__name__}."
         )
     try:
-        estimator.get_params()
+        estimator.get_params(deep=False)
     except Exception as error:  # parameters of a wrong type may raise anything
         raise FileFormatError(
             f"{str(path)!r} holds parameters that {type(estimator).__name__} cannot have."

@@ -13,6 +13,13 @@ from sklearn.base import BaseEstimator
 
 from probgen._devices import resolve_device
 from probgen.exceptions import FileFormatError
+from probgen.persistence.checks import (
+    check_bit_generator,
+    check_fitted,
+    check_layer,
+    check_seeds,
+    check_torch_state,
+)
 from probgen.persistence.names import (
     BIT_GENERATORS,
     CONTAINERS,
@@ -25,9 +32,10 @@ from probgen.persistence.names import (
     ufunc_of,
 )
 
-# Of a SeedSequence, in bits and in words.
-LARGEST_SEED = 2**20
-LARGEST_POOL = 1024
+# A value that occurs several times counts as often where the parts of a whole are counted. Their
+# number may be this multiple of the number of nodes, and a few more.
+LARGEST_MULTIPLE = 100
+FEW_PARTS = 100_000
 
 
 def decode(
@@ -57,6 +65,11 @@ def decode(
     """
     decoder = _Decoder(arrays, device, trusted)
     value = decoder.decode(document)
+    for part in decoder.built:
+        if type(part).__module__.startswith("probgen."):
+            check_fitted(part)
+        if hasattr(type(part), "_check_loaded"):
+            part._check_loaded()
     if device != "auto":
         for part in decoder.built:
             if hasattr(type(part), "_to_device"):
@@ -70,17 +83,31 @@ class _Decoder:
         self._arrays, self._device = arrays, device
         self._trusted = {f"{thing.__module__}:{thing.__qualname__}": thing for thing in trusted}
         self._values = {}
+        self._n_nodes = self._n_parts = 0
+        self._sizes = {}  # by id: parts of a complete value
 
     def decode(self, node):
         """The value of a node."""
+        self._n_nodes += 1
+        self._n_parts += 1
         if node is None or isinstance(node, bool | int | float | str):
             return node
         kind = next(iter(node))
         if kind == "ref":
+            self._count(node["ref"])
             return self._values[node["ref"]]
+        before = self._n_parts
         value = self._READERS[kind](self, node[kind], node)
         self._remember(node, value)
+        if "id" in node:
+            self._sizes[node["id"]] = self._n_parts - before
         return value
+
+    def _count(self, reference):
+        """Count the parts of a value anew; nested references could make them 2**n."""
+        self._n_parts += self._sizes.get(reference, 0)
+        if self._n_parts > FEW_PARTS + LARGEST_MULTIPLE * self._n_nodes:
+            raise FileFormatError("its values refer to each other more often than any model's do")
 
     def _remember(self, node, value):
         if "id" in node:
@@ -115,7 +142,7 @@ class _Decoder:
         return np.frombuffer(_from_text(node["bytes"]), dtype=dtype_of(content), count=1)[0]
 
     def _array(self, content, node=None):
-        array = self._arrays[content["name"]]
+        array = self._arrays.pop(content["name"])  # or copies could outgrow the file
         if "dtype" in content:
             array = array.view(dtype_of(content["dtype"])).reshape(content["shape"])
         if "order" in content:
@@ -132,26 +159,28 @@ class _Decoder:
 
     def _masked_array(self, content, node):
         data, mask, fill_value = self._all(content)
+        _check(type(data) is type(mask) is np.ndarray and data.shape == mask.shape)
+        _check(np.isscalar(fill_value) or np.ndim(_instance(fill_value, np.ndarray)) == 0)
         return np.ma.MaskedArray(data, mask=mask, fill_value=fill_value)
 
     def _generator(self, content, node):
         return np.random.Generator(_instance(self.decode(content), np.random.BitGenerator))
 
     def _random_state(self, content, node):
-        state = self.decode(content)
-        _check_state(state)
+        state = _instance(self.decode(content), dict)
         generator = np.random.RandomState(BIT_GENERATORS[state["bit_generator"]](0))
+        check_bit_generator(state, generator.get_state(legacy=False))
         generator.set_state(state)
         return generator
 
     def _bit_generator(self, content, node):
         state, seeds = self.decode(node["state"]), self.decode(node["seeds"])
-        _check_state(state)
         seed = 0
         if seeds is not None:
-            _check_seeds(**seeds)
+            check_seeds(**seeds)
             seed = np.random.SeedSequence(**seeds)
         generator = BIT_GENERATORS[content](seed)
+        check_bit_generator(state, generator.state)
         generator.state = state
         return generator
 
@@ -184,7 +213,9 @@ class _Decoder:
             device = resolve_device(self._device)
         generator = torch.Generator(device)
         if torch.device(device).type == torch.device(node["device"]).type:
-            return generator.set_state(_instance(self.decode(content), torch.Tensor)) or generator
+            state = self.decode(content)
+            check_torch_state(state, generator.get_state())
+            return generator.set_state(state) or generator
         return generator.manual_seed(node["seed"])  # other kinds of devices draw other numbers
 
     def _module(self, content, node):
@@ -193,6 +224,7 @@ class _Decoder:
         torch.nn.Module.__init__(module)
         self._remember(node, module)
         _check(not any(name.endswith(HOOKS) for name in node["state"]))
+        _check_shadows(type(module), node["state"])
         state = {**vars(module), **self._attributes(node["state"])}
         kinds = {
             "_parameters": torch.nn.Parameter,
@@ -202,6 +234,7 @@ class _Decoder:
         for name, kind in kinds.items():
             for part in _instance(state[name], dict).values():
                 _instance(part, kind | None)
+        check_layer(type(module), state)
         module.__setstate__(state)
         return module
 
@@ -209,6 +242,7 @@ class _Decoder:
         value = self._new(content, object)
         self._remember(node, value)
         if "state" in node:
+            _check_shadows(type(value), node["state"])
             state = self._attributes(node["state"])
             if hasattr(value, "__setstate__"):
                 value.__setstate__(state)
@@ -289,6 +323,13 @@ class _Decoder:
     }
 
 
+def _check_shadows(cls, names):
+    """Raise if an attribute would take the place of a method."""
+    for name in names:
+        if isinstance(inspect.getattr_static(cls, name, None), types.FunctionType):
+            raise FileFormatError(f"it has a value in place of {cls.__name__}.{name}")
+
+
 def _complete(estimator):
     """Give an estimator the defaults of parameters that are newer than the file."""
     for name, parameter in inspect.signature(type(estimator)).parameters.items():
@@ -298,24 +339,6 @@ def _complete(estimator):
                     f"it lacks the parameter {name} of {type(estimator).__name__}."
                 )
             setattr(estimator, name, parameter.default)
-
-
-def _check_state(state):
-    """Raise if a position of a random generator lies outside its buffer; NumPy does not check."""
-    if state["bit_generator"] == "MT19937":
-        _check(0 <= state["state"]["pos"] <= 624)
-    if state["bit_generator"] == "Philox":
-        _check(0 <= state["buffer_pos"] <= 4)
-
-
-def _check_seeds(entropy, spawn_key, pool_size, n_children_spawned):
-    """Raise if a SeedSequence would take long to construct."""
-    _check(0 < pool_size <= LARGEST_POOL)
-    if isinstance(entropy, int):
-        _check(entropy.bit_length() <= LARGEST_SEED)
-    else:
-        _check(np.asarray(entropy).dtype.kind in "iu")
-    _check(np.asarray(spawn_key).dtype.kind in "iuf" and isinstance(n_children_spawned, int))
 
 
 def _torch_dtype(name):

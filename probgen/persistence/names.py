@@ -88,7 +88,7 @@ RENAMED = {
         "probgen.distributions.observation:DiscretizedLogisticObservation"
     ),
 }
-LARGEST_KEY = 10_000  # parts of a tuple to hash, which references could make endless
+LARGEST_KEY = 1000  # parts of a tuple to hash, which references could make endless
 
 
 def current_path(path):

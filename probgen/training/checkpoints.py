@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from probgen._warnings import warn
+from probgen._writing import remove_unfinished
 from probgen.persistence.archive import read_archive, write_archive
 from probgen.training.rows import open_rows
 
@@ -65,8 +66,7 @@ class CheckpointFile:
         self.name = type(estimator).__name__
         self.fingerprint = fingerprint(estimator, arrays, start)
         self.path = folder / f"{self.name}-{self.fingerprint[:16]}.checkpoint"
-        for unfinished in folder.glob(f".{self.path.stem}.*"):  # of a write that was killed
-            unfinished.unlink(missing_ok=True)
+        remove_unfinished(self.path)
 
     def load(self) -> dict | None:
         """Return the state of an earlier fit, or None if there is none."""

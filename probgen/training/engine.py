@@ -23,6 +23,7 @@ from probgen.training.nests import on_cpu, to_device
 from probgen.training.objective import Objective
 from probgen.training.randomness import global_generator
 from probgen.training.rows import Rows
+from probgen.training.state_checks import check_moments
 from probgen.training.trainer import Trainer
 from probgen.training.updates import GraphedUpdate, Update, is_capturable
 
@@ -259,6 +260,7 @@ class Training:
         for average, value in zip(self.averages.values(), state["averages"]):
             average.copy_(value)
         for update, optimizer_state in zip(self.updates, state["optimizers"]):
+            check_moments(optimizer_state, update.parameters)
             update.optimizer.load_state_dict(optimizer_state)
             for group in update.optimizer.param_groups:
                 if isinstance(group["lr"], torch.Tensor):

@@ -19,6 +19,7 @@ from probgen._devices import resolve_device
 from probgen._validation import check_count, check_real
 from probgen._warnings import warn
 from probgen.base import GeneratorMixin
+from probgen.exceptions import FileFormatError
 from probgen.networks import least_rows
 from probgen.options._base import TakesOptions
 from probgen.row_blocks import RowBlocks
@@ -30,6 +31,7 @@ from probgen.training.modes import own_modes
 from probgen.training.objective import Objective
 from probgen.training.randomness import global_generator
 from probgen.training.rows import Rows, float_dtype, open_rows
+from probgen.training.state_checks import check_state
 from probgen.training.statistics import RowStatistics, take_statistics
 from probgen.training.threads import count_products, threads_for
 from probgen.training.trainer import Trainer
@@ -662,6 +664,16 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         networks = copy.deepcopy({name: getattr(self, name) for name in self._networks})
         twin.__dict__.update(networks)
         return twin
+
+    def _check_loaded(self) -> None:
+        """Raise a FileFormatError if a file holds what no fit leaves; for `probgen.load`."""
+        if hasattr(self, "_dtype") and np.dtype(self._dtype) not in _TORCH_DTYPES:
+            raise FileFormatError(f"networks cannot be of {self._dtype}")
+        networks = [getattr(self, name) for name in self._networks if hasattr(self, name)]
+        if not all(isinstance(network, torch.nn.Module) for network in networks):
+            raise FileFormatError(f"the networks of {type(self).__name__} must be networks")
+        if hasattr(self, "_training_state"):
+            check_state(self._training_state, networks)
 
     def _to_device(self, device: str) -> None:
         """Move the networks, if there are some."""

@@ -1,0 +1,192 @@
+"""Checks of arrays from a file against what the objects that they belong to expect.
+
+An array of another shape or type than its owner expects would fail in some later call, or be read
+beyond its end by code that does not look, such as fused optimisers and random generators.
+"""
+
+import inspect
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from probgen.exceptions import FileFormatError
+
+# Of a SeedSequence, in bits and in words.
+LARGEST_SEED = 2**20
+LARGEST_POOL = 1024
+MERSENNE_WORDS = 624
+MERSENNE_HEADER = np.dtype(
+    [("seed", "u8"), ("n_left", "i4"), ("is_seeded", "i4"), ("position", "u8")]
+)
+LARGEST_COUNT = 2**62
+
+# Shapes of fitted attributes of probgen's estimators, by name: a letter is one size throughout an
+# estimator, d that of a row and c the number of classes. Several shapes are alternatives.
+FITTED_SHAPES = {
+    "classes_": ("c",),
+    "class_count_": ("c",),
+    "class_prior_": ("c",),
+    "weights_": ("k",),
+    "means_": ("kd",),
+    "covariances_": ("kdd", "dd", "kd", "k"),
+    "precisions_cholesky_": ("kdd", "dd", "kd", "k"),
+    "loadings_": ("kdr",),
+    "noise_variances_": ("kd",),
+    "noise_variance_": ("d", ""),
+    "orderings_": ("od",),
+    "_center": ("d", ""),
+    "_mean": ("d", ""),
+    "_scale": ("d", ""),
+    "_fill": ("d", ""),
+    "_code_mean": ("z",),
+    "_code_precision": ("zz",),
+}
+
+
+def check_like(value: Any, template: Any) -> None:
+    """Raise unless a nest has the keys of another one, and arrays and numbers where it has them."""
+    if isinstance(template, dict):
+        _check(type(value) is dict and value.keys() == template.keys())
+        for key, part in template.items():
+            check_like(value[key], part)
+    elif isinstance(template, np.ndarray):
+        _check(isinstance(value, np.ndarray))
+        _check(value.shape == template.shape and value.dtype == template.dtype)
+    elif isinstance(template, bool | str):
+        _check(type(value) is type(template))
+    else:
+        _check(type(value) in (int, float, bool) or isinstance(value, np.integer | np.floating))
+
+
+def check_bit_generator(state: Any, template: dict) -> None:
+    """Raise unless NumPy can take over the state of a bit generator, or go out of its bounds.
+
+    NumPy checks neither the shapes of arrays nor positions in buffers.
+    """
+    check_like(state, template)
+    _check(state["bit_generator"] == template["bit_generator"])
+    if state["bit_generator"] == "MT19937":
+        _check(0 <= state["state"]["pos"] <= MERSENNE_WORDS)
+    if state["bit_generator"] == "Philox":
+        _check(0 <= state["buffer_pos"] <= 4)
+
+
+def check_seeds(entropy: Any, spawn_key: Any, pool_size: Any, n_children_spawned: Any) -> None:
+    """Raise if a SeedSequence would take long to construct."""
+    _check(0 < pool_size <= LARGEST_POOL)
+    _check(isinstance(n_children_spawned, int))
+    numbers = [entropy, spawn_key]
+    for number in numbers:
+        if isinstance(number, list | tuple):
+            numbers.extend(number)
+            _check(len(numbers) <= LARGEST_SEED)
+        elif isinstance(number, int):
+            _check(number.bit_length() <= LARGEST_SEED)
+        else:
+            _check(isinstance(number, np.ndarray | np.integer) and number.dtype.kind in "iu")
+
+
+def check_torch_state(state: Any, template: Any) -> None:
+    """Raise unless a torch generator can take over a state, as a tensor of bytes like another.
+
+    The position of a Mersenne twister must leave room for the numbers that it has yet to give,
+    which torch does not check.
+    """
+    _check(type(state) is type(template))
+    _check(state.shape == template.shape and state.dtype == template.dtype)
+    if state.nbytes <= MERSENNE_HEADER.itemsize:  # of a GPU, whose generator has no table
+        return
+    header = np.frombuffer(state.cpu().numpy().tobytes(), MERSENNE_HEADER, count=1)[0]
+    position, n_left = int(header["position"]), int(header["n_left"])
+    _check(header["is_seeded"] == 1 and 1 <= n_left <= MERSENNE_WORDS)
+    _check(position + n_left <= MERSENNE_WORDS + 1)
+
+
+def check_layer(cls: Any, state: dict) -> None:
+    """Raise unless the parameters and buffers of a torch module are those of its settings.
+
+    The module is built anew on torch's meta device, which has shapes and no memory. A module whose
+    settings are not its attributes, such as a container, is left alone.
+    """
+    base: Any = next((c for c in cls.__mro__ if c.__module__.startswith("torch.nn.modules.")), None)
+    tensors = {**state["_parameters"], **state["_buffers"]}
+    tensors = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    if base is None or not tensors:
+        return
+    accepted = inspect.signature(base.__init__).parameters
+    settings = {name: state[name] for name in accepted if name in state}
+    if "bias" in accepted and "bias" not in settings:
+        settings["bias"] = state["_parameters"].get("bias") is not None
+    # A stack is built in a loop, and each of its layers has parameters.
+    _check(settings.get("num_layers", 1) <= len(tensors))
+    is_built = "device" in accepted and all(
+        name in settings or parameter.default is not parameter.empty
+        for name, parameter in accepted.items()
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and name != "self"
+    )
+    if not is_built:
+        return
+    model = base(**settings | {"device": "meta"})
+    expected = dict(model.named_parameters(recurse=False))
+    expected |= dict(model.named_buffers(recurse=False))
+    for name in expected.keys() & tensors.keys():
+        if tensors[name].shape != expected[name].shape:
+            raise FileFormatError(
+                f"the {name} of a {cls.__name__} must have the shape {tuple(expected[name].shape)};"
+                f" got {tuple(tensors[name].shape)}"
+            )
+        _check(tensors[name].is_floating_point() == expected[name].is_floating_point())
+
+
+def check_fitted(estimator: Any) -> None:
+    """Raise unless the fitted arrays of an estimator have shapes that belong together."""
+    sizes: dict[str, int] = {}
+    attributes = vars(estimator)
+    n_features = attributes.get("n_features_in_")
+    if n_features is not None:
+        check_count(n_features)
+        sizes["d"] = n_features
+    for name, shapes in FITTED_SHAPES.items():
+        value = attributes.get(name)
+        if value is None or not hasattr(value, "shape"):
+            continue
+        found = tuple(value.shape)
+        matching = [shape for shape in shapes if _sizes_of(shape, found, sizes) is not None]
+        if not matching:
+            raise FileFormatError(
+                f"the {name} of a {type(estimator).__name__} must have a shape that fits its other"
+                f" arrays; got {found}"
+            )
+        sizes |= _sizes_of(matching[0], found, sizes) or {}
+        if isinstance(value, np.ndarray) and name != "classes_":
+            _check(value.dtype.kind in "biuf")
+
+
+def _sizes_of(letters: str, shape: tuple, sizes: dict[str, int]) -> dict[str, int] | None:
+    """The sizes that letters have in a shape, or None if they contradict each other or sizes."""
+    if len(letters) != len(shape):
+        return None
+    found: dict[str, int] = {}
+    for letter, size in zip(letters, shape):
+        if found.get(letter, sizes.get(letter, size)) != size:
+            return None
+        found[letter] = size
+    return found
+
+
+def check_count(value: Any) -> None:
+    """Raise unless a value is an integer that a count can be."""
+    _check(isinstance(value, int | np.integer) and not isinstance(value, bool))
+    _check(0 <= value < LARGEST_COUNT)
+
+
+def is_subsequence(parts: Iterable[Any], whole: Sequence[Any]) -> bool:
+    """Whether parts occur in whole in their order."""
+    rest = iter(whole)
+    return all(part in rest for part in parts)
+
+
+def _check(is_right: Any) -> None:
+    if not is_right:
+        raise ValueError("a value is out of range")
