@@ -21,9 +21,10 @@ MERSENNE_HEADER = np.dtype(
 )
 LARGEST_COUNT = 2**62
 
-# Shapes of fitted attributes of probgen's estimators, by name: a letter is one size throughout an
-# estimator, d that of a row and c the number of classes. Several shapes are alternatives.
-FITTED_SHAPES = {
+# Shapes of arrays in objects of probgen, by the names of attributes: a letter is one size all over
+# an object, d that of a row and c the number of classes. Several shapes are alternatives.
+SHAPES = {
+    # Estimators, and the statistics with which they go on.
     "classes_": ("c",),
     "class_count_": ("c",),
     "class_prior_": ("c",),
@@ -35,13 +36,51 @@ FITTED_SHAPES = {
     "noise_variances_": ("kd",),
     "noise_variance_": ("d", ""),
     "orderings_": ("od",),
+    "levels_": ("d",),
+    "shifts_": ("sd",),
     "_center": ("d", ""),
     "_mean": ("d", ""),
     "_scale": ("d", ""),
     "_fill": ("d", ""),
     "_code_mean": ("z",),
     "_code_precision": ("zz",),
+    "floor": ("d",),
+    "origin": ("d",),
+    "origins": ("cd",),
+    "weights": ("k",),
+    "counts": ("k",),
+    "sums": ("kd",),
+    "squares": ("kdd", "dd", "kd", "k"),
+    "centers": ("kd",),
+    "crosses": ("kdq",),
+    "codes": ("kqq",),
+    # Networks, priors of codes and observation models.
+    "weight": ("oihw", "oi"),
+    "bias": ("o",),
+    "mask": ("oihw", "noi", "oi"),
+    "map": ("ohw",),
+    "class_maps": ("cohw",),
+    "center": ("d", "de"),
+    "scale": ("d", "de", ""),
+    "deviation": ("d", "de"),
+    "offsets": ("k",),
+    "log_scale": ("d", ""),
+    "logits": ("k",),
+    "means": ("kz",),
+    "log_scales": ("kz",),
+    "pseudo_inputs": ("kd",),
+    "mean": ("d",),
+    "reversal": ("z",),
+    "probabilities": ("c",),
+    "order": ("p",),
+    "places": ("p",),
+    "permutation": ("d",),
+    "mask_skip": ("oi",),
 }
+# Attributes that hold arrays of the same sizes, as a dict or as another object.
+PARTS = ("_parameters", "_buffers", "_state", "statistics")
+INDICES = {"orderings_", "order", "places", "permutation", "reversal"}
+WIDEST = 8  # bytes of a number, and half of it is the least of a real one
 
 
 def check_like(value: Any, template: Any) -> None:
@@ -139,28 +178,51 @@ def check_layer(cls: Any, state: dict) -> None:
         _check(tensors[name].is_floating_point() == expected[name].is_floating_point())
 
 
-def check_fitted(estimator: Any) -> None:
-    """Raise unless the fitted arrays of an estimator have shapes that belong together."""
+def check_shapes(thing: Any) -> None:
+    """Raise unless the arrays of an object of probgen have shapes that belong together."""
+    attributes = _arrays_of(thing)
     sizes: dict[str, int] = {}
-    attributes = vars(estimator)
-    n_features = attributes.get("n_features_in_")
+    n_features = vars(thing).get("n_features_in_")
     if n_features is not None:
         check_count(n_features)
         sizes["d"] = n_features
-    for name, shapes in FITTED_SHAPES.items():
-        value = attributes.get(name)
-        if value is None or not hasattr(value, "shape"):
+    for name, alternatives in SHAPES.items():
+        if name not in attributes:
             continue
-        found = tuple(value.shape)
-        matching = [shape for shape in shapes if _sizes_of(shape, found, sizes) is not None]
-        if not matching:
+        array = attributes[name]
+        found = [_sizes_of(letters, array.shape, sizes) for letters in alternatives]
+        matching = [named for named in found if named is not None]
+        if not matching or not _is_usual(name, array.dtype):
             raise FileFormatError(
-                f"the {name} of a {type(estimator).__name__} must have a shape that fits its other"
-                f" arrays; got {found}"
+                f"the {name} of a {type(thing).__name__} must be an array that fits its other"
+                f" arrays; got {array.dtype} of shape {tuple(array.shape)}"
             )
-        sizes |= _sizes_of(matching[0], found, sizes) or {}
-        if isinstance(value, np.ndarray) and name != "classes_":
-            _check(value.dtype.kind in "biuf")
+        sizes |= matching[0]
+
+
+def _is_usual(name: str, dtype: Any) -> bool:
+    """Whether a dtype of NumPy or torch is one of indices, or of numbers that models compute with.
+
+    Labels may be of any dtype.
+    """
+    kind = getattr(dtype, "kind", "f" if getattr(dtype, "is_floating_point", False) else "i")
+    if name in INDICES:
+        return kind == "i"
+    if name == "classes_" or kind in "biu":
+        return True
+    return kind == "f" and WIDEST // 2 <= dtype.itemsize <= WIDEST
+
+
+def _arrays_of(thing: Any) -> dict[str, Any]:
+    """Arrays and tensors of an object and its parts, by the names of their attributes."""
+    arrays = {}
+    attributes = thing if isinstance(thing, dict) else getattr(thing, "__dict__", {})
+    for name, value in attributes.items():
+        if name in PARTS:
+            arrays |= _arrays_of(value)
+        elif name in SHAPES and hasattr(value, "shape") and hasattr(value, "dtype"):
+            arrays[name] = value
+    return arrays
 
 
 def _sizes_of(letters: str, shape: tuple, sizes: dict[str, int]) -> dict[str, int] | None:

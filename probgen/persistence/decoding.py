@@ -15,9 +15,9 @@ from probgen._devices import resolve_device
 from probgen.exceptions import FileFormatError
 from probgen.persistence.checks import (
     check_bit_generator,
-    check_fitted,
     check_layer,
     check_seeds,
+    check_shapes,
     check_torch_state,
 )
 from probgen.persistence.names import (
@@ -66,8 +66,8 @@ def decode(
     decoder = _Decoder(arrays, device, trusted)
     value = decoder.decode(document)
     for part in decoder.built:
-        if type(part).__module__.startswith("probgen."):
-            check_fitted(part)
+        if type(part).__module__.startswith(("probgen.", "pyro.")):
+            check_shapes(part)
         if hasattr(type(part), "_check_loaded"):
             part._check_loaded()
     if device != "auto":

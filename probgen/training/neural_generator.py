@@ -31,7 +31,7 @@ from probgen.training.modes import own_modes
 from probgen.training.objective import Objective
 from probgen.training.randomness import global_generator
 from probgen.training.rows import Rows, float_dtype, open_rows
-from probgen.training.state_checks import check_state
+from probgen.training.state_checks import check_networks, check_state
 from probgen.training.statistics import RowStatistics, take_statistics
 from probgen.training.threads import count_products, threads_for
 from probgen.training.trainer import Trainer
@@ -667,11 +667,12 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
 
     def _check_loaded(self) -> None:
         """Raise a FileFormatError if a file holds what no fit leaves; for `probgen.load`."""
-        if hasattr(self, "_dtype") and np.dtype(self._dtype) not in _TORCH_DTYPES:
+        if not hasattr(self, "_dtype"):
+            return
+        if np.dtype(self._dtype) not in _TORCH_DTYPES:
             raise FileFormatError(f"networks cannot be of {self._dtype}")
-        networks = [getattr(self, name) for name in self._networks if hasattr(self, name)]
-        if not all(isinstance(network, torch.nn.Module) for network in networks):
-            raise FileFormatError(f"the networks of {type(self).__name__} must be networks")
+        networks = [getattr(self, name) for name in self._networks]
+        check_networks(networks, _TORCH_DTYPES[np.dtype(self._dtype)])
         if hasattr(self, "_training_state"):
             check_state(self._training_state, networks)
 

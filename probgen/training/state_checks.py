@@ -22,6 +22,8 @@ MOMENTS = {
 }
 SCALARS = {"step", "mu_product", "eta", "mu"}
 COUNTERS = ("epoch", "batch", "n_steps", "n_stale", "n_epochs")
+KNOWN_MODULES = ("probgen.", "torch.", "pyro.")
+BYTES_ON_GPU = 16  # of a generator there
 # Of state dicts of optimisers and schedulers.
 SETTINGS = (type(None), bool, Real, str)
 
@@ -54,6 +56,22 @@ def check_state(state: Any, networks: Iterable[torch.nn.Module]) -> None:
             _check_settings(scheduler)
         _check_randomness(state)
         _check_history(state)
+
+
+def check_networks(networks: Iterable[torch.nn.Module], dtype: torch.dtype) -> None:
+    """Raise a FileFormatError if a layer is of another precision than its estimator.
+
+    Networks that contain modules of the user's own may convert between layers.
+    """
+    for network in networks:
+        if not isinstance(network, torch.nn.Module):
+            raise FileFormatError(f"a network must be a torch module; got {type(network).__name__}")
+        modules = list(network.modules())
+        if not all(type(module).__module__.startswith(KNOWN_MODULES) for module in modules):
+            continue
+        for tensor in (*network.parameters(), *network.buffers()):
+            if tensor.is_floating_point() and tensor.dtype != dtype:
+                raise FileFormatError(f"its networks must be of {dtype}; got {tensor.dtype}")
 
 
 def check_moments(state: Any, parameters: Sequence[torch.Tensor]) -> None:
@@ -118,7 +136,8 @@ def _check_randomness(state: Any) -> None:
     template = torch.Generator("cpu").get_state()
     for noise in (state["noise"], *state["global_state"].values()):
         if noise.numel() != template.numel():  # of a GPU; torch looks at its length
-            _check(noise.dtype == torch.uint8 and noise.numel() <= 64, "states of generators")
+            is_state = noise.dtype == torch.uint8 and noise.shape == (BYTES_ON_GPU,)
+            _check(is_state, "states of generators")
         else:
             check_torch_state(noise, template)
 
@@ -138,7 +157,7 @@ def _check_history(state: Any) -> None:
 def _is_scalar(value: Any) -> bool:
     """Whether a value is a number, or a tensor of one real number."""
     if isinstance(value, torch.Tensor):
-        return value.shape == () and value.is_floating_point()
+        return value.shape == () and value.dtype in (torch.float32, torch.float64)
     return isinstance(value, Real)
 
 
