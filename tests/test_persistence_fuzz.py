@@ -1,8 +1,10 @@
 """Damaged and forged files are refused in one sentence, or load what was saved."""
 
+import contextlib
 import hashlib
 import io
 import json
+import pathlib
 import random
 import tracemalloc
 import zipfile
@@ -10,12 +12,14 @@ import zipfile
 import numpy as np
 import pytest
 import torch  # noqa: F401, lest a load that names its modules be charged with its import
+from file_mutations import mutated
 
 from probgen import FileFormatError, GaussianMixture, load, make_generative_pipeline, save
 from probgen.preprocessing import LogitTransformer
 
 X = np.random.default_rng(0).uniform(0.1, 0.9, size=(40, 2))
-N_CORRUPTIONS, N_FORGERIES = 2000, 600
+N_CORRUPTIONS, N_FORGERIES, N_MUTATIONS = 2000, 600, 400
+SMALL_FILES = sorted((pathlib.Path(__file__).parent / "files").glob("*/*.probgen"))
 MEMORY = 2**20  # bytes that a load may take beside a multiple of the size of the file
 MULTIPLE = 40
 
@@ -256,3 +260,40 @@ def test_forgeries(original, tmp_path):
         assert isinstance(loaded, FileFormatError) or loaded.get_params() is not None
     print("\nrefused", n_refused, "of", N_FORGERIES)
     assert N_FORGERIES // 3 < n_refused < N_FORGERIES
+
+
+# Mutations of the structure and the arrays of files of every family
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mutations(tmp_path):
+    """Memory is not watched here, which takes longer than the loads."""
+    contents = [path.read_bytes() for path in SMALL_FILES]
+    rng, n_refused = random.Random(0), 0
+    for _ in range(N_MUTATIONS):
+        content, change = mutated(rng.choice(contents), rng)
+        (tmp_path / "model.probgen").write_bytes(content)
+        message = ""
+        try:
+            assert load(tmp_path / "model.probgen").get_params(deep=False) is not None
+        except FileFormatError as error:
+            message = str(error)
+        n_refused += message != ""
+        assert "\n" not in message, change
+        assert len(message) < 1000, change
+    print("\nrefused", n_refused, "of", N_MUTATIONS)
+    assert N_MUTATIONS // 3 < n_refused < N_MUTATIONS
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_loads_after_a_mutation_is_used_without_a_crash(tmp_path):
+    """`benchmarks/fuzz_files.py` does this for files of all families, and many more of them."""
+    content = SMALL_FILES[0].with_stem("made_order_agnostic").read_bytes()
+    with np.load(SMALL_FILES[0].with_name("made_order_agnostic.npz")) as answers:
+        rows = answers["rows"]
+    rng = random.Random(0)
+    for _ in range(N_MUTATIONS // 10):
+        (tmp_path / "model.probgen").write_bytes(mutated(content, rng)[0])
+        for method, argument in (("score", rows), ("sample", 3), ("partial_fit", rows)):
+            with contextlib.suppress(Exception):
+                getattr(load(tmp_path / "model.probgen"), method)(argument)

@@ -4,11 +4,13 @@ An array of another shape or type than its owner expects would fail in some late
 beyond its end by code that does not look, such as fused optimisers and random generators.
 """
 
+import functools
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.pipeline import Pipeline
 
 from probgen.exceptions import FileFormatError
 
@@ -80,6 +82,7 @@ SHAPES = {
 # Attributes that hold arrays of the same sizes, as a dict or as another object.
 PARTS = ("_parameters", "_buffers", "_state", "statistics")
 INDICES = {"orderings_", "order", "places", "permutation", "reversal"}
+COUNTS = {"class_count_", "levels_"}  # whole numbers, which some models hold as real ones
 WIDEST = 8  # bytes of a number, and half of it is the least of a real one
 
 
@@ -148,23 +151,18 @@ def check_layer(cls: Any, state: dict) -> None:
     The module is built anew on torch's meta device, which has shapes and no memory. A module whose
     settings are not its attributes, such as a container, is left alone.
     """
-    base: Any = next((c for c in cls.__mro__ if c.__module__.startswith("torch.nn.modules.")), None)
     tensors = {**state["_parameters"], **state["_buffers"]}
     tensors = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    base, accepted = _layer_of(cls)
     if base is None or not tensors:
         return
-    accepted = inspect.signature(base.__init__).parameters
     settings = {name: state[name] for name in accepted if name in state}
     if "bias" in accepted and "bias" not in settings:
-        settings["bias"] = state["_parameters"].get("bias") is not None
+        settings["bias"] = any(name.endswith("bias") for name in tensors)
     # A stack is built in a loop, and each of its layers has parameters.
     _check(settings.get("num_layers", 1) <= len(tensors))
-    is_built = "device" in accepted and all(
-        name in settings or parameter.default is not parameter.empty
-        for name, parameter in accepted.items()
-        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and name != "self"
-    )
-    if not is_built:
+    required = {name for name, setting in accepted.items() if setting.default is setting.empty}
+    if not required <= settings.keys():
         return
     model = base(**settings | {"device": "meta"})
     expected = dict(model.named_parameters(recurse=False))
@@ -176,6 +174,25 @@ def check_layer(cls: Any, state: dict) -> None:
                 f" got {tuple(tensors[name].shape)}"
             )
         _check(tensors[name].is_floating_point() == expected[name].is_floating_point())
+
+
+@functools.lru_cache
+def _layer_of(cls: Any) -> tuple[Any, Mapping[str, inspect.Parameter]]:
+    """The module of torch that a class extends, and its arguments, if its device is one of them."""
+    for parent in cls.__mro__:
+        if parent.__module__.startswith("torch.nn.modules."):
+            accepted = inspect.signature(parent).parameters
+            if "device" in accepted:
+                return parent, accepted
+    return None, {}
+
+
+def check_steps(estimator: Any) -> None:
+    """Raise unless the steps of a pipeline are pairs of a name and a step."""
+    if isinstance(estimator, Pipeline):
+        _check(type(estimator.steps) is list and estimator.steps)
+        for step in estimator.steps:
+            _check(type(step) in (tuple, list) and len(step) == 2 and isinstance(step[0], str))
 
 
 def check_shapes(thing: Any) -> None:
@@ -201,15 +218,15 @@ def check_shapes(thing: Any) -> None:
 
 
 def _is_usual(name: str, dtype: Any) -> bool:
-    """Whether a dtype of NumPy or torch is one of indices, or of numbers that models compute with.
+    """Whether a dtype of NumPy or torch is that of indices or counts, or else single or double.
 
     Labels may be of any dtype.
     """
     kind = getattr(dtype, "kind", "f" if getattr(dtype, "is_floating_point", False) else "i")
-    if name in INDICES:
-        return kind == "i"
-    if name == "classes_" or kind in "biu":
+    if name == "classes_":
         return True
+    if name in INDICES or (name in COUNTS and kind in "iu"):
+        return kind in "iu"
     return kind == "f" and WIDEST // 2 <= dtype.itemsize <= WIDEST
 
 

@@ -1,6 +1,7 @@
 """Values from a document and arrays, which are untrusted."""
 
 import base64
+import functools
 import inspect
 import sys
 import types
@@ -18,6 +19,7 @@ from probgen.persistence.checks import (
     check_layer,
     check_seeds,
     check_shapes,
+    check_steps,
     check_torch_state,
 )
 from probgen.persistence.names import (
@@ -66,6 +68,7 @@ def decode(
     decoder = _Decoder(arrays, device, trusted)
     value = decoder.decode(document)
     for part in decoder.built:
+        check_steps(part)
         if type(part).__module__.startswith(("probgen.", "pyro.")):
             check_shapes(part)
         if hasattr(type(part), "_check_loaded"):
@@ -325,9 +328,18 @@ class _Decoder:
 
 def _check_shadows(cls, names):
     """Raise if an attribute would take the place of a method."""
-    for name in names:
-        if isinstance(inspect.getattr_static(cls, name, None), types.FunctionType):
-            raise FileFormatError(f"it has a value in place of {cls.__name__}.{name}")
+    shadows = _methods(cls) & names.keys()
+    if shadows:
+        raise FileFormatError(f"it has a value in place of {cls.__name__}.{min(shadows)}")
+
+
+@functools.lru_cache
+def _methods(cls):
+    """Names of the functions of a class."""
+    values = {}
+    for parent in reversed(cls.__mro__):
+        values |= vars(parent)
+    return {name for name, value in values.items() if isinstance(value, types.FunctionType)}
 
 
 def _complete(estimator):
