@@ -11,6 +11,7 @@ from sklearn.model_selection import GridSearchCV
 
 from probgen import Autoencoder, FileFormatError, RowBlocks, Trainer
 from probgen.options import GaussianCorruption
+from probgen.persistence.archive import read_archive, write_archive
 from probgen.training import Callback, checkpoints
 from probgen.training.checkpoints import fingerprint
 
@@ -236,3 +237,15 @@ def test_the_fits_of_a_search_share_a_folder(tmp_path):
         together.cv_results_["mean_test_score"], alone.cv_results_["mean_test_score"], rtol=1e-9
     )
     assert len(files(tmp_path)) == 5
+
+
+def test_a_forged_state_is_refused(tmp_path):
+    make(tmp_path).fit(X)
+    (path,) = tmp_path.iterdir()
+    value = read_archive(path, kind="checkpoint")
+    value["state"]["optimizers"][0]["state"][0]["exp_avg_sq"] = torch.zeros(1)
+    write_archive(path, value, kind="checkpoint")
+    with pytest.raises(
+        FileFormatError, match=r"cannot be resumed from, as .* moments of one shape"
+    ):
+        make(tmp_path).fit(X)

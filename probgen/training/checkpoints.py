@@ -13,8 +13,10 @@ import torch
 
 from probgen._warnings import warn
 from probgen._writing import remove_unfinished
+from probgen.exceptions import FileFormatError
 from probgen.persistence.archive import read_archive, write_archive
 from probgen.training.rows import open_rows
+from probgen.training.state_checks import check_state
 
 KIND = "checkpoint"
 HASHED_BYTES = 2**24  # in one piece
@@ -74,7 +76,14 @@ class CheckpointFile:
             return None
         value = read_archive(self.path, kind=KIND)
         if isinstance(value, dict) and value.get("fingerprint") == self.fingerprint:
-            return value["state"]
+            state = value.get("state")
+            try:
+                check_state(state, networks=())
+            except FileFormatError as error:
+                raise FileFormatError(
+                    f"{str(self.path)!r} cannot be resumed from, as {error}; delete it."
+                ) from error
+            return state
         owner = "an unknown model"
         if isinstance(value, dict):
             owner = value.get("name", owner)

@@ -95,7 +95,7 @@ def _refusing() -> Iterator[None]:
     except FileFormatError:
         raise
     except Exception as error:
-        raise FileFormatError("its training state has not the form of one") from error
+        raise FileFormatError("the training state has not the form of one") from error
 
 
 def _check_optimizer(state: Any, kinds: Sequence[tuple] | None = None) -> None:
@@ -173,4 +173,4 @@ def _tensors(values: Iterable[Any]) -> list[torch.Tensor]:
 
 def _check(is_right: Any, expected: str) -> None:
     if not is_right:
-        raise FileFormatError(f"its training state must hold {expected}")
+        raise FileFormatError(f"the training state must hold {expected}")
