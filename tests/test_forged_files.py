@@ -371,3 +371,36 @@ def test_steps_of_a_pipeline_are_pairs(path):
         path.write_bytes(closed(header, arrays))
         with pytest.raises(FileFormatError):
             load(path)
+
+
+def test_bits_are_0_or_1(path):
+    """NumPy and torch add the bytes of a mask up to know how much memory a selection takes."""
+    for value in (np.array([True, False, True]), torch.tensor([True, False, True])):
+        write_archive(path, value, kind="test")
+        content = path.read_bytes()
+        header, arrays = opened(content)
+        (name,) = arrays
+        for byte in (2, 255):
+            forged = np.array([byte, 0, 1], dtype=np.uint8).view(bool)
+            path.write_bytes(closed(header, {name: forged}))
+            with pytest.raises(FileFormatError, match="out of range"):
+                read_archive(path, kind="test")
+    nodes = [
+        {"scalar": "|b1", "bytes": "/w=="},
+        {"array": {"name": "a", "dtype": "|b1", "shape": [3]}},
+        {"tensor": {"name": "a"}, "dtype": "bool"},
+    ]
+    for node in nodes:
+        header["value"] = node
+        path.write_bytes(closed(header, {"a": np.array([255, 0, 1], dtype=np.uint8)}))
+        with pytest.raises(FileFormatError, match="out of range"):
+            read_archive(path, kind="test")
+
+
+def test_keys_of_one_hash_do_not_take_the_square_of_time(path):
+    modulus = 2**61 - 1  # of the hashes of integers
+    for kind in ("dict", "set"):
+        keys = [k * modulus for k in range(1, 50_000)]
+        file_of({kind: [[key, 0] for key in keys] if kind == "dict" else keys}, path)
+        with pytest.raises(FileFormatError, match="too many keys of one hash"):
+            load(path)

@@ -101,6 +101,12 @@ def check_like(value: Any, template: Any) -> None:
         _check(type(value) in (int, float, bool) or isinstance(value, np.integer | np.floating))
 
 
+def check_bits(array: np.ndarray) -> None:
+    """Raise if an array of bool has bytes other than 0 and 1, by whose sum NumPy allots memory."""
+    if array.dtype == bool:
+        _check(not np.any(array.view(np.uint8) > 1))
+
+
 def check_bit_generator(state: Any, template: dict) -> None:
     """Raise unless NumPy can take over the state of a bit generator, or go out of its bounds.
 

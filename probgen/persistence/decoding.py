@@ -16,6 +16,7 @@ from probgen._devices import resolve_device
 from probgen.exceptions import FileFormatError
 from probgen.persistence.checks import (
     check_bit_generator,
+    check_bits,
     check_layer,
     check_seeds,
     check_shapes,
@@ -142,12 +143,15 @@ class _Decoder:
             values[key] = self.decode(entry)
 
     def _scalar(self, content, node):
-        return np.frombuffer(_from_text(node["bytes"]), dtype=dtype_of(content), count=1)[0]
+        array = np.frombuffer(_from_text(node["bytes"]), dtype=dtype_of(content), count=1)
+        check_bits(array)
+        return array[0]
 
     def _array(self, content, node=None):
         array = self._arrays.pop(content["name"])  # or copies could outgrow the file
         if "dtype" in content:
             array = array.view(dtype_of(content["dtype"])).reshape(content["shape"])
+        check_bits(array)
         if "order" in content:
             array = array.transpose(np.argsort(content["order"]))
         return array
@@ -192,6 +196,7 @@ class _Decoder:
         tensor = torch.from_numpy(self._array(content))
         if "dtype" in node:
             tensor = tensor.view(_torch_dtype(node["dtype"]))
+            _check(tensor.dtype != torch.bool)  # NumPy has this type, so it was not viewed
         if "strides" in node:
             moved = [
                 size > 1 and a != b

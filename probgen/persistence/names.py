@@ -164,6 +164,9 @@ def check_keys(keys, path="it"):
                     f"{path} has a {type(part).__name__} as a key, which cannot be stored; use"
                     " plain keys."
                 )
+    # A table of keys with one hash would take the square of their number in time.
+    if len(keys) - len(set(map(hash, keys))) > LARGEST_KEY:
+        raise ValueError(f"{path} has too many keys of one hash, which cannot be stored.")
     return keys
 
 
