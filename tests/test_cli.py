@@ -6,7 +6,6 @@ import itertools
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from fractions import Fraction
@@ -38,7 +37,6 @@ from probgen.base import Likelihood
 from probgen.cli import commands, comparison, tables
 from probgen.cli.commands import program
 from probgen.datasets import load_digits
-from probgen.training.engine import Training
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -777,18 +775,47 @@ def test_interrupt_leaves_the_old_file(tmp_path, people, monkeypatch):
     assert (tmp_path / "model.probgen").read_text() == "old"
 
 
-def test_ctrl_c_in_the_training_of_a_network_leaves_the_old_file(tmp_path, people, monkeypatch):
-    def interrupted(self, batch, share):
-        os.kill(os.getpid(), signal.SIGINT)
+INTERRUPTED_COMMAND = """
+import os, signal, sys
+from probgen import GaussianMixture
+from probgen.cli import main
 
-    monkeypatch.setattr(Training, "_step", interrupted)
+def interrupt(self, X, y=None):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except BaseException:  # as in a callback, whose exceptions Python drops
+        pass
+    open("went on", "w")
+
+if sys.argv[1] == "fit":
+    GaussianMixture.fit = interrupt
+else:
+    from probgen.cli import comparison
+    stops = type("Stops", (GaussianMixture,), {"fit": interrupt})
+    kinds = {"works": GaussianMixture, "stops": stops}
+    makes = {name: lambda n, d, shape, kind=kind: kind() for name, kind in kinds.items()}
+    names = os.environ["MODELS"].split()
+    comparison.MODELS = {f"{i} {name}": makes[name] for i, name in enumerate(names)}
+main()
+"""
+
+
+def interrupted(*arguments, models=""):
+    """The process of a command that gets Ctrl-C within a fit."""
+    return subprocess.run(
+        [sys.executable, "-P", "-c", INTERRUPTED_COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"MODELS": models},
+    )
+
+
+def test_ctrl_c_leaves_the_old_file(tmp_path, people):
     (tmp_path / "model.probgen").write_text("old")
-    before = signal.getsignal(signal.SIGINT)
-    result = run("fit", people, "--model", "made", "--target", "town")
-    assert result.exit_code == 130
-    assert result.stderr == "probgen: interrupted\n"
+    done = interrupted("fit", "people.csv", "--model", "gaussian-mixture", "--target", "town")
+    assert (done.returncode, done.stderr) == (130, "probgen: interrupted\n")
     assert (tmp_path / "model.probgen").read_text() == "old"
-    assert signal.getsignal(signal.SIGINT) is before
+    assert {path.name for path in tmp_path.iterdir()} == {"people.csv", "model.probgen"}
 
 
 def test_a_failed_write_leaves_only_the_old_file(tmp_path):
@@ -910,33 +937,25 @@ def test_results_are_printed_while_other_generators_are_fitted(monkeypatch):
     assert re.search(r"^First +[\d,.]+ bits/dim, fit in \d+\.\d s$", printed[0], re.MULTILINE)
 
 
-class Interrupted(GaussianMixture):
-    def fit(self, X, y=None):
-        os.kill(os.getpid(), signal.SIGINT)
-        return super().fit(X, y)
-
-
-def test_ctrl_c_keeps_the_results_that_there_are(tmp_path, monkeypatch):
-    models = {
-        "First": lambda n, d, shape: GaussianMixture(),
-        "Second": lambda n, d, shape: Interrupted(),
-        "Third": lambda n, d, shape: GaussianMixture(),
-    }
-    monkeypatch.setattr(comparison, "MODELS", models)
-    result = run("compare", "--max-rows", 60, "-o", tmp_path / "a.html")
-    assert result.exit_code == 130
-    assert "First" in result.stdout
-    assert result.stderr.endswith("probgen: interrupted\n")
+def test_ctrl_c_keeps_the_results_that_there_are(tmp_path):
+    options = ["compare", "--max-rows", "60", "-o", "a.html"]
+    done = interrupted(*options, models="works stops works")
+    assert done.returncode == 130
+    assert "Report: a.html" in done.stdout
+    assert done.stderr.endswith("probgen: interrupted\n")
     page = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert page.count("<article>") == 1
     assert "The comparison was interrupted: 2 more generators are missing." in page
+    assert [path.name for path in tmp_path.iterdir()] == ["a.html"]
 
 
-def test_ctrl_c_before_the_first_result_leaves_the_old_report(tmp_path, monkeypatch):
-    monkeypatch.setattr(comparison, "MODELS", {"First": lambda n, d, shape: Interrupted()})
+def test_ctrl_c_before_the_first_result_leaves_the_old_report(tmp_path):
     (tmp_path / "a.html").write_text("old")
-    assert run("compare", "--max-rows", 60, "-o", tmp_path / "a.html").exit_code == 130
+    done = interrupted("compare", "--max-rows", "60", "-o", "a.html", models="stops works")
+    assert done.returncode == 130
+    assert done.stdout == ""
     assert (tmp_path / "a.html").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.html"]
 
 
 def test_reconstructions_and_codes_are_shown(tmp_path, monkeypatch):

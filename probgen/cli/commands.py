@@ -33,18 +33,28 @@ TABLE_WIDTH = 120  # columns where the output is no terminal
 MODELS = {re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower(): name for name in estimators.__all__}
 
 
-class Interrupt(BaseException):
-    """Ctrl-C. On a KeyboardInterrupt, networks first finish a model that no command would use."""
-
-
 @contextlib.contextmanager
-def _ctrl_c_raises_interrupt():
+def _exit_at_ctrl_c(keep=None):
+    """Exit with 130 at Ctrl-C in the block, after a call of keep.
+
+    It exits where it is, without an exception: Python drops those that are raised in callbacks,
+    C++ code may abort at one, and a network would first finish a model that nobody wants.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(signum, frame):
-        raise Interrupt
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            if keep is not None:
+                keep()
+            sys.stdout.flush()
+        except FAILURES as error:
+            _fail(str(error))
+        finally:
+            _tell_interrupt()
+            os._exit(INTERRUPTED)
 
     before = signal.signal(signal.SIGINT, stop)
     try:
@@ -58,7 +68,7 @@ class Program(click.Group):
 
     def main(self, *args, **extra):
         """Run a command and exit."""
-        with warnings.catch_warnings(), _ctrl_c_raises_interrupt():
+        with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             sys.exit(self._exit_code(*args, **extra))
 
@@ -72,9 +82,8 @@ class Program(click.Group):
             return _fail(f"{error.format_message().rstrip('.')}. See `{path} --help`.")
         except click.ClickException as error:
             return _fail(error.format_message())
-        except (Interrupt, KeyboardInterrupt, click.Abort):
-            click.echo("probgen: interrupted", err=True)
-            return INTERRUPTED
+        except (click.Abort, KeyboardInterrupt):
+            return _tell_interrupt()
         except BrokenPipeError:
             # Python flushes stdout at exit, which would fail again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -172,46 +181,40 @@ def compare(data, output, max_rows, key, target, image_shape, random_state):
     """
     check_output(output, (".html",))
     check_count("random_state", random_state, low=0)
-    from probgen.cli.comparison import generators, load_data, sort_by_likelihood
-    from probgen.cli.report import Report
+    with _exit_at_ctrl_c():
+        from probgen.cli.comparison import generators, load_data
+        from probgen.cli.report import Report
 
-    loaded = load_data(
-        data,
-        key=key,
-        target=target,
-        image_shape=image_shape,
-        max_rows=max_rows,
-        random_state=random_state,
-    )
-    models = generators(loaded, random_state)
-    report = Report(loaded, random_state=random_state)
-    interrupt = None
-    try:
-        _evaluate_all(models, loaded, report, random_state)
-    except (Interrupt, KeyboardInterrupt) as error:
-        interrupt = error
+        loaded = load_data(
+            data,
+            key=key,
+            target=target,
+            image_shape=image_shape,
+            max_rows=max_rows,
+            random_state=random_state,
+        )
+        models = generators(loaded, random_state)
+        report = Report(loaded, random_state=random_state)
+    _evaluate_all(models, loaded, report, random_state, output)
     results = report.results
     if all(result.model is None for result in results):
-        if interrupt is not None:
-            raise interrupt
         raise ValueError(
             f"no generator could be fitted to {data!r}. {results[0].name}: {results[0].notes[0]}"
         )
-    page = report.render(n_missing=len(models) - len(results))
-    with atomic_write(output) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-    _print_results(loaded, sort_by_likelihood(results))
-    click.echo(f"Report: {output}")
-    if interrupt is not None:
-        raise interrupt
+    _publish(report, loaded, output)
 
 
-def _evaluate_all(models, data, report, random_state):
+def _evaluate_all(models, data, report, random_state, output):
     """Add the results of all models to a report, and show how far it is."""
     from probgen.cli.comparison import evaluate, summary
 
+    def keep():
+        progress.stop()
+        if any(result.model is not None for result in report.results):
+            _publish(report, data, output, n_missing=len(models) - len(report.results))
+
     bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*bar, console=Console(stderr=True)) as progress:
+    with Progress(*bar, console=Console(stderr=True)) as progress, _exit_at_ctrl_c(keep):
         task = progress.add_task("", total=len(models))
         for name, model in models.items():
             progress.update(task, description=name)
@@ -220,6 +223,17 @@ def _evaluate_all(models, data, report, random_state):
             progress.console.print(summary(result), highlight=False, markup=False)
             progress.advance(task)
         progress.update(task, description="Done")
+
+
+def _publish(report, data, output, n_missing=0):
+    """Write a report, and print its table."""
+    from probgen.cli.comparison import sort_by_likelihood
+
+    page = report.render(n_missing)
+    with atomic_write(output) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    _print_results(data, sort_by_likelihood(report.results))
+    click.echo(f"Report: {output}")
 
 
 @program.command()
@@ -260,15 +274,16 @@ def fit(data, model, params, output, target, key, random_state):
     from sklearn.base import is_classifier
 
     check_output(output, (tables.MODEL_FORMAT,))
-    generator = _build(model, params, random_state)
-    if is_classifier(generator) and target is None:
-        raise ValueError(f"{model} learns classes; name their column with --target.")
-    table = tables.read_table(data, key=key, target=target)
-    if is_classifier(generator):
-        tables.check_labels(data, table.y)
-    start = time.perf_counter()
-    generator.fit(table.X, table.y)
-    seconds = time.perf_counter() - start
+    with _exit_at_ctrl_c():
+        generator = _build(model, params, random_state)
+        if is_classifier(generator) and target is None:
+            raise ValueError(f"{model} learns classes; name their column with --target.")
+        table = tables.read_table(data, key=key, target=target)
+        if is_classifier(generator):
+            tables.check_labels(data, table.y)
+        start = time.perf_counter()
+        generator.fit(table.X, table.y)
+        seconds = time.perf_counter() - start
     if table.names is not None:
         # As a fit to a frame sets it, which would need pandas.
         generator.feature_names_in_ = np.array(table.names, dtype=object)
@@ -495,6 +510,11 @@ def _print_results(data, results):
 
 def _show_warning(message, category, filename, lineno, file=None, line=None):
     click.echo(f"probgen: warning: {' '.join(str(message).split())}", err=True)
+
+
+def _tell_interrupt():
+    click.echo("probgen: interrupted", err=True)
+    return INTERRUPTED
 
 
 def _fail(message):
