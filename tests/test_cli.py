@@ -316,6 +316,7 @@ def test_dialects_are_read(tmp_path, frame, name, separator, decimal, has_header
         ('"a;b","c;d"\n1,2\n', [[1, 2]]),
         ('"a,b";"c,d"\n1;2\n', [[1, 2]]),
         ("a, b\n 1, 2\n", [[1, 2]]),
+        ("sep=;\na;b\n1;2\n", [[1, 2]]),
         ("x\n1.5\n", [[1.5]]),
         ("a,b\nNULL,#N/A\n?,-NaN\n", [[np.nan, np.nan], [np.nan, np.nan]]),
     ],
@@ -539,7 +540,7 @@ BAD_FILES = {
     ),
     "quoted.csv": (
         lambda path: path.write_text('a,b\n"1,5","2,5"\n'),
-        "column 'a' has '1,5'; write points for decimal commas, or separate cells by semicolons",
+        "column 'a' has '1,5'; write it as 1234.5, or 1234,5 where semicolons or tabs separate",
     ),
     "commas.csv": (
         lambda path: path.write_text("a,b\n1,5,2,5\n"),
@@ -548,6 +549,14 @@ BAD_FILES = {
     "commas.tsv": (
         lambda path: path.write_text("a,b\n1,5\n"),
         "commas.tsv' must hold numbers; column 'a,b' has '1,5'",
+    ),
+    "spaces.csv": (
+        lambda path: path.write_text("a b\n1 2\n"),
+        "has '1 2'; encode it, leave it out, or make it the target; cells are separated by commas",
+    ),
+    "latin.csv": (
+        lambda path: path.write_text("größe\n1\n", encoding="latin-1"),
+        "invalid start byte; save it as UTF-8.",
     ),
     "underscore.csv": (lambda path: path.write_text("a\n1_0\n"), "column 'a' has '1_0'"),
     "nameless.csv": (

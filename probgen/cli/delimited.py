@@ -20,6 +20,7 @@ MISSING = frozenset(
 )
 # Heads of the row numbers that pandas writes before the columns, and of those that it has read.
 INDEX_NAMES = frozenset({"", "Unnamed: 0"})
+SEPARATOR_LINE = re.compile(r"\Asep=.\r?\n")  # which Excel writes
 COMMA_NUMBER = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?", re.ASCII)
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)
 # As programs write numbers. A code such as 01234 is text.
@@ -48,7 +49,7 @@ def read_rows(path: Path, separators: str) -> tuple[str, list[list[str]]]:
     content = path.read_bytes()
     if path.suffix.lower() == ".gz":
         content = gzip.decompress(content)
-    text = content.decode("utf-8-sig")
+    text = SEPARATOR_LINE.sub("", _decode(content))
     if not text.strip():
         return separators[0], []
     first_line = text.lstrip("\r\n").splitlines()[0]
@@ -131,6 +132,13 @@ def whole_as_integers(values: np.ndarray) -> np.ndarray:
     if np.all((values == np.round(values)) & (np.abs(values) < LARGEST_EXACT)):
         return values.astype(np.int64)
     return values
+
+
+def _decode(content):
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{error}; save it as UTF-8") from error
 
 
 def _split_cells(text, separator):

@@ -389,7 +389,9 @@ def _as_numbers(path, name, cells):
         wrong = next((cell for cell in cells if not _is_known(cell)), np.asarray(cells).dtype)
         remedy = "encode it, leave it out, or make it the target"
         if isinstance(wrong, str) and "," in wrong:
-            remedy = "write points for decimal commas, or separate cells by semicolons or tabs"
+            remedy = "write it as 1234.5, or 1234,5 where semicolons or tabs separate the cells"
+        elif isinstance(wrong, str) and " " in wrong:
+            remedy += "; cells are separated by commas, semicolons, tabs or vertical bars"
         raise ValueError(
             f"{str(path)!r} must hold numbers; column {name!r} has {str(wrong)!r}; {remedy}."
         ) from error
