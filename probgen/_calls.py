@@ -16,6 +16,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 
+from probgen._validation import check_flags, plain
+
 FITS = ("fit", "partial_fit", "fit_transform", "fit_predict")
 # Public methods that are no queries of what was fitted.
 OTHERS = frozenset(
@@ -99,12 +101,34 @@ class GuardedCalls:
         Models of files of earlier versions know no others than their own.
         """
         kept: Mapping[str, Any] = vars(self).get("_fitted_parameters", {})
-        if all(same(getattr(self, name), value) for name, value in kept.items()):
+        changed = {
+            name: value for name, value in kept.items() if not same(getattr(self, name), value)
+        }
+        for name in self._query_parameters & vars(self).keys():
+            value = getattr(self, name)
+            if plain(value) is not value:
+                changed[name] = plain(value)
+        if not changed:
             return self
         twin = object.__new__(type(self))
         vars(twin).update(vars(self))
-        vars(twin).update(kept)
+        vars(twin).update(changed)
         return twin
+
+    @contextlib.contextmanager
+    def _plain_parameters(self) -> Iterator[None]:
+        """Have Python's numbers for NumPy's, which overflow in small types, within the block."""
+        given = {}
+        for name, value in self.get_params(deep=False).items():  # type: ignore[attr-defined]
+            number = plain(value)
+            if number is not value:
+                given[name] = value
+                setattr(self, name, number)
+        try:
+            yield
+        finally:
+            for name, value in given.items():
+                setattr(self, name, value)
 
 
 def same(value: Any, kept: Any) -> bool:
@@ -132,6 +156,11 @@ def _kept(value: Any) -> Any:
     return value
 
 
+def _plain_argument(value: Any) -> Any:
+    """An argument of a query with a number of Python in place of one of NumPy."""
+    return plain(value) if isinstance(value, np.generic) else value
+
+
 def _wrapped(member: Any, wrap: Callable) -> Any:
     """A method, or scikit-learn's descriptor of one that is there at times, within a guard."""
     if hasattr(member, "fn"):  # of available_if
@@ -151,7 +180,9 @@ def _guarded_fit(method: Callable) -> Callable:
         # An override that calls this one, or a fit inside of another call, is guarded already.
         if "_former_parameters" in vars(self):
             return method(self, *args, **kwargs)
-        with self._unchanged_if_broken(), np.errstate(**FLOATING_POINT), self._modes():
+        floats = np.errstate(**FLOATING_POINT)
+        with self._unchanged_if_broken(), self._plain_parameters(), floats, self._modes():
+            check_flags(self)
             # Queries inside of the fit see its own parameters, which are those that are set.
             self._former_parameters = vars(self).pop("_fitted_parameters", {})
             try:
@@ -171,6 +202,8 @@ def _guarded_fit(method: Callable) -> Callable:
 def _guarded_query(method: Callable) -> Callable:
     @functools.wraps(method)
     def guarded(self: Any, *args: Any, **kwargs: Any) -> Any:
+        args = tuple(map(_plain_argument, args))
+        kwargs = {name: _plain_argument(value) for name, value in kwargs.items()}
         with np.errstate(**FLOATING_POINT), self._modes():
             return method(self._with_fitted_parameters(), *args, **kwargs)
 

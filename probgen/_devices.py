@@ -5,6 +5,8 @@ import os
 import sys
 from functools import lru_cache
 
+from probgen._validation import show
+
 
 def resolve_device(device: str) -> str:
     """Return "cpu" or a CUDA device's name for the `device` parameter of a generator.
@@ -29,12 +31,15 @@ def resolve_device(device: str) -> str:
     >>> resolve_device("cpu")
     'cpu'
     """
-    if device == "cpu":
+    if isinstance(device, str) and device == "cpu":
         return "cpu"
     is_cuda = isinstance(device, str) and (device == "cuda" or device.startswith("cuda:"))
-    if device != "auto" and not is_cuda:
-        raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:<index>'; got {device!r}.")
-    if device == "auto":
+    is_auto = isinstance(device, str) and device == "auto"
+    if not is_auto and not is_cuda:
+        raise ValueError(
+            f"device must be 'auto', 'cpu', 'cuda' or 'cuda:<index>'; got {show(device)}."
+        )
+    if is_auto:
         return "cuda" if cuda_is_available() else "cpu"
     if not cuda_is_available():
         raise ValueError(

@@ -3,6 +3,8 @@
 import contextlib
 import copy
 import dataclasses
+import functools
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
@@ -11,9 +13,11 @@ import numpy.typing as npt
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import Tags, get_tags
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from probgen._calls import FitInterrupted, GuardedCalls
+from probgen._containers import read_container
 from probgen._validation import check_count, check_generator
 from probgen.base import GeneratorMixin, GeneratorTags, Likelihood, get_likelihood
 from probgen.base.comparison import check_comparable
@@ -48,6 +52,17 @@ __all__ = [
 
 MAX_ROUNDS = 100  # of draws for rows that the steps cannot invert
 ROUND_SIZE = 10_000  # draws in a round
+
+
+def _with_any_container(name: str) -> Any:
+    """scikit-learn's method of a Pipeline, whose rows may be a tensor or a masked array."""
+    method = inspect.getattr_static(Pipeline, name)
+
+    @functools.wraps(method.fn)
+    def call(self: Any, X: npt.ArrayLike, **params: Any) -> Any:
+        return method.fn(self, read_container(X), **params)
+
+    return available_if(method.check)(call)
 
 
 class GenerativePipeline(GuardedCalls, Pipeline):
@@ -146,6 +161,7 @@ class GenerativePipeline(GuardedCalls, Pipeline):
         """
         steps, model = self._chain("score_samples")
         measure_of(steps)
+        X = read_container(X)
         is_discrete = _is_discrete(model)
         n_shifts = 0
         for leaf in leaves(steps):
@@ -268,6 +284,30 @@ class GenerativePipeline(GuardedCalls, Pipeline):
             return X, labels
         return X
 
+    transform = _with_any_container("transform")
+    predict = _with_any_container("predict")
+    predict_proba = _with_any_container("predict_proba")
+    predict_log_proba = _with_any_container("predict_log_proba")
+
+    @available_if(lambda self: hasattr(super(), "inverse_transform"))
+    def inverse_transform(self, X: npt.ArrayLike, **params: Any) -> Any:
+        """Return the input rows of representations, as the steps' own inverses give them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, k)
+            Representations, as `transform` returns them.
+        **params : object
+            As in `sklearn.pipeline.Pipeline`.
+
+        Returns
+        -------
+        X : ndarray or frame of shape (n, n_features_in_)
+            A frame after `set_output`, with the index of a pandas frame that was given.
+        """
+        rows = super().inverse_transform(read_container(X), **params)
+        return GeneratorMixin._in_container(self, np.asarray(rows), X)
+
     def log_normalizer(self) -> tuple[float, float]:
         """Return the log-probability that the steps can invert a draw, and its standard error.
 
@@ -348,9 +388,9 @@ class GenerativePipeline(GuardedCalls, Pipeline):
     def _keep_parameters(self) -> None:
         """Nothing, as the steps keep theirs."""
 
-    def _fit(self, *args: Any, **kwargs: Any) -> Any:
+    def _fit(self, X: Any, *args: Any, **kwargs: Any) -> Any:
         self._normalizer_cache = None
-        return super()._fit(*args, **kwargs)
+        return super()._fit(read_container(X), *args, **kwargs)
 
     def _chain(self, method: str) -> tuple[list, Any]:
         """The transformers, with those of nested pipelines, and the generator at the end."""
@@ -601,6 +641,7 @@ def _draw_invertible(
 def _estimate_log_normalizer(steps: list, model: Any, n_draws: int) -> tuple[float, float]:
     """Logarithm of the share of draws that the steps can invert, and its standard error."""
     check_count("n_normalizer_samples", n_draws)
+    n_draws = int(n_draws)
     generator = np.random.default_rng(0)
     n_inside = 0
     for start in range(0, n_draws, ROUND_SIZE):

@@ -5,6 +5,9 @@ from collections.abc import Callable, Generator, Iterable
 import numpy as np
 import numpy.typing as npt
 
+from probgen._containers import read_container, read_rows
+from probgen._validation import show
+
 
 class RowBlocks:
     """Rows that are read block by block, as often as a fit needs them.
@@ -41,12 +44,12 @@ class RowBlocks:
             except TypeError as error:
                 raise ValueError(
                     "blocks must be a re-iterable of arrays or a function that returns an"
-                    f" iterator; got {blocks!r}."
+                    f" iterator; got {show(blocks)}."
                 ) from error
             if is_iterator:
                 raise ValueError(
-                    f"blocks can be read only once, but a fit reads it many times; got {blocks!r};"
-                    " pass a list or a function that returns a fresh iterator."
+                    "blocks can be read only once, but a fit reads it many times; got"
+                    f" {show(blocks)}; pass a list or a function that returns a fresh iterator."
                 )
         self.blocks = blocks
 
@@ -70,9 +73,20 @@ class RowBlocks:
             raise ValueError("X must have at least one row; got RowBlocks without any.")
 
 
+def read_block(block: npt.ArrayLike, i: int) -> np.ndarray:
+    """Block i as an array of its own dtype, whatever its container."""
+    name = f"block {i} of X"
+    block = read_container(block, name)
+    if getattr(block, "ndim", 2) == 2:  # of others the shape is told below
+        block = read_rows(block, name)
+    return np.asarray(block)
+
+
 def _as_floats(block: npt.ArrayLike, i: int) -> np.ndarray:
     """Block i as a float64 or float32 array of two dimensions."""
-    array = np.asarray(block)
+    array = read_block(block, i)
+    if array.dtype.kind == "c":
+        raise ValueError(f"block {i} of X must hold real numbers; got dtype {array.dtype}.")
     if array.dtype != np.float32:
         try:
             array = array.astype(np.float64, copy=False)

@@ -10,13 +10,14 @@ PACKAGE = Path(__file__).resolve().parents[1] / "probgen"
 
 # From the ground up. A module imports from lower floors, and from its own room.
 FLOORS = (
+    {"_containers"},
+    {"_validation"},
     {
         "_callbacks",
         "_calls",
         "_constants",
         "_devices",
         "_lazy",
-        "_validation",
         "_warnings",
         "_writing",
         "exceptions",

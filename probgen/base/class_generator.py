@@ -1,5 +1,6 @@
 """Generators of rows given their class, which classify by Bayes' rule."""
 
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy.typing as npt
 from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 
-from probgen._validation import check_weights
+from probgen._validation import check_weights, show
 from probgen.base.generator import GeneratorMixin
 from probgen.conditions.given import Conditions
 
@@ -211,8 +212,9 @@ def class_indices(y: Any, classes: np.ndarray, n_rows: int) -> np.ndarray:
     index_of = {label: index for index, label in enumerate(classes.tolist())}
     indices = []
     for label in labels.reshape(-1).tolist():
-        if label not in index_of:
-            known = list(index_of)
-            raise ValueError(f"y must hold the classes of the fit, {known}; got {label!r}.")
+        if not isinstance(label, Hashable) or label not in index_of:
+            raise ValueError(
+                f"y must hold the classes of the fit, {show(list(index_of))}; got {show(label)}."
+            )
         indices.append(index_of[label])
     return np.broadcast_to(np.array(indices), n_rows)

@@ -12,11 +12,14 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from probgen._calls import GuardedCalls
+from probgen._containers import check_labels, index_of, is_polars, read_rows
 from probgen._validation import (
     RandomState,
     check_choice,
+    check_columns,
     check_count,
     check_generator,
+    empty_columns,
     spawn_generator,
 )
 from probgen.base.comparison import check_comparable
@@ -229,8 +232,10 @@ class GeneratorMixin(GuardedCalls, TransformerMixin, DensityMixin):
         X becomes one of `_dtypes`, which are float64 and float32 unless a subclass says otherwise.
         """
         allow_nan = self.__sklearn_tags__().input_tags.allow_nan
-        # scikit-learn would read a polars frame of float32 columns in float64.
-        dtype = np.float32 if _is_single_polars(X) else list(self._dtypes)
+        X = read_rows(X)
+        if y is not None and not isinstance(y, str):
+            y = check_labels(y)
+        dtype = _polars_dtype(X) or list(self._dtypes)
         try:
             # Its check for NaN sums the rows, which may overflow.
             with np.errstate(over="ignore", invalid="ignore"):
@@ -250,6 +255,8 @@ class GeneratorMixin(GuardedCalls, TransformerMixin, DensityMixin):
             raise ValueError(sentence) from error
         if reset:
             rows = checked[0] if isinstance(checked, tuple) else checked
+            if allow_nan:
+                check_columns(empty_columns(rows), getattr(self, "feature_names_in_", None))
             self._dtype = rows.dtype
         return checked
 
@@ -313,15 +320,18 @@ class GeneratorMixin(GuardedCalls, TransformerMixin, DensityMixin):
             return self._sample(n_samples, generator), None
         return self._sample_given(conditions, generator), None
 
-    def _in_container(self, X: np.ndarray) -> Any:
-        """X in the container that `set_output` chose, under the names of the training data."""
+    def _in_container(self, X: np.ndarray, like: Any = None) -> Any:
+        """X in the container that `set_output` chose, under the names of the training data.
+
+        A pandas frame has the index of the frame like, whose rows it answers one by one.
+        """
         config = getattr(self, "_sklearn_output_config", {})
         container = config.get("transform", get_config()["transform_output"])
         names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(X.shape[1])])
         if container == "pandas":
             import pandas as pd
 
-            return pd.DataFrame(X, columns=names, copy=False)
+            return pd.DataFrame(X, index=index_of(like), columns=names, copy=False)
         if container == "polars":
             import polars as pl
 
@@ -359,7 +369,7 @@ class ImputerMixin(GeneratorMixin):
         Returns
         -------
         X : ndarray or frame of shape (n, n_features)
-            A frame after `set_output`.
+            A frame after `set_output`, with the index of a pandas frame that was given.
 
         Raises
         ------
@@ -380,12 +390,12 @@ class ImputerMixin(GeneratorMixin):
         array([[1.5, 3. ]])
         """
         check_choice("method", method, ("mean", "draw"))
-        X = self._validate_query(X)
+        rows = self._validate_query(X)
         generator = None
         if method == "draw":
             generator = self._generator_of(random_state)
-        filled = np.where(np.isnan(X), self._impute(X, generator), X)
-        return self._in_container(filled.astype(X.dtype, copy=False))
+        filled = np.where(np.isnan(rows), self._impute(rows, generator), rows)
+        return self._in_container(filled.astype(rows.dtype, copy=False), X)
 
 
 class DecoderMixin(GeneratorMixin):
@@ -407,11 +417,12 @@ class DecoderMixin(GeneratorMixin):
         Returns
         -------
         X : ndarray or frame of shape (n, n_features)
-            A frame after `set_output`.
+            A frame after `set_output`, with the index of a pandas frame that was given.
         """
         check_is_fitted(self)
-        Z = self._validate_codes(Z)
-        return self._in_container(self._inverse_transform(Z).astype(Z.dtype, copy=False))
+        codes = self._validate_codes(Z)
+        X = self._inverse_transform(codes).astype(codes.dtype, copy=False)
+        return self._in_container(X, Z)
 
     @property
     def _n_codes(self) -> int:
@@ -420,7 +431,7 @@ class DecoderMixin(GeneratorMixin):
 
     def _validate_codes(self, Z: npt.ArrayLike) -> np.ndarray:
         """Return Z as a float64 or float32 array with a column for each dimension of a code."""
-        Z = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
+        Z = check_array(read_rows(Z, "Z"), dtype=[np.float64, np.float32], input_name="Z")
         if Z.shape[1] != self._n_codes:
             expected = f"Z must have shape (n, {self._n_codes})"
             if self._n_codes == self._n_features_out:
@@ -429,10 +440,14 @@ class DecoderMixin(GeneratorMixin):
         return Z
 
 
-def _is_single_polars(X: Any) -> bool:
-    """Whether X is a polars frame of float32 columns alone."""
-    dtypes = getattr(X, "dtypes", None)
-    return isinstance(dtypes, list) and all(str(dtype) == "Float32" for dtype in dtypes)
+def _polars_dtype(X: Any) -> type | None:
+    """The precision of a polars frame, which scikit-learn does not see, or None for others."""
+    if not is_polars(X):
+        return None
+    dtypes = {str(dtype) for dtype in X.dtypes}
+    if dtypes == {"Float32"}:
+        return np.float32
+    return np.float64 if "Float64" in dtypes else None
 
 
 def _explain(message: str, model: Any) -> str | None:

@@ -7,6 +7,8 @@ from typing import Any
 
 from sklearn.utils import Tags, get_tags
 
+from probgen._validation import show
+
 
 @dataclass(frozen=True)
 class Likelihood:
@@ -103,7 +105,7 @@ def get_likelihood(estimator: Any) -> Likelihood:
             return get_likelihood(getattr(estimator, name))
     raise TypeError(
         "get_likelihood expects a generator, or a pipeline or search that ends in one; got"
-        f" {estimator!r}."
+        f" {show(estimator)}."
     )
 
 

@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from probgen._containers import read_container
+from probgen._validation import show
+
 
 @dataclass(frozen=True)
 class Conditions:
@@ -89,17 +92,17 @@ def parse_given(
         else:
             values[:, j] = _column(name, condition, n_samples)
             if np.isinf(values[:, j]).any():
-                raise ValueError(f"{name} must be finite, or NaN to draw; got {condition!r}.")
+                raise ValueError(f"{name} must be finite, or NaN to draw; got {show(condition)}.")
     return Conditions(values, low, high, categories)
 
 
 def _given_array(given: Any, shape: tuple[int, int]) -> np.ndarray:
     """Known values as an array that broadcasts to shape."""
     try:
-        array = np.asarray(given, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        array = _floats(given)
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(
-            f"given must be an array of numbers with NaN to draw, or a dict; got {given!r}."
+            f"given must be an array of numbers with NaN to draw, or a dict; got {show(given)}."
         ) from error
     if array.shape not in {shape, (1, shape[1]), (shape[1],)}:
         raise ValueError(
@@ -111,6 +114,14 @@ def _given_array(given: Any, shape: tuple[int, int]) -> np.ndarray:
             "given must be finite, or NaN where the model is to draw; got an infinity."
         )
     return array
+
+
+def _floats(values: Any) -> np.ndarray:
+    """Numbers as float64, with NaN where they are masked or missing, but no dates."""
+    array = np.asarray(read_container(values, "given"))
+    if array.dtype.kind in "cMm":
+        raise TypeError(f"no numbers: {array.dtype}")
+    return array.astype(np.float64, copy=False)
 
 
 def _feature_index(
@@ -136,7 +147,7 @@ def _feature_index(
     ):
         raise ValueError(
             f"given must name features by name or by an index in [0, {n_features - 1}]; got"
-            f" {key!r}."
+            f" {show(key)}."
         )
     return int(key) % n_features
 
@@ -148,28 +159,33 @@ def _categories(name: str, condition: Any) -> np.ndarray:
     try:
         return np.array(sorted(condition))
     except TypeError as error:
-        raise ValueError(f"{name} must hold categories of one type; got {condition!r}.") from error
+        raise ValueError(
+            f"{name} must hold categories of one type; got {show(condition)}."
+        ) from error
 
 
 def _interval(name: str, condition: tuple, n_samples: int) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper ends, each of shape (n_samples,)."""
     if len(condition) != 2:
-        raise ValueError(f"{name} must be a value, a pair (low, high) or a set; got {condition!r}.")
+        raise ValueError(
+            f"{name} must be a value, a pair (low, high) or a set; got {show(condition)}."
+        )
     low, high = condition
     low = _column(name, -np.inf if low is None else low, n_samples)
     high = _column(name, np.inf if high is None else high, n_samples)
     if not np.all(low < high):
-        raise ValueError(f"{name} must be an interval with low < high; got {condition!r}.")
+        raise ValueError(f"{name} must be an interval with low < high; got {show(condition)}.")
     return low, high
 
 
 def _column(name: str, value: Any, n_samples: int) -> np.ndarray:
     """A number, or one for each row, as an array of shape (n_samples,)."""
     try:
-        column = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        column = _floats(value)
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(
-            f"{name} must be a number, an interval as a tuple (low, high) or a set; got {value!r}."
+            f"{name} must be a number, an interval as a tuple (low, high) or a set; got"
+            f" {show(value)}."
         ) from error
     if column.shape not in {(), (1,), (n_samples,)}:
         raise ValueError(
@@ -183,12 +199,13 @@ def representable(
     conditions: Conditions, dtype: np.dtype, argument: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """The ends (n, d) of the intervals, rounded inwards to a dtype."""
-    low = conditions.low.astype(dtype)
-    high = conditions.high.astype(dtype)
+    with np.errstate(over="ignore"):
+        low = conditions.low.astype(dtype)
+        high = conditions.high.astype(dtype)
     # Rounding to the nearest number may leave the interval; then the next one lies inside.
     low = np.where(low < conditions.low, np.nextafter(low, dtype.type(np.inf)), low)
     high = np.where(high > conditions.high, np.nextafter(high, dtype.type(-np.inf)), high)
-    is_empty = low > high
+    is_empty = (low > high) | (low == np.inf) | (high == -np.inf)
     if is_empty.any():
         i, j = np.argwhere(is_empty)[0]
         raise ValueError(

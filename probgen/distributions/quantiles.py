@@ -125,7 +125,10 @@ def normal_mixture_quantile(
     values : ndarray of shape (...)
     """
     log_masses = _component_log_masses(low, high, logits, loc, scale)
-    weights = np.exp(log_masses - log_masses.max(axis=-1, keepdims=True))
+    highest = log_masses.max(axis=-1, keepdims=True)
+    # Intervals out of reach of all components have values too, from any of them.
+    weights = np.exp(log_masses - np.where(np.isneginf(highest), 0.0, highest))
+    weights[np.isneginf(highest[..., 0])] = 1.0
     uniforms = np.ascontiguousarray(uniforms)
     component, rest = _level(torch.from_numpy(weights), torch.from_numpy(uniforms))
     component = component.numpy()[..., None]

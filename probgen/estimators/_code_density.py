@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from sklearn.base import clone
 
+from probgen._validation import show
 from probgen.base import Likelihood
 from probgen.estimators.gaussian_mixture import GaussianMixture
 from probgen.marginal_likelihood.effective_draws import checked_estimates
@@ -136,7 +137,7 @@ class FittedCodeDensity(CodeGenerator):
         density = self.latent_density
         is_generator = hasattr(density, "sample") and hasattr(density, "score_samples")
         if density is not None and (isinstance(density, type) or not is_generator):
-            raise ValueError(f"latent_density must be a generator, or None; got {density!r}.")
+            raise ValueError(f"latent_density must be a generator, or None; got {show(density)}.")
 
     def _fit_code_density(self, codes: np.ndarray, generator: np.random.Generator) -> None:
         """Fit a clone of latent_density to codes (n, k); generator seeds it if it has no seed."""

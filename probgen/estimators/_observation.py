@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from probgen._validation import show
 from probgen.distributions.observation import make_observation, without_choices
 from probgen.options import AutoLikelihood, Option
 from probgen.training.neural_generator import FitContext, NeuralGenerator
@@ -42,7 +43,7 @@ class ObservationGenerator(NeuralGenerator):
         if self.dynamic_binarization and name not in ("auto", "bernoulli"):
             raise ValueError(
                 "dynamic_binarization=True draws rows of 0 and 1, which need likelihood='bernoulli'"
-                f" or 'auto'; got {name!r}; take one of these, or dynamic_binarization=False."
+                f" or 'auto'; got {show(name)}; take one of these, or dynamic_binarization=False."
             )
 
     def _choices_for(self, X: np.ndarray) -> dict[str, Any]:

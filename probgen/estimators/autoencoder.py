@@ -285,8 +285,8 @@ class Autoencoder(DecoderMixin, FittedCodeDensity):
 
     def reconstruct(self, X: npt.ArrayLike) -> Any:
         """Return the rows of X encoded and decoded, of shape (n, n_features)."""
-        X = self._validate_query(X)
-        return self._in_container(self._reconstruct(X).astype(X.dtype, copy=False))
+        rows = self._validate_query(X)
+        return self._in_container(self._reconstruct(rows).astype(rows.dtype, copy=False), X)
 
     def reconstruction_error(self, X: npt.ArrayLike) -> np.ndarray:
         """Return the reconstruction loss of each row, averaged over the features.

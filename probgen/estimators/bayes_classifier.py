@@ -13,7 +13,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import has_fit_parameter
 
-from probgen._validation import RandomState, check_priors
+from probgen._validation import RandomState, check_jobs, check_priors, show
 from probgen.base import ClassGeneratorMixin, GeneratorTags, Likelihood, get_likelihood
 from probgen.base.class_generator import class_indices
 from probgen.conditions.given import Conditions
@@ -252,16 +252,17 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
         reset: bool,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """The validated rows of positive weight, their classes, and their weights or None."""
+        check_jobs(self.n_jobs)
         inner = self._inner()
         if not _is_generator(inner) or is_classifier(inner):
             raise ValueError(
                 "estimator must be a generator without classes of its own, such as"
-                f" GaussianMixture(); got {inner!r}."
+                f" GaussianMixture(); got {show(inner)}."
             )
         if sample_weight is not None and not has_fit_parameter(inner, "sample_weight"):
             raise ValueError(
                 "sample_weight asks for an estimator that takes weights, such as"
-                f" GaussianMixture(); got {inner!r}."
+                f" GaussianMixture(); got {show(inner)}."
             )
         return self._validate_weighted(X, y, sample_weight, reset=reset)
 

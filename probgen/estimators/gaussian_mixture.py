@@ -14,9 +14,13 @@ from probgen._devices import resolve_device
 from probgen._validation import (
     RandomState,
     check_choice,
+    check_columns,
     check_count,
+    check_jobs,
     check_real,
+    check_verbose,
     check_weights,
+    empty_columns,
     spawn_generator,
 )
 from probgen._warnings import warn
@@ -434,7 +438,9 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
         check_choice("init_params", self.init_params, INIT_PARAMS)
         check_count("n_factors", self.n_factors)
         check_real("learning_decay", self.learning_decay, low=0.5, high=1.0)
+        check_verbose(self.verbose)
         check_count("verbose_interval", self.verbose_interval)
+        check_jobs(self.n_jobs)
         return resolve_device(self.device)
 
     def _check_rows(
@@ -447,8 +453,7 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
             ensure_min_samples = 2 if reset and sample_weight is None else 1
             X = self._validate(X, reset=reset, ensure_min_samples=ensure_min_samples)
             n_rows = len(X)
-            if np.isnan(X.min()) and np.isnan(X).all():
-                raise ValueError("X must hold some values; got only NaN.")
+            check_columns(empty_columns(X), each=False)
         if sample_weight is None:
             return X, None
         return X, check_weights(sample_weight, n_rows)
@@ -456,7 +461,7 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
     def _check_blocks(self, blocks: RowBlocks, has_weights: bool, *, reset: bool) -> int:
         """Validate RowBlocks, and set the attributes that a fit learns from X; return n_rows."""
         n_rows = 0
-        has_values = False
+        is_empty: Any = True
         for block in blocks:
             # The extremes are NaN or infinite where any value is, and quicker than masks.
             is_finite = np.isfinite(block.min()) and np.isfinite(block.max())
@@ -464,12 +469,11 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
                 raise ValueError(
                     "X must hold finite numbers or NaN; got an infinity in its blocks."
                 )
-            has_values = has_values or is_finite or not np.isnan(block).all()
+            is_empty = is_empty & empty_columns(block)
             n_rows += len(block)
             width = block.shape[1]
             dtype = block.dtype
-        if not has_values:
-            raise ValueError("X must hold some values; got only NaN.")
+        check_columns(is_empty, each=reset)
         if reset and n_rows < 2 and not has_weights:
             raise ValueError(
                 "X must have at least 2 rows, to have a variance; got RowBlocks with 1."

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from probgen._validation import read_numbers
 from probgen.gaussians.starts import FAMILIES
 
 
@@ -68,7 +69,7 @@ class GivenStart:
 
 
 def _checked(name, value, shape):
-    array = np.asarray(value, dtype=np.float64)
+    array = read_numbers(name, value)
     if array.shape != shape:
         raise ValueError(
             f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}"

@@ -14,6 +14,7 @@ import numpy as np
 from scipy.special import logsumexp
 from scipy.stats import qmc
 
+from probgen._validation import show
 from probgen.distributions.truncated_normal import (
     TINY,
     check_interval,
@@ -323,12 +324,12 @@ def _check_rectangle(mean, covariance, low, high):
     mean = np.asarray(mean, dtype=np.float64)
     covariance = np.asarray(covariance, dtype=np.float64)
     if mean.ndim != 1 or not np.isfinite(mean).all():
-        raise ValueError(f"mean must be a finite vector of shape (m,); got {mean!r}.")
+        raise ValueError(f"mean must be a finite vector of shape (m,); got {show(mean)}.")
     m = len(mean)
     if covariance.shape != (m, m) or not np.isfinite(covariance).all():
         raise ValueError(
             f"covariance must be a finite matrix of shape {(m, m)}, as mean has; got"
-            f" {covariance!r}."
+            f" {show(covariance)}."
         )
     low, high = check_interval(low, high)
     if low.shape != (m,) or high.shape != (m,):

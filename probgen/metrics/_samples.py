@@ -6,6 +6,9 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import check_array
 
+from probgen._containers import read_rows
+from probgen._validation import show
+
 
 def check_samples(
     X: npt.ArrayLike, Y: npt.ArrayLike, features: Any
@@ -19,7 +22,8 @@ def check_samples(
     extract = getattr(features, "transform", features)
     if not callable(extract):
         raise ValueError(
-            f"features must be a function of rows, a fitted transformer or None; got {features!r}."
+            f"features must be a function of rows, a fitted transformer or None; got"
+            f" {show(features)}."
         )
     X = _as_array(extract(X), "features(X)")
     Y = _as_array(extract(Y), "features(Y)")
@@ -36,4 +40,6 @@ def _check_columns(X: np.ndarray, Y: np.ndarray, names: str) -> None:
 
 
 def _as_array(rows: npt.ArrayLike, name: str) -> np.ndarray:
-    return check_array(rows, dtype=np.float64, ensure_min_samples=2, input_name=name)
+    return check_array(
+        read_rows(rows, name), dtype=np.float64, ensure_min_samples=2, input_name=name
+    )

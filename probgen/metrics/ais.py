@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from probgen._validation import check_count, check_generator, check_real, spawn_generator
+from probgen._validation import check_count, check_generator, check_real, show, spawn_generator
 from probgen.marginal_likelihood.annealing import WORK_NUMBERS, Annealing, sigmoid_temperatures
 from probgen.marginal_likelihood.effective_draws import LEAST_EFFECTIVE, warn_of_unknown_errors
 from probgen.marginal_likelihood.latent_model import log_mean_exp
@@ -113,7 +113,7 @@ def ais_log_likelihood(
     if not hasattr(estimator, "_latent_model"):
         raise ValueError(
             "estimator must be a generator with latent variables, such as Autoencoder; got"
-            f" {estimator!r}; use its score_samples."
+            f" {show(estimator)}; use its score_samples."
         )
     estimator = estimator._with_fitted_parameters()
     X = estimator._validate_query(X)

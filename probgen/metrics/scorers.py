@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from probgen._validation import RandomState, check_choice, check_count, check_generator
+from probgen._validation import RandomState, check_choice, check_count, check_generator, show
 from probgen.base.comparison import check_comparable, check_units
 from probgen.metrics.frechet import frechet_distance
 from probgen.metrics.mmd import kernel_mmd
@@ -153,7 +153,7 @@ class _SampleQualityScorer:
     def __call__(self, estimator: Any, X: Any, y: Any = None) -> float:
         if not hasattr(estimator, "sample"):
             raise TypeError(
-                f"The scorer needs an estimator that can sample; got {estimator!r};"
+                f"The scorer needs an estimator that can sample; got {show(estimator)};"
                 " make_generative_pipeline makes pipelines that can."
             )
         n_samples = self.n_samples

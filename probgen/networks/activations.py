@@ -2,8 +2,12 @@
 
 import copy
 import inspect
+from collections.abc import Sequence
 
+import torch
 from torch import nn
+
+from probgen._validation import show
 
 ACTIVATIONS = {
     "relu": nn.ReLU,
@@ -20,13 +24,17 @@ ACTIVATIONS = {
 }
 
 
-def activation(name: str | type[nn.Module] | nn.Module) -> nn.Module:
+def activation(
+    name: str | type[nn.Module] | nn.Module, shape: Sequence[int] | None = None
+) -> nn.Module:
     """Return a new module that computes an activation.
 
     Parameters
     ----------
     name : str, class or torch.nn.Module
         Name in scikit-learn or torch, class of torch.nn that needs no arguments, or module to copy.
+    shape : sequence of int, optional
+        Shape of tensors that the module must keep.
 
     Returns
     -------
@@ -35,7 +43,7 @@ def activation(name: str | type[nn.Module] | nn.Module) -> nn.Module:
     Raises
     ------
     ValueError
-        If the name is unknown, or the class needs arguments.
+        If the name is unknown, the class needs arguments, or the module changes the shape.
 
     Examples
     --------
@@ -43,17 +51,33 @@ def activation(name: str | type[nn.Module] | nn.Module) -> nn.Module:
     Tanh()
     """
     if isinstance(name, nn.Module):
-        return copy.deepcopy(name)
+        module = copy.deepcopy(name)
+        if shape is not None and not _keeps(module, shape):
+            raise ValueError(
+                "activation must be a module that keeps the shape of a hidden layer; got"
+                f" {show(name)} for {shape[1]} units."
+            )
+        return module
     if inspect.isclass(name) and issubclass(name, nn.Module):
         try:
             return name()
         except TypeError as error:
             raise ValueError(
-                f"activation must be a module where its class needs arguments; got {name!r}."
+                f"activation must be a module where its class needs arguments; got {show(name)}."
             ) from error
     if not isinstance(name, str) or name not in ACTIVATIONS:
         known = ", ".join(repr(known) for known in ACTIVATIONS)
         raise ValueError(
-            f"activation must be one of {known}, or a class of torch.nn; got {name!r}."
+            f"activation must be one of {known}, or a class of torch.nn; got {show(name)}."
         )
     return ACTIVATIONS[name]()
+
+
+def _keeps(module: nn.Module, shape: Sequence[int]) -> bool:
+    """Whether a module keeps a shape of tensors."""
+    try:
+        with torch.no_grad():
+            outputs = copy.deepcopy(module).eval()(torch.zeros(*shape))
+    except (RuntimeError, TypeError, ValueError):
+        return False
+    return isinstance(outputs, torch.Tensor) and outputs.shape == tuple(shape)

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from probgen._validation import show
+
 DROPOUTS = (
     nn.Dropout,
     nn.Dropout1d,
@@ -26,7 +28,7 @@ N_TRIAL = 2  # rows that a network is tried on
 def check_module(name: str, value: Any) -> None:
     """Raise unless value is a torch.nn.Module or None."""
     if not (value is None or isinstance(value, nn.Module)):
-        raise ValueError(f"{name} must be a torch.nn.Module, or None; got {value!r}.")
+        raise ValueError(f"{name} must be a torch.nn.Module, or None; got {show(value)}.")
 
 
 def check_network(

@@ -53,7 +53,7 @@ class ConvEncoder(nn.Module):
         layers: list[nn.Module] = []
         for before, after in pairwise([self.image_shape[2], *channels]):
             layers.append(nn.Conv2d(before, after, KERNEL, STRIDE, PADDING))
-            layers.append(make_activation(activation))
+            layers.append(make_activation(activation, (1, after, 4, 4)))
         self.layers = nn.Sequential(*layers)
         self.head = Linear(channels[-1] * height * width, n_outputs)
 
@@ -98,7 +98,7 @@ class ConvDecoder(nn.Module):
         sizes = _sizes(self.image_shape, channels)[::-1]
         self.start = (channels[0], *sizes[0])
         self.head = Linear(n_inputs, channels[0] * sizes[0][0] * sizes[0][1])
-        layers = [make_activation(activation)]
+        layers = [make_activation(activation, (1, channels[0], 4, 4))]
         for k, (before, after) in enumerate(zip(channels, [*channels[1:], self.image_shape[2]])):
             # Sides of 2 n and of 2 n - 1 pixels both halve to n; output padding tells them apart.
             extra: Any = tuple(

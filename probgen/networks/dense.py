@@ -79,9 +79,10 @@ class MLP(nn.Sequential):
         sizes = [n_inputs, *hidden_layer_sizes, n_outputs]
         layers: list[nn.Module] = []
         for before, after in pairwise(sizes):
+            if layers:
+                layers.append(make_activation(activation, (1, before)))
             layers.append(Linear(before, after))
-            layers.append(make_activation(activation))
-        super().__init__(*layers[:-1])
+        super().__init__(*layers)
 
 
 class TiedMLP(nn.Module):
@@ -107,7 +108,9 @@ class TiedMLP(nn.Module):
         weights = [layer.weight for layer in mirrored if isinstance(layer, nn.Linear)][::-1]
         self.weights = nn.ParameterList(weights)
         self.biases = nn.ParameterList(weight.new_zeros(weight.shape[1]) for weight in weights)
-        self.activations = nn.ModuleList(make_activation(activation) for _ in weights[1:])
+        self.activations = nn.ModuleList(
+            make_activation(activation, (1, len(weight))) for weight in weights[1:]
+        )
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         for k, (weight, bias) in enumerate(zip(self.weights, self.biases)):

@@ -1,11 +1,9 @@
 """Distributions of the features of a row, given a code or the features before: p(x given ...)."""
 
-import math
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
-from probgen._validation import check_count
+from probgen._validation import check_count, is_real, show
 from probgen.options._base import Option
 
 MOST_LEVELS = 65_536
@@ -274,12 +272,11 @@ def _check_scale(scale: Any) -> None:
     if isinstance(scale, str):
         is_good = scale in ("learned", "per_feature")
     else:
-        is_number = isinstance(scale, Real) and not isinstance(scale, bool)
-        is_good = is_number and 0.0 < float(scale) < math.inf
+        is_good = is_real(scale) and scale > 0.0
     if not is_good:
         raise ValueError(
             "scale must be 'learned', 'per_feature' or a finite number > 0 in units of X; got"
-            f" {scale!r}; take 'learned' where the noise is not known."
+            f" {show(scale)}; take 'learned' where the noise is not known."
         )
 
 

@@ -1,6 +1,6 @@
 """Bounds, priors and posteriors of variational autoencoders."""
 
-from probgen._validation import check_choice, check_count, check_real
+from probgen._validation import check_choice, check_count, check_real, show
 from probgen.options._base import Option
 
 ELBO_KINDS = ("mean_field", "trace", "iwae")
@@ -67,7 +67,7 @@ class ELBO(Option):
         if self.kind == "iwae" and self.free_bits > 0.0:
             raise ValueError(
                 "free_bits must be 0 for kind='iwae', whose bound is no sum of divergences; got"
-                f" {self.free_bits!r}; leave it out, or take kind='mean_field'."
+                f" {show(self.free_bits)}; leave it out, or take kind='mean_field'."
             )
 
 

@@ -27,6 +27,8 @@ from sklearn.preprocessing import (
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
+from probgen._validation import show
+
 # QuantileTransformer treats values this close to an end of its range as the end itself.
 QUANTILE_EDGE = 1e-7
 
@@ -176,7 +178,7 @@ def register_function_jacobian(
         functions["inverse"] = inverse
     for name, value in functions.items():
         if not callable(value):
-            raise TypeError(f"{name} must be callable; got {value!r}.")
+            raise TypeError(f"{name} must be callable; got {show(value)}.")
     _FUNCTIONS[func] = FunctionJacobian(log_abs_det, inverse, image, increasing)
 
 
@@ -249,7 +251,7 @@ def _check_no_clipping(step: Any) -> None:
 @log_abs_det_jacobian.register(str)
 def _(step: Any, X: Any) -> np.ndarray:
     if step not in (None, "passthrough"):
-        raise TypeError(f"A step must be a transformer, 'passthrough' or None; got {step!r}.")
+        raise TypeError(f"A step must be a transformer, 'passthrough' or None; got {show(step)}.")
     return np.zeros(len(X))
 
 

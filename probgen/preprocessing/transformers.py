@@ -13,7 +13,8 @@ from sklearn.utils import Tags, check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from probgen._calls import GuardedCalls
-from probgen._validation import check_count, check_generator, check_real
+from probgen._containers import read_rows
+from probgen._validation import check_count, check_generator, check_real, show
 from probgen.preprocessing.jacobians import log_abs_det_jacobian, sum_observed
 
 FLOAT_DTYPES = (np.float64, np.float32)
@@ -139,7 +140,7 @@ class Dequantizer(GuardedCalls, OneToOneFeatureMixin, TransformerMixin, BaseEsti
             In the open unit interval; float32 for float32, else float64.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype="numeric", reset=False)
+        X = validate_data(self, read_rows(X), dtype="numeric", reset=False)
         _check_levels(X, self.levels_)
         return self._place(X, self._offset)
 
@@ -157,7 +158,7 @@ class Dequantizer(GuardedCalls, OneToOneFeatureMixin, TransformerMixin, BaseEsti
             Integers from 0 to levels - 1, in the dtype that was fitted.
         """
         check_is_fitted(self)
-        X = _check_columns(self, check_array(X, dtype=FLOAT_DTYPES))
+        X = _check_columns(self, check_array(read_rows(X), dtype=FLOAT_DTYPES))
         cells = np.floor(X.astype(np.float64) * self.levels_)
         return np.clip(cells, 0, self.levels_ - 1).astype(self.dtype_)
 
@@ -191,9 +192,9 @@ class Dequantizer(GuardedCalls, OneToOneFeatureMixin, TransformerMixin, BaseEsti
         check_count("n_shifts", self.n_shifts)
         if self.n_shifts & (self.n_shifts - 1):
             raise ValueError(
-                f"n_shifts must be a power of two, for balanced points; got {self.n_shifts!r}."
+                f"n_shifts must be a power of two, for balanced points; got {show(self.n_shifts)}."
             )
-        X = validate_data(self, X, dtype="numeric")
+        X = validate_data(self, read_rows(X), dtype="numeric")
         levels = _read_levels(self.levels, X)
         _check_levels(X, levels)
         generator = check_generator(self.random_state)
@@ -279,9 +280,9 @@ class LogitTransformer(GuardedCalls, OneToOneFeatureMixin, TransformerMixin, Bas
         """
         check_real("alpha", self.alpha, low=0.0)
         if not self.alpha < 0.5:
-            raise ValueError(f"alpha must be a real number in [0, 0.5); got {self.alpha!r}.")
+            raise ValueError(f"alpha must be a real number in [0, 0.5); got {show(self.alpha)}.")
         low, high = self._read_bounds()
-        X = validate_data(self, X, dtype=FLOAT_DTYPES, ensure_all_finite="allow-nan")
+        X = validate_data(self, read_rows(X), dtype=FLOAT_DTYPES, ensure_all_finite="allow-nan")
         self._squeeze(X, outside=(X < low) | (X > high))
         return self
 
@@ -304,7 +305,9 @@ class LogitTransformer(GuardedCalls, OneToOneFeatureMixin, TransformerMixin, Bas
             If a value is outside.
         """
         check_is_fitted(self, "n_features_in_")
-        X = validate_data(self, X, dtype=FLOAT_DTYPES, reset=False, ensure_all_finite="allow-nan")
+        X = validate_data(
+            self, read_rows(X), dtype=FLOAT_DTYPES, reset=False, ensure_all_finite="allow-nan"
+        )
         return logit(self._squeeze(X)).astype(X.dtype, copy=False)
 
     def inverse_transform(self, X: npt.ArrayLike) -> np.ndarray:
@@ -321,7 +324,9 @@ class LogitTransformer(GuardedCalls, OneToOneFeatureMixin, TransformerMixin, Bas
             Values within `bounds`, widened as in the notes of the class.
         """
         check_is_fitted(self, "n_features_in_")
-        X = _check_columns(self, check_array(X, dtype=FLOAT_DTYPES, ensure_all_finite="allow-nan"))
+        X = _check_columns(
+            self, check_array(read_rows(X), dtype=FLOAT_DTYPES, ensure_all_finite="allow-nan")
+        )
         low, high = self._read_bounds()
         unit = (expit(X.astype(np.float64)) - self.alpha) / (1.0 - 2.0 * self.alpha)
         return (low + (high - low) * unit).astype(X.dtype, copy=False)
@@ -338,11 +343,11 @@ class LogitTransformer(GuardedCalls, OneToOneFeatureMixin, TransformerMixin, Bas
     def _read_bounds(self) -> tuple[float, float]:
         try:
             low, high = (float(end) for end in self.bounds)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             low = high = np.nan
         if not (np.isfinite([low, high]).all() and low < high):
             raise ValueError(
-                f"bounds must be two finite numbers, the lower first; got {self.bounds!r}."
+                f"bounds must be two finite numbers, the lower first; got {show(self.bounds)}."
             )
         return low, high
 
@@ -370,7 +375,7 @@ def _(step: Dequantizer, X: Any) -> np.ndarray:
 
 @log_abs_det_jacobian.register
 def _(step: LogitTransformer, X: npt.ArrayLike) -> np.ndarray:
-    X = check_array(X, dtype=np.float64, ensure_all_finite="allow-nan")
+    X = check_array(read_rows(X), dtype=np.float64, ensure_all_finite="allow-nan")
     low, high = step._read_bounds()
     unit = step._squeeze(X)
     log_scale = np.log((1.0 - 2.0 * step.alpha) / (high - low))
@@ -389,7 +394,7 @@ def _read_levels(levels: Any, X: np.ndarray) -> np.ndarray:
     if array.shape != (d,) or array.dtype.kind not in "iu" or array.min() < 1:
         raise ValueError(
             f"levels must be an integer >= 1, {d} of them (one for each column) or None; got"
-            f" {levels!r}."
+            f" {show(levels)}."
         )
     return array.astype(np.int64)
 

@@ -15,8 +15,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from probgen._calls import FitInterrupted, same
+from probgen._containers import read_rows
 from probgen._devices import resolve_device
-from probgen._validation import check_count, check_real
+from probgen._validation import check_count, check_real, check_verbose, show
 from probgen._warnings import warn
 from probgen.base import GeneratorMixin
 from probgen.exceptions import FileFormatError
@@ -297,13 +298,12 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         self._check_options()
         # A default that depends on the number of batches is valid whatever the number is.
         check_count("max_iter", self._n_epochs(n_batches=1))
-        if self.batch_size != "auto":
+        if not (isinstance(self.batch_size, str) and self.batch_size == "auto"):
             check_count("batch_size", self.batch_size, hint="Or 'auto'.")
         check_real("learning_rate_init", self._learning_rate, low=0.0)
-        if not isinstance(self.verbose, bool):
-            check_count("verbose", self.verbose, low=0)
+        check_verbose(self.verbose)
         if self.trainer is not None and not isinstance(self.trainer, Trainer):
-            raise ValueError(f"trainer must be a Trainer, or None; got {self.trainer!r}.")
+            raise ValueError(f"trainer must be a Trainer, or None; got {show(self.trainer)}.")
 
     def _default_trainer(self, n_rows: int | None = None) -> Trainer:
         return Trainer()
@@ -481,7 +481,7 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
 
     def _rows_per_batch(self, n_rows: int, world_size: int) -> int:
         """Rows of a batch in each process."""
-        if self.batch_size != "auto":
+        if not (isinstance(self.batch_size, str) and self.batch_size == "auto"):
             return min(self.batch_size, n_rows)
         wanted = n_rows // (BATCHES_PER_EPOCH * world_size)
         return min(max(wanted, SMALLEST_BATCH), self._largest_batch, n_rows)
@@ -547,12 +547,11 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
 
         Memory maps, integers, blocks and data sets are not converted.
         """
-        if isinstance(X, torch.Tensor):
-            X = X.detach().cpu().numpy()
         if isinstance(X, RowBlocks | torch.utils.data.Dataset):
             if reset:
                 self.__dict__.pop("feature_names_in_", None)
             return (X,)
+        X = read_rows(X)
         if isinstance(X, np.ndarray) and (isinstance(X, np.memmap) or X.dtype.kind in "biu"):
             X = validate_data(
                 self, X, dtype=None, reset=reset, ensure_min_samples=ensure_min_samples

@@ -43,8 +43,16 @@ def global_generator(
             if state is not None:
                 state.update({name: _get_state(name) for name in devices})
         finally:
-            for name, old in zip(devices, before):
-                _set_state(name, old)
+            try:
+                _restore(devices, before)
+            except KeyboardInterrupt:  # that came before the end
+                _restore(devices, before)
+                raise
+
+
+def _restore(devices: list[str], states: list[torch.Tensor]) -> None:
+    for name, state in zip(devices, states):
+        _set_state(name, state)
 
 
 def _get_state(device: str) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """Rows for training, in batches of tensors: on the device if they fit, else streamed."""
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, TensorDataset
 
-from probgen.row_blocks import RowBlocks
+from probgen.row_blocks import RowBlocks, read_block
 from probgen.training.memory import default_budget, is_mapped, is_shared, to_tensor
 from probgen.training.streams import (
     ArraySource,
@@ -114,9 +115,8 @@ def float_dtype(X: Any) -> type:
         blocks = X.blocks
         if callable(blocks):
             blocks = blocks()
-        dtype = next(
-            (array.dtype for array in map(np.asarray, blocks) if array.size), np.dtype(np.float32)
-        )
+        arrays = map(read_block, blocks, itertools.count())
+        dtype = next((array.dtype for array in arrays if array.size), np.dtype(np.float32))
     else:
         dtype = np.asarray(X).dtype
     if dtype.kind == "f" and dtype.itemsize >= 8:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from sklearn.base import BaseEstimator
 
-from probgen._validation import check_choice, check_count, check_real
+from probgen._validation import check_choice, check_count, check_flags, check_real, show
 
+MOST_MEMORY = 2.0**40  # MB
 OPTIMIZERS = {
     "adam": "Adam",
     "adamw": "AdamW",
@@ -149,6 +150,7 @@ class Trainer(BaseEstimator):
                 "optimizer", self.optimizer, OPTIMIZERS, hint="Or give a class of torch.optim."
             )
         check_choice("schedule", self.schedule, SCHEDULES)
+        check_flags(self)
         check_choice("precision", self.precision, PRECISIONS)
         self._check_weight_decay()
         if self.max_grad_norm is not None:
@@ -158,29 +160,47 @@ class Trainer(BaseEstimator):
         check_real("validation_fraction", self.validation_fraction, low=0.0, high=1.0)
         if not 0.0 < self.validation_fraction < 1.0:
             raise ValueError(
-                f"validation_fraction must be between 0 and 1; got {self.validation_fraction!r}."
+                "validation_fraction must be between 0 and 1; got"
+                f" {show(self.validation_fraction)}."
             )
         check_count("n_iter_no_change", self.n_iter_no_change)
         check_real("tol", self.tol, low=0.0)
         check_real("checkpoint_interval", self.checkpoint_interval, low=0.0)
         if self.memory_budget is not None:
-            check_real("memory_budget", self.memory_budget, low=0.0, hint="It is in MB.")
+            check_real(
+                "memory_budget", self.memory_budget, low=0.0, high=MOST_MEMORY, hint="It is in MB."
+            )
         if self.checkpoint is not None and not isinstance(self.checkpoint, str | os.PathLike):
             raise ValueError(
-                f"checkpoint must be the path of a folder, or None; got {self.checkpoint!r}."
+                f"checkpoint must be the path of a folder, or None; got {show(self.checkpoint)}."
             )
         if not isinstance(self.compile, bool | str):
             raise ValueError(
-                f"compile must be a bool or the name of a backend; got {self.compile!r}."
+                f"compile must be a bool or the name of a backend; got {show(self.compile)}."
             )
+        if isinstance(self.compile, str):
+            _check_backend(self.compile)
         if not isinstance(self.callbacks, Sequence):
             raise ValueError(
                 "callbacks must be a sequence of callbacks, such as [ProgressBar()]; got"
-                f" {self.callbacks!r}."
+                f" {show(self.callbacks)}."
             )
         for callback in self.callbacks:
             if isinstance(callback, type) or not hasattr(callback, "on_fit_task_end"):
                 raise ValueError(
                     "callbacks must hold objects with the methods of scikit-learn's FitCallback,"
-                    f" such as ProgressBar(); got {callback!r}."
+                    f" such as ProgressBar(); got {show(callback)}."
                 )
+
+
+def _check_backend(name: str) -> None:
+    """Raise unless torch.compile has a backend of this name."""
+    from torch._dynamo.backends.registry import list_backends, lookup_backend
+
+    try:
+        lookup_backend(name)
+    except Exception as error:
+        known = ", ".join(map(repr, list_backends()))
+        raise ValueError(
+            f"compile must be a bool or the name of a backend, one of {known}; got {name!r}."
+        ) from error

@@ -181,16 +181,19 @@ class ConditionalGAN(ClassConditional, GAN):
         Returns
         -------
         X : ndarray or frame of shape (n, n_features)
-            A frame after `set_output`.
+            A frame after `set_output`, with the index of a pandas frame that was given.
         """
         check_is_fitted(self)
-        Z = self._validate_codes(Z)
+        codes = self._validate_codes(Z)
+        n_rows = len(codes)
         if y is None:
-            weights = np.broadcast_to(self.class_prior_, (len(Z), self._n_classes))
-            X = self._class_mean(lambda k: self._decode(Z, self._class_labels(k, len(Z))), weights)
+            weights = np.broadcast_to(self.class_prior_, (n_rows, self._n_classes))
+            X = self._class_mean(
+                lambda k: self._decode(codes, self._class_labels(k, n_rows)), weights
+            )
         else:
-            X = self._decode(Z, self._one_hot(self._class_indices(y, len(Z))))
-        return self._in_container(X.astype(Z.dtype, copy=False))
+            X = self._decode(codes, self._one_hot(self._class_indices(y, n_rows)))
+        return self._in_container(X.astype(codes.dtype, copy=False), Z)
 
     def likelihood_bounds(
         self, n_samples: int = 16, *, y: Any = None, random_state: Any = None

@@ -16,6 +16,7 @@ from probgen._validation import (
     check_hidden_layer_sizes,
     check_image_shape,
     check_real,
+    show,
 )
 from probgen._warnings import warn
 from probgen.base import DecoderMixin
@@ -454,7 +455,7 @@ class GAN(DecoderMixin, BlurredDraws):
         if is_text or not isinstance(self.augmentation, Sequence | None):
             raise ValueError(
                 "augmentation must be a sequence such as ['cutout'], or None; got"
-                f" {self.augmentation!r}."
+                f" {show(self.augmentation)}."
             )
         for kind in self.augmentation or ():
             check_choice("augmentation", kind, AUGMENTATIONS)

@@ -107,7 +107,7 @@ class ConvGenerator(nn.Module):
             # Doubling makes even sides: an odd one needs the pixel that halving dropped.
             height, width = sizes[k + 1]
             output_padding = (height % 2, width % 2)
-            layers += [nn.BatchNorm2d(before), make_activation(activation)]
+            layers += [nn.BatchNorm2d(before), make_activation(activation, (1, before, 4, 4))]
             layers.append(
                 nn.ConvTranspose2d(before, after, KERNEL, STRIDE, PADDING, output_padding)
             )

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from probgen._validation import check_real
+from probgen._validation import check_real, show
 from probgen.estimators._code_density import FittedCodeDensity, latest_rows
 from probgen.estimators.adversarial.gan import GAN
 from probgen.estimators.adversarial.objective import AdversarialObjective
@@ -156,7 +156,7 @@ class VAEGAN(FittedCodeDensity, GAN):
         if balance_ratio is not None:
             raise ValueError(
                 "balance_ratio must be None for a VAEGAN, whose generator has a second loss; got"
-                f" {balance_ratio!r}."
+                f" {show(balance_ratio)}."
             )
         is_own = self.discriminator is not None
         if self.architecture == "dense" and not self._hidden and not is_own:

@@ -12,6 +12,7 @@ from probgen._validation import (
     check_count,
     check_hidden_layer_sizes,
     check_real,
+    show,
 )
 from probgen.estimators.autoregressive.base import AutoregressiveGenerator, LikelihoodObjective
 from probgen.estimators.autoregressive.networks.masked import MaskedMLP
@@ -472,4 +473,4 @@ def _check_dropout(name: str, value: Any) -> None:
     """Raise unless value is a probability below 1."""
     check_real(name, value, low=0.0, high=1.0)
     if value == 1.0:
-        raise ValueError(f"{name} must be below 1; got {value!r}; nothing would be left.")
+        raise ValueError(f"{name} must be below 1; got {show(value)}; nothing would be left.")

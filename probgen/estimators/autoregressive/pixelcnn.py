@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from probgen._validation import RandomState, check_count, check_image_shape
+from probgen._validation import RandomState, check_count, check_image_shape, show
 from probgen.conditions.given import Conditions
 from probgen.estimators._classes import ClassConditional, one_hot
 from probgen.estimators.autoregressive.feature_sampler import FeatureSampler
@@ -497,7 +497,8 @@ def _check_scales(scales: Any, image_shape: tuple[int, int, int]) -> None:
     height, width, _ = image_shape
     if isinstance(scales, str) or not np.iterable(scales):
         raise ValueError(
-            f"scales must be a sequence of heights such as (7, 14, 28), or None; got {scales!r}."
+            "scales must be a sequence of heights such as (7, 14, 28), or None; got"
+            f" {show(scales)}."
         )
     heights = list(scales)
     for scale in heights:
@@ -507,5 +508,5 @@ def _check_scales(scales: Any, image_shape: tuple[int, int, int]) -> None:
     if not heights or heights[-1] != height or not nested or width % (height // heights[0]):
         raise ValueError(
             f"scales must rise to the height of the image, {height}, each a divisor of the next,"
-            f" and their ratios must divide its width, {width}; got {scales!r}."
+            f" and their ratios must divide its width, {width}; got {show(scales)}."
         )

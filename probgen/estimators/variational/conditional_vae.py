@@ -265,16 +265,16 @@ trainer, warm_start, device, random_state, verbose
         Returns
         -------
         X : ndarray or frame of shape (n, n_features)
-            A frame after `set_output`.
+            A frame after `set_output`, with the index of a pandas frame that was given.
         """
         check_is_fitted(self)
-        Z = self._validate_codes(Z)
+        codes = self._validate_codes(Z)
         if y is None:
-            weights = np.broadcast_to(self.class_prior_, (len(Z), len(self.classes_)))
-            X = self._class_mean(lambda k: self._decode_class(Z, k), weights)
+            weights = np.broadcast_to(self.class_prior_, (len(codes), len(self.classes_)))
+            X = self._class_mean(lambda k: self._decode_class(codes, k), weights)
         else:
-            X = self._by_class(self._decode_class, Z, y)
-        return self._in_container(X.astype(Z.dtype, copy=False))
+            X = self._by_class(self._decode_class, codes, y)
+        return self._in_container(X.astype(codes.dtype, copy=False), Z)
 
     def reconstruct(self, X: npt.ArrayLike, y: npt.ArrayLike | None = None) -> Any:
         """Return the means of the posterior predictive distribution, given the codes of X.
@@ -289,16 +289,16 @@ trainer, warm_start, device, random_state, verbose
         Returns
         -------
         X : ndarray or frame of shape (n, n_features)
-            Decoded means, averaged over draws from the posterior.
+            Decoded means, averaged over draws from the posterior; a frame as in `impute`.
         """
-        X = self._validate_query(X)
+        rows = self._validate_query(X)
         labels = self._label_vectors()
         if y is None:
-            posterior = np.exp(self._log_posterior(X))
-            means = self._class_mean(lambda k: self._reconstruct(X, labels[k]), posterior)
+            posterior = np.exp(self._log_posterior(rows))
+            means = self._class_mean(lambda k: self._reconstruct(rows, labels[k]), posterior)
         else:
-            means = self._by_class(lambda rows, k: self._reconstruct(rows, labels[k]), X, y)
-        return self._in_container(means.astype(X.dtype, copy=False))
+            means = self._by_class(lambda part, k: self._reconstruct(part, labels[k]), rows, y)
+        return self._in_container(means.astype(rows.dtype, copy=False), X)
 
     def elbo_samples(self, X: npt.ArrayLike, y: npt.ArrayLike | None = None) -> Bunch:
         """Return the evidence lower bound of each row and its two parts, in nats.

@@ -19,6 +19,7 @@ from probgen._validation import (
     check_hidden_layer_sizes,
     check_image_shape,
     check_real,
+    show,
 )
 from probgen.base import DecoderMixin, GeneratorTags, Likelihood
 from probgen.distributions.observation import make_observation
@@ -371,10 +372,10 @@ class VAE(CompletionMixin, DecoderMixin):
         Returns
         -------
         X : ndarray or frame of shape (n, n_features)
-            Decoded means, averaged over draws from the posterior.
+            Decoded means, averaged over draws from the posterior; a frame as in `impute`.
         """
-        X = self._validate_query(X)
-        return self._in_container(self._reconstruct(X).astype(X.dtype, copy=False))
+        rows = self._validate_query(X)
+        return self._in_container(self._reconstruct(rows).astype(rows.dtype, copy=False), X)
 
     def score_samples(self, X: npt.ArrayLike, y: Any = None, *, return_std: bool = False) -> Any:
         """Return the importance weighted bound on the log-likelihood of each row, in nats.
@@ -464,7 +465,7 @@ class VAE(CompletionMixin, DecoderMixin):
         if isinstance(self.elbo, pyro.infer.ELBO) and self.beta != 1.0:
             raise ValueError(
                 f"beta must be 1 with a bound of pyro.infer, which has no such factor; got"
-                f" {self.beta!r}; take elbo='mean_field', or scale the divergence in `model`."
+                f" {show(self.beta)}; take elbo='mean_field', or scale the divergence in `model`."
             )
         check_module("encoder", self.encoder)
         check_module("decoder", self.decoder)
@@ -525,7 +526,7 @@ class VAE(CompletionMixin, DecoderMixin):
             if prior.n_components < least_rows(self.encoder_):
                 raise ValueError(
                     "prior must have at least 2 pseudo-inputs, for an encoder that one row alone"
-                    f" cannot train, such as one with batch norm; got {prior!r}."
+                    f" cannot train, such as one with batch norm; got {show(prior)}."
                 )
             return PosteriorMixtureCodes(
                 self.encoder_, self._pseudo_inputs(rows, prior.n_components)

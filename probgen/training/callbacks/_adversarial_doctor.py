@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 from sklearn.cluster import KMeans
 from sklearn.metrics import pairwise_distances, pairwise_distances_argmin
 
-from probgen._validation import check_count
+from probgen._validation import check_count, show
 from probgen.options import Option
 from probgen.training.callbacks._monitor import Doctor, call_with_labels, without_names
 
@@ -107,7 +107,7 @@ class AdversarialDoctor(Doctor):
         if not (hasattr(estimator, "sample") and hasattr(estimator, "discriminate")):
             raise TypeError(
                 "AdversarialDoctor needs an estimator with sample and discriminate(X), such as"
-                f" GAN; got {estimator!r}."
+                f" GAN; got {show(estimator)}."
             )
 
     def _measure(

@@ -7,6 +7,8 @@ from typing import Any
 
 from sklearn.base import BaseEstimator
 
+from probgen._validation import show
+
 
 class Callback(BaseEstimator):
     """Base class of callbacks: four hooks that do nothing.
@@ -143,14 +145,14 @@ def check_seed(random_state: Any) -> None:
     """Raise unless random_state is an integer."""
     if not isinstance(random_state, Integral):
         raise ValueError(
-            f"random_state must be an integer, one seed for all draws; got {random_state!r}."
+            f"random_state must be an integer, one seed for all draws; got {show(random_state)}."
         )
 
 
 def check_folder(name: str, folder: Any) -> None:
     """Create the folder if needed, and raise unless files can be written to it."""
     if not isinstance(folder, str | os.PathLike):
-        raise ValueError(f"{name} must be the path of a folder; got {folder!r}.")
+        raise ValueError(f"{name} must be the path of a folder; got {show(folder)}.")
     try:
         os.makedirs(folder, exist_ok=True)
         with tempfile.TemporaryFile(dir=os.fspath(folder)):

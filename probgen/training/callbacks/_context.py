@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from probgen._callbacks import CALLBACKS, CALLBACKS_TO_TEAR_DOWN, FIT_CONTEXT
+from probgen._validation import show
 
 HOOKS = ("setup", "teardown", "on_fit_task_begin", "on_fit_task_end")
 ARGUMENTS = ("X", "y", "metadata", "fitted_estimator")
@@ -160,7 +161,7 @@ class CallbackSupportMixin:
             if isinstance(callback, type) or not all(hasattr(callback, hook) for hook in HOOKS):
                 raise TypeError(
                     f"callbacks must be instances with the methods {', '.join(HOOKS)}; got"
-                    f" {callback!r}."
+                    f" {show(callback)}."
                 )
         setattr(self, CALLBACKS, list(callbacks))
         return self

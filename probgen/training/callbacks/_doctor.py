@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from probgen._validation import show
 from probgen.training.callbacks._monitor import (
     Doctor,
     accepts,
@@ -101,7 +102,7 @@ class LatentDoctor(Doctor):
         if not (has_codes and hasattr(estimator, "elbo_samples")):
             raise TypeError(
                 "LatentDoctor needs an estimator with transform(X, return_std=True) and"
-                f" elbo_samples(X), such as VAE; got {estimator!r}."
+                f" elbo_samples(X), such as VAE; got {show(estimator)}."
             )
 
     def _measure(

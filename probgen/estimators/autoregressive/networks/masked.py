@@ -162,6 +162,8 @@ class MaskedMLP(nn.Module):
         nn.init.zeros_(self.last.bias)
         nn.init.zeros_((self.short_cut or self.last).weight)
         self.activation = make_activation(activation)
+        for width in (mask.shape[1] for mask in degrees[1:]):
+            make_activation(activation, (1, width))  # checks
 
     def forward(
         self,
