@@ -243,22 +243,6 @@ class TestFit:
         np.testing.assert_allclose(*bounds, rtol=1e-9)
 
     @pytest.mark.parametrize("covariance_type", TYPES)
-    def test_a_feature_without_values_leaves_the_others_alone(self, covariance_type):
-        rows = np.random.default_rng(0).standard_normal((300, 3)) * [1.0, 2.0, 3.0]
-        holed = np.insert(rows, 1, np.nan, axis=1)
-        arguments = {
-            "covariance_type": covariance_type,
-            "n_factors": 1,
-            "tol": 1e-7,
-            "max_iter": 5000,
-        }
-        model, without = (GaussianMixture(**arguments).fit(X) for X in (holed, rows))
-        np.testing.assert_allclose(
-            model.score_samples(holed), without.score_samples(rows), atol=5e-3
-        )
-        assert np.isfinite(model.sample(5)).all()
-
-    @pytest.mark.parametrize("covariance_type", TYPES)
     def test_recovers_clusters_from_holed_rows(self, covariance_type):
         rng = np.random.default_rng(0)
         centers = np.array([[0.0, 0.0, 0.0], [8.0, 8.0, 0.0], [0.0, 8.0, 8.0]])

@@ -207,8 +207,8 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If X, the weights or a parameter is not as described above, or squares of X overflow or
-            underflow, before any work is done.
+            If X, the weights or a parameter is not as described above, a column holds no value, or
+            squares of X overflow or underflow, before any work is done.
         """
         device = self._check_parameters()
         rows, weights = self._check_rows(X, sample_weight, reset=True)
