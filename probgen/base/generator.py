@@ -255,7 +255,7 @@ class GeneratorMixin(GuardedCalls, TransformerMixin, DensityMixin):
             raise ValueError(sentence) from error
         if reset:
             rows = checked[0] if isinstance(checked, tuple) else checked
-            if allow_nan:
+            if self._missing_values == "all":
                 check_columns(empty_columns(rows), getattr(self, "feature_names_in_", None))
             self._dtype = rows.dtype
         return checked
