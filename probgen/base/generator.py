@@ -57,6 +57,8 @@ class GeneratorMixin(GuardedCalls, TransformerMixin, DensityMixin):
     - `_check_support(X)`, which raises a ValueError for validated rows to which the model gives no
       density, before any query of them is answered;
     - `_dtypes`, the dtypes that `_validate` keeps; rows of other dtypes become the first;
+    - `_changed_in_place` and `_query_parameters`, as in `probgen._calls.GuardedCalls`, which puts a
+      model back that a failed `fit` has changed, and shows queries the parameters of the fit;
     - `__sklearn_tags__`, for the kind of rows that the model learns from.
     """
 
