@@ -49,6 +49,7 @@ from probgen.training.rows import Rows, open_rows
 from probgen.training.statistics import RowStatistics
 from probgen.training.trainer import Trainer
 
+SMALL_OPERATIONS = 10  # share of large products in estimates of log p(x), inverted
 LOSSES = ("squared_error", "absolute_error", "bernoulli")
 OBSERVATIONS = ("auto", "gaussian", "bernoulli")
 READ_ROWS = 8192  # rows of a block that is read
@@ -542,9 +543,11 @@ class Autoencoder(DecoderMixin, FittedCodeDensity):
 
         def estimate(block: torch.Tensor) -> torch.Tensor:
             codes = self._encode(block)
-            estimates = log_likelihood(
-                block, codes, observation, prior, n_samples=self.n_importance_samples
-            )
+            # The search for modes is many small operations, which threads only hold up.
+            with self._threads_for(len(block) * self.n_importance_samples // SMALL_OPERATIONS):
+                estimates = log_likelihood(
+                    block, codes, observation, prior, n_samples=self.n_importance_samples
+                )
             return torch.stack(estimates, dim=1)
 
         values, errors = self._in_blocks(X, estimate, n_copies=self.n_importance_samples).T
