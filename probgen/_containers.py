@@ -52,6 +52,11 @@ def read_container(X: Any, name: str = "X") -> Any:
 
     This is all that a pipeline may do to rows that are yet to meet its steps.
     """
+    if _is_complex(X):
+        raise ValueError(
+            f"Complex data not supported; {name} must hold real numbers; pass the real and the"
+            " imaginary parts as columns."
+        )
     if isinstance(X, np.ma.MaskedArray):
         return _fill(X)
     if is_pandas(X):
@@ -71,6 +76,18 @@ def read_container(X: Any, name: str = "X") -> Any:
             " once; make it a list of rows first."
         )
     return X
+
+
+def _is_complex(X: Any) -> bool:
+    """Whether a frame of pandas, an array, or what NumPy makes of a sequence, is complex."""
+    if is_pandas(X):
+        return any(dtype.kind == "c" for dtype in X.dtypes)
+    if not isinstance(X, list | tuple):
+        return getattr(getattr(X, "dtype", None), "kind", None) == "c"
+    try:
+        return np.iscomplexobj(X)
+    except ValueError:  # of rows of unequal length
+        return False
 
 
 def is_pandas(X: Any) -> bool:

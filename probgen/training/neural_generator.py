@@ -579,6 +579,8 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
             budget = int(budget * 2**20)  # bytes
         rows = open_rows(*arrays, device=device, dtype=_TORCH_DTYPES[dtype], memory_budget=budget)
         if not isinstance(arrays[0], np.ndarray):
+            if rows.n_features == 0:
+                raise ValueError("X must hold at least one column; its rows are empty.")
             if rows.n_rows < ensure_min_samples:
                 raise ValueError(
                     f"X must hold at least {ensure_min_samples} rows, for {type(self).__name__} to"
