@@ -394,12 +394,6 @@ class GenerativePipeline(GuardedCalls, Pipeline):
 
     def _chain(self, method: str) -> tuple[list, Any]:
         """The transformers, with those of nested pipelines, and the generator at the end."""
-        for name, step in self.steps:
-            if step not in (None, "passthrough") and not hasattr(step, "fit"):
-                raise ValueError(
-                    f"steps must be pairs of a name and an estimator, or 'passthrough'; {name!r} is"
-                    f" a {type(step).__name__}."
-                )
         check_is_fitted(self)
         *steps, model = flatten(self)
         needed = "score_samples"

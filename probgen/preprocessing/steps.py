@@ -38,7 +38,12 @@ MARGIN = 1e-10
 def flatten(pipeline: Pipeline) -> list:
     """Steps of a pipeline as a list, with the steps of nested pipelines in their places."""
     flat = []
-    for _, step in pipeline.steps:
+    for name, step in pipeline.steps:
+        if is_transformer(step) and not hasattr(step, "fit"):
+            raise ValueError(
+                f"steps must be pairs of a name and an estimator, or 'passthrough'; {name!r} is a"
+                f" {type(step).__name__}."
+            )
         if isinstance(step, Pipeline):
             flat += flatten(step)
         else:

@@ -174,8 +174,18 @@ class Dequantizer(GuardedCalls, OneToOneFeatureMixin, TransformerMixin, BaseEsti
         -------
         dequantizer : Dequantizer
             Fitted copy that shares the arrays of this object.
+
+        Raises
+        ------
+        ValueError
+            If there is no such row.
         """
         check_is_fitted(self)
+        check_count("index", index, low=0)
+        if index >= len(self.shifts_):
+            raise ValueError(
+                f"index must be below the number of shifts, {len(self.shifts_)}; got {index}."
+            )
         shifted = copy.copy(self)
         shifted._offset = self.shifts_[index]
         return shifted
