@@ -544,6 +544,11 @@ GREY = np.array([[0.0, 0.25], [1.0, 0.5]])
             r"needs probabilities, values in \[0, 1\]; X holds 0 to 2; scale",
         ),
         (
+            {"likelihood": "categorical"},
+            10_000.0 * LEVELS,
+            "a weight for each pair of levels, 6.4e.09 for 4 features of 20001 levels, ",
+        ),
+        (
             {"dynamic_binarization": True, "likelihood": "categorical"},
             BITS,
             "dynamic_binarization=True draws rows of 0 and 1, .* or 'auto'; got 'categorical'",

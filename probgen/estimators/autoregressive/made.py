@@ -27,6 +27,7 @@ from probgen.training.trainer import Trainer
 # Smallest probability of 0 and of 1 at the start of training.
 LEAST_PROBABILITY = 1e-3
 # Of a fit with max_iter=None: few rows need more epochs to learn conditionals that are almost sure.
+MOST_SHORTCUTS = 2**28  # weights from levels to levels: 1 GiB, and with an optimiser four
 LEAST_EPOCHS = 100
 LEAST_BATCHES = 2000
 
@@ -223,6 +224,7 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
         settings["input_dropout"] = self.input_dropout
         settings["any_order"] = self.order_agnostic
         if self.likelihood_ == "categorical":
+            self._check_shortcuts(d)
             settings["n_levels"] = self.n_levels_
         elif self.likelihood_ == "discretized_logistic":
             half = torch.full((d,), 0.5 * (self.n_levels_ - 1))
@@ -238,6 +240,17 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
             with torch.no_grad():
                 network.last.bias.copy_(torch.as_tensor(logit(probabilities)))
         return network
+
+    def _check_shortcuts(self, d: int) -> None:
+        """Raise if shortcuts between the levels of d features would have too many weights."""
+        n_weights = (d * int(self.n_levels_ or 0)) ** 2
+        if n_weights > MOST_SHORTCUTS:
+            raise ValueError(
+                f"likelihood='categorical' needs a weight for each pair of levels, {n_weights:.1e}"
+                f" for {d} features of {self.n_levels_} levels, of which networks can have"
+                f" {MOST_SHORTCUTS:.1e}; take 'discretized_logistic', or put the numbers into fewer"
+                " bins, such as with KBinsDiscretizer(encode='ordinal')."
+            )
 
     def _make_objective(self, fit: FitContext) -> Objective:
         return OrderingsObjective(self.network_, self.observation_, self._prepare_training)
