@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 @pytest.mark.parametrize("model", MODELS, ids=str)
 def test_calls_end_in_a_result_or_a_sentence(model):
     @settings(
-        max_examples=12,
+        max_examples=8,
         deadline=None,
         derandomize=True,
         database=None,
