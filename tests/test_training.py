@@ -513,7 +513,7 @@ class TestSurroundings:
         ({"n_iter_no_change": 0}, "n_iter_no_change must be an integer >= 1; got 0"),
         ({"tol": math.nan}, "tol must be a finite number >= 0; got nan"),
         ({"checkpoint": 3}, "checkpoint must be the path of a folder, or None; got 3"),
-        ({"memory_budget": -1}, "memory_budget must be a finite number in .0, .*; got -1. It is in MB."),
+        ({"memory_budget": -1}, "memory_budget must be a finite number in .0, .*; got -1. It"),
         (
             {"weight_decay": "some"},
             "weight_decay must be one of 'path'; got 'some'. Or give a numb",
