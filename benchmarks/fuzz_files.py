@@ -2,10 +2,10 @@
 
 Model files of every family in tests/files are mutated, in their structure and in their arrays,
 under right checksums. Each is opened in a worker process, and what opens then scores, draws and
-goes on with `partial_fit` there. A worker that dies is a crash, and one that takes too long a hang;
-both are printed with the seed of the mutation, and the file is kept. An error of `load` other than
-FileFormatError is a fault too. Errors of a model that opened are counted by type: a file may hold a
-model with a parameter that no method takes.
+goes on with `partial_fit` there. A worker that dies counts as a crash. One that takes too long
+counts as a hang. Both are printed with the seed of the mutation, and the file is kept. An error of
+`load` other than FileFormatError is a fault too. Errors of a model that opened are counted by type:
+a file may hold a model with a parameter that no method takes.
 
     nice python benchmarks/fuzz_files.py --n 10000 --seed 0
 """

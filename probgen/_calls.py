@@ -52,6 +52,7 @@ class GuardedCalls:
       them back.
     """
 
+    get_params: Any  # of scikit-learn's BaseEstimator
     _changed_in_place: Any = ()
     _modes: ClassVar[Callable] = contextlib.nullcontext
     _query_parameters: ClassVar[frozenset] = frozenset()
@@ -88,7 +89,7 @@ class GuardedCalls:
 
     def _keep_parameters(self) -> None:
         """Keep the parameters of a fit for the queries after it."""
-        parameters = self.get_params(deep=False)  # type: ignore[attr-defined]
+        parameters = self.get_params(deep=False)
         self._fitted_parameters = {
             name: _kept(value)
             for name, value in parameters.items()
@@ -119,7 +120,7 @@ class GuardedCalls:
     def _plain_parameters(self) -> Iterator[None]:
         """Have Python's numbers for NumPy's, which overflow in small types, within the block."""
         given = {}
-        for name, value in self.get_params(deep=False).items():  # type: ignore[attr-defined]
+        for name, value in self.get_params(deep=False).items():
             number = plain(value)
             if number is not value:
                 given[name] = value
@@ -158,7 +159,9 @@ def _kept(value: Any) -> Any:
 
 def _plain_argument(value: Any) -> Any:
     """An argument of a query with a number of Python in place of one of NumPy."""
-    return plain(value) if isinstance(value, np.generic) else value
+    if isinstance(value, np.generic):
+        return plain(value)
+    return value
 
 
 def _wrapped(member: Any, wrap: Callable) -> Any:
@@ -172,6 +175,12 @@ def _wrapped(member: Any, wrap: Callable) -> Any:
     if hasattr(member, "_is_guarded"):
         return member
     return wrap(member)
+
+
+def _marked(guard: Any) -> Callable:
+    """A guard, which will not be put around itself in a subclass."""
+    guard._is_guarded = True
+    return guard
 
 
 def _guarded_fit(method: Callable) -> Callable:
@@ -195,8 +204,7 @@ def _guarded_fit(method: Callable) -> Callable:
                 del self._former_parameters
         return result
 
-    guarded._is_guarded = True  # type: ignore[attr-defined]
-    return guarded
+    return _marked(guarded)
 
 
 def _guarded_query(method: Callable) -> Callable:
@@ -207,5 +215,4 @@ def _guarded_query(method: Callable) -> Callable:
         with np.errstate(**FLOATING_POINT), self._modes():
             return method(self._with_fitted_parameters(), *args, **kwargs)
 
-    guarded._is_guarded = True  # type: ignore[attr-defined]
-    return guarded
+    return _marked(guarded)

@@ -104,7 +104,9 @@ def is_polars(X: Any) -> bool:
 
 def index_of(X: Any) -> Any:
     """Return the index of a pandas frame, or None."""
-    return X.index if is_pandas(X) else None
+    if is_pandas(X):
+        return X.index
+    return None
 
 
 def check_labels(y: Any) -> Any:
@@ -184,7 +186,9 @@ def _read_list(X: Any, name: str) -> Any:
     except (TypeError, RuntimeError):
         return X
     read = _read_array(array, name)
-    return X if read is array else read
+    if read is array:
+        return X
+    return read
 
 
 def _read_frame(X: Any, name: str) -> Any:
@@ -231,10 +235,9 @@ def _read_column(column: Any, name: str) -> Any:
     if isinstance(dtype, pd.SparseDtype):
         return column.sparse.to_dense()
     if isinstance(dtype, pd.PeriodDtype | pd.IntervalDtype) or dtype.kind in "Mm":
-        kind = "m" if dtype.kind == "m" else "M"
         if isinstance(dtype, pd.IntervalDtype):
             _refuse(name, column.name, "intervals", INTERVALS_REMEDY)
-        _refuse(name, column.name, *_kind_of_time(kind))
+        _refuse(name, column.name, *_kind_of_time(dtype.kind))
     if isinstance(dtype, pd.CategoricalDtype):
         if dtype.categories.dtype.kind in NUMBERS:
             return np.asarray(column)
@@ -244,7 +247,9 @@ def _read_column(column: Any, name: str) -> Any:
         return _read_objects(objects, name, [column.name])[:, 0].astype(np.float64)
     if not isinstance(dtype, np.dtype) and dtype.kind in NUMBERS:  # such as Float64
         if column.isna().any():
-            kind = np.float32 if dtype.itemsize <= 4 and dtype.kind == "f" else np.float64
+            kind = np.float64
+            if dtype.itemsize <= 4 and dtype.kind == "f":
+                kind = np.float32
             return column.to_numpy(dtype=kind, na_value=np.nan)
         return column.to_numpy(dtype=f"{dtype.kind}{dtype.itemsize}")
     return None
@@ -256,7 +261,9 @@ def _read_objects(X: np.ndarray, name: str, names: list) -> np.ndarray:
     for place, value in np.ndenumerate(X):
         if isinstance(value, float | int):
             continue
-        column = place[1] if names[place[1]] is None else names[place[1]]
+        column = names[place[1]]
+        if column is None:
+            column = place[1]
         if _is_missing(value):
             is_missing[place] = True
         elif isinstance(value, DATES):
@@ -323,10 +330,10 @@ def _refuse(name: str, column: Any, what: str, remedy: str) -> None:
 
 
 def _kind_of_time(kind: str) -> tuple[str, str]:
-    """What a dtype of kind "M" or "m" holds, and the remedy."""
-    if kind == "M":
-        return "dates", DATES_REMEDY
-    return "durations", DURATIONS_REMEDY
+    """What a dtype of dates or periods, or of durations (kind "m") holds, and the remedy."""
+    if kind == "m":
+        return "durations", DURATIONS_REMEDY
+    return "dates", DATES_REMEDY
 
 
 def _is_missing(value: Any) -> bool:

@@ -238,7 +238,9 @@ def check_columns(is_empty: np.ndarray, names: Any = None, *, each: bool = True)
         raise ValueError("X must hold some values; got only NaN.")
     if each and is_empty.any():
         column = int(np.argmax(is_empty))
-        place = column if names is None else repr(names[column])
+        place = str(column)
+        if names is not None:
+            place = repr(names[column])
         raise ValueError(
             f"X must hold some values in each column; got only NaN in column {place}; drop it."
         )

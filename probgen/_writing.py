@@ -14,6 +14,9 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 LONGEST_NAME = 143  # bytes of a temporary file's; encrypted file systems allow no more
+FLUSHED = os.O_RDWR  # how a file is opened to be flushed; on POSIX reading will do
+if os.name == "posix":
+    FLUSHED = os.O_RDONLY
 N_RANDOM = 4  # bytes that make its name unique
 IRREGULAR = {
     stat.S_IFDIR: "folder",
@@ -40,7 +43,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         _take_mode(temporary, path)
-        _flush(temporary, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+        _flush(temporary, FLUSHED)
         os.replace(temporary, path)
         if os.name == "posix":
             _flush(path.parent, os.O_RDONLY)  # or the rename itself could be lost with the power
@@ -71,7 +74,9 @@ def _create(path: Path) -> tuple[Path, int | None]:
     while True:
         temporary = path.with_name(f"{prefix}{secrets.token_hex(N_RANDOM)}{suffix}")
         # Only the owner may read what is to replace a file that perhaps only the owner may read.
-        mode = 0o600 if path.exists() else 0o666
+        mode = 0o666
+        if path.exists():
+            mode = 0o600
         descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode)
         if fcntl is None:
             os.close(descriptor)

@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from probgen._calls import FitInterrupted, GuardedCalls
 from probgen._containers import read_container
 from probgen._validation import check_count, check_generator
+from probgen._warnings import each_place_once
 from probgen.base import GeneratorMixin, GeneratorTags, Likelihood, get_likelihood
 from probgen.base.comparison import check_comparable
 from probgen.conditions.given import parse_given
@@ -169,22 +170,23 @@ class GenerativePipeline(GuardedCalls, Pipeline):
                 n_shifts = max(n_shifts, len(leaf.shifts_))
         versions = [[at_shift(step, k) for step in steps] for k in range(n_shifts)] or [steps]
         total: Any = 0.0
-        for version in versions:
-            Z = X
-            log_det = 0.0
-            for step in version:
-                # log_abs_det_jacobian raises for the rows that NumPy would warn about.
-                with np.errstate(divide="ignore", invalid="ignore"):
-                    outputs = step.transform(Z)
-                log_det = log_det + log_abs_det_jacobian(step, Z)
-                Z = outputs
-            if is_discrete:  # a probability is that of the row, whatever the units
-                log_det = np.where(np.isneginf(log_det), log_det, 0.0)
-            if y is None:
-                scores = model.score_samples(Z)
-            else:
-                scores = model.score_samples(Z, y)
-            total = total + scores.astype(np.float64) + log_det
+        with each_place_once():
+            for version in versions:
+                Z = X
+                log_det = 0.0
+                for step in version:
+                    # log_abs_det_jacobian raises for the rows that NumPy would warn about.
+                    with np.errstate(divide="ignore", invalid="ignore"):
+                        outputs = step.transform(Z)
+                    log_det = log_det + log_abs_det_jacobian(step, Z)
+                    Z = outputs
+                if is_discrete:  # a probability is that of the row, whatever the units
+                    log_det = np.where(np.isneginf(log_det), log_det, 0.0)
+                if y is None:
+                    scores = model.score_samples(Z)
+                else:
+                    scores = model.score_samples(Z, y)
+                total = total + scores.astype(np.float64) + log_det
         log_likelihood = total / len(versions) - self.log_normalizer()[0]
         return log_likelihood.astype(scores.dtype, copy=False)
 

@@ -77,17 +77,17 @@ class TestIndex:
         for answer in answered:
             pd.testing.assert_index_equal(answer.index, frame.index)
 
-    def test_of_gaps_that_are_filled_by_label(self, estimator):
-        model = clone(estimator).set_output(transform="pandas")
-        if not hasattr(model, "impute"):
-            pytest.skip("imputes nothing")
-        model.fit(FRAME, Y)
-        frame = FRAME.set_axis(np.arange(60)[::-1])
-        gaps = frame.copy()
-        gaps.loc[::3, "b"] = np.nan
-        filled = model.impute(gaps)
-        pd.testing.assert_frame_equal(filled[["a", "c", "d"]], frame[["a", "c", "d"]])
-        assert not gaps.fillna(filled).isna().any(axis=None)
+
+@each([estimator for estimator in GENERATORS if hasattr(estimator, "impute")])
+def test_the_index_of_gaps_is_that_of_what_fills_them(estimator):
+    model = clone(estimator).set_output(transform="pandas")
+    model.fit(FRAME, Y)
+    frame = FRAME.set_axis(np.arange(60)[::-1])
+    gaps = frame.copy()
+    gaps.loc[::3, "b"] = np.nan
+    filled = model.impute(gaps)
+    pd.testing.assert_frame_equal(filled[["a", "c", "d"]], frame[["a", "c", "d"]])
+    assert not gaps.fillna(filled).isna().any(axis=None)
 
 
 class TestIndexOfPipeline:

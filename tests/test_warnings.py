@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
-from probgen import MADE, VAE, GaussianBayes, GaussianMixture
+from probgen import MADE, VAE, GaussianBayes, GaussianMixture, make_generative_pipeline
 from probgen.options import GaussianMixtureLikelihood
+from probgen.preprocessing import Dequantizer
 
 X = np.random.default_rng(0).standard_normal((40, 2))
 Y = np.repeat([0, 1], 20)
@@ -68,3 +69,14 @@ def test_a_warning_points_at_the_caller(prepare, call, category, message):
         call(model)
     files = [w.filename for w in caught if w.category is category and message in str(w.message)]
     assert files == [__file__]
+
+
+def test_a_score_over_many_shifts_warns_once():
+    rows = np.random.default_rng(0).integers(0, 4, size=(40, 3))
+    model = VAE(1, hidden_layer_sizes=(4,), max_iter=1, n_importance_samples=2, random_state=0)
+    pipeline = make_generative_pipeline(Dequantizer(4, n_shifts=6, random_state=0), model)
+    with pytest.warns(UserWarning, match="effective draws") as caught:
+        pipeline.fit(rows).score_samples(rows)
+    assert len(caught) == 1
+    with pytest.warns(UserWarning, match="effective draws"):  # the next call says it again
+        pipeline.score_samples(rows)

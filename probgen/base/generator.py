@@ -449,7 +449,9 @@ def _polars_dtype(X: Any) -> type | None:
     dtypes = {str(dtype) for dtype in X.dtypes}
     if dtypes == {"Float32"}:
         return np.float32
-    return np.float64 if "Float64" in dtypes else None
+    if "Float64" in dtypes:
+        return np.float64
+    return None
 
 
 def _explain(message: str, model: Any) -> str | None:

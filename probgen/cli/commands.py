@@ -37,8 +37,8 @@ MODELS = {re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower(): name for name in es
 def _exit_at_ctrl_c(keep=None):
     """Exit with 130 at Ctrl-C in the block, after a call of keep.
 
-    It exits where it is, without an exception: Python drops those that are raised in callbacks,
-    C++ code may abort at one, and a network would first finish a model that nobody wants.
+    It exits where it is, without an exception. Python ignores an exception in some callbacks, C++
+    code may abort the process at one, and a network would first complete its model.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

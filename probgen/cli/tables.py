@@ -141,7 +141,7 @@ def with_names(X: npt.ArrayLike, names: Sequence[str] | None) -> Any:
 
 def _has_pandas():
     try:
-        import pandas  # noqa: F401
+        import pandas  # noqa: F401, which is there if it can be imported
     except ImportError:
         return False
     return True

@@ -16,9 +16,9 @@ from probgen._constants import LOG_2PI
 MOST_COMPONENTS = 16  # that are looked at for a row
 NEGLIGIBLE = 8.0  # nats by which a component lies below the best one of its row
 HOPELESS = 20.0  # the same before the search
-MOST_STEPS = 20
+MOST_STEPS = 10
 DAMPINGS = (1.0, 0.25, 0.0625)
-CONVERGED = 0.02  # nats that the next step promises
+CONVERGED = 0.1  # nats that the next step promises
 DIFFERENCE = 1e-3  # step of a difference quotient, in standard deviations of a code
 # Networks run in tiles of one shape, which give a row the same bits whatever else is in the batch.
 TILE = 64

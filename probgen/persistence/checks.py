@@ -228,7 +228,10 @@ def _is_usual(name: str, dtype: Any) -> bool:
 
     Labels may be of any dtype.
     """
-    kind = getattr(dtype, "kind", "f" if getattr(dtype, "is_floating_point", False) else "i")
+    kind = "i"
+    if getattr(dtype, "is_floating_point", False):  # of torch
+        kind = "f"
+    kind = getattr(dtype, "kind", kind)
     if name == "classes_":
         return True
     if name in INDICES or (name in COUNTS and kind in "iu"):
@@ -239,7 +242,9 @@ def _is_usual(name: str, dtype: Any) -> bool:
 def _arrays_of(thing: Any) -> dict[str, Any]:
     """Arrays and tensors of an object and its parts, by the names of their attributes."""
     arrays = {}
-    attributes = thing if isinstance(thing, dict) else getattr(thing, "__dict__", {})
+    attributes = thing
+    if not isinstance(thing, dict):
+        attributes = getattr(thing, "__dict__", {})
     for name, value in attributes.items():
         if name in PARTS:
             arrays |= _arrays_of(value)

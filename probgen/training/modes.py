@@ -25,7 +25,7 @@ def own_modes() -> Iterator[None]:
         return
     _calls.is_inside = True
     with _lock:
-        _defaults.append(_defaults[0] if _defaults else torch.get_default_dtype())
+        _defaults.append((_defaults or [torch.get_default_dtype()])[0])
         torch.set_default_dtype(torch.float32)
     has_gradients = torch.is_grad_enabled()
     n_functions = torch._C._len_torch_function_stack()

@@ -94,7 +94,7 @@ def _refusing() -> Iterator[None]:
         yield
     except FileFormatError:
         raise
-    except Exception as error:
+    except Exception as error:  # a forged state may hold anything anywhere
         raise FileFormatError("the training state has not the form of one") from error
 
 

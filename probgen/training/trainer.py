@@ -199,7 +199,7 @@ def _check_backend(name: str) -> None:
 
     try:
         lookup_backend(name)
-    except Exception as error:
+    except Exception as error:  # torch raises InvalidBackend, or what importing the backend does
         known = ", ".join(map(repr, list_backends()))
         raise ValueError(
             f"compile must be a bool or the name of a backend, one of {known}; got {name!r}."
