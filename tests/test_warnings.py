@@ -74,7 +74,7 @@ def test_a_warning_points_at_the_caller(prepare, call, category, message):
 def test_a_score_over_many_shifts_warns_once():
     rows = np.random.default_rng(0).integers(0, 4, size=(40, 3))
     model = VAE(1, hidden_layer_sizes=(4,), max_iter=1, n_importance_samples=2, random_state=0)
-    pipeline = make_generative_pipeline(Dequantizer(4, n_shifts=6, random_state=0), model)
+    pipeline = make_generative_pipeline(Dequantizer(4, n_shifts=8, random_state=0), model)
     with pytest.warns(UserWarning, match="effective draws") as caught:
         pipeline.fit(rows).score_samples(rows)
     assert len(caught) == 1
