@@ -1,0 +1,1 @@
+"""Tables of mixed columns: frames to arrays and back."""
