@@ -7,9 +7,9 @@ from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
 from probgen._containers import check_unique_names
 from probgen.conditions.given import Conditions, parse_given
+from probgen.conditions.table_given import parse_table_given
 from probgen.tables.columns import Column
 from probgen.tables.frames import is_frame
-from probgen.tables.given import parse_table_given
 from probgen.tables.table import Table
 
 
@@ -18,7 +18,7 @@ class TableMixin:
 
     The model works on rows of codes, as in `probgen.tables.columns`; the columns are in `_columns`
     after `_validate(X, reset=True)`. The names and shapes of the hooks are stable. A subclass has
-    the parameters `kinds` and `missing`, as `Table.infer` takes them, and writes
+    the parameters `kinds`, `missing` and `handle_unknown`, as `Table.infer` takes them, and writes
 
     - `_array_columns(X)`, the columns of rows that come as an array, or None where the model takes
       such rows as they are;
@@ -29,6 +29,7 @@ class TableMixin:
     _table: Table | None = None
     kinds: Any
     missing: str
+    handle_unknown: str
 
     def _array_columns(self, X: np.ndarray) -> list[Column] | None:
         """The columns of validated rows (n, d) that came as an array."""
@@ -53,7 +54,7 @@ class TableMixin:
             self._table = None
             if is_frame(X) and self._reads_table(X):
                 check_unique_names(X, "X")
-                self._table = Table.infer(X, self.kinds, self.missing)
+                self._table = Table.infer(X, self.kinds, self.missing, self.handle_unknown)
         if self._table is None:
             checked = super()._validate(X, y, reset=reset, **checks)  # type: ignore[misc]
             if reset:
