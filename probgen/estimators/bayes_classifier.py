@@ -272,6 +272,9 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
         Their choices are those for the rows X (n, d) of all classes.
         """
         template = clone(self._inner())
+        if self._table is not None:
+            name = _table_parameter(template)
+            template.set_params(**{name: Table.of_codes(self._table.columns)})
         if hasattr(template, "_choices_for"):
             template.set_params(**clone(template)._choices_for(X))
         generator = self._start_stream()
@@ -283,6 +286,20 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
                     seeds[name] = int(generator.integers(2**31))
             estimator.set_params(**seeds)
         return clones
+
+    def _reads_table(self, frame: Any) -> bool:
+        return _table_parameter(self._inner()) is not None
+
+    def _table_settings(self) -> dict[str, Any]:
+        inner = self._inner()
+        name = _table_parameter(inner)
+        if name is None:
+            return {"kinds": None}
+        parameters = inner.get_params()
+        return {each: parameters[name.replace("kinds", each)] for each in TABLE_PARAMETERS}
+
+    def _array_columns(self, X: np.ndarray) -> None:
+        return None
 
     def _inner(self) -> Any:
         """The estimator of a class, unfitted."""
@@ -349,6 +366,18 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
             else:
                 X[rows] = estimator._sample_given(conditions.take(rows), generator)
         return X
+
+
+def _table_parameter(estimator: Any) -> str | None:
+    """The name of the parameter kinds of an estimator that reads tables itself, or in a first step.
+
+    None for other estimators.
+    """
+    if isinstance(estimator, TableMixin) and estimator._reads_tables:
+        return "kinds"
+    if isinstance(estimator, Pipeline) and isinstance(estimator.steps[0][1], TableEncoder):
+        return f"{estimator.steps[0][0]}__kinds"
+    return None
 
 
 def _is_generator(estimator: Any) -> bool:

@@ -249,9 +249,7 @@ def features_of(columns: list[Column]) -> list[Feature]:
 
 def measure_of(columns: list[Column]) -> str:
     """The measure of rows: "counting", "lebesgue" if all are real without atoms, or "mixed"."""
-    is_real = [
-        column.rest != "none" and not column.step and not column.levels for column in columns
-    ]
+    is_real = [column.kind == "real" for column in columns]
     if not any(is_real):
         return "counting"
     if all(is_real) and all(column.n_outcomes == 1 for column in columns):

@@ -32,8 +32,9 @@ class Table:
     ----------
     columns : list of Column
     formats : list of Format
-    container : {"pandas", "polars", "array"}
-        Where the rows came in; columns of an array have the names x0, x1, ...
+    container : {"pandas", "polars", "array", "codes"}
+        Where the rows came in; columns of an array have the names x0, x1, ... Rows of codes are
+        arrays that are not read, but for checks.
     """
 
     columns: list[Column]
@@ -84,6 +85,11 @@ class Table:
             container = "polars"
         return cls(columns, formats, container)
 
+    @classmethod
+    def of_codes(cls, columns: list[Column]) -> "Table":
+        """Return the Table of arrays of codes of columns."""
+        return cls(columns, [Format("float64")] * len(columns), "codes")
+
     def encode(self, frame: Any) -> np.ndarray:
         """Return codes (n, d) of the rows of a frame of the same columns, NaN for gaps.
 
@@ -92,6 +98,10 @@ class Table:
         ValueError
             If the columns are others or in another order, or a value is none of its column.
         """
+        if self.container == "codes":
+            for j, column in enumerate(self.columns):
+                column.check_codes(frame[:, j])
+            return frame
         if not is_frame(frame) and self.container != "array":
             raise ValueError(
                 "X must be a frame with the columns of the fitted one, because they are not all"
@@ -148,6 +158,8 @@ class Table:
 
     def decode(self, X: np.ndarray, index: Any = None) -> Any:
         """Return the frame of codes (n, d), for pandas with an index."""
+        if self.container == "codes":
+            return X
         parts = [self._series(j, X[:, j]) for j in range(len(self.columns))]
         if self.container == "array":
             return np.column_stack(parts)
