@@ -12,6 +12,8 @@ from probgen.tables.columns import Column
 from probgen.tables.frames import is_frame
 from probgen.tables.table import Table
 
+TABLE_PARAMETERS = ("kinds", "missing", "handle_unknown")
+
 
 class TableMixin:
     """Frames of mixed columns in, frames of the same columns out. Left of `GeneratorMixin`.
@@ -34,8 +36,7 @@ class TableMixin:
 
     def _table_settings(self) -> dict[str, Any]:
         """Arguments of `Table.infer` after the frame."""
-        names = ("kinds", "missing", "handle_unknown")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in TABLE_PARAMETERS}
 
     def _columns_of(self, X: np.ndarray) -> list[Column] | None:
         """The columns of validated rows (n, d) that came as an array, or as codes of a Table."""
