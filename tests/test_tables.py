@@ -10,6 +10,7 @@ from polars.testing import assert_frame_equal
 from tables import dice, mixed_frame, mixed_polars
 
 from probgen.conditions.table_given import parse_table_given
+from probgen.tables import TableEncoder
 from probgen.tables.columns import Column, join_features, log_fixed, split_codes
 from probgen.tables.table import Table
 
@@ -105,7 +106,46 @@ class TestKinds:
         assert list(Table.infer(mixed_frame()).describe().columns) == ["column", "kind", "values"]
 
 
+N = 60
+DAY = datetime.date(2020, 1, 1)
+ODD = {
+    "blanks": [" a", "a", "a "] * 20,
+    "no text": ["", "a"] * 30,
+    "booleans as objects": [True, False, None] * 20,
+    "large whole": np.arange(N) + 2**52,
+    "float16": np.linspace(0.0, 1.0, N).astype("float16"),
+    "huge": np.linspace(1e300, 1.7e308, N),
+    "tiny": np.linspace(1e-310, 1e-300, N),
+    "far": 1e9 + np.random.default_rng(0).random(N),
+    "change of clocks": pd.date_range("2020-03-28", periods=N, freq="h", tz="Europe/Berlin"),
+    "nanoseconds": pd.to_datetime(np.arange(N)),
+    "ends of time": pd.to_datetime(["1677-09-22", "2262-04-10"] * 30),
+    "durations as objects": [datetime.timedelta(days=k) for k in range(N)],
+    "one duration and gaps": pd.to_timedelta([None, "1h"] * 30),
+    "text with NA": pd.array(["a", None, "b"] * 20, dtype="string"),
+    "Float64": pd.array([1.5, None, 2.5] * 20, dtype="Float64"),
+    "categories of booleans": pd.Categorical([True, False] * 30),
+    "categories not seen": pd.Categorical([None, "a"] * 30, categories=["a", "b"]),
+    "sparse": pd.arrays.SparseArray([0.0, 0.0, 1.5] * 20),
+    "Arrow dates": pd.Series([DAY, None] * 30).astype("date32[pyarrow]"),
+    "Arrow booleans": pd.array([True, None] * 30, dtype="bool[pyarrow]"),
+    "whole floats and gaps": [1.0, np.nan, 2.0] * 20,
+}
+
+
 class TestCodes:
+    @pytest.mark.parametrize("name", ODD)
+    @pytest.mark.filterwarnings("error")
+    def test_of_odd_columns_come_back(self, name):
+        frame = pd.DataFrame({"odd": ODD[name], "z": np.arange(N) / 7.0})
+        encoder = TableEncoder(random_state=0)
+        encoded = encoder.fit_transform(frame)
+        pd.testing.assert_frame_equal(encoder.inverse_transform(encoded), frame)
+        pd.testing.assert_frame_equal(encoder._table.decode(encoder._table.encode(frame)), frame)
+        rng = np.random.default_rng(0)
+        drawn = encoder.inverse_transform(3.0 * rng.standard_normal((200, encoded.shape[1])))
+        assert list(drawn.dtypes) == list(frame.dtypes)
+
     def test_of_pandas_come_back(self):
         frame = mixed_frame()
         table = Table.infer(frame)

@@ -385,5 +385,6 @@ def _(step: TableEncoder) -> Table:
 
 @invert_step.register
 def _(step: TableEncoder, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    inside = ~np.isinf(Z).any(axis=1)
-    return step.codes(np.where(np.isinf(Z), 0.0, Z)), inside
+    codes = step.codes(np.where(np.isinf(Z), 0.0, Z))
+    inside = ~np.isinf(Z).any(axis=1) & ~np.isinf(codes).any(axis=1)
+    return np.where(np.isinf(codes), 0.0, codes), inside
