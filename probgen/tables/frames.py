@@ -92,9 +92,9 @@ def _read_pandas(series: Any) -> Cells:
     if dtype.kind == "M":
         zone = getattr(dtype, "tz", None)
         if zone is None:
-            data = series.to_numpy(dtype=None)
+            data = series.to_numpy()
             if data.dtype.kind == "O":  # dates of Arrow
-                data = series.to_numpy(dtype="M8[us]", na_value=np.datetime64("NaT"))
+                data = series.astype("datetime64[us]").to_numpy()
             return Cells(name, "datetime", data, str(dtype))
         wall = series.dt.tz_localize(None).to_numpy()
         return Cells(name, "datetime", wall, str(dtype), zone=str(zone))
