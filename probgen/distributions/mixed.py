@@ -41,7 +41,7 @@ class MixedObservation(ObservationModel):
 
     Attributes
     ----------
-    input_columns, output_columns : ndarray of int
+    input_columns, output_columns : int64 Tensor
         For each number of `encode`, and for each output, the column that it belongs to.
     outcome_places, value_places : dict of int to int
         From a feature to its place among the outcomes, and among the values.
@@ -49,6 +49,8 @@ class MixedObservation(ObservationModel):
 
     name = "mixed"
     has_fixed_unit = False
+    input_columns: Tensor
+    output_columns: Tensor
     offsets: Tensor
     starts: Tensor
     segments: Tensor
@@ -81,8 +83,10 @@ class MixedObservation(ObservationModel):
         self.n_outputs = self.n_logits + 3 * n_mixture * len(values)
         columns = np.array([feature.column for feature in features])
         of_logits = np.repeat(columns[outcomes], self.sizes)
-        self.input_columns = np.concatenate([of_logits, np.tile(columns[values], 2)])
-        self.output_columns = np.concatenate([of_logits, np.repeat(columns[values], 3 * n_mixture)])
+        of_inputs = np.concatenate([of_logits, np.tile(columns[values], 2)])
+        of_outputs = np.concatenate([of_logits, np.repeat(columns[values], 3 * n_mixture)])
+        self.register_buffer("input_columns", torch.as_tensor(of_inputs))
+        self.register_buffer("output_columns", torch.as_tensor(of_outputs))
         # The largest number of arrays that a feature needs in a query.
         self.n_outputs_per_feature = max([3 * n_mixture, *self.sizes])
         self._add_outcomes(outcomes)
