@@ -19,8 +19,7 @@ from probgen.distributions.mixed import (
     standardised,
 )
 from probgen.distributions.quantiles import choose_level, level_quantile
-from probgen.tables.coder import check_codes
-from probgen.tables.columns import Column
+from probgen.tables.columns import Column, check_codes
 
 GAPS = ("known", "drawn", "filled")
 
@@ -97,7 +96,7 @@ class MixedConditions:
         self.argument = argument
         coder = observation.coder
         codes = conditions.values
-        check_codes(coder.columns, codes, argument)
+        check_codes(coder.columns, codes)
         self.codes = codes
         self.code_low, self.code_high = representable(conditions, dtype, argument)
         self.known_columns = ~np.isnan(codes)

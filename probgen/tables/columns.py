@@ -11,11 +11,14 @@ distance from the first one, a number itself, a gap NaN. A model then sees up to
 A category has an outcome alone, a number without atoms and gaps a value alone.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.special import expit, log_expit, logit
+
+from probgen._validation import show
 
 CATEGORIES = ("category", "ordered", "boolean", "constant")
 NUMBERS = ("real", "integer", "datetime", "duration")
@@ -43,7 +46,8 @@ class Column:
         Ends of the support, which belong to it where codes are whole.
     rest : {"none", "fixed", "modelled"}
         What is known of numbers that are no atoms: there are none; a logistic distribution of
-        `center` and `scale` for all rows alike, because hardly any were seen; a feature.
+        `center` and `scale` for all rows alike, because hardly any were seen; a feature. The rest
+        of categories, if "fixed", is all that were not seen, whose code is the number of levels.
     center, scale : float
         Mean and deviation of the codes.
     """
@@ -80,10 +84,34 @@ class Column:
         """Level of numbers that are no atoms."""
         return self.n_known + self.has_gaps
 
+    def check_codes(self, codes: np.ndarray, shown: Callable = "{:g}".format) -> None:
+        """Raise a ValueError if codes (n,), NaN aside, are not those of values of the column.
+
+        `shown` writes a code as the user does.
+        """
+        present = codes[~np.isnan(codes)]
+        name = show(self.name)
+        if self.levels:
+            last = len(self.levels) - (self.rest == "none")
+            is_wrong = (present != np.rint(present)) | (present < 0) | (present > last)
+            expected = f"codes of its categories, 0 to {last}"
+        elif self.step and np.any(present != np.rint(present)):
+            is_wrong = present != np.rint(present)
+            expected = "whole numbers"
+        else:
+            is_wrong = (present < self.low) | (present > self.high)
+            if not self.step:  # the ends are open, but for atoms there
+                is_end = (present == self.low) | (present == self.high)
+                is_wrong |= (is_end | np.isinf(present)) & ~np.isin(present, self.atoms)
+            expected = f"values between {shown(self.low)} and {shown(self.high)}, as in fit"
+        if is_wrong.any():
+            other = shown(present[is_wrong][0])
+            raise ValueError(f"column {name} must hold {expected}; got {other}.")
+
     def outcomes(self, codes: np.ndarray) -> np.ndarray:
         """Levels (n,) of the outcomes of codes (n,), as floats; NaN for marginalised gaps."""
         if self.levels:
-            outcomes = codes.astype(np.float64)
+            outcomes = np.where(codes == len(self.levels), self.rest_outcome, codes)
         else:
             outcomes = np.full(len(codes), float(self.rest_outcome))
             if self.atoms:
@@ -109,6 +137,8 @@ class Column:
         It is 0 for codes that are no rest, or gaps.
         """
         log_probability = np.zeros(len(codes))
+        if self.levels:
+            return log_probability
         is_rest = self.outcomes(codes) == self.rest_outcome
         x = codes[is_rest]
         if not self.step:
@@ -121,7 +151,9 @@ class Column:
         return log_probability
 
     def draw_fixed(self, n: int, generator: np.random.Generator) -> np.ndarray:
-        """Draws (n,) from the fixed distribution of the rest."""
+        """Draws (n,) from the fixed distribution of the rest; of categories, seen ones."""
+        if self.levels:
+            return generator.integers(len(self.levels), size=n).astype(np.float64)
         half = 0.5 * self.step
         ends = self._cdf(self.low - half), self._cdf(self.high + half)
         draws = np.empty(n)
@@ -157,6 +189,16 @@ class Column:
         z = -np.abs(x - self.center)
         half = 0.5 * self.step
         return expit((z + half) / self._width) - expit((z - half) / self._width)
+
+
+def center_and_scale(x: np.ndarray) -> tuple[float, float]:
+    """Mean and deviation of numbers (n,), whose squares may overflow; 1 for a deviation of 0."""
+    largest = np.abs(x).max()
+    if not largest > 0.0:
+        return 0.0, 1.0
+    small = x / largest
+    scale = float(largest * small.std())
+    return float(largest * small.mean()), scale or 1.0
 
 
 @dataclass(frozen=True)
@@ -215,6 +257,22 @@ def features_of(columns: list[Column]) -> list[Feature]:
     return features
 
 
+def check_codes(columns: list[Column], X: np.ndarray) -> None:
+    """Raise a ValueError unless rows of codes (n, d) are those of values of their columns."""
+    for j, column in enumerate(columns):
+        column.check_codes(X[:, j])
+
+
+def measure_of(columns: list[Column]) -> str:
+    """The measure of rows: "counting", "lebesgue" if all are real without atoms, or "mixed"."""
+    is_real = [column.kind == "real" for column in columns]
+    if not any(is_real):
+        return "counting"
+    if all(is_real) and all(column.n_outcomes == 1 for column in columns):
+        return "lebesgue"
+    return "mixed"
+
+
 def split_codes(columns: list[Column], X: np.ndarray) -> np.ndarray:
     """Features (n, m) of rows of codes (n, d).
 
@@ -265,3 +323,26 @@ def log_fixed(columns: list[Column], X: np.ndarray) -> np.ndarray:
         if column.rest == "fixed":
             total += column.log_fixed(X[:, j])
     return total
+
+
+def allowed_outcomes(column: Column, conditions: Any, j: int) -> np.ndarray:
+    """Mask (n, n_outcomes) of the outcomes that `Conditions` on column j leave open.
+
+    The rest is open where numbers other than atoms may meet the conditions.
+    """
+    values, low, high = (array[:, j] for array in conditions.box)
+    allowed = np.ones((len(values), column.n_outcomes), dtype=bool)
+    codes = np.array([*range(len(column.levels)), *column.atoms], dtype=np.float64)
+    is_limited = ~(np.isneginf(low) & np.isposinf(high))
+    allowed[is_limited] = False
+    allowed[:, : column.n_known] |= (codes >= low[:, None]) & (codes <= high[:, None])
+    if column.rest != "none":
+        allowed[:, column.rest_outcome] = True
+    if j in conditions.categories:
+        chosen = column.outcomes(conditions.categories[j])
+        is_chosen = np.isin(np.arange(column.n_outcomes), chosen)
+        allowed &= is_chosen
+    is_known = ~np.isnan(values)
+    known = column.outcomes(values[is_known]).astype(int)
+    allowed[is_known] = np.arange(column.n_outcomes) == known[:, None]
+    return allowed
