@@ -13,12 +13,13 @@ NARROW = 1.0 / 64.0
 DIFFERENCE = 1e-4  # of the logarithm of a parameter, in numerical derivatives
 LONGEST_STEP = 2.0  # of the logarithm of a parameter
 N_HALVINGS = 12
+ENOUGH = 1e-4
 SETTLED = 1e-9  # change of a logarithm below which Newton's method stops
 
 
 def log_interval_masses(low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Log-probability of intervals under the standard normal, elementwise; -inf if empty."""
-    low, high = np.broadcast_arrays(low, high)
+    low, high = np.broadcast_arrays(np.atleast_1d(low), np.atleast_1d(high))
     middle, width, is_narrow = _narrow(low, high)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         result = _series(middle, width)
@@ -105,7 +106,7 @@ def ascend(
     best = np.clip(start, low, high)
     value = objective(best)
     for _ in range(n_steps):
-        direction = _direction(objective, best, value)
+        direction, rise = _direction(objective, best, value)
         moved = np.zeros(best.shape[1])
         is_open = np.abs(direction).max(axis=0) > SETTLED
         for _ in range(N_HALVINGS):
@@ -113,19 +114,20 @@ def ascend(
                 break
             trial = np.clip(best + direction * is_open, low, high)
             trial_value = objective(trial)
-            is_better = is_open & (trial_value > value)
+            # Enough of the rise that the slope promises (Armijo, 1966), or steps might alternate.
+            is_better = is_open & (trial_value > value + ENOUGH * rise)
             moved = np.where(is_better, np.abs(trial - best).max(axis=0), moved)
             best = np.where(is_better, trial, best)
             value = np.where(is_better, trial_value, value)
             is_open &= ~is_better
-            direction = 0.5 * direction
+            direction, rise = 0.5 * direction, 0.5 * rise
         if moved.max(initial=0.0) <= SETTLED:
             break
     return best
 
 
 def _direction(objective, variables, value):
-    """Newton's direction (P, K), which leads up, of limited length."""
+    """Newton's direction (P, K), which leads up, of limited length, and its slope (K,)."""
     n_variables, n_components = variables.shape
     gradient = np.empty((n_components, n_variables))
     hessian = np.empty((n_components, n_variables, n_variables))
@@ -150,4 +152,4 @@ def _direction(objective, variables, value):
     direction = np.einsum("kia,ka->ki", axes, np.einsum("kia,ki->ka", axes, gradient) / curvatures)
     length = np.abs(direction).max(axis=1, keepdims=True)
     direction *= np.minimum(1.0, LONGEST_STEP / np.maximum(length, np.finfo(np.float64).tiny))
-    return direction.T
+    return direction.T, np.sum(direction * gradient, axis=1)
