@@ -59,8 +59,8 @@ class Tabular(MixtureModel):
 def rows_of_table(n=600, seed=1):
     """Dependent rows, by two classes of unlike probabilities."""
     rng = np.random.default_rng(seed)
-    logits = np.linspace(-1.0, 1.0, len(TABLE)) ** 2 * 3.0
-    weights = np.exp(logits) * np.exp(0.7 * np.nan_to_num(TABLE[:, 0] * TABLE[:, 2], nan=3.0) / 4)
+    logits = 2.0 * np.linspace(-1.0, 1.0, len(TABLE)) ** 2 + 0.2 * TABLE[:, 0] * TABLE[:, 2]
+    weights = np.exp(logits - 0.5 * (TABLE[:, 2] - 2.0) ** 2)
     return TABLE[rng.choice(len(TABLE), n, p=weights / weights.sum())]
 
 
@@ -179,7 +179,7 @@ class TestTables:
         whole = Tabular(**settings).fit(rows)
         blocks = BlockTabular(**settings).fit(RowBlocks([rows[:200], rows[200:]]))
         # Starts differ by the order of the sample alone.
-        assert blocks.lower_bound_ == pytest.approx(whole.lower_bound_, abs=0.05)
+        assert blocks.lower_bound_ == pytest.approx(whole.lower_bound_, abs=0.2)
         assert blocks.score_samples(TABLE).shape == (len(TABLE),)
 
     @unconverged

@@ -15,6 +15,8 @@ N_INNER = 3  # steps of Newton's method for a truncated support
 FARTHEST = 1e3  # of a mean, in deviations of the feature
 MOST_ENUMERATED = 20_000
 MOST_DIRECT = 2**12  # values times components of which the likelihood itself is maximised
+# Whole numbers are as good as real ones where steps are below this many deviations.
+SMALL_CELL = 2e-3
 LEAST_LOG = -1e5  # of a probability that underflows
 
 
@@ -26,7 +28,6 @@ class Normal(Values):
     """
 
     name: ClassVar[str] = "normal"
-    n_rounds: ClassVar[int] = 2
 
     def coordinate(self, x):
         """The coordinate y that is normal."""
@@ -52,15 +53,34 @@ class Normal(Values):
         return first, last
 
     def log_base(self, x, params):
-        if self.step:
-            return log_interval_masses(*self._ends(x[:, None], x[:, None], params))
+        if not self.step:
+            return self._log_density(self.coordinate(x), self.log_slope(x), params)
+        middles, widths = self._cells(x)
+        is_small = widths < SMALL_CELL * params[1].min()
+        if is_small.all():
+            return self._log_density(middles, np.log(widths), params)
+        result = np.empty((len(x), params.shape[1]))
+        result[is_small] = self._log_density(middles[is_small], np.log(widths[is_small]), params)
+        others = x[~is_small, None]
+        result[~is_small] = log_interval_masses(*self._ends(others, others, params))
+        return result
+
+    def _cells(self, x):
+        """Middles (n,) and widths (n,) of whole numbers (n,) with all that round to them."""
+        half = 0.5 * self.step
+        low, high = self.coordinate(x - half), self.coordinate(x + half)
+        with np.errstate(invalid="ignore"):
+            return 0.5 * (low + high), high - low
+
+    def _log_density(self, y, log_factor, params):
+        """Log-density (n, K) of coordinates (n,), plus log_factor (n,)."""
         mean, deviation = params
-        z = self.coordinate(x)[:, None] - mean
+        z = y[:, None] - mean
         z /= deviation
         z *= z
         z *= -0.5
         z -= np.log(deviation) + 0.5 * LOG_2PI
-        z += np.broadcast_to(self.log_slope(x), x.shape)[:, None]
+        z += np.broadcast_to(log_factor, y.shape)[:, None]
         return z
 
     def log_mass(self, low, high, params):
@@ -70,6 +90,20 @@ class Normal(Values):
         if not self.step:
             y = self.coordinate(x)
             return np.stack([np.ones_like(y), y, y * y]) @ weights
+        middles, widths = self._cells(x)
+        is_small = widths < SMALL_CELL * params[1].min()
+        if not is_small.all():
+            small = np.flatnonzero(is_small)
+            others = np.flatnonzero(~is_small)
+            sums = self._statistics_of_cells(x[others], weights[others], params)
+            middles, widths, weights = middles[small], widths[small], weights[small]
+        else:
+            sums = 0.0
+        squares = middles * middles + widths * widths / 12.0
+        return sums + np.stack([np.ones_like(middles), middles, squares]) @ weights
+
+    def _statistics_of_cells(self, x, weights, params):
+        """The statistics, from what is expected of numbers that round to whole ones."""
         mean, deviation = params
         _, first, second = interval_moments(*self._ends(x[:, None], x[:, None], params))
         expected = mean + deviation * first
@@ -119,7 +153,7 @@ class Normal(Values):
 
     def estimate_from_values(self, x, weights, params):
         if weights.size > MOST_DIRECT or not self.step:
-            return super().estimate_from_values(x, weights, params)
+            return self.estimate(self.statistics(x, weights, params), params)
         # Few values are quicker than sums, which converge slowly where components are narrow.
         shares, has_weight = weights / np.maximum(weights.sum(axis=0), TINY), weights.any(axis=0)
 
