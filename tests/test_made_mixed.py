@@ -344,4 +344,4 @@ class TestArrays:
         model.fit(X)
         assert model.observation_.n_mixture == 2
         with pytest.raises(ValueError, match="whole numbers from 0 to 6, its categories"):
-            model.score_samples(X + [7.0, 0.0, 0.0, 0.0])
+            model.score_samples(np.add(X, [7.0, 0.0, 0.0, 0.0]))

@@ -199,6 +199,15 @@ class MixedConditions:
             X = rows
         return X.to(dtype)
 
+    def average(self, start: Tensor, averages: Tensor) -> Tensor:
+        """Return averaged moments as they are; see CheckedConditions."""
+        return averages
+
+    def codes_of_moments(self, moments: np.ndarray) -> np.ndarray:
+        """Return rows of codes (n, d) of averaged moments, with the known codes put back."""
+        X = self.observation.codes_of_moments(moments, with_gaps=False)
+        return np.where(np.isnan(self.codes), X, self.codes)
+
     def codes_of(self, rows: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """Return rows of codes (n, d) of drawn features (n, m), with the known codes put back."""
         coder = self.observation.coder

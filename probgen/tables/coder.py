@@ -53,6 +53,11 @@ class RowCoder:
         """The features of the columns."""
         return features_of(self.columns)
 
+    @property
+    def n_inputs(self) -> int:
+        """Numbers of a row that networks see: one for each level, and two for each value."""
+        return sum(feature.n_levels or 2 for feature in self.features)
+
     def encode(self, X: np.ndarray) -> np.ndarray:
         """Return features (n, m) of rows of codes (n, d)."""
         rows = split_codes(self.columns, np.asarray(X, dtype=np.float64))
