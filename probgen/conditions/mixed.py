@@ -288,7 +288,7 @@ class MixedConditions:
         """Intervals (n, n_intervals) of the rest of column j, and their log-probabilities (n,)."""
         column = self.observation.coder.columns[j]
         n = len(low)
-        if column.rest == "none":
+        if column.rest == "none" or column.levels:  # categories that were not seen are not drawn
             return np.zeros((n, 0)), np.zeros((n, 0)), np.zeros(n)
         center, scale = column.center, column._width
         _, value = self.observation.places_of_column(j)

@@ -48,7 +48,8 @@ class ConditionalVAE(ClassConditional, VAE):
         As in `VAE`, but the encoder maps (n, n_features + n_classes) and the decoder maps (n,
         n_components + n_classes): the one-hot vector of the class comes last.
     hidden_layer_sizes, activation, architecture, image_shape, likelihood, categorical_features, \
-dynamic_binarization, prior, posterior, elbo, beta, n_importance_samples, max_iter, batch_size, \
+kinds, missing, handle_unknown, dynamic_binarization, \
+prior, posterior, elbo, beta, n_importance_samples, max_iter, batch_size, \
 learning_rate_init, trainer, warm_start, device, random_state, verbose
         As in `VAE`.
 
@@ -109,6 +110,9 @@ learning_rate_init, trainer, warm_start, device, random_state, verbose
         decoder: torch.nn.Module | None = None,
         likelihood: str | Option = "auto",
         categorical_features: Any = "from_dtype",
+        kinds: Any = None,
+        missing: str = "model",
+        handle_unknown: str = "level",
         dynamic_binarization: bool = False,
         prior: str | Option = "normal",
         posterior: str | Option = "gaussian",
@@ -134,6 +138,9 @@ learning_rate_init, trainer, warm_start, device, random_state, verbose
             decoder=decoder,
             likelihood=likelihood,
             categorical_features=categorical_features,
+            kinds=kinds,
+            missing=missing,
+            handle_unknown=handle_unknown,
             dynamic_binarization=dynamic_binarization,
             prior=prior,
             posterior=posterior,

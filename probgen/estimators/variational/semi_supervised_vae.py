@@ -58,7 +58,8 @@ class SemiSupervisedVAE(ConditionalVAE):
     elbo : {"mean_field", "trace"} or ELBO, default="mean_field"
         As in `VAE`, without importance weighted bounds and those of Pyro.
     priors, hidden_layer_sizes, activation, architecture, image_shape, encoder, decoder, \
-likelihood, categorical_features, dynamic_binarization, prior, posterior, beta, \
+likelihood, categorical_features, kinds, missing, handle_unknown, \
+dynamic_binarization, prior, posterior, beta, \
 n_importance_samples, max_iter, batch_size, learning_rate_init, trainer, warm_start, device, \
 random_state, verbose
         As in `ConditionalVAE`.
@@ -127,6 +128,9 @@ random_state, verbose
         decoder: torch.nn.Module | None = None,
         likelihood: str | Option = "auto",
         categorical_features: Any = "from_dtype",
+        kinds: Any = None,
+        missing: str = "model",
+        handle_unknown: str = "level",
         dynamic_binarization: bool = False,
         prior: str | Option = "normal",
         posterior: str | Option = "gaussian",
@@ -153,6 +157,9 @@ random_state, verbose
             decoder=decoder,
             likelihood=likelihood,
             categorical_features=categorical_features,
+            kinds=kinds,
+            missing=missing,
+            handle_unknown=handle_unknown,
             dynamic_binarization=dynamic_binarization,
             prior=prior,
             posterior=posterior,

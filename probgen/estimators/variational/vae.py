@@ -119,6 +119,14 @@ class VAE(MixedRowsMixin, CompletionMixin, DecoderMixin):
         Columns that are categories: those of a frame by their dtype, or for an array a mask,
         indices or names. Such columns of an array hold 0, 1, 2 and so on, each its own number of
         levels.
+    kinds : dict or None, default=None
+        Kinds of the columns of a frame by name, where they should not be inferred: "real",
+        "integer", "category", "ordered", "boolean", "datetime", "duration" or "constant".
+    missing : {"model", "marginalise"}, default="model"
+        Whether gaps of mixed columns are outcomes, so that draws have gaps too, or are integrated
+        out.
+    handle_unknown : {"level", "error"}, default="level"
+        Whether categories that `fit` did not see are one more level, or refused.
     dynamic_binarization : bool, default=False
         Whether values in [0, 1] are probabilities of a 1, from which each training batch draws new
         rows of 0 and 1. Queries take rows of 0 and 1.
@@ -253,6 +261,9 @@ class VAE(MixedRowsMixin, CompletionMixin, DecoderMixin):
         decoder: torch.nn.Module | None = None,
         likelihood: str | Option = "auto",
         categorical_features: Any = "from_dtype",
+        kinds: Any = None,
+        missing: str = "model",
+        handle_unknown: str = "level",
         dynamic_binarization: bool = False,
         prior: str | Option = "normal",
         posterior: str | Option = "gaussian",
@@ -277,6 +288,9 @@ class VAE(MixedRowsMixin, CompletionMixin, DecoderMixin):
         self.decoder = decoder
         self.likelihood = likelihood
         self.categorical_features = categorical_features
+        self.kinds = kinds
+        self.missing = missing
+        self.handle_unknown = handle_unknown
         self.dynamic_binarization = dynamic_binarization
         self.prior = prior
         self.posterior = posterior
