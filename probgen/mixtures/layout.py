@@ -113,9 +113,10 @@ def _center_and_scale(x, weights):
         means, variances = moments_without_wild_values(x[:, None] - x[0], weights[:, None])
         means = means + x[0]
         ranges = np.array([x.max() - x.min()])
+        rounding = rounding_variances(means)[0]
     Regularization(0.0).check_variances(variances, ranges)
     center = float(means[0])
-    if variances[0] > rounding_variances(means)[0]:
+    if variances[0] > rounding:
         return center, float(np.sqrt(variances[0]))
     # Numbers that do not vary have no width but their own size.
     return center, abs(center) or 1.0
