@@ -74,7 +74,7 @@ class MixtureModel(NamedColumnsMixin, TableMixin, MixtureMixin, ImputerMixin, Ba
     min_categories : int or array-like of shape (n_features,), default=None
         Least number of levels of categorical columns of an array; None takes those up to the
         greatest value in X.
-    smoothing : float, default=0.1
+    smoothing : float, default=0.5
         Pseudo-rows of each level of a categorical column: the frequencies of the L levels in the
         whole table get `smoothing` rows of each level, and those of a component of several get
         `smoothing * L` rows of such frequencies. 0 is maximum likelihood.
@@ -157,7 +157,7 @@ class MixtureModel(NamedColumnsMixin, TableMixin, MixtureMixin, ImputerMixin, Ba
         atoms: Any = "auto",
         categorical_features: Any = "from_dtype",
         min_categories: Any = None,
-        smoothing: float = 0.1,
+        smoothing: float = 0.5,
         min_scale: float = 1e-3,
         tol: float = 1e-3,
         max_iter: int = 100,

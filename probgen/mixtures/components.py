@@ -86,7 +86,7 @@ class EncodedDensity:
         for j, family in enumerate(components.layout.families):
             if family is None:
                 parts.append(components.log_levels[j])
-            elif encoder.tables[j] is not None:
+            elif encoder.sizes[j]:
                 parts.append(self.log_prob(j, encoder.tables[j]))
         self.table = np.concatenate(parts)
 
@@ -125,9 +125,9 @@ def log_joint(engine: EMEngine, components: MixtureComponents, X: np.ndarray) ->
     layout = components.layout
     F = split_codes(layout.columns, X.astype(np.float64, copy=False))
     joint = np.empty((len(X), len(components)))
-    outcomes = Encoder(layout, [np.empty(0) if family else None for family in layout.families])
-    density = EncodedDensity(components, outcomes)
-    encoded = Encoder(layout, [None] * len(layout.families)).encode(F)
+    encoder = Encoder(layout, [None] * len(layout.families))
+    density = EncodedDensity(components, encoder)
+    encoded = encoder.encode(F)
     terms = [_term(density, j, family, F[:, j]) for j, family in layout.values]
     n_rows = components.block_rows
 

@@ -1,6 +1,7 @@
 """Which family each feature of a table has, and rows of codes as features."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ class Layout:
     columns: list
     families: list
 
-    @property
+    @cached_property
     def features(self) -> list[Feature]:
         """The features of the columns."""
         return features_of(self.columns)
@@ -57,6 +58,9 @@ class Layout:
     def values(self) -> list[tuple[int, Values]]:
         """Indices and families of the features that are values."""
         return [(j, family) for j, family in enumerate(self.families) if family is not None]
+
+    def __getstate__(self) -> dict:
+        return {"columns": self.columns, "families": self.families}
 
 
 def family_of(column: Column, distribution: str, x: np.ndarray, weights: np.ndarray) -> str:
