@@ -34,6 +34,8 @@ FLOORS = (
         "preprocessing",
     },
     {"conditions", "gaussians"},
+    {"tables"},
+    {"mixtures"},
     {"base"},
     {"metrics"},
     {"pipeline", "training"},
