@@ -144,13 +144,14 @@ def maximisation(
 def smoothed(counts: np.ndarray, smoothing: float) -> np.ndarray:
     """Probabilities (L, K) of levels of which there are counts (L, K), with pseudo-counts.
 
-    The frequencies in the whole table get `smoothing` rows of each level, and a component
-    as many rows of such frequencies. One component is the whole table.
+    The frequencies in the whole table get `smoothing` rows of each level. One component is the
+    whole table; each of several gets PRIOR_ROWS * smoothing rows of these frequencies, whatever the
+    number of levels, lest numbers of many levels lose what tells components apart.
     """
     n_levels, n_components = counts.shape
-    prior = smoothing * n_levels
+    prior = PRIOR_ROWS * smoothing
     overall = counts.sum(axis=1, keepdims=True)
-    total = overall.sum() + prior
+    total = overall.sum() + smoothing * n_levels
     frequencies = np.full_like(overall, 1.0 / n_levels)
     if total > 0.0:
         frequencies = (overall + smoothing) / total
@@ -160,6 +161,9 @@ def smoothed(counts: np.ndarray, smoothing: float) -> np.ndarray:
     is_known = totals > np.finfo(np.float64).tiny
     probabilities = (counts + prior * frequencies) / np.where(is_known, totals, 1.0)
     return np.where(is_known, probabilities, frequencies)
+
+
+PRIOR_ROWS = 10.0  # of a component, for each row of `smoothing`
 
 
 @dataclass(frozen=True)
