@@ -573,7 +573,7 @@ class TestDensity:
 
 KIN = [  # a class, another with its parameters, and those that differ or are missing on purpose
     (VAE, ConditionalVAE, set()),
-    (ConditionalVAE, SemiSupervisedVAE, set()),
+    (ConditionalVAE, SemiSupervisedVAE, {"handle_unknown"}),
     (PixelCNN, ConditionalPixelCNN, set()),
     (FullyVisibleBeliefNetwork, MADE, {"input_dropout"}),
     (GAN, ConditionalGAN, set()),

@@ -17,9 +17,13 @@ class MaskedSampler(ChainSampler):
 
     def conditionals(self, order: Any) -> Any:
         """See ChainSampler; the masks of the order are folded into the weights."""
+        return self.network.folded(self.to_order(order))
+
+    def to_order(self, order: Any) -> Any:
+        """Return an order as the network takes it: an index, or the positions of the features."""
         if isinstance(order, np.ndarray):
-            order = torch.from_numpy(order.argsort()).to(self.device)
-        return self.network.folded(order)
+            return torch.from_numpy(order.argsort()).to(self.device)
+        return order
 
     def orders_under(self, conditions: Any) -> Iterator[tuple[np.ndarray, Any, np.ndarray]]:
         """See ChainSampler; known values and then bounded features move to the front."""

@@ -121,7 +121,7 @@ class MixedSampler(MaskedSampler):
     @torch.inference_mode()
     def draw(self, feature_sampler: Any, order: Any, labels: Sequence[Tensor] = ()) -> Tensor:
         """See ChainSampler; one column is drawn after another, as their features differ."""
-        conditionals = self.conditionals(order)
+        conditionals = self.network.folded_by_column(self.to_order(order))
         columns = order
         if not isinstance(order, np.ndarray):
             columns = self.orders[order]
@@ -131,7 +131,7 @@ class MixedSampler(MaskedSampler):
             block = feature_sampler.take(index)
             rows = X[index]
             for j in columns:
-                block.fill_column(int(j), rows, conditionals(rows))
+                block.fill_column(int(j), rows, conditionals(rows, int(j)))
             X[index[:n_rows]] = rows[:n_rows]
         return X
 

@@ -58,7 +58,7 @@ class SemiSupervisedVAE(ConditionalVAE):
     elbo : {"mean_field", "trace"} or ELBO, default="mean_field"
         As in `VAE`, without importance weighted bounds and those of Pyro.
     priors, hidden_layer_sizes, activation, architecture, image_shape, encoder, decoder, \
-likelihood, categorical_features, kinds, missing, handle_unknown, \
+likelihood, categorical_features, kinds, missing, \
 dynamic_binarization, prior, posterior, beta, \
 n_importance_samples, max_iter, batch_size, learning_rate_init, trainer, warm_start, device, \
 random_state, verbose
@@ -130,7 +130,6 @@ random_state, verbose
         categorical_features: Any = "from_dtype",
         kinds: Any = None,
         missing: str = "model",
-        handle_unknown: str = "level",
         dynamic_binarization: bool = False,
         prior: str | Option = "normal",
         posterior: str | Option = "gaussian",
@@ -159,7 +158,6 @@ random_state, verbose
             categorical_features=categorical_features,
             kinds=kinds,
             missing=missing,
-            handle_unknown=handle_unknown,
             dynamic_binarization=dynamic_binarization,
             prior=prior,
             posterior=posterior,

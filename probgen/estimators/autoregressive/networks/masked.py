@@ -196,6 +196,31 @@ class MaskedMLP(nn.Module):
         with torch.no_grad():
             return partial(self._outputs, weights=self._weights(order))
 
+    def folded_by_column(self, order: int | torch.Tensor = 0) -> Callable:
+        """Return the function from rows and a column to outputs, which are 0 for other columns.
+
+        For a network with an encoder, which computes the outputs of the one column alone.
+        """
+        with torch.no_grad():
+            weights = self._weights(order)
+        of_column = {}
+        for j in range(self.n_columns):
+            index = torch.nonzero(self.encoder.output_columns == j)[:, 0]
+            last, *short_cut = [weight[index] for weight in weights[len(self.hidden) :]]
+            of_column[j] = index, last, self.last.bias[index], short_cut
+
+        def outputs(rows: torch.Tensor, j: int) -> torch.Tensor:
+            index, last, bias, short_cut = of_column[j]
+            inputs, hidden = self._hidden(rows, weights)
+            part = aligned_linear(hidden, last, bias)
+            for weight in short_cut:
+                part = part + aligned_linear(inputs, weight, None)
+            every = rows.new_zeros(len(rows), len(self.encoder.output_columns))
+            every[:, index] = part
+            return every
+
+        return outputs
+
     def features(self, rows: torch.Tensor) -> torch.Tensor:
         """Return the last hidden layer (n, n_pooled), or the outputs, averaged over the orders."""
         return self.folded_features()(rows)
