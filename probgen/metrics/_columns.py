@@ -11,6 +11,7 @@ from probgen._containers import is_pandas, is_polars
 from probgen._validation import show
 
 MICROSECONDS = 8.64e10  # of a day
+ROUNDING = 1e-12  # of the mean of equal numbers
 GAP = None  # the level of gaps
 
 
@@ -28,12 +29,15 @@ class ComparedColumn:
     levels : list
         Categories in the order of their codes, those of the first frame first. The last one is
         `GAP` if a frame has gaps.
+    is_ordered : bool
+        Whether the order of the categories has a meaning.
     """
 
     name: Any
     kind: str
     values: list[np.ndarray]
     levels: list
+    is_ordered: bool = False
 
     @property
     def is_category(self) -> bool:
@@ -72,12 +76,14 @@ def read_columns(
     Raises
     ------
     ValueError
-        If a frame has no rows, or other columns than the first one.
+        If a frame has no rows, infinite numbers, or other columns than the first one.
     """
     parts = {argument: _parts(frame, argument) for argument, frame in frames.items()}
     first, *others = parts
     names = list(parts[first])
     for argument in others:
+        if list(parts[argument]) == list(range(len(names))):  # an array, whose columns are in order
+            parts[argument] = dict(zip(names, parts[argument].values()))
         _check_names(parts[argument], argument, names, first)
     categorical = set(categorical_features)
     unknown = categorical - set(names)
@@ -128,11 +134,7 @@ def associations(columns: Sequence[ComparedColumn], frame: int) -> np.ndarray:
 def _correlations(values: np.ndarray) -> np.ndarray:
     """Correlations (m, m) of columns of numbers (n, m), each of the rows without a gap."""
     known = ~np.isnan(values)
-    counts = known.sum(axis=0)
-    centers = np.where(known, values, 0.0).sum(axis=0) / np.maximum(counts, 1)
-    Z = np.where(known, values - centers, 0.0)
-    scales = np.abs(Z).max(axis=0)
-    Z /= np.where(scales > 0.0, scales, 1.0)
+    Z = _centered(values)
     known = known.astype(np.float64)
     n = np.maximum(known.T @ known, 1.0)
     sums = Z.T @ known  # of the rows of i where j is known
@@ -149,17 +151,26 @@ def _correlation_ratio(codes: np.ndarray, values: np.ndarray) -> float:
     """Root of the share of the variance of values (n,) that lies between categories (n,)."""
     known = ~np.isnan(values)
     codes = codes[known]
-    values = values[known]
-    if not len(values):
-        return 0.0
-    values = values - values.mean()
+    values = _centered(values[known])
     total = values @ values
-    if total <= 1e-24 * len(values):
+    if total == 0.0:
         return 0.0
     counts = np.bincount(codes)
     sums = np.bincount(codes, weights=values)
     between = np.sum(sums[counts > 0] ** 2 / counts[counts > 0])
     return float(np.sqrt(min(between / total, 1.0)))
+
+
+def _centered(values: np.ndarray) -> np.ndarray:
+    """Numbers (n, ...) less their means, in units of the largest; 0 for gaps and constants."""
+    known = ~np.isnan(values)
+    values = np.where(known, values, 0.0)
+    largest = np.abs(values).max(axis=0, initial=0.0)
+    values = values / np.where(largest > 0.0, largest, 1.0)
+    centers = values.sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    centered = np.where(known, values - centers, 0.0)
+    widest = np.abs(centered).max(axis=0, initial=0.0)
+    return centered * np.where(widest > ROUNDING, 1.0 / np.maximum(widest, ROUNDING), 0.0)
 
 
 def _cramers_v(a: np.ndarray, b: np.ndarray) -> float:
@@ -264,7 +275,15 @@ def _categories(name: Any, series: list) -> ComparedColumn:
     if has_gaps:
         values = [np.where(codes < 0, len(levels), codes) for codes in values]
         levels.append(GAP)
-    return ComparedColumn(name, "category", values, levels)
+    return ComparedColumn(name, "category", values, levels, _is_ordered(series[0]))
+
+
+def _is_ordered(series: Any) -> bool:
+    """Whether a column has categories with an order, or numbers as categories."""
+    dtype = series.dtype
+    kind = getattr(dtype, "kind", None)
+    is_enum = str(dtype).startswith("Enum")
+    return is_enum or bool(getattr(dtype, "ordered", False)) or kind in ("i", "u", "f")
 
 
 def _codes(series: Any) -> tuple[np.ndarray, list]:
@@ -303,12 +322,17 @@ def _codes(series: Any) -> tuple[np.ndarray, list]:
 def _numbers(series: Any, name: Any, argument: str) -> np.ndarray:
     """A column as float64 with NaN for gaps; dates in days since 1970, durations in days."""
     try:
-        return _as_floats(series)
+        values = _as_floats(series)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{argument} must hold numbers in column {name!r}, as the first frame does; got"
             f" {series.dtype}."
         ) from error
+    if np.isinf(values).any():
+        raise ValueError(
+            f"{argument} must hold finite numbers in column {name!r}; got infinity; make it a gap."
+        )
+    return values
 
 
 def _as_floats(series: Any) -> np.ndarray:
