@@ -60,7 +60,7 @@ def read_container(X: Any, name: str = "X") -> Any:
     if isinstance(X, np.ma.MaskedArray):
         return _fill(X)
     if is_pandas(X):
-        _check_names(X, name)
+        check_unique_names(X, name)
         return _replace_columns(X, _numbers_of)
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(X, torch.Tensor):
@@ -127,7 +127,7 @@ def check_labels(y: Any) -> Any:
         return y
     values = labels.tolist()
     for row, value in enumerate(values):
-        if _is_missing(value):
+        if is_missing(value):
             raise ValueError(
                 f"y must hold a label for each row; got {value!r} in row {row}; drop such rows, or"
                 " give them a label of their own."
@@ -222,9 +222,9 @@ def _numbers_of(column: Any) -> Any:
     if column.dtype.kind != "O" or not isinstance(column.dtype, np.dtype):
         return None
     values = column.to_numpy()
-    if not all(isinstance(value, int | float) or _is_missing(value) for value in values):
+    if not all(isinstance(value, int | float) or is_missing(value) for value in values):
         return None
-    return np.array([np.nan if _is_missing(value) else value for value in values], np.float64)
+    return np.array([np.nan if is_missing(value) else value for value in values], np.float64)
 
 
 def _read_column(column: Any, name: str) -> Any:
@@ -264,7 +264,7 @@ def _read_objects(X: np.ndarray, name: str, names: list) -> np.ndarray:
         column = names[place[1]]
         if column is None:
             column = place[1]
-        if _is_missing(value):
+        if is_missing(value):
             is_missing[place] = True
         elif isinstance(value, DATES):
             _refuse(name, column, *_kind_of_time("M"))
@@ -292,9 +292,9 @@ def _check_polars(X: Any, name: str) -> None:
             _refuse(name, column, kind.partition("(")[0], "split it into columns of numbers")
 
 
-def _check_names(X: Any, name: str) -> None:
+def check_unique_names(X: Any, name: str) -> None:
     """Raise if a frame has two columns of one name, where names are text."""
-    if X.columns.is_unique:
+    if not is_pandas(X) or X.columns.is_unique:
         return
     twice = X.columns[X.columns.duplicated()][0]
     if isinstance(twice, str):
@@ -336,7 +336,7 @@ def _kind_of_time(kind: str) -> tuple[str, str]:
     return "dates", DATES_REMEDY
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
     """Whether an object is None, NaN, or one of pandas' marks of a missing value."""
     if value is None or type(value).__name__ in {"NAType", "NaTType"}:
         return True

@@ -3,30 +3,94 @@
 from typing import Any
 
 import numpy as np
+from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
+from probgen._containers import check_unique_names
+from probgen.conditions.given import Conditions, parse_given
 from probgen.tables.columns import Column
+from probgen.tables.frames import is_frame
+from probgen.tables.given import parse_table_given
+from probgen.tables.table import Table
 
 
 class TableMixin:
     """Frames of mixed columns in, frames of the same columns out. Left of `GeneratorMixin`.
 
     The model works on rows of codes, as in `probgen.tables.columns`; the columns are in `_columns`
-    after `_validate(X, reset=True)`. A subclass writes
+    after `_validate(X, reset=True)`. The names and shapes of the hooks are stable. A subclass has
+    the parameters `kinds` and `missing`, as `Table.infer` takes them, and writes
 
-    - `_array_columns(X)`, the columns of rows that come without a frame.
+    - `_array_columns(X)`, the columns of rows that come as an array, or None where the model takes
+      such rows as they are;
+    - `_reads_table(frame)`, whether a fit reads a frame as a table, rather than as an array.
     """
 
-    _columns: list[Column]
+    _columns: list[Column] | None = None
+    _table: Table | None = None
+    kinds: Any
+    missing: str
 
-    def _array_columns(self, X: np.ndarray) -> list[Column]:
+    def _array_columns(self, X: np.ndarray) -> list[Column] | None:
         """The columns of validated rows (n, d) that came as an array."""
         raise NotImplementedError
+
+    def _reads_table(self, frame: Any) -> bool:
+        """Whether a fit reads a frame as a table."""
+        return True
+
+    @property
+    def columns_(self) -> Any:
+        """Frame of words on the columns of the fitted table: name, kind and values."""
+        check_is_fitted(self)
+        if self._table is None:
+            raise AttributeError("columns_ is there after a fit to a frame of mixed columns.")
+        return self._table.describe()
 
     def _validate(
         self, X: Any, y: Any = "no_validation", *, reset: bool = False, **checks: Any
     ) -> Any:
-        checked = super()._validate(X, y, reset=reset, **checks)  # type: ignore[misc]
         if reset:
-            rows = checked[0] if isinstance(checked, tuple) else checked
-            self._columns = self._array_columns(rows)
-        return checked
+            self._table = None
+            if is_frame(X) and self._reads_table(X):
+                check_unique_names(X, "X")
+                self._table = Table.infer(X, self.kinds, self.missing)
+        if self._table is None:
+            checked = super()._validate(X, y, reset=reset, **checks)  # type: ignore[misc]
+            if reset:
+                rows = checked[0] if isinstance(checked, tuple) else checked
+                self._columns = self._array_columns(rows)
+            return checked
+        if reset:
+            self._columns = self._table.columns
+        elif is_frame(X):
+            _check_feature_names(self, X, reset=False)
+        if not is_frame(X) and self._table.is_numeric:
+            return super()._validate(X, y, reset=reset, **checks)  # type: ignore[misc]
+        codes = self._table.encode_frame(X)
+        return super()._validate(codes, y, reset=reset, **checks)  # type: ignore[misc]
+
+    def _check_support(self, X: np.ndarray) -> None:
+        if self._columns is not None and self._table is None:
+            for j, column in enumerate(self._columns):
+                column.check_codes(X[:, j])
+        super()._check_support(X)  # type: ignore[misc]
+
+    def _parse_given(self, given: Any, n_samples: int) -> Conditions | None:
+        if given is None or self._columns is None:
+            return super()._parse_given(given, n_samples)  # type: ignore[misc]
+        if self._table is not None and not (self._table.is_numeric and not is_frame(given)):
+            return parse_table_given(self._table, given, n_samples)
+        names = getattr(self, "feature_names_in_", None)
+        conditions = parse_given(
+            given, n_samples=n_samples, n_features=len(self._columns), feature_names=names
+        )
+        for j, column in enumerate(self._columns):
+            column.check_codes(conditions.values[:, j])
+            if j in conditions.categories:
+                column.check_codes(conditions.categories[j])
+        return conditions
+
+    def _in_container(self, X: np.ndarray, like: Any = None) -> Any:
+        if self._table is not None and X.shape[1] == len(self._table.columns):
+            return self._table.decode_like(X, like)
+        return super()._in_container(X, like)  # type: ignore[misc]

@@ -78,7 +78,7 @@ def parse_given(
         return Conditions(values, low, high)
     named = set()
     for key, condition in given.items():
-        j = _feature_index(key, n_features, feature_names)
+        j = feature_index(key, n_features, feature_names)
         name = f"given[{key!r}]"
         if j in named:
             raise ValueError(
@@ -124,7 +124,7 @@ def _floats(values: Any) -> np.ndarray:
     return array.astype(np.float64, copy=False)
 
 
-def _feature_index(
+def feature_index(
     key: Any, n_features: int, feature_names: Sequence[str] | np.ndarray | None
 ) -> int:
     """Index in [0, n_features) of a feature's name or (possibly negative) index."""

@@ -11,11 +11,14 @@ distance from the first one, a number itself, a gap NaN. A model then sees up to
 A category has an outcome alone, a number without atoms and gaps a value alone.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.special import expit, log_expit, logit
+
+from probgen._validation import show
 
 CATEGORIES = ("category", "ordered", "boolean", "constant")
 NUMBERS = ("real", "integer", "datetime", "duration")
@@ -79,6 +82,30 @@ class Column:
     def rest_outcome(self) -> int:
         """Level of numbers that are no atoms."""
         return self.n_known + self.has_gaps
+
+    def check_codes(self, codes: np.ndarray, shown: Callable = "{:g}".format) -> None:
+        """Raise a ValueError if codes (n,), NaN aside, are not those of values of the column.
+
+        `shown` writes a code as the user does.
+        """
+        present = codes[~np.isnan(codes)]
+        name = show(self.name)
+        if self.levels:
+            last = len(self.levels) - 1
+            is_wrong = (present != np.rint(present)) | (present < 0) | (present > last)
+            expected = f"codes of its categories, 0 to {last}"
+        elif self.step and np.any(present != np.rint(present)):
+            is_wrong = present != np.rint(present)
+            expected = "whole numbers"
+        else:
+            is_wrong = (present < self.low) | (present > self.high)
+            if not self.step:  # the ends are open, but for atoms there
+                is_end = (present == self.low) | (present == self.high)
+                is_wrong |= (is_end | np.isinf(present)) & ~np.isin(present, self.atoms)
+            expected = f"values between {shown(self.low)} and {shown(self.high)}, as in fit"
+        if is_wrong.any():
+            other = shown(present[is_wrong][0])
+            raise ValueError(f"column {name} must hold {expected}; got {other}.")
 
     def outcomes(self, codes: np.ndarray) -> np.ndarray:
         """Levels (n,) of the outcomes of codes (n,), as floats; NaN for marginalised gaps."""

@@ -1,0 +1,293 @@
+"""Frames of mixed columns as rows of codes, and back."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from probgen._containers import index_of, is_pandas
+from probgen._validation import check_choice, show
+from probgen.tables.columns import Column
+from probgen.tables.frames import Cells, is_frame, join_columns, read_cells, write_column
+from probgen.tables.inference import (
+    MISSING,
+    UNITS,
+    Format,
+    infer_column,
+    time_codes,
+    times_of,
+)
+
+OBJECTS = ("category", "object")
+MOST_SHOWN = 5  # categories in the words on a column
+
+
+@dataclass(frozen=True)
+class Table:
+    """The columns of a frame: what they are, and how they are written.
+
+    Attributes
+    ----------
+    columns : list of Column
+    formats : list of Format
+    container : {"pandas", "polars"}
+    """
+
+    columns: list[Column]
+    formats: list[Format]
+    container: str
+
+    @classmethod
+    def infer(cls, frame: Any, kinds: Mapping | None = None, missing: str = "model") -> "Table":
+        """Return the Table of a frame.
+
+        Parameters
+        ----------
+        frame : pandas or polars DataFrame
+        kinds : dict or None
+            Kinds by the names of columns; those of other columns are inferred.
+        missing : {"model", "marginalise"}
+            Whether a gap is an outcome of a column that has some, or is missing at random.
+
+        Raises
+        ------
+        ValueError
+            If the frame has no row, or a column is of no kind, with its name.
+        """
+        check_choice("missing", missing, MISSING)
+        names = list(frame.columns)
+        kinds = _check_kinds(kinds, names)
+        if not len(frame):
+            raise ValueError("X must have at least one row; got a frame without any.")
+        columns, formats = [], []
+        for j, name in enumerate(names):
+            column, format = infer_column(read_cells(frame, j), kinds.get(name), missing)
+            columns.append(column)
+            formats.append(format)
+        container = "polars"
+        if is_pandas(frame):
+            container = "pandas"
+        return cls(columns, formats, container)
+
+    def encode(self, frame: Any) -> np.ndarray:
+        """Return codes (n, d) of the rows of a frame of the same columns, NaN for gaps.
+
+        Raises
+        ------
+        ValueError
+            If the columns are others or in another order, or a value is none of its column.
+        """
+        if not is_frame(frame):
+            raise ValueError(
+                "X must be a frame with the columns of the fitted one, because they are not all"
+                f" numbers; got {show(frame)}."
+            )
+        self._check_names(list(frame.columns))
+        X = np.empty((len(frame), len(self.columns)), order="F")
+        for j in range(len(self.columns)):
+            X[:, j] = self.codes_of(j, read_cells(frame, j))
+        return X
+
+    def encode_frame(self, frame: Any) -> Any:
+        """Return the codes of the rows of a frame as a frame of the same names and index."""
+        codes = self.encode(frame)
+        if self.container == "polars":
+            import polars as pl
+
+            return pl.DataFrame(codes, schema=self.names, orient="row")
+        import pandas as pd
+
+        return pd.DataFrame(codes, columns=pd.Index(self.names), index=index_of(frame), copy=False)
+
+    def codes_of(self, j: int, cells: Cells) -> np.ndarray:
+        """Codes (n,) of cells as values of column j.
+
+        Raises
+        ------
+        ValueError
+            If a cell is no value of the column.
+        """
+        column, format = self.columns[j], self.formats[j]
+        name = show(column.name)
+        is_time = cells.data.dtype.kind in "Mm"
+        if column.levels and not (format.unit and is_time):
+            return _level_codes(column, cells)
+        if not format.unit and cells.type != "number" and not np.isnan(cells.data).all():
+            raise ValueError(f"column {name} must hold numbers; got {cells.type}.")
+        if not format.unit:
+            codes = cells.data
+        elif not is_time and np.isnan(cells.data).all():
+            codes = cells.data
+        elif cells.type != column.kind and column.kind != "constant":
+            raise ValueError(f"column {name} must hold {column.kind}; got {cells.type}.")
+        else:
+            codes = time_codes(cells.data, format)
+            if column.step and np.any(codes[~np.isnan(codes)] % 1.0):
+                raise ValueError(
+                    f"column {name} must hold times of whole {UNITS[format.unit]}s, as in fit."
+                )
+        column.check_codes(codes, lambda code: self._shown(j, code))
+        return codes
+
+    def decode(self, X: np.ndarray, index: Any = None) -> Any:
+        """Return the frame of codes (n, d), for pandas with an index."""
+        parts = [self._series(j, X[:, j]) for j in range(len(self.columns))]
+        return join_columns(self.container, parts, self.names, index)
+
+    def decode_like(self, X: np.ndarray, like: Any) -> Any:
+        """Return the frame of codes (n, d) with the index of a pandas frame, if like is one."""
+        return self.decode(X, index_of(like))
+
+    @property
+    def names(self) -> list:
+        """Names of the columns."""
+        return [column.name for column in self.columns]
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether all columns hold real numbers alone, which an array can hold as well."""
+        return all(
+            column.kind == "real" and not column.atoms and not column.has_gaps
+            for column in self.columns
+        )
+
+    def describe(self) -> Any:
+        """Return a frame of words, one row a column: its name, its kind and what it holds."""
+        words = {
+            "column": [str(column.name) for column in self.columns],
+            "kind": [column.kind for column in self.columns],
+            "values": [self._words(j) for j in range(len(self.columns))],
+        }
+        if self.container == "polars":
+            import polars as pl
+
+            return pl.DataFrame(words)
+        import pandas as pd
+
+        return pd.DataFrame(words)
+
+    def _check_names(self, names: list) -> None:
+        expected = self.names
+        if names == expected:
+            return
+        for name in expected:
+            if name not in names:
+                raise ValueError(f"X lacks column {show(name)}, which fit has seen.")
+        for name in names:
+            if name not in expected:
+                raise ValueError(f"X has column {show(name)}, which fit has not seen; drop it.")
+        first = next(name for name, other in zip(names, expected, strict=False) if name != other)
+        raise ValueError(
+            "X must have its columns in the order of fit; the first one elsewhere is"
+            f" {show(first)}; use X[list(model.feature_names_in_)]."
+        )
+
+    def _series(self, j: int, codes: np.ndarray) -> Any:
+        """Column j of a frame, of codes (n,)."""
+        column, format = self.columns[j], self.formats[j]
+        if column.step:
+            codes = np.rint(codes)  # of means
+        data = codes
+        levels = column.levels
+        if format.unit:
+            data = times_of(codes, format)
+            levels = ()
+        elif (
+            levels and not isinstance(levels[0], str) and format.dtype not in ("category", "object")
+        ):
+            known = np.array([*levels, np.nan], dtype=np.float64)
+            data = known[np.where(np.isnan(codes), len(levels), codes).astype(int)]
+            levels = ()
+        return write_column(
+            self.container,
+            column.name,
+            data,
+            dtype=format.dtype,
+            levels=levels,
+            is_ordered=column.kind == "ordered",
+            zone=format.zone,
+        )
+
+    def _shown(self, j: int, code: float) -> str:
+        """A code as the user writes it."""
+        if not self.formats[j].unit or not np.isfinite(code):
+            return f"{code:g}"
+        return str(times_of(np.array([code]), self.formats[j])[0])
+
+    def _words(self, j: int) -> str:
+        """What a column holds, in words."""
+        column, format = self.columns[j], self.formats[j]
+        if column.kind == "constant" and format.unit:
+            words = "one date"
+        elif column.kind == "constant":
+            words = f"always {column.levels[0]}"
+        elif column.levels:
+            shown = [str(level) for level in column.levels[:MOST_SHOWN]]
+            if len(column.levels) > MOST_SHOWN:
+                shown.append("...")
+            words = f"{len(column.levels)} levels: {', '.join(shown)}"
+        else:
+            words = self._number_words(j)
+        if column.has_gaps:
+            words += "; gaps, which are drawn too"
+        return words
+
+    def _number_words(self, j: int) -> str:
+        column, format = self.columns[j], self.formats[j]
+        words = {"real": "real numbers", "integer": "whole numbers"}.get(column.kind, "")
+        if format.unit:
+            words = f"times by the {UNITS[format.unit]}"
+            if format.zone is not None:
+                words += f" in {format.zone}"
+        if column.low == 0.0:
+            words += ", never negative"
+        elif column.high == 0.0:
+            words += ", never positive"
+        if len(column.atoms) > MOST_SHOWN:
+            words += f"; {len(column.atoms)} values with a probability each"
+        elif column.atoms:
+            atoms = ", ".join(self._shown(j, atom) for atom in column.atoms)
+            words += f"; a probability of their own at {atoms}"
+        return words
+
+
+def _check_kinds(kinds: Mapping | None, names: Sequence) -> dict:
+    """The kinds by the names of columns."""
+    if kinds is None:
+        return {}
+    if not isinstance(kinds, Mapping):
+        raise ValueError(
+            f"kinds must be a dict from names of columns to kinds, or None; got {show(kinds)}."
+        )
+    for name in kinds:
+        if name not in names:
+            raise ValueError(
+                f"kinds names column {show(name)}, which X does not have; it has {show(names)}."
+            )
+    return dict(kinds)
+
+
+def _level_codes(column: Column, cells: Cells) -> np.ndarray:
+    """Indices (n,) of cells among the categories of a column, NaN for gaps."""
+    name = show(column.name)
+    places = {level: place for place, level in enumerate(column.levels)}
+    if cells.data.dtype.kind in "Mm":
+        raise ValueError(f"column {name} must hold categories; got {cells.type}.")
+    local: Sequence = cells.levels
+    data = cells.data
+    if not local:
+        unique, inverse = np.unique(data, return_inverse=True)
+        data = np.where(np.isnan(data), np.nan, inverse)
+        local = unique.tolist()
+    used = np.unique(data[~np.isnan(data)]).astype(int)
+    table = np.full(len(local) + 1, np.nan)
+    for place in used:
+        level = local[place]
+        if level not in places:
+            raise ValueError(
+                f"column {name} has {show(level)}, which is none of its {len(places)} categories in"
+                " fit."
+            )
+        table[place] = places[level]
+    return table[np.where(np.isnan(data), len(local), data).astype(int)]
