@@ -1,16 +1,16 @@
 """Columns of several frames side by side, as categories or numbers, and their associations."""
 
-import datetime
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from probgen._containers import is_pandas, is_polars
+from probgen._containers import check_unique_names
 from probgen._validation import show
+from probgen.tables.frames import Cells, cells_of_objects, is_frame, read_cells
 
-MICROSECONDS = 8.64e10  # of a day
+KINDS = {"number": "number", "datetime": "date", "duration": "duration"}
 ROUNDING = 1e-12  # of the mean of equal numbers
 GAP = None  # the level of gaps
 
@@ -94,14 +94,12 @@ def read_columns(
         )
     columns = []
     for name in names:
-        series = [part[name] for part in parts.values()]
-        kind = _kind(series[0])
-        if name in categorical:
-            kind = "category"
-        if kind == "category":
-            columns.append(_categories(name, series))
+        cells = {argument: part[name] for argument, part in parts.items()}
+        kind = KINDS.get(cells[first].type, "category")
+        if kind == "category" or name in categorical:
+            columns.append(_categories(name, list(cells.values())))
         else:
-            values = [_numbers(each, name, argument) for argument, each in zip(parts, series)]
+            values = [_numbers(each, argument, kind) for argument, each in cells.items()]
             columns.append(ComparedColumn(name, kind, values, []))
     return columns
 
@@ -193,28 +191,30 @@ def _cramers_v(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.sqrt(np.clip(mean_square / least, 0.0, 1.0)))
 
 
-def _parts(frame: Any, argument: str) -> dict:
-    """The columns of a frame or array by name or index."""
-    if is_pandas(frame):
-        if not frame.columns.is_unique:
-            twice = frame.columns[frame.columns.duplicated()][0]
-            raise ValueError(
-                f"{argument} must have columns of different names; got {twice!r} more than once;"
-                " rename or drop one."
-            )
-        parts = {name: frame[name] for name in frame.columns}
-    elif is_polars(frame):
-        parts = {name: frame[name] for name in frame.columns}
+def _parts(frame: Any, argument: str) -> dict[Any, Cells]:
+    """The cells of a frame or array by the names or indices of the columns."""
+    if is_frame(frame):
+        check_unique_names(frame, argument)
+        parts = {name: read_cells(frame, j) for j, name in enumerate(frame.columns)}
     else:
         rows = np.asarray(frame)
         if rows.ndim != 2:
             raise ValueError(
                 f"{argument} must be a frame, or an array of two axes; got {show(frame)}."
             )
-        parts = {j: rows[:, j] for j in range(rows.shape[1])}
-    if not parts or not len(next(iter(parts.values()))):
+        parts = {j: _cells_of_array(rows[:, j], j) for j in range(rows.shape[1])}
+    if not parts or not len(next(iter(parts.values())).data):
         raise ValueError(f"{argument} must have at least one row and one column; got none.")
     return parts
+
+
+def _cells_of_array(values: np.ndarray, j: int) -> Cells:
+    kind = values.dtype.kind
+    if kind == "b":
+        return Cells(j, "boolean", values.astype(np.float64), "bool")
+    if kind in "iuf":
+        return Cells(j, "number", values.astype(np.float64), "float64")
+    return cells_of_objects(values.tolist(), j, "object")
 
 
 def _check_names(parts: dict, argument: str, names: list, first: str) -> None:
@@ -229,163 +229,49 @@ def _check_names(parts: dict, argument: str, names: list, first: str) -> None:
     )
 
 
-def _kind(series: Any) -> str:
-    """What a column of pandas, polars or NumPy holds, by its dtype or by its objects."""
-    dtype = str(series.dtype)
-    kind = getattr(series.dtype, "kind", None)
-    if kind in ("b", "U", "S") or dtype.startswith(("Bool", "bool", "category", "Categorical")):
-        return "category"
-    if dtype.startswith(("Enum", "String", "str", "Utf8")):
-        return "category"
-    if kind == "O":
-        return _kind_of_objects(series)
-    if kind == "M" or dtype.startswith(("Date", "period")):
-        return "date"
-    if kind == "m" or dtype.startswith("Duration"):
-        return "duration"
-    if kind in ("i", "u", "f") or dtype.startswith(("Int", "UInt", "Float", "Decimal")):
-        return "number"
-    return "category"
-
-
-def _kind_of_objects(series: Any) -> str:
-    values = [value for value in np.asarray(series, dtype=object).tolist() if not _is_gap(value)]
-    kinds: dict[str, tuple[type, ...]] = {
-        "number": (int, float, np.number),
-        "date": (datetime.date, np.datetime64),
-        "duration": (datetime.timedelta, np.timedelta64),
-    }
-    for name, types in kinds.items():
-        if values and all(isinstance(v, types) and not isinstance(v, bool) for v in values):
-            return name
-    return "category"
-
-
-def _categories(name: Any, series: list) -> ComparedColumn:
+def _categories(name: Any, cells: list[Cells]) -> ComparedColumn:
     """A column of categories of several frames, with codes that they share."""
     code_of: dict[Any, int] = {}
     values = []
     has_gaps = False
-    for each in series:
-        codes, levels = _codes(each)
-        places = np.array([code_of.setdefault(level, len(code_of)) for level in levels], int)
-        values.append(np.append(places, -1)[codes])
-        has_gaps |= bool((codes < 0).any())
-    levels = list(code_of)
+    for each in cells:
+        is_gap = np.isnat(each.data) if each.data.dtype.kind in "Mm" else np.isnan(each.data)
+        levels: Any = each.levels
+        places = each.data
+        if not levels:
+            distinct, inverse = np.unique(each.data[~is_gap], return_inverse=True)
+            places = np.zeros(len(is_gap))
+            places[~is_gap] = inverse
+            levels = distinct.tolist()
+        if each.type == "boolean":
+            levels = [bool(level) for level in levels]
+        codes = np.array([code_of.setdefault(level, len(code_of)) for level in levels] + [-1])
+        values.append(codes[np.where(is_gap, -1, places).astype(int)])
+        has_gaps |= bool(is_gap.any())
+    all_levels = list(code_of)
     if has_gaps:
-        values = [np.where(codes < 0, len(levels), codes) for codes in values]
-        levels.append(GAP)
-    return ComparedColumn(name, "category", values, levels, _is_ordered(series[0]))
+        values = [np.where(codes < 0, len(all_levels), codes) for codes in values]
+        all_levels.append(GAP)
+    is_ordered = cells[0].type in ("ordered", "number") or cells[0].dtype == "Enum"
+    return ComparedColumn(name, "category", values, all_levels, is_ordered)
 
 
-def _is_ordered(series: Any) -> bool:
-    """Whether a column has categories with an order, or numbers as categories."""
-    dtype = series.dtype
-    kind = getattr(dtype, "kind", None)
-    is_enum = str(dtype).startswith("Enum")
-    return is_enum or bool(getattr(dtype, "ordered", False)) or kind in ("i", "u", "f")
-
-
-def _codes(series: Any) -> tuple[np.ndarray, list]:
-    """Codes (n,), -1 for gaps, and the levels of a column of categories."""
-    module = type(series).__module__.partition(".")[0]
-    if module == "polars":
-        text = series
-        if str(series.dtype).startswith(("Categorical", "Enum")):
-            text = series.cast(str)
-        codes = text.rank("dense").cast(int).fill_null(0).to_numpy() - 1
-        levels = text.drop_nulls().unique().sort().to_list()
-        return codes, levels
-    if module == "pandas":
-        import pandas as pd
-
-        if isinstance(series.dtype, pd.CategoricalDtype):
-            return series.cat.codes.to_numpy(np.int64), series.cat.categories.tolist()
-        codes, levels = pd.factorize(series)
-        levels = levels.tolist()
-    else:
-        found: dict[Any, int] = {}
-        codes = np.array(
-            [-1 if _is_gap(v) else found.setdefault(v, len(found)) for v in series.tolist()], int
-        )
-        levels = list(found)
-    try:
-        order = sorted(range(len(levels)), key=levels.__getitem__)
-    except TypeError:  # text beside numbers, which have no order
-        order = list(range(len(levels)))
-    ranks = np.empty(len(order) + 1, int)
-    ranks[order] = range(len(order))
-    ranks[-1] = -1
-    return ranks[codes], [levels[place] for place in order]
-
-
-def _numbers(series: Any, name: Any, argument: str) -> np.ndarray:
-    """A column as float64 with NaN for gaps; dates in days since 1970, durations in days."""
-    try:
-        values = _as_floats(series)
-    except (TypeError, ValueError) as error:
+def _numbers(cells: Cells, argument: str, kind: str) -> np.ndarray:
+    """Cells as float64 with NaN for gaps; dates in days since 1970, durations in days."""
+    data = cells.data
+    is_number = data.dtype.kind == "f" and not cells.levels
+    if KINDS.get(cells.type, "number") != kind or not (is_number or data.dtype.kind in "Mm"):
         raise ValueError(
-            f"{argument} must hold numbers in column {name!r}, as the first frame does; got"
-            f" {series.dtype}."
-        ) from error
-    if np.isinf(values).any():
-        raise ValueError(
-            f"{argument} must hold finite numbers in column {name!r}; got infinity; make it a gap."
+            f"{argument} must hold {kind}s in column {cells.name!r}, as the first frame does; got"
+            f" {cells.type}."
         )
-    return values
-
-
-def _as_floats(series: Any) -> np.ndarray:
-    module = type(series).__module__.partition(".")[0]
-    dtype = str(series.dtype)
-    if module == "polars":
-        if dtype.startswith("Date"):
-            return _floats_of_polars(series.dt.epoch("us")) / MICROSECONDS
-        if dtype.startswith("Duration"):
-            return _floats_of_polars(series.dt.total_microseconds()) / MICROSECONDS
-        return _floats_of_polars(series)
-    if module == "pandas" and dtype.startswith("period"):
-        series = series.dt.to_timestamp()
-    if module == "pandas" and series.dtype.kind == "M":
-        if getattr(series.dtype, "tz", None) is not None:
-            series = series.dt.tz_convert(None)
-        return _days(series.to_numpy())
-    if module == "pandas":
-        if series.dtype.kind in "Om":
-            return _days(series.to_numpy())
-        return series.to_numpy(dtype=np.float64, na_value=np.nan)
-    return _days(series)
-
-
-def _days(values: np.ndarray) -> np.ndarray:
-    """Numbers, dates and durations of NumPy, or objects of them, as float64."""
-    if values.dtype.kind == "O":
-        present = [value for value in values.tolist() if not _is_gap(value)]
-        kind: Any = np.float64
-        if present and isinstance(present[0], datetime.date | np.datetime64):
-            kind = "datetime64[us]"
-        elif present and isinstance(present[0], datetime.timedelta | np.timedelta64):
-            kind = "timedelta64[us]"
-        gap: Any = np.nan
-        if isinstance(kind, str):
-            gap = "NaT"
-        values = np.array([gap if _is_gap(v) else v for v in values.tolist()], dtype=kind)
-    if values.dtype.kind == "M":
-        values = values - np.datetime64(0, "s")
-    if values.dtype.kind == "m":
-        return values / np.timedelta64(1, "D")
-    return values.astype(np.float64)
-
-
-def _floats_of_polars(series: Any) -> np.ndarray:
-    return series.cast(float).fill_null(np.nan).to_numpy()
-
-
-def _is_gap(value: Any) -> bool:
-    """Whether a value is None, NaN, NaT or NA."""
-    if value is None:
-        return True
-    try:
-        return bool(value != value)
-    except TypeError:  # the NA of pandas
-        return True
+    if data.dtype.kind == "M":
+        data = data - np.datetime64(0, "D")
+    if data.dtype.kind == "m":
+        return data / np.timedelta64(1, "D")
+    if np.isinf(data).any():
+        raise ValueError(
+            f"{argument} must hold finite numbers in column {cells.name!r}; got infinity; make it a"
+            " gap."
+        )
+    return data
