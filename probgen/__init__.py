@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from probgen.persistence import load, save
     from probgen.pipeline import GenerativePipeline, log_abs_det_jacobian, make_generative_pipeline
     from probgen.preprocessing import Dequantizer, LogitTransformer
+    from probgen.preprocessing.table_encoder import TableEncoder
     from probgen.row_blocks import RowBlocks
     from probgen.training import Trainer
 
@@ -29,6 +30,7 @@ _HOMES = {
     "Likelihood": "base",
     "LogitTransformer": "preprocessing",
     "RowBlocks": "row_blocks",
+    "TableEncoder": "preprocessing.table_encoder",
     "Trainer": "training",
     "get_likelihood": "base",
     "load": "persistence",
@@ -45,6 +47,7 @@ _SUBMODULES = (
     "pipeline",
     "plots",
     "preprocessing",
+    "tables",
     "training",
 )
 

@@ -257,7 +257,7 @@ def _read_column(column: Any, name: str) -> Any:
 
 def _read_objects(X: np.ndarray, name: str, names: list) -> np.ndarray:
     """Objects (n, d) with NaN for the missing ones, which all others than numbers are refused."""
-    is_missing = np.zeros(X.shape, dtype=bool)
+    gaps = np.zeros(X.shape, dtype=bool)
     for place, value in np.ndenumerate(X):
         if isinstance(value, float | int):
             continue
@@ -265,7 +265,7 @@ def _read_objects(X: np.ndarray, name: str, names: list) -> np.ndarray:
         if column is None:
             column = place[1]
         if is_missing(value):
-            is_missing[place] = True
+            gaps[place] = True
         elif isinstance(value, DATES):
             _refuse(name, column, *_kind_of_time("M"))
         elif isinstance(value, DURATIONS):
@@ -274,10 +274,10 @@ def _read_objects(X: np.ndarray, name: str, names: list) -> np.ndarray:
             _refuse(name, column, f"the string {_shortened(value)}", TEXT_REMEDY)
         elif names[place[1]] is not None and not isinstance(value, str | np.number | np.bool_):
             _refuse(name, column, f"a {type(value).__name__}", OBJECTS_REMEDY)
-    if not is_missing.any():
+    if not gaps.any():
         return X
     X = X.copy()
-    X[is_missing] = np.nan
+    X[gaps] = np.nan
     return X
 
 

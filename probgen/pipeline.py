@@ -22,8 +22,7 @@ from probgen._validation import check_count, check_generator
 from probgen._warnings import each_place_once
 from probgen.base import GeneratorMixin, GeneratorTags, Likelihood, get_likelihood
 from probgen.base.comparison import check_comparable
-from probgen.conditions.given import parse_given
-from probgen.preprocessing import Dequantizer
+from probgen.conditions.through_steps import StepConditions
 from probgen.preprocessing.jacobians import (
     log_abs_det_jacobian,
     register_function_jacobian,
@@ -31,17 +30,17 @@ from probgen.preprocessing.jacobians import (
 )
 from probgen.preprocessing.steps import (
     at_shift,
+    choices_of,
     flatten,
     integer_dtypes,
     invert_steps,
     is_bounded,
-    is_increasing,
     is_transformer,
     leaves,
-    levels_of,
     measure_of,
-    without_names,
+    table_of,
 )
+from probgen.preprocessing.transformers import DequantizingStep
 
 __all__ = [
     "GenerativePipeline",
@@ -80,8 +79,8 @@ class GenerativePipeline(GuardedCalls, Pipeline):
     `log_normalizer` returns its logarithm and standard error.
 
     Rows that cannot be drawn have density zero and score -inf. This includes rows outside the
-    fitted range of a QuantileTransformer. With a Dequantizer as the first step, scores are lower
-    bounds on the log-probability of the integer rows.
+    fitted range of a QuantileTransformer. With a Dequantizer or a TableEncoder as the first
+    step, scores are lower bounds on the log-probability of the discrete rows.
 
     Parameters
     ----------
@@ -166,7 +165,7 @@ class GenerativePipeline(GuardedCalls, Pipeline):
         is_discrete = _is_discrete(model)
         n_shifts = 0
         for leaf in leaves(steps):
-            if isinstance(leaf, Dequantizer):
+            if isinstance(leaf, DequantizingStep):
                 n_shifts = max(n_shifts, len(leaf.shifts_))
         versions = [[at_shift(step, k) for step in steps] for k in range(n_shifts)] or [steps]
         total: Any = 0.0
@@ -235,7 +234,8 @@ class GenerativePipeline(GuardedCalls, Pipeline):
         given : array-like or dict, default=None
             Conditions on the rows, in the units of the input columns; see `GaussianMixture.sample`.
             Each step must map every column separately and increase, as scalers, PowerTransformer,
-            QuantileTransformer and LogitTransformer do.
+            QuantileTransformer and LogitTransformer do, or be a TableEncoder, whose columns also
+            take values of their own, such as texts and dates, and sets of them.
         return_y : bool, default=False
             Whether to return the classes as well.
         random_state : int, RandomState, Generator or None, default=None
@@ -245,7 +245,7 @@ class GenerativePipeline(GuardedCalls, Pipeline):
         -------
         X : ndarray or frame of shape (n_samples, n_features_in_)
             Rows with the columns of the fitted ones; a frame after `set_output`. A Dequantizer
-            returns integers.
+            returns integers, a TableEncoder a frame like the fitted one.
         y : ndarray of shape (n_samples,)
             Classes of the rows, with `return_y=True`.
 
@@ -262,7 +262,13 @@ class GenerativePipeline(GuardedCalls, Pipeline):
             raise ValueError(f"y must be one class or n_samples={n_samples} of them; got {len(y)}.")
         conditions = None
         if given is not None:
-            conditions = _PipelineConditions(given, n_samples, self, steps)
+            conditions = StepConditions(
+                given,
+                n_samples=n_samples,
+                n_features=self.n_features_in_,
+                feature_names=getattr(self, "feature_names_in_", None),
+                steps=steps,
+            )
         generator = None
         if random_state is not None:
             generator = check_generator(random_state)
@@ -278,7 +284,7 @@ class GenerativePipeline(GuardedCalls, Pipeline):
                 return drawn
             return drawn, None
 
-        X, labels = _draw_invertible(draw, steps, n_samples)
+        X, labels = _draw_invertible(draw, steps, n_samples, conditions)
         if conditions is not None:
             X = conditions.restore(X)
         X = self._as_output(X, steps)
@@ -441,7 +447,7 @@ class GenerativePipeline(GuardedCalls, Pipeline):
             if is_transformer(step):
                 fitted = clone(step)
                 X = fitted.fit_transform(X)
-                choices |= _under(name, levels_of(fitted))
+                choices |= _under(name, choices_of(fitted))
         name, model = self.steps[-1]
         if isinstance(model, Pipeline):
             model = GenerativePipeline(model.steps)
@@ -467,7 +473,15 @@ class GenerativePipeline(GuardedCalls, Pipeline):
         return Likelihood(kind, measure, likelihood.space)
 
     def _as_output(self, X: np.ndarray, steps: list) -> Any:
-        """X in the container of `set_output`; integer columns of a mixed frame become integers."""
+        """X in the container of `set_output`, or the frame of a TableEncoder.
+
+        Integer columns of a mixed frame become integers.
+        """
+        table = None
+        if steps:
+            table = table_of(steps[0])
+        if table is not None:
+            return table.decode(X)
         out = GeneratorMixin._in_container(self, X)
         dtypes = {}
         if steps:
@@ -529,88 +543,17 @@ def _under(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
     return {f"{name}__{key}": value for key, value in parameters.items()}
 
 
-class _PipelineConditions:
-    """Conditions of `given`, in the units of the input columns and in those of the last step."""
-
-    def __init__(
-        self, given: Any, n_samples: int, pipeline: GenerativePipeline, steps: list
-    ) -> None:
-        for step in steps:
-            if not is_increasing(step):
-                raise ValueError(
-                    "given passes only through steps that map every column separately and increase,"
-                    f" such as scalers; {type(step).__name__} is not one of them: leave it out, or"
-                    " leave out given."
-                )
-        conditions = parse_given(
-            given,
-            n_samples=n_samples,
-            n_features=pipeline.n_features_in_,
-            feature_names=getattr(pipeline, "feature_names_in_", None),
-        )
-        if conditions.categories and steps:
-            raise ValueError(
-                "given asks for categories, which the steps would rescale; give a value or an"
-                " interval."
-            )
-        self.conditions = conditions
-        self.steps = [without_names(step) for step in steps]
-        self.values = self._transform_values(conditions.values)
-        self.low = self._transform_ends(conditions.low, -np.inf)
-        self.high = self._transform_ends(conditions.high, np.inf)
-        if np.any(~(self.low < self.high)):
-            raise ValueError(
-                "given has an interval without probability: the steps map both of its ends to one"
-                " point."
-            )
-
-    def for_model(self, rows: np.ndarray) -> dict[int, Any] | None:
-        """The `given` of the last step for some rows, as a dict by index."""
-        given: dict[int, Any] = {}
-        for j, categories in self.conditions.categories.items():
-            given[j] = set(categories)
-        for j in range(self.values.shape[1]):
-            values = self.values[rows, j]
-            low = self.low[rows, j]
-            high = self.high[rows, j]
-            if not np.isnan(values).all():
-                given[j] = values
-            elif np.isfinite(low).any() or np.isfinite(high).any():
-                given[j] = low, high
-        return given or None
-
-    def restore(self, X: np.ndarray) -> np.ndarray:
-        """X with the exact given values, and clipped to the intervals, which inverses round."""
-        X = np.clip(X, self.conditions.low, self.conditions.high).astype(X.dtype, copy=False)
-        known = ~np.isnan(self.conditions.values)
-        X[known] = self.conditions.values[known]
-        return X
-
-    def _transform_values(self, Z: np.ndarray) -> np.ndarray:
-        for step in self.steps:
-            if np.isneginf(log_abs_det_jacobian(step, Z)).any():
-                raise ValueError(
-                    f"given has a value outside the range that {type(step).__name__} saw in fit."
-                )
-            Z = np.asarray(step.transform(Z))
-        return Z
-
-    def _transform_ends(self, ends: np.ndarray, open_end: float) -> np.ndarray:
-        """Ends of intervals in the units of the last step. Open ends pass as NaN."""
-        Z = np.where(np.isfinite(ends), ends, np.nan)
-        for step in self.steps:
-            with np.errstate(all="ignore"):
-                Z = np.asarray(step.transform(np.where(np.isfinite(Z), Z, np.nan)))
-        return np.where(np.isnan(Z), open_end, Z)
-
-
 def _draw_invertible(
-    draw: Callable[[np.ndarray], tuple[Any, Any]], steps: list, n_samples: int
+    draw: Callable[[np.ndarray], tuple[Any, Any]],
+    steps: list,
+    n_samples: int,
+    conditions: StepConditions | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Rows before the steps, and their classes or None.
 
     `draw(rows)` returns candidates and classes for an array of row indices. Rows outside the images
-    of the steps are drawn again, with twice as many candidates a row in each round.
+    of the steps, or off the conditions, are drawn again, with twice as many candidates a row in
+    each round.
     """
     X: np.ndarray = np.empty(0)
     labels: np.ndarray | None = None
@@ -620,6 +563,8 @@ def _draw_invertible(
         rows = np.repeat(pending, min(2**k, max(1, ROUND_SIZE // len(pending))))
         drawn, classes = draw(rows)
         candidates, inside = invert_steps(steps, np.asarray(drawn))
+        if conditions is not None:
+            inside &= conditions.hold(candidates, rows)
         done, first = np.unique(rows[inside], return_index=True)
         chosen = np.flatnonzero(inside)[first]  # the first candidate of each row
         if k == 0:
@@ -635,8 +580,9 @@ def _draw_invertible(
             return X, labels
     raise ValueError(
         f"sample could not invert the steps for {len(pending)} of {n_samples} rows in {n_draws}"
-        " draws: the last step puts hardly any probability where the steps have an inverse; use"
-        " other steps, or a model that fits better."
+        " draws: the last step puts hardly any probability where the steps have an inverse, or on"
+        " what given asks for; use other steps, a model that fits better, or conditions that are"
+        " less rare."
     )
 
 

@@ -23,7 +23,7 @@ FLOORS = (
         "exceptions",
         "row_blocks",
     },
-    {"options"},
+    {"options", "tables"},
     {
         "datasets",
         "distributions",

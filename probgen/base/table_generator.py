@@ -7,10 +7,12 @@ from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
 from probgen._containers import check_unique_names
 from probgen.conditions.given import Conditions, parse_given
+from probgen.conditions.table_given import parse_table_given
 from probgen.tables.columns import Column
 from probgen.tables.frames import is_frame
-from probgen.tables.given import parse_table_given
 from probgen.tables.table import Table
+
+TABLE_PARAMETERS = ("kinds", "missing", "handle_unknown")
 
 
 class TableMixin:
@@ -18,17 +20,42 @@ class TableMixin:
 
     The model works on rows of codes, as in `probgen.tables.columns`; the columns are in `_columns`
     after `_validate(X, reset=True)`. The names and shapes of the hooks are stable. A subclass has
-    the parameters `kinds` and `missing`, as `Table.infer` takes them, and writes
+    the parameters `kinds`, `missing` and `handle_unknown`, as `Table.infer` takes them, or writes
+    `_table_settings`, and writes
 
     - `_array_columns(X)`, the columns of rows that come as an array, or None where the model takes
       such rows as they are;
     - `_reads_table(frame)`, whether a fit reads a frame as a table, rather than as an array.
+
+    The parameter `kinds` may be a Table: of a frame, whose columns are then not inferred anew, or
+    of rows of codes, whose columns are then those.
     """
 
     _columns: list[Column] | None = None
     _table: Table | None = None
-    kinds: Any
-    missing: str
+
+    def _table_settings(self) -> dict[str, Any]:
+        """Arguments of `Table.infer` after the frame."""
+        return {name: getattr(self, name) for name in TABLE_PARAMETERS}
+
+    def _columns_of(self, X: np.ndarray) -> list[Column] | None:
+        """The columns of validated rows (n, d) that came as an array, or as codes of a Table."""
+        kinds = self._table_settings()["kinds"]
+        if not isinstance(kinds, Table):
+            return self._array_columns(X)
+        if len(kinds.columns) != X.shape[1]:
+            raise ValueError(
+                f"kinds must be of the columns of X; got {len(kinds.columns)} for {X.shape[1]}."
+            )
+        return kinds.columns
+
+    def _choices_for(self, X: np.ndarray) -> dict[str, Any]:
+        """As in `GeneratorMixin`: the columns too, which rows of one class may not tell."""
+        choices = super()._choices_for(X)  # type: ignore[misc]
+        columns = self._columns_of(X)
+        if columns is not None:
+            choices["kinds"] = Table.of_codes(columns)
+        return choices
 
     def _array_columns(self, X: np.ndarray) -> list[Column] | None:
         """The columns of validated rows (n, d) that came as an array."""
@@ -53,12 +80,12 @@ class TableMixin:
             self._table = None
             if is_frame(X) and self._reads_table(X):
                 check_unique_names(X, "X")
-                self._table = Table.infer(X, self.kinds, self.missing)
+                self._table = Table.infer(X, **self._table_settings())
         if self._table is None:
             checked = super()._validate(X, y, reset=reset, **checks)  # type: ignore[misc]
             if reset:
                 rows = checked[0] if isinstance(checked, tuple) else checked
-                self._columns = self._array_columns(rows)
+                self._columns = self._columns_of(rows)
             return checked
         if reset:
             self._columns = self._table.columns

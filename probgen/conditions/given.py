@@ -34,6 +34,36 @@ class Conditions:
         """Return the conditions of some rows, an index or mask array."""
         return Conditions(self.values[rows], self.low[rows], self.high[rows], self.categories)
 
+    def columns(self, indices: list[int]) -> "Conditions":
+        """Return the conditions on some features, in the order of their indices."""
+        categories = {k: self.categories[j] for k, j in enumerate(indices) if j in self.categories}
+        values, low, high = (array[:, indices] for array in self.box)
+        return Conditions(values, low, high, categories)
+
+    @property
+    def box(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Values, low and high."""
+        return self.values, self.low, self.high
+
+    @property
+    def hull(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Values, low and high (n,) of a single feature, with the ends of a set for those open."""
+        low, high = self.low[:, 0], self.high[:, 0]
+        for categories in self.categories.values():
+            present = categories[~np.isnan(categories)]
+            if len(present):
+                low, high = np.maximum(low, present.min()), np.minimum(high, present.max())
+        return self.values[:, 0], low, high
+
+    def hold(self, X: np.ndarray) -> np.ndarray:
+        """Mask (n,) of rows (n, d) within all intervals and sets; values are not compared."""
+        is_open = np.isneginf(self.low) & np.isposinf(self.high)
+        holds = np.all(is_open | ((X >= self.low) & (X <= self.high)), axis=1)
+        for j, categories in self.categories.items():
+            is_gap = np.isnan(X[:, j]) & np.isnan(categories).any()
+            holds &= is_gap | np.isin(X[:, j], categories)
+        return holds
+
 
 def parse_given(
     given: Any,

@@ -16,7 +16,10 @@ from sklearn.utils.validation import has_fit_parameter
 from probgen._validation import RandomState, check_jobs, check_priors, show
 from probgen.base import ClassGeneratorMixin, GeneratorTags, Likelihood, get_likelihood
 from probgen.base.class_generator import class_indices
+from probgen.base.table_generator import TABLE_PARAMETERS, TableMixin
 from probgen.conditions.given import Conditions
+from probgen.preprocessing.table_encoder import TableEncoder
+from probgen.tables.table import Table
 
 KINDS = ("exact", "lower_bound", "estimate")  # a sum of several is of the last kind among them
 
@@ -25,7 +28,7 @@ def _can_continue(classifier: Any) -> bool:
     return hasattr(classifier._models()[0], "partial_fit")
 
 
-class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
+class BayesClassifier(TableMixin, MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
     """Class-conditional generator made of any generator.
 
     A clone of `estimator` learns p(x given y) for each class. With the priors p(y) this is a joint
@@ -272,6 +275,9 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
         Their choices are those for the rows X (n, d) of all classes.
         """
         template = clone(self._inner())
+        if self._table is not None:
+            name = str(_table_parameter(template))
+            template.set_params(**{name: Table.of_codes(self._table.columns)})
         if hasattr(template, "_choices_for"):
             template.set_params(**clone(template)._choices_for(X))
         generator = self._start_stream()
@@ -283,6 +289,24 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
                     seeds[name] = int(generator.integers(2**31))
             estimator.set_params(**seeds)
         return clones
+
+    def _reads_table(self, frame: Any) -> bool:
+        inner = self._inner()
+        if isinstance(inner, TableMixin):
+            return inner._reads_table(frame)
+        return _table_parameter(inner) is not None
+
+    def _table_settings(self) -> dict[str, Any]:
+        inner = self._inner()
+        name = _table_parameter(inner)
+        if name is None:
+            return {"kinds": None}
+        parameters = inner.get_params()
+        step = name.removesuffix("kinds")
+        return {each: parameters[step + each] for each in TABLE_PARAMETERS}
+
+    def _array_columns(self, X: np.ndarray) -> None:
+        return None
 
     def _inner(self) -> Any:
         """The estimator of a class, unfitted."""
@@ -349,6 +373,18 @@ class BayesClassifier(MetaEstimatorMixin, ClassGeneratorMixin, BaseEstimator):
             else:
                 X[rows] = estimator._sample_given(conditions.take(rows), generator)
         return X
+
+
+def _table_parameter(estimator: Any) -> str | None:
+    """The name of the parameter kinds of an estimator that reads tables itself, or in a first step.
+
+    None for other estimators.
+    """
+    if isinstance(estimator, TableMixin):
+        return "kinds"
+    if isinstance(estimator, Pipeline) and isinstance(estimator.steps[0][1], TableEncoder):
+        return f"{estimator.steps[0][0]}__kinds"
+    return None
 
 
 def _is_generator(estimator: Any) -> bool:

@@ -19,7 +19,10 @@ from sklearn.preprocessing import (
 )
 
 from probgen.preprocessing.jacobians import column_blocks, function_jacobian, step_image
-from probgen.preprocessing.transformers import Dequantizer, LogitTransformer
+from probgen.preprocessing.transformers import Dequantizer, DequantizingStep, LogitTransformer
+from probgen.tables.columns import Column
+from probgen.tables.inference import Format
+from probgen.tables.table import Table
 
 INCREASING = (
     LogitTransformer,
@@ -92,19 +95,22 @@ def is_bounded(steps: Iterable) -> bool:
 def measure_of(steps: Iterable) -> str:
     """Measure of the input rows of a list of steps.
 
-    It is "counting" with a Dequantizer as the first step, "mixed" with one for some columns, and
-    "lebesgue" without.
+    It is "counting" with a Dequantizer as the first step, "mixed" with one for some columns,
+    that of the table with a TableEncoder, and "lebesgue" without.
     """
     transformers = [step for step in steps if is_transformer(step)]
     if not transformers:
         return "lebesgue"
     first, *rest = transformers
-    if any(isinstance(leaf, Dequantizer) for leaf in leaves(rest)):
-        raise ValueError(
-            "Dequantizer must be the first step, because it takes integers; put it first."
-        )
-    if isinstance(first, Dequantizer):
-        return "counting"
+    for leaf in leaves(rest):
+        if isinstance(leaf, DequantizingStep):
+            takes = "integers" if isinstance(leaf, Dequantizer) else "the columns of a table"
+            raise ValueError(
+                f"{type(leaf).__name__} must be the first step, because it takes {takes}; put it"
+                " first."
+            )
+    if isinstance(first, DequantizingStep):
+        return first.measure
     if isinstance(first, Pipeline):
         return measure_of(flatten(first))
     if isinstance(first, ColumnTransformer):
@@ -116,22 +122,59 @@ def measure_of(steps: Iterable) -> str:
     return "lebesgue"
 
 
-def levels_of(step: Any) -> dict[str, np.ndarray]:
-    """Levels that the Dequantizers in a fitted step counted, by the names of their parameters."""
-    if isinstance(step, Dequantizer):
-        if step.levels is None:
-            return {"levels": step.levels_}
-        return {}
+def choices_of(step: Any) -> dict[str, Any]:
+    """What the dequantizing steps in a fitted step chose, by the names of their parameters."""
+    if isinstance(step, DequantizingStep):
+        return step.choices
     parts: list = []
     if isinstance(step, Pipeline):
         parts = step.steps
     elif isinstance(step, ColumnTransformer):
         parts = [(name, inner) for name, inner, _ in step.transformers_]
-    levels = {}
+    choices = {}
     for name, inner in parts:
-        for key, value in levels_of(inner).items():
-            levels[f"{name}__{key}"] = value
-    return levels
+        for key, value in choices_of(inner).items():
+            choices[f"{name}__{key}"] = value
+    return choices
+
+
+def has_box(step: Any) -> bool:
+    """Whether a step passes conditions on the columns of a table by itself."""
+    return hasattr(step, "box")
+
+
+@singledispatch
+def table_of(step: Any) -> Table | None:
+    """The Table of the input columns of a fitted step, or None if these are all numbers."""
+    return None
+
+
+@table_of.register
+def _(step: Pipeline) -> Table | None:
+    steps = [inner for inner in flatten(step) if is_transformer(inner)]
+    if not steps:
+        return None
+    return table_of(steps[0])
+
+
+@table_of.register
+def _(step: ColumnTransformer) -> Table | None:
+    tables = [table_of(inner) for _, inner, _, _ in column_blocks(step)]
+    if not any(tables):
+        return None
+    dtypes = integer_dtypes(step)
+    n_features = step.n_features_in_
+    columns: list = [None] * n_features
+    formats: list = [None] * n_features
+    names = getattr(step, "feature_names_in_", [f"x{j}" for j in range(n_features)])
+    for table, (_, _, indices, _) in zip(tables, column_blocks(step), strict=True):
+        for k, j in enumerate(indices):
+            if table is None:
+                columns[j] = Column(names[j], "real")
+                formats[j] = Format(str(dtypes.get(j, "float64")))
+            else:
+                columns[j], formats[j] = table.columns[k], table.formats[k]
+    return Table(columns, formats, next(table for table in tables if table).container)
 
 
 def integer_dtypes(step: Any) -> dict[int, np.dtype]:
@@ -151,7 +194,12 @@ def integer_dtypes(step: Any) -> dict[int, np.dtype]:
 
 
 def is_increasing(step: Any) -> bool:
-    """Whether a fitted step maps every column separately by an increasing function."""
+    """Whether a fitted step maps every column separately by an increasing function.
+
+    A step that passes conditions on a table by itself counts as one.
+    """
+    if has_box(step):
+        return True
     if isinstance(step, (Pipeline, ColumnTransformer)):
         return all(is_increasing(leaf) for leaf in leaves([step]))
     if isinstance(step, FunctionTransformer):
@@ -185,7 +233,7 @@ def _copy_with(step: Any, change: Callable[[Any], Any], columns: dict | None = N
 
 def at_shift(step: Any, k: int) -> Any:
     """The step with its Dequantizers at their k-th shift."""
-    if isinstance(step, Dequantizer):
+    if isinstance(step, DequantizingStep):
         return step.at_shift(k % len(step.shifts_))
     return _copy_with(step, lambda inner: at_shift(inner, k))
 
@@ -202,14 +250,14 @@ def without_names(step: Any) -> Any:
 def invert_steps(steps: list, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Invert a list of steps on rows Z; return the rows and a mask of those inside every image.
 
-    The values of rows outside are undefined.
+    The values of rows outside are undefined. Rows of a table are codes, with NaN for gaps.
     """
     X = Z.astype(np.float64)
     inside = np.isfinite(Z).all(axis=1)
     for step in reversed(steps):
-        X, is_inside = _invert(step, X)
+        X, is_inside = invert_step(step, X)
         inside &= is_inside
-    if X.dtype.kind == "f":
+    if X.dtype.kind == "f" and not (steps and table_of(steps[0]) is not None):
         with np.errstate(over="ignore"):
             X = X.astype(Z.dtype, copy=False)
         inside &= np.isfinite(X).all(axis=1)
@@ -217,7 +265,7 @@ def invert_steps(steps: list, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @singledispatch
-def _invert(step: Any, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def invert_step(step: Any, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Input rows (n, d) of a step for its output rows Z, and a mask of those in its image."""
     inside = np.isfinite(Z).all(axis=1)
     box = step_image(step)
@@ -258,27 +306,27 @@ def _inverse_function(step: Any) -> Callable:
     return step.inverse_transform
 
 
-@_invert.register(type(None))
-@_invert.register(str)
+@invert_step.register(type(None))
+@invert_step.register(str)
 def _(step: Any, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return Z, np.ones(len(Z), dtype=bool)
 
 
-@_invert.register
+@invert_step.register
 def _(step: Pipeline, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     inside = np.ones(len(Z), dtype=bool)
     for inner in reversed(flatten(step)):
-        Z, is_inside = _invert(inner, Z)
+        Z, is_inside = invert_step(inner, Z)
         inside &= is_inside
     return Z, inside
 
 
-@_invert.register
+@invert_step.register
 def _(step: ColumnTransformer, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     columns: list = [None] * step.n_features_in_
     inside = np.ones(len(Z), dtype=bool)
     for _, inner, indices, outputs in column_blocks(step):
-        block, is_inside = _invert(inner, Z[:, outputs])
+        block, is_inside = invert_step(inner, Z[:, outputs])
         inside &= is_inside
         for j, column in zip(indices, block.T, strict=True):
             columns[j] = column

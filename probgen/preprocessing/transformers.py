@@ -20,7 +20,32 @@ from probgen.preprocessing.jacobians import log_abs_det_jacobian, sum_observed
 FLOAT_DTYPES = (np.float64, np.float32)
 
 
-class Dequantizer(GuardedCalls, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class DequantizingStep:
+    """Base of steps whose `fit_transform` adds noise, over which scoring averages.
+
+    They have `shifts_`, `at_shift(index)`, the `measure` of the rows they take, and `choices`.
+    """
+
+    shifts_: np.ndarray
+
+    @property
+    def measure(self) -> str:
+        """The measure of the rows: "counting", "lebesgue" or "mixed"."""
+        return "counting"
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """Parameters, by name, that fix what the fit chose from its rows."""
+        return {}
+
+    def at_shift(self, index: int) -> Any:
+        """Return a copy whose `transform` adds the noise of a row of `shifts_`."""
+        raise NotImplementedError
+
+
+class Dequantizer(
+    DequantizingStep, GuardedCalls, OneToOneFeatureMixin, TransformerMixin, BaseEstimator
+):
     r"""Spread integers 0, ..., levels - 1 over the unit interval, which gives them a density.
 
     Level k becomes the point (k + u) / levels with u in [0, 1). `fit_transform`, which pipelines
@@ -162,6 +187,13 @@ class Dequantizer(GuardedCalls, OneToOneFeatureMixin, TransformerMixin, BaseEsti
         cells = np.floor(X.astype(np.float64) * self.levels_)
         return np.clip(cells, 0, self.levels_ - 1).astype(self.dtype_)
 
+    @property
+    def choices(self) -> dict[str, Any]:
+        """The levels, if they were counted."""
+        if self.levels is not None:
+            return {}
+        return {"levels": self.levels_}
+
     def at_shift(self, index: int) -> "Dequantizer":
         """Return a copy whose `transform` uses one of the shifts in place of u = 1/2.
 
@@ -199,18 +231,14 @@ class Dequantizer(GuardedCalls, OneToOneFeatureMixin, TransformerMixin, BaseEsti
 
     def _fit(self, X: npt.ArrayLike) -> tuple[np.ndarray, np.random.Generator]:
         """Validated X, and the generator of its noise."""
-        check_count("n_shifts", self.n_shifts)
-        if self.n_shifts & (self.n_shifts - 1):
-            raise ValueError(
-                f"n_shifts must be a power of two, for balanced points; got {show(self.n_shifts)}."
-            )
+        check_shifts(self.n_shifts)
         X = validate_data(self, read_rows(X), dtype="numeric")
         levels = _read_levels(self.levels, X)
         _check_levels(X, levels)
         generator = check_generator(self.random_state)
         self.levels_ = levels
         self.dtype_ = X.dtype
-        self.shifts_ = _shifts(self.n_shifts, X.shape[1], generator)
+        self.shifts_ = sobol_shifts(self.n_shifts, X.shape[1], generator)
         self._offset = 0.5
         return X, generator
 
@@ -438,7 +466,16 @@ def _check_columns(step: Any, X: np.ndarray) -> np.ndarray:
     return X
 
 
-def _shifts(n_shifts: int, n_features: int, generator: np.random.Generator) -> np.ndarray:
+def check_shifts(n_shifts: Any) -> None:
+    """Raise a ValueError unless n_shifts is a power of two."""
+    check_count("n_shifts", n_shifts)
+    if n_shifts & (n_shifts - 1):
+        raise ValueError(
+            f"n_shifts must be a power of two, for balanced points; got {show(n_shifts)}."
+        )
+
+
+def sobol_shifts(n_shifts: int, n_features: int, generator: np.random.Generator) -> np.ndarray:
     """Sobol points (n_shifts, d), rotated by one vector modulo 1, so that each is uniform."""
     blocks = []
     for start in range(0, n_features, qmc.Sobol.MAXDIM):

@@ -46,7 +46,8 @@ class Column:
         Ends of the support, which belong to it where codes are whole.
     rest : {"none", "fixed", "modelled"}
         What is known of numbers that are no atoms: there are none; a logistic distribution of
-        `center` and `scale` for all rows alike, because hardly any were seen; a feature.
+        `center` and `scale` for all rows alike, because hardly any were seen; a feature. The rest
+        of categories, if "fixed", is all that were not seen, whose code is the number of levels.
     center, scale : float
         Mean and deviation of the codes.
     """
@@ -91,7 +92,7 @@ class Column:
         present = codes[~np.isnan(codes)]
         name = show(self.name)
         if self.levels:
-            last = len(self.levels) - 1
+            last = len(self.levels) - (self.rest == "none")
             is_wrong = (present != np.rint(present)) | (present < 0) | (present > last)
             expected = f"codes of its categories, 0 to {last}"
         elif self.step and np.any(present != np.rint(present)):
@@ -110,7 +111,7 @@ class Column:
     def outcomes(self, codes: np.ndarray) -> np.ndarray:
         """Levels (n,) of the outcomes of codes (n,), as floats; NaN for marginalised gaps."""
         if self.levels:
-            outcomes = codes.astype(np.float64)
+            outcomes = np.where(codes == len(self.levels), self.rest_outcome, codes)
         else:
             outcomes = np.full(len(codes), float(self.rest_outcome))
             if self.atoms:
@@ -136,6 +137,8 @@ class Column:
         It is 0 for codes that are no rest, or gaps.
         """
         log_probability = np.zeros(len(codes))
+        if self.levels:
+            return log_probability
         is_rest = self.outcomes(codes) == self.rest_outcome
         x = codes[is_rest]
         if not self.step:
@@ -148,7 +151,9 @@ class Column:
         return log_probability
 
     def draw_fixed(self, n: int, generator: np.random.Generator) -> np.ndarray:
-        """Draws (n,) from the fixed distribution of the rest."""
+        """Draws (n,) from the fixed distribution of the rest; of categories, seen ones."""
+        if self.levels:
+            return generator.integers(len(self.levels), size=n).astype(np.float64)
         half = 0.5 * self.step
         ends = self._cdf(self.low - half), self._cdf(self.high + half)
         draws = np.empty(n)
@@ -242,6 +247,16 @@ def features_of(columns: list[Column]) -> list[Feature]:
     return features
 
 
+def measure_of(columns: list[Column]) -> str:
+    """The measure of rows: "counting", "lebesgue" if all are real without atoms, or "mixed"."""
+    is_real = [column.kind == "real" for column in columns]
+    if not any(is_real):
+        return "counting"
+    if all(is_real) and all(column.n_outcomes == 1 for column in columns):
+        return "lebesgue"
+    return "mixed"
+
+
 def split_codes(columns: list[Column], X: np.ndarray) -> np.ndarray:
     """Features (n, m) of rows of codes (n, d).
 
@@ -292,3 +307,26 @@ def log_fixed(columns: list[Column], X: np.ndarray) -> np.ndarray:
         if column.rest == "fixed":
             total += column.log_fixed(X[:, j])
     return total
+
+
+def allowed_outcomes(column: Column, conditions: Any, j: int) -> np.ndarray:
+    """Mask (n, n_outcomes) of the outcomes that `Conditions` on column j leave open.
+
+    The rest is open where numbers other than atoms may meet the conditions.
+    """
+    values, low, high = (array[:, j] for array in conditions.box)
+    allowed = np.ones((len(values), column.n_outcomes), dtype=bool)
+    codes = np.array([*range(len(column.levels)), *column.atoms], dtype=np.float64)
+    is_limited = ~(np.isneginf(low) & np.isposinf(high))
+    allowed[is_limited] = False
+    allowed[:, : column.n_known] |= (codes >= low[:, None]) & (codes <= high[:, None])
+    if column.rest != "none":
+        allowed[:, column.rest_outcome] = True
+    if j in conditions.categories:
+        chosen = column.outcomes(conditions.categories[j])
+        is_chosen = np.isin(np.arange(column.n_outcomes), chosen)
+        allowed &= is_chosen
+    is_known = ~np.isnan(values)
+    known = column.outcomes(values[is_known]).astype(int)
+    allowed[is_known] = np.arange(column.n_outcomes) == known[:, None]
+    return allowed

@@ -48,7 +48,7 @@ def is_frame(X: Any) -> bool:
 
 
 def read_cells(frame: Any, j: int) -> Cells:
-    """Return the cells of column j of a frame.
+    """Return the cells of column j of a frame, or of an array of float64.
 
     Raises
     ------
@@ -57,6 +57,8 @@ def read_cells(frame: Any, j: int) -> Cells:
     """
     if is_polars(frame):
         return _read_polars(frame.to_series(j))
+    if isinstance(frame, np.ndarray):
+        return Cells(f"x{j}", "number", frame[:, j], "float64")
     return _read_pandas(frame.iloc[:, j])
 
 
@@ -231,7 +233,7 @@ def write_column(
     is_ordered: bool = False,
     zone: str | None = None,
 ) -> Any:
-    """Return a column of a frame of the named container, "pandas" or "polars".
+    """Return a column of a frame of the named container, "pandas", "polars" or "array".
 
     Parameters
     ----------
@@ -246,6 +248,8 @@ def write_column(
     """
     if container == "polars":
         return _write_polars(name, data, dtype, levels, zone)
+    if container == "array":
+        return data
     return _write_pandas(name, data, dtype, levels, is_ordered, zone)
 
 
@@ -257,7 +261,7 @@ def _write_pandas(
     if levels:
         codes = np.where(np.isnan(data), -1.0, data).astype(int)
         categories = pd.Categorical.from_codes(codes, pd.Index(levels), ordered=is_ordered)
-        series = pd.Series(categories, name=name)
+        series: Any = pd.Series(categories, name=name)
         if dtype != "category":
             series = _as_dtype(series.astype(object), dtype)
         return series

@@ -10,6 +10,7 @@ from probgen.tables.columns import CATEGORIES, KINDS, Column
 from probgen.tables.frames import Cells
 
 MISSING = ("model", "marginalise")
+UNKNOWN = ("level", "error")
 # Texts with more values than this, or with a value of its own for most rows, are no categories.
 MOST_LEVELS = 1000
 MOST_LEVELS_BY_NAME = 2**16  # of a column that the user calls a category
@@ -52,7 +53,9 @@ class Format:
         return self.dtype.lower().startswith(("timedelta", "duration"))
 
 
-def infer_column(cells: Cells, kind: str | None, missing: str) -> tuple[Column, Format]:
+def infer_column(
+    cells: Cells, kind: str | None, missing: str, handle_unknown: str
+) -> tuple[Column, Format]:
     """Return what a column is, and how it is written.
 
     Parameters
@@ -62,6 +65,8 @@ def infer_column(cells: Cells, kind: str | None, missing: str) -> tuple[Column, 
         One of `KINDS` that the user names; None infers it.
     missing : {"model", "marginalise"}
         Whether gaps are an outcome.
+    handle_unknown : {"level", "error"}
+        Whether categories that were not seen are a level together.
 
     Raises
     ------
@@ -80,7 +85,10 @@ def infer_column(cells: Cells, kind: str | None, missing: str) -> tuple[Column, 
         format = _time_format(cells, present)
     if kind in CATEGORIES:
         levels = _levels(cells, kind, present)
-        return Column(cells.name, kind, levels=levels, has_gaps=has_gaps), format
+        rest = "none"
+        if kind == "category" and handle_unknown == "level":
+            rest = "fixed"
+        return Column(cells.name, kind, levels=levels, has_gaps=has_gaps, rest=rest), format
     codes = _present(time_codes(cells.data, format) if _is_time(cells) else cells.data)
     column = _number_column(cells.name, kind, codes)
     return replace(column, has_gaps=has_gaps), format

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from probgen._containers import index_of, is_pandas
+from probgen._containers import index_of, is_pandas, is_polars
 from probgen._validation import check_choice, show
-from probgen.tables.columns import Column
+from probgen.tables.columns import Column, measure_of
 from probgen.tables.frames import Cells, is_frame, join_columns, read_cells, write_column
 from probgen.tables.inference import (
     MISSING,
     UNITS,
+    UNKNOWN,
     Format,
     infer_column,
     time_codes,
@@ -31,7 +32,9 @@ class Table:
     ----------
     columns : list of Column
     formats : list of Format
-    container : {"pandas", "polars"}
+    container : {"pandas", "polars", "array", "codes"}
+        Where the rows came in; columns of an array have the names x0, x1, ... Rows of codes are
+        arrays that are not read, but for checks.
     """
 
     columns: list[Column]
@@ -39,36 +42,53 @@ class Table:
     container: str
 
     @classmethod
-    def infer(cls, frame: Any, kinds: Mapping | None = None, missing: str = "model") -> "Table":
+    def infer(
+        cls, frame: Any, kinds: Any = None, missing: str = "model", handle_unknown: str = "level"
+    ) -> "Table":
         """Return the Table of a frame.
 
         Parameters
         ----------
         frame : pandas or polars DataFrame
-        kinds : dict or None
-            Kinds by the names of columns; those of other columns are inferred.
+        kinds : dict, Table or None
+            Kinds by the names of columns; those of other columns are inferred. A Table is returned.
         missing : {"model", "marginalise"}
             Whether a gap is an outcome of a column that has some, or is missing at random.
+        handle_unknown : {"level", "error"}
+            Whether categories that the frame does not hold are later one more level, which is not
+            drawn, or refused.
 
         Raises
         ------
         ValueError
             If the frame has no row, or a column is of no kind, with its name.
         """
+        if isinstance(kinds, Table):
+            return kinds
         check_choice("missing", missing, MISSING)
-        names = list(frame.columns)
+        check_choice("handle_unknown", handle_unknown, UNKNOWN)
+        names = _names_of(frame)
         kinds = _check_kinds(kinds, names)
         if not len(frame):
             raise ValueError("X must have at least one row; got a frame without any.")
         columns, formats = [], []
         for j, name in enumerate(names):
-            column, format = infer_column(read_cells(frame, j), kinds.get(name), missing)
+            column, format = infer_column(
+                read_cells(frame, j), kinds.get(name), missing, handle_unknown
+            )
             columns.append(column)
             formats.append(format)
-        container = "polars"
+        container = "array"
         if is_pandas(frame):
             container = "pandas"
+        elif is_polars(frame):
+            container = "polars"
         return cls(columns, formats, container)
+
+    @classmethod
+    def of_codes(cls, columns: list[Column]) -> "Table":
+        """Return the Table of arrays of codes of columns."""
+        return cls(columns, [Format("float64")] * len(columns), "codes")
 
     def encode(self, frame: Any) -> np.ndarray:
         """Return codes (n, d) of the rows of a frame of the same columns, NaN for gaps.
@@ -78,12 +98,16 @@ class Table:
         ValueError
             If the columns are others or in another order, or a value is none of its column.
         """
-        if not is_frame(frame):
+        if self.container == "codes":
+            for j, column in enumerate(self.columns):
+                column.check_codes(frame[:, j])
+            return frame
+        if not is_frame(frame) and self.container != "array":
             raise ValueError(
                 "X must be a frame with the columns of the fitted one, because they are not all"
                 f" numbers; got {show(frame)}."
             )
-        self._check_names(list(frame.columns))
+        self._check_names(_names_of(frame))
         X = np.empty((len(frame), len(self.columns)), order="F")
         for j in range(len(self.columns)):
             X[:, j] = self.codes_of(j, read_cells(frame, j))
@@ -100,8 +124,10 @@ class Table:
 
         return pd.DataFrame(codes, columns=pd.Index(self.names), index=index_of(frame), copy=False)
 
-    def codes_of(self, j: int, cells: Cells) -> np.ndarray:
+    def codes_of(self, j: int, cells: Cells, *, refuse_unknown: bool = False) -> np.ndarray:
         """Codes (n,) of cells as values of column j.
+
+        refuse_unknown refuses categories without a code of their own.
 
         Raises
         ------
@@ -112,7 +138,7 @@ class Table:
         name = show(column.name)
         is_time = cells.data.dtype.kind in "Mm"
         if column.levels and not (format.unit and is_time):
-            return _level_codes(column, cells)
+            return _level_codes(column, cells, refuse_unknown)
         if not format.unit and cells.type != "number" and not np.isnan(cells.data).all():
             raise ValueError(f"column {name} must hold numbers; got {cells.type}.")
         if not format.unit:
@@ -132,7 +158,11 @@ class Table:
 
     def decode(self, X: np.ndarray, index: Any = None) -> Any:
         """Return the frame of codes (n, d), for pandas with an index."""
+        if self.container == "codes":
+            return X
         parts = [self._series(j, X[:, j]) for j in range(len(self.columns))]
+        if self.container == "array":
+            return np.column_stack(parts)
         return join_columns(self.container, parts, self.names, index)
 
     def decode_like(self, X: np.ndarray, like: Any) -> Any:
@@ -151,6 +181,11 @@ class Table:
             column.kind == "real" and not column.atoms and not column.has_gaps
             for column in self.columns
         )
+
+    @property
+    def measure(self) -> str:
+        """The measure of the rows: "counting", "lebesgue" or "mixed"."""
+        return measure_of(self.columns)
 
     def describe(self) -> Any:
         """Return a frame of words, one row a column: its name, its kind and what it holds."""
@@ -188,6 +223,8 @@ class Table:
         column, format = self.columns[j], self.formats[j]
         if column.step:
             codes = np.rint(codes)  # of means
+        elif column.levels:
+            codes = np.where(codes < len(column.levels), codes, np.nan)
         data = codes
         levels = column.levels
         if format.unit:
@@ -252,6 +289,13 @@ class Table:
         return words
 
 
+def _names_of(frame: Any) -> list:
+    """Names of the columns of a frame, or x0, x1, ... for an array."""
+    if is_frame(frame):
+        return list(frame.columns)
+    return [f"x{j}" for j in range(frame.shape[1])]
+
+
 def _check_kinds(kinds: Mapping | None, names: Sequence) -> dict:
     """The kinds by the names of columns."""
     if kinds is None:
@@ -268,8 +312,11 @@ def _check_kinds(kinds: Mapping | None, names: Sequence) -> dict:
     return dict(kinds)
 
 
-def _level_codes(column: Column, cells: Cells) -> np.ndarray:
-    """Indices (n,) of cells among the categories of a column, NaN for gaps."""
+def _level_codes(column: Column, cells: Cells, refuse_unknown: bool) -> np.ndarray:
+    """Indices (n,) of cells among the categories of a column, NaN for gaps.
+
+    Categories that the column does not have share the index after the last one, or are refused.
+    """
     name = show(column.name)
     places = {level: place for place, level in enumerate(column.levels)}
     if cells.data.dtype.kind in "Mm":
@@ -284,10 +331,10 @@ def _level_codes(column: Column, cells: Cells) -> np.ndarray:
     table = np.full(len(local) + 1, np.nan)
     for place in used:
         level = local[place]
-        if level not in places:
+        if level not in places and (column.rest == "none" or refuse_unknown):
             raise ValueError(
                 f"column {name} has {show(level)}, which is none of its {len(places)} categories in"
                 " fit."
             )
-        table[place] = places[level]
+        table[place] = places.get(level, len(places))
     return table[np.where(np.isnan(data), len(local), data).astype(int)]

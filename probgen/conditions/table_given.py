@@ -54,7 +54,7 @@ def _coded(table: Table, j: int, condition: Any, name: str) -> Any:
     """A condition on the codes of column j."""
     column = table.columns[j]
     if isinstance(condition, Cells):
-        codes = table.codes_of(j, condition)
+        codes = table.codes_of(j, condition, refuse_unknown=True)
         return codes if len(codes) != 1 else codes[0]
     if isinstance(condition, set | frozenset):
         return _coded_set(table, j, condition, name)
@@ -149,7 +149,7 @@ def _codes(table: Table, j: int, values: list, name: str) -> np.ndarray:
     """Codes (n,) of values that a user gives for column j, which must be values of the column."""
     cells = _cells(table, j, values, name)
     try:
-        return table.codes_of(j, cells)
+        return table.codes_of(j, cells, refuse_unknown=True)
     except ValueError as error:
         raise ValueError(f"{name} is no value that the model knows: {error}") from error
 
