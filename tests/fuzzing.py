@@ -18,6 +18,7 @@ from small_generators import DISCRETE, ESTIMATORS, with_few_epochs
 
 from probgen import GaussianMixture, GenerativePipeline, RowBlocks
 from probgen.preprocessing import Dequantizer, LogitTransformer
+from probgen.tables import TableEncoder
 
 FEW_DRAWS = {"n_importance_samples": 4}
 MODELS = [
@@ -25,6 +26,7 @@ MODELS = [
     GenerativePipeline([("scale", StandardScaler()), ("mixture", GaussianMixture())]),
     Dequantizer(4),
     LogitTransformer(bounds=(-9, 9)),
+    TableEncoder(random_state=0),
 ]
 for _model in MODELS:
     if "n_importance_samples" in _model.get_params(deep=False):

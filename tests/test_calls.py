@@ -21,6 +21,7 @@ import probgen
 from probgen import GaussianMixture, GenerativePipeline, RowBlocks, Trainer
 from probgen.options import ParzenWindow
 from probgen.preprocessing import Dequantizer, LogitTransformer
+from probgen.tables import TableEncoder
 from probgen.training import Callback
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* effective draws", "ignore:.*did not converge")
@@ -33,7 +34,11 @@ OTHER = X[:, ::-1].copy()
 PIPELINE = GenerativePipeline(
     [("scale", StandardScaler()), ("mixture", GaussianMixture(2, random_state=0))]
 )
-TRANSFORMERS = [Dequantizer(5, random_state=0), LogitTransformer(bounds=(-1, 9))]
+TRANSFORMERS = [
+    Dequantizer(5, random_state=0),
+    LogitTransformer(bounds=(-1, 9)),
+    TableEncoder(random_state=0),
+]
 EVERY = [*with_few_epochs([*ESTIMATORS, *DISCRETE]), PIPELINE]
 N_INTERRUPTS = 20
 PACKAGE = str(Path(probgen.__file__).parent)

@@ -243,7 +243,9 @@ BAD_FITS = {
     "must hold dates as 2020-12-31 or 2020-12-31 23:59:00 in column 'town'": [
         *("--columns", "town=datetime")
     ],
-    "column 'height' cannot be of kind 'integer': it holds": ["--columns", "height=integer"],
+    "column 'height' cannot be of kind 'integer': it holds": [
+        *("--index", "id", "--columns", "height=integer")
+    ],
     "column 'id' holds text with 120 different values": [],
 }
 

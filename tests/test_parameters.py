@@ -16,6 +16,7 @@ from small_generators import DISCRETE, ESTIMATORS, each, with_few_epochs
 
 from probgen import VAE, BayesClassifier, GaussianMixture, Trainer, make_generative_pipeline
 from probgen.preprocessing import Dequantizer, LogitTransformer
+from probgen.tables import TableEncoder
 
 RNG = np.random.default_rng(0)
 Y = np.arange(40) % 2
@@ -77,7 +78,11 @@ def one_of_each_class():
 
 ONES = one_of_each_class()
 PIPELINE = make_generative_pipeline(GaussianMixture())
-TRANSFORMERS = [Dequantizer(8, random_state=0), LogitTransformer(bounds=(-1.0, 9.0))]
+TRANSFORMERS = [
+    Dequantizer(8, random_state=0),
+    LogitTransformer(bounds=(-1.0, 9.0)),
+    TableEncoder(random_state=0),
+]
 
 
 def wrong(error):

@@ -21,6 +21,13 @@ from probgen._validation import check_count
 from probgen._writing import atomic_write, check_output
 from probgen.cli import models, tables, typed
 from probgen.cli.conditions import parse_conditions
+from probgen.cli.rows import (
+    Description,
+    parse_kinds,
+    parse_names,
+    read_for_fit,
+    read_for_score,
+)
 
 FAILURES = (ValueError, TypeError, OSError, ImportError, ArithmeticError, RuntimeError, MemoryError)
 BAD_INPUT = 2
@@ -296,17 +303,9 @@ def fit(data, model, params, output, columns, drop, index, missing, target, key,
         generator = models.build(model, params, random_state)
         if is_classifier(generator) and target is None:
             raise ValueError(f"{model} learns classes; name their column with --target.")
-        X, y, names, generator = _read_for_fit(
-            data,
-            generator,
-            params,
-            random_state,
-            key=key,
-            kinds=_kinds(columns),
-            drop=_names(drop),
-            index=index,
-            missing=missing,
-            target=target,
+        description = Description(parse_kinds(columns), parse_names(drop), index, missing)
+        X, y, names, generator = read_for_fit(
+            data, generator, params, random_state, description, key=key, target=target
         )
         if is_classifier(generator):
             tables.check_labels(data, y)
@@ -322,58 +321,6 @@ def fit(data, model, params, output, columns, drop, index, missing, target, key,
         f"Fitted {models.as_code(generator)} to {rows:,} rows of {width:,} columns in"
         f" {seconds:.2f} s. Saved: {output}"
     )
-
-
-def _read_for_fit(
-    data, generator, params, random_state, *, key, kinds, drop, index, missing, target
-):
-    """Rows, labels and names for a fit, and the generator, behind an encoder where it needs one.
-
-    The names are those that the rows do not carry, or None.
-    """
-    is_described = bool(kinds or drop or index or missing)
-    is_named = typed.is_named(data) and key is None
-    if not (is_named and (is_described or tables.has_pandas())):
-        if is_described:
-            raise ValueError(
-                f"--columns, --drop, --index and --missing describe a table such as a .csv; got"
-                f" {str(data)!r}."
-            )
-        table = tables.read_table(data, key=key, target=target)
-        return table.X, table.y, table.names, generator
-    from probgen.tables.table import Table
-
-    rows = typed.read_frame(
-        data, missing=missing, drop=drop, index=index, target=target, kinds=kinds
-    )
-    described = Table.infer(rows.frame, kinds)
-    click.echo("\n".join(typed.describe(described)))
-    if not kinds and models.takes_array(generator, rows.frame, described):
-        X = rows.frame.to_numpy(dtype="float64", na_value=float("nan"))
-        names = None
-        if rows.has_names:
-            names = list(rows.frame.columns)
-        return X, rows.y, names, generator
-    generator = models.for_table(generator, rows.frame, kinds, params, random_state)
-    return rows.frame, rows.y, None, generator
-
-
-def _names(options):
-    """Names in options of several names, separated by commas."""
-    return [name.strip() for option in options for name in option.split(",") if name.strip()]
-
-
-def _kinds(options):
-    """Kinds by names, of options NAME=KIND,NAME=KIND."""
-    kinds = {}
-    for text in _names(options):
-        name, equals, kind = text.rpartition("=")
-        if not equals:
-            raise ValueError(
-                f"--columns must be NAME=KIND,..., such as zip=category; got {text!r}."
-            )
-        kinds[name] = kind
-    return kinds
 
 
 def _object_array(names):
@@ -449,7 +396,7 @@ def score(model, data, per_row, output, index, missing, target, key):
     if output is not None:
         tables.check_table_output(output)
     generator = tables.load_model(model)
-    X, rows = _read_rows_for(generator, data, key, target, index, missing)
+    X, rows = read_for_score(generator, data, key=key, target=target, index=index, missing=missing)
     # The columns are matched; without pandas the rows cannot carry their names.
     warnings.filterwarnings("ignore", message="X does not have valid feature names")
     scores = np.asarray(generator.score_samples(X), dtype=np.float64)
@@ -501,39 +448,6 @@ def _class_of(generator, text):
     if text not in labels:
         raise ValueError(f"--class must be one of {', '.join(labels)}; got {text!r}.")
     return labels[text]
-
-
-def _read_rows_for(generator, path, key, target, index, missing):
-    """Rows of a file, with the columns that a generator was fitted to, and their names or None."""
-    described = models.table_of_model(generator)
-    if described is not None:
-        if not typed.is_named(path):
-            tables.check_readable(path)
-            raise ValueError(
-                f"{str(path)!r} must be a table such as a .csv, with the columns of the model."
-            )
-        rows = typed.read_frame(path, missing=missing, index=index, target=target, table=described)
-        return rows.frame, rows.index
-    if missing:
-        raise ValueError("--missing is for models of tables; this one was fitted to numbers.")
-    names = getattr(generator, "feature_names_in_", None)
-    table = tables.read_table(path, key=key, target=index or target, columns=names)
-    width = getattr(generator, "n_features_in_", table.X.shape[1])
-    if table.X.shape[1] != width:
-        raise ValueError(
-            f"{str(path)!r} must have the {width} columns of the model's data; got"
-            f" {table.X.shape[1]}."
-        )
-    if names is None and table.names is not None:
-        warnings.warn(
-            f"The model knows no names of columns, so those of {str(path)!r} are taken in their"
-            f" order: {tables.shortened(table.names)}.",
-            stacklevel=2,
-        )
-    rows = None
-    if index is not None:
-        rows = table.y
-    return tables.with_names(table.X, names), rows
 
 
 def _print_results(data, results):

@@ -111,6 +111,16 @@ class CheckedConditions:
         """Mask (n, d) of the known values."""
         return ~np.isnan(self.values)
 
+    @property
+    def known_columns(self) -> np.ndarray:
+        """The known values, as each feature is a column of its own."""
+        return self.known
+
+    @property
+    def bounded_columns(self) -> np.ndarray:
+        """The features with an interval or a set."""
+        return self.bounded
+
     def take(self, rows: Any) -> Self:
         """Return the conditions of some rows, an index or mask array."""
         part = copy.copy(self)
@@ -213,6 +223,25 @@ class CheckedConditions:
                 f" {_in_words(kind, extent)}; got the interval from {self.low[i, j]:g} to"
                 f" {self.high[i, j]:g}."
             )
+
+
+def check_conditions(conditions: Any, distribution: Any, argument: str = "given") -> Any:
+    """Return conditions checked against the distribution of single features.
+
+    Parameters
+    ----------
+    conditions : Conditions or MixedConditions
+        The latter are checked already.
+    distribution : torch.distributions.Distribution
+    argument : str, default="given"
+
+    Returns
+    -------
+    conditions : CheckedConditions or MixedConditions
+    """
+    if isinstance(conditions, Conditions):
+        return CheckedConditions(conditions, distribution, argument)
+    return conditions
 
 
 def support_of(distribution: Any) -> tuple[str, Any]:

@@ -187,6 +187,10 @@ class ObservationModel(nn.Module):
         """
         return self.distribution(outputs).mean
 
+    def n_outputs_of(self, n_features: int) -> int:
+        """Return the number of decoder outputs for so many features."""
+        return n_features * self.n_outputs_per_feature
+
     def _supports(self, low, high, is_integer):
         """Whether values from low to high, all whole or not, are in the support."""
         return True
@@ -489,6 +493,8 @@ def _in_digits(value):
 
 def measure_of(likelihood: Any) -> str:
     """Measure of the likelihood of a name; unknown names count as discrete."""
+    if likelihood == "mixed":
+        return "mixed"  # until the columns are known
     if isinstance(likelihood, str) and likelihood in LIKELIHOODS:
         return OBSERVATION_MODELS[likelihood].measure
     return "counting"

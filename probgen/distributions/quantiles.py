@@ -42,7 +42,7 @@ def quantile(distribution: Any, uniforms: Tensor) -> Tensor:
     if isinstance(distribution, Bernoulli):
         return (uniforms >= torch.sigmoid(-distribution.logits.double())).double()
     if isinstance(distribution, Categorical):
-        return _level(distribution.logits.double().softmax(-1), uniforms)[0].double()
+        return choose_level(distribution.logits.double().softmax(-1), uniforms)[0].double()
     if isinstance(distribution, DiscretizedLogisticMixture):
         component, rest = _component(distribution.logits, uniforms)
         location = _of_component(distribution.locations, component)
@@ -78,7 +78,7 @@ def level_quantile(log_probs: Tensor, allowed: Tensor, uniforms: Tensor) -> Tens
     levels = torch.arange(log_probs.shape[-1], device=log_probs.device)
     # Rounding of the cumulated weights may lead past the last level that is allowed.
     last = torch.where(weights > 0.0, levels, 0).amax(-1)
-    return torch.minimum(_level(weights, uniforms)[0], last).double()
+    return torch.minimum(choose_level(weights, uniforms)[0], last).double()
 
 
 def normal_mixture_log_mass(
@@ -130,7 +130,7 @@ def normal_mixture_quantile(
     weights = np.exp(log_masses - np.where(np.isneginf(highest), 0.0, highest))
     weights[np.isneginf(highest[..., 0])] = 1.0
     uniforms = np.ascontiguousarray(uniforms)
-    component, rest = _level(torch.from_numpy(weights), torch.from_numpy(uniforms))
+    component, rest = choose_level(torch.from_numpy(weights), torch.from_numpy(uniforms))
     component = component.numpy()[..., None]
     loc = np.take_along_axis(loc, component, axis=-1)[..., 0]
     scale = np.take_along_axis(scale, component, axis=-1)[..., 0]
@@ -156,7 +156,7 @@ def mixture_arrays(distribution: Any, features: Tensor) -> list[np.ndarray]:
 def _component(logits, uniforms):
     """Components (n, m) by logits (n, m, k), and the rest of the uniform numbers."""
     weights = logits.double().softmax(-1)
-    component, rest = _level(weights, uniforms)
+    component, rest = choose_level(weights, uniforms)
     return component, rest.clamp(LEAST, MOST)
 
 
@@ -165,7 +165,7 @@ def _of_component(parameters, component):
     return parameters.gather(-1, component[..., None])[..., 0].double()
 
 
-def _level(weights, uniforms):
+def choose_level(weights: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
     """Indices (n, m) by weights (n, m, k) >= 0, and the rest of the uniform numbers.
 
     The rest is the position of a uniform number within the share of its index; it is uniform too.

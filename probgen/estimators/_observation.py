@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from probgen._validation import show
+from probgen.conditions.given import Conditions
 from probgen.distributions.observation import make_observation, without_choices
 from probgen.options import AutoLikelihood, Option
 from probgen.training.neural_generator import FitContext, NeuralGenerator
@@ -68,6 +69,10 @@ class ObservationGenerator(NeuralGenerator):
         """
         return ""
 
+    def _make_observation(self, statistics: RowStatistics, **settings: Any) -> Any:
+        """The ObservationModel for rows of these statistics."""
+        return make_observation(self._chosen_likelihood(statistics), statistics, **settings)
+
     def _statistics(self, fit: FitContext) -> RowStatistics:
         """Statistics of all rows of a fit, because the levels of held-out rows count too."""
         return self._binarized(fit.all_statistics)
@@ -84,6 +89,22 @@ class ObservationGenerator(NeuralGenerator):
 
     def _check_support(self, X: np.ndarray) -> None:
         self.observation_.check_rows(X)
+
+    def _encoded(self, X: np.ndarray) -> np.ndarray:
+        """What the networks take for validated rows (n, d)."""
+        return X
+
+    def _is_missing(self, X: np.ndarray) -> np.ndarray:
+        """Mask (n, d) of the missing values of rows."""
+        return np.isnan(X)
+
+    def _log_fixed(self, X: np.ndarray) -> Any:
+        """Log-probabilities (n,) of what the networks do not see of rows."""
+        return 0.0
+
+    def _conditions_of(self, conditions: Conditions, argument: str, gaps: str) -> Any:
+        """Conditions as the networks' rows have them; for gaps see MixedConditions."""
+        return conditions
 
     def _draw_bits(self, X: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Rows of 0 and 1 (n, d), drawn with the probabilities in a training batch X."""

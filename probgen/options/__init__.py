@@ -35,6 +35,7 @@ from probgen.options.likelihoods import (
     Gaussian,
     GaussianMixtureLikelihood,
     Laplace,
+    Mixed,
 )
 from probgen.options.variational import (
     ELBO,
@@ -70,6 +71,7 @@ __all__ = [
     "LeastSquares",
     "MaskingCorruption",
     "Minimax",
+    "Mixed",
     "MixturePrior",
     "NonSaturating",
     "NormalPrior",

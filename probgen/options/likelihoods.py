@@ -178,6 +178,35 @@ class DiscretizedLogistic(Option):
         check_count("n_mixture", self.n_mixture)
 
 
+class Mixed(Option):
+    """Columns each under a distribution of its own: categories, whole numbers and real ones.
+
+    Categories have a probability each. Numbers are from a mixture of logistics, which is cut into
+    cells where they are whole and ends where they do, such as at 0. Values that many rows share
+    have a probability of their own.
+
+    Parameters
+    ----------
+    n_mixture : int, default=10
+        Logistics mixed for each column of numbers, at least 1.
+
+    Examples
+    --------
+    >>> from probgen.options import Mixed
+    >>> Mixed(n_mixture=3)
+    Mixed(n_mixture=3)
+    """
+
+    name = "mixed"
+
+    def __init__(self, n_mixture: int = 10) -> None:
+        self.n_mixture = n_mixture
+
+    def check(self) -> None:
+        """Raise a ValueError of one sentence if n_mixture is out of range."""
+        check_count("n_mixture", self.n_mixture)
+
+
 class AutoLikelihood(Option):
     """The likelihood that suits the rows of the fit, with these settings where it has them.
 

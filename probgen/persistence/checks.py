@@ -39,7 +39,7 @@ SHAPES = {
     "noise_variance_": ("d", ""),
     "orderings_": ("od",),
     "levels_": ("d",),
-    "shifts_": ("sd", "sw"),
+    "shifts_": ("sd", "sq"),
     "_center": ("d", ""),
     "_mean": ("d", ""),
     "_scale": ("d", ""),

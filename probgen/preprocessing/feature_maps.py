@@ -10,9 +10,10 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from probgen._constants import LOG_2PI
-from probgen.tables.columns import Feature
+from probgen.tables.columns import Feature, center_and_scale
 
 MARGIN = 1e-9  # of cells, so that rounding moves no point into the next one
+NEVER = 1e4  # deviations from the mean to an end that no draw reaches
 FAR = 30.0  # multiples of the scale beyond which the bend at an end of the support is not seen
 
 
@@ -84,18 +85,20 @@ class ValueMap:
             end = feature.low - 0.5 * feature.step
         elif np.isfinite(feature.high):
             end, direction = feature.high + 0.5 * feature.step, -1.0
-        scale = float(present.std())
-        return cls(feature.step, end, direction, float(present.mean()), scale or 1.0)
+        center, scale = center_and_scale(present)
+        if end is not None and direction * (center - end) > NEVER * scale:
+            end = None
+        return cls(feature.step, end, direction, center, scale)
 
     def forward(self, x: np.ndarray, u: np.ndarray) -> np.ndarray:
         """Points (n,) of numbers (n,)."""
-        return self.image(x + self.step * (MARGIN + (1.0 - 2.0 * MARGIN) * u - 0.5))
+        return self.image(x, self.step * (MARGIN + (1.0 - 2.0 * MARGIN) * u - 0.5))
 
-    def image(self, x: np.ndarray) -> np.ndarray:
-        """Points (n,) of numbers (n,) without noise; infinite at the end of the support."""
+    def image(self, x: np.ndarray, noise: np.ndarray | float = 0.0) -> np.ndarray:
+        """Points (n,) of numbers (n,) with noise; infinite at the end of the support."""
         if self.end is None:
-            return (x - self.center) / self.scale
-        t = self._distance(x)
+            return ((x - self.center) + noise) / self.scale
+        t = np.maximum(self.direction * ((x - self.end) + noise), 0.0) / self.scale
         with np.errstate(divide="ignore"):
             bent = np.log(np.expm1(np.minimum(t, FAR)))
         return self.direction * np.where(t > FAR, t, bent)
@@ -117,10 +120,11 @@ class ValueMap:
 
     def inverse(self, z: np.ndarray) -> np.ndarray:
         """Numbers (n,) of points (n,), whole ones where the feature is whole."""
-        if self.end is None:
-            x = self.center + self.scale * z
-        else:
-            x = self.end + self.direction * self.scale * np.logaddexp(0.0, self.direction * z)
+        with np.errstate(over="ignore"):
+            if self.end is None:
+                x = self.center + self.scale * z
+            else:
+                x = self.end + self.direction * self.scale * np.logaddexp(0.0, self.direction * z)
         if self.step:
             x = np.rint(x)
             if self.end is not None:  # rounding at the end itself
@@ -134,7 +138,3 @@ class ValueMap:
             return np.full(len(z), -np.log(self.scale))
         # dt/dz is the logistic function of z.
         return np.logaddexp(0.0, -self.direction * z) - np.log(self.scale)
-
-    def _distance(self, x: np.ndarray) -> np.ndarray:
-        assert self.end is not None
-        return np.maximum(self.direction * (x - self.end), 0.0) / self.scale

@@ -202,8 +202,6 @@ class TableEncoder(DequantizingStep, GuardedCalls, TransformerMixin, BaseEstimat
         features = np.empty(Z.shape)
         for k, each in enumerate(self._maps):
             features[:, k] = each.inverse(Z[:, k])
-        if not Z.size:
-            return join_features(self._table.columns, features, np.random.default_rng(0))
         seed = np.ascontiguousarray(Z[:1000]).view(np.uint32).ravel()
         return join_features(self._table.columns, features, np.random.default_rng(seed))
 
@@ -285,6 +283,11 @@ class TableEncoder(DequantizingStep, GuardedCalls, TransformerMixin, BaseEstimat
         self._table = Table.infer(X, self.kinds, self.missing, self.handle_unknown)
         codes = self._table.encode(X)
         features = split_codes(self._table.columns, codes)
+        if not features.shape[1]:
+            raise ValueError(
+                "X must have a column whose values differ; got n_samples="
+                f"{len(codes)} rows that are all the same."
+            )
         self._maps = []
         for k, feature in enumerate(features_of(self._table.columns)):
             kind = OutcomeMap if feature.n_levels else ValueMap
@@ -382,5 +385,6 @@ def _(step: TableEncoder) -> Table:
 
 @invert_step.register
 def _(step: TableEncoder, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    inside = ~np.isinf(Z).any(axis=1)
-    return step.codes(np.where(np.isinf(Z), 0.0, Z)), inside
+    codes = step.codes(np.where(np.isinf(Z), 0.0, Z))
+    inside = ~np.isinf(Z).any(axis=1) & ~np.isinf(codes).any(axis=1)
+    return np.where(np.isinf(codes), 0.0, codes), inside

@@ -191,6 +191,16 @@ class Column:
         return expit((z + half) / self._width) - expit((z - half) / self._width)
 
 
+def center_and_scale(x: np.ndarray) -> tuple[float, float]:
+    """Mean and deviation of numbers (n,), whose squares may overflow; 1 for a deviation of 0."""
+    largest = np.abs(x).max()
+    if not largest > 0.0:
+        return 0.0, 1.0
+    small = x / largest
+    scale = float(largest * small.std())
+    return float(largest * small.mean()), scale or 1.0
+
+
 @dataclass(frozen=True)
 class Feature:
     """One feature that a model sees of a column.

@@ -2,7 +2,7 @@
 
 import datetime
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any
 
@@ -68,7 +68,7 @@ def _read_pandas(series: Any) -> Cells:
     dtype = series.dtype
     name = series.name
     if isinstance(dtype, pd.SparseDtype):
-        return _read_pandas(series.sparse.to_dense())
+        return replace(_read_pandas(series.sparse.to_dense()), dtype=str(dtype))
     if isinstance(dtype, pd.CategoricalDtype):
         codes = series.cat.codes.to_numpy(np.float64)
         data = np.where(codes < 0.0, np.nan, codes)
@@ -92,7 +92,10 @@ def _read_pandas(series: Any) -> Cells:
     if dtype.kind == "M":
         zone = getattr(dtype, "tz", None)
         if zone is None:
-            return Cells(name, "datetime", series.to_numpy(), str(dtype))
+            data = series.to_numpy()
+            if data.dtype.kind == "O":  # dates of Arrow
+                data = series.astype("datetime64[us]").to_numpy()
+            return Cells(name, "datetime", data, str(dtype))
         wall = series.dt.tz_localize(None).to_numpy()
         return Cells(name, "datetime", wall, str(dtype), zone=str(zone))
     if isinstance(dtype, pd.StringDtype) or dtype.kind == "O":
@@ -262,9 +265,12 @@ def _write_pandas(
         codes = np.where(np.isnan(data), -1.0, data).astype(int)
         categories = pd.Categorical.from_codes(codes, pd.Index(levels), ordered=is_ordered)
         series: Any = pd.Series(categories, name=name)
-        if dtype != "category":
-            series = _as_dtype(series.astype(object), dtype)
-        return series
+        if dtype == "category":
+            return series
+        series = series.astype(object)
+        if dtype == "object":
+            return series.where(series.notna(), None)
+        return _as_dtype(series, dtype)
     if dtype == OBJECT_DATES:
         return pd.Series(data.astype("datetime64[D]").astype(object), name=name, dtype=object)
     if data.dtype.kind in "Mm":
@@ -312,9 +318,18 @@ def _write_polars(name: Any, data: np.ndarray, dtype: str, levels: tuple, zone: 
         return column
     column = pl.Series(name, data).fill_nan(None)
     if dtype.startswith("Decimal"):
-        scale = int(re.findall(r"\d+", dtype)[-1])
-        return column.cast(pl.Decimal(scale=scale))
+        precision, scale = (int(number) for number in re.findall(r"\d+", dtype))
+        return column.cast(pl.Decimal(precision, scale))
     return column.cast(getattr(pl, dtype))
+
+
+def integer_range(dtype: str) -> tuple[float, float]:
+    """The least and the largest number of a dtype of whole numbers; infinite for other dtypes."""
+    name = re.match(r"u?int(8|16|32|64)\b", dtype.lower())
+    if name is None:
+        return -np.inf, np.inf
+    ends = np.iinfo(name[0])
+    return float(max(ends.min, -LARGEST_WHOLE)), float(min(ends.max, LARGEST_WHOLE))
 
 
 def join_columns(container: str, columns: list, names: list, index: Any = None) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from probgen._validation import show
-from probgen.tables.columns import CATEGORIES, KINDS, Column
+from probgen.tables.columns import CATEGORIES, KINDS, Column, center_and_scale
 from probgen.tables.frames import Cells
 
 MISSING = ("model", "marginalise")
@@ -82,7 +82,7 @@ def infer_column(
     has_gaps = missing == "model" and len(present) < len(cells.data)
     format = Format(cells.dtype, cells.zone)
     if _is_time(cells):
-        format = _time_format(cells, present)
+        format = _time_format(cells, present, kind)
     if kind in CATEGORIES:
         levels = _levels(cells, kind, present)
         rest = "none"
@@ -197,6 +197,7 @@ def _number_column(name: Any, kind: str, codes: np.ndarray) -> Column:
         elif codes.max() <= 0.0:
             high = 0.0
     atoms = _atoms(codes, is_real, low, high)
+    center, scale = center_and_scale(codes)
     n_rest = int((~np.isin(codes, atoms)).sum())
     rest = "modelled"
     if len(atoms) and n_rest < LEAST_REST:
@@ -209,8 +210,8 @@ def _number_column(name: Any, kind: str, codes: np.ndarray) -> Column:
         low=low,
         high=high,
         rest=rest,
-        center=float(codes.mean()),
-        scale=float(codes.std()) or 1.0,
+        center=center,
+        scale=scale,
     )
 
 
@@ -229,7 +230,7 @@ def _atoms(codes: np.ndarray, is_real: bool, low: float, high: float) -> np.ndar
     return values[is_atom]
 
 
-def _time_format(cells: Cells, present: np.ndarray) -> Format:
+def _time_format(cells: Cells, present: np.ndarray, kind: str) -> Format:
     """The coarsest unit that dates or durations are whole numbers of, and the first date."""
     tick = np.datetime_data(present.dtype)[0]
     ticks = present.astype(np.int64)
@@ -241,7 +242,7 @@ def _time_format(cells: Cells, present: np.ndarray) -> Format:
             ticks = ticks // factor
             break
     origin = 0
-    if cells.type == "datetime":
+    if cells.type == "datetime" or kind == "constant":
         origin = int(ticks.min())
     return Format(cells.dtype, cells.zone, unit, origin)
 

@@ -9,7 +9,14 @@ import numpy as np
 from probgen._containers import index_of, is_pandas, is_polars
 from probgen._validation import check_choice, show
 from probgen.tables.columns import Column, measure_of
-from probgen.tables.frames import Cells, is_frame, join_columns, read_cells, write_column
+from probgen.tables.frames import (
+    Cells,
+    integer_range,
+    is_frame,
+    join_columns,
+    read_cells,
+    write_column,
+)
 from probgen.tables.inference import (
     MISSING,
     UNITS,
@@ -222,7 +229,7 @@ class Table:
         """Column j of a frame, of codes (n,)."""
         column, format = self.columns[j], self.formats[j]
         if column.step:
-            codes = np.rint(codes)  # of means
+            codes = np.rint(codes).clip(*integer_range(format.dtype))  # rint of means
         elif column.levels:
             codes = np.where(codes < len(column.levels), codes, np.nan)
         data = codes

@@ -77,6 +77,7 @@ STRUCTURE = frozenset(
         "heads",
         "n_orderings",
         "order_agnostic",
+        "categorical_features",
         "n_filters",
         "n_layers",
         "gated",
@@ -279,6 +280,11 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
     def _networks(self) -> tuple[str, ...]:
         """Names of the attributes that hold the networks."""
         return ()
+
+    @property
+    def _network_dtype(self) -> Any:
+        """Precision of the networks, that of the rows unless a subclass says otherwise."""
+        return self._dtype
 
     @property
     def _changed_in_place(self) -> tuple[str, ...]:
@@ -571,7 +577,7 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
     ) -> Rows:
         """Rows of a fit, in the precision of the networks."""
         if resume:
-            dtype = self._dtype
+            dtype = self._network_dtype
         else:
             dtype = np.dtype(float_dtype(arrays[0]))
         budget = trainer.memory_budget
@@ -622,7 +628,7 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         with torch.inference_mode(), self._threads_for(n_block * n_copies):
             for start in range(0, len(X), n_block):
                 n_rows = min(n_block, len(X) - start)
-                block = np.zeros((n_block, X.shape[1]), dtype=self._dtype)
+                block = np.zeros((n_block, X.shape[1]), dtype=self._network_dtype)
                 with np.errstate(over="ignore"):  # an infinity has no answer below
                     block[:n_rows] = X[start : start + n_rows]
                 output = function(torch.from_numpy(block).to(self.device_))
@@ -650,14 +656,14 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         row = int(np.flatnonzero(is_lost)[0])
         largest = np.nanmax(np.abs(X[row]))
         raise ValueError(
-            f"X must hold values that {self._dtype} networks can carry; row {row} holds one of size"
-            f" {largest:g}, which leads to no number; drop or clip such rows, or scale X before the"
-            " fit."
+            f"X must hold values that {self._network_dtype} networks can carry; row {row} holds one"
+            f" of size {largest:g}, which leads to no number; drop or clip such rows, or scale X"
+            " before the fit."
         )
 
     def _to_network_tensor(self, array: Any) -> torch.Tensor:
         """An array as a tensor of the precision and on the device of the networks."""
-        return torch.as_tensor(array, dtype=_TORCH_DTYPES[self._dtype], device=self.device_)
+        return torch.as_tensor(array, dtype=_TORCH_DTYPES[self._network_dtype], device=self.device_)
 
     def _copy_with_networks(self) -> Self:
         """A shallow copy with networks of its own; parameters they share stay shared."""
@@ -673,7 +679,7 @@ class NeuralGenerator(CallbackSupport, TakesOptions, GeneratorMixin, BaseEstimat
         if np.dtype(self._dtype) not in _TORCH_DTYPES:
             raise FileFormatError(f"networks cannot be of {self._dtype}")
         networks = [getattr(self, name) for name in self._networks]
-        check_networks(networks, _TORCH_DTYPES[np.dtype(self._dtype)])
+        check_networks(networks, _TORCH_DTYPES[np.dtype(self._network_dtype)])
         if hasattr(self, "_training_state"):
             check_state(self._training_state, networks)
 

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from probgen._validation import check_choice, check_count
 from probgen.base import GeneratorTags, ImputerMixin, Likelihood
 from probgen.conditions.given import Conditions, observed
-from probgen.distributions.observation import make_observation, measure_of
+from probgen.distributions.observation import measure_of
 from probgen.estimators._observation import ObservationGenerator
 from probgen.estimators.autoregressive.conditioning import complete, log_mass
 from probgen.estimators.autoregressive.sampler import ChainSampler
@@ -202,7 +202,7 @@ class AutoregressiveGenerator(ImputerMixin, ObservationGenerator):
 
     def _build(self, fit: FitContext) -> None:
         statistics = self._statistics(fit)
-        self.observation_ = make_observation(self._chosen_likelihood(statistics), statistics)
+        self.observation_ = self._make_observation(statistics)
         self.likelihood_ = self.observation_.name
         self.n_levels_ = self.observation_.n_levels
         self.network_ = self._make_network(statistics)
@@ -240,8 +240,8 @@ class AutoregressiveGenerator(ImputerMixin, ObservationGenerator):
     def _transform(self, X: np.ndarray) -> np.ndarray:
         if self.representation == "log_prob":
             return self._log_conditionals(X)
-        _refuse_missing(X, "transform")
-        return self._features(X)
+        self._refuse_missing(X, "transform")
+        return self._features(self._encoded(X))
 
     def _features(self, X: np.ndarray, *labels: np.ndarray) -> np.ndarray:
         """Pooled features (n, n_pooled) of rows."""
@@ -257,21 +257,21 @@ class AutoregressiveGenerator(ImputerMixin, ObservationGenerator):
 
         Missing values are integrated out.
         """
-        has_missing = np.isnan(X).any(axis=1)
+        has_missing = self._is_missing(X).any(axis=1)
         is_whole = ~has_missing
         scores, errors = np.empty(len(X)), np.zeros(len(X))
         if is_whole.any():
             scores[is_whole] = self._log_likelihood_of_whole(
-                X[is_whole], *[label[is_whole] for label in labels]
+                self._encoded(X[is_whole]), *[label[is_whole] for label in labels]
             )
         if has_missing.any():
             scores[has_missing], errors[has_missing] = self._log_mass(
                 observed(X[has_missing]), "X", *[label[has_missing] for label in labels]
             )
-        return scores, errors
+        return scores + self._log_fixed(X), errors
 
     def _log_likelihood_of_whole(self, X: np.ndarray, *labels: np.ndarray) -> np.ndarray:
-        """Log-likelihoods (n,) of rows without missing values: the mean over the orders."""
+        """Log-likelihoods (n,) of encoded rows without missing values, averaged over orders."""
         sampler = self._sampler()
         n_orders = len(sampler.orders)
         by_order = []
@@ -282,13 +282,20 @@ class AutoregressiveGenerator(ImputerMixin, ObservationGenerator):
 
     def _log_conditionals(self, X: np.ndarray, *labels: np.ndarray) -> np.ndarray:
         """Log-probabilities (n, d) of features given those before, averaged over the orders."""
-        _refuse_missing(X, "conditional_log_prob")
+        self._refuse_missing(X, "conditional_log_prob")
         sampler = self._sampler()
         n_orders = len(sampler.orders)
+        rows = self._encoded(X)
         total: Any = 0
         for order in range(n_orders):
-            total = total + self._over_blocks(self._log_prob_function(sampler, order), X, *labels)
+            log_prob = self._log_prob_function(sampler, order)
+            total = total + self._over_blocks(log_prob, rows, *labels)
         return total / n_orders
+
+    def _refuse_missing(self, X: np.ndarray, query: str) -> None:
+        """Raise if rows have missing values, which the named query cannot take."""
+        if self._is_missing(X).any():
+            raise ValueError(f"X contains NaN, which {query} cannot take; impute it first.")
 
     def _log_prob_function(
         self, sampler: ChainSampler, order: int, total: bool = False
@@ -392,9 +399,3 @@ class LikelihoodObjective(Objective):
     def log_likelihood(self, outputs: torch.Tensor, X: torch.Tensor) -> torch.Tensor:
         """Log-likelihoods (n,) of rows."""
         return self.observation.distribution(outputs.to(X.dtype)).log_prob(X).sum(1)
-
-
-def _refuse_missing(X: np.ndarray, query: str) -> None:
-    """Raise if rows have missing values, which the named query cannot take."""
-    if np.isnan(X).any():
-        raise ValueError(f"X contains NaN, which {query} cannot take; impute it first.")

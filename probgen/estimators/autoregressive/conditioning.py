@@ -13,7 +13,7 @@ from scipy.special import logsumexp
 from scipy.stats import qmc
 
 from probgen._warnings import warn
-from probgen.conditions.checked import CheckedConditions
+from probgen.conditions.checked import CheckedConditions, check_conditions
 from probgen.conditions.given import Conditions, representable
 from probgen.estimators.autoregressive.sampler import ChainSampler, block_size, padded_blocks
 from probgen.marginal_likelihood.latent_model import log_mean_exp
@@ -57,7 +57,7 @@ def complete(
     Parameters
     ----------
     sampler : ChainSampler
-    conditions : Conditions
+    conditions : Conditions or MixedConditions
         On n rows.
     generator : numpy.random.Generator or None
         None takes the same quasi-random numbers at every call, for means.
@@ -102,7 +102,7 @@ def complete(
             steps = np.cumsum(weights, axis=0)
             picks = (steps <= generator.random(len(indices)) * steps[-1]).sum(axis=0)
             X[indices] = rows[np.minimum(picks, len(rows) - 1), np.arange(len(indices))]
-    _warn_of_small_samples(sample_sizes, argument)
+    warn_of_small_samples(sample_sizes, argument)
     return np.where(np.isnan(conditions.values), np.clip(X, low, high), conditions.values)
 
 
@@ -168,9 +168,9 @@ def propose(
     proposals : Proposals
         Each row of the conditions is in one block.
     """
-    n_outputs = sampler.n_features * sampler.observation.n_outputs_per_feature
+    n_outputs = sampler.observation.n_outputs_of(sampler.n_features)
     outputs = sampler.to_tensor(np.zeros((1, n_outputs)))
-    checked = CheckedConditions(conditions, sampler.observation.distribution(outputs), argument)
+    checked = check_conditions(conditions, sampler.observation.distribution(outputs), argument)
     for group, orders, is_exact in _groups(sampler, checked, n_proposals, argument):
         n_draws = 1  # in each order
         if always_many or not is_exact:
@@ -249,9 +249,9 @@ def _positions(checked: CheckedConditions, order: np.ndarray) -> tuple[np.ndarra
     positions are d and -1 where there is none.
     """
     d = len(order)
-    is_drawn = ~checked.known[:, order]
-    is_fixed = checked.known.copy()
-    is_fixed[:, checked.bounded] = True
+    is_drawn = ~checked.known_columns[:, order]
+    is_fixed = checked.known_columns.copy()
+    is_fixed[:, checked.bounded_columns] = True
     is_fixed = is_fixed[:, order]
     first_drawn = np.where(is_drawn.any(axis=1), is_drawn.argmax(axis=1), d)
     last_fixed = np.where(is_fixed.any(axis=1), d - 1 - is_fixed[:, ::-1].argmax(axis=1), -1)
@@ -304,7 +304,7 @@ def _fixed_uniforms(n_draws: int, d: int) -> np.ndarray:
     return qmc.Sobol(d, rng=generator).random_base2(exponent)[:n_draws]
 
 
-def _warn_of_small_samples(sample_sizes: np.ndarray, argument: str) -> None:
+def warn_of_small_samples(sample_sizes: np.ndarray, argument: str) -> None:
     """Warn if effective sample sizes (n,) are small."""
     is_small = sample_sizes < SMALL_SAMPLE
     if is_small.any():

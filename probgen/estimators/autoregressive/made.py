@@ -1,6 +1,6 @@
 """Autoregression in tables: masked multilayer perceptrons, and logistic autoregression."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,11 +14,16 @@ from probgen._validation import (
     check_real,
     show,
 )
+from probgen.base import GeneratorTags
+from probgen.conditions.given import Conditions, observed
+from probgen.estimators._mixed import MixedRowsMixin
 from probgen.estimators.autoregressive.base import AutoregressiveGenerator, LikelihoodObjective
+from probgen.estimators.autoregressive.masked_sampler import MaskedSampler
+from probgen.estimators.autoregressive.mixed_sampler import MixedSampler
 from probgen.estimators.autoregressive.networks.masked import MaskedMLP
 from probgen.estimators.autoregressive.sampler import ChainSampler
 from probgen.networks import activation
-from probgen.options import GaussianMixtureLikelihood, Option
+from probgen.options import GaussianMixtureLikelihood, Mixed, Option
 from probgen.training.neural_generator import FitContext
 from probgen.training.objective import Objective
 from probgen.training.statistics import RowStatistics
@@ -32,7 +37,7 @@ LEAST_EPOCHS = 100
 LEAST_BATCHES = 2000
 
 
-class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
+class FullyVisibleBeliefNetwork(MixedRowsMixin, AutoregressiveGenerator):
     """Fully visible belief network: each conditional is a linear function of earlier features.
 
     log p(x) is the sum over features of log p(x_j given x_1, ..., x_{j-1}). For rows of 0 and 1
@@ -45,11 +50,12 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
     likelihood : str or Option, default="auto"
         Conditional distribution of a feature: "bernoulli" for 0 and 1; "categorical" or
         "discretized_logistic" for levels 0 to n_levels - 1, unordered or ordered;
-        "gaussian_mixture" for real values. "auto" is "bernoulli" for rows of 0 and 1, and
+        "gaussian_mixture" for real values; "mixed" for columns each with a distribution of its own.
+        "auto" is "mixed" where a column is a category, "bernoulli" for rows of 0 and 1, and
         "gaussian_mixture" for others; choose one in a search. An object of `probgen.options` has
         settings: `Categorical(n_levels=5)`, `DiscretizedLogistic(n_levels=256, n_mixture=5)`,
-        `GaussianMixtureLikelihood(n_mixture=3)`. By default levels are counted up to the largest
-        value in X, and 10 logistics or Gaussians are mixed.
+        `GaussianMixtureLikelihood(n_mixture=3)`, `Mixed(n_mixture=5)`. By default levels are
+        counted up to the largest value in X, and 10 logistics or Gaussians are mixed.
     n_orderings : int, default=1
         Number of orders of the features: the order of the columns, then random ones. The
         probability of a row is the mean over the orders. They share their weights, and each batch
@@ -60,6 +66,10 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
         lower.
     input_dropout : float, default=0.0
         Dropout probability of the inputs in training, in [0, 1).
+    categorical_features : "from_dtype", array-like or None, default="from_dtype"
+        Columns that are categories: those of a frame by their dtype, or for an array a mask,
+        indices or names. Such columns of an array hold 0, 1, 2 and so on, each its own number of
+        levels. None of them makes a level more likely because it is near another one.
     dynamic_binarization : bool, default=False
         Whether values in [0, 1] are probabilities of a 1, from which new rows are drawn for each
         batch in training. Queries take rows of 0 and 1.
@@ -113,6 +123,11 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
     otherwise they are resampled from proposals of all orderings. So put the columns first that will
     be known.
 
+    Mixed columns have one order, each with its distribution given those before. The network sees
+    one-hot levels and standardised numbers, in single precision. A level that a column does not
+    have is never drawn, nor a number beyond the end of its support. `impute` fills in the likeliest
+    categories, and the means of numbers.
+
     With order_agnostic=True any known values are exact conditions, under orderings with the known
     features moved to the front. These conditionals share their weights, but they are not those of
     one joint distribution. The network learns all d! orders, and each of them less well: in the
@@ -141,11 +156,13 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
         "likelihood": {
             **AutoregressiveGenerator._options["likelihood"],
             "gaussian_mixture": GaussianMixtureLikelihood,
+            "mixed": Mixed,
         }
     }
     _choices_of_auto = ("bernoulli", "gaussian_mixture")
     _measure_of_auto = "lebesgue"
     network_: MaskedMLP
+    categorical_features: Any
 
     def __init__(
         self,
@@ -154,6 +171,7 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
         n_orderings: int = 1,
         order_agnostic: bool = False,
         input_dropout: float = 0.0,
+        categorical_features: Any = "from_dtype",
         dynamic_binarization: bool = False,
         representation: str = "features",
         n_importance_samples: int | None = 100,
@@ -170,6 +188,7 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
         self.n_orderings = n_orderings
         self.order_agnostic = order_agnostic
         self.input_dropout = input_dropout
+        self.categorical_features = categorical_features
         self.dynamic_binarization = dynamic_binarization
         self.representation = representation
         self.n_importance_samples = n_importance_samples
@@ -182,14 +201,88 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
         self.random_state = random_state
         self.verbose = verbose
 
+    def __sklearn_tags__(self) -> GeneratorTags:
+        tags = super().__sklearn_tags__()
+        if self._columns is not None:
+            tags.input_tags.categorical = True
+            tags.input_tags.positive_only = False
+            has_gaps = any(column.has_gaps for column in self._columns)
+            tags.input_tags.allow_nan = has_gaps or hasattr(self, "observation_")
+        elif self._likelihood_name == "mixed":
+            tags.input_tags.allow_nan = True  # of columns whose gaps are outcomes
+        return tags
+
     def _sampler(self) -> ChainSampler:
-        return MaskedSampler(
+        kind: type[MaskedSampler] = MaskedSampler
+        if self._coder is not None:
+            kind = MixedSampler
+        return kind(
             self.network_,
             self.observation_,
             self.orderings_,
-            dtype=self._dtype,
+            dtype=self._network_dtype,
             device=self.device_,
         )
+
+    def _read(self, X: Any, y: Any, *, reset: bool, ensure_min_samples: int) -> tuple:
+        arrays = super()._read(X, y, reset=reset, ensure_min_samples=ensure_min_samples)
+        if self._coder is not None and np.isnan(arrays[0]).any():
+            raise ValueError(self._nan_error)
+        return arrays
+
+    def _log_conditionals(self, X: np.ndarray, *labels: np.ndarray) -> np.ndarray:
+        by_feature = super()._log_conditionals(X, *labels)
+        if self._coder is None:
+            return by_feature
+        by_column = np.zeros(X.shape)
+        for k, feature in enumerate(self._coder.features):
+            by_column[:, feature.column] += by_feature[:, k]
+        for j, column in enumerate(self._coder.columns):
+            if column.rest == "fixed":
+                by_column[:, j] += column.log_fixed(X[:, j])
+        return by_column
+
+    def _sample(self, n_samples: int, generator: np.random.Generator) -> np.ndarray:
+        rows = super()._sample(n_samples, generator)
+        if self._coder is None:
+            return rows
+        return self._coder.decode(rows, generator)
+
+    def _sample_given(self, conditions: Conditions, generator: np.random.Generator) -> np.ndarray:
+        if self._coder is None:
+            return super()._sample_given(conditions, generator)
+        return self._complete_mixed(conditions, generator, "given", "drawn")
+
+    def _impute(self, X: np.ndarray, generator: np.random.Generator | None) -> np.ndarray:
+        if self._coder is None:
+            return super()._impute(X, generator)
+        filled = X.copy()
+        has_missing = np.isnan(X).any(axis=1)
+        if has_missing.any():
+            conditions = observed(X[has_missing])
+            filled[has_missing] = self._complete_mixed(conditions, generator, "X", "filled")
+        return filled
+
+    def _complete_mixed(
+        self,
+        conditions: Conditions,
+        generator: np.random.Generator | None,
+        argument: str,
+        gaps: str,
+    ) -> np.ndarray:
+        """Rows of codes (n, d) of mixed columns, draws or, without a generator, means."""
+        of_features = self._conditions_of(conditions, argument, gaps)
+        if generator is None:
+            sampler: Any = self._sampler()
+            return sampler.mean_codes(of_features, self.n_importance_samples, argument)
+        rows = self._complete(of_features, generator, argument)
+        return of_features.codes_of(rows, generator)
+
+    def _log_mass(
+        self, conditions: Conditions, argument: str, *labels: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        of_features = self._conditions_of(conditions, argument, "known")
+        return super()._log_mass(of_features, argument, *labels)
 
     def _n_epochs(self, n_batches: int) -> int:
         if self.max_iter is not None:
@@ -223,7 +316,9 @@ class FullyVisibleBeliefNetwork(AutoregressiveGenerator):
         settings: dict[str, Any] = self._hidden_layers()
         settings["input_dropout"] = self.input_dropout
         settings["any_order"] = self.order_agnostic
-        if self.likelihood_ == "categorical":
+        if self._coder is not None:
+            settings["encoder"] = self.observation_
+        elif self.likelihood_ == "categorical":
             self._check_shortcuts(d)
             settings["n_levels"] = self.n_levels_
         elif self.likelihood_ == "discretized_logistic":
@@ -279,11 +374,12 @@ class MADE(FullyVisibleBeliefNetwork):
     likelihood : str or Option, default="auto"
         Conditional distribution of a feature: "bernoulli" for 0 and 1; "categorical" or
         "discretized_logistic" for levels 0 to n_levels - 1, unordered or ordered;
-        "gaussian_mixture" for real values. "auto" is "bernoulli" for rows of 0 and 1, and
+        "gaussian_mixture" for real values; "mixed" for columns each with a distribution of its own.
+        "auto" is "mixed" where a column is a category, "bernoulli" for rows of 0 and 1, and
         "gaussian_mixture" for others; choose one in a search. An object of `probgen.options` has
         settings: `Categorical(n_levels=5)`, `DiscretizedLogistic(n_levels=256, n_mixture=5)`,
-        `GaussianMixtureLikelihood(n_mixture=3)`. By default levels are counted up to the largest
-        value in X, and 10 logistics or Gaussians are mixed.
+        `GaussianMixtureLikelihood(n_mixture=3)`, `Mixed(n_mixture=5)`. By default levels are
+        counted up to the largest value in X, and 10 logistics or Gaussians are mixed.
     n_orderings : int, default=1
         Number of orders of the features, each with its own masks: the order of the columns, then
         random ones. The probability of a row is the mean over the orders. They share their weights,
@@ -294,6 +390,10 @@ class MADE(FullyVisibleBeliefNetwork):
         lower.
     input_dropout : float, default=0.02
         Dropout probability of the inputs in training, in [0, 1).
+    categorical_features : "from_dtype", array-like or None, default="from_dtype"
+        Columns that are categories: those of a frame by their dtype, or for an array a mask,
+        indices or names. Such columns of an array hold 0, 1, 2 and so on, each its own number of
+        levels. None of them makes a level more likely because it is near another one.
     dynamic_binarization : bool, default=False
         Whether values in [0, 1] are probabilities of a 1, from which new rows are drawn for each
         batch in training. Queries take rows of 0 and 1.
@@ -335,6 +435,11 @@ class MADE(FullyVisibleBeliefNetwork):
     otherwise they are resampled from proposals of all orderings. So put the columns first that will
     be known.
 
+    Mixed columns have one order, each with its distribution given those before. The network sees
+    one-hot levels and standardised numbers, in single precision. A level that a column does not
+    have is never drawn, nor a number beyond the end of its support. `impute` fills in the likeliest
+    categories, and the means of numbers.
+
     With order_agnostic=True any known values are exact conditions, under orderings with the known
     features moved to the front. These conditionals share their weights, but they are not those of
     one joint distribution. The network learns all d! orders, and each of them less well: in the
@@ -374,6 +479,7 @@ class MADE(FullyVisibleBeliefNetwork):
         n_orderings: int = 1,
         order_agnostic: bool = False,
         input_dropout: float = 0.02,
+        categorical_features: Any = "from_dtype",
         dynamic_binarization: bool = False,
         representation: str = "features",
         n_importance_samples: int | None = 100,
@@ -391,6 +497,7 @@ class MADE(FullyVisibleBeliefNetwork):
             n_orderings=n_orderings,
             order_agnostic=order_agnostic,
             input_dropout=input_dropout,
+            categorical_features=categorical_features,
             dynamic_binarization=dynamic_binarization,
             representation=representation,
             n_importance_samples=n_importance_samples,
@@ -421,33 +528,6 @@ class MADE(FullyVisibleBeliefNetwork):
         }
 
 
-class MaskedSampler(ChainSampler):
-    """Draws rows from a MaskedMLP.
-
-    A network for any order draws the rows of each pattern of conditions in orders of its own.
-    """
-
-    def conditionals(self, order: Any) -> Any:
-        """See ChainSampler; the masks of the order are folded into the weights."""
-        if isinstance(order, np.ndarray):
-            order = torch.from_numpy(order.argsort()).to(self.device)
-        return self.network.folded(order)
-
-    def orders_under(self, conditions: Any) -> Iterator[tuple[np.ndarray, Any, np.ndarray]]:
-        """See ChainSampler; known values and then bounded features move to the front."""
-        if not self.network.any_order:
-            yield from super().orders_under(conditions)
-            return
-        # 0 for a known value, 1 for a bounded feature, 2 for others, of shape (n, d).
-        ranks = np.where(conditions.known, 0, 2)
-        ranks[:, conditions.bounded] = np.minimum(ranks[:, conditions.bounded], 1)
-        patterns, pattern_of_row = np.unique(ranks, axis=0, return_inverse=True)
-        for k, rank in enumerate(patterns):
-            # A stable sort keeps the order of features of the same rank.
-            orders = np.stack([order[rank[order].argsort(kind="stable")] for order in self.orders])
-            yield np.flatnonzero(pattern_of_row == k), orders, orders
-
-
 class OrderingsObjective(LikelihoodObjective):
     """Minus the mean log-likelihood of rows, in an order drawn for each batch.
 
@@ -460,7 +540,10 @@ class OrderingsObjective(LikelihoodObjective):
         n_orders = self.network.n_orders
         order = 0
         if self.network.any_order:
-            order = torch.rand(X.shape[1], generator=self.noise, device=X.device).argsort()
+            d = X.shape[1]
+            if self.network.encoder is not None:
+                d = self.network.n_columns
+            order = torch.rand(d, generator=self.noise, device=X.device).argsort()
         elif n_orders > 1:
             order = torch.randint(n_orders, (1,), generator=self.noise, device=X.device)
         return -self.log_likelihood(self.network(X, order, self.noise), X).mean()

@@ -104,6 +104,11 @@ class MaskedMLP(nn.Module):
         Location and scale by which numbers are standardised. None leaves them as they are.
     dropout, input_dropout : float, default=0.0
         Dropout probabilities of hidden units and of inputs.
+    encoder : torch.nn.Module, default=None
+        Its method `encode` maps rows (n, m) to the inputs of the first layer. Its arrays
+        `input_columns` and `output_columns` name the column, among those whose positions are
+        given, that each input and each output belongs to. It replaces n_outputs_per_feature,
+        n_levels, center and scale.
     any_order : bool, default=False
         Whether the network also runs in orders that are not among `positions`. Hidden units then
         have the same degrees in all orders, and each number is followed by a 1, which
@@ -124,11 +129,12 @@ class MaskedMLP(nn.Module):
 
     center: torch.Tensor
     scale: torch.Tensor
+    encoder: Any
 
     def __init__(
         self,
         positions: torch.Tensor,
-        n_outputs_per_feature: int,
+        n_outputs_per_feature: int = 1,
         hidden_layer_sizes: Sequence[int] = (),
         activation: Any = "relu",
         *,
@@ -137,10 +143,12 @@ class MaskedMLP(nn.Module):
         scale: torch.Tensor | None = None,
         dropout: float = 0.0,
         input_dropout: float = 0.0,
+        encoder: nn.Module | None = None,
         any_order: bool = False,
     ) -> None:
         super().__init__()
-        self.n_orders = len(positions)
+        self.n_orders, self.n_columns = positions.shape
+        self.encoder = encoder
         self.n_outputs_per_feature = n_outputs_per_feature
         self.any_order = any_order
         self.n_levels = n_levels
@@ -164,6 +172,11 @@ class MaskedMLP(nn.Module):
         self.activation = make_activation(activation)
         for width in (mask.shape[1] for mask in degrees[1:]):
             make_activation(activation, (1, width))  # checks
+
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(state)
+        if "encoder" not in self._modules:  # of a file of an earlier version
+            self.encoder = None
 
     def forward(
         self,
@@ -207,6 +220,10 @@ class MaskedMLP(nn.Module):
     def _degrees(self, positions: torch.Tensor) -> list[torch.Tensor]:
         """Degrees (n_orders, n_units) of the inputs, each hidden layer and the outputs."""
         n_orders, d = positions.shape
+        if self.encoder is not None:
+            inputs = positions[:, self.encoder.input_columns]
+            outputs = positions[:, self.encoder.output_columns]
+            return [inputs, *self._hidden_degrees(n_orders, d, positions.device), outputs]
         n_inputs = 1  # for each feature
         if self.n_levels is not None:
             n_inputs = self.n_levels
@@ -214,13 +231,17 @@ class MaskedMLP(nn.Module):
             n_inputs = 2
         inputs = positions.repeat_interleave(n_inputs, dim=1)
         outputs = positions.repeat_interleave(self.n_outputs_per_feature, dim=1)
+        return [inputs, *self._hidden_degrees(n_orders, d, positions.device), outputs]
+
+    def _hidden_degrees(self, n_orders: int, d: int, device: torch.device) -> list[torch.Tensor]:
+        """Degrees (n_orders, n_units) of each hidden layer."""
         hidden = []
         for width in self.hidden_layer_sizes:
-            degrees = _spread(width, d, positions.device).expand(n_orders, -1)
+            degrees = _spread(width, d, device).expand(n_orders, -1)
             if n_orders > 1 and not self.any_order:
                 degrees = torch.stack([row[torch.randperm(width)] for row in degrees])
             hidden.append(degrees)
-        return [inputs, *hidden, outputs]
+        return hidden
 
     def _hidden(
         self,
@@ -256,6 +277,8 @@ class MaskedMLP(nn.Module):
 
     def _encode(self, rows: torch.Tensor) -> torch.Tensor:
         """Inputs (n, d * n_inputs) of the first layer for rows (n, d)."""
+        if self.encoder is not None:
+            return self.encoder.encode(rows).clamp(-LARGEST_INPUT, LARGEST_INPUT)
         if self.n_levels is not None:
             levels = torch.arange(self.n_levels, device=rows.device)
             return (rows[..., None] == levels).to(rows.dtype).flatten(-2)

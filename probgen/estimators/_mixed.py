@@ -1,0 +1,212 @@
+"""What generators with networks share that take rows of mixed columns natively."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from probgen._containers import is_pandas, is_polars
+from probgen._validation import show
+from probgen.base.table_generator import TableMixin
+from probgen.conditions.given import Conditions
+from probgen.conditions.mixed import MixedConditions
+from probgen.distributions.mixed import MixedObservation
+from probgen.options import AutoLikelihood, Mixed, Option
+from probgen.options.likelihoods import MOST_LEVELS
+from probgen.row_blocks import RowBlocks
+from probgen.tables.coder import RowCoder, check_codes
+from probgen.tables.columns import Column, log_fixed
+from probgen.training.statistics import RowStatistics
+
+FROM_DTYPE = "from_dtype"
+NAMED_CATEGORIES = ("category", "ordered")
+
+
+class MixedRowsMixin(TableMixin):
+    """Mixed rows for an `ObservationGenerator`, which stands to the right.
+
+    A subclass takes `likelihood` and `categorical_features` in its constructor. With
+    likelihood="mixed", or "auto" where a column is a category, `_columns` describes the columns,
+    and the networks see the features of `_coder`, in single precision; else both are None.
+    """
+
+    _columns: Any = None
+    _coder: RowCoder | None = None
+    _likelihood_name: str
+    likelihood: Any
+    categorical_features: Any
+    observation_: Any
+    _dtype: Any
+
+    def _array_columns(self, X: np.ndarray) -> Any:
+        """The columns of validated rows (n, d) of an array, None where none is a category."""
+        is_category = self._is_category(X.shape[1])
+        if self._likelihood_name != "mixed" and not is_category.any():
+            return None
+        return [
+            _category(j, X[:, j]) if is_category[j] else Column(j, "real", rest="modelled")
+            for j in range(X.shape[1])
+        ]
+
+    def _is_category(self, d: int) -> np.ndarray:
+        """Which of the d columns of an array categorical_features names."""
+        given = self.categorical_features
+        is_category = np.zeros(d, dtype=bool)
+        if given is None or (isinstance(given, str) and given == FROM_DTYPE):
+            return is_category
+        named = np.asarray(given)
+        if named.ndim == 1 and named.dtype.kind == "b" and len(named) == d:
+            return named
+        if named.ndim == 1 and named.dtype.kind in "iu" and ((-d <= named) & (named < d)).all():
+            is_category[named] = True
+            return is_category
+        names = list(getattr(self, "feature_names_in_", []))
+        if named.ndim == 1 and named.dtype.kind in "UO" and set(named.tolist()) <= set(names):
+            is_category[[names.index(name) for name in named.tolist()]] = True
+            return is_category
+        if not named.size:
+            return is_category
+        raise ValueError(
+            f"categorical_features must be 'from_dtype', a mask of the {d} features, indices or"
+            f" names of some, or None; got {show(given)}."
+        )
+
+    def _validate(
+        self, X: Any, y: Any = "no_validation", *, reset: bool = False, **checks: Any
+    ) -> Any:
+        checked = super()._validate(X, y, reset=reset, **checks)
+        if reset and self._columns is not None and not self._takes_columns(self._columns):
+            self._columns = None
+        return checked
+
+    def _takes_columns(self, columns: list[Column]) -> bool:
+        """Whether the likelihood is that of mixed columns, for these."""
+        if self._likelihood_name != "auto":
+            return self._likelihood_name == "mixed"
+        return any(
+            column.kind in NAMED_CATEGORIES
+            or (column.kind == "boolean" and isinstance(column.levels[0], bool))
+            for column in columns
+        )
+
+    def _may_be_mixed(self, X: Any) -> bool:
+        """Whether rows of a fit may be of mixed columns."""
+        if self._likelihood_name not in ("auto", "mixed"):
+            return False
+        if self._likelihood_name == "mixed" or is_pandas(X) or is_polars(X):
+            return True
+        given = self.categorical_features
+        return not (given is None or (isinstance(given, str) and given == FROM_DTYPE))
+
+    def _read(self, X: Any, y: Any, *, reset: bool, ensure_min_samples: int) -> tuple:
+        is_mixed = self._coder is not None
+        if reset:
+            self._columns = self._coder = None
+            is_mixed = self._may_be_mixed(X)
+        rows = X
+        if is_mixed:
+            if isinstance(X, RowBlocks | torch.utils.data.Dataset):
+                raise ValueError(
+                    "X must be an array or a frame where columns are mixed; got a"
+                    f" {type(X).__name__}; take another likelihood to stream it."
+                )
+            rows = self._validate(X, reset=reset, ensure_min_samples=ensure_min_samples)
+        if self._columns is None:
+            return super()._read(X, y, reset=reset, ensure_min_samples=ensure_min_samples)  # type: ignore[misc]
+        self._check_mixed(rows)
+        if reset:
+            self._coder = RowCoder.of_rows(self._columns, rows)
+            if not self._coder.features:
+                raise ValueError("X must hold a column that varies; got constant ones alone.")
+        return (self._encoded(rows).astype(np.float32),)
+
+    def _check_mixed(self, X: np.ndarray) -> None:
+        """Raise unless rows of codes (n, d) of a fit can be learned from."""
+        check_codes(self._columns, X)
+        if self.dynamic_binarization:  # type: ignore[attr-defined]
+            raise ValueError(
+                "dynamic_binarization=True draws rows of 0 and 1, but X has columns that are"
+                " categories; take dynamic_binarization=False."
+            )
+
+    def _open(self, arrays: tuple, *args: Any, **settings: Any) -> Any:
+        dtype = getattr(self, "_dtype", None)
+        rows = super()._open(arrays, *args, **settings)  # type: ignore[misc]
+        if self._coder is not None:
+            self._dtype = dtype  # of rows of codes, which may be finer than that of the networks
+        return rows
+
+    @property
+    def _network_dtype(self) -> Any:
+        if self._coder is not None:
+            return np.dtype(np.float32)
+        return self._dtype
+
+    def _chosen_likelihood(self, statistics: RowStatistics) -> Option:
+        if self._columns is None:
+            return super()._chosen_likelihood(statistics)  # type: ignore[misc]
+        option = self._option("likelihood")  # type: ignore[attr-defined]
+        if isinstance(option, AutoLikelihood):
+            option = Mixed(option.n_mixture)
+        option.check()
+        return option
+
+    def _choices_for(self, X: np.ndarray) -> dict[str, Any]:
+        if self._likelihood_name not in ("auto", "mixed") or self._array_columns(X) is None:
+            return super()._choices_for(X)  # type: ignore[misc]
+        return {}
+
+    def _make_observation(self, statistics: RowStatistics, **settings: Any) -> Any:
+        if self._coder is None:
+            return super()._make_observation(statistics, **settings)  # type: ignore[misc]
+        option: Any = self._chosen_likelihood(statistics)
+        return MixedObservation(self._coder, option.n_mixture)
+
+    def _check_support(self, X: np.ndarray) -> None:
+        if self._coder is None:
+            super()._check_support(X)  # type: ignore[misc]
+        else:
+            check_codes(self._coder.columns, X)
+
+    def _encoded(self, X: np.ndarray) -> np.ndarray:
+        """What the networks take for validated rows (n, d): features of mixed columns."""
+        if self._coder is None:
+            return X
+        return self._coder.encode(X)
+
+    def _is_missing(self, X: np.ndarray) -> np.ndarray:
+        """Mask (n, d) of missing values, among which are no gaps that are outcomes."""
+        is_missing = np.isnan(X)
+        if self._coder is not None:
+            is_missing &= ~np.array([column.has_gaps for column in self._coder.columns])
+        return is_missing
+
+    def _log_fixed(self, X: np.ndarray) -> Any:
+        """Log-probabilities (n,) of what no feature tells of rows of codes."""
+        if self._coder is None:
+            return 0.0
+        return log_fixed(self._coder.columns, X)
+
+    def _conditions_of(self, conditions: Conditions, argument: str, gaps: str) -> Any:
+        """Conditions as the networks' features have them."""
+        if self._coder is None:
+            return conditions
+        return MixedConditions(conditions, self.observation_, self._dtype, argument, gaps)
+
+
+def _category(j: int, codes: np.ndarray) -> Column:
+    """Column j of an array as one of categories, which its codes count from 0."""
+    codes = codes[~np.isnan(codes)]
+    if np.any(codes != np.rint(codes)) or codes.min(initial=0.0) < 0.0:
+        wrong = codes[(codes != np.rint(codes)) | (codes < 0.0)][0]
+        raise ValueError(
+            f"X must hold whole numbers from 0 in column {j}, which categorical_features names;"
+            f" got {wrong:g}; encode it, such as with OrdinalEncoder."
+        )
+    n_levels = int(codes.max(initial=1.0)) + 1
+    if n_levels > MOST_LEVELS:
+        raise ValueError(
+            f"X must hold at most {MOST_LEVELS:,} categories in column {j}; got {n_levels:,}; count"
+            " them from 0, such as with OrdinalEncoder."
+        )
+    return Column(j, "category", levels=tuple(range(n_levels)))

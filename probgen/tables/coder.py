@@ -1,0 +1,128 @@
+"""Rows of codes as the numbers that networks see, and back."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from probgen._validation import show
+from probgen.tables.columns import Column, Feature, features_of, join_features, split_codes
+
+CONSTANT = 1e-3  # deviation of a constant value, relative to its size
+SMOOTHING = 0.5  # rows that are added to the count of each level
+
+
+@dataclass(frozen=True)
+class RowCoder:
+    """Rows of codes (n, d) as features (n, m) for networks: levels, and standardised numbers.
+
+    A value that is absent, because its outcome is not the rest, is 0. NaN is a missing value.
+
+    Attributes
+    ----------
+    columns : list of Column
+    center, scale : ndarray of shape (m,)
+        Mean and deviation of each value; 0 and 1 for outcomes.
+    log_shares : list of ndarray of shape (n_levels,)
+        Of each outcome, the logarithms of the smoothed shares of its levels.
+    """
+
+    columns: list[Column]
+    center: np.ndarray
+    scale: np.ndarray
+    log_shares: list[np.ndarray]
+
+    @classmethod
+    def of_rows(cls, columns: list[Column], X: np.ndarray) -> "RowCoder":
+        """Return the coder of columns, with the moments and counts of rows of codes (n, d)."""
+        features = features_of(columns)
+        split = split_codes(columns, X)
+        center = np.zeros(len(features))
+        scale = np.ones(len(features))
+        log_shares = []
+        for k, feature in enumerate(features):
+            seen = split[~np.isnan(split[:, k]), k]
+            if feature.n_levels:
+                counts = np.bincount(seen.astype(int), minlength=feature.n_levels) + SMOOTHING
+                log_shares.append(np.log(counts / counts.sum()))
+            elif len(seen):
+                center[k], scale[k] = _moments(seen, feature.step)
+        return cls(columns, center, scale, log_shares)
+
+    @cached_property
+    def features(self) -> list[Feature]:
+        """The features of the columns."""
+        return features_of(self.columns)
+
+    def encode(self, X: np.ndarray) -> np.ndarray:
+        """Return features (n, m) of rows of codes (n, d)."""
+        rows = split_codes(self.columns, np.asarray(X, dtype=np.float64))
+        for k, feature in enumerate(self.features):
+            if feature.n_levels:
+                continue
+            values = (rows[:, k] - self.center[k]) / self.scale[k]
+            if feature.outcome is not None:
+                outcomes = rows[:, feature.outcome]
+                values[~np.isnan(outcomes) & (outcomes != feature.rest)] = 0.0
+            rows[:, k] = values
+        return rows
+
+    def decode(self, rows: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Return rows of codes (n, d) of features (n, m); the generator draws fixed rests."""
+        split = self.center + self.scale * np.asarray(rows, dtype=np.float64)
+        for k, feature in enumerate(self.features):
+            if feature.step:
+                split[:, k] = np.rint(split[:, k])
+            if not feature.n_levels:
+                split[:, k] = np.clip(split[:, k], feature.low, feature.high)
+        return join_features(self.columns, split, generator)
+
+
+def _moments(values: np.ndarray, step: float) -> tuple[float, float]:
+    """Mean and deviation of values (n,)."""
+    center = float(values.mean())
+    scale = float(values.std())
+    size = np.abs(values).max()
+    if scale <= 8.0 * np.finfo(np.float64).eps * size:
+        scale = CONSTANT * (size or 1.0)
+    return center, max(scale, step)
+
+
+def check_codes(columns: list[Column], X: np.ndarray, name: str = "X") -> None:
+    """Raise a ValueError unless rows of codes (n, d) are in the support of their columns."""
+    for j, column in enumerate(columns):
+        codes = X[:, j]
+        codes = codes[~np.isnan(codes)]
+        wrong = codes[~_is_inside(column, codes)]
+        if len(wrong):
+            raise ValueError(
+                f"{name} must hold {_support(column)} in column {show(column.name)}; got"
+                f" {wrong[0]:g}; drop such rows, or fit to rows that have it."
+            )
+
+
+def _is_inside(column: Column, codes: np.ndarray) -> np.ndarray:
+    """Which codes (n,) a column can have."""
+    if column.levels:
+        return (codes == np.rint(codes)) & (codes >= 0.0) & (codes < len(column.levels))
+    is_atom = np.isin(codes, column.atoms)
+    if column.rest == "none":
+        return is_atom
+    is_inside = (codes >= column.low) & (codes <= column.high)
+    if column.step:
+        is_inside &= codes == np.rint(codes)
+    return is_atom | is_inside
+
+
+def _support(column: Column) -> str:
+    """The codes of a column in words."""
+    if column.levels:
+        return f"whole numbers from 0 to {len(column.levels) - 1}, its categories,"
+    if column.rest == "none":
+        return "one of its values in the fit"
+    kind = "numbers"
+    if column.step:
+        kind = "whole numbers"
+    if np.isinf(column.low) and np.isinf(column.high):
+        return kind
+    return f"{kind} from {column.low:g} to {column.high:g}"
