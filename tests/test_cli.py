@@ -34,7 +34,7 @@ from probgen import (
     save,
 )
 from probgen.base import Likelihood
-from probgen.cli import commands, comparison, tables
+from probgen.cli import commands, compared, comparison, tables
 from probgen.cli.commands import program
 from probgen.datasets import load_digits
 
@@ -1020,7 +1020,7 @@ def test_models_of_integers_take_them_without_noise(monkeypatch):
         "Density": lambda n, d, shape: GaussianMixture(),
     }
     monkeypatch.setattr(comparison, "MODELS", models)
-    data = comparison.load_data("digits", max_rows=100)
+    data = compared.load_data("digits", max_rows=100)
     pipelines = comparison.generators(data)
     result = comparison.evaluate("Pixels", pipelines["Pixels"], data)
     assert result.notes == []
@@ -1048,7 +1048,7 @@ def test_estimates_are_scored_on_fewer_rows_with_a_note(monkeypatch):
     monkeypatch.setattr(comparison, "MODELS", models)
     monkeypatch.setattr(comparison, "MIN_ESTIMATED_ROWS", 10)
     monkeypatch.setattr(comparison, "MAX_ESTIMATED_VALUES", 64 * 12)
-    data = comparison.load_data("digits", max_rows=100)
+    data = compared.load_data("digits", max_rows=100)
     results = {
         name: comparison.evaluate(name, model, data)
         for name, model in comparison.generators(data).items()
@@ -1073,13 +1073,13 @@ def test_convolutions_are_for_images_of_some_size(shape, expected):
 
 def test_every_generator_fits_few_rows_of_few_columns(tmp_path, frame):
     frame[["age"]].head(16).to_csv(tmp_path / "people.csv", index=False)
-    data = comparison.load_data(str(tmp_path / "people.csv"))
+    data = compared.load_data(str(tmp_path / "people.csv"))
     for name, model in comparison.generators(data).items():
         assert np.isfinite(comparison.evaluate(name, model, data).nats), name
 
 
 def test_digits_score_as_published():
-    data = comparison.load_data("digits")
+    data = compared.load_data("digits")
     X, y = load_digits(return_X_y=True)
     np.testing.assert_array_equal(
         data.X_test, train_test_split(X, test_size=0.25, stratify=y, random_state=0)[1]
@@ -1093,7 +1093,7 @@ def test_digits_score_as_published():
 @pytest.mark.usefixtures("two_models")
 def test_tables_are_scored_in_their_own_units(tmp_path, frame):
     frame.to_csv(tmp_path / "people.csv", index=False)
-    data = comparison.load_data(str(tmp_path / "people.csv"))
+    data = compared.load_data(str(tmp_path / "people.csv"))
     models = comparison.generators(data)
     assert list(models) == ["Gaussian"]  # no classes to learn
     result = comparison.evaluate("Gaussian", models["Gaussian"], data)
@@ -1110,7 +1110,7 @@ def test_tables_are_scored_in_their_own_units(tmp_path, frame):
 def test_integers_are_scored_as_probabilities(tmp_path):
     rows = np.random.default_rng(0).integers(0, [2, 5, 9], size=(400, 3))
     np.save(tmp_path / "counts.npy", rows)
-    data = comparison.load_data(str(tmp_path / "counts.npy"))
+    data = compared.load_data(str(tmp_path / "counts.npy"))
     assert data.levels.tolist() == [2, 5, 9]
     result = comparison.evaluate("Gaussian", comparison.generators(data)["Gaussian"], data)
     assert result.likelihood.kind == "lower_bound"
@@ -1157,7 +1157,7 @@ def test_the_table_of_results_fits_on_80_columns(monkeypatch):
         fit_seconds=12.34,
         draw_seconds=0.1234,
     )
-    data = comparison.load_data("digits", max_rows=100)
+    data = compared.load_data("digits", max_rows=100)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(commands, "TABLE_WIDTH", None)
     with CliRunner().isolation() as (out, *_):
@@ -1170,7 +1170,7 @@ def test_the_table_of_results_fits_on_80_columns(monkeypatch):
 
 @pytest.mark.usefixtures("two_models")
 def test_compare_repeats_and_ranks_by_likelihood():
-    data = comparison.load_data("digits", max_rows=400)
+    data = compared.load_data("digits", max_rows=400)
     runs = []
     for _ in range(2):
         results = [

@@ -115,6 +115,15 @@ seed_option = click.option(
 )
 
 
+columns_option = click.option(
+    "--columns",
+    multiple=True,
+    metavar="NAME=KIND,...",
+    help="What columns hold, where it should not be inferred; repeatable.",
+)
+drop_option = click.option(
+    "--drop", multiple=True, metavar="NAME,...", help="Columns to leave out; repeatable."
+)
 index_option = click.option(
     "--index", metavar="NAME", help="Column that names the rows, which is not learned."
 )
@@ -161,6 +170,10 @@ def program(context):
     help="The report.",
 )
 @click.option("--max-rows", type=int, metavar="N", help="Use N rows, drawn at random.")
+@columns_option
+@drop_option
+@index_option
+@missing_option
 @key_option
 @click.option("--target", metavar="COLUMN", help="Column of a file with the classes.")
 @click.option(
@@ -177,12 +190,14 @@ def program(context):
     metavar="SEED",
     help="Seed of the split and the models.",
 )
-def compare(data, output, max_rows, key, target, image_shape, random_state):
+def compare(
+    data, output, max_rows, columns, drop, index, missing, key, target, image_shape, random_state
+):
     """Fit every generator to a data set and compare them.
 
     A quarter of the rows is held out. Each generator is scored on it, in nats per row and, for
-    integers such as pixels, in bits per dimension. The report is one HTML file with the scores and
-    samples of each generator.
+    integers such as pixels, in bits per dimension. Tables may hold text, dates and gaps too. The
+    report is one HTML file with the scores and samples of each generator, and its code.
 
     \b
     --data takes
@@ -195,7 +210,8 @@ def compare(data, output, max_rows, key, target, image_shape, random_state):
     check_output(output, (".html",))
     check_count("random_state", random_state, low=0)
     with _exit_at_ctrl_c():
-        from probgen.cli.comparison import generators, load_data
+        from probgen.cli.compared import load_data
+        from probgen.cli.comparison import generators
         from probgen.cli.report import Report
 
         loaded = load_data(
@@ -205,10 +221,11 @@ def compare(data, output, max_rows, key, target, image_shape, random_state):
             image_shape=image_shape,
             max_rows=max_rows,
             random_state=random_state,
+            description=Description(parse_kinds(columns), parse_names(drop), index, missing),
         )
-        models = generators(loaded, random_state)
+        contenders = generators(loaded, random_state)
         report = Report(loaded, random_state=random_state)
-    _evaluate_all(models, loaded, report, random_state, output)
+    _evaluate_all(contenders, loaded, report, random_state, output)
     results = report.results
     if all(result.model is None for result in results):
         raise ValueError(
@@ -217,19 +234,19 @@ def compare(data, output, max_rows, key, target, image_shape, random_state):
     _publish(report, loaded, output)
 
 
-def _evaluate_all(models, data, report, random_state, output):
+def _evaluate_all(contenders, data, report, random_state, output):
     """Add the results of all models to a report, and show how far it is."""
     from probgen.cli.comparison import evaluate, summary
 
     def keep():
         progress.stop()
         if any(result.model is not None for result in report.results):
-            _publish(report, data, output, n_missing=len(models) - len(report.results))
+            _publish(report, data, output, n_missing=len(contenders) - len(report.results))
 
     bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*bar, console=Console(stderr=True)) as progress, _exit_at_ctrl_c(keep):
-        task = progress.add_task("", total=len(models))
-        for name, model in models.items():
+        task = progress.add_task("", total=len(contenders))
+        for name, model in contenders.items():
             progress.update(task, description=name)
             result = evaluate(name, model, data, random_state)
             report.add(result)
@@ -245,7 +262,10 @@ def _publish(report, data, output, n_missing=0):
     page = report.render(n_missing)
     with atomic_write(output) as temporary:
         temporary.write_text(page, encoding="utf-8")
-    _print_results(data, sort_by_likelihood(report.results))
+    results = sort_by_likelihood(report.results)
+    _print_results(data, results)
+    click.echo("\nThe first of them, fitted to the rows to learn from, gives this number:")
+    click.echo(results[0].parameters)
     click.echo(f"Report: {output}")
 
 
@@ -270,13 +290,8 @@ def _publish(report, data, output, n_missing=0):
     show_default=True,
     help="The fitted model.",
 )
-@click.option(
-    "--columns",
-    multiple=True,
-    metavar="NAME=KIND,...",
-    help="What columns hold, where it should not be inferred; repeatable.",
-)
-@click.option("--drop", multiple=True, metavar="NAME,...", help="Columns to leave out.")
+@columns_option
+@drop_option
 @index_option
 @missing_option
 @click.option("--target", metavar="COLUMN", help="Column with the classes, by name or index.")

@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import importlib
 import inspect
 import re
 from collections.abc import Mapping, Sequence
@@ -16,11 +17,13 @@ from probgen import estimators
 from probgen._validation import check_count
 from probgen.base import get_likelihood
 from probgen.base.table_generator import TableMixin
+from probgen.options import AutoLikelihood, Mixed
 from probgen.tables.table import Table
 
 # gaussian-mixture: GaussianMixture, and so on
 MODELS = {re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower(): name for name in estimators.__all__}
 ENCODER = "tableencoder__"
+HOMES = ("probgen", "probgen.options", "probgen.preprocessing", "sklearn.preprocessing")
 
 
 def build(name: str, params: Sequence[str], random_state: int | None) -> Any:
@@ -90,6 +93,11 @@ def for_table(
         names = [key for key in generator.get_params() if key.split("__")[-1] == "kinds"]
         if kinds:
             generator.set_params(**{key: dict(kinds) for key in names})
+        likelihood = generator.get_params(deep=False).get("likelihood")
+        if isinstance(likelihood, AutoLikelihood):
+            generator.set_params(likelihood=Mixed(likelihood.n_mixture))
+        elif likelihood is not None:
+            generator.set_params(likelihood="mixed")
         return generator
     encoder = TableEncoder(kinds=dict(kinds) or None)
     for key, text in settings:
@@ -99,7 +107,9 @@ def for_table(
 
 def reads_table(generator: Any, frame: Any) -> bool:
     """Whether a generator takes the rows of a frame as a table, without an encoder."""
-    return isinstance(generator, TableMixin) and generator._reads_table(frame)
+    if not isinstance(generator, TableMixin) or not generator._reads_table(frame):
+        return False
+    return getattr(generator, "_likelihood_name", "mixed") in ("auto", "mixed")
 
 
 def takes_array(generator: Any, frame: Any, table: Table) -> bool:
@@ -108,13 +118,11 @@ def takes_array(generator: Any, frame: Any, table: Table) -> bool:
     That is so for real numbers, which need no encoder, and for numbers that are pixels, or levels
     of a model of levels.
     """
-    if reads_table(generator, frame):
-        return False
     is_real = all(column.kind == "real" and not column.atoms for column in table.columns)
     has_gaps = any(column.has_gaps for column in table.columns)
     if is_real and (get_tags(generator).input_tags.allow_nan or not has_gaps):
         return True
-    if any(dtype.kind not in "iuf" for dtype in frame.dtypes):
+    if reads_table(generator, frame) or any(dtype.kind not in "iuf" for dtype in frame.dtypes):
         return False
     is_image = generator.get_params().get("image_shape") is not None
     return is_image or get_likelihood(generator).measure == "counting"
@@ -130,6 +138,20 @@ def as_code(value: Any) -> str:
     if isinstance(value, np.ndarray | np.generic):
         return repr(value.tolist())
     return repr(value)
+
+
+def as_program(model: Any) -> str:
+    """Python code of an estimator, after the imports that it needs."""
+    code = as_code(model)
+    names = set(re.findall(r"\b([A-Za-z_]\w*)\(", code))
+    lines = []
+    for home in HOMES:
+        module = importlib.import_module(home)
+        here = sorted(name for name in names if hasattr(module, name))
+        names -= set(here)
+        if here:
+            lines.append(f"from {home} import {', '.join(here)}")
+    return "\n".join([*lines, f"model = {code}"])
 
 
 def _changed_params(estimator: BaseEstimator) -> list[str]:
