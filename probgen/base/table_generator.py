@@ -8,7 +8,7 @@ from sklearn.utils.validation import _check_feature_names, check_is_fitted
 from probgen._containers import check_unique_names
 from probgen.conditions.given import Conditions, parse_given
 from probgen.conditions.table_given import parse_table_given
-from probgen.tables.columns import Column
+from probgen.tables.columns import Column, check_codes
 from probgen.tables.frames import is_frame
 from probgen.tables.table import Table
 
@@ -34,8 +34,8 @@ class TableMixin:
     _columns: list[Column] | None = None
     _table: Table | None = None
 
-    def _table_settings(self) -> dict[str, Any]:
-        """Arguments of `Table.infer` after the frame."""
+    def _table_settings(self, frame: Any = None) -> dict[str, Any]:
+        """Arguments of `Table.infer` after the frame, which is None for other rows."""
         return {name: getattr(self, name) for name in TABLE_PARAMETERS}
 
     def _columns_of(self, X: np.ndarray) -> list[Column] | None:
@@ -80,7 +80,7 @@ class TableMixin:
             self._table = None
             if is_frame(X) and self._reads_table(X):
                 check_unique_names(X, "X")
-                self._table = Table.infer(X, **self._table_settings())
+                self._table = Table.infer(X, **self._table_settings(X))
         if self._table is None:
             checked = super()._validate(X, y, reset=reset, **checks)  # type: ignore[misc]
             if reset:
@@ -98,8 +98,7 @@ class TableMixin:
 
     def _check_support(self, X: np.ndarray) -> None:
         if self._columns is not None and self._table is None:
-            for j, column in enumerate(self._columns):
-                column.check_codes(X[:, j])
+            check_codes(self._columns, X)
         super()._check_support(X)  # type: ignore[misc]
 
     def _parse_given(self, given: Any, n_samples: int) -> Conditions | None:

@@ -19,8 +19,7 @@ from probgen.distributions.mixed import (
     standardised,
 )
 from probgen.distributions.quantiles import choose_level, level_quantile
-from probgen.tables.coder import check_codes
-from probgen.tables.columns import Column
+from probgen.tables.columns import Column, check_codes
 
 GAPS = ("known", "drawn", "filled")
 
@@ -97,7 +96,7 @@ class MixedConditions:
         self.argument = argument
         coder = observation.coder
         codes = conditions.values
-        check_codes(coder.columns, codes, argument)
+        check_codes(coder.columns, codes)
         self.codes = codes
         self.code_low, self.code_high = representable(conditions, dtype, argument)
         self.known_columns = ~np.isnan(codes)
@@ -148,9 +147,8 @@ class MixedConditions:
             Of batch shape (..., n, m).
         """
         masses = []
-        table = distribution.level_table()
-        for j, limits in self.limits.items():
-            total = torch.logsumexp(self._outcome_table(distribution, table, j, limits), -1)
+        for j in self.limits:
+            total = torch.logsumexp(self._outcome_table(distribution, j), -1)
             known = torch.as_tensor(self.known_columns[:, j], device=total.device)
             masses.append(torch.where(known, 0.0, total))
         return torch.stack(masses, -1)
@@ -170,24 +168,25 @@ class MixedConditions:
         rows, uniforms : double Tensor of shape (..., n, m)
         distribution : MixedDistribution
         """
-        table = distribution.level_table()
-        for j, limits in self.limits.items():
-            outcome, value = self.observation.places_of_column(j)
-            if outcome is not None:
-                k = int(self.observation.outcomes[outcome])
-                log_probs = self._outcome_table(distribution, table, j, limits)
-                levels = level_quantile(
-                    log_probs[..., None, :],
-                    log_probs[..., None, :] > -torch.inf,
-                    uniforms[..., k, None],
-                )
-                rows[..., k] = levels[..., 0]
-            if value is not None and limits.low.shape[1]:
-                k = int(self.observation.values[value])
-                low = torch.as_tensor(limits.low, device=rows.device)
-                high = torch.as_tensor(limits.high, device=rows.device)
-                rows[..., k] = distribution.draw_between(value, low, high, uniforms[..., k])
+        for j in self.limits:
+            self.bound_column(j, rows, distribution, uniforms)
         distribution.drop_absent(rows)
+
+    def bound_column(
+        self, j: int, rows: Tensor, distribution: MixedDistribution, uniforms: Tensor
+    ) -> None:
+        """Replace the features of column j, in place; values are there whatever the outcome is."""
+        limits = self.limits[j]
+        outcome, value = self.observation.places_of_column(j)
+        if outcome is not None:
+            k = int(self.observation.outcomes[outcome])
+            log_probs = self._outcome_table(distribution, j)
+            rows[..., k] = level_quantile(log_probs, log_probs > -torch.inf, uniforms[..., k])
+        if value is not None and limits.low.shape[1]:
+            k = int(self.observation.values[value])
+            low = torch.as_tensor(limits.low, device=rows.device)
+            high = torch.as_tensor(limits.high, device=rows.device)
+            rows[..., k] = distribution.draw_between(value, low, high, uniforms[..., k])
 
     def draw(self, distribution: MixedDistribution, generator: Any, dtype: Any) -> Tensor:
         """Draw features that satisfy the limits; see CheckedConditions."""
@@ -214,25 +213,25 @@ class MixedConditions:
                 X[is_rest, j] = clipped[is_rest]
         return np.where(np.isnan(self.codes), X, self.codes)
 
-    def _outcome_table(
-        self, distribution: MixedDistribution, table: Tensor, j: int, limits: Limits
-    ) -> Tensor:
+    def _outcome_table(self, distribution: MixedDistribution, j: int) -> Tensor:
         """Log-probabilities (..., n, n_outcomes) of column j's outcomes and limits together."""
+        limits = self.limits[j]
         column = self.observation.coder.columns[j]
         outcome, value = self.observation.places_of_column(j)
-        allowed = torch.as_tensor(limits.allowed, device=table.device)
-        shape = (*distribution.batch_shape[:-1], column.n_outcomes)
+        device = distribution.outputs.device
+        allowed = torch.as_tensor(limits.allowed, device=device)
         if outcome is not None:
-            log_probs = table[..., outcome, : column.n_outcomes]
+            log_probs = distribution.log_levels(outcome)
         else:
-            log_probs = torch.zeros(shape, dtype=table.dtype, device=table.device)
-        rest = torch.as_tensor(limits.log_rest, device=table.device)
+            shape = (*distribution.batch_shape[:-1], column.n_outcomes)
+            log_probs = torch.zeros(shape, dtype=torch.float64, device=device)
+        rest = torch.as_tensor(limits.log_rest, device=device)
         if value is not None:
-            low = torch.as_tensor(limits.low, device=table.device)
-            high = torch.as_tensor(limits.high, device=table.device)
+            low = torch.as_tensor(limits.low, device=device)
+            high = torch.as_tensor(limits.high, device=device)
             masses = distribution.log_masses_between(value, low, high)
             rest = torch.logsumexp(masses.nan_to_num(nan=-torch.inf), (-2, -1))
-        is_rest = torch.arange(column.n_outcomes, device=table.device) == column.rest_outcome
+        is_rest = torch.arange(column.n_outcomes, device=device) == column.rest_outcome
         log_probs = log_probs + torch.where(is_rest, rest[..., None], 0.0)
         return torch.where(allowed, log_probs, -torch.inf)
 

@@ -43,6 +43,8 @@ class MixedObservation(ObservationModel):
     ----------
     input_columns, output_columns : ndarray of int
         For each number of `encode`, and for each output, the column that it belongs to.
+    outcome_places, value_places : dict of int to int
+        From a feature to its place among the outcomes, and among the values.
     """
 
     name = "mixed"
@@ -51,7 +53,6 @@ class MixedObservation(ObservationModel):
     starts: Tensor
     segments: Tensor
     membership: Tensor
-    padded: Tensor
     outcomes: Tensor
     values: Tensor
     places: Tensor
@@ -73,6 +74,8 @@ class MixedObservation(ObservationModel):
         self.n_features = len(features)
         outcomes = [k for k, feature in enumerate(features) if feature.n_levels]
         values = [k for k, feature in enumerate(features) if not feature.n_levels]
+        self.outcome_places = {k: place for place, k in enumerate(outcomes)}
+        self.value_places = {k: place for place, k in enumerate(values)}
         self.sizes = [features[k].n_levels for k in outcomes]
         self.n_logits = sum(self.sizes)
         self.n_outputs = self.n_logits + 3 * n_mixture * len(values)
@@ -91,9 +94,6 @@ class MixedObservation(ObservationModel):
         sizes = np.array(self.sizes, dtype=int)
         starts = np.cumsum(sizes) - sizes
         segments = np.repeat(np.arange(len(sizes)), sizes)
-        largest = max(self.sizes, default=1)
-        levels = np.arange(largest)
-        padded = np.where(levels < sizes[:, None], starts[:, None] + levels, self.n_logits)
         offsets = np.zeros(self.n_outputs)
         if len(sizes):
             offsets[: self.n_logits] = np.concatenate(self.coder.log_shares)
@@ -108,7 +108,6 @@ class MixedObservation(ObservationModel):
         self.register_buffer(
             "level_numbers", torch.as_tensor(np.arange(len(segments)) - starts[segments]).double()
         )
-        self.register_buffer("padded", torch.as_tensor(padded))
         self.register_buffer(
             "membership", functional.one_hot(self.segments, max(len(sizes), 1)).double()
         )
@@ -156,10 +155,8 @@ class MixedObservation(ObservationModel):
         """Places of column j among the outcomes and among the values, None where it has none."""
         outcome = value = None
         for k in self.features_of_column(j):
-            if self.coder.features[k].n_levels:
-                outcome = self.outcomes.tolist().index(k)
-            else:
-                value = self.values.tolist().index(k)
+            outcome = self.outcome_places.get(k, outcome)
+            value = self.value_places.get(k, value)
         return outcome, value
 
     def encode(self, rows: Tensor) -> Tensor:
@@ -267,25 +264,24 @@ class MixedDistribution(TorchDistribution):
             total = total - self._log_free(log_weights, locations, scales)
         return torch.where(is_present, total, 0.0)
 
-    def _log_free(self, log_weights: Tensor, locations: Tensor, scales: Tensor) -> Tensor:
-        """Log-probabilities (..., n_values) of what values can be."""
-        low = self.observation.low.to(scales.dtype)[:, None]
-        high = self.observation.high.to(scales.dtype)[:, None]
+    def _log_free(
+        self, log_weights: Tensor, locations: Tensor, scales: Tensor, v: Any = slice(None)
+    ) -> Tensor:
+        """Log-probabilities (..., n_values) of what values can be, or those of the value v."""
+        low = self.observation.low[v].to(scales.dtype)[..., None, :]
+        high = self.observation.high[v].to(scales.dtype)[..., None, :]
         masses = log_interval_mass(
             (low - locations[..., None]) / scales[..., None],
             (high - locations[..., None]) / scales[..., None],
         )
         return torch.logsumexp(log_weights[..., None] + masses, (-2, -1))
 
-    def level_table(self) -> Tensor:
-        """Log-probabilities (..., n_outcomes, largest n_levels) of levels, in double precision.
-
-        Levels that an outcome does not have are -inf.
-        """
-        logits = self.outputs[..., : self.observation.n_logits].double()
-        logits = functional.pad(logits, (0, 1), value=-torch.inf)
-        table = logits[..., self.observation.padded]
-        return table - torch.logsumexp(table, -1, keepdim=True)
+    def log_levels(self, o: int) -> Tensor:
+        """Log-probabilities (..., n_levels) of the levels of outcome o, in double precision."""
+        observation = self.observation
+        start = sum(observation.sizes[:o])
+        logits = self.outputs[..., start : start + observation.sizes[o]].double()
+        return functional.log_softmax(logits, -1)
 
     def log_masses_between(self, v: int, low: Tensor, high: Tensor) -> Tensor:
         """Log-probabilities (..., n_mixture, n_intervals) that the value v is in intervals.
@@ -293,30 +289,41 @@ class MixedDistribution(TorchDistribution):
         These are intervals (..., n_intervals) of what it can be; all of those together have the
         probability 1.
         """
-        log_weights, locations, scales = (part[..., v, :].double() for part in self.mixtures)
+        log_weights, locations, scales = self._mixture(v)
         masses = log_interval_mass(
             (low[..., None, :] - locations[..., None]) / scales[..., None],
             (high[..., None, :] - locations[..., None]) / scales[..., None],
         )
-        free = self._log_free(*(part.double() for part in self.mixtures))[..., v]
-        return log_weights[..., None] + masses - free[..., None, None]
+        log_masses = log_weights[..., None] + masses
+        if self.observation.is_free:
+            return log_masses
+        free = self._log_free(log_weights, locations, scales, v)
+        return log_masses - free[..., None, None]
 
     def draw_between(self, v: int, low: Tensor, high: Tensor, uniforms: Tensor) -> Tensor:
         """Draws (...) of the value v within intervals (..., n_intervals), by inversion."""
-        log_masses = self.log_masses_between(v, low, high)
-        log_masses = log_masses.nan_to_num(nan=-torch.inf)
+        log_masses = self.log_masses_between(v, low, high).nan_to_num(nan=-torch.inf)
         highest = log_masses.amax((-2, -1), keepdim=True)
         weights = torch.exp(log_masses - torch.where(highest.isinf(), 0.0, highest))
         cell, left = choose_level(weights.flatten(-2), uniforms)
-        component = cell // low.shape[-1]
+        component = (cell // low.shape[-1])[..., None]
         interval = (cell % low.shape[-1])[..., None]
         low = low.expand(*cell.shape, -1).gather(-1, interval)[..., 0]
         high = high.expand(*cell.shape, -1).gather(-1, interval)[..., 0]
-        _, locations, scales = (part[..., v, :].double() for part in self.mixtures)
-        location = locations.gather(-1, component[..., None])[..., 0]
-        scale = scales.gather(-1, component[..., None])[..., 0]
+        _, locations, scales = self._mixture(v)
+        location = locations.gather(-1, component)[..., 0]
+        scale = scales.gather(-1, component)[..., 0]
         z = draw_logistic((low - location) / scale, (high - location) / scale, left)
         return self._on_grid(v, location + scale * z, low, high)
+
+    def _mixture(self, v: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Double log-weights, locations and scales (..., n_mixture) of the value v."""
+        n_numbers = 3 * self.observation.n_mixture
+        start = self.observation.n_logits + v * n_numbers
+        outputs = self.outputs[..., start : start + n_numbers].double()
+        logits, locations, scales = outputs.chunk(3, -1)
+        scales = functional.softplus(scales) + self.observation.floor[v].double()
+        return functional.log_softmax(logits, -1), locations, scales
 
     def _on_grid(self, v: int, drawn: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """Draws (...) clipped to intervals, and for whole values moved to the next whole one."""
@@ -332,18 +339,23 @@ class MixedDistribution(TorchDistribution):
 
     def draw(self, uniforms: Tensor) -> Tensor:
         """Return double features (..., m) by inversion of uniform numbers (..., m)."""
-        observation = self.observation
         rows = torch.zeros(uniforms.shape, dtype=torch.float64, device=uniforms.device)
-        if len(observation.sizes):
-            table = self.level_table()
-            of_outcomes = uniforms.index_select(-1, observation.outcomes)
-            rows[..., observation.outcomes] = level_quantile(table, table > -torch.inf, of_outcomes)
-        for v, k in enumerate(observation.values.tolist()):
-            low = torch.as_tensor(observation.free_low[v], device=rows.device)
-            high = torch.as_tensor(observation.free_high[v], device=rows.device)
-            rows[..., k] = self.draw_between(v, low, high, uniforms[..., k])
+        for k in range(self.observation.n_features):
+            rows[..., k] = self.draw_feature(k, uniforms[..., k])
         self.drop_absent(rows)
         return rows
+
+    def draw_feature(self, k: int, uniforms: Tensor) -> Tensor:
+        """Return double draws (...) of feature k, of values as if they were there."""
+        observation = self.observation
+        if k in observation.outcome_places:
+            log_levels = self.log_levels(observation.outcome_places[k])
+            allowed = torch.ones((), dtype=torch.bool, device=uniforms.device)
+            return level_quantile(log_levels, allowed, uniforms)
+        v = observation.value_places[k]
+        low = torch.as_tensor(observation.free_low[v], device=uniforms.device)
+        high = torch.as_tensor(observation.free_high[v], device=uniforms.device)
+        return self.draw_between(v, low, high, uniforms)
 
     def drop_absent(self, rows: Tensor) -> None:
         """Set values of rows (..., m) to 0, in place, whose outcome is not the rest."""
@@ -364,7 +376,9 @@ class MixedDistribution(TorchDistribution):
         observation = self.observation
         rows = torch.zeros(self.batch_shape, dtype=torch.float64, device=self.outputs.device)
         if len(observation.sizes):
-            rows[..., observation.outcomes] = self.level_table().argmax(-1).double()
+            parts = self.outputs[..., : observation.n_logits].split(observation.sizes, -1)
+            levels = torch.stack([part.argmax(-1) for part in parts], -1)
+            rows[..., observation.outcomes] = levels.double()
         if len(observation.values):
             log_weights, locations, _ = (part.double() for part in self.mixtures)
             means = (log_weights.exp() * locations).sum(-1)

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from probgen._containers import is_pandas, is_polars
 from probgen._validation import show
 from probgen.base.table_generator import TableMixin
 from probgen.conditions.given import Conditions
@@ -14,12 +13,13 @@ from probgen.distributions.mixed import MixedObservation
 from probgen.options import AutoLikelihood, Mixed, Option
 from probgen.options.likelihoods import MOST_LEVELS
 from probgen.row_blocks import RowBlocks
-from probgen.tables.coder import RowCoder, check_codes
-from probgen.tables.columns import Column, log_fixed
+from probgen.tables.coder import RowCoder
+from probgen.tables.columns import Column, check_codes, log_fixed
+from probgen.tables.frames import has_categories, is_frame
+from probgen.tables.table import Table
 from probgen.training.statistics import RowStatistics
 
 FROM_DTYPE = "from_dtype"
-NAMED_CATEGORIES = ("category", "ordered")
 
 
 class MixedRowsMixin(TableMixin):
@@ -35,12 +35,14 @@ class MixedRowsMixin(TableMixin):
     _likelihood_name: str
     likelihood: Any
     categorical_features: Any
+    kinds: Any
     observation_: Any
     _dtype: Any
 
     def _array_columns(self, X: np.ndarray) -> Any:
         """The columns of validated rows (n, d) of an array, None where none is a category."""
-        is_category = self._is_category(X.shape[1])
+        names = getattr(self, "feature_names_in_", range(X.shape[1]))
+        is_category = self._is_category(list(names))
         if self._likelihood_name != "mixed" and not is_category.any():
             return None
         return [
@@ -48,9 +50,10 @@ class MixedRowsMixin(TableMixin):
             for j in range(X.shape[1])
         ]
 
-    def _is_category(self, d: int) -> np.ndarray:
-        """Which of the d columns of an array categorical_features names."""
+    def _is_category(self, names: list) -> np.ndarray:
+        """Mask (d,) of the columns, by their names, that categorical_features names."""
         given = self.categorical_features
+        d = len(names)
         is_category = np.zeros(d, dtype=bool)
         if given is None or (isinstance(given, str) and given == FROM_DTYPE):
             return is_category
@@ -60,7 +63,6 @@ class MixedRowsMixin(TableMixin):
         if named.ndim == 1 and named.dtype.kind in "iu" and ((-d <= named) & (named < d)).all():
             is_category[named] = True
             return is_category
-        names = list(getattr(self, "feature_names_in_", []))
         if named.ndim == 1 and named.dtype.kind in "UO" and set(named.tolist()) <= set(names):
             is_category[[names.index(name) for name in named.tolist()]] = True
             return is_category
@@ -71,32 +73,41 @@ class MixedRowsMixin(TableMixin):
             f" names of some, or None; got {show(given)}."
         )
 
-    def _validate(
-        self, X: Any, y: Any = "no_validation", *, reset: bool = False, **checks: Any
-    ) -> Any:
-        checked = super()._validate(X, y, reset=reset, **checks)
-        if reset and self._columns is not None and not self._takes_columns(self._columns):
-            self._columns = None
-        return checked
-
-    def _takes_columns(self, columns: list[Column]) -> bool:
-        """Whether the likelihood is that of mixed columns, for these."""
+    def _reads_table(self, frame: Any) -> bool:
         if self._likelihood_name != "auto":
             return self._likelihood_name == "mixed"
-        return any(
-            column.kind in NAMED_CATEGORIES
-            or (column.kind == "boolean" and isinstance(column.levels[0], bool))
-            for column in columns
-        )
+        if not self._is_from_dtype:
+            return self._names_categories
+        return has_categories(frame)
+
+    def _table_settings(self, frame: Any = None) -> dict[str, Any]:
+        settings = super()._table_settings(frame)
+        kinds = settings["kinds"]
+        if frame is not None and self._names_categories and not isinstance(kinds, Table):
+            names = list(frame.columns)
+            is_category = self._is_category(names)
+            named = [name for name, chosen in zip(names, is_category, strict=True) if chosen]
+            settings["kinds"] = {**dict.fromkeys(named, "category"), **(kinds or {})}
+        return settings
+
+    @property
+    def _is_from_dtype(self) -> bool:
+        given = self.categorical_features
+        return isinstance(given, str) and given == FROM_DTYPE
+
+    @property
+    def _names_categories(self) -> bool:
+        """Whether categorical_features says which columns are categories."""
+        return self.categorical_features is not None and not self._is_from_dtype
 
     def _may_be_mixed(self, X: Any) -> bool:
         """Whether rows of a fit may be of mixed columns."""
         if self._likelihood_name not in ("auto", "mixed"):
             return False
-        if self._likelihood_name == "mixed" or is_pandas(X) or is_polars(X):
-            return True
-        given = self.categorical_features
-        return not (given is None or (isinstance(given, str) and given == FROM_DTYPE))
+        if is_frame(X):
+            return self._reads_table(X)
+        is_named = self._names_categories or isinstance(self.kinds, Table)
+        return self._likelihood_name == "mixed" or is_named
 
     def _read(self, X: Any, y: Any, *, reset: bool, ensure_min_samples: int) -> tuple:
         is_mixed = self._coder is not None
@@ -152,9 +163,12 @@ class MixedRowsMixin(TableMixin):
         return option
 
     def _choices_for(self, X: np.ndarray) -> dict[str, Any]:
-        if self._likelihood_name not in ("auto", "mixed") or self._array_columns(X) is None:
-            return super()._choices_for(X)  # type: ignore[misc]
-        return {}
+        if self._likelihood_name not in ("auto", "mixed"):
+            return super()._choices_for(X)
+        columns = self._columns_of(X)
+        if columns is None:
+            return super()._choices_for(X)
+        return {"kinds": Table.of_codes(columns)}
 
     def _make_observation(self, statistics: RowStatistics, **settings: Any) -> Any:
         if self._coder is None:
@@ -164,8 +178,8 @@ class MixedRowsMixin(TableMixin):
 
     def _check_support(self, X: np.ndarray) -> None:
         if self._coder is None:
-            super()._check_support(X)  # type: ignore[misc]
-        else:
+            super()._check_support(X)
+        elif self._table is None:
             check_codes(self._coder.columns, X)
 
     def _encoded(self, X: np.ndarray) -> np.ndarray:

@@ -296,11 +296,13 @@ class BayesClassifier(TableMixin, MetaEstimatorMixin, ClassGeneratorMixin, BaseE
             return inner._reads_table(frame)
         return _table_parameter(inner) is not None
 
-    def _table_settings(self) -> dict[str, Any]:
+    def _table_settings(self, frame: Any = None) -> dict[str, Any]:
         inner = self._inner()
         name = _table_parameter(inner)
         if name is None:
             return {"kinds": None}
+        if isinstance(inner, TableMixin):
+            return inner._table_settings(frame)
         parameters = inner.get_params()
         step = name.removesuffix("kinds")
         return {each: parameters[step + each] for each in TABLE_PARAMETERS}

@@ -5,7 +5,6 @@ from functools import cached_property
 
 import numpy as np
 
-from probgen._validation import show
 from probgen.tables.columns import Column, Feature, features_of, join_features, split_codes
 
 CONSTANT = 1e-3  # deviation of a constant value, relative to its size
@@ -86,43 +85,3 @@ def _moments(values: np.ndarray, step: float) -> tuple[float, float]:
     if scale <= 8.0 * np.finfo(np.float64).eps * size:
         scale = CONSTANT * (size or 1.0)
     return center, max(scale, step)
-
-
-def check_codes(columns: list[Column], X: np.ndarray, name: str = "X") -> None:
-    """Raise a ValueError unless rows of codes (n, d) are in the support of their columns."""
-    for j, column in enumerate(columns):
-        codes = X[:, j]
-        codes = codes[~np.isnan(codes)]
-        wrong = codes[~_is_inside(column, codes)]
-        if len(wrong):
-            raise ValueError(
-                f"{name} must hold {_support(column)} in column {show(column.name)}; got"
-                f" {wrong[0]:g}; drop such rows, or fit to rows that have it."
-            )
-
-
-def _is_inside(column: Column, codes: np.ndarray) -> np.ndarray:
-    """Which codes (n,) a column can have."""
-    if column.levels:
-        return (codes == np.rint(codes)) & (codes >= 0.0) & (codes < len(column.levels))
-    is_atom = np.isin(codes, column.atoms)
-    if column.rest == "none":
-        return is_atom
-    is_inside = (codes >= column.low) & (codes <= column.high)
-    if column.step:
-        is_inside &= codes == np.rint(codes)
-    return is_atom | is_inside
-
-
-def _support(column: Column) -> str:
-    """The codes of a column in words."""
-    if column.levels:
-        return f"whole numbers from 0 to {len(column.levels) - 1}, its categories,"
-    if column.rest == "none":
-        return "one of its values in the fit"
-    kind = "numbers"
-    if column.step:
-        kind = "whole numbers"
-    if np.isinf(column.low) and np.isinf(column.high):
-        return kind
-    return f"{kind} from {column.low:g} to {column.high:g}"

@@ -257,6 +257,12 @@ def features_of(columns: list[Column]) -> list[Feature]:
     return features
 
 
+def check_codes(columns: list[Column], X: np.ndarray) -> None:
+    """Raise a ValueError unless rows of codes (n, d) are those of values of their columns."""
+    for j, column in enumerate(columns):
+        column.check_codes(X[:, j])
+
+
 def measure_of(columns: list[Column]) -> str:
     """The measure of rows: "counting", "lebesgue" if all are real without atoms, or "mixed"."""
     is_real = [column.kind == "real" for column in columns]

@@ -47,6 +47,25 @@ def is_frame(X: Any) -> bool:
     return is_pandas(X) or is_polars(X)
 
 
+def has_categories(frame: Any) -> bool:
+    """Whether a column of a frame is text, categories or booleans."""
+    if is_polars(frame):
+        import polars as pl
+
+        kinds = (pl.String, pl.Categorical, pl.Enum, pl.Boolean)
+        return any(dtype in kinds for dtype in frame.dtypes)
+    import pandas as pd
+
+    kinds = (pd.StringDtype, pd.CategoricalDtype)
+    for j, dtype in enumerate(frame.dtypes):
+        if isinstance(dtype, kinds) or dtype.kind == "b":
+            return True
+        if isinstance(dtype, np.dtype) and dtype.kind == "O":
+            if any(isinstance(value, str | bool) for value in frame.iloc[:, j]):
+                return True
+    return False
+
+
 def read_cells(frame: Any, j: int) -> Cells:
     """Return the cells of column j of a frame, or of an array of float64.
 

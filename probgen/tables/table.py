@@ -8,7 +8,7 @@ import numpy as np
 
 from probgen._containers import index_of, is_pandas, is_polars
 from probgen._validation import check_choice, show
-from probgen.tables.columns import Column, measure_of
+from probgen.tables.columns import Column, check_codes, measure_of
 from probgen.tables.frames import (
     Cells,
     integer_range,
@@ -106,8 +106,7 @@ class Table:
             If the columns are others or in another order, or a value is none of its column.
         """
         if self.container == "codes":
-            for j, column in enumerate(self.columns):
-                column.check_codes(frame[:, j])
+            check_codes(self.columns, frame)
             return frame
         if not is_frame(frame) and self.container != "array":
             raise ValueError(

@@ -70,6 +70,14 @@ class FullyVisibleBeliefNetwork(MixedRowsMixin, AutoregressiveGenerator):
         Columns that are categories: those of a frame by their dtype, or for an array a mask,
         indices or names. Such columns of an array hold 0, 1, 2 and so on, each its own number of
         levels. None of them makes a level more likely because it is near another one.
+    kinds : dict or None, default=None
+        Kinds of the columns of a frame by name, where they should not be inferred: "real",
+        "integer", "category", "ordered", "boolean", "datetime", "duration" or "constant".
+    missing : {"model", "marginalise"}, default="model"
+        Whether gaps of mixed columns are outcomes, so that draws have gaps too, or are integrated
+        out, which needs rows without gaps in `fit`.
+    handle_unknown : {"level", "error"}, default="level"
+        Whether categories that `fit` did not see are one more level, or refused.
     dynamic_binarization : bool, default=False
         Whether values in [0, 1] are probabilities of a 1, from which new rows are drawn for each
         batch in training. Queries take rows of 0 and 1.
@@ -172,6 +180,9 @@ class FullyVisibleBeliefNetwork(MixedRowsMixin, AutoregressiveGenerator):
         order_agnostic: bool = False,
         input_dropout: float = 0.0,
         categorical_features: Any = "from_dtype",
+        kinds: Any = None,
+        missing: str = "model",
+        handle_unknown: str = "level",
         dynamic_binarization: bool = False,
         representation: str = "features",
         n_importance_samples: int | None = 100,
@@ -189,6 +200,9 @@ class FullyVisibleBeliefNetwork(MixedRowsMixin, AutoregressiveGenerator):
         self.order_agnostic = order_agnostic
         self.input_dropout = input_dropout
         self.categorical_features = categorical_features
+        self.kinds = kinds
+        self.missing = missing
+        self.handle_unknown = handle_unknown
         self.dynamic_binarization = dynamic_binarization
         self.representation = representation
         self.n_importance_samples = n_importance_samples
@@ -394,6 +408,14 @@ class MADE(FullyVisibleBeliefNetwork):
         Columns that are categories: those of a frame by their dtype, or for an array a mask,
         indices or names. Such columns of an array hold 0, 1, 2 and so on, each its own number of
         levels. None of them makes a level more likely because it is near another one.
+    kinds : dict or None, default=None
+        Kinds of the columns of a frame by name, where they should not be inferred: "real",
+        "integer", "category", "ordered", "boolean", "datetime", "duration" or "constant".
+    missing : {"model", "marginalise"}, default="model"
+        Whether gaps of mixed columns are outcomes, so that draws have gaps too, or are integrated
+        out, which needs rows without gaps in `fit`.
+    handle_unknown : {"level", "error"}, default="level"
+        Whether categories that `fit` did not see are one more level, or refused.
     dynamic_binarization : bool, default=False
         Whether values in [0, 1] are probabilities of a 1, from which new rows are drawn for each
         batch in training. Queries take rows of 0 and 1.
@@ -480,6 +502,9 @@ class MADE(FullyVisibleBeliefNetwork):
         order_agnostic: bool = False,
         input_dropout: float = 0.02,
         categorical_features: Any = "from_dtype",
+        kinds: Any = None,
+        missing: str = "model",
+        handle_unknown: str = "level",
         dynamic_binarization: bool = False,
         representation: str = "features",
         n_importance_samples: int | None = 100,
@@ -498,6 +523,9 @@ class MADE(FullyVisibleBeliefNetwork):
             order_agnostic=order_agnostic,
             input_dropout=input_dropout,
             categorical_features=categorical_features,
+            kinds=kinds,
+            missing=missing,
+            handle_unknown=handle_unknown,
             dynamic_binarization=dynamic_binarization,
             representation=representation,
             n_importance_samples=n_importance_samples,

@@ -1,7 +1,7 @@
 """Draws of rows of mixed columns from a masked network, and their means."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from probgen.estimators.autoregressive.conditioning import propose, warn_of_small_samples
 from probgen.estimators.autoregressive.masked_sampler import MaskedSampler
+from probgen.estimators.autoregressive.sampler import block_size, padded_blocks
 from probgen.tables.columns import Column
 
 
@@ -59,15 +60,30 @@ class MixedFeatureSampler:
         """Return rows (n, m) of the known features, with 0 for others."""
         return self.known.nan_to_num()
 
-    def sample(self, outputs: Tensor) -> Tensor:
-        """Return features (n, m) for outputs of the network (n, n_outputs), in their dtype."""
+    def fill_column(self, j: int, X: Tensor, outputs: Tensor) -> None:
+        """Replace the features of column j in rows X (n, m), in place, by draws or known values.
+
+        Parameters
+        ----------
+        j : int
+        X : Tensor of shape (n, m)
+        outputs : Tensor of shape (n, n_outputs)
+            Outputs of the network for X.
+        """
+        features = self.observation.features_of_column(j)
+        if not features:
+            return
         distribution = self.observation.distribution(outputs)
-        rows = distribution.draw(self.uniforms)
+        rows = X.double()
+        if self.conditions is not None and j in self.conditions.limits:
+            self.conditions.bound_column(j, rows, distribution, self.uniforms)
+        else:
+            for k in features:
+                rows[:, k] = distribution.draw_feature(k, self.uniforms[:, k])
+        distribution.drop_absent(rows)
         if self.conditions is not None:
-            if self.conditions.limits:
-                self.conditions.bound(rows, distribution, self.uniforms)
             rows = torch.where(self.known.isnan(), rows, self.known)
-        return rows.to(outputs.dtype)
+        X[:, features] = rows[:, features].to(X.dtype)
 
     def log_weights(self, outputs: Tensor, X: Tensor) -> Tensor:
         """Return the log-probability (n,) of the conditions, each column given those before it.
@@ -101,6 +117,23 @@ class MixedSampler(MaskedSampler):
         """See ChainSampler."""
         tensor = torch.as_tensor(np.ascontiguousarray(uniforms), device=self.device)
         return MixedFeatureSampler(self.observation, tensor, conditions, rows)
+
+    @torch.inference_mode()
+    def draw(self, feature_sampler: Any, order: Any, labels: Sequence[Tensor] = ()) -> Tensor:
+        """See ChainSampler; one column is drawn after another, as their features differ."""
+        conditionals = self.conditionals(order)
+        columns = order
+        if not isinstance(order, np.ndarray):
+            columns = self.orders[order]
+        n = len(feature_sampler)
+        X = self.to_tensor(np.zeros((n, self.n_features)))
+        for index, n_rows in padded_blocks(torch.arange(n, device=self.device), block_size(n)):
+            block = feature_sampler.take(index)
+            rows = X[index]
+            for j in columns:
+                block.fill_column(int(j), rows, conditionals(rows))
+            X[index[:n_rows]] = rows[:n_rows]
+        return X
 
     def mean_codes(self, conditions: Any, n_proposals: int | None, argument: str) -> np.ndarray:
         """Return rows of codes (n, d): the likeliest categories, and the means of numbers.
