@@ -11,11 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from sklearn.model_selection import train_test_split
 
-from probgen import GaussianMixture, load, make_generative_pipeline
-from probgen.cli import typed
+from probgen import MADE, GaussianBayes, GaussianMixture, load, make_generative_pipeline
+from probgen.cli import compared, comparison, typed
 from probgen.cli.commands import program
 from probgen.cli.conditions import parse_conditions
+from probgen.cli.rows import Description
 from probgen.tables import TableEncoder
 from probgen.tables.table import Table
 
@@ -299,3 +301,71 @@ def test_pandas_is_named_where_it_is_missing():
     first, second = json.loads(done.stdout)
     assert "install it with `pip install 'probgen[cli]'`" in first
     assert "must hold numbers; column 'id' has 'p000'" in second
+
+
+# compare
+
+
+@pytest.fixture
+def few_models(monkeypatch):
+    """A short registry: behind an encoder, taking tables, and learning classes."""
+    models = {
+        "Gaussians": lambda n, d, shape: GaussianMixture(2, reg_covar=1e-4),
+        "Masked": lambda n, d, shape: MADE((8,), max_iter=2),
+        "Per class": lambda n, d, shape: GaussianBayes(reg_param=0.1),
+    }
+    monkeypatch.setattr(comparison, "MODELS", models)
+
+
+@pytest.mark.usefixtures("few_models")
+def test_the_code_of_each_model_gives_its_number():
+    write(people(), "a.csv")
+    description = Description({"children": "category"}, [], "id", ())
+    data = compared.load_data("a.csv", target="zip", description=description, random_state=3)
+    assert [column.kind for column in data.table.columns] == [
+        *("category", "integer", "category", "real", "datetime")
+    ]
+    measures = set()
+    for name, model in comparison.generators(data, 3).items():
+        result = comparison.evaluate(name, model, data, 3)
+        scope = {}
+        exec(result.parameters, scope)
+        again = scope["model"].fit(data.X_train, data.y_train)
+        assert again.score(data.X_test) == pytest.approx(result.nats, rel=1e-9), name
+        measures.add(result.likelihood.measure)
+    assert measures == {"mixed"}
+    X = people().drop(columns=["id", "zip"])
+    y = people().zip.to_numpy(str)
+    _, test = eval(data.split, {"train_test_split": train_test_split, "X": X, "y": y})
+    pd.testing.assert_frame_equal(test.reset_index(drop=True), data.X_test)
+
+
+@pytest.mark.usefixtures("few_models")
+def test_a_report_shows_the_columns_of_a_table():
+    write(people(), "a.csv")
+    text = succeed("compare", "--data", "a.csv", "--index", "id", "-o", "a.html")
+    assert "from probgen import " in text
+    page = Path("a.html").read_text(encoding="utf-8")
+    assert page.count("<img ") == 3  # the data, and two models without classes
+    assert "Columns drawn from Gaussians before those of held-out rows." in page
+    assert "born: datetime, times by the day" in page
+    assert "TableEncoder(random_state=0)" in page
+    assert "train_test_split(X, test_size=0.25, random_state=0)" in page
+    assert "column &#x27;id&#x27;" not in page
+    assert "column 'id' holds text with 120" in fail("compare", "--data", "a.csv")
+    assert "describe a file" in fail("compare", "--drop", "x")
+
+
+@pytest.mark.parametrize(
+    "columns, is_table",
+    [
+        ({"a": [0.5, 1.5], "b": [2.5, -1.0]}, False),
+        ({"a": [1, 2], "b": [0, 255]}, False),
+        ({"a": [1, 2], "b": [0.5, 1.5]}, True),
+        ({"a": [1, 2000], "b": [3, 4]}, True),
+        ({"a": [0.5, None], "b": [2.5, 1.5]}, True),
+    ],
+)
+def test_arrays_suit_real_numbers_and_small_integers(columns, is_table):
+    write(pd.DataFrame(columns).sample(40, replace=True, random_state=0), "a.csv")
+    assert (compared.load_data("a.csv").table is not None) == is_table
