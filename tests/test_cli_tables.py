@@ -147,6 +147,14 @@ def test_conditions_on_times_and_sets():
     assert parse_conditions(["0=1|2", "a=b=3"], ["a=b"]) == {0: {1.0, 2.0}, "a=b": 3.0}
 
 
+def test_texts_that_mean_a_gap_in_parquet():
+    write(pd.DataFrame({"a": ["x", " Unknown", None, "y"]}), "a.parquet")
+    column = typed.read_frame(Path("a.parquet"), missing=["unknown"]).frame["a"]
+    assert column.isna().tolist() == [False, True, True, False]
+    Path("a.csv").write_text("a,b\nx,\ny,?\n")
+    assert typed.read_frame(Path("a.csv")).frame["b"].isna().all()
+
+
 def test_texts_that_mean_a_gap_and_kinds_by_name():
     frame = people().assign(age=lambda f: f.age.astype(str).mask(f.age > 60, "unknown"))
     write(frame, "a.csv")

@@ -115,14 +115,17 @@ def reads_table(generator: Any, frame: Any) -> bool:
 def takes_array(generator: Any, frame: Any, table: Table) -> bool:
     """Whether a generator is to take the columns of a frame as an array of numbers.
 
-    That is so for real numbers, which need no encoder, and for numbers that are pixels, or levels
-    of a model of levels.
+    That is so for real numbers, which need no encoder, unless the model fits families to columns,
+    and for numbers that are pixels, or levels of a model of levels.
     """
+    is_native = reads_table(generator, frame)
+    if is_native and "likelihood" not in generator.get_params(deep=False):
+        return False
     is_real = all(column.kind == "real" and not column.atoms for column in table.columns)
     has_gaps = any(column.has_gaps for column in table.columns)
     if is_real and (get_tags(generator).input_tags.allow_nan or not has_gaps):
         return True
-    if reads_table(generator, frame) or any(dtype.kind not in "iuf" for dtype in frame.dtypes):
+    if is_native or any(dtype.kind not in "iuf" for dtype in frame.dtypes):
         return False
     is_image = generator.get_params().get("image_shape") is not None
     return is_image or get_likelihood(generator).measure == "counting"

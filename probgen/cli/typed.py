@@ -243,18 +243,31 @@ def _series(path: Path, name: str, cells: Any, gaps: frozenset, wanted: str | No
     if not isinstance(cells, tuple):
         series = cells
         if series.dtype.kind == "O" or isinstance(series.dtype, pd.StringDtype):
-            series = series.mask(series.isin(gaps - MISSING))
+            is_gap = series.astype("str").str.strip().str.lower().isin(gaps - MISSING)
+            series = series.mask(is_gap)
         return series.rename(name)
-    distinct = dict.fromkeys(cells)
-    present = [cell for cell in distinct if cell.lower() not in gaps]
-    kind = wanted or _type_of(path, name, present)
+    texts, codes = _coded(cells, gaps)
+    kind = wanted or _type_of(path, name, texts)
     if kind == "number":
-        return _numbers(path, name, cells, present, gaps)
-    if kind == "time":
-        return _times(path, name, cells, present)
-    known = set(present)
-    text = [cell if cell in known else None for cell in cells]
-    return pd.Series(text, name=name, dtype="str")
+        values = _numbers(path, name, texts)
+    elif kind == "time":
+        values = _times(path, name, texts)
+    else:
+        values = pd.array(texts, dtype="str")
+    series = pd.Series(values, name=name)
+    if series.dtype == np.int64 and (codes < 0).any():
+        series = series.astype("Int64")
+    return series.reindex(codes).reset_index(drop=True)
+
+
+def _coded(cells: tuple, gaps: frozenset) -> tuple[list[str], np.ndarray]:
+    """The distinct cells that are no gaps, and the index (n,) of each cell, -1 for gaps."""
+    found: dict[str, int] = {}
+    codes = np.fromiter((found.setdefault(cell, len(found)) for cell in cells), int, len(cells))
+    texts = [cell for cell in found if cell.lower() not in gaps]
+    places = np.full(len(found), -1)
+    places[[found[text] for text in texts]] = range(len(texts))
+    return texts, places[codes]
 
 
 def _type_of(path: Path, name: str, present: list[str]) -> str:
@@ -281,53 +294,42 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _numbers(path: Path, name: str, cells: tuple, present: list[str], gaps: frozenset) -> Any:
-    """A column of int64, Int64 or float64."""
-    import pandas as pd
-
-    values: dict[str, Any] = {}
-    for cell in present:
+def _numbers(path: Path, name: str, texts: list[str]) -> np.ndarray:
+    """Numbers as an array of int64 or float64."""
+    numbers = []
+    for text in texts:
         try:
-            values[cell] = to_number(cell)
+            numbers.append(to_number(text))
         except ValueError:
             raise ValueError(
-                f"{str(path)!r} must hold numbers in column {name!r}; got {cell!r}."
+                f"{str(path)!r} must hold numbers in column {name!r}; got {text!r}."
             ) from None
-    is_whole = bool(present) and all(INTEGER.fullmatch(cell) for cell in present)
-    if is_whole and max(abs(value) for value in values.values()) < LARGEST_EXACT:
-        has_gaps = any(cell not in values for cell in cells)
-        dtype = "Int64" if has_gaps else "int64"
-        whole = {cell: int(cell) for cell in present}
-        return pd.Series([whole.get(cell) for cell in cells], name=name, dtype=dtype)
-    numbers = [values.get(cell, np.nan) for cell in cells]
-    return pd.Series(numbers, name=name, dtype="float64")
+    values = np.array(numbers, dtype=np.float64)
+    is_whole = bool(texts) and all(INTEGER.fullmatch(text) for text in texts)
+    if is_whole and np.abs(values).max() < LARGEST_EXACT:
+        return values.astype(np.int64)
+    return values
 
 
-def _times(path: Path, name: str, cells: tuple, present: list[str]) -> Any:
+def _times(path: Path, name: str, texts: list[str]) -> Any:
+    """Dates as a pandas series."""
     import pandas as pd
 
-    matches = {cell: DATE.fullmatch(cell) for cell in present}
-    wrong = [cell for cell, match in matches.items() if match is None]
-    zoned = [cell for cell, match in matches.items() if match and match["zone"]]
+    matches = {text: DATE.fullmatch(text) for text in texts}
+    wrong = [text for text, match in matches.items() if match is None]
+    zoned = [text for text, match in matches.items() if match and match["zone"]]
     if zoned and not wrong:
-        wrong = [cell for cell in present if cell not in zoned]
-    times = None
+        wrong = [text for text in texts if text not in zoned]
     if not wrong:
-        known = set(present)
         try:
-            times = pd.to_datetime(
-                pd.Series([cell if cell in known else None for cell in cells], dtype="str"),
-                format="ISO8601",
-                utc=bool(zoned),
-            )
+            dates = pd.Series(texts, dtype="str")
+            return pd.to_datetime(dates, format="ISO8601", utc=bool(zoned))
         except ValueError:
-            wrong = present
-    if times is None:
-        raise ValueError(
-            f"{str(path)!r} must hold dates as 2020-12-31 or 2020-12-31 23:59:00 in column"
-            f" {name!r}, all with a zone or none; got {wrong[0]!r}."
-        )
-    return times.rename(name)
+            wrong = texts
+    raise ValueError(
+        f"{str(path)!r} must hold dates as 2020-12-31 or 2020-12-31 23:59:00 in column {name!r},"
+        f" all with a zone or none; got {wrong[0]!r}."
+    )
 
 
 def describe(table: Table) -> list[str]:
