@@ -198,9 +198,9 @@ class TestConditions:
     @pytest.mark.parametrize(
         "given, sentence",
         [
-            ({0: 3.0}, "given must hold whole numbers from 0 to 2, its categories, in column 'a'"),
+            ({0: 3.0}, "column 'a' must hold codes of its categories, 0 to 2; got 3"),
             ({1: (6.2, 9.0)}, "given must leave column 'n' a value of its distribution"),
-            ({3: -1.0}, "given must hold numbers from 0 to inf in column 'r'; got -1"),
+            ({3: -1.0}, "column 'r' must hold values between 0 and inf, as in fit; got -1"),
             ({3: {2.5}}, "given must leave column 'r' a value of its distribution"),
         ],
     )
@@ -343,5 +343,5 @@ class TestArrays:
         )
         model.fit(X)
         assert model.observation_.n_mixture == 2
-        with pytest.raises(ValueError, match="whole numbers from 0 to 6, its categories"):
-            model.score_samples(X + [7.0, 0.0, 0.0, 0.0])
+        with pytest.raises(ValueError, match="column 0 must hold codes of its categories, 0 to 6"):
+            model.score_samples(np.add(X, [7.0, 0.0, 0.0, 0.0]))

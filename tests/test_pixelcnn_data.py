@@ -99,7 +99,7 @@ def test_colours_of_grey_images_are_predicted_better_than_pixel_by_pixel(photogr
         image_shape=(8, 4, 3),
         likelihood=AutoLikelihood(n_levels=N_LEVELS),
         n_filters=18,
-        max_iter=10,
+        max_iter=5,
         learning_rate_init=4e-3,
     )
     log_prob = model.conditional_log_prob(T.astype(np.float32))[:, 48:].sum(axis=1)

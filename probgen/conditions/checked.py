@@ -24,6 +24,7 @@ from scipy.special import log_softmax, logsumexp
 
 from probgen.conditions.given import Conditions
 from probgen.distributions.bounded import ContinuousBernoulli, DiscretizedLogisticMixture
+from probgen.distributions.mixed import MixedDistribution
 from probgen.distributions.quantiles import normal_mixture_log_mass, normal_mixture_quantile
 from probgen.distributions.truncated_normal import (
     log_interval_probability,
@@ -41,7 +42,12 @@ def elements(distribution: Any) -> Any:
 
 
 def means(distribution: Any) -> torch.Tensor:
-    """Return the means of features (..., d), those of categories too, which torch lacks."""
+    """Return the means of features (..., d), those of categories too, which torch lacks.
+
+    Those of mixed columns are moments, as `MixedConditions.codes_of_moments` takes them.
+    """
+    if isinstance(distribution, MixedDistribution):
+        return distribution.moments
     if isinstance(distribution, Categorical):
         levels = torch.arange(distribution.logits.shape[-1], device=distribution.logits.device)
         return distribution.probs @ levels.to(distribution.logits.dtype)
@@ -175,6 +181,11 @@ class CheckedConditions:
             drawn = torch.as_tensor(drawn, dtype=dtype, device=X.device)
             X[..., columns] = drawn.reshape(*X.shape[:-1], -1)
         return X
+
+    def average(self, start: torch.Tensor, averages: torch.Tensor) -> torch.Tensor:
+        """Return rows (n, d) of the known values in start, and averages of the others."""
+        known = torch.as_tensor(self.known, device=start.device)
+        return torch.where(known, start, averages.to(start.dtype))
 
     def _limits(self, family):
         """Arguments of the family's functions that describe the intervals or sets."""

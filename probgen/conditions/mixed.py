@@ -199,6 +199,15 @@ class MixedConditions:
             X = rows
         return X.to(dtype)
 
+    def average(self, start: Tensor, averages: Tensor) -> Tensor:
+        """Return averaged moments as they are; see CheckedConditions."""
+        return averages
+
+    def codes_of_moments(self, moments: np.ndarray) -> np.ndarray:
+        """Return rows of codes (n, d) of averaged moments, with the known codes put back."""
+        X = self.observation.codes_of_moments(moments, with_gaps=False)
+        return np.where(np.isnan(self.codes), X, self.codes)
+
     def codes_of(self, rows: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """Return rows of codes (n, d) of drawn features (n, m), with the known codes put back."""
         coder = self.observation.coder
@@ -279,7 +288,7 @@ class MixedConditions:
         """Intervals (n, n_intervals) of the rest of column j, and their log-probabilities (n,)."""
         column = self.observation.coder.columns[j]
         n = len(low)
-        if column.rest == "none":
+        if column.rest == "none" or column.levels:  # categories that were not seen are not drawn
             return np.zeros((n, 0)), np.zeros((n, 0)), np.zeros(n)
         center, scale = column.center, column._width
         _, value = self.observation.places_of_column(j)

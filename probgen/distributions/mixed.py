@@ -21,7 +21,7 @@ from probgen.distributions.observation import (
 )
 from probgen.distributions.quantiles import LEAST, MOST, choose_level, level_quantile
 from probgen.tables.coder import RowCoder
-from probgen.tables.columns import Feature
+from probgen.tables.columns import Column, Feature
 
 FAR = 1e9  # deviations that stand for infinity
 
@@ -41,7 +41,7 @@ class MixedObservation(ObservationModel):
 
     Attributes
     ----------
-    input_columns, output_columns : ndarray of int
+    input_columns, output_columns : int64 Tensor
         For each number of `encode`, and for each output, the column that it belongs to.
     outcome_places, value_places : dict of int to int
         From a feature to its place among the outcomes, and among the values.
@@ -49,6 +49,8 @@ class MixedObservation(ObservationModel):
 
     name = "mixed"
     has_fixed_unit = False
+    input_columns: Tensor
+    output_columns: Tensor
     offsets: Tensor
     starts: Tensor
     segments: Tensor
@@ -81,8 +83,10 @@ class MixedObservation(ObservationModel):
         self.n_outputs = self.n_logits + 3 * n_mixture * len(values)
         columns = np.array([feature.column for feature in features])
         of_logits = np.repeat(columns[outcomes], self.sizes)
-        self.input_columns = np.concatenate([of_logits, np.tile(columns[values], 2)])
-        self.output_columns = np.concatenate([of_logits, np.repeat(columns[values], 3 * n_mixture)])
+        of_inputs = np.concatenate([of_logits, np.tile(columns[values], 2)])
+        of_outputs = np.concatenate([of_logits, np.repeat(columns[values], 3 * n_mixture)])
+        self.register_buffer("input_columns", torch.as_tensor(of_inputs))
+        self.register_buffer("output_columns", torch.as_tensor(of_outputs))
         # The largest number of arrays that a feature needs in a query.
         self.n_outputs_per_feature = max([3 * n_mixture, *self.sizes])
         self._add_outcomes(outcomes)
@@ -180,6 +184,40 @@ class MixedObservation(ObservationModel):
         is_present = padded.index_select(-1, self.outcome_of_value) == self.rest
         is_present = is_present & ~numbers.isnan()
         return torch.where(is_present, numbers, 0.0), is_present
+
+    def codes_of_moments(self, moments: np.ndarray, *, with_gaps: bool) -> np.ndarray:
+        """Return codes of averaged moments: the likeliest categories, and means of numbers.
+
+        Parameters
+        ----------
+        moments : ndarray of shape (n, n_logits + n_values)
+            As of `MixedDistribution`.
+        with_gaps : bool
+            Whether a column whose gap is likelier than all else is NaN.
+
+        Returns
+        -------
+        X : ndarray of shape (n, d)
+            Whole where codes are.
+        """
+        columns = self.coder.columns
+        X = np.empty((len(moments), len(columns)))
+        ends = np.cumsum(self.sizes)
+        for j, column in enumerate(columns):
+            outcome, value = self.places_of_column(j)
+            shares = np.ones((len(moments), 1))
+            if outcome is not None:
+                shares = moments[:, ends[outcome] - self.sizes[outcome] : ends[outcome]]
+            rest = np.full(len(moments), column.center)
+            if value is not None:
+                k = int(self.values[value])
+                share = 1.0 if outcome is None else shares[:, column.rest_outcome]
+                number = moments[:, self.n_logits + value] / np.maximum(share, LEAST)
+                rest = self.coder.center[k] + self.coder.scale[k] * number
+            X[:, j] = column_means(column, shares, rest)
+            if column.has_gaps and with_gaps:
+                X[shares[:, column.gap_outcome] > 0.5, j] = np.nan
+        return X
 
     def distribution(self, outputs: Tensor) -> Any:
         """See ObservationModel."""
@@ -372,22 +410,55 @@ class MixedDistribution(TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """The most likely level of each outcome, and the mean of each mixture within its ends."""
+        """The likeliest level of each outcome, and the mean of each value that is then there."""
         observation = self.observation
         rows = torch.zeros(self.batch_shape, dtype=torch.float64, device=self.outputs.device)
         if len(observation.sizes):
             parts = self.outputs[..., : observation.n_logits].split(observation.sizes, -1)
             levels = torch.stack([part.argmax(-1) for part in parts], -1)
             rows[..., observation.outcomes] = levels.double()
-        if len(observation.values):
-            log_weights, locations, _ = (part.double() for part in self.mixtures)
-            means = (log_weights.exp() * locations).sum(-1)
-            low = torch.as_tensor(observation.free_low, device=rows.device).amin(-1)
-            high = observation.free_high
-            high = torch.as_tensor(np.where(high > FAR, -FAR, high), device=rows.device).amax(-1)
-            rows[..., observation.values] = means.clamp(low, high)
-            self.drop_absent(rows)
+        for v, k in enumerate(observation.value_places):
+            rows[..., k] = self.mean_of_value(v)
+        self.drop_absent(rows)
         return rows.to(self.outputs.dtype)
+
+    @property
+    def moments(self) -> Tensor:
+        """Probabilities of all levels, and means of all values times the probability of each.
+
+        Of shape (..., n_logits + n_values), in double precision: what may be averaged over
+        distributions.
+        """
+        observation = self.observation
+        levels = [self.log_levels(o).exp() for o in range(len(observation.sizes))]
+        parts = list(levels)
+        for v, k in enumerate(observation.value_places):
+            feature = observation.coder.features[k]
+            mean = self.mean_of_value(v)
+            if feature.outcome is not None:
+                place = observation.outcome_places[feature.outcome]
+                mean = mean * levels[place][..., feature.rest]
+            parts.append(mean[..., None])
+        return torch.cat(parts, -1)
+
+    def mean_of_value(self, v: int) -> Tensor:
+        """Mean (...) of the value v, in double precision, as if it were there."""
+        log_weights, locations, scales = (part[..., None] for part in self._mixture(v))
+        low = torch.as_tensor(self.observation.free_low[v], device=scales.device)
+        high = torch.as_tensor(self.observation.free_high[v], device=scales.device)
+        left, right = (low - locations) / scales, (high - locations) / scales
+        log_masses = log_weights + log_interval_mass(left, right)
+        weights = log_masses.flatten(-2).softmax(-1).unflatten(-1, log_masses.shape[-2:])
+        # The integral of u times the density is u sigmoid(u) - softplus(u), an even function.
+        shift = (_integral(right) - _integral(left)) / log_interval_mass(left, right).exp()
+        offsets = locations + scales * shift.nan_to_num(0.0, 0.0, 0.0)
+        means = torch.minimum(torch.maximum(offsets, low), high)
+        return (weights * means).sum((-2, -1))
+
+
+def _integral(u: Tensor) -> Tensor:
+    size = u.abs()
+    return -(size * torch.sigmoid(-size) + torch.log1p(torch.exp(-size)))
 
 
 def measure_of_columns(columns: Any) -> str:
@@ -404,6 +475,34 @@ def measure_of_columns(columns: Any) -> str:
     if any(has_mass):
         return "mixed"
     return "lebesgue"
+
+
+def column_means(column: Column, shares: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    """Return the likeliest categories, or the means of numbers, gaps apart.
+
+    Parameters
+    ----------
+    column : Column
+    shares : ndarray of shape (n, n_outcomes)
+        Probabilities of the outcomes.
+    rest : ndarray of shape (n,)
+        Means of the numbers of the rest.
+
+    Returns
+    -------
+    codes : ndarray of shape (n,)
+    """
+    if column.levels:
+        return shares[:, : column.n_known].argmax(axis=1).astype(np.float64)
+    total = shares[:, : column.n_known] @ np.array(column.atoms)
+    weight = shares[:, : column.n_known].sum(axis=1)
+    if column.rest != "none":
+        total = total + shares[:, column.rest_outcome] * rest
+        weight = weight + shares[:, column.rest_outcome]
+    means = total / np.maximum(weight, LEAST)
+    if column.step:
+        means = np.rint(means)
+    return np.clip(means, column.low, column.high)
 
 
 def free_intervals(feature: Any, center: float, scale: float) -> tuple[np.ndarray, np.ndarray]:

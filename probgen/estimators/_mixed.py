@@ -188,6 +188,12 @@ class MixedRowsMixin(TableMixin):
             return X
         return self._coder.encode(X)
 
+    def _decoded(self, rows: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Rows (n, d) of what the networks draw; the generator draws what they do not."""
+        if self._coder is None:
+            return rows
+        return self._coder.decode(rows, generator)
+
     def _is_missing(self, X: np.ndarray) -> np.ndarray:
         """Mask (n, d) of missing values, among which are no gaps that are outcomes."""
         is_missing = np.isnan(X)
@@ -200,6 +206,12 @@ class MixedRowsMixin(TableMixin):
         if self._coder is None:
             return 0.0
         return log_fixed(self._coder.columns, X)
+
+    def _codes_of_means(self, means: np.ndarray) -> np.ndarray:
+        """Rows (n, d) of means of the networks' rows, or moments of mixed columns."""
+        if self._coder is None:
+            return means
+        return self.observation_.codes_of_moments(means, with_gaps=True)
 
     def _conditions_of(self, conditions: Conditions, argument: str, gaps: str) -> Any:
         """Conditions as the networks' features have them."""

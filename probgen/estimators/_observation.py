@@ -94,6 +94,10 @@ class ObservationGenerator(NeuralGenerator):
         """What the networks take for validated rows (n, d)."""
         return X
 
+    def _decoded(self, rows: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Rows (n, d) of what the networks draw; the generator draws what they do not."""
+        return rows
+
     def _is_missing(self, X: np.ndarray) -> np.ndarray:
         """Mask (n, d) of the missing values of rows."""
         return np.isnan(X)
@@ -101,6 +105,10 @@ class ObservationGenerator(NeuralGenerator):
     def _log_fixed(self, X: np.ndarray) -> Any:
         """Log-probabilities (n,) of what the networks do not see of rows."""
         return 0.0
+
+    def _codes_of_means(self, means: np.ndarray) -> np.ndarray:
+        """Rows (n, d) of means of the networks' rows, or moments of mixed columns."""
+        return means
 
     def _conditions_of(self, conditions: Conditions, argument: str, gaps: str) -> Any:
         """Conditions as the networks' rows have them; for gaps see MixedConditions."""

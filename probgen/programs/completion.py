@@ -29,7 +29,7 @@ import torch
 from pyro import poutine
 from pyro.poutine.util import site_is_subsample
 
-from probgen.conditions.checked import CheckedConditions, elements, means
+from probgen.conditions.checked import check_conditions, elements, means
 from probgen.conditions.given import Conditions
 from probgen.programs.hamiltonian import hamiltonian_move
 from probgen.programs.isolation import isolated_pyro_state
@@ -89,7 +89,7 @@ def complete(
     model, guide : callable
         Pyro programs of rows (n, d), the labels, and a boolean mask (n, d) of the known features.
         The model observes rows as the site "x", of independent features.
-    conditions : Conditions
+    conditions : Conditions or MixedConditions
     generator : numpy.random.Generator
     fill : Tensor of shape (d,)
         Values that the guide takes for unknown features, on the device and in the precision of the
@@ -128,7 +128,7 @@ def complete(
         # One row shows the distribution of the features and the size of a code.
         seen = torch.ones_like(fill[None], dtype=torch.bool)
         trace = poutine.trace(model).get_trace(fill[None], *[label[:1] for label in labels], seen)
-        checked = CheckedConditions(conditions, elements(trace.nodes["x"]["fn"]), argument)
+        checked = check_conditions(conditions, elements(trace.nodes["x"]["fn"]), argument)
         code_size = sum(code.numel() for code in _codes(trace).values())
         if checked.allowed is not None:
             width = max(width, int(np.prod(checked.allowed.shape[1:])))
@@ -184,7 +184,7 @@ def _complete_block(rows, width, average, move):
     if move and len(active):
         pool.move(active, part)
     if average:
-        X = torch.where(rows.known, rows.start, pool.numbers["means"].to(rows.start.dtype))
+        X = rows.conditions.average(rows.start, pool.numbers["means"])
     else:
         X = rows.draw({name: code.transpose(0, 1) for name, code in pool.codes.items()})
     return tuple(result.cpu().numpy() for result in (X, pool.log_mass, pool.sizes))

@@ -8,6 +8,7 @@ import numpy as np
 from probgen.tables.columns import Column, Feature, features_of, join_features, split_codes
 
 CONSTANT = 1e-3  # deviation of a constant value, relative to its size
+ROUNDING = 1e-7  # of numbers in single precision, in deviations
 SMOOTHING = 0.5  # rows that are added to the count of each level
 
 
@@ -53,6 +54,11 @@ class RowCoder:
         """The features of the columns."""
         return features_of(self.columns)
 
+    @property
+    def n_inputs(self) -> int:
+        """Numbers of a row that networks see: one for each level, and two for each value."""
+        return sum(feature.n_levels or 2 for feature in self.features)
+
     def encode(self, X: np.ndarray) -> np.ndarray:
         """Return features (n, m) of rows of codes (n, d)."""
         rows = split_codes(self.columns, np.asarray(X, dtype=np.float64))
@@ -73,7 +79,9 @@ class RowCoder:
             if feature.step:
                 split[:, k] = np.rint(split[:, k])
             if not feature.n_levels:
-                split[:, k] = np.clip(split[:, k], feature.low, feature.high)
+                # The ends of densities are open.
+                margin = 0.0 if feature.step else ROUNDING * self.scale[k]
+                split[:, k] = np.clip(split[:, k], feature.low + margin, feature.high - margin)
         return join_features(self.columns, split, generator)
 
 

@@ -257,10 +257,7 @@ class FullyVisibleBeliefNetwork(MixedRowsMixin, AutoregressiveGenerator):
         return by_column
 
     def _sample(self, n_samples: int, generator: np.random.Generator) -> np.ndarray:
-        rows = super()._sample(n_samples, generator)
-        if self._coder is None:
-            return rows
-        return self._coder.decode(rows, generator)
+        return self._decoded(super()._sample(n_samples, generator), generator)
 
     def _sample_given(self, conditions: Conditions, generator: np.random.Generator) -> np.ndarray:
         if self._coder is None:

@@ -31,6 +31,9 @@ class CodePosterior(nn.Module):
         Number of flows.
     center, scale : Tensor of shape (d,), default=None
         What is subtracted from the rows, and what they are divided by, before the network.
+    encoding : torch.nn.Module, default=None
+        Its method `encode` maps the first `n_features` numbers of rows to what the network sees in
+        place of them. It replaces center and scale.
 
     References
     ----------
@@ -48,6 +51,7 @@ class CodePosterior(nn.Module):
 
     center: Tensor
     scale: Tensor
+    encoding: Any
 
     def __init__(
         self,
@@ -58,9 +62,11 @@ class CodePosterior(nn.Module):
         n_flows: int = 2,
         center: Tensor | None = None,
         scale: Tensor | None = None,
+        encoding: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.network = network
+        self.encoding = encoding
         self.n_components = n_components
         self.flows = nn.ModuleList()
         if flow is not None:
@@ -70,6 +76,11 @@ class CodePosterior(nn.Module):
             self.register_buffer("center", center)
             self.register_buffer("scale", scale)
         self.register_buffer("reversal", torch.arange(n_components - 1, -1, -1), persistent=False)
+
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(state)
+        if "encoding" not in self._modules:  # of a file of an earlier version
+            self.encoding = None
 
     @staticmethod
     def n_outputs(n_components: int, flow: str | None = None) -> int:
@@ -95,7 +106,9 @@ class CodePosterior(nn.Module):
         return self._base(self.network(scaled))
 
     def scaled(self, X: Tensor) -> Tensor:
-        """Return rows (n, d) centred and scaled as the network sees them."""
+        """Return rows (n, d) centred and scaled, or encoded, as the network sees them."""
+        if self.encoding is not None:
+            return encoded(self.encoding, X)
         if self.is_scaled:
             return (X - self.center) / self.scale
         return X
@@ -205,6 +218,12 @@ class PosteriorMixtureCodes(nn.Module):
             inputs = self.posterior.scaled(inputs)
         components = self.posterior.base(inputs).base_dist
         return _mixture(self.logits, components.loc, components.scale)
+
+
+def encoded(encoding: Any, X: Tensor) -> Tensor:
+    """Return rows (..., d) with their first `encoding.n_features` numbers encoded."""
+    n_features = encoding.n_features
+    return torch.cat([encoding.encode(X[..., :n_features]), X[..., n_features:]], dim=-1)
 
 
 def concat_labels(rows: Tensor, *labels: Tensor) -> Tensor:

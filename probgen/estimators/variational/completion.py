@@ -33,7 +33,7 @@ class CompletionMixin(ImputerMixin, ObservationGenerator):
     @property
     def _largest_width(self) -> int:
         """Largest number of values that the networks compute for a row at once."""
-        n_outputs = self.n_features_in_ * self.observation_.n_outputs_per_feature
+        n_outputs = self.observation_.n_outputs_of(self.n_features_in_)
         return max(n_outputs, *self.hidden_layer_sizes, 1)
 
     def _impute(self, X: np.ndarray, generator: np.random.Generator | None) -> np.ndarray:
@@ -45,9 +45,13 @@ class CompletionMixin(ImputerMixin, ObservationGenerator):
     def _sample_given(self, conditions: Conditions, generator: np.random.Generator) -> np.ndarray:
         return self._complete(conditions, generator, "given")
 
+    def _in_network_terms(self, conditions: Conditions, argument: str) -> Any:
+        """Conditions as the networks' rows have them: what X lacks is no gap."""
+        return self._conditions_of(conditions, argument, "filled" if argument == "X" else "drawn")
+
     def _propose(
         self,
-        conditions: Conditions,
+        conditions: Any,
         generator: np.random.Generator,
         argument: str,
         labels: Any = (),
@@ -55,6 +59,8 @@ class CompletionMixin(ImputerMixin, ObservationGenerator):
         move: bool = True,
     ) -> Completion:
         """The Completion of rows under conditions, given labels where the programs take some."""
+        if isinstance(conditions, Conditions):
+            conditions = self._in_network_terms(conditions, argument)
         settings = {}
         if len(self.encoder_.flows):
             settings = {"n_chains": CHAINS_WITH_FLOWS, "code_width": FLOW_WIDTH}
@@ -82,7 +88,8 @@ class CompletionMixin(ImputerMixin, ObservationGenerator):
     ) -> np.ndarray:
         """Rows (n, d), draws or means under conditions; warns where weights are uneven."""
         low, high = representable(conditions, self._dtype, argument)
-        completion = self._propose(conditions, generator, argument, labels, average)
+        of_networks = self._in_network_terms(conditions, argument)
+        completion = self._propose(of_networks, generator, argument, labels, average)
         uneven = completion.sizes < FEW
         if uneven.any():
             warn(
@@ -91,5 +98,9 @@ class CompletionMixin(ImputerMixin, ObservationGenerator):
                 f" {completion.sizes.min():.1f}), whose codes a short Markov chain moves towards"
                 " their condition; train longer, or fix less.",
             )
+        if of_networks is not conditions and average:
+            return of_networks.codes_of_moments(completion.rows)
+        if of_networks is not conditions:
+            return of_networks.codes_of(completion.rows, generator)
         rows = np.clip(completion.rows, low, high)
         return np.where(np.isnan(conditions.values), rows, conditions.values)

@@ -47,9 +47,10 @@ class ConditionalVAE(ClassConditional, VAE):
     encoder, decoder : torch.nn.Module, default=None
         As in `VAE`, but the encoder maps (n, n_features + n_classes) and the decoder maps (n,
         n_components + n_classes): the one-hot vector of the class comes last.
-    hidden_layer_sizes, activation, architecture, image_shape, likelihood, dynamic_binarization, \
-prior, posterior, elbo, beta, n_importance_samples, max_iter, batch_size, learning_rate_init, \
-trainer, warm_start, device, random_state, verbose
+    hidden_layer_sizes, activation, architecture, image_shape, likelihood, categorical_features, \
+kinds, missing, handle_unknown, dynamic_binarization, \
+prior, posterior, elbo, beta, n_importance_samples, max_iter, batch_size, \
+learning_rate_init, trainer, warm_start, device, random_state, verbose
         As in `VAE`.
 
     Attributes
@@ -108,6 +109,10 @@ trainer, warm_start, device, random_state, verbose
         encoder: torch.nn.Module | None = None,
         decoder: torch.nn.Module | None = None,
         likelihood: str | Option = "auto",
+        categorical_features: Any = "from_dtype",
+        kinds: Any = None,
+        missing: str = "model",
+        handle_unknown: str = "level",
         dynamic_binarization: bool = False,
         prior: str | Option = "normal",
         posterior: str | Option = "gaussian",
@@ -132,6 +137,10 @@ trainer, warm_start, device, random_state, verbose
             encoder=encoder,
             decoder=decoder,
             likelihood=likelihood,
+            categorical_features=categorical_features,
+            kinds=kinds,
+            missing=missing,
+            handle_unknown=handle_unknown,
             dynamic_binarization=dynamic_binarization,
             prior=prior,
             posterior=posterior,
@@ -221,7 +230,7 @@ trainer, warm_start, device, random_state, verbose
         generator = self._generator_of(random_state)
         indices = self._requested_classes(n_samples, generator, y)
         codes = self._draw_sites(n_samples, generator, y=self._one_hot(indices))["z"]
-        X = self._by_class(self._decode_class, codes, self.classes_[indices])
+        X = self._codes_of_means(self._by_class(self._decode_class, codes, self.classes_[indices]))
         return self._in_container(X.astype(self._dtype, copy=False))
 
     def transform(
@@ -274,6 +283,7 @@ trainer, warm_start, device, random_state, verbose
             X = self._class_mean(lambda k: self._decode_class(codes, k), weights)
         else:
             X = self._by_class(self._decode_class, codes, y)
+        X = self._codes_of_means(X)
         return self._in_container(X.astype(codes.dtype, copy=False), Z)
 
     def reconstruct(self, X: npt.ArrayLike, y: npt.ArrayLike | None = None) -> Any:
@@ -298,6 +308,7 @@ trainer, warm_start, device, random_state, verbose
             means = self._class_mean(lambda k: self._reconstruct(rows, labels[k]), posterior)
         else:
             means = self._by_class(lambda part, k: self._reconstruct(part, labels[k]), rows, y)
+        means = self._codes_of_means(means)
         return self._in_container(means.astype(rows.dtype, copy=False), X)
 
     def elbo_samples(self, X: npt.ArrayLike, y: npt.ArrayLike | None = None) -> Bunch:
@@ -381,7 +392,7 @@ trainer, warm_start, device, random_state, verbose
     def _one_hot(self, indices: np.ndarray) -> torch.Tensor:
         """Labels (n, n_classes) of class indices (n,), a tensor on the device of the networks."""
         device = getattr(self, "device_", "cpu")
-        dtype = torch.float64 if self._dtype == np.float64 else torch.float32
+        dtype = torch.float64 if self._network_dtype == np.float64 else torch.float32
         return one_hot(torch.tensor(np.asarray(indices), device=device), self._n_labels, dtype)
 
     def _label_vectors(self) -> torch.Tensor:
@@ -430,7 +441,10 @@ trainer, warm_start, device, random_state, verbose
                 total = torch.logaddexp(total, weights)
             return torch.stack([*joint, *log_mean_exp(total)], dim=1)
 
-        return self._in_blocks(X, bounds, n_copies=self.n_importance_samples)
+        rows = self._encoded(X)
+        bounds_of_rows = self._in_blocks(rows, bounds, n_copies=self.n_importance_samples)
+        bounds_of_rows[:, :-1] += np.reshape(self._log_fixed(X), (-1, 1))
+        return bounds_of_rows
 
     def _estimates(self, X: np.ndarray, y: Any) -> Any:
         if y is None:
@@ -448,7 +462,8 @@ trainer, warm_start, device, random_state, verbose
     ) -> np.ndarray:
         labels = self._one_hot(indices)
         if conditions is None:
-            return self._draw_sites(len(indices), generator, y=labels)["x"]
+            rows = self._draw_sites(len(indices), generator, y=labels)["x"]
+            return self._decoded(rows, generator)
         return self._complete(conditions, generator, "given", labels)
 
     def _log_joint_of_conditions(

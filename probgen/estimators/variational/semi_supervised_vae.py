@@ -13,7 +13,7 @@ from torch import nn
 
 from probgen._validation import check_choice, check_real
 from probgen.base import GeneratorTags
-from probgen.estimators.variational.code_distributions import concat_labels
+from probgen.estimators.variational.code_distributions import concat_labels, encoded
 from probgen.estimators.variational.conditional_vae import ConditionalVAE
 from probgen.estimators.variational.vae import VAE
 from probgen.networks import check_module, own_network
@@ -58,8 +58,10 @@ class SemiSupervisedVAE(ConditionalVAE):
     elbo : {"mean_field", "trace"} or ELBO, default="mean_field"
         As in `VAE`, without importance weighted bounds and those of Pyro.
     priors, hidden_layer_sizes, activation, architecture, image_shape, encoder, decoder, \
-likelihood, dynamic_binarization, prior, posterior, beta, n_importance_samples, max_iter, \
-batch_size, learning_rate_init, trainer, warm_start, device, random_state, verbose
+likelihood, categorical_features, kinds, missing, handle_unknown, \
+dynamic_binarization, prior, posterior, beta, \
+n_importance_samples, max_iter, batch_size, learning_rate_init, trainer, warm_start, device, \
+random_state, verbose
         As in `ConditionalVAE`.
 
     Attributes
@@ -125,6 +127,10 @@ batch_size, learning_rate_init, trainer, warm_start, device, random_state, verbo
         encoder: torch.nn.Module | None = None,
         decoder: torch.nn.Module | None = None,
         likelihood: str | Option = "auto",
+        categorical_features: Any = "from_dtype",
+        kinds: Any = None,
+        missing: str = "model",
+        handle_unknown: str = "level",
         dynamic_binarization: bool = False,
         prior: str | Option = "normal",
         posterior: str | Option = "gaussian",
@@ -150,6 +156,10 @@ batch_size, learning_rate_init, trainer, warm_start, device, random_state, verbo
             encoder=encoder,
             decoder=decoder,
             likelihood=likelihood,
+            categorical_features=categorical_features,
+            kinds=kinds,
+            missing=missing,
+            handle_unknown=handle_unknown,
             dynamic_binarization=dynamic_binarization,
             prior=prior,
             posterior=posterior,
@@ -205,7 +215,7 @@ batch_size, learning_rate_init, trainer, warm_start, device, random_state, verbo
             rows, _ = self._with_mask(block)
             return self.classifier_.log_proba(rows).double()
 
-        return self._in_blocks(X, log_proba)
+        return self._in_blocks(self._encoded(X), log_proba)
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
@@ -229,13 +239,15 @@ batch_size, learning_rate_init, trainer, warm_start, device, random_state, verbo
 
     def _build(self, fit: FitContext) -> None:
         d = fit.rows.n_features
+        if self._coder is not None:
+            d = self._coder.n_inputs
         self.classifier_ = self._make_classifier(d, fit.rows.dtype)
         super()._build(fit)
         scaling: dict[str, Any] = {}
         encoder: Any = self.encoder_
         if encoder.is_scaled:  # the encoder's scaling, without the part for its labels
             scaling = {"center": encoder.center[:d], "scale": encoder.scale[:d]}
-        self.classifier_ = Classifier(self.classifier_, **scaling)
+        self.classifier_ = Classifier(self.classifier_, encoding=encoder.encoding, **scaling)
 
     def _make_classifier(self, d: int, dtype: Any) -> Any:
         """Network from rows of d features to a logit for each class."""
@@ -402,6 +414,7 @@ class Classifier(nn.Module):
 
     center: torch.Tensor
     scale: torch.Tensor
+    encoding: Any
 
     def __init__(
         self,
@@ -409,13 +422,20 @@ class Classifier(nn.Module):
         *,
         center: torch.Tensor | None = None,
         scale: torch.Tensor | None = None,
+        encoding: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.network = network
+        self.encoding = encoding
         self.is_scaled = center is not None
         if center is not None and scale is not None:
             self.register_buffer("center", center.clone())
             self.register_buffer("scale", scale.clone())
+
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(state)
+        if "encoding" not in self._modules:  # of a file of an earlier version
+            self.encoding = None
 
     def forward(self, X: torch.Tensor) -> Any:
         """Return the distribution of the classes of rows (n, d)."""
@@ -426,6 +446,8 @@ class Classifier(nn.Module):
         return torch.log_softmax(self._logits(X), dim=-1)
 
     def _logits(self, X: torch.Tensor) -> torch.Tensor:
-        if self.is_scaled:
+        if self.encoding is not None:
+            X = encoded(self.encoding, X)
+        elif self.is_scaled:
             X = (X - self.center) / self.scale
         return self.network(X)

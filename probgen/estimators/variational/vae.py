@@ -22,7 +22,7 @@ from probgen._validation import (
     show,
 )
 from probgen.base import DecoderMixin, GeneratorTags, Likelihood
-from probgen.distributions.observation import make_observation
+from probgen.estimators._mixed import MixedRowsMixin
 from probgen.estimators.variational.code_distributions import (
     CodePosterior,
     GaussianMixtureCodes,
@@ -48,6 +48,7 @@ from probgen.options import (
     GaussianPosterior,
     InverseAutoregressiveFlow,
     Laplace,
+    Mixed,
     MixturePrior,
     NormalPrior,
     Option,
@@ -73,7 +74,7 @@ FEW_ROWS = range(2000, 10_000)
 N_POSTERIOR_DRAWS = 32  # draws behind a reconstruction, and behind the moments of a flow posterior
 
 
-class VAE(CompletionMixin, DecoderMixin):
+class VAE(MixedRowsMixin, CompletionMixin, DecoderMixin):
     """Variational autoencoder.
 
     A row x has a code z of n_components numbers. The model draws z from a prior p(z) and x from
@@ -106,12 +107,26 @@ class VAE(CompletionMixin, DecoderMixin):
         alone cannot train, such as those with batch norm, skip a last batch of one row.
     likelihood : str or Option, default="auto"
         p(x given z): "bernoulli", "continuous_bernoulli", "gaussian", "laplace",
-        "gaussian_mixture", "categorical" or "discretized_logistic". "auto" takes "bernoulli" for
-        rows of 0 and 1 and "gaussian" for others; choose one in a search, as likelihoods of
+        "gaussian_mixture", "categorical", "discretized_logistic", or "mixed" for columns each with
+        a distribution of its own. "auto" takes "mixed" where a column is a category, "bernoulli"
+        for rows of 0 and 1 and "gaussian" for others; choose one in a search, as likelihoods of
         different measures do not compare. An object of `probgen.options` has the settings of one
         likelihood: `Gaussian(scale="per_feature")`, `Laplace(scale="per_feature")`,
-        `GaussianMixtureLikelihood(n_mixture=1)`, `Categorical(n_levels=256)` and
-        `DiscretizedLogistic(n_levels=256, n_mixture=1)` are what the strings stand for.
+        `GaussianMixtureLikelihood(n_mixture=1)`, `Categorical(n_levels=256)`,
+        `DiscretizedLogistic(n_levels=256, n_mixture=1)` and `Mixed(n_mixture=1)` are what the
+        strings stand for.
+    categorical_features : "from_dtype", array-like or None, default="from_dtype"
+        Columns that are categories: those of a frame by their dtype, or for an array a mask,
+        indices or names. Such columns of an array hold 0, 1, 2 and so on, each its own number of
+        levels.
+    kinds : dict or None, default=None
+        Kinds of the columns of a frame by name, where they should not be inferred: "real",
+        "integer", "category", "ordered", "boolean", "datetime", "duration" or "constant".
+    missing : {"model", "marginalise"}, default="model"
+        Whether gaps of mixed columns are outcomes, so that draws have gaps too, or are integrated
+        out.
+    handle_unknown : {"level", "error"}, default="level"
+        Whether categories that `fit` did not see are one more level, or refused.
     dynamic_binarization : bool, default=False
         Whether values in [0, 1] are probabilities of a 1, from which each training batch draws new
         rows of 0 and 1. Queries take rows of 0 and 1.
@@ -182,6 +197,11 @@ class VAE(CompletionMixin, DecoderMixin):
     values (NaN) do not enter the likelihood. The encoder sees the mean of their feature in
     training, and in queries the values that the row's code decodes to.
 
+    Of mixed columns the encoder sees one-hot levels, standardised numbers, and for each number
+    whether it is there, which is all zeros for a missing value; the networks have single precision.
+    `reconstruct`, `inverse_transform` and `impute` return the likeliest categories and the means of
+    numbers. Networks of your own then map as many numbers as `observation_` has of each.
+
     References
     ----------
     .. [1] D. P. Kingma and M. Welling, Auto-encoding variational Bayes, 2014.
@@ -212,6 +232,7 @@ class VAE(CompletionMixin, DecoderMixin):
             "gaussian_mixture": partial(GaussianMixtureLikelihood, n_mixture=1),
             "categorical": partial(Categorical, n_levels=256),
             "discretized_logistic": partial(DiscretizedLogistic, n_levels=256, n_mixture=1),
+            "mixed": partial(Mixed, n_mixture=1),
         },
         "prior": {"normal": NormalPrior, "mixture": MixturePrior, "vamp": VampPrior},
         "posterior": {
@@ -239,6 +260,10 @@ class VAE(CompletionMixin, DecoderMixin):
         encoder: torch.nn.Module | None = None,
         decoder: torch.nn.Module | None = None,
         likelihood: str | Option = "auto",
+        categorical_features: Any = "from_dtype",
+        kinds: Any = None,
+        missing: str = "model",
+        handle_unknown: str = "level",
         dynamic_binarization: bool = False,
         prior: str | Option = "normal",
         posterior: str | Option = "gaussian",
@@ -262,6 +287,10 @@ class VAE(CompletionMixin, DecoderMixin):
         self.encoder = encoder
         self.decoder = decoder
         self.likelihood = likelihood
+        self.categorical_features = categorical_features
+        self.kinds = kinds
+        self.missing = missing
+        self.handle_unknown = handle_unknown
         self.dynamic_binarization = dynamic_binarization
         self.prior = prior
         self.posterior = posterior
@@ -338,7 +367,8 @@ class VAE(CompletionMixin, DecoderMixin):
         check_count("n_samples", n_samples, low=1)
         generator = self._generator_of(random_state)
         codes = self._draw_sites(n_samples, generator)["z"]
-        return self._in_container(self._decode(codes).astype(self._dtype, copy=False))
+        X = self._codes_of_means(self._decode(codes))
+        return self._in_container(X.astype(self._dtype, copy=False))
 
     def transform(self, X: npt.ArrayLike, *, return_std: bool = False) -> Any:
         """Return the posterior means of the codes.
@@ -375,7 +405,8 @@ class VAE(CompletionMixin, DecoderMixin):
             Decoded means, averaged over draws from the posterior; a frame as in `impute`.
         """
         rows = self._validate_query(X)
-        return self._in_container(self._reconstruct(rows).astype(rows.dtype, copy=False), X)
+        means = self._codes_of_means(self._reconstruct(rows))
+        return self._in_container(means.astype(rows.dtype, copy=False), X)
 
     def score_samples(self, X: npt.ArrayLike, y: Any = None, *, return_std: bool = False) -> Any:
         """Return the importance weighted bound on the log-likelihood of each row, in nats.
@@ -426,7 +457,8 @@ class VAE(CompletionMixin, DecoderMixin):
 
     def __sklearn_tags__(self) -> GeneratorTags:
         tags = super().__sklearn_tags__()
-        tags.input_tags.categorical = self._likelihood.measure == "counting"
+        is_mixed = self._coder is not None
+        tags.input_tags.categorical = is_mixed or self._likelihood.measure == "counting"
         return tags
 
     @property
@@ -477,12 +509,12 @@ class VAE(CompletionMixin, DecoderMixin):
         rows = fit.rows
         statistics = self._statistics(fit)
         has_images = are_images(self.architecture, self.image_shape)
-        self.observation_ = make_observation(
-            self._chosen_likelihood(statistics), statistics, shared_unit=has_images
-        )
+        self.observation_ = self._make_observation(statistics, shared_unit=has_images)
         self.likelihood_ = self.observation_.name
         self._has_missing = statistics.has_missing
         self._fill = torch.as_tensor(statistics.mean, dtype=rows.dtype)
+        if self._coder is not None:
+            self._fill = torch.full_like(self._fill, torch.nan)  # which is encoded as zeros
 
         posterior = self._option("posterior")
         settings: dict[str, Any] = {}
@@ -490,7 +522,9 @@ class VAE(CompletionMixin, DecoderMixin):
             settings |= {"flow": posterior.name, "n_flows": posterior.n_flows}
         n_outputs = CodePosterior.n_outputs(self.n_components, settings.get("flow"))
         encoder, self.decoder_ = self._make_networks(rows.n_features, n_outputs, rows.dtype)
-        if not statistics.is_binary:
+        if self._coder is not None:
+            settings["encoding"] = self.observation_
+        elif not statistics.is_binary:
             # The networks see centred and scaled rows, and labels as they are.
             padding = (0, self._n_labels)
             # Levels, and values in [0, 1], have one unit whatever the rows are.
@@ -549,6 +583,11 @@ class VAE(CompletionMixin, DecoderMixin):
         n_decoded = self.observation_.n_outputs_per_feature
         n_inputs = self.n_components + self._n_labels
         architecture = self._architecture(d)
+        if self._coder is not None:
+            # The decoder has all outputs of the observation model, as if each were a feature.
+            d, d_decoded, n_decoded = self._coder.n_inputs, self.observation_.n_outputs, 1
+        else:
+            d_decoded = d
         if self.encoder is None:
             encoder = self._make_encoder(architecture, d, n_outputs)
         else:
@@ -556,12 +595,20 @@ class VAE(CompletionMixin, DecoderMixin):
                 self.encoder, d + self._n_labels, n_outputs, "encoder", dtype=dtype
             )
         if self.decoder is None:
-            decoder = architecture.decoder(n_inputs, d, n_decoded)
+            decoder = architecture.decoder(n_inputs, d_decoded, n_decoded)
         else:
             decoder = RowNetwork(
-                own_network(self.decoder, n_inputs, d * n_decoded, "decoder", dtype=dtype)
+                own_network(self.decoder, n_inputs, d_decoded * n_decoded, "decoder", dtype=dtype)
             )
         return encoder, decoder
+
+    def _check_mixed(self, X: np.ndarray) -> None:
+        super()._check_mixed(X)
+        if are_images(self.architecture, self.image_shape):
+            raise ValueError(
+                "architecture='conv' and image_shape are for images, but X has columns that are"
+                " categories; leave them out."
+            )
 
     def _make_encoder(self, architecture: Architecture, d: int, n_outputs: int) -> Any:
         """Encoder of the architecture, from rows of d features and their labels."""
@@ -571,6 +618,8 @@ class VAE(CompletionMixin, DecoderMixin):
         """Noisy rows (n_rows, d) to start pseudo-inputs from, repeated where there are fewer."""
         block, *_ = next(iter(rows.batches(np.random.default_rng(0), min(n_rows, rows.n_rows))))
         block = torch.where(block.isnan(), self._fill.to(block.device), block).cpu()
+        if self._coder is not None:
+            return block[torch.arange(n_rows) % len(block)]
         noise = torch.randn(n_rows, block.shape[1], dtype=block.dtype)
         if self.encoder_.is_scaled:
             noise = noise * self.encoder_.scale[: block.shape[1]]
@@ -617,13 +666,16 @@ class VAE(CompletionMixin, DecoderMixin):
             return (X, *labels)
         rows, *others = self._with_mask(X, *labels)
         seen = others[-1]
+        if self._coder is not None and self._has_missing:
+            return rows, *others  # of which the encoder has learned
         with isolated_pyro_state(self.device_):
             for _ in range(FILLING_ROUNDS):
                 trace = poutine.trace(self.guide).get_trace(rows, *others)
                 code: Any = trace.nodes["z"]["fn"]
                 while isinstance(code, torch.distributions.TransformedDistribution):
                     code = code.base_dist  # flows have no mean, but the Gaussian below has
-                rows = torch.where(seen, rows, self._decoded_mean(code.mean, *labels))
+                decoded = self.decoder_(concat_labels(code.mean, *labels))
+                rows = torch.where(seen, rows, self.observation_.mean(decoded))
         return rows, *others
 
     def _common_noise(self, n_samples: int) -> torch.Tensor:
@@ -649,6 +701,7 @@ class VAE(CompletionMixin, DecoderMixin):
             means = self._decoded_mean(draws.flatten(0, 1), *labels)
             return means.unflatten(0, draws.shape[:2]).mean(0)
 
+        X = self._encoded(X)
         return self._in_blocks(X, reconstruct, n_copies=N_POSTERIOR_DRAWS)
 
     def _posterior_moments(self, X: np.ndarray, *labels: torch.Tensor) -> Sequence[np.ndarray]:
@@ -664,19 +717,23 @@ class VAE(CompletionMixin, DecoderMixin):
             draws = self._draw_posterior(block, noise, *labels)
             return torch.cat([draws.mean(0), draws.std(0)], dim=1)
 
-        return np.split(self._in_blocks(X, moments), 2, axis=1)
+        return np.split(self._in_blocks(self._encoded(X), moments), 2, axis=1)
 
     def _transform(self, X: np.ndarray) -> np.ndarray:
         return self._posterior_moments(X)[0]
 
     def _decoded_mean(self, codes: torch.Tensor, *labels: torch.Tensor) -> torch.Tensor:
-        return self.observation_.mean(self.decoder_(concat_labels(codes, *labels)))
+        """Means of the features that codes decode to, or the moments of mixed columns."""
+        decoded = self.decoder_(concat_labels(codes, *labels))
+        if self._coder is not None:
+            return self.observation_.distribution(decoded).moments
+        return self.observation_.mean(decoded)
 
     def _decode(self, Z: np.ndarray, *labels: torch.Tensor) -> np.ndarray:
         return self._in_blocks(Z, lambda codes: self._decoded_mean(codes, *labels))
 
     def _inverse_transform(self, Z: np.ndarray) -> np.ndarray:
-        return self._decode(Z)
+        return self._codes_of_means(self._decode(Z))
 
     def _draw_sites(
         self, n_samples: int, generator: np.random.Generator, **known: torch.Tensor
@@ -701,7 +758,7 @@ class VAE(CompletionMixin, DecoderMixin):
         return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
     def _sample(self, n_samples: int, generator: np.random.Generator) -> np.ndarray:
-        return self._draw_sites(n_samples, generator)["x"]
+        return self._decoded(self._draw_sites(n_samples, generator)["x"], generator)
 
     def _score_samples(self, X: np.ndarray) -> np.ndarray:
         return self._bounds(X)[0]
@@ -727,7 +784,7 @@ class VAE(CompletionMixin, DecoderMixin):
     def _latent_model(self, X: np.ndarray, y: Any = None) -> LatentModel:
         """The joint density of validated rows and their codes, a LatentModel."""
         with torch.no_grad():
-            arguments = self._latent_arguments(self._to_network_tensor(X), y)
+            arguments = self._latent_arguments(self._to_network_tensor(self._encoded(X)), y)
         return latent_model(self.model, arguments, self.n_components, self.device_)
 
     def _latent_arguments(self, X: torch.Tensor, y: Any) -> tuple[torch.Tensor, ...]:
@@ -741,7 +798,9 @@ class VAE(CompletionMixin, DecoderMixin):
             weights = self._importance_terms(block, *labels).log_weights
             return torch.stack(log_mean_exp(weights), dim=1)
 
-        return self._in_blocks(X, bound, n_copies=self.n_importance_samples).T
+        rows = self._encoded(X)
+        bounds, errors = self._in_blocks(rows, bound, n_copies=self.n_importance_samples).T
+        return np.stack([bounds + self._log_fixed(X), errors])
 
     def _elbo_parts(self, X: np.ndarray, *labels: torch.Tensor) -> np.ndarray:
         """Reconstruction and divergence (n, 2) of validated rows."""
@@ -751,7 +810,9 @@ class VAE(CompletionMixin, DecoderMixin):
             divergence = terms.log_posterior - terms.log_prior
             return torch.stack([terms.log_likelihood.mean(0), divergence.mean(0)], dim=1)
 
-        return self._in_blocks(X, parts, n_copies=self.n_importance_samples)
+        both = self._in_blocks(self._encoded(X), parts, n_copies=self.n_importance_samples)
+        both[:, 0] += self._log_fixed(X)
+        return both
 
 
 def _is_ours(program: Any) -> bool:

@@ -105,7 +105,7 @@ class MaskedMLP(nn.Module):
     dropout, input_dropout : float, default=0.0
         Dropout probabilities of hidden units and of inputs.
     encoder : torch.nn.Module, default=None
-        Its method `encode` maps rows (n, m) to the inputs of the first layer. Its arrays
+        Its method `encode` maps rows (n, m) to the inputs of the first layer. Its buffers
         `input_columns` and `output_columns` name the column, among those whose positions are
         given, that each input and each output belongs to. It replaces n_outputs_per_feature,
         n_levels, center and scale.
