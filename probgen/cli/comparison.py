@@ -24,12 +24,14 @@ from probgen import (
     ConditionalVAE,
     GaussianBayes,
     GaussianMixture,
+    MixtureModel,
     PixelCNN,
     Trainer,
     get_likelihood,
     make_generative_pipeline,
 )
 from probgen.base import Likelihood
+from probgen.base.table_generator import TableMixin
 from probgen.cli.compared import Data
 from probgen.cli.models import as_program, for_table, seed
 from probgen.cli.tables import first_line
@@ -200,7 +202,9 @@ MODELS: dict[str, Callable] = {
 
 
 # Those for tables of mixed columns alone
-TABLE_MODELS: dict[str, Callable] = {}
+TABLE_MODELS: dict[str, Callable] = {
+    "Mixture of columns": lambda n, d, shape: MixtureModel(_n_components(50, n)),
+}
 
 
 @dataclass(frozen=True)
@@ -280,6 +284,9 @@ def _table_generators(data, random_state):
             continue
         if get_likelihood(model).measure == "counting":
             continue
+        is_native = isinstance(model, TableMixin)
+        if is_native and "likelihood" in model.get_params(deep=False):
+            model.set_params(likelihood="mixed")
         model = for_table(model, data.X_train, data.kinds, random_state=random_state)
         found[name] = seed(model, random_state)
     return found
