@@ -1,5 +1,6 @@
 """Generators that take the rows of a frame of mixed columns, each column by its kind."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from sklearn.utils.validation import _check_feature_names, check_is_fitted
 from probgen._containers import check_unique_names
 from probgen.conditions.given import Conditions, parse_given
 from probgen.conditions.table_given import parse_table_given
+from probgen.tables.categorical import named_categories
 from probgen.tables.columns import Column, check_codes
 from probgen.tables.frames import is_frame
 from probgen.tables.table import Table
@@ -31,12 +33,19 @@ class TableMixin:
     of rows of codes, whose columns are then those.
     """
 
-    _columns: list[Column] | None = None
+    _columns: Any = None  # a list of Column, or None for rows that are no table
     _table: Table | None = None
 
     def _table_settings(self, frame: Any = None) -> dict[str, Any]:
         """Arguments of `Table.infer` after the frame, which is None for other rows."""
-        return {name: getattr(self, name) for name in TABLE_PARAMETERS}
+        settings = {name: getattr(self, name) for name in TABLE_PARAMETERS}
+        kinds = settings["kinds"]
+        if frame is not None and isinstance(kinds, Mapping | None):
+            names = list(frame.columns)
+            chosen = named_categories(getattr(self, "categorical_features", None), names)
+            named = {names[j]: "category" for j in chosen}
+            settings["kinds"] = {**named, **(kinds or {})}
+        return settings
 
     def _columns_of(self, X: np.ndarray) -> list[Column] | None:
         """The columns of validated rows (n, d) that came as an array, or as codes of a Table."""

@@ -21,7 +21,7 @@ from probgen.distributions.observation import (
 )
 from probgen.distributions.quantiles import LEAST, MOST, choose_level, level_quantile
 from probgen.tables.coder import RowCoder
-from probgen.tables.columns import Column, Feature
+from probgen.tables.columns import Column, Feature, measure_of
 
 FAR = 1e9  # deviations that stand for infinity
 
@@ -145,7 +145,7 @@ class MixedObservation(ObservationModel):
     @property
     def measure(self) -> str:  # type: ignore[override]
         """Reference measure of the densities, as in `Likelihood`."""
-        return measure_of_columns(self.coder.columns)
+        return measure_of(self.coder.columns)
 
     def n_outputs_of(self, n_features: int) -> int:
         """See ObservationModel."""
@@ -459,22 +459,6 @@ class MixedDistribution(TorchDistribution):
 def _integral(u: Tensor) -> Tensor:
     size = u.abs()
     return -(size * torch.sigmoid(-size) + torch.log1p(torch.exp(-size)))
-
-
-def measure_of_columns(columns: Any) -> str:
-    """Return the measure of the likelihood of columns, as in `Likelihood`.
-
-    Parameters
-    ----------
-    columns : list of Column
-    """
-    has_density = [column.rest != "none" and not column.step for column in columns]
-    has_mass = [column.n_outcomes > 1 or not dense for column, dense in zip(columns, has_density)]
-    if not any(has_density):
-        return "counting"
-    if any(has_mass):
-        return "mixed"
-    return "lebesgue"
 
 
 def column_means(column: Column, shares: np.ndarray, rest: np.ndarray) -> np.ndarray:

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from probgen._validation import show
 from probgen.base.table_generator import TableMixin
 from probgen.conditions.given import Conditions
 from probgen.conditions.mixed import MixedConditions
@@ -13,13 +12,12 @@ from probgen.distributions.mixed import MixedObservation
 from probgen.options import AutoLikelihood, Mixed, Option
 from probgen.options.likelihoods import MOST_LEVELS
 from probgen.row_blocks import RowBlocks
+from probgen.tables.categorical import is_from_dtype, named_categories
 from probgen.tables.coder import RowCoder
 from probgen.tables.columns import Column, check_codes, log_fixed
 from probgen.tables.frames import has_categories, is_frame
 from probgen.tables.table import Table
 from probgen.training.statistics import RowStatistics
-
-FROM_DTYPE = "from_dtype"
 
 
 class MixedRowsMixin(TableMixin):
@@ -42,63 +40,26 @@ class MixedRowsMixin(TableMixin):
     def _array_columns(self, X: np.ndarray) -> Any:
         """The columns of validated rows (n, d) of an array, None where none is a category."""
         names = getattr(self, "feature_names_in_", range(X.shape[1]))
-        is_category = self._is_category(list(names))
-        if self._likelihood_name != "mixed" and not is_category.any():
+        categories = named_categories(self.categorical_features, names)
+        if self._likelihood_name != "mixed" and not categories:
             return None
-        return [
-            _category(j, X[:, j]) if is_category[j] else Column(j, "real", rest="modelled")
-            for j in range(X.shape[1])
-        ]
-
-    def _is_category(self, names: list) -> np.ndarray:
-        """Mask (d,) of the columns, by their names, that categorical_features names."""
-        given = self.categorical_features
-        d = len(names)
-        is_category = np.zeros(d, dtype=bool)
-        if given is None or (isinstance(given, str) and given == FROM_DTYPE):
-            return is_category
-        named = np.asarray(given)
-        if named.ndim == 1 and named.dtype.kind == "b" and len(named) == d:
-            return named
-        if named.ndim == 1 and named.dtype.kind in "iu" and ((-d <= named) & (named < d)).all():
-            is_category[named] = True
-            return is_category
-        if named.ndim == 1 and named.dtype.kind in "UO" and set(named.tolist()) <= set(names):
-            is_category[[names.index(name) for name in named.tolist()]] = True
-            return is_category
-        if not named.size:
-            return is_category
-        raise ValueError(
-            f"categorical_features must be 'from_dtype', a mask of the {d} features, indices or"
-            f" names of some, or None; got {show(given)}."
-        )
+        columns = [Column(j, "real", rest="modelled") for j in range(X.shape[1])]
+        for j in categories:
+            columns[j] = _category(j, X[:, j])
+        return columns
 
     def _reads_table(self, frame: Any) -> bool:
         if self._likelihood_name != "auto":
             return self._likelihood_name == "mixed"
-        if not self._is_from_dtype:
+        if not is_from_dtype(self.categorical_features):
             return self._names_categories
         return has_categories(frame)
-
-    def _table_settings(self, frame: Any = None) -> dict[str, Any]:
-        settings = super()._table_settings(frame)
-        kinds = settings["kinds"]
-        if frame is not None and self._names_categories and not isinstance(kinds, Table):
-            names = list(frame.columns)
-            is_category = self._is_category(names)
-            named = [name for name, chosen in zip(names, is_category, strict=True) if chosen]
-            settings["kinds"] = {**dict.fromkeys(named, "category"), **(kinds or {})}
-        return settings
-
-    @property
-    def _is_from_dtype(self) -> bool:
-        given = self.categorical_features
-        return isinstance(given, str) and given == FROM_DTYPE
 
     @property
     def _names_categories(self) -> bool:
         """Whether categorical_features says which columns are categories."""
-        return self.categorical_features is not None and not self._is_from_dtype
+        features = self.categorical_features
+        return features is not None and not is_from_dtype(features)
 
     def _may_be_mixed(self, X: Any) -> bool:
         """Whether rows of a fit may be of mixed columns."""

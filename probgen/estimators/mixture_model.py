@@ -31,7 +31,9 @@ from probgen.mixtures.fitting import TableSummary, fit_table, summarise, update_
 from probgen.mixtures.layout import ABOVE_LOW, CATEGORICAL, COUNTS, Layout, outside
 from probgen.mixtures.rows import Encoder
 from probgen.row_blocks import RowBlocks
-from probgen.tables.columns import Column
+from probgen.tables.categorical import named_categories
+from probgen.tables.columns import Column, measure_of
+from probgen.tables.table import Table
 
 START_NUMBERS = 2**19  # indicators and numbers among which k-means finds clusters
 POSITIVE = (*CATEGORICAL, *COUNTS, *ABOVE_LOW)
@@ -70,6 +72,15 @@ class MixtureModel(TableMixin, MixtureMixin, ImputerMixin, BaseEstimator):
     categorical_features : "from_dtype", None or array-like, default="from_dtype"
         Which columns are categories: those whose dtype says so, or names, indices or a mask. In an
         array their values are 0, 1, ...
+    kinds : dict or None, default=None
+        Kinds of the columns of a frame by name, where they should not be inferred: "real",
+        "integer", "category", "ordered", "boolean", "datetime", "duration" or "constant".
+    missing : {"model", "marginalise"}, default="model"
+        Whether gaps of a frame are outcomes with a probability, so that draws have gaps too, or
+        missing at random and integrated out, as in an array.
+    handle_unknown : {"level", "error"}, default="level"
+        Whether categories that `fit` did not see are one more level, which is never drawn, or
+        refused.
     min_categories : int or array-like of shape (n_features,), default=None
         Least number of levels of categorical columns of an array; None takes those up to the
         greatest value in X.
@@ -145,6 +156,7 @@ class MixtureModel(TableMixin, MixtureMixin, ImputerMixin, BaseEstimator):
 
     _missing_values = "all"
 
+    _columns: list[Column]
     _mixture: MixtureComponents
     _state: dict
 
@@ -155,6 +167,9 @@ class MixtureModel(TableMixin, MixtureMixin, ImputerMixin, BaseEstimator):
         distributions: Any = "auto",
         atoms: Any = "auto",
         categorical_features: Any = "from_dtype",
+        kinds: Any = None,
+        missing: str = "model",
+        handle_unknown: str = "level",
         min_categories: Any = None,
         smoothing: float = 0.1,
         min_scale: float = 1e-3,
@@ -173,6 +188,9 @@ class MixtureModel(TableMixin, MixtureMixin, ImputerMixin, BaseEstimator):
         self.distributions = distributions
         self.atoms = atoms
         self.categorical_features = categorical_features
+        self.kinds = kinds
+        self.missing = missing
+        self.handle_unknown = handle_unknown
         self.min_categories = min_categories
         self.smoothing = smoothing
         self.min_scale = min_scale
@@ -198,7 +216,7 @@ class MixtureModel(TableMixin, MixtureMixin, ImputerMixin, BaseEstimator):
     @property
     def _likelihood(self) -> Likelihood:
         if hasattr(self, "_mixture"):
-            return Likelihood(measure=_measure(self._mixture.layout.columns))
+            return Likelihood(measure=measure_of(self._mixture.layout.columns))
         names = {self.distributions} if isinstance(self.distributions, str) else {"auto"}
         if isinstance(self.distributions, dict):
             names |= {name for name in self.distributions.values() if isinstance(name, str)}
@@ -276,6 +294,8 @@ class MixtureModel(TableMixin, MixtureMixin, ImputerMixin, BaseEstimator):
         else:
             best = self._best_of_starts(summary, generator)
         self._columns = columns
+        if self._table is not None:
+            self._table = replace(self._table, columns=columns)
         self._store(best)
         self._store_fit(best)
         self._warn_of_empty_components()
@@ -385,7 +405,9 @@ class MixtureModel(TableMixin, MixtureMixin, ImputerMixin, BaseEstimator):
         """The distribution of each column, "auto" where none is named."""
         n_features = self.n_features_in_
         chosen = array_columns.read_distributions(self.distributions, n_features, names)
-        for j in array_columns.read_categorical(self.categorical_features, n_features, names):
+        if names is None:
+            names = range(n_features)
+        for j in named_categories(self.categorical_features, names):
             if chosen[j] not in CATEGORICAL:
                 chosen[j] = "categorical"
         return chosen
@@ -398,6 +420,8 @@ class MixtureModel(TableMixin, MixtureMixin, ImputerMixin, BaseEstimator):
 
     def _choices_for(self, X: np.ndarray) -> dict[str, Any]:
         """The numbers of levels of a fit to X, which are the same for all classes."""
+        if isinstance(self.kinds, Table):
+            return {}
         model = MixtureModel(
             distributions=self.distributions,
             categorical_features=self.categorical_features,
@@ -543,17 +567,6 @@ class MixtureModel(TableMixin, MixtureMixin, ImputerMixin, BaseEstimator):
 
     def _n_parameters(self) -> int:
         return self._mixture.n_free
-
-
-def _measure(columns: list[Column]) -> str:
-    """The measure of a likelihood of columns."""
-    is_discrete = [column.rest == "none" or column.step > 0.0 for column in columns]
-    if all(is_discrete):
-        return "counting"
-    is_plain = [not column.atoms and not column.has_gaps for column in columns]
-    if all(is_plain) and not any(is_discrete):
-        return "lebesgue"
-    return "mixed"
 
 
 def _highest(blocks: RowBlocks) -> np.ndarray:

@@ -78,24 +78,6 @@ def check_atoms(atoms: Any) -> None:
     )
 
 
-def read_categorical(categorical_features: Any, n_features: int, names: Any) -> list[int]:
-    """Indices of the columns that are categories by the parameter, but for their dtype."""
-    if categorical_features is None:
-        return []
-    if isinstance(categorical_features, str):
-        if categorical_features == "from_dtype":
-            return []
-    elif np.iterable(categorical_features) and not isinstance(categorical_features, dict):
-        items = np.asarray(categorical_features).tolist()
-        if len(items) == n_features and all(isinstance(item, bool) for item in items):
-            return [j for j, is_category in enumerate(items) if is_category]
-        return [column_index("categorical_features", item, n_features, names) for item in items]
-    raise ValueError(
-        "categorical_features must be 'from_dtype', None, a list of columns or a mask of them; got"
-        f" {show(categorical_features)}."
-    )
-
-
 def read_min_categories(min_categories: Any, n_features: int) -> Sequence[int]:
     """Least numbers of levels of the columns."""
     if min_categories is None:
