@@ -354,7 +354,7 @@ def test_a_report_shows_the_columns_of_a_table():
     text = succeed("compare", "--data", "a.csv", "--index", "id", "-o", "a.html")
     assert "from probgen import " in text
     page = Path("a.html").read_text(encoding="utf-8")
-    assert page.count("<img ") == 3  # the data, and two models without classes
+    assert page.count("<img ") == 4  # the data, and three models without classes
     assert "Columns drawn from Gaussians before those of held-out rows." in page
     assert "born: datetime, times by the day" in page
     assert "TableEncoder(random_state=0)" in page
