@@ -1,9 +1,6 @@
 """The commands of `probgen`, on click and rich. Each imports the slow modules that it needs."""
 
-import ast
 import contextlib
-import difflib
-import inspect
 import os
 import re
 import signal
@@ -19,18 +16,23 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from probgen import __version__, estimators, persistence
+from probgen import __version__, persistence
 from probgen._validation import check_count
 from probgen._writing import atomic_write, check_output
-from probgen.cli import tables
+from probgen.cli import models, tables, typed
+from probgen.cli.conditions import parse_conditions
+from probgen.cli.rows import (
+    Description,
+    parse_kinds,
+    parse_names,
+    read_for_fit,
+    read_for_score,
+)
 
 FAILURES = (ValueError, TypeError, OSError, ImportError, ArithmeticError, RuntimeError, MemoryError)
 BAD_INPUT = 2
 INTERRUPTED = 130
 TABLE_WIDTH = 120  # columns where the output is no terminal
-
-# gaussian-mixture: GaussianMixture, and so on
-MODELS = {re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower(): name for name in estimators.__all__}
 
 
 @contextlib.contextmanager
@@ -113,6 +115,26 @@ seed_option = click.option(
 )
 
 
+columns_option = click.option(
+    "--columns",
+    multiple=True,
+    metavar="NAME=KIND,...",
+    help="What columns hold, where it should not be inferred; repeatable.",
+)
+drop_option = click.option(
+    "--drop", multiple=True, metavar="NAME,...", help="Columns to leave out; repeatable."
+)
+index_option = click.option(
+    "--index", metavar="NAME", help="Column that names the rows, which is not learned."
+)
+missing_option = click.option(
+    "--missing",
+    multiple=True,
+    metavar="TEXT",
+    help="A text that means a gap, beside empty cells, ?, NA and the like; repeatable.",
+)
+
+
 @click.group(
     "probgen",
     cls=Program,
@@ -148,6 +170,10 @@ def program(context):
     help="The report.",
 )
 @click.option("--max-rows", type=int, metavar="N", help="Use N rows, drawn at random.")
+@columns_option
+@drop_option
+@index_option
+@missing_option
 @key_option
 @click.option("--target", metavar="COLUMN", help="Column of a file with the classes.")
 @click.option(
@@ -164,12 +190,14 @@ def program(context):
     metavar="SEED",
     help="Seed of the split and the models.",
 )
-def compare(data, output, max_rows, key, target, image_shape, random_state):
+def compare(
+    data, output, max_rows, columns, drop, index, missing, key, target, image_shape, random_state
+):
     """Fit every generator to a data set and compare them.
 
     A quarter of the rows is held out. Each generator is scored on it, in nats per row and, for
-    integers such as pixels, in bits per dimension. The report is one HTML file with the scores and
-    samples of each generator.
+    integers such as pixels, in bits per dimension. Tables may hold text, dates and gaps too. The
+    report is one HTML file with the scores and samples of each generator, and its code.
 
     \b
     --data takes
@@ -182,7 +210,8 @@ def compare(data, output, max_rows, key, target, image_shape, random_state):
     check_output(output, (".html",))
     check_count("random_state", random_state, low=0)
     with _exit_at_ctrl_c():
-        from probgen.cli.comparison import generators, load_data
+        from probgen.cli.compared import load_data
+        from probgen.cli.comparison import generators
         from probgen.cli.report import Report
 
         loaded = load_data(
@@ -192,10 +221,11 @@ def compare(data, output, max_rows, key, target, image_shape, random_state):
             image_shape=image_shape,
             max_rows=max_rows,
             random_state=random_state,
+            description=Description(parse_kinds(columns), parse_names(drop), index, missing),
         )
-        models = generators(loaded, random_state)
+        contenders = generators(loaded, random_state)
         report = Report(loaded, random_state=random_state)
-    _evaluate_all(models, loaded, report, random_state, output)
+    _evaluate_all(contenders, loaded, report, random_state, output)
     results = report.results
     if all(result.model is None for result in results):
         raise ValueError(
@@ -204,19 +234,19 @@ def compare(data, output, max_rows, key, target, image_shape, random_state):
     _publish(report, loaded, output)
 
 
-def _evaluate_all(models, data, report, random_state, output):
+def _evaluate_all(contenders, data, report, random_state, output):
     """Add the results of all models to a report, and show how far it is."""
     from probgen.cli.comparison import evaluate, summary
 
     def keep():
         progress.stop()
         if any(result.model is not None for result in report.results):
-            _publish(report, data, output, n_missing=len(models) - len(report.results))
+            _publish(report, data, output, n_missing=len(contenders) - len(report.results))
 
     bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*bar, console=Console(stderr=True)) as progress, _exit_at_ctrl_c(keep):
-        task = progress.add_task("", total=len(models))
-        for name, model in models.items():
+        task = progress.add_task("", total=len(contenders))
+        for name, model in contenders.items():
             progress.update(task, description=name)
             result = evaluate(name, model, data, random_state)
             report.add(result)
@@ -232,14 +262,17 @@ def _publish(report, data, output, n_missing=0):
     page = report.render(n_missing)
     with atomic_write(output) as temporary:
         temporary.write_text(page, encoding="utf-8")
-    _print_results(data, sort_by_likelihood(report.results))
+    results = sort_by_likelihood(report.results)
+    _print_results(data, results)
+    click.echo("\nThe first of them, fitted to the rows to learn from, gives this number:")
+    click.echo(results[0].parameters)
     click.echo(f"Report: {output}")
 
 
 @program.command()
 @click.argument("data", type=FILE)
 @click.option(
-    "--model", type=click.Choice(sorted(MODELS)), required=True, help="The generator to fit."
+    "--model", type=click.Choice(sorted(models.MODELS)), required=True, help="The generator to fit."
 )
 @click.option(
     "--param",
@@ -257,42 +290,58 @@ def _publish(report, data, output, n_missing=0):
     show_default=True,
     help="The fitted model.",
 )
+@columns_option
+@drop_option
+@index_option
+@missing_option
 @click.option("--target", metavar="COLUMN", help="Column with the classes, by name or index.")
 @key_option
 @seed_option
-def fit(data, model, params, output, target, key, random_state):
+def fit(data, model, params, output, columns, drop, index, missing, target, key, random_state):
     """Fit a generator to the rows of DATA and save it.
 
-    Names of columns in the first line of a .csv are kept. Cells may be separated by commas,
+    Columns may hold numbers, text, dates as 2020-12-31, and gaps; a line for each says what it was
+    taken for. The first line of a .csv may hold names. Cells may be separated by commas,
     semicolons, tabs or vertical bars. Classes that are not all numbers are text.
 
     \b
     probgen fit flowers.csv --model gaussian-mixture -p n_components=3
+    probgen fit people.csv --model made --index id --columns zip=category,children=integer
     probgen fit digits.npz --model gaussian-bayes --target y -p reg_param=0.1
+
+    KIND is one of real, integer, category, ordered, boolean, datetime, duration and constant.
     """
-    import numpy as np
     from sklearn.base import is_classifier
 
     check_output(output, (tables.MODEL_FORMAT,))
     with _exit_at_ctrl_c():
-        generator = _build(model, params, random_state)
+        generator = models.build(model, params, random_state)
         if is_classifier(generator) and target is None:
             raise ValueError(f"{model} learns classes; name their column with --target.")
-        table = tables.read_table(data, key=key, target=target)
+        description = Description(parse_kinds(columns), parse_names(drop), index, missing)
+        X, y, names, generator = read_for_fit(
+            data, generator, params, random_state, description, key=key, target=target
+        )
         if is_classifier(generator):
-            tables.check_labels(data, table.y)
+            tables.check_labels(data, y)
         start = time.perf_counter()
-        generator.fit(table.X, table.y)
+        generator.fit(X, y)
         seconds = time.perf_counter() - start
-    if table.names is not None:
+    if names is not None:
         # As a fit to a frame sets it, which would need pandas.
-        generator.feature_names_in_ = np.array(table.names, dtype=object)
+        generator.feature_names_in_ = _object_array(names)
     persistence.save(generator, output)
-    rows, width = table.X.shape
+    rows, width = X.shape
     click.echo(
-        f"Fitted {generator} to {rows:,} rows of {width:,} columns in {seconds:.2f} s. Saved:"
-        f" {output}"
+        f"Fitted {models.as_code(generator)} to {rows:,} rows of {width:,} columns in"
+        f" {seconds:.2f} s. Saved: {output}"
     )
+
+
+def _object_array(names):
+    import numpy as np
+
+    return np.array(names, dtype=object)
 
 
 @program.command()
@@ -311,28 +360,35 @@ def sample(model, n_samples, label, given, labels, output, random_state):
     """Draw rows from a saved MODEL.
 
     \b
-    --given age=30          rows with this value
-    --given income=10:20    rows in this interval; leave an end out to open it
-    Columns are names, or indices that start at 0.
+    --given age=30             rows with this value
+    --given income=10:20       rows in this interval; leave an end out to open it
+    --given "town=Oslo|Rome"   rows with one of these values
+    --given occupation=        rows with a gap
+    Columns are names, or indices that start at 0. Rows of a table have the columns and types of the
+    rows that the model was fitted to.
     """
     if output is not None:
         tables.check_table_output(output)
     generator = tables.load_model(model)
+    table = models.table_of_model(generator)
     names = getattr(generator, "feature_names_in_", None)
     y = None
     if label is not None:
         y = _class_of(generator, label)
     settings = {
         "y": y,
-        "given": _parse_conditions(given, names) or None,
+        "given": parse_conditions(given, names, table) or None,
         "random_state": random_state,
     }
+    y = None
     if labels:
         X, y = generator.sample(n_samples, return_y=True, **settings)
-        tables.write_table(output, X, y, names=names)
     else:
         X = generator.sample(n_samples, **settings)
-        tables.write_table(output, X, names=names)
+    if table is not None:
+        typed.write_frame(output, X, y)
+    else:
+        tables.write_table(output, X, y, names=names)
 
 
 @program.command()
@@ -340,24 +396,35 @@ def sample(model, n_samples, label, given, labels, output, random_state):
 @click.argument("data", type=FILE)
 @click.option("--per-row", is_flag=True, help="Print the score of each row, not their mean.")
 @click.option("--output", "-o", type=FILE, help="File to write the score of each row to.")
+@index_option
+@missing_option
 @click.option("--target", metavar="COLUMN", help="Column of DATA to leave out.")
 @key_option
-def score(model, data, per_row, output, target, key):
+def score(model, data, per_row, output, index, missing, target, key):
     """Print the log-likelihood of DATA under a saved MODEL, in nats per row; higher is better.
 
     Columns with names are matched by name. Columns that the model was not fitted to are left out.
+    With --index the scores of rows stand beside their names.
     """
     import numpy as np
 
     if output is not None:
         tables.check_table_output(output)
     generator = tables.load_model(model)
-    X = _read_rows_for(generator, data, key, target)
+    X, rows = read_for_score(generator, data, key=key, target=target, index=index, missing=missing)
     # The columns are matched; without pandas the rows cannot carry their names.
     warnings.filterwarnings("ignore", message="X does not have valid feature names")
     scores = np.asarray(generator.score_samples(X), dtype=np.float64)
-    if output is not None:
+    if output is not None and rows is not None:
+        import pandas as pd
+
+        columns = {index: rows, "log_likelihood": scores}
+        typed.write_frame(output, pd.DataFrame(columns))
+    elif output is not None:
         tables.write_table(output, scores[:, None], names=["log_likelihood"])
+    if per_row and rows is not None:
+        click.echo("\n".join(f"{row},{value}" for row, value in zip(rows, scores)))
+        return
     if per_row:
         click.echo("\n".join(map(str, scores)))
         return
@@ -387,75 +454,6 @@ def _describe_likelihood(generator):
     }[likelihood.kind]
 
 
-def _build(name, params, random_state):
-    """A generator from its name and NAME=VALUE strings, whose values may be names of generators."""
-    kind = getattr(estimators, MODELS[name])
-    known = list(inspect.signature(kind).parameters)
-    own = {}
-    nested = {}
-    for param in params:
-        key, equals, text = param.partition("=")
-        if not equals:
-            raise ValueError(f"--param must be NAME=VALUE, such as n_components=10; got {param!r}.")
-        if key.partition("__")[0] not in known:
-            hint = f"it has {', '.join(known)}."
-            close = difflib.get_close_matches(key, known, n=1)
-            if close:
-                hint = f"did you mean {close[0]}?"
-            raise ValueError(f"{name} has no parameter {key!r}; {hint}")
-        if text in MODELS:
-            value = _build(text, (), None)
-        else:
-            value = _literal(text)
-        if "__" in key:
-            nested[key] = value
-        else:
-            own[key] = value
-    generator = kind(**own).set_params(**nested)
-    if random_state is not None:
-        check_count("random_state", random_state, low=0)
-        seeds = [key for key in generator.get_params() if key.split("__")[-1] == "random_state"]
-        generator.set_params(**dict.fromkeys(seeds, random_state))
-    return generator
-
-
-def _literal(text):
-    """The value of a Python literal, or the text itself if it is none."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-
-
-def _parse_conditions(given, names):
-    """The dict for `sample(given=...)`, from COLUMN=VALUE and COLUMN=LOW:HIGH."""
-    conditions: dict[int | str, float | tuple] = {}
-    for text in given:
-        column, equals, value = text.rpartition("=")
-        try:
-            condition = _parse_condition(value)
-        except ValueError:
-            equals = ""
-        if not equals:
-            raise ValueError(
-                f"--given must be COLUMN=VALUE or COLUMN=LOW:HIGH with numbers; got {text!r}."
-            )
-        is_name = names is not None and column in names
-        if not is_name and column.lstrip("-").isdigit():
-            conditions[int(column)] = condition
-        else:
-            conditions[column] = condition
-    return conditions
-
-
-def _parse_condition(text):
-    """A number, or a pair (low, high) with None for an open end."""
-    low, colon, high = text.partition(":")
-    if not colon:
-        return float(low)
-    return tuple(float(end) if end else None for end in (low, high))
-
-
 def _class_of(generator, text):
     """The class with the name text. Without classes it is the text, which `sample` refuses."""
     classes = getattr(generator, "classes_", None)
@@ -465,25 +463,6 @@ def _class_of(generator, text):
     if text not in labels:
         raise ValueError(f"--class must be one of {', '.join(labels)}; got {text!r}.")
     return labels[text]
-
-
-def _read_rows_for(generator, path, key, target):
-    """Rows of a file, with the columns and names that a generator was fitted to."""
-    names = getattr(generator, "feature_names_in_", None)
-    table = tables.read_table(path, key=key, target=target, columns=names)
-    width = getattr(generator, "n_features_in_", table.X.shape[1])
-    if table.X.shape[1] != width:
-        raise ValueError(
-            f"{str(path)!r} must have the {width} columns of the model's data; got"
-            f" {table.X.shape[1]}."
-        )
-    if names is None and table.names is not None:
-        warnings.warn(
-            f"The model knows no names of columns, so those of {str(path)!r} are taken in their"
-            f" order: {tables.shortened(table.names)}.",
-            stacklevel=2,
-        )
-    return tables.with_names(table.X, names)
 
 
 def _print_results(data, results):

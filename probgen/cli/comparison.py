@@ -1,21 +1,18 @@
 """Fit, score and sample every generator on one data set, in comparable units."""
 
 import dataclasses
-import inspect
 import math
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.metrics import accuracy_score
-from sklearn.model_selection import train_test_split
+from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.multiclass import type_of_target
 
 from probgen import (
     GAN,
@@ -27,23 +24,21 @@ from probgen import (
     ConditionalVAE,
     GaussianBayes,
     GaussianMixture,
+    MixtureModel,
     PixelCNN,
     Trainer,
-    datasets,
     get_likelihood,
     make_generative_pipeline,
 )
-from probgen._validation import check_count, check_image_shape
 from probgen.base import Likelihood
-from probgen.cli.tables import check_labels, first_line, read_table
+from probgen.base.table_generator import TableMixin
+from probgen.cli.compared import Data
+from probgen.cli.models import as_program, for_table, seed
+from probgen.cli.tables import first_line
 from probgen.options import AutoLikelihood, GaussianCorruption
 from probgen.preprocessing import Dequantizer
 
-TEST_SIZE = 0.25
 N_DRAWS = 1000
-MIN_ROWS = 8
-MAX_LEVELS = 256
-MAX_CLASSES = 100
 NAME_WIDTH = 28  # of the name of a generator in `summary`
 
 # The columns have unit range or unit variance. With less, components collapse onto few rows.
@@ -206,46 +201,10 @@ MODELS: dict[str, Callable] = {
 }
 
 
-@dataclass(frozen=True)
-class Data:
-    """A data set, split into rows to learn from and held-out rows.
-
-    Attributes
-    ----------
-    name : str
-    X_train, X_test : ndarray of shape (n, d)
-        uint8 where `levels` is not None.
-    y_train, y_test : ndarray of shape (n,) or None
-        Classes; None if the data have none.
-    image_shape : tuple of int or None
-        Shape of an image; None for a table.
-    levels : int, ndarray of shape (d,) or None
-        Number of levels of integers that start at 0, for all columns or for each; None for real
-        values.
-    feature_names : list of str or None
-        Names of the columns; None if they have none.
-    """
-
-    name: str
-    X_train: np.ndarray
-    X_test: np.ndarray
-    y_train: np.ndarray | None
-    y_test: np.ndarray | None
-    image_shape: tuple | None
-    levels: Any
-    feature_names: list | None
-
-    @property
-    def n_features(self) -> int:
-        """Number of columns."""
-        return self.X_train.shape[1]
-
-    @property
-    def classes(self) -> list:
-        """Sorted labels; empty without classes."""
-        if self.y_train is None:
-            return []
-        return np.unique(self.y_train).tolist()
+# Those for tables of mixed columns alone
+TABLE_MODELS: dict[str, Callable] = {
+    "Mixture of columns": lambda n, d, shape: MixtureModel(_n_components(50, n)),
+}
 
 
 @dataclass(frozen=True)
@@ -256,7 +215,7 @@ class Result:
     ----------
     name : str
     parameters : str
-        The generator as Python code.
+        The whole model as Python code, with what it imports.
     model : estimator object or None
         The fitted generator; None if the fit failed.
     likelihood : Likelihood
@@ -285,88 +244,16 @@ class Result:
     notes: list = dataclasses.field(default_factory=list)
 
 
-def data_names() -> list[str]:
-    """Names of the data sets of `probgen.datasets`, without load_ and fetch_."""
-    return [name.removeprefix("load_").removeprefix("fetch_") for name in datasets.__all__]
-
-
-def load_data(
-    source: str,
-    *,
-    key: str | None = None,
-    target: str | None = None,
-    image_shape: tuple | None = None,
-    max_rows: int | None = None,
-    random_state: int = 0,
-) -> Data:
-    """Load and split rows.
-
-    Parameters
-    ----------
-    source : str
-        Name of a data set, followed by a colon and the name of a part where it has parts
-        (uci:wine_quality), or path of a file.
-    key, target : str, optional
-        As in `read_table`; for files only.
-    image_shape : tuple of int, optional
-        Shape of the images in a file, which must hold integers from 0 to 255.
-    max_rows : int, optional
-        Number of rows to use, drawn at random; all by default.
-    random_state : int, default=0
-        Seeds the choice of rows and the split.
-
-    Returns
-    -------
-    data : Data
-
-    Raises
-    ------
-    ValueError, OSError
-        If the data do not exist or have too few rows.
-    """
-    if max_rows is not None:
-        check_count("max_rows", max_rows, low=MIN_ROWS)
-    if _is_data_set(source):
-        if (key, target, image_shape) != (None, None, None):
-            raise ValueError(
-                f"key, target and image_shape describe a file; the data set {source!r} has its own."
-            )
-        X, y, feature_names, image_shape, levels = _read_data_set(source)
-    else:
-        X, y, feature_names, image_shape, levels = _read_file(source, key, target, image_shape)
-    if len(X) < MIN_ROWS:
-        raise ValueError(
-            f"data must hold at least {MIN_ROWS} rows, to fit on some and score on others; got"
-            f" {len(X)}."
-        )
-    if levels is not None:
-        X = X.astype(np.uint8)  # Networks read integers in single precision, which is faster.
-    if not _are_classes(y):
-        y = None
-
-    rows = np.arange(len(X))
-    if max_rows is not None and max_rows < len(X):
-        rows = np.sort(np.random.default_rng(random_state).permutation(len(X))[:max_rows])
-    stratify = None
-    if y is not None and np.unique(y[rows], return_counts=True)[1].min() >= 2:
-        stratify = y[rows]
-    train, test = train_test_split(
-        rows, test_size=TEST_SIZE, stratify=stratify, random_state=random_state
-    )
-    y_train = y_test = None
-    if y is not None:
-        y_train = y[train]
-        y_test = y[test]
-    return Data(source, X[train], X[test], y_train, y_test, image_shape, levels, feature_names)
-
-
 def generators(data: Data, random_state: int = 0) -> dict[str, Any]:
     """The generators of MODELS that suit the data, as a dict from name to pipeline.
 
     Integers are dequantised for continuous models, so that the score of every model is a
-    probability of the integers. Real values are standardised. Models of classes are left out for
-    data without classes.
+    probability of the integers. Real values are standardised. Tables of other columns go to the
+    models that take them, and behind an encoder to all others, so that scores are of one measure.
+    Models of classes are left out for data without classes.
     """
+    if data.table is not None:
+        return _table_generators(data, random_state)
     if data.levels is None:
         step = StandardScaler()
     else:
@@ -383,13 +270,38 @@ def generators(data: Data, random_state: int = 0) -> dict[str, Any]:
             pipeline = make_generative_pipeline("passthrough", model)
         else:
             pipeline = make_generative_pipeline(clone(step), model)
-        pipelines[name] = _seed(pipeline, random_state)
+        pipelines[name] = seed(pipeline, random_state)
     return pipelines
+
+
+def _table_generators(data, random_state):
+    """The generators for a table of mixed columns, by name."""
+    n_rows, n_features = data.X_train.shape
+    found = {}
+    for name, make in (TABLE_MODELS | MODELS).items():
+        model = make(n_rows, n_features, None)
+        if model is None or (is_classifier(model) and not data.classes):
+            continue
+        if get_likelihood(model).measure == "counting":
+            continue
+        is_native = isinstance(model, TableMixin)
+        if is_native and "likelihood" in model.get_params(deep=False):
+            model.set_params(likelihood="mixed")
+        model = for_table(model, data.X_train, data.kinds, random_state=random_state)
+        found[name] = seed(model, random_state)
+    return found
+
+
+def generator_of(model: Any) -> Any:
+    """The generator at the end of a pipeline, or the model itself."""
+    if isinstance(model, Pipeline):
+        return model.steps[-1][1]
+    return model
 
 
 def evaluate(name: str, model: Any, data: Data, random_state: int = 0) -> Result:
     """Fit, score and sample one generator; a failure becomes a Result with the reason."""
-    parameters = str(model.steps[-1][1]).replace("\n", " ")
+    parameters = as_program(model)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -437,92 +349,9 @@ def _measure(model, data, random_state):
 def _n_scored(model, data):
     """Number of held-out rows to score: all, unless each takes many draws."""
     n_rows = len(data.X_test)
-    if get_likelihood(model.steps[-1][1]).kind == "exact":
+    if get_likelihood(generator_of(model)).kind == "exact":
         return n_rows
     return min(n_rows, max(MIN_ESTIMATED_ROWS, MAX_ESTIMATED_VALUES // data.n_features))
-
-
-def _is_data_set(source):
-    """Whether a source names a data set rather than a file; raise if it is neither."""
-    name, _, _ = source.partition(":")
-    if name.replace("-", "_") in data_names():
-        return True
-    if not Path(source).exists():
-        raise FileNotFoundError(
-            f"data must be a file or one of {', '.join(data_names())}; got {source!r}."
-        )
-    return False
-
-
-def _read_file(path, key, target, image_shape):
-    """X, y, feature names, image shape and levels of a file."""
-    table = read_table(path, key=key, target=target)
-    check_labels(path, table.y)
-    if image_shape is not None:
-        image_shape = check_image_shape(image_shape, table.X.shape[1])
-    return table.X, table.y, table.names, image_shape, _levels(table.X, image_shape)
-
-
-def _read_data_set(source):
-    """X, y, feature names, image shape and levels of a data set of `probgen.datasets`."""
-    name, _, part = source.partition(":")
-    bunch = _load_bunch(name.replace("-", "_"), part)
-    X = bunch.data
-    feature_names = bunch.feature_names
-    categorical = set(bunch.get("categorical_features", ()))
-    if categorical:
-        numeric = [j for j, name in enumerate(feature_names) if name not in categorical]
-        X = X[:, numeric].astype(np.float64)
-        feature_names = [feature_names[j] for j in numeric]
-    levels = bunch.get("levels")
-    if levels is None:
-        levels = _levels(X, None)
-    return X, bunch.target, feature_names, bunch.get("image_shape"), levels
-
-
-def _levels(X, image_shape):
-    """Levels of small integers, the same for all columns of images; None for other values."""
-    if not np.all((X >= 0) & (X < MAX_LEVELS) & (X == np.floor(X))):
-        if image_shape is not None:
-            raise ValueError(
-                f"images must hold integers from 0 to {MAX_LEVELS - 1}; got {X.min():g} to"
-                f" {X.max():g}."
-            )
-        return None
-    if image_shape is not None:
-        return MAX_LEVELS
-    return X.max(axis=0).astype(np.int64) + 1
-
-
-def _load_bunch(name, part):
-    """The Bunch of a data set, or of one of its parts."""
-    load = getattr(datasets, f"load_{name}", None) or getattr(datasets, f"fetch_{name}")
-    first_parameter = next(iter(inspect.signature(load).parameters.values()))
-    has_parts = first_parameter.default is inspect.Parameter.empty
-    if has_parts and not part:
-        raise ValueError(
-            f"data {name!r} has parts; name one as {name}:NAME, such as uci:wine_quality."
-        )
-    if part and not has_parts:
-        raise ValueError(
-            f"data {name!r} has no parts; got {name}:{part}; leave out the colon and what follows."
-        )
-    if has_parts:
-        return load(part)
-    return load()
-
-
-def _are_classes(y):
-    """Whether a target holds at most MAX_CLASSES classes."""
-    if y is None or type_of_target(y) not in {"binary", "multiclass"}:
-        return False
-    return len(np.unique(y)) <= MAX_CLASSES
-
-
-def _seed(model, random_state):
-    """The model with every random_state in it set."""
-    names = [name for name in model.get_params() if name.split("__")[-1] == "random_state"]
-    return model.set_params(**dict.fromkeys(names, random_state))
 
 
 def sort_by_likelihood(results: list[Result]) -> list[Result]:

@@ -20,22 +20,33 @@ except ImportError as error:
         "the report needs matplotlib; install it with `pip install 'probgen[plot]'`."
     ) from error
 
+from probgen.cli.compared import TEST_SIZE, Data
 from probgen.cli.comparison import (
     N_DRAWS,
-    TEST_SIZE,
-    Data,
     Result,
+    generator_of,
     sort_by_likelihood,
     table_columns,
 )
-from probgen.plots import LatentDisplay, ManifoldDisplay, ReconstructionDisplay, SampleGridDisplay
+from probgen.cli.tables import has_pandas
+from probgen.cli.typed import describe
+from probgen.plots import (
+    LatentDisplay,
+    ManifoldDisplay,
+    ReconstructionDisplay,
+    SampleGridDisplay,
+    TableDisplay,
+)
 
 PACKAGES = ("probgen", "numpy", "scipy", "scikit-learn", "torch", "matplotlib")
 N_COLS = 12
+N_PANELS = 4  # side by side, of a table
 MAX_LABELS = 10
 N_MEAN_ROWS = 3
 N_COMPLETIONS = 3
 MAX_CODES = 1000
+MAX_DESCRIBED = 40  # columns
+MAX_SHOWN = 5000  # rows in the pictures of a table
 INK = "#808080"  # readable on white and on black
 FONT_SIZE = 13
 
@@ -61,6 +72,10 @@ MEANINGS = {
     "draw": f"Seconds to draw {N_DRAWS:,} rows.",
 }
 LOG_PROBABILITY = " It is the log-probability of the integers."
+LOG_OF_BOTH = (
+    " It is the logarithm of the probability of all that is discrete, times the density of the real"
+    " numbers in their own units."
+)
 LOG_DENSITY = (
     " It is a log-density in the units of the data, so it changes with them and may be positive."
 )
@@ -118,6 +133,7 @@ class Report:
             real=self._real,
             table=_table(results),
             meanings=_definitions(_meanings(self._data, results)),
+            kind=" tables" * (self._data.image_shape is None),
             cards="".join(self._cards[result.name] for result in results),
         )
 
@@ -134,6 +150,7 @@ def _facts(data, random_state):
         "Rows": f"{rows})",
         "Columns": f"{data.n_features:,}{_value_fact(data)}",
         "Classes": n_classes,
+        "Split": data.split,
         "Seed": str(random_state),
         "Versions": ", ".join(f"{name} {number}" for name, number in _versions().items()),
     }
@@ -144,6 +161,8 @@ def _value_fact(data):
     if data.image_shape is not None:
         shape = "x".join(map(str, data.image_shape))
         return f": images of {shape} with {data.levels} levels"
+    if data.table is not None:
+        return ". " + ". ".join(describe(data.table)[:MAX_DESCRIBED])
     if data.levels is None:
         return " of real numbers"
     return f" of integers from 0 to {np.max(data.levels) - 1}"
@@ -163,7 +182,9 @@ def _versions():
 def _meanings(data, results):
     """Explanations of the columns of the table, by heading."""
     unit = LOG_PROBABILITY
-    if data.levels is None:
+    if data.table is not None:
+        unit = LOG_OF_BOTH
+    elif data.levels is None:
         unit = LOG_DENSITY
     meanings = MEANINGS | {"nats per row": MEANINGS["nats per row"] + unit}
     headings = table_columns(results)
@@ -224,7 +245,7 @@ def _card(result, data, random_state):
         pictures = _pictures(result, data, random_state)
     return (
         f"<article><h3>{html.escape(result.name)}</h3>"
-        f"<p><code>{html.escape(result.parameters)}</code></p>{notes}{pictures}</article>"
+        f"<pre><code>{html.escape(result.parameters)}</code></pre>{notes}{pictures}</article>"
     )
 
 
@@ -232,10 +253,17 @@ def _pictures(result, data, random_state):
     """The figures that a fitted model can fill."""
     name = result.name
     model = result.model
-    generator = model.steps[-1][1]
+    generator = generator_of(model)
     is_image = data.image_shape is not None
     decodes = hasattr(generator, "reconstruct")
 
+    if not is_image:
+        picture = _table_picture(data, model, random_state)
+        alt = f"Columns drawn from {name} before those of held-out rows."
+        figures = [_figure(picture, "", alt)]
+        if decodes and data.classes:
+            figures.append(_code_figure(model, data, name))
+        return "".join(figures)
     alt = f"Rows drawn from {name}."
     if is_classifier(model) and data.classes:
         alt = f"Rows drawn from {name}; each row of the picture is a class."
@@ -248,24 +276,31 @@ def _pictures(result, data, random_state):
         caption = "Held-out rows, and their reconstructions below."
         alt = f"Held-out rows and their reconstructions by {name}."
         figures.append(_figure(_reconstruction_picture(model, data), caption, alt))
-    if is_image and get_tags(generator).conditions:
+    if get_tags(generator).conditions:
         picture = _completion_picture(model, data, random_state)
         caption = (
             "Held-out images, their visible upper halves, and three draws of the lower halves."
         )
         figures.append(_figure(picture, caption, f"Lower halves drawn by {name}."))
     if decodes and data.classes:
-        picture = _code_picture(model, data)
-        figures.append(_figure(picture, "Codes of held-out rows.", f"Codes of {name} by class."))
-    if decodes and data.classes and is_image and generator.n_components == 2:
+        figures.append(_code_figure(model, data, name))
+    if decodes and data.classes and generator.n_components == 2:
         picture = _manifold_picture(model, data)
         caption = "Images decoded from a grid of codes."
         figures.append(_figure(picture, caption, f"Images over the codes of {name}."))
     return "".join(figures)
 
 
+def _code_figure(model, data, name):
+    """Figure of codes of held-out rows."""
+    picture = _code_picture(model, data)
+    return _figure(picture, "Codes of held-out rows.", f"Codes of {name} by class.")
+
+
 def _real_picture(data):
     """PNG of held-out rows, with one row of the grid for each class if there are classes."""
+    if data.image_shape is None:
+        return _table_picture(data)
     labels = [label for label in data.classes if label in data.y_test][:MAX_LABELS]
     if labels:
         # A class with few rows leaves cells empty, which NaN marks.
@@ -276,25 +311,45 @@ def _real_picture(data):
         X = grid.reshape(-1, data.n_features)
     else:
         X = data.X_test[: N_COLS * MAX_LABELS]
-    display = SampleGridDisplay(
-        X,
-        n_cols=N_COLS,
-        row_labels=labels or None,
-        feature_names=data.feature_names,
-        **_layout(data),
-    )
+    display = SampleGridDisplay(X, n_cols=N_COLS, row_labels=labels or None, **_layout(data))
     return _png(display.plot)
 
 
 def _real_caption(data):
     if data.image_shape is None:
         return (
-            "Real data: held-out rows. Columns of the picture are columns of the table, and light"
-            " cells are large values."
+            "Real data: the columns of held-out rows, and pairs of columns that go together most."
         )
     if data.classes:
         return "Real data: held-out images, one row for each class."
     return "Real data: held-out images."
+
+
+def _table_picture(data, model=None, random_state=0):
+    """PNG of the columns of held-out rows, behind those of draws if there is a model."""
+    rows = data.X_test[:MAX_SHOWN]
+    draws = None
+    if model is not None:
+        draws = model.sample(min(len(data.X_test), MAX_SHOWN), random_state=random_state)
+    if data.table is None:
+        rows = _by_name(rows, data.feature_names)
+        draws = draws if draws is None else _by_name(np.asarray(draws), data.feature_names)
+    figure = Figure(layout="constrained")
+    FigureCanvasAgg(figure)
+    display = TableDisplay(rows, draws)
+    n_rows = -(-(len(display.columns) + len(display.pairs)) // N_PANELS)
+    figure.set_size_inches(10.5, 2.0 * n_rows + 0.4)
+    display.plot(figure, n_cols=N_PANELS)
+    return _as_png(figure)
+
+
+def _by_name(rows, names):
+    """Rows of an array as a frame with these names, if there are names and pandas."""
+    if names is None or not has_pandas():
+        return rows
+    import pandas as pd
+
+    return pd.DataFrame(rows, columns=names)
 
 
 def _sample_picture(model, data, random_state):
@@ -314,14 +369,9 @@ def _sample_picture(model, data, random_state):
 
 def _mean_picture(model, data, random_state):
     """PNG of means that are decoded from draws of the prior."""
-    means = model.steps[-1][1].sample_mean(N_COLS * N_MEAN_ROWS, random_state=random_state)
-    display = SampleGridDisplay(
-        model[:-1].inverse_transform(means),
-        n_cols=N_COLS,
-        feature_names=data.feature_names,
-        **_layout(data),
-    )
-    return _png(display.plot)
+    means = generator_of(model).sample_mean(N_COLS * N_MEAN_ROWS, random_state=random_state)
+    rows = model[:-1].inverse_transform(means)
+    return _png(SampleGridDisplay(rows, n_cols=N_COLS, **_layout(data)).plot)
 
 
 def _reconstruction_picture(model, data):
@@ -338,7 +388,7 @@ def _reconstruction_picture(model, data):
 def _completion_picture(model, data, random_state):
     """PNG of held-out images, their upper halves, and draws of their lower halves."""
     steps = model[:-1]
-    generator = model.steps[-1][1]
+    generator = generator_of(model)
     half = data.n_features // 2
     X = np.asarray(data.X_test[:N_COLS], dtype=np.float64)
     visible = X.copy()
@@ -359,7 +409,7 @@ def _completion_picture(model, data, random_state):
 def _code_picture(model, data):
     """PNG of codes; those of more than two dimensions in the plane of their largest variance."""
     components = (0, 1)
-    if model.steps[-1][1].n_components > 2:
+    if generator_of(model).n_components > 2:
         components = "pca"
 
     def plot(ax):
@@ -380,12 +430,8 @@ def _manifold_picture(model, data):
 
 
 def _layout(data):
-    """The image shape and range of values that all pictures of the page share."""
-    if data.image_shape is not None:
-        return {"image_shape": data.image_shape, "value_range": (0, data.levels - 1)}
-    X = np.asarray(data.X_train, dtype=np.float64)
-    limits = np.nanquantile(X, [0.01, 0.99], axis=0)
-    return {"image_shape": (1, data.n_features), "value_range": tuple(limits)}
+    """The image shape and range of values that all pictures of images share."""
+    return {"image_shape": data.image_shape, "value_range": (0, data.levels - 1)}
 
 
 def _png(plot):
@@ -394,16 +440,32 @@ def _png(plot):
     FigureCanvasAgg(figure)
     ax = figure.subplots()
     plot(ax=ax)
-    ax.set_facecolor("none")
-    ax.tick_params(colors=INK, labelsize=FONT_SIZE)
-    texts = [ax.xaxis.label, ax.yaxis.label]
+    ax.tick_params(labelsize=FONT_SIZE)
+    for text in _texts(ax):
+        text.set_fontsize(FONT_SIZE)
+    return _as_png(figure)
+
+
+def _texts(ax):
+    """Labels of axes, titles and the words of a legend."""
+    texts = [ax.xaxis.label, ax.yaxis.label, ax.title, ax._left_title]
     legend = ax.get_legend()
     if legend is not None:
         texts += legend.get_texts()
+    return texts
+
+
+def _as_png(figure):
+    """PNG of a figure on a transparent background, in a colour that any page shows."""
+    texts = [text for legend in figure.legends for text in legend.get_texts()]
+    for ax in figure.axes:
+        ax.set_facecolor("none")
+        ax.tick_params(colors=INK)
+        texts += _texts(ax)
+        for spine in ax.spines.values():
+            spine.set_edgecolor(INK)
     for text in texts:
-        text.set(color=INK, fontsize=FONT_SIZE)
-    for spine in ax.spines.values():
-        spine.set_edgecolor(INK)
+        text.set_color(INK)
     file = io.BytesIO()
     figure.savefig(
         file, format="png", dpi=110, transparent=True, bbox_inches="tight", pad_inches=0.02
@@ -463,6 +525,8 @@ svg line { stroke: var(--mark); stroke-width: 1.5; }
 svg circle { fill: var(--mark); }
 .meanings { margin-top: 1.25rem; font-size: .92rem; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(26rem, 100%), 1fr)); gap: 1.25rem; }
+.tables { grid-template-columns: 1fr; }
+pre { margin: .4rem 0; white-space: pre-wrap; }
 code { font: .82rem/1.4 ui-monospace, monospace; color: var(--soft); overflow-wrap: anywhere; }
 article figure { margin-top: .8rem; }
 .note { color: var(--note); font-size: .9rem; }
@@ -474,7 +538,7 @@ article figure { margin-top: .8rem; }
 <section aria-label="The data"><h2>The data</h2><div class="card data">$real<dl>$facts</dl></div></section>
 <section aria-label="The numbers"><h2>The numbers</h2><div class="card"><div class="wide"><table>$table</table></div>
 <dl class="meanings">$meanings</dl></div></section>
-<section aria-label="The samples"><h2>The samples</h2><div class="cards">$cards</div></section>
+<section aria-label="The samples"><h2>The samples</h2><div class="cards$kind">$cards</div></section>
 </main>
 </body>
 </html>

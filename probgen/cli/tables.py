@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import gzip
 import importlib
 import math
 import sys
@@ -27,7 +28,7 @@ from probgen.cli.delimited import (
 )
 
 MODEL_FORMAT = ".probgen"
-FORMATS = (".npy", ".npz", ".csv", ".parquet")  # that are written
+FORMATS = (".npy", ".npz", ".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")  # that are written
 READABLE = (".npy", ".npz", ".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 
 
@@ -52,9 +53,12 @@ class Table:
 
 def check_table_output(path: Path) -> None:
     """Raise unless a table can be written to path."""
-    check_output(path, FORMATS)
+    formats = FORMATS
+    if suffix_of(path) in FORMATS:
+        formats = (path.suffix.lower(),)
+    check_output(path, formats)
     if path.suffix.lower() == ".parquet":
-        _import_pandas(path)
+        import_parquet(path)
 
 
 def read_table(
@@ -94,17 +98,14 @@ def read_table(
         numbers.
     """
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{str(path)!r} does not exist; give a {listed(READABLE)} file.")
+    check_readable(path)
     reader = {
         ".npy": _read_npy,
         ".npz": _read_npz,
         ".csv": _read_csv,
         ".tsv": _read_tsv,
         ".parquet": _read_parquet,
-    }.get(_suffix(path).removesuffix(".gz"))
-    if reader is None or _suffix(path) not in READABLE or not path.is_file():
-        raise ValueError(f"{str(path)!r} must be a {listed(READABLE)} file.")
+    }[suffix_of(path).removesuffix(".gz")]
     if key is not None and reader is not _read_npz:
         raise ValueError(f"key={key!r} names an array of a .npz file; got {str(path)!r}.")
     table = reader(path, key, target, columns)
@@ -113,6 +114,14 @@ def read_table(
             f"{str(path)!r} must hold at least one row and one column; got shape {table.X.shape}."
         )
     return table
+
+
+def check_readable(path: Path) -> None:
+    """Raise unless there is a file with a known ending."""
+    if not path.exists():
+        raise FileNotFoundError(f"{str(path)!r} does not exist; give a {listed(READABLE)} file.")
+    if suffix_of(path) not in READABLE or not path.is_file():
+        raise ValueError(f"{str(path)!r} must be a {listed(READABLE)} file.")
 
 
 def check_labels(path: str | Path, y: np.ndarray | None) -> None:
@@ -132,14 +141,14 @@ def check_labels(path: str | Path, y: np.ndarray | None) -> None:
 
 def with_names(X: npt.ArrayLike, names: Sequence[str] | None) -> Any:
     """Return rows as a frame with these names; as they are without names or without pandas."""
-    if names is None or not _has_pandas():
+    if names is None or not has_pandas():
         return X
     import pandas as pd
 
     return pd.DataFrame(np.asarray(X), columns=list(names), copy=False)
 
 
-def _has_pandas():
+def has_pandas():
     try:
         import pandas  # noqa: F401, which is there if it can be imported
     except ImportError:
@@ -159,7 +168,7 @@ def write_table(
     Parameters
     ----------
     path : Path or None
-        A .npy, .npz, .csv or .parquet file; None prints CSV.
+        A file of a type in FORMATS; None prints CSV.
     X : array-like of shape (n, d)
     y : ndarray of shape (n,), optional
         Classes, written as a last column y, or as an array y of a .npz.
@@ -169,7 +178,7 @@ def write_table(
     values = np.asarray(X)
     suffix = ".csv"
     if path is not None:
-        suffix = path.suffix.lower()
+        suffix = suffix_of(path)
     if names is None:
         names = [f"x{j}" for j in range(values.shape[1])]
     else:
@@ -195,11 +204,11 @@ def write_table(
             if y is not None:
                 arrays["y"] = y
             np.savez(temporary, **arrays)
-        elif suffix == ".csv":
-            with open(temporary, "w", newline="", encoding="utf-8") as file:
-                _write_csv(file, names, values, y)
+        elif suffix != ".parquet":
+            with open_text(temporary, suffix) as file:
+                _write_csv(file, names, values, y, separator_of(suffix))
         else:
-            frame = _import_pandas(path).DataFrame(values, columns=names)
+            frame = import_parquet(path).DataFrame(values, columns=names)
             if y is not None:
                 frame["y"] = y
             frame.to_parquet(temporary, index=False)
@@ -219,7 +228,7 @@ def load_model(path: Path) -> Any:
             f" {type(model).__name__}."
         )
     check_is_fitted(model)
-    if not _has_pandas() and hasattr(model, "set_output"):
+    if not has_pandas() and hasattr(model, "set_output"):
         model.set_output(transform="default")  # It may have been set to frames of pandas.
     return model
 
@@ -243,7 +252,7 @@ def _read_npy(path, key, target, columns):
 
 
 def _read_npz(path, key, target, columns):
-    with _open_numpy(path, np.lib.npyio.NpzFile) as archive, _one_sentence(path):
+    with _open_numpy(path, np.lib.npyio.NpzFile) as archive, one_sentence(path):
         names = archive.files
         if key is None:
             key = _default_key(archive)
@@ -261,7 +270,7 @@ def _read_npz(path, key, target, columns):
             f"the target must hold one label for each of {len(X)} rows; got shape"
             f" {arrays[target].shape}."
         )
-    return Table(X, _as_labels(arrays[target]))
+    return Table(X, as_labels(arrays[target]))
 
 
 def _default_key(archive):
@@ -278,7 +287,7 @@ def _default_key(archive):
 def _open_numpy(path, kind):
     """Yield an open NumPy file, which must be of the kind that its suffix promises."""
     with open(path, "rb") as file:
-        with _one_sentence(path):
+        with one_sentence(path):
             opened = np.load(file, allow_pickle=False)
         if not isinstance(opened, kind):
             raise ValueError(
@@ -289,7 +298,7 @@ def _open_numpy(path, kind):
 
 
 def _read_csv(path, key, target, columns, separators=",;\t|"):
-    with _one_sentence(path):
+    with one_sentence(path):
         separator, rows = read_rows(path, separators)
     names, cells = to_columns(path, separator, rows)
     return _from_columns(path, cells, names, target, columns)
@@ -300,8 +309,8 @@ def _read_tsv(path, key, target, columns):
 
 
 def _read_parquet(path, key, target, columns):
-    pandas = _import_pandas(path)
-    with _one_sentence(path):
+    pandas = import_parquet(path)
+    with one_sentence(path):
         frame = pandas.read_parquet(path)
     cells = [frame[name].to_numpy() for name in frame.columns]
     return _from_columns(path, cells, [str(name) for name in frame.columns], target, columns)
@@ -319,11 +328,11 @@ def _from_columns(path, cells, names, target, columns):
     y = None
     chosen = list(range(len(cells)))
     if target is not None:
-        at = _find(path, target, labels)
+        at = find(path, target, labels)
         chosen.remove(at)
-        y = _as_labels(cells[at])
+        y = as_labels(cells[at])
     if names is not None and columns is not None:
-        chosen = [_find(path, name.strip(), names) for name in columns]
+        chosen = [find(path, name.strip(), names) for name in columns]
     elif names is not None:
         chosen = _without_index(path, names, chosen)
     X = np.empty((0, 0))
@@ -354,11 +363,11 @@ def _split(path, X, target):
     """Table of an array, whose target column is given by its index."""
     if target is None:
         return Table(X)
-    at = _find(path, target, [str(j) for j in range(X.shape[1])])
-    return Table(np.delete(X, at, axis=1), _as_labels(X[:, at]))
+    at = find(path, target, [str(j) for j in range(X.shape[1])])
+    return Table(np.delete(X, at, axis=1), as_labels(X[:, at]))
 
 
-def _find(path, name, names):
+def find(path, name, names):
     """Index of a name in a list of names."""
     if name not in names:
         raise ValueError(f"{str(path)!r} has no column {name!r}; it has {shortened(names)}.")
@@ -406,7 +415,7 @@ def _is_known(cell):
     return True
 
 
-def _as_labels(cells):
+def as_labels(cells):
     """Labels of a column: whole numbers as int64, numbers as they are, anything else as text."""
     if not isinstance(cells, np.ndarray):
         return to_labels(cells)
@@ -428,8 +437,22 @@ def _to_text(cell):
     return str(cell).strip()
 
 
-def _write_csv(file, names, values, y):
-    writer = csv.writer(file, lineterminator="\n")
+def open_text(path: Path, suffix: str) -> Any:
+    """Open a file to write text, which is packed if the suffix ends in .gz."""
+    if suffix.endswith(".gz"):
+        return gzip.open(path, "wt", newline="", encoding="utf-8")
+    return open(path, "w", newline="", encoding="utf-8")
+
+
+def separator_of(suffix: str) -> str:
+    """What separates the cells in files of a suffix that are written."""
+    if suffix.startswith(".tsv"):
+        return "\t"
+    return ","
+
+
+def _write_csv(file, names, values, y, separator=","):
+    writer = csv.writer(file, delimiter=separator, lineterminator="\n")
     if y is None:
         writer.writerow(names)
         writer.writerows(row.astype(str) for row in values)
@@ -439,7 +462,7 @@ def _write_csv(file, names, values, y):
         writer.writerow([*row.astype(str), y[i]])
 
 
-def _import_pandas(path):
+def import_parquet(path):
     try:
         importlib.import_module("pyarrow")  # what pandas reads and writes parquet with
         import pandas
@@ -452,7 +475,7 @@ def _import_pandas(path):
 
 
 @contextlib.contextmanager
-def _one_sentence(path):
+def one_sentence(path):
     """Turn the errors of readers into one sentence about the file."""
     try:
         yield
@@ -463,11 +486,11 @@ def _one_sentence(path):
         if "pickle" in str(error):
             reason = ""
         raise ValueError(
-            f"{str(path)!r} is not a readable {_suffix(path)} file{reason}."
+            f"{str(path)!r} is not a readable {suffix_of(path)} file{reason}."
         ) from error
 
 
-def _suffix(path):
+def suffix_of(path):
     """The ending of a file's name, in lower case; .gz with the one before it."""
     suffix = path.suffix.lower()
     if suffix == ".gz":
