@@ -138,8 +138,8 @@ def outside(layout: Layout, X: np.ndarray) -> tuple[int, float, str] | None:
         codes = X[:, j]
         codes = codes[~np.isnan(codes)]
         if column.levels:
-            is_in = (codes == np.rint(codes)) & (codes >= 0.0) & (codes < len(column.levels))
-            needs = f"whole numbers from 0 to {len(column.levels) - 1}"
+            is_in = (codes == np.rint(codes)) & (codes >= 0.0) & (codes <= column.last_code)
+            needs = f"whole numbers from 0 to {column.last_code}"
         else:
             is_in, needs = _in_support(column, families.get(j), codes)
         if is_in.all():

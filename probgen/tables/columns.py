@@ -75,6 +75,11 @@ class Column:
         return self.n_known + self.has_gaps + (self.rest != "none")
 
     @property
+    def last_code(self) -> int:
+        """The largest code of a category; that of all that were not seen, if there is one."""
+        return len(self.levels) - (self.rest == "none")
+
+    @property
     def gap_outcome(self) -> int:
         """Level of a gap, where gaps are modelled."""
         return self.n_known
@@ -92,7 +97,7 @@ class Column:
         present = codes[~np.isnan(codes)]
         name = show(self.name)
         if self.levels:
-            last = len(self.levels) - (self.rest == "none")
+            last = self.last_code
             is_wrong = (present != np.rint(present)) | (present < 0) | (present > last)
             expected = f"codes of its categories, 0 to {last}"
         elif self.step and np.any(present != np.rint(present)):
