@@ -83,10 +83,10 @@ class MixtureModel(NamedColumnsMixin, TableMixin, MixtureMixin, ImputerMixin, Ba
     min_categories : int or array-like of shape (n_features,), default=None
         Least number of levels of categorical columns of an array; None takes those up to the
         greatest value in X.
-    smoothing : float, default=0.5
+    smoothing : float, default=0.1
         Pseudo-rows of each level of a categorical column: the frequencies of the L levels in the
-        whole table get `smoothing` rows of each level, and those of a component of several get
-        `smoothing * L` rows of such frequencies. 0 is maximum likelihood.
+        whole table get `smoothing` rows of each level, and those of a component of several get ten
+        times as many in all of such frequencies. 0 is maximum likelihood.
     min_scale : float, default=1e-3
         Least standard deviation of a component, in standard deviations of the column; above 0.
     tol : float, default=1e-3
@@ -170,7 +170,7 @@ class MixtureModel(NamedColumnsMixin, TableMixin, MixtureMixin, ImputerMixin, Ba
         missing: str = "model",
         handle_unknown: str = "level",
         min_categories: Any = None,
-        smoothing: float = 0.5,
+        smoothing: float = 0.1,
         min_scale: float = 1e-3,
         tol: float = 1e-3,
         max_iter: int = 100,
