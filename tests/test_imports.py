@@ -33,7 +33,6 @@ FLOORS = (
         "preprocessing",
     },
     {"conditions", "gaussians"},
-    {"tables"},
     {"mixtures"},
     {"base"},
     {"metrics"},
