@@ -118,9 +118,20 @@ def _read_pandas(series: Any) -> Cells:
         wall = series.dt.tz_localize(None).to_numpy()
         return Cells(name, "datetime", wall, str(dtype), zone=str(zone))
     if isinstance(dtype, pd.StringDtype) or dtype.kind == "O":
+        if pd.api.types.infer_dtype(series, skipna=True) == "string":
+            return _read_pandas_texts(series)
         return _read_objects(series.to_numpy(dtype=object), name, str(dtype))
     _refuse(name, f"values of dtype {dtype}", "make numbers, text or dates of them")
     raise AssertionError
+
+
+def _read_pandas_texts(series: Any) -> Cells:
+    codes, texts = series.factorize()
+    order = np.argsort(np.asarray(texts, dtype=object))
+    places = np.full(len(texts) + 1, np.nan)  # the last one is that of gaps, whose code is -1
+    places[order] = np.arange(len(texts))
+    levels = tuple(np.asarray(texts, dtype=object)[order].tolist())
+    return Cells(series.name, "text", places[codes], str(series.dtype), levels)
 
 
 def _read_polars(series: Any) -> Cells:

@@ -16,7 +16,7 @@ FARTHEST = 1e3  # of a mean, in deviations of the feature
 MOST_ENUMERATED = 20_000
 MOST_DIRECT = 2**12  # values times components of which the likelihood itself is maximised
 # Whole numbers are as good as real ones where steps are below this many deviations.
-SMALL_CELL = 2e-3
+SMALL_CELL = 1e-2
 LEAST_LOG = -1e5  # of a probability that underflows
 
 
@@ -56,14 +56,22 @@ class Normal(Values):
         if not self.step:
             return self._log_density(self.coordinate(x), self.log_slope(x), params)
         middles, widths = self._cells(x)
-        is_small = widths < SMALL_CELL * params[1].min()
-        if is_small.all():
-            return self._log_density(middles, np.log(widths), params)
-        result = np.empty((len(x), params.shape[1]))
-        result[is_small] = self._log_density(middles[is_small], np.log(widths[is_small]), params)
-        others = x[~is_small, None]
-        result[~is_small] = log_interval_masses(*self._ends(others, others, params))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            result = self._log_density(middles, np.log(widths), params)
+        rows, narrow = self._large_cells(widths, params)
+        if len(rows):
+            others = x[rows, None]
+            masses = log_interval_masses(*self._ends(others, others, params[:, narrow]))
+            result[np.ix_(rows, narrow)] = masses
         return result
+
+    def _large_cells(self, widths, params):
+        """Rows and components among which cells are not small against the deviation."""
+        largest = SMALL_CELL * params[1]
+        rows = np.flatnonzero(~(widths < largest.min()))
+        if not len(rows) or not np.isfinite(widths[rows]).all():
+            return rows, np.arange(params.shape[1])
+        return rows, np.flatnonzero(largest <= widths[rows].max())
 
     def _cells(self, x):
         """Middles (n,) and widths (n,) of whole numbers (n,) with all that round to them."""
@@ -91,16 +99,18 @@ class Normal(Values):
             y = self.coordinate(x)
             return np.stack([np.ones_like(y), y, y * y]) @ weights
         middles, widths = self._cells(x)
-        is_small = widths < SMALL_CELL * params[1].min()
-        if not is_small.all():
-            small = np.flatnonzero(is_small)
-            others = np.flatnonzero(~is_small)
-            sums = self._statistics_of_cells(x[others], weights[others], params)
-            middles, widths, weights = middles[small], widths[small], weights[small]
-        else:
-            sums = 0.0
         squares = middles * middles + widths * widths / 12.0
-        return sums + np.stack([np.ones_like(middles), middles, squares]) @ weights
+        powers = np.stack([np.ones_like(middles), middles, squares])
+        rows, narrow = self._large_cells(widths, params)
+        if not len(rows):
+            return powers @ weights
+        parts = weights[np.ix_(rows, narrow)]
+        exact = self._statistics_of_cells(x[rows], parts, params[:, narrow])
+        is_finite = np.isfinite(middles)
+        sums = powers[:, is_finite] @ weights[is_finite]
+        is_finite = is_finite[rows]
+        sums[:, narrow] += exact - powers[:, rows[is_finite]] @ parts[is_finite]
+        return sums
 
     def _statistics_of_cells(self, x, weights, params):
         """The statistics, from what is expected of numbers that round to whole ones."""
