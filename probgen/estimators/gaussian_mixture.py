@@ -1,43 +1,35 @@
 """Gaussian mixtures by expectation-maximization."""
 
-import time
-from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import ConvergenceWarning
 
 from probgen._devices import resolve_device
 from probgen._validation import (
     RandomState,
     check_choice,
-    check_columns,
     check_count,
     check_jobs,
     check_real,
     check_verbose,
-    check_weights,
-    empty_columns,
-    spawn_generator,
 )
-from probgen._warnings import warn
 from probgen.base import ImputerMixin
 from probgen.conditions.given import Conditions
+from probgen.estimators._expectation_maximization import MixtureMixin
 from probgen.gaussians import conditional
 from probgen.gaussians.em import EMEngine, Fit
 from probgen.gaussians.fitted import FittedComponentsMixin
 from probgen.gaussians.fitting import MixtureSettings, fit_mixture, update_mixture
 from probgen.gaussians.given_start import GivenStart
-from probgen.gaussians.log_probabilities import log_sum_exp, responsibilities
+from probgen.gaussians.log_probabilities import log_sum_exp
 from probgen.gaussians.rows import Rows
 from probgen.gaussians.starts import FAMILIES, INIT_PARAMS, RowSummary, summarise_rows
 from probgen.row_blocks import RowBlocks
 
 
-class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
+class GaussianMixture(FittedComponentsMixin, MixtureMixin, ImputerMixin, BaseEstimator):
     r"""Gaussian mixture, fitted by expectation-maximization.
 
     .. math:: p(x) = \sum_k \pi_k \, N(x; \mu_k, \Sigma_k)
@@ -244,13 +236,9 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
             "origin": summary.origin,
             "layout": layout,
         }
-        self.converged_ = best.converged
-        self.n_iter_ = len(best.lower_bounds)
-        self.lower_bound_ = best.lower_bound
-        self.lower_bounds_ = best.lower_bounds
-        self.n_reseeded_ = best.n_reseeded
-        self.n_repaired_ = best.n_start_repaired + best.n_repaired
-        self._warn()
+        self._store_fit(best)
+        self._warn_of_repairs()
+        self._warn_unless_converged()
         return self
 
     def partial_fit(
@@ -301,95 +289,8 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
             return self
         self._state = {**state, "statistics": fit.statistics}
         self._store(fit.components)
-        self.n_repaired_ += fit.n_repaired
-        self.n_iter_ += 1
-        self.lower_bound_ = fit.lower_bound
-        self.lower_bounds_ = [*self.lower_bounds_, fit.lower_bound]
+        self._store_update(fit)
         return self
-
-    def fit_predict(
-        self,
-        X: npt.ArrayLike,
-        y: Any = None,
-        sample_weight: npt.ArrayLike | None = None,
-    ) -> np.ndarray:
-        """Fit, and return the most probable component of each row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, n_features)
-            Rows.
-        y : object, default=None
-            Ignored.
-        sample_weight : array-like of shape (n,), default=None
-            Weights of the rows.
-
-        Returns
-        -------
-        labels : ndarray of shape (n,)
-        """
-        return self.fit(X, sample_weight=sample_weight).predict(X)
-
-    def predict(self, X: npt.ArrayLike) -> np.ndarray:
-        """Return the most probable component of each row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, n_features)
-            Rows, which may hold NaN.
-
-        Returns
-        -------
-        labels : ndarray of shape (n,)
-        """
-        return np.argmax(self._log_joint(self._validate_query(X)), axis=1)
-
-    def predict_proba(self, X: npt.ArrayLike) -> np.ndarray:
-        """Return the probability of each component given each row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, n_features)
-            Rows, which may hold NaN.
-
-        Returns
-        -------
-        responsibilities : ndarray of shape (n, n_components)
-        """
-        X = self._validate_query(X)
-        return self._transform(X).astype(X.dtype, copy=False)
-
-    def bic(self, X: npt.ArrayLike) -> float:
-        """Return the Bayesian information criterion on X; lower is better.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, n_features)
-            Rows.
-
-        Returns
-        -------
-        bic : float
-        """
-        scores = self.score_samples(X)
-        penalty = self._n_parameters() * np.log(len(scores))
-        return float(-2.0 * np.sum(scores, dtype=np.float64) + penalty)
-
-    def aic(self, X: npt.ArrayLike) -> float:
-        """Return the Akaike information criterion on X; lower is better.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, n_features)
-            Rows.
-
-        Returns
-        -------
-        aic : float
-        """
-        scores = self.score_samples(X)
-        penalty = 2.0 * self._n_parameters()
-        return float(-2.0 * np.sum(scores, dtype=np.float64) + penalty)
 
     def _sample(self, n_samples: int, generator: np.random.Generator) -> np.ndarray:
         return self._components().sample(n_samples, generator)
@@ -416,13 +317,6 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
         with EMEngine(self._query_device()) as engine:
             return conditional.log_density(engine, self._components(), X)
 
-    def _transform(self, X: np.ndarray) -> np.ndarray:
-        return responsibilities(self._log_joint(X))
-
-    @property
-    def _n_features_out(self) -> int:
-        return len(self.weights_)
-
     def _log_joint(self, X: np.ndarray) -> np.ndarray:
         with EMEngine(self._query_device()) as engine:
             return conditional.log_joint(engine, self._components(), X)
@@ -442,52 +336,6 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
         check_count("verbose_interval", self.verbose_interval)
         check_jobs(self.n_jobs)
         return resolve_device(self.device)
-
-    def _check_rows(
-        self, X: Any, sample_weight: npt.ArrayLike | None, *, reset: bool
-    ) -> tuple[Any, np.ndarray | None]:
-        """Validated rows, as an array or RowBlocks, and their weights or None."""
-        if isinstance(X, RowBlocks):
-            n_rows = self._check_blocks(X, sample_weight is not None, reset=reset)
-        else:
-            ensure_min_samples = 2 if reset and sample_weight is None else 1
-            X = self._validate(X, reset=reset, ensure_min_samples=ensure_min_samples)
-            n_rows = len(X)
-            check_columns(empty_columns(X), each=False)
-        if sample_weight is None:
-            return X, None
-        return X, check_weights(sample_weight, n_rows)
-
-    def _check_blocks(self, blocks: RowBlocks, has_weights: bool, *, reset: bool) -> int:
-        """Validate RowBlocks, and set the attributes that a fit learns from X; return n_rows."""
-        n_rows = 0
-        is_empty: Any = True
-        for block in blocks:
-            # The extremes are NaN or infinite where any value is, and quicker than masks.
-            is_finite = np.isfinite(block.min()) and np.isfinite(block.max())
-            if not is_finite and np.isinf(block).any():
-                raise ValueError(
-                    "X must hold finite numbers or NaN; got an infinity in its blocks."
-                )
-            is_empty = is_empty & empty_columns(block)
-            n_rows += len(block)
-            width = block.shape[1]
-            dtype = block.dtype
-        check_columns(is_empty, each=reset)
-        if reset and n_rows < 2 and not has_weights:
-            raise ValueError(
-                "X must have at least 2 rows, to have a variance; got RowBlocks with 1."
-            )
-        if reset:
-            self.__dict__.pop("feature_names_in_", None)
-            self.n_features_in_ = width
-            self._dtype = dtype
-        elif width != self.n_features_in_:
-            raise ValueError(
-                f"X has {width} features, but GaussianMixture is expecting {self.n_features_in_}"
-                " features."
-            )
-        return n_rows
 
     def _check_enough(self, X: Any, summary: RowSummary) -> None:
         """Raise unless there are n_components rows, where an integer weight counts as repeats."""
@@ -518,54 +366,19 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
         self, summary: RowSummary, given: GivenStart, generator: np.random.Generator, device: str
     ) -> Fit:
         """The best of n_init fits."""
-        n_init = 1 if given.is_whole else self.n_init
-        n_jobs = min(effective_n_jobs(self.n_jobs), n_init)
-        generators = [spawn_generator(generator) for _ in range(n_init)]
-        fits = Parallel(n_jobs=n_jobs, prefer="threads")(
-            delayed(self._fit_start)(number, generators[number], summary, given, device, n_jobs)
-            for number in range(n_init)
-        )
-        return max(fits, key=lambda fit: fit.lower_bound)
 
-    def _fit_start(
-        self,
-        number: int,
-        generator: np.random.Generator,
-        summary: RowSummary,
-        given: GivenStart,
-        device: str,
-        n_jobs: int,
-    ) -> Fit:
-        if self.verbose:
-            print(f"Initialization {number}")
-        return fit_mixture(
-            [summary],
-            self._settings(),
-            [generator],
-            device=device,
-            n_shares=n_jobs,
-            given=given,
-            report=self._reporter(),
-        )
+        def fit_start(generator: np.random.Generator, n_jobs: int) -> Fit:
+            return fit_mixture(
+                [summary],
+                self._settings(),
+                [generator],
+                device=device,
+                n_shares=n_jobs,
+                given=given,
+                report=self._reporter(),
+            )
 
-    def _reporter(self) -> Callable[[int, float], None] | None:
-        """A report of EM's progress for every verbose_interval iterations, or None."""
-        if not self.verbose:
-            return None
-        start = time.perf_counter()
-        last = -np.inf
-
-        def report(iteration: int, lower_bound: float) -> None:
-            nonlocal last
-            if iteration % self.verbose_interval == 0:
-                line = f"  Iteration {iteration}"
-                if self.verbose > 1:
-                    seconds = time.perf_counter() - start
-                    line += f"\t time {seconds:.3f}s\t change {lower_bound - last:.5f}"
-                print(line)
-            last = lower_bound
-
-        return report
+        return self._best_of(fit_start, generator, 1 if given.is_whole else self.n_init)
 
     def _n_parameters(self) -> int:
         """Number of free parameters, for the information criteria."""
@@ -576,12 +389,3 @@ class GaussianMixture(FittedComponentsMixin, ImputerMixin, BaseEstimator):
         else:
             n_covariance = family.n_covariance_parameters(K, d)
         return n_covariance + K * d + K - 1
-
-    def _warn(self) -> None:
-        self._warn_of_repairs()
-        if not self.converged_ and self.max_iter > 0:
-            warn(
-                "Best performing initialization did not converge. Try different init parameters, or"
-                " increase max_iter, tol, or check for degenerate data.",
-                ConvergenceWarning,
-            )

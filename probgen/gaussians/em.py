@@ -111,7 +111,7 @@ class EMEngine:
                 return _sweep(worker, data, weights, origin, starts, columns)
 
             starts = range(0, len(data), kernel.block)
-            total += sum(self._in_threads(sweep, workers, starts, len(data) * kernel.cost))
+            total += sum(self.in_threads(sweep, workers, starts, len(data) * kernel.cost))
         total = float(total)
         if not np.isfinite(total):
             raise ValueError(
@@ -155,7 +155,7 @@ class EMEngine:
         n_workers = 1
         if len(starts) > 1:
             n_workers = min(self.threads, len(starts))
-        self._in_threads(score, [None] * n_workers, starts, len(X) * kernel.cost)
+        self.in_threads(score, [None] * n_workers, starts, len(X) * kernel.cost)
 
     def _query_in_blocks(self, kernel, X, origin, write):
         """Queries on a device or with missing values, by blocks that are worth their overhead."""
@@ -178,7 +178,7 @@ class EMEngine:
 
         n_workers = self.threads if len(X) > block else 1
         workers = [kernel.worker() for _ in range(n_workers)]
-        self._in_threads(score, workers, range(0, len(X), block), len(X) * kernel.cost)
+        self.in_threads(score, workers, range(0, len(X), block), len(X) * kernel.cost)
 
     def log_joint(self, components, X):
         """Log of weight times density of each row, of shape (n, K)."""
@@ -202,7 +202,7 @@ class EMEngine:
         self.query(components, X, write)
         return densities
 
-    def _in_threads(self, work, workers, starts, cost):
+    def in_threads(self, work, workers, starts, cost):
         """Results of work(worker, starts), with the blocks dealt out to the workers."""
         if cost < SERIAL_COST:
             return [work(workers[0], starts)]
@@ -335,7 +335,8 @@ def run_em(
     fit = Fit(components)
     n_of_group = len(components) // len(groups)
     origins = np.repeat([rows.origin for rows, _ in groups], n_of_group, axis=0)  # (K, d)
-    for iteration in range(1, max_iter + 1):
+
+    def improve():
         lower_bound, statistics = expectation_of_groups(engine, fit.components, groups)
         seeds = _reseeds(engine, fit, groups, statistics)
         added = regularization.added(statistics, origins)
@@ -344,14 +345,27 @@ def run_em(
         fit.statistics = statistics
         fit.n_repaired += n_repaired
         fit.n_reseeded += len(seeds)
+        return lower_bound, not seeds
+
+    iterate(fit, improve, max_iter=max_iter, tol=tol, previous=previous, report=report)
+    return fit
+
+
+def iterate(fit, improve, *, max_iter, tol, previous=-np.inf, report=None):
+    """Improve a Fit until its mean log-likelihood changes by less than tol, or max_iter times.
+
+    improve() takes an E-step and an M-step, and returns the mean log-likelihood of the E-step and
+    whether the iteration may be the last. The other parameters are those of `run_em`.
+    """
+    for iteration in range(1, max_iter + 1):
+        lower_bound, may_end = improve()
         fit.lower_bounds.append(lower_bound)
         if report is not None:
             report(iteration, lower_bound)
-        if not seeds and abs(lower_bound - previous) < tol:
+        if may_end and abs(lower_bound - previous) < tol:
             fit.converged = True
             break
         previous = lower_bound
-    return fit
 
 
 def expectation_of_groups(engine, components, groups):

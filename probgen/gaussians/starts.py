@@ -85,11 +85,7 @@ def summarise_rows(data, weights, n_rows, generator, regularization):
 
     Raises ValueError where squares of the rows overflow or underflow.
     """
-    if isinstance(data, np.ndarray):
-        rows, row_weights = _sample_array(data, weights, n_rows, generator)
-    else:
-        rows, row_weights = _sample_stream(data, weights, n_rows, generator)
-    rows = np.asarray(rows, dtype=np.float64)
+    rows, row_weights = sample_rows(data, weights, n_rows, generator)
     missing = np.isnan(rows)
     has_missing = bool(missing.any()) or _any_missing(data)
     has_values = ~missing.all(axis=1)
@@ -101,7 +97,7 @@ def summarise_rows(data, weights, n_rows, generator, regularization):
     if is_holed:
         rows = np.where(missing, 0.0, rows)
     with np.errstate(over="ignore", invalid="ignore"):
-        origin, variances = _moments_without_wild_values(rows, row_weights[:, None] * ~missing)
+        origin, variances = moments_without_wild_values(rows, row_weights[:, None] * ~missing)
         rows = rows - origin
         if is_holed:
             rows[missing] = 0.0
@@ -111,7 +107,7 @@ def summarise_rows(data, weights, n_rows, generator, regularization):
     return RowSummary(rows, row_weights, missing, origin, variances, source)
 
 
-def _moments_without_wild_values(values, weights):
+def moments_without_wild_values(values, weights):
     """Means (d,) and variances (d,) of values (m, d) under weights (m, d), but for wild values.
 
     Moments are taken again and again, each time without the values that the last ones call wild,
@@ -163,7 +159,7 @@ def start_components(
 
     added is what is added to variances.
     """
-    responsibilities = _start_responsibilities(
+    responsibilities = start_responsibilities(
         family, summary, n_components, init_params, generator, added
     )
     weighted = responsibilities * summary.weights[:, None]
@@ -205,7 +201,7 @@ def _scatter(rows, weights, center):
     return centred.T @ centred
 
 
-def _start_responsibilities(family, summary, n_components, init_params, generator, added):
+def start_responsibilities(family, summary, n_components, init_params, generator, added):
     """Responsibilities (m, K) of the summary's rows."""
     rows = summary.rows
     weights = summary.weights
@@ -399,6 +395,18 @@ def _draw_rows(weights, n, generator):
         drawn[i] = _inverse_cdf(weights, generator.uniform(size=1))[0]
         weights[drawn[i]] = 0.0
     return drawn
+
+
+def sample_rows(data, weights, n_rows, generator):
+    """At most n_rows distinct rows (m, d) of an array or RowBlocks, in float64, and their weights.
+
+    Neither weights nor repeats nor units of an array's rows reorder them.
+    """
+    if isinstance(data, np.ndarray):
+        rows, row_weights = _sample_array(data, weights, n_rows, generator)
+    else:
+        rows, row_weights = _sample_stream(data, weights, n_rows, generator)
+    return np.asarray(rows, dtype=np.float64), row_weights
 
 
 def _sample_array(data, weights, n_rows, generator):

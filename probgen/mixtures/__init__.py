@@ -1,0 +1,1 @@
+"""Mixtures of independent columns, each of a family of its own, on rows of codes."""

@@ -1,0 +1,1 @@
+"""Distributions of one number, each for all components of a mixture at once."""
