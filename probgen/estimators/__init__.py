@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from probgen.estimators.bayes_classifier import BayesClassifier
     from probgen.estimators.gaussian_bayes import GaussianBayes
     from probgen.estimators.gaussian_mixture import GaussianMixture
+    from probgen.estimators.mixture_model import MixtureModel
     from probgen.estimators.variational.conditional_vae import ConditionalVAE
     from probgen.estimators.variational.semi_supervised_vae import SemiSupervisedVAE
     from probgen.estimators.variational.vae import VAE
@@ -42,6 +43,7 @@ __all__ = [
     "FullyVisibleBeliefNetwork",
     "GaussianBayes",
     "GaussianMixture",
+    "MixtureModel",
     "PixelCNN",
     "PixelRNN",
     "SemiSupervisedVAE",
@@ -57,6 +59,7 @@ _HOMES = {
     "GAN": "adversarial.gan",
     "GaussianBayes": "gaussian_bayes",
     "GaussianMixture": "gaussian_mixture",
+    "MixtureModel": "mixture_model",
     "MADE": "autoregressive.made",
     "PixelCNN": "autoregressive.pixelcnn",
     "PixelRNN": "autoregressive.pixelrnn",

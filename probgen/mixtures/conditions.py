@@ -159,7 +159,8 @@ class ColumnConditions:
     def _allowed_rest(self, low, high):
         """The numbers of the set that are no atoms, are in the support, and in an interval."""
         column = self.column
-        values = self.allowed[~np.isnan(self.allowed)]
+        allowed: Any = self.allowed
+        values = allowed[~np.isnan(allowed)]
         values = values[(values >= max(low, column.low)) & (values <= min(high, column.high))]
         if column.step:
             values = values[values == np.rint(values)]

@@ -1,5 +1,6 @@
 """Draws from components of independent columns, with and without conditions, and means."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ def draw(components: MixtureComponents, n: int, generator: np.random.Generator) 
     X = np.empty((n, len(components.layout.columns)), order="F")
     for j in range(X.shape[1]):
         part = ColumnConditions.open(components, j, n)
-        X[:, j] = _draw_column(components, part, drawn, generator)
+        X[:, j] = _draw_column(part, drawn, generator)
     return X
 
 
@@ -46,7 +47,7 @@ def draw_given(
         is_open = np.isnan(known)
         if is_open.any():
             rows = np.flatnonzero(is_open)
-            X[rows, j] = _draw_column(components, part.take(rows), drawn[rows], generator)
+            X[rows, j] = _draw_column(part.take(rows), drawn[rows], generator)
     return X
 
 
@@ -75,13 +76,42 @@ def conditional_means(
     return filled
 
 
+def conditional_draws(
+    components: MixtureComponents,
+    X: np.ndarray,
+    posterior: np.ndarray,
+    generator: np.random.Generator,
+) -> np.ndarray:
+    """X (n, d) with its NaN replaced by draws, given responsibilities (n, K).
+
+    A gap that is an outcome is filled in with what would be there.
+    """
+    cumulative = np.cumsum(posterior, axis=1)
+    uniforms = generator.uniform(size=(len(X), 1)) * cumulative[:, -1:]
+    drawn = np.minimum((cumulative <= uniforms).sum(axis=1), len(components) - 1)
+    filled = X.astype(np.float64)
+    for j in _columns(components):
+        rows = np.flatnonzero(np.isnan(filled[:, j]))
+        if len(rows):
+            part = _without_gap(ColumnConditions.open(components, j, len(rows)))
+            filled[rows, j] = _draw_column(part, drawn[rows], generator)
+    return filled
+
+
+def _without_gap(part):
+    """Conditions on a column of which nothing is a gap."""
+    if not part.column.has_gaps or len(part.levels) == 1:
+        return part
+    levels = part.levels.copy()  # (L, K)
+    levels[part.column.gap_outcome] = 0.0
+    levels /= np.maximum(levels.sum(axis=0), np.finfo(np.float64).tiny)
+    return replace(part, levels=levels)
+
+
 def _mean_codes(components, j, column, posterior):
     """Codes (n,) of a column that are typical under responsibilities (n, K)."""
-    part = ColumnConditions.open(components, j, 1)
-    levels = part.levels.copy()  # (L, K)
-    if column.has_gaps and len(levels) > 1:
-        levels[column.gap_outcome] = 0.0
-        levels /= np.maximum(levels.sum(axis=0), np.finfo(np.float64).tiny)
+    part = _without_gap(ColumnConditions.open(components, j, 1))
+    levels = part.levels
     probabilities = posterior @ levels.T  # (n, L)
     if column.levels:
         return np.argmax(probabilities[:, : len(column.levels)], axis=1).astype(np.float64)
@@ -101,7 +131,7 @@ def _columns(components):
     return range(len(components.layout.columns))
 
 
-def _draw_column(components, part, drawn, generator):
+def _draw_column(part, drawn, generator):
     """Codes (n,) of a column for rows of the drawn components (n,), under conditions."""
     column: Column = part.column
     outcomes = np.zeros(len(drawn))

@@ -122,8 +122,9 @@ def _center_and_scale(x, weights):
 
 
 def outside(layout: Layout, X: np.ndarray) -> tuple[int, float, str] | None:
-    """Column, code and needs of the first code of X (n, d) that has no density, or None."""
+    """Column, code and needs of a code of X (n, d) that has no density, or None."""
     families = {layout.features[j].column: family for j, family in layout.values}
+    found = None
     for j, column in enumerate(layout.columns):
         codes = X[:, j]
         codes = codes[~np.isnan(codes)]
@@ -132,9 +133,12 @@ def outside(layout: Layout, X: np.ndarray) -> tuple[int, float, str] | None:
             needs = f"whole numbers from 0 to {len(column.levels) - 1}"
         else:
             is_in, needs = _in_support(column, families.get(j), codes)
-        if not is_in.all():
-            return j, float(codes[~is_in][0]), needs
-    return None
+        if is_in.all():
+            continue
+        worst = float(codes[~is_in].min())
+        if found is None or worst < min(found[1], 0.0):
+            found = j, worst, needs
+    return found
 
 
 def _in_support(column, family, codes):
