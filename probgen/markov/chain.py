@@ -115,14 +115,15 @@ def stationary_distribution(transitions):
 
 
 def _stationary_estimate(chain, start_counts, counts, allowed):
-    """A chain that starts from its stationary distribution, by BFGS from the present one.
+    """A chain that starts from its stationary distribution, by BFGS.
 
-    It maximises the expected log-likelihood over logits of the rows. With Z the inverse of
-    1 - A + 1 pi', the derivative of pi by A in a direction D is pi D Z.
+    It starts from the better of the present chain and the one for a free start, and maximises the
+    expected log-likelihood over logits of the rows. With Z the inverse of 1 - A + 1 pi', the
+    derivative of pi by A in a direction D is pi D Z.
     """
     n_states = len(chain)
     places = np.flatnonzero(allowed)
-    kept = np.maximum(chain.transitions.ravel()[places], LEAST_STATIONARY)
+    free = _normalised(counts, chain.transitions)
 
     def chain_of(logits):
         full = np.full(n_states * n_states, -np.inf)
@@ -147,9 +148,14 @@ def _stationary_estimate(chain, start_counts, counts, allowed):
         return -value / scale, -gradient.ravel()[places] / scale
 
     scale = max(float(counts.sum() + start_counts.sum()), np.finfo(np.float64).tiny)
-    first = np.log(kept)
-    before, _ = loss(first)
-    result = minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": 50})
-    if np.isfinite(result.fun) and result.fun <= before:
+    logits = [
+        np.log(np.maximum(start.ravel()[places], LEAST_STATIONARY))
+        for start in (chain.transitions, free)
+    ]
+    losses = [loss(start)[0] for start in logits]
+    best = int(np.argmin(losses))
+    options = {"maxiter": 50, "ftol": 1e-14, "gtol": 1e-10}
+    result = minimize(loss, logits[best], jac=True, method="L-BFGS-B", options=options)
+    if np.isfinite(result.fun) and result.fun <= losses[best]:
         return chain_of(result.x)
-    return chain_of(first)
+    return chain_of(logits[best])
