@@ -261,7 +261,7 @@ class HiddenMarkovModel(MixtureMixin, ImputerMixin, BaseEstimator):
         settings = self._emission_settings(shape[1])
         weights = check_weights(sample_weight, len(X))
         _check_steps(X[weights > 0.0], shape, self.n_components, weights[weights > 0.0])
-        self._shape = shape
+        self._sequence_shape = shape
         generator = self._start_stream()
         chain_settings = self._chain_settings()
         summary = summarise_sequences(X, weights, shape, settings, self.n_components, generator)
@@ -328,7 +328,7 @@ class HiddenMarkovModel(MixtureMixin, ImputerMixin, BaseEstimator):
             return self.fit(X, sample_weight=sample_weight)
         device = self._check_parameters()
         X = self._validate(X)
-        settings = self._emission_settings(self._shape[1])
+        settings = self._emission_settings(self._sequence_shape[1])
         state = self._state
         layout = self._layout(settings)
         if state["layout"] != layout:
@@ -400,8 +400,8 @@ class HiddenMarkovModel(MixtureMixin, ImputerMixin, BaseEstimator):
         X = self._validate_query(X)
         with EMEngine(self._query_device()) as engine:
             found = self._model().posterior(engine, X)
-        ends = lengths_of(X, self._shape[1])
-        found[np.arange(self._shape[0]) >= ends[:, None]] = np.nan
+        ends = lengths_of(X, self._sequence_shape[1])
+        found[np.arange(self._sequence_shape[0]) >= ends[:, None]] = np.nan
         return found.astype(X.dtype, copy=False)
 
     def forecast(self, X: npt.ArrayLike, steps: int = 1, *, quantiles: Any = None) -> np.ndarray:
@@ -458,7 +458,7 @@ class HiddenMarkovModel(MixtureMixin, ImputerMixin, BaseEstimator):
             Lower is better.
         """
         scores = self.score_samples(X)
-        steps = self._validate(X).reshape(-1, self._shape[1])
+        steps = self._validate(X).reshape(-1, self._sequence_shape[1])
         n_steps = np.count_nonzero(~np.isnan(steps).all(axis=1))
         penalty = self._n_parameters() * np.log(n_steps)
         return float(-2.0 * np.sum(scores, dtype=np.float64) + penalty)
@@ -585,7 +585,14 @@ class HiddenMarkovModel(MixtureMixin, ImputerMixin, BaseEstimator):
     def _layout(self, settings: EmissionSettings) -> tuple:
         """The settings that fix the meaning of the statistics."""
         own = settings.names or (settings.covariance_type, settings.n_mixture)
-        return self.n_components, self._shape[1], own, self.transition, self.bandwidth, self.start
+        return (
+            self.n_components,
+            self._sequence_shape[1],
+            own,
+            self.transition,
+            self.bandwidth,
+            self.start,
+        )
 
     def _resumed(self, settings: EmissionSettings) -> HiddenMarkov | None:
         """The last fit, if a warm start may go on from that."""
@@ -608,8 +615,10 @@ class HiddenMarkovModel(MixtureMixin, ImputerMixin, BaseEstimator):
         found = outside(layout, X.reshape(-1, n_features).astype(np.float64, copy=False))
         if found is not None:
             j, value, needs = found
+            # scikit-learn's common checks look for these very words.
+            prefix = "Negative values in data: " if value < 0.0 else ""
             raise ValueError(
-                f"HiddenMarkovModel needs {needs} and NaN in feature {j} of a step; X holds"
+                f"{prefix}HiddenMarkovModel needs {needs} and NaN in feature {j} of a step; X holds"
                 f" {value:.17g}; drop such rows, or choose another emission."
             )
 
@@ -651,7 +660,7 @@ class HiddenMarkovModel(MixtureMixin, ImputerMixin, BaseEstimator):
         transitions = np.asarray(self.transition_matrix_, dtype=np.float64)
         chain = Chain(start / start.sum(), transitions / transitions.sum(axis=1, keepdims=True))
         emission = emission_of(vars(self), self.covariance_type, self.smoothing)
-        return HiddenMarkov(chain, emission, self._shape[0])
+        return HiddenMarkov(chain, emission, self._sequence_shape[0])
 
     def _query_device(self) -> str:
         """Where queries run: on the CPU if the model was fitted on CUDA and there is none here."""

@@ -155,7 +155,9 @@ def run_em(engine, chain, emission, blocks, settings, *, max_iter, tol, previous
 
     def improve():
         total, statistics = expectation(engine, fit.chain, fit.emission, blocks)
-        seeds = _seeds(engine, fit, blocks, statistics)
+        seeds = {}
+        if settings.transition != "left_right":  # whose last states short sequences do not reach
+            seeds = _seeds(engine, fit, blocks, statistics)
         fit.chain, fit.emission, n_repaired = maximisation(
             settings, fit.chain, fit.emission, statistics, seeds
         )

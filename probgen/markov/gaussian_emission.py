@@ -14,6 +14,7 @@ from probgen.gaussians.starts import FAMILIES, moment_statistics
 
 # Deviations of a component between which quantiles are looked for.
 FARTHEST_QUANTILE = 40.0
+TINY = np.finfo(np.float64).tiny
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class GaussianEmission:
             within = joint.reshape(len(Y), self.n_states, -1)
             peaks = np.maximum(within.max(axis=2, keepdims=True), -np.finfo(np.float64).max)
             within = np.exp(within - peaks)
-            within /= np.maximum(within.sum(axis=2, keepdims=True), np.finfo(np.float64).tiny)
+            within /= np.maximum(within.sum(axis=2, keepdims=True), TINY)
             shares = (within * posterior[:, :, None]).reshape(len(Y), -1)
         total = None
         for members, features, density in density_groups(engine, self.components, Y, by_size=True):
@@ -110,11 +111,17 @@ class GaussianEmission:
 
         seeds are steps (d,) by the states that restart there, as wide as the heaviest state.
         """
+        before = self.components
+        family = before.covariance_type
+        added = self.regularization.added(statistics, self.origin)
         components, n_repaired = _estimate(
-            type(self.components), statistics, self.regularization, self.origin
+            family, statistics, self.regularization, self.origin, added
         )
-        weights = _within_states(statistics.counts, self.n_states, self.components.weights)
+        weights = _within_states(statistics.counts, self.n_states, before.weights)
         components = replace(components, weights=weights)
+        empty = np.flatnonzero(statistics.counts <= TINY)
+        if len(empty):
+            components = _with_arrays(components, empty, before, empty)
         if seeds:
             heaviest = int(np.argmax(self.state_counts(statistics)))
             components = self._reseeded(components, seeds, heaviest)
@@ -122,17 +129,14 @@ class GaussianEmission:
 
     def _reseeded(self, components, seeds, heaviest):
         """Components of which those of some states restart at steps, by state."""
-        means = components.means.copy()
-        arrays = {}
-        for name, array in components.family_arrays(slice(None)).items():
-            arrays[name] = array.copy()
-        source = slice(heaviest * self.n_mixture, (heaviest + 1) * self.n_mixture)
+        source = np.arange(heaviest * self.n_mixture, (heaviest + 1) * self.n_mixture)
         for k, row in seeds.items():
-            members = slice(k * self.n_mixture, (k + 1) * self.n_mixture)
-            means[members] = means[source] - means[source].mean(axis=0) + row
-            for array in arrays.values():
-                array[members] = array[source]
-        return replace(components, means=means, **arrays)
+            members = source + (k - heaviest) * self.n_mixture
+            components = _with_arrays(components, members, components, source)
+            means = components.means.copy()
+            means[members] += row - means[source].mean(axis=0)
+            components = replace(components, means=means)
+        return components
 
     def log_given(self, engine, conditions):
         """Log-density of known values times the probability of intervals (m, K)."""
@@ -215,7 +219,7 @@ def start_emission(family, rows, shares, n_mixture, regularization, origin, adde
     if n_mixture > 1:
         shares = _split(rows, shares, n_mixture, generator)
     statistics = moment_statistics(family, rows, shares)
-    components, n_repaired = FAMILIES[family].estimate(statistics, regularization, origin, added)
+    components, n_repaired = _estimate(family, statistics, regularization, origin, added)
     equal = np.full(len(components), 1.0 / n_mixture)
     weights = _within_states(statistics.counts, n_states, equal)
     components = replace(components, weights=weights)
@@ -239,16 +243,33 @@ def _split(rows, shares, n_mixture, generator):
     return parts.reshape(len(rows), -1)
 
 
-def _estimate(kind, statistics, regularization, origin):
-    """Components of an M-step, and the number of repairs."""
-    added = regularization.added(statistics, origin)
-    return kind.estimate(statistics, regularization, origin, added)
+def _estimate(family, statistics, regularization, origin, added):
+    """Components of an M-step, and the number of repairs; those without weight are arbitrary."""
+    counts = statistics.counts
+    empty = np.flatnonzero(counts <= TINY)
+    if len(empty) and family != "tied":
+        # In their place the heaviest, so that there is nothing to repair.
+        places = np.arange(len(counts))
+        places[empty] = np.argmax(counts)
+        statistics = statistics.select(places)
+    return FAMILIES[family].estimate(statistics, regularization, origin, added)
+
+
+def _with_arrays(components, members, others, sources):
+    """Components of which some have the means and covariances of others."""
+    arrays = {"means": components.means.copy()}
+    arrays["means"][members] = others.means[sources]
+    given = others.family_arrays(slice(None))
+    for name, array in components.family_arrays(slice(None)).items():
+        arrays[name] = array.copy()
+        arrays[name][members] = given[name][sources]
+    return replace(components, **arrays)
 
 
 def _within_states(counts, n_states, previous):
     """Weights (K * M,) of Gaussians within their states, from counts (K * M,)."""
     counts = counts.reshape(n_states, -1)
     totals = counts.sum(axis=1, keepdims=True)
-    is_known = totals > np.finfo(np.float64).tiny
+    is_known = totals > TINY
     weights = counts / np.where(is_known, totals, 1.0)
     return np.where(is_known, weights, previous.reshape(counts.shape)).ravel()
