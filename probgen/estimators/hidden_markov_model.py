@@ -531,12 +531,11 @@ class HiddenMarkovModel(MixtureMixin, ImputerMixin, BaseEstimator):
         """Steps of a row and numbers of a step."""
         if self.sequence_shape is None:
             return n_columns, 1
-        shape = self.sequence_shape
-        is_pair = isinstance(shape, list | tuple | np.ndarray) and np.shape(shape) == (2,)
-        if is_pair:
-            shape = tuple(np.asarray(shape).tolist())
-            is_pair = all(isinstance(side, int) and 0 < side < 2**31 for side in shape)
-            is_pair &= not any(isinstance(side, bool) for side in shape)
+        shape: Any = self.sequence_shape
+        if isinstance(shape, np.ndarray):
+            shape = tuple(shape.ravel().tolist())
+        is_pair = isinstance(shape, list | tuple) and len(shape) == 2
+        is_pair = is_pair and all(type(side) is int and 0 < side < 2**31 for side in shape)
         if not is_pair:
             raise ValueError(
                 "sequence_shape must be None or a pair of the steps of a row and the numbers of a"
@@ -547,7 +546,7 @@ class HiddenMarkovModel(MixtureMixin, ImputerMixin, BaseEstimator):
                 f"sequence_shape={show(shape)} holds {shape[0] * shape[1]} numbers, but rows have"
                 f" {n_columns}; give the steps of a row and the numbers of a step."
             )
-        return shape
+        return shape[0], shape[1]
 
     def _emission_settings(self, n_features: int) -> EmissionSettings:
         """What a fit asks of the emission."""
@@ -578,21 +577,15 @@ class HiddenMarkovModel(MixtureMixin, ImputerMixin, BaseEstimator):
             self.transition,
             self.start,
             self.bandwidth,
-            self.start_smoothing,
-            self.transition_smoothing,
+            float(self.start_smoothing),
+            float(self.transition_smoothing),
         )
 
     def _layout(self, settings: EmissionSettings) -> tuple:
         """The settings that fix the meaning of the statistics."""
         own = settings.names or (settings.covariance_type, settings.n_mixture)
-        return (
-            self.n_components,
-            self._sequence_shape[1],
-            own,
-            self.transition,
-            self.bandwidth,
-            self.start,
-        )
+        chain = self.transition, self.bandwidth, self.start
+        return self.n_components, self._sequence_shape[1], own, *chain
 
     def _resumed(self, settings: EmissionSettings) -> HiddenMarkov | None:
         """The last fit, if a warm start may go on from that."""

@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.special import logsumexp
 
 from probgen.conditions.given import Conditions
 from probgen.gaussians.starts import RowSummary, sample_rows, start_responsibilities
@@ -187,19 +186,16 @@ class FamilyEmission:
         family = self.components.layout.families[j]
         params = self.components.params[j]
         step = family.step
-        ends = family.gaps[0][0], family.gaps[-1][1]
-        own = family.quantile(np.full(self.n_states, level), *ends, params)
+        first, last = family.gaps[0][0], family.gaps[-1][1]
+        own = family.quantile(np.full(self.n_states, level), first, last, params)
         low = np.full(len(posterior), own.min() - max(step, abs(own.min()) * 1e-9))
         high = np.full(len(posterior), own.max())
         for _ in range(MOST_BISECTIONS):
             middle = 0.5 * (low + high)
             if step:
                 middle = np.floor(middle)
-            below = np.full_like(middle, family.low)
-            logs = family.log_interval(below, middle, params, log_z)
-            with np.errstate(divide="ignore"):
-                mass = np.exp(logsumexp(logs + np.log(posterior), axis=1))
-            is_short = mass < level
+            logs = family.log_mass(first, middle[:, None], params) - log_z
+            is_short = np.sum(np.exp(logs) * posterior, axis=1) < level
             low, high = np.where(is_short, middle, low), np.where(is_short, high, middle)
             if step and np.all(high - low <= step):
                 break

@@ -9,7 +9,6 @@ from scipy.special import ndtr
 from probgen.gaussians import conditional
 from probgen.gaussians.log_probabilities import log_sum_exp
 from probgen.gaussians.missing import density_groups
-from probgen.gaussians.regularization import Regularization
 from probgen.gaussians.starts import FAMILIES, moment_statistics
 
 # Deviations of a component between which quantiles are looked for.
@@ -26,7 +25,7 @@ class GaussianEmission:
     components : GaussianComponents
         Those of the first state come first; the weights of each state add up to one.
     n_states : int
-    regularization : Regularization, optional
+    regularization : Regularization or None
         What M-steps add to variances.
     origin : ndarray of shape (d,), optional
         What rows had subtracted.
@@ -34,7 +33,7 @@ class GaussianEmission:
 
     components: Any
     n_states: int
-    regularization: Regularization | None = None
+    regularization: Any = None
     origin: Any = 0.0
 
     @property

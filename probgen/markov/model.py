@@ -101,9 +101,9 @@ class HiddenMarkov:
         """Most probable paths (n, T) of states, -1 past the ends of rows."""
         paths = np.empty((len(X), self.n_steps), dtype=np.int64)
         for group in self._groups(len(X)):
-            found = scan.viterbi(self.chain, self._log_b(engine, X[group])).T
-            ends = lengths_of(X[group], self.n_features)[:, None]
-            paths[group] = np.where(np.arange(self.n_steps) < ends, found, -1)
+            lengths = lengths_of(X[group], self.n_features)
+            found = scan.viterbi(self.chain, self._log_b(engine, X[group]), lengths).T
+            paths[group] = np.where(np.arange(self.n_steps) < lengths[:, None], found, -1)
         return paths
 
     def draw(self, n, generator):

@@ -358,16 +358,25 @@ def _smooth_in_logs(chain, log_b, weights, members):
     return Smoothed(log_likelihood, posterior, transitions)
 
 
-def viterbi(chain, log_b):
-    """Most probable paths (T, n) of states, for log_b (T, n, K)."""
+def viterbi(chain, log_b, lengths):
+    """Most probable paths (T, n) of states, for log_b (T, n, K) and numbers (n,) of steps.
+
+    Past the end of a sequence a path stays where it is.
+    """
     log_transitions = np.ascontiguousarray(chain.log_transitions.T)
     n_steps, n, n_states = log_b.shape
     origins = np.empty((n_steps, n, n_states), dtype=np.int32)
     best = chain.log_start + log_b[0]
+    shortest = lengths.min()
     for t in range(1, n_steps):
         reached = best[:, None, :] + log_transitions  # (n, next, previous)
         origins[t] = reached.argmax(axis=2)
-        best = reached.max(axis=2) + log_b[t]
+        after = reached.max(axis=2) + log_b[t]
+        if t >= shortest:
+            is_over = lengths <= t
+            origins[t, is_over] = np.arange(n_states)
+            after[is_over] = best[is_over]
+        best = after
     paths = np.empty((n_steps, n), dtype=np.int64)
     paths[-1] = best.argmax(axis=1)
     columns = np.arange(n)
