@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import chisquare, multivariate_normal, norm, poisson
 
 from probgen import BayesClassifier, HiddenMarkovModel, get_likelihood, load, save
-from probgen.markov import scan
+from probgen.markov import paths, scan
 from probgen.markov.chain import Chain, ChainSettings, stationary_distribution
 from probgen.sequences import from_lengths, from_list, to_lengths, to_list, windows
 
@@ -141,6 +141,9 @@ def test_pieces_give_what_whole_sequences_give(transition, pieces):
     np.testing.assert_allclose(
         scan.log_likelihoods(chain, log_b.copy(), pieces), whole.log_likelihood, rtol=1e-12
     )
+    lengths = np.array([20, 13, 1, 20])
+    truth = paths.viterbi(chain, log_b, lengths, 1)
+    np.testing.assert_array_equal(paths.viterbi(chain, log_b, lengths, pieces), truth)
 
 
 @pytest.mark.parametrize("pieces", [1, 10])

@@ -85,7 +85,8 @@ def expectation(engine, chain, emission, blocks):
         weights = block.is_there * block.weights
         found = smooth(chain, log_b, weights)
         total += float(block.weights @ found.log_likelihood)
-        found.posterior *= weights[:, :, None]
+        if not is_whole or np.any(block.weights != 1.0):
+            found.posterior *= weights[:, :, None]
         part = ChainStatistics(
             found.posterior[0].sum(axis=0),
             found.transitions,

@@ -119,19 +119,21 @@ def fit_sequences(
     max_iter,
     tol,
     n_shares=1,
+    is_random=False,
     resumed=None,
     previous=-np.inf,
     report=None,
 ):
     """Fit a hidden Markov model to the rows of a summary, from a start or from a HiddenMarkov.
 
-    tol is for a step. The emission of the fit is in the units of X.
+    tol is for a step. With is_random, the first transitions are drawn at random. The emission of
+    the fit is in the units of X.
     """
     n_repaired = 0
     if resumed is not None:
         chain, emission = resumed.chain, _continued(resumed.emission, summary)
     else:
-        chain = chain_settings.first(summary.n_states, generator if summary.n_states > 1 else None)
+        chain = chain_settings.first(summary.n_states, generator if is_random else None)
         emission, n_repaired = _start(summary, chain_settings, generator)
     if summary.blocks is None:
         summary.blocks = blocks_of(summary.X, summary.weights, summary.origin, emission)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from probgen.conditions.given import Conditions
-from probgen.markov import scan
+from probgen.markov import paths, scan
 from probgen.markov.chain import Chain
 from probgen.markov.steps import lengths_of, rows_of, steps_first
 
@@ -99,17 +99,17 @@ class HiddenMarkov:
 
     def paths(self, engine, X):
         """Most probable paths (n, T) of states, -1 past the ends of rows."""
-        paths = np.empty((len(X), self.n_steps), dtype=np.int64)
+        found = np.empty((len(X), self.n_steps), dtype=np.int64)
         for group in self._groups(len(X)):
             lengths = lengths_of(X[group], self.n_features)
-            found = scan.viterbi(self.chain, self._log_b(engine, X[group]), lengths).T
-            paths[group] = np.where(np.arange(self.n_steps) < lengths[:, None], found, -1)
-        return paths
+            path = paths.viterbi(self.chain, self._log_b(engine, X[group]), lengths).T
+            found[group] = np.where(np.arange(self.n_steps) < lengths[:, None], path, -1)
+        return found
 
     def draw(self, n, generator):
         """Rows (n, T * d)."""
-        paths = scan.draw_prior_paths(self.chain, self.n_steps, n, generator)
-        return rows_of(self.emission.draw(paths.ravel(), generator), n)
+        states = paths.draw_prior_paths(self.chain, self.n_steps, n, generator)
+        return rows_of(self.emission.draw(states.ravel(), generator), n)
 
     def _parts(self, conditions):
         """Indices of steps and the Conditions on them, which share their sets."""
@@ -159,7 +159,7 @@ class HiddenMarkov:
                 f"given asks for rows that are impossible under the fitted model (row {row} has"
                 " probability zero); widen its intervals or move its values nearer to the data."
             )
-        states = scan.draw_paths(self.chain, log_filtered, generator).ravel()
+        states = paths.draw_paths(self.chain, log_filtered, generator).ravel()
         steps = np.empty((len(states), self.n_features))
         for members, part in self._parts(conditions):
             steps[members] = self.emission.draw_given(engine, part, states[members], generator)
