@@ -145,6 +145,8 @@ def same(value: Any, kept: Any) -> bool:
         return np.array_equal(value, kept)
     if isinstance(value, list | tuple):
         return len(value) == len(kept) and all(map(same, value, kept))
+    if isinstance(value, dict):
+        return value.keys() == kept.keys() and all(same(value[key], kept[key]) for key in kept)
     return isinstance(value, str | int | float | bool) and value == kept
 
 

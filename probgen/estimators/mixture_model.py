@@ -21,6 +21,7 @@ from probgen.base import GeneratorTags, ImputerMixin, Likelihood
 from probgen.base.table_generator import TableMixin
 from probgen.conditions.given import Conditions
 from probgen.estimators._expectation_maximization import MixtureMixin
+from probgen.estimators._named_columns import NamedColumnsMixin
 from probgen.gaussians.em import EMEngine, Fit
 from probgen.gaussians.log_probabilities import log_sum_exp
 from probgen.gaussians.starts import INIT_PARAMS
@@ -38,7 +39,7 @@ POSITIVE = (*CATEGORICAL, *COUNTS, *ABOVE_LOW)
 DISCRETE = (*CATEGORICAL, *COUNTS)
 
 
-class MixtureModel(TableMixin, MixtureMixin, ImputerMixin, BaseEstimator):
+class MixtureModel(NamedColumnsMixin, TableMixin, MixtureMixin, ImputerMixin, BaseEstimator):
     r"""Mixture of independent columns, each of a distribution of its own, fitted by EM.
 
     .. math:: p(x) = \sum_k \pi_k \prod_j p_j(x_j \mid \theta_{kj})
@@ -73,7 +74,7 @@ class MixtureModel(TableMixin, MixtureMixin, ImputerMixin, BaseEstimator):
     min_categories : int or array-like of shape (n_features,), default=None
         Least number of levels of categorical columns of an array; None takes those up to the
         greatest value in X.
-    smoothing : float, default=0.1
+    smoothing : float, default=0.5
         Pseudo-rows of each level of a categorical column: the frequencies of the L levels in the
         whole table get `smoothing` rows of each level, and those of a component of several get
         `smoothing * L` rows of such frequencies. 0 is maximum likelihood.
@@ -156,7 +157,7 @@ class MixtureModel(TableMixin, MixtureMixin, ImputerMixin, BaseEstimator):
         atoms: Any = "auto",
         categorical_features: Any = "from_dtype",
         min_categories: Any = None,
-        smoothing: float = 0.1,
+        smoothing: float = 0.5,
         min_scale: float = 1e-3,
         tol: float = 1e-3,
         max_iter: int = 100,
@@ -243,7 +244,7 @@ class MixtureModel(TableMixin, MixtureMixin, ImputerMixin, BaseEstimator):
         self._check_parameters()
         rows, weights = self._check_rows(X, sample_weight, reset=True)
         if isinstance(rows, RowBlocks):
-            self._columns = self._columns_up_to(_highest(rows))
+            self._columns = self._columns_of_blocks(rows)
         names = self._names()
         distributions = self._distributions(names)
         columns = self._adapted_columns(distributions, names)
@@ -346,72 +347,6 @@ class MixtureModel(TableMixin, MixtureMixin, ImputerMixin, BaseEstimator):
                 entry["distribution"] = family.name
                 entry.update(family.described(mixture.params[j]))
         return found
-
-    def _array_columns(self, X: np.ndarray) -> list[Column]:
-        with np.errstate(invalid="ignore"):
-            highest = np.fmax.reduce(X, axis=0).astype(np.float64)
-        return self._columns_up_to(highest)
-
-    def _columns_up_to(self, highest: np.ndarray) -> list[Column]:
-        """Columns of an array with greatest numbers (d,)."""
-        names = self._names()
-        n_features = len(highest)
-        n_levels = array_columns.read_min_categories(self.min_categories, n_features)
-        atoms = self._atoms(names)
-        columns = []
-        for j, distribution in enumerate(self._distributions(names)):
-            name = j if names is None else names[j]
-            column = array_columns.column_of_array(
-                name, distribution, highest[j], n_levels[j], atoms.get(j, ())
-            )
-            columns.append(column)
-        return columns
-
-    def _adapted_columns(self, distributions: list[str], names: Any) -> list[Column]:
-        """The columns with the atoms that the parameters ask for."""
-        atoms: dict[int, Any] = self._atoms(names)
-        if self.atoms is None:
-            atoms = dict.fromkeys(range(len(self._columns)), ())
-        return [
-            array_columns.adapted(column, distribution, atoms.get(j))
-            for j, (column, distribution) in enumerate(zip(self._columns, distributions))
-        ]
-
-    def _names(self) -> Any:
-        """Names of the columns, if X had names."""
-        return getattr(self, "feature_names_in_", None)
-
-    def _distributions(self, names: Any) -> list[str]:
-        """The distribution of each column, "auto" where none is named."""
-        n_features = self.n_features_in_
-        chosen = array_columns.read_distributions(self.distributions, n_features, names)
-        for j in array_columns.read_categorical(self.categorical_features, n_features, names):
-            if chosen[j] not in CATEGORICAL:
-                chosen[j] = "categorical"
-        return chosen
-
-    def _atoms(self, names: Any) -> dict[int, tuple]:
-        """The atoms of the columns for which the parameter names some."""
-        if not isinstance(self.atoms, dict):
-            return {}
-        return array_columns.read_atoms(self.atoms, self.n_features_in_, names)
-
-    def _choices_for(self, X: np.ndarray) -> dict[str, Any]:
-        """The numbers of levels of a fit to X, which are the same for all classes."""
-        model = MixtureModel(
-            distributions=self.distributions,
-            categorical_features=self.categorical_features,
-            min_categories=self.min_categories,
-        )
-        model.n_features_in_ = X.shape[1]
-        if not isinstance(self.distributions, str) or hasattr(self, "feature_names_in_"):
-            # Names of columns are not known here; then each class looks at its own rows.
-            keys = self.distributions if isinstance(self.distributions, dict) else {}
-            if any(isinstance(key, str) for key in keys):
-                return {}
-        columns = model._array_columns(X)
-        n_levels = [len(column.levels) for column in columns]
-        return {"min_categories": n_levels} if any(n_levels) else {}
 
     def _check_parameters(self) -> None:
         """Check all parameters that do not depend on X."""
@@ -554,12 +489,3 @@ def _measure(columns: list[Column]) -> str:
     if all(is_plain) and not any(is_discrete):
         return "lebesgue"
     return "mixed"
-
-
-def _highest(blocks: RowBlocks) -> np.ndarray:
-    """Greatest numbers (d,) of all blocks."""
-    highest: Any = -np.inf
-    for block in blocks:
-        with np.errstate(invalid="ignore"):
-            highest = np.fmax(highest, np.fmax.reduce(block, axis=0).astype(np.float64))
-    return highest

@@ -1,7 +1,7 @@
 """Components of independent columns: log-densities of rows under each."""
 
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, fields
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -57,17 +57,22 @@ class MixtureComponents:
             n_free += len(levels) - 1 if family is None else family.n_free
         return len(self) * n_free + len(self) - 1
 
-    def log_levels(self, j: int) -> np.ndarray:
-        """Log-probabilities (L, K) of the levels of an outcome."""
+    @cached_property
+    def log_levels(self) -> list:
+        """Log-probabilities (L, K) of the levels of all outcomes, None for values."""
         with np.errstate(divide="ignore"):
-            return np.log(self.levels[j])
+            return [None if levels is None else np.log(levels) for levels in self.levels]
 
+    @cached_property
     def log_z(self) -> list:
         """Log-probabilities (K,) of the supports of all values, None for outcomes."""
         log_z: list = []
         for family, params in zip(self.layout.families, self.params):
             log_z.append(None if family is None else family.log_z(params))
         return log_z
+
+    def __getstate__(self) -> dict:
+        return {each.name: vars(self)[each.name] for each in fields(self)}
 
 
 class EncodedDensity:
@@ -76,12 +81,12 @@ class EncodedDensity:
     def __init__(self, components: MixtureComponents, encoder: Encoder) -> None:
         self.components = components
         self.encoder = encoder
-        self.log_z = components.log_z()
+        self.log_z = components.log_z
         parts = [np.empty((0, len(components)))]
         for j, family in enumerate(components.layout.families):
             if family is None:
-                parts.append(components.log_levels(j))
-            elif encoder.tables[j] is not None:
+                parts.append(components.log_levels[j])
+            elif encoder.sizes[j]:
                 parts.append(self.log_prob(j, encoder.tables[j]))
         self.table = np.concatenate(parts)
 
@@ -120,9 +125,9 @@ def log_joint(engine: EMEngine, components: MixtureComponents, X: np.ndarray) ->
     layout = components.layout
     F = split_codes(layout.columns, X.astype(np.float64, copy=False))
     joint = np.empty((len(X), len(components)))
-    outcomes = Encoder(layout, [np.empty(0) if family else None for family in layout.families])
-    density = EncodedDensity(components, outcomes)
-    encoded = Encoder(layout, [None] * len(layout.families)).encode(F)
+    encoder = Encoder(layout, [None] * len(layout.families))
+    density = EncodedDensity(components, encoder)
+    encoded = encoder.encode(F)
     terms = [_term(density, j, family, F[:, j]) for j, family in layout.values]
     n_rows = components.block_rows
 

@@ -51,7 +51,7 @@ class ColumnConditions:
                 levels = components.levels[i]
             else:
                 family, params = layout.families[i], components.params[i]
-                log_z = family.log_z(params)
+                log_z = components.log_z[i]
         nothing = np.full(n, np.nan)
         ends = np.full(n, np.inf)
         column = layout.columns[j]

@@ -131,7 +131,7 @@ def maximisation(
             continue
         previous = components.params[j]
         if isinstance(part, Histogram):
-            found, n_wrong = family.estimate_from_values(part.values, part.weights, previous)
+            found, n_wrong = family.estimate_from_values(part.values, part.masses, previous)
         else:
             found, n_wrong = family.estimate(part, previous)
         n_mended += n_wrong
@@ -230,7 +230,7 @@ def _reseed(fit, statistics, rows, encoder):
     for part, seed in zip(statistics.parts, seeded.parts):
         arrays = part, seed
         if isinstance(part, Histogram):
-            arrays = part.weights, seed.weights
+            arrays = part.masses, seed.masses
         overall = arrays[0].sum(axis=1, keepdims=True) / statistics.total
         arrays[0][:, empty] = overall + arrays[1][:, empty]
     statistics.counts[empty] = statistics.total / len(fit.components)

@@ -1,6 +1,7 @@
 """Which family each feature of a table has, and rows of codes as features."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ class Layout:
     columns: list
     families: list
 
-    @property
+    @cached_property
     def features(self) -> list[Feature]:
         """The features of the columns."""
         return features_of(self.columns)
@@ -57,6 +58,9 @@ class Layout:
     def values(self) -> list[tuple[int, Values]]:
         """Indices and families of the features that are values."""
         return [(j, family) for j, family in enumerate(self.families) if family is not None]
+
+    def __getstate__(self) -> dict:
+        return {"columns": self.columns, "families": self.families}
 
 
 def family_of(column: Column, distribution: str, x: np.ndarray, weights: np.ndarray) -> str:
@@ -113,9 +117,10 @@ def _center_and_scale(x, weights):
         means, variances = moments_without_wild_values(x[:, None] - x[0], weights[:, None])
         means = means + x[0]
         ranges = np.array([x.max() - x.min()])
+        rounding = rounding_variances(means)[0]
     Regularization(0.0).check_variances(variances, ranges)
     center = float(means[0])
-    if variances[0] > rounding_variances(means)[0]:
+    if variances[0] > rounding:
         return center, float(np.sqrt(variances[0]))
     # Numbers that do not vary have no width but their own size.
     return center, abs(center) or 1.0

@@ -13,67 +13,82 @@ NARROW = 1.0 / 64.0
 DIFFERENCE = 1e-4  # of the logarithm of a parameter, in numerical derivatives
 LONGEST_STEP = 2.0  # of the logarithm of a parameter
 N_HALVINGS = 12
+ENOUGH = 1e-4
 SETTLED = 1e-9  # change of a logarithm below which Newton's method stops
 
 
 def log_interval_masses(low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Log-probability of intervals under the standard normal, elementwise; -inf if empty."""
     low, high = np.broadcast_arrays(low, high)
-    middle, width, is_narrow = _narrow(low, high)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        result = _series(middle, width)
-    others = np.nonzero(~is_narrow)
-    if len(others[0]):
-        ends = low[others], high[others]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            result[others] = np.where(ends[0] < ends[1], log_interval(*ends), -np.inf)
-    return result
+    shape = low.shape
+    low, high = low.ravel(), high.ravel()
+    result = np.empty(len(low))
+    narrow, others = _parts(low, high)
+    if len(narrow):
+        result[narrow] = _narrow_masses(*_middles(low[narrow], high[narrow]))
+    if len(others):
+        result[others] = _wide_masses(low[others], high[others])
+    return result.reshape(shape)
 
 
 def interval_moments(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, ...]:
     """Log-probability of intervals under the standard normal, and E[z] and E[z**2] within."""
     low, high = np.broadcast_arrays(low, high)
-    log_masses = log_interval_masses(low, high)
-    middle, width, is_narrow = _narrow(low, high)
-    with np.errstate(invalid="ignore", over="ignore"):
-        near_low, near_high = _ratio(low, log_masses), _ratio(high, log_masses)
-        first = near_low - near_high
-        second = 1.0 + _times(low, near_low) - _times(high, near_high)
+    shape = low.shape
+    low, high = low.ravel(), high.ravel()
+    results = np.empty((3, len(low)))
+    narrow, others = _parts(low, high)
+    if len(narrow):
+        middle, width = _middles(low[narrow], high[narrow])
         share = width**2 / 12.0
-        first = np.where(is_narrow, middle * (1.0 - share), first)
-        second = np.where(is_narrow, middle**2 * (1.0 - 2.0 * share) + share, second)
-    # Where a probability underflows, all of it is at the end that is nearer to 0.
-    end = np.clip(0.0, low, high)
-    is_lost = ~np.isfinite(log_masses) | ~np.isfinite(first) | ~np.isfinite(second)
-    first = np.clip(np.where(is_lost, end, first), low, high)
-    second = np.maximum(np.where(is_lost, end**2, second), first**2)
-    return log_masses, first, second
+        results[0, narrow] = _narrow_masses(middle, width)
+        results[1, narrow] = middle * (1.0 - share)
+        results[2, narrow] = middle**2 * (1.0 - 2.0 * share) + share
+    if len(others):
+        results[:, others] = _wide_moments(low[others], high[others])
+    return tuple(results.reshape(3, *shape))
 
 
-def _narrow(low, high):
-    """Middles and widths of intervals, and which of them are narrow."""
-    is_finite = np.isfinite(low) & np.isfinite(high)
+def _parts(low, high):
+    """Indices of the narrow ones among intervals (n,), and of the others."""
     with np.errstate(invalid="ignore", over="ignore"):
-        width = np.where(is_finite, high - low, np.inf)
-        middle = np.where(is_finite, 0.5 * low + 0.5 * high, 0.0)
-        is_narrow = (width * (1.0 + np.abs(middle)) < NARROW) & (width > 0.0)
-    return middle, np.where(is_narrow, width, 0.0), is_narrow
+        width = high - low
+        is_narrow = (width > 0.0) & (width * (1.0 + np.abs(low)) < NARROW)
+    return np.flatnonzero(is_narrow), np.flatnonzero(~is_narrow)
 
 
-def _series(middle, width):
-    """Log-probability of narrow intervals."""
+def _middles(low, high):
+    """Middles and widths of narrow intervals."""
+    return 0.5 * (low + high), high - low
+
+
+def _narrow_masses(middle, width):
+    """Log-probability of narrow intervals, by a series."""
     curvature = width**2 / 24.0 * (middle**2 - 1.0)
     return -0.5 * (middle**2 + LOG_2PI) + np.log(width) + np.log1p(curvature)
 
 
-def _ratio(end, log_masses):
-    """Density at an end, over the probability of the interval."""
-    return np.exp(-0.5 * (end**2 + LOG_2PI) - log_masses)
+def _wide_masses(low, high):
+    """Log-probability of intervals that may be of any width, -inf if empty."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(low < high, log_interval(low, high), -np.inf)
 
 
-def _times(end, ratio):
-    """Product of an end and a ratio, which is 0 where the end is infinite."""
-    return np.where(np.isinf(end), 0.0, end) * ratio
+def _wide_moments(low, high):
+    """Log-probability, E[z] and E[z**2] of intervals that may be of any width."""
+    log_masses = _wide_masses(low, high)
+    with np.errstate(invalid="ignore", over="ignore"):
+        # Densities at the ends, over the probability of the interval.
+        near_low = np.exp(-0.5 * (low**2 + LOG_2PI) - log_masses)
+        near_high = np.exp(-0.5 * (high**2 + LOG_2PI) - log_masses)
+        first = near_low - near_high
+        second = 1.0 + np.where(np.isinf(low), 0.0, low) * near_low
+        second -= np.where(np.isinf(high), 0.0, high) * near_high
+    # Where a probability underflows, all of it is at the end that is nearer to 0.
+    end = np.clip(0.0, low, high)
+    is_lost = ~np.isfinite(log_masses) | ~np.isfinite(first) | ~np.isfinite(second)
+    first = np.clip(np.where(is_lost, end, first), low, high)
+    return log_masses, first, np.maximum(np.where(is_lost, end**2, second), first**2)
 
 
 def ascend(
@@ -105,7 +120,7 @@ def ascend(
     best = np.clip(start, low, high)
     value = objective(best)
     for _ in range(n_steps):
-        direction = _direction(objective, best, value)
+        direction, rise = _direction(objective, best, value)
         moved = np.zeros(best.shape[1])
         is_open = np.abs(direction).max(axis=0) > SETTLED
         for _ in range(N_HALVINGS):
@@ -113,19 +128,20 @@ def ascend(
                 break
             trial = np.clip(best + direction * is_open, low, high)
             trial_value = objective(trial)
-            is_better = is_open & (trial_value > value)
+            # Enough of the rise that the slope promises (Armijo, 1966), or steps might alternate.
+            is_better = is_open & (trial_value > value + ENOUGH * rise)
             moved = np.where(is_better, np.abs(trial - best).max(axis=0), moved)
             best = np.where(is_better, trial, best)
             value = np.where(is_better, trial_value, value)
             is_open &= ~is_better
-            direction = 0.5 * direction
+            direction, rise = 0.5 * direction, 0.5 * rise
         if moved.max(initial=0.0) <= SETTLED:
             break
     return best
 
 
 def _direction(objective, variables, value):
-    """Newton's direction (P, K), which leads up, of limited length."""
+    """Newton's direction (P, K), which leads up, of limited length, and its slope (K,)."""
     n_variables, n_components = variables.shape
     gradient = np.empty((n_components, n_variables))
     hessian = np.empty((n_components, n_variables, n_variables))
@@ -150,4 +166,4 @@ def _direction(objective, variables, value):
     direction = np.einsum("kia,ka->ki", axes, np.einsum("kia,ki->ka", axes, gradient) / curvatures)
     length = np.abs(direction).max(axis=1, keepdims=True)
     direction *= np.minimum(1.0, LONGEST_STEP / np.maximum(length, np.finfo(np.float64).tiny))
-    return direction.T
+    return direction.T, np.sum(direction * gradient, axis=1)

@@ -14,18 +14,18 @@ class Histogram:
     """Weights (U, K) of distinct values (U,) under K components."""
 
     values: np.ndarray
-    weights: np.ndarray
+    masses: np.ndarray
 
     def __add__(self, other: "Histogram") -> "Histogram":
         values = np.union1d(self.values, other.values)
-        weights = np.zeros((len(values), self.weights.shape[1]))
+        masses = np.zeros((len(values), self.masses.shape[1]))
         for part in (self, other):
-            weights[np.searchsorted(values, part.values)] += part.weights
-        return Histogram(values, weights)
+            masses[np.searchsorted(values, part.values)] += part.masses
+        return Histogram(values, masses)
 
     def scaled(self, factor: Any) -> "Histogram":
         """Weights times a factor."""
-        return Histogram(self.values, self.weights * factor)
+        return Histogram(self.values, self.masses * factor)
 
 
 @dataclass

@@ -60,6 +60,7 @@ SHAPES = {
     "centers": ("kd",),
     "crosses": ("kdq",),
     "codes": ("kqq",),
+    "masses": ("uk",),
     # Networks, priors of codes and observation models.
     "weight": ("oihw", "oi"),
     "bias": ("o",),

@@ -44,7 +44,6 @@ class Values:
 
     name: ClassVar[str]
     needs_values: ClassVar[bool] = False  # whether sums over rows do not suffice
-    n_rounds: ClassVar[int] = 1  # M-steps for which the values are there again
 
     # To be written by a family.
 
@@ -222,11 +221,7 @@ class Values:
         self, x: np.ndarray, weights: np.ndarray, params: np.ndarray
     ) -> tuple[np.ndarray, int]:
         """As `estimate`, from distinct codes (n,) and the weight (n, K) of each."""
-        n_mended = 0
-        for _ in range(self.n_rounds):
-            statistics = self.statistics(x, weights, params)
-            params, n_mended = self.estimate(statistics, params)
-        return params, n_mended
+        return self.estimate(self.statistics(x, weights, params), params)
 
 
 def weighted_means(statistics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

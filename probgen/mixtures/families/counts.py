@@ -60,7 +60,7 @@ class Counts(Values):
         is_low = start < 0.5
         target = np.where(is_low, start + u * total, end + (1.0 - u) * total)
         is_open = np.isinf(last)
-        last = np.where(is_open, np.maximum(first, self._center(params)) + 1.0, last)
+        last = np.where(is_open, np.ceil(np.maximum(first, params[0])) + 1.0, last)
         while True:
             p = np.where(is_low, self._at_most(last, params), self._more_than(last, params))
             is_short = is_open & np.where(is_low, p < target, p > target) & (last < 2.0**60)
@@ -76,9 +76,6 @@ class Counts(Values):
             last = np.where(is_above & (middle > first), middle, last)
             first = np.where(~is_above, middle, first)
         return last
-
-    def _center(self, params):
-        return params[0]
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,16 @@ import numpy as np
 from probgen._constants import LOG_2PI
 from probgen.distributions.truncated_normal import truncated_quantile
 from probgen.gaussians.log_probabilities import log_sum_exp
-from probgen.mixtures.families.base import Values, weighted_means
-from probgen.mixtures.numerics import interval_moments, log_interval_masses
+from probgen.mixtures.families.base import TINY, Values, weighted_means
+from probgen.mixtures.numerics import ascend, interval_moments, log_interval_masses
 
-N_INNER = 50  # updates for a truncated support
-FARTHEST = 1e4  # of a mean, in deviations of the feature
+N_INNER = 3  # steps of Newton's method for a truncated support
+FARTHEST = 1e3  # of a mean, in deviations of the feature
 MOST_ENUMERATED = 20_000
+MOST_DIRECT = 2**12  # values times components of which the likelihood itself is maximised
+# Whole numbers are as good as real ones where steps are below this many deviations.
+SMALL_CELL = 2e-3
+LEAST_LOG = -1e5  # of a probability that underflows
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,6 @@ class Normal(Values):
     """
 
     name: ClassVar[str] = "normal"
-    n_rounds: ClassVar[int] = 3
 
     def coordinate(self, x):
         """The coordinate y that is normal."""
@@ -50,15 +53,34 @@ class Normal(Values):
         return first, last
 
     def log_base(self, x, params):
-        if self.step:
-            return log_interval_masses(*self._ends(x[:, None], x[:, None], params))
+        if not self.step:
+            return self._log_density(self.coordinate(x), self.log_slope(x), params)
+        middles, widths = self._cells(x)
+        is_small = widths < SMALL_CELL * params[1].min()
+        if is_small.all():
+            return self._log_density(middles, np.log(widths), params)
+        result = np.empty((len(x), params.shape[1]))
+        result[is_small] = self._log_density(middles[is_small], np.log(widths[is_small]), params)
+        others = x[~is_small, None]
+        result[~is_small] = log_interval_masses(*self._ends(others, others, params))
+        return result
+
+    def _cells(self, x):
+        """Middles (n,) and widths (n,) of whole numbers (n,) with all that round to them."""
+        half = 0.5 * self.step
+        low, high = self.coordinate(x - half), self.coordinate(x + half)
+        with np.errstate(invalid="ignore"):
+            return 0.5 * (low + high), high - low
+
+    def _log_density(self, y, log_factor, params):
+        """Log-density (n, K) of coordinates (n,), plus log_factor (n,)."""
         mean, deviation = params
-        z = self.coordinate(x)[:, None] - mean
+        z = y[:, None] - mean
         z /= deviation
         z *= z
         z *= -0.5
         z -= np.log(deviation) + 0.5 * LOG_2PI
-        z += np.broadcast_to(self.log_slope(x), x.shape)[:, None]
+        z += np.broadcast_to(log_factor, y.shape)[:, None]
         return z
 
     def log_mass(self, low, high, params):
@@ -68,6 +90,20 @@ class Normal(Values):
         if not self.step:
             y = self.coordinate(x)
             return np.stack([np.ones_like(y), y, y * y]) @ weights
+        middles, widths = self._cells(x)
+        is_small = widths < SMALL_CELL * params[1].min()
+        if not is_small.all():
+            small = np.flatnonzero(is_small)
+            others = np.flatnonzero(~is_small)
+            sums = self._statistics_of_cells(x[others], weights[others], params)
+            middles, widths, weights = middles[small], widths[small], weights[small]
+        else:
+            sums = 0.0
+        squares = middles * middles + widths * widths / 12.0
+        return sums + np.stack([np.ones_like(middles), middles, squares]) @ weights
+
+    def _statistics_of_cells(self, x, weights, params):
+        """The statistics, from what is expected of numbers that round to whole ones."""
         mean, deviation = params
         _, first, second = interval_moments(*self._ends(x[:, None], x[:, None], params))
         expected = mean + deviation * first
@@ -91,28 +127,41 @@ class Normal(Values):
     def _estimate_within(self, mean, square, params):
         """Parameters that rise in likelihood given that numbers are in the support.
 
-        Numbers out of it are missing data (Dempster, Laird & Rubin, 1977): for one number within
-        there are (1 - p) / p without, of known moments.
+        mean (K,) and square (K,) are those of y and y**2.
         """
-        location, deviation = params
-        for _ in range(N_INNER):
-            current = np.stack([location, deviation])
-            ends = np.array(self.gaps).T[:, :, None]
-            log_masses, first, second = interval_moments(*self._ends(ends[0], ends[1], current))
-            log_z = log_sum_exp(log_masses)
-            shares = np.exp(log_masses - np.maximum(log_z, -1e300))
-            within = np.exp(log_z)
-            first, second = np.sum(shares * first, axis=0), np.sum(shares * second, axis=0)
-            shift = within * (mean - location - deviation * first)
+
+        def objective(trial):
+            location, deviation = trial
             spread = square - 2.0 * mean * location + location**2
-            variance = deviation**2 + within * (spread - deviation**2 * second) - shift**2
-            new_location = np.clip(location + shift, -FARTHEST, FARTHEST)
-            new_deviation = np.maximum(np.sqrt(np.maximum(variance, 0.0)), self.min_scale)
-            change = np.abs(new_location - location) + np.abs(new_deviation - deviation)
-            location, deviation = new_location, new_deviation
-            if np.all(change <= 1e-10 * deviation):
-                break
-        return np.stack([location, deviation])
+            return -0.5 * spread / deviation**2 - np.log(deviation) - self.log_z(trial)
+
+        return self._ascended(objective, params)
+
+    def _ascended(self, objective, params):
+        """Parameters that raise an objective of parameters (2, K)."""
+        high = np.array([[FARTHEST], [np.log(FARTHEST)]])
+        low = np.array([[-FARTHEST], [np.log(self.min_scale)]])
+        start = np.stack([params[0], np.log(params[1])])
+        found = ascend(
+            lambda trial: objective(np.stack([trial[0], np.exp(trial[1])])),
+            start,
+            low=low,
+            high=high,
+            n_steps=N_INNER,
+        )
+        return np.stack([found[0], np.exp(found[1])])
+
+    def estimate_from_values(self, x, weights, params):
+        if weights.size > MOST_DIRECT or not self.step:
+            return self.estimate(self.statistics(x, weights, params), params)
+        # Few values are quicker than sums, which converge slowly where components are narrow.
+        shares, has_weight = weights / np.maximum(weights.sum(axis=0), TINY), weights.any(axis=0)
+
+        def objective(trial):
+            log_prob = self.log_prob(x, trial, self.log_z(trial))
+            return np.sum(shares * np.maximum(log_prob, LEAST_LOG), axis=0)
+
+        return np.where(has_weight, self._ascended(objective, params), params), 0
 
     def first_params(self, n_components):
         return np.stack([np.zeros(n_components), np.ones(n_components)])

@@ -209,8 +209,11 @@ class Exponential(Gamma):
         return self.low + self.scale * (params[0] * generator.standard_exponential(params.shape[1]))
 
     def log_first_moment(self, low, high, params):
-        gamma = Gamma(*(getattr(self, name) for name in self.__dataclass_fields__))
-        return gamma.log_first_moment(low, high, self._as_gamma(params))
+        # t times its density is a gamma density of shape 2.
+        first, last = self._t(low) / params[0], self._t(high) / params[0]
+        share = gammainc(2.0, np.maximum(last, 0.0)) - gammainc(2.0, np.maximum(first, 0.0))
+        with np.errstate(divide="ignore"):
+            return np.log(params[0] * self.scale) + np.log(np.maximum(share, 0.0))
 
     def described(self, params):
         return {"mean": self.low + self.scale * params[0]}
