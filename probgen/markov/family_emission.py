@@ -112,7 +112,7 @@ class FamilyEmission:
         for part, before in zip(mixed.parts, statistics.parts):
             own, overall = part, before
             if isinstance(part, Histogram):
-                own, overall = part.weights, before.weights
+                own, overall = part.masses, before.masses
             own[:, states] += overall.sum(axis=1, keepdims=True) / statistics.total
         return mixed
 
@@ -156,7 +156,7 @@ class FamilyEmission:
     def expected(self, posterior):
         """Means (m, d) of steps whose states have posterior (m, K); of levels, the likeliest."""
         columns = []
-        log_z = self.components.log_z()
+        log_z = self.components.log_z
         for j, family in enumerate(self.components.layout.families):
             if family is None:
                 likeliest = np.argmax(posterior @ self.components.levels[j].T, axis=1)
@@ -171,7 +171,7 @@ class FamilyEmission:
         For whole numbers and levels it is the least number of which at most the level is below.
         """
         columns = []
-        log_z = self.components.log_z()
+        log_z = self.components.log_z
         for j, feature in enumerate(self.components.layout.features):
             if feature.n_levels:
                 cumulative = np.cumsum(posterior @ self.components.levels[j].T, axis=1)
