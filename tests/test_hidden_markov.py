@@ -11,6 +11,7 @@ from scipy.stats import chisquare, multivariate_normal, norm, poisson
 from probgen import BayesClassifier, HiddenMarkovModel, get_likelihood, load, save
 from probgen.markov import paths, scan
 from probgen.markov.chain import Chain, ChainSettings, stationary_distribution
+from probgen.plots import SequenceDisplay
 from probgen.sequences import from_lengths, from_list, to_lengths, to_list, windows
 
 RNG = np.random.default_rng(0)
@@ -359,6 +360,28 @@ def test_a_classifier_of_sequences():
     assert set(classes) == {0, 1}
 
 
+def test_quantiles_of_a_forecast_are_those_of_the_mixture():
+    model = fitted(covariance_type="full")
+    states = model.transform(X) @ model.transition_matrix_
+    scales = np.sqrt(np.diagonal(model.covariances_, axis1=1, axis2=2))  # (K, d)
+    for level, values in zip([0.05, 0.7], model.forecast(X, quantiles=[0.05, 0.7])):
+        z = (values[:, None, :] - model.means_) / scales
+        reached = np.einsum("nk,nkd->nd", states, norm.cdf(z))
+        np.testing.assert_allclose(reached, level, rtol=1e-6)
+    np.testing.assert_allclose(model.forecast(X), states @ model.means_)
+
+
+def test_units_do_not_matter():
+    factors, shifts = np.array([1e-6, 3e3]), np.array([2e-3, -1e5])
+    there = (STEPS * factors + shifts).reshape(12, 40)
+    before, after = fitted(), fitted(there)
+    expected = before.score_samples(X) - 20 * np.log(factors).sum()
+    np.testing.assert_allclose(after.score_samples(there), expected, rtol=1e-6)
+    np.testing.assert_allclose(after.transform(there), before.transform(X), atol=1e-6)
+    draws = before.sample(3, random_state=0).reshape(3, 20, 2) * factors + shifts
+    np.testing.assert_allclose(after.sample(3, random_state=0), draws.reshape(3, 40), rtol=1e-5)
+
+
 def test_a_stationary_distribution_stays():
     transitions = random_chain("full", 4, np.random.default_rng(10)).transitions
     stationary = stationary_distribution(transitions)
@@ -380,6 +403,19 @@ def test_errors_name_the_value(parameters, message):
     model = HiddenMarkovModel(2, sequence_shape=SHAPE).set_params(**parameters)
     with pytest.raises(ValueError, match=message):
         model.fit(X)
+
+
+def test_a_display_shows_the_states_and_the_forecast():
+    model = fitted()
+    rows = X.copy()
+    rows[1, 30:] = np.nan
+    display = SequenceDisplay.from_estimator(model, rows, row=1, forecast=4)
+    states = model.decode(rows[1:2])[0, :15]
+    assert len(display.spans_) == 1 + np.count_nonzero(np.diff(states))
+    np.testing.assert_array_equal(display.lines_[1].get_ydata(), STEPS[1, :15, 1])
+    np.testing.assert_array_equal(display.lines_[2].get_xdata(), np.arange(15, 19))
+    with pytest.raises(TypeError, match="must decode sequences"):
+        SequenceDisplay.from_estimator(BayesClassifier(), rows)
 
 
 class TestRows:

@@ -263,7 +263,7 @@ class HiddenMarkovModel(ChainMixin, ImputerMixin, BaseEstimator):
         chain_settings = self._chain_settings()
         summary = summarise_sequences(X, weights, shape, settings, self.n_components, generator)
         self._check_layout(summary.layout, X)
-        previous = self._resumed(settings)
+        previous = self._resumed(settings, summary.layout)
         arguments: dict[str, Any] = {
             "max_iter": self.max_iter,
             "tol": self.tol,
@@ -475,11 +475,15 @@ class HiddenMarkovModel(ChainMixin, ImputerMixin, BaseEstimator):
         chain = self.transition, self.bandwidth, self.start
         return self.n_components, self._sequence_shape[1], own, *chain
 
-    def _resumed(self, settings: EmissionSettings) -> HiddenMarkov | None:
+    def _resumed(self, settings: EmissionSettings, layout: Any) -> HiddenMarkov | None:
         """The last fit, if a warm start may go on from that."""
         if not self.warm_start or not hasattr(self, "_state"):
             return None
-        return self._model() if self._state["layout"] == self._layout(settings) else None
+        if self._state["layout"] != self._layout(settings):
+            return None
+        if layout is not None and layout.columns != self._families.layout.columns:
+            return None  # there are other levels
+        return self._model()
 
     def _choices_for(self, X: np.ndarray) -> dict[str, Any]:
         if "categorical" not in self._family_names():
