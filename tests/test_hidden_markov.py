@@ -176,20 +176,24 @@ def test_one_state_is_the_closed_form():
 @pytest.mark.filterwarnings("ignore:.*did not converge")
 def test_an_iteration_is_that_of_baum_and_welch():
     rows = np.random.default_rng(3).normal(size=(5, 4))
+    rows[3, 2:] = np.nan  # a short sequence
+    rows[4, 1] = np.nan  # a gap
     before = fitted(rows, 2, None, max_iter=3, tol=0.0, reg_covar=0.0)
     after = fitted(rows, 2, None, max_iter=4, tol=0.0, reg_covar=0.0)
     posterior, pairs = np.zeros((5, 4, 2)), np.zeros((2, 2))
-    for row, own in zip(rows, posterior):
-        paths, logs = log_joint(before, row)
+    for i, length in enumerate([4, 4, 4, 2, 4]):
+        paths, logs = log_joint(before, rows[i, :length])
         weights = np.exp(logs - np.logaddexp.reduce(logs))
         for k in range(2):
-            own[:, k] = weights @ (paths == k)
-        for t in range(3):
+            posterior[i, :length, k] = weights @ (paths == k)
+        for t in range(length - 1):
             np.add.at(pairs, (paths[:, t], paths[:, t + 1]), weights)
-    counts = posterior.sum(axis=(0, 1))
-    means = np.einsum("ntk,nt->k", posterior, rows) / counts
-    squares = (rows[:, :, None] - means) ** 2
     np.testing.assert_allclose(after.start_probabilities_, posterior[:, 0].mean(axis=0))
+    posterior[np.isnan(rows)] = 0.0
+    values = np.nan_to_num(rows)
+    counts = posterior.sum(axis=(0, 1))
+    means = np.einsum("ntk,nt->k", posterior, values) / counts
+    squares = (values[:, :, None] - means) ** 2
     np.testing.assert_allclose(
         after.transition_matrix_, pairs / pairs.sum(axis=1, keepdims=True), rtol=1e-9
     )

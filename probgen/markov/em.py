@@ -79,13 +79,10 @@ def expectation(engine, chain, emission, blocks):
         n_steps, n = block.is_there.shape
         log_b = emission.prepared_log_likelihoods(engine, block.prepared)
         log_b = log_b.reshape(n_steps, n, len(chain))
-        is_whole = block.is_there.all()
-        if not is_whole:
-            log_b[~block.is_there] = 0.0
         weights = block.is_there * block.weights
         found = smooth(chain, log_b, weights)
         total += float(block.weights @ found.log_likelihood)
-        if not is_whole or np.any(block.weights != 1.0):
+        if np.any(weights != 1.0):
             found.posterior *= weights[:, :, None]
         part = ChainStatistics(
             found.posterior[0].sum(axis=0),

@@ -43,9 +43,7 @@ class HiddenMarkov:
     def _log_b(self, engine, X):
         """Log-likelihood (T, n, K) of each step of rows under each state; 0 without values."""
         log_b = self.emission.log_likelihoods(engine, steps_first(X, self.n_features))
-        log_b = log_b.reshape(self.n_steps, len(X), -1)
-        log_b[np.arange(self.n_steps)[:, None] >= lengths_of(X, self.n_features)] = 0.0
-        return log_b
+        return log_b.reshape(self.n_steps, len(X), -1)
 
     def _blocks(self, log_b):
         """Slices of sequences and their log_b, padded to a shape that depends on the model alone.
