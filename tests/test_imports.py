@@ -34,6 +34,7 @@ FLOORS = (
         "preprocessing",
     },
     {"conditions", "gaussians"},
+    {"tables"},
     {"mixtures"},
     {"markov"},
     {"base"},

@@ -467,6 +467,26 @@ class TestAgainstOthers:
         total = -model.score_samples(counts).sum()
         assert total == pytest.approx(356.8489, abs=1e-3)  # Zucchini & MacDonald, 2009, table 1.2
 
+    @pytest.mark.parametrize(
+        "name, column, family, fixed",
+        [
+            ("normal", 0, stats.norm, {}),
+            ("student_t", 1, stats.t, {}),
+            ("lognormal", 2, stats.lognorm, {"floc": 0.0}),
+            ("exponential", 3, stats.expon, {"floc": 0.0}),
+            ("gamma", 4, stats.gamma, {"floc": 0.0}),
+            ("beta", 5, stats.beta, {"floc": 0.0, "fscale": 1.0}),
+        ],
+    )
+    def test_one_component_is_the_fit_of_scipy(self, name, column, family, fixed):
+        x = mixed_rows(300)[0][:, column]
+        if name == "student_t":  # of one cluster, or EM takes long to see that it is normal
+            x = np.random.default_rng(0).standard_t(4.0, 300)
+        truth = family(*family.fit(x, **fixed)).logpdf(x)
+        model = MixtureModel(distributions=name, tol=1e-9, max_iter=3000).fit(x[:, None])
+        assert model.score(x[:, None]) == pytest.approx(truth.mean(), abs=1e-6)
+        assert model.score(x[:, None]) >= truth.mean() - 1e-8
+
     @unconverged
     def test_normal_columns_are_a_diagonal_gaussian_mixture(self):
         X, _ = load_iris(return_X_y=True)

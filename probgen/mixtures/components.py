@@ -74,6 +74,10 @@ class MixtureComponents:
     def __getstate__(self) -> dict:
         return {each.name: vars(self)[each.name] for each in fields(self)}
 
+    def __setstate__(self, state: dict) -> None:
+        vars(self).update(state)
+        _ = self.log_z, self.log_levels  # at once, so that a copy takes the same steps from here on
+
 
 class EncodedDensity:
     """Components with all that is the same for every row of an encoder."""

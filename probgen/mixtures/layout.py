@@ -62,6 +62,10 @@ class Layout:
     def __getstate__(self) -> dict:
         return {"columns": self.columns, "families": self.families}
 
+    def __setstate__(self, state: dict) -> None:
+        vars(self).update(state)
+        _ = self.features  # at once, so that a copy takes the same steps from here on
+
 
 def family_of(column: Column, distribution: str, x: np.ndarray, weights: np.ndarray) -> str:
     """Name of the family of a column's numbers, of which x (n,) with weights (n,) are a sample."""
