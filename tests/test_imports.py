@@ -34,7 +34,6 @@ FLOORS = (
         "preprocessing",
     },
     {"conditions", "gaussians"},
-    {"tables"},
     {"mixtures"},
     {"markov"},
     {"base"},
