@@ -264,11 +264,7 @@ class HiddenMarkovModel(ChainMixin, ImputerMixin, BaseEstimator):
         summary = summarise_sequences(X, weights, shape, settings, self.n_components, generator)
         self._check_layout(summary.layout, X)
         previous = self._resumed(settings, summary.layout)
-        arguments: dict[str, Any] = {
-            "max_iter": self.max_iter,
-            "tol": self.tol,
-            "report": self._reporter(),
-        }
+        arguments: dict[str, Any] = {"max_iter": self.max_iter, "tol": self.tol}
         best: Any
         if previous is not None:
             best = fit_sequences(
@@ -278,6 +274,7 @@ class HiddenMarkovModel(ChainMixin, ImputerMixin, BaseEstimator):
                 device=device,
                 resumed=previous,
                 previous=self.lower_bound_,
+                report=self._reporter(),
                 **arguments,
             )
         else:
@@ -290,6 +287,7 @@ class HiddenMarkovModel(ChainMixin, ImputerMixin, BaseEstimator):
                     device=device,
                     n_shares=n_jobs,
                     is_random=self.n_init > 1,
+                    report=self._reporter(),
                     **arguments,
                 )
 

@@ -251,6 +251,8 @@ def _by_time(summary):
 
 def _ordered(rows, shares):
     """Shares (m, K) of rows (m, d), with states in the order of their means along one direction."""
+    scales = rows.std(axis=0)
+    rows = rows / np.where(scales > 0.0, scales, 1.0)
     counts = np.maximum(shares.sum(axis=0), np.finfo(np.float64).tiny)
     means = (shares.T @ rows) / counts[:, None]
     means -= means.mean(axis=0)
