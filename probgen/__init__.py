@@ -47,6 +47,7 @@ _SUBMODULES = (
     "pipeline",
     "plots",
     "preprocessing",
+    "sequences",
     "tables",
     "training",
 )

@@ -19,6 +19,7 @@ from probgen import (
     FullyVisibleBeliefNetwork,
     GaussianBayes,
     GaussianMixture,
+    HiddenMarkovModel,
     MixtureModel,
     PixelCNN,
     PixelRNN,
@@ -39,6 +40,7 @@ ESTIMATORS = [
     GaussianMixture(n_components=2, covariance_type="spherical", random_state=0),
     GaussianMixture(n_components=2, covariance_type="low_rank", n_factors=1, random_state=0),
     MixtureModel(n_components=2, random_state=0),
+    HiddenMarkovModel(n_components=2, transition="left_right", tol=1e-3, random_state=0),
     GaussianBayes(random_state=0),
     GaussianBayes(covariance_type="tied", random_state=0),
     GaussianBayes(covariance_type="low_rank", n_factors=1, random_state=0),
@@ -63,6 +65,8 @@ DISCRETE = [  # generators of whole numbers, which scikit-learn's checks feed wi
 ]
 # Known features come first in orders of their own, so conditionals have no one joint distribution.
 IN_ANY_ORDER = MADE((8,), order_agnostic=True, likelihood=AutoLikelihood(n_mixture=2), **NETWORKS)
+# States that any column may have, so that densities of columns reach as far as the widest one.
+CHAIN = HiddenMarkovModel(n_components=2, tol=1e-3, random_state=0)
 GENERATORS = [  # settings that need more rows in each class than scikit-learn's checks have
     *ESTIMATORS,
     GaussianBayes(covariance_type="diag", n_components=2, random_state=0),

@@ -19,6 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from small_generators import (
+    CHAIN,
     CLASSIFIERS,
     CONDITIONAL,
     DISCRETE,
@@ -95,7 +96,9 @@ def test_every_public_generator_is_held_to_the_contract():
     assert names == set(probgen.estimators.__all__)
 
 
-@parametrize_with_checks([*ESTIMATORS, *DISCRETE, IN_ANY_ORDER], expected_failed_checks=excused)
+@parametrize_with_checks(
+    [*ESTIMATORS, *DISCRETE, IN_ANY_ORDER, CHAIN], expected_failed_checks=excused
+)
 def test_scikit_learn_contract(estimator, check):
     if check.func.__name__ != "check_classifiers_train":  # asks for accuracy
         (estimator,) = with_few_epochs([estimator])

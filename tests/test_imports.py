@@ -23,7 +23,7 @@ FLOORS = (
         "exceptions",
         "row_blocks",
     },
-    {"options", "tables"},
+    {"options", "sequences", "tables"},
     {
         "datasets",
         "distributions",
@@ -34,6 +34,7 @@ FLOORS = (
     },
     {"conditions", "gaussians"},
     {"mixtures"},
+    {"markov"},
     {"base"},
     {"metrics"},
     {"plots"},

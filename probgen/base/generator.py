@@ -63,6 +63,7 @@ class GeneratorMixin(GuardedCalls, TransformerMixin, DensityMixin):
     """
 
     _dtypes: tuple = (np.float64, np.float32)
+    _needs_each_column = True  # whether a fit needs values in every column
 
     @property
     def _likelihood(self) -> Likelihood | None:
@@ -258,7 +259,8 @@ class GeneratorMixin(GuardedCalls, TransformerMixin, DensityMixin):
         if reset:
             rows = checked[0] if isinstance(checked, tuple) else checked
             if self._missing_values == "all":
-                check_columns(empty_columns(rows), getattr(self, "feature_names_in_", None))
+                names = getattr(self, "feature_names_in_", None)
+                check_columns(empty_columns(rows), names, each=self._needs_each_column)
             self._dtype = rows.dtype
         return checked
 

@@ -119,10 +119,12 @@ class TableMixin:
         conditions = parse_given(
             given, n_samples=n_samples, n_features=len(self._columns), feature_names=names
         )
-        for j, column in enumerate(self._columns):
-            column.check_codes(conditions.values[:, j])
-            if j in conditions.categories:
-                column.check_codes(conditions.categories[j])
+        try:
+            check_codes(self._columns, conditions.values)
+            for j, categories in conditions.categories.items():
+                self._columns[j].check_codes(categories)
+        except ValueError as error:
+            raise ValueError(f"given is nothing that a row can have: {error}") from error
         return conditions
 
     def _in_container(self, X: np.ndarray, like: Any = None) -> Any:

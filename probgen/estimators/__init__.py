@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from probgen.estimators.bayes_classifier import BayesClassifier
     from probgen.estimators.gaussian_bayes import GaussianBayes
     from probgen.estimators.gaussian_mixture import GaussianMixture
+    from probgen.estimators.hidden_markov_model import HiddenMarkovModel
     from probgen.estimators.mixture_model import MixtureModel
     from probgen.estimators.variational.conditional_vae import ConditionalVAE
     from probgen.estimators.variational.semi_supervised_vae import SemiSupervisedVAE
@@ -43,6 +44,7 @@ __all__ = [
     "FullyVisibleBeliefNetwork",
     "GaussianBayes",
     "GaussianMixture",
+    "HiddenMarkovModel",
     "MixtureModel",
     "PixelCNN",
     "PixelRNN",
@@ -59,6 +61,7 @@ _HOMES = {
     "GAN": "adversarial.gan",
     "GaussianBayes": "gaussian_bayes",
     "GaussianMixture": "gaussian_mixture",
+    "HiddenMarkovModel": "hidden_markov_model",
     "MixtureModel": "mixture_model",
     "MADE": "autoregressive.made",
     "PixelCNN": "autoregressive.pixelcnn",

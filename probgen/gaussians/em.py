@@ -121,6 +121,28 @@ class EMEngine:
         statistics = kernel.statistics(workers)
         return total, replace(statistics, centers=statistics.centers + shift)
 
+    def statistics(self, components, X, responsibilities):
+        """Statistics of rows (n, d) whose weighted responsibilities (n, K) are known.
+
+        NaN are allowed where the components are masked.
+        """
+        shift, kernel = _kernel(components, self.arrays)
+        workers = [kernel.worker() for _ in range(self.threads)]
+        origin = self.arrays.asarray(np.array(shift)[:, None])
+
+        def sweep(worker, starts):
+            buffer = worker.block_buffer(X.shape[1])
+            for start in starts:
+                rows = self.arrays.asarray(X[start : start + kernel.block])
+                shares = responsibilities[start : start + kernel.block].T
+                worker.log_joint(self.arrays.transposed(rows, origin, buffer))
+                worker.add(self.arrays.asarray(np.array(shares, order="C")))
+
+        starts = range(0, len(X), kernel.block)
+        self.in_threads(sweep, workers, starts, len(X) * kernel.cost)
+        statistics = kernel.statistics(workers)
+        return replace(statistics, centers=statistics.centers + shift)
+
     def query(self, components, X, write):
         """Call write(rows, log_joint) for slices of rows and their log joint densities.
 

@@ -30,10 +30,12 @@ SHAPES = {
     "classes_": ("c",),
     "class_count_": ("c",),
     "class_prior_": ("c",),
-    "weights_": ("k",),
-    "means_": ("kd",),
-    "covariances_": ("kdd", "dd", "kd", "k"),
-    "precisions_cholesky_": ("kdd", "dd", "kd", "k"),
+    "start_probabilities_": ("k",),
+    "transition_matrix_": ("kk",),
+    "weights_": ("k", "km"),
+    "means_": ("kd", "kmd"),
+    "covariances_": ("kdd", "dd", "kd", "k", "kmdd", "kmd", "km"),
+    "precisions_cholesky_": ("kdd", "dd", "kd", "k", "kmdd"),
     "loadings_": ("kdr",),
     "noise_variances_": ("kd",),
     "noise_variance_": ("d", ""),
@@ -48,6 +50,8 @@ SHAPES = {
     "_code_precision": ("zz",),
     "floor": ("d",),
     "origin": ("d",),
+    "start": ("k",),
+    "transitions": ("kk",),
     "origins": ("cd",),
     "weights": ("k",),
     "counts": ("k",),
@@ -210,6 +214,11 @@ def check_shapes(thing: Any) -> None:
     if n_features is not None:
         check_count(n_features)
         sizes["d"] = n_features
+    if "_sequence_shape" in vars(thing):  # rows are steps of so many numbers
+        n_steps, sizes["d"] = vars(thing)["_sequence_shape"]
+        check_count(n_steps)
+        check_count(sizes["d"])
+        _check(n_steps * sizes["d"] == n_features)
     for name, alternatives in SHAPES.items():
         if name not in attributes:
             continue

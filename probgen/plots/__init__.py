@@ -4,6 +4,7 @@ from probgen.plots._latent import LatentDisplay
 from probgen.plots._manifold import ManifoldDisplay
 from probgen.plots._reconstruction import ReconstructionDisplay
 from probgen.plots._sample_grid import SampleGridDisplay
+from probgen.plots._sequence import SequenceDisplay
 from probgen.plots._table import TableDisplay
 from probgen.plots._training_curve import TrainingCurveDisplay
 
@@ -12,6 +13,7 @@ __all__ = [
     "ManifoldDisplay",
     "ReconstructionDisplay",
     "SampleGridDisplay",
+    "SequenceDisplay",
     "TableDisplay",
     "TrainingCurveDisplay",
 ]

@@ -33,6 +33,7 @@ from probgen import (
     FullyVisibleBeliefNetwork,
     GaussianBayes,
     GaussianMixture,
+    HiddenMarkovModel,
     LogitTransformer,
     PixelCNN,
     PixelRNN,
@@ -80,6 +81,10 @@ MODELS = {  # a name: an estimator, and what it is fitted to
     ),
     "gaussian_mixture_low_rank": (
         GaussianMixture(2, covariance_type="low_rank", n_factors=1, random_state=SEED),
+        IRIS,
+    ),
+    "hidden_markov_gaussian": (
+        HiddenMarkovModel(2, sequence_shape=(2, 2), random_state=SEED),
         IRIS,
     ),
     "gaussian_bayes_full": (GaussianBayes(random_state=SEED), IRIS, IRIS_CLASSES),

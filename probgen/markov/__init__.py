@@ -1,0 +1,1 @@
+"""Chains of hidden states: passes over time, expectation-maximization, and draws."""

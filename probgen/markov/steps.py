@@ -1,0 +1,68 @@
+"""Rows as sequences of steps, in blocks of like lengths with time first."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from probgen.markov.scan import block_size
+
+
+@dataclass
+class Block:
+    """Sequences of a fit that passes take at once.
+
+    Attributes
+    ----------
+    prepared : object
+        Their T * n steps, time first, as the emission reads them.
+    is_there : ndarray of shape (T, n)
+        Which steps come before the end of their sequence.
+    weights : ndarray of shape (n,)
+    """
+
+    prepared: Any
+    is_there: np.ndarray
+    weights: np.ndarray
+
+
+def lengths_of(X, n_features):
+    """Numbers (n,) of steps of rows (n, T * d) up to the last one that holds a value."""
+    has_value = ~np.isnan(X).reshape(len(X), -1, n_features).all(axis=2)
+    n_steps = has_value.shape[1]
+    last = n_steps - np.argmax(has_value[:, ::-1], axis=1)
+    return np.where(has_value.any(axis=1), last, 0)
+
+
+def steps_first(X, n_features):
+    """Steps (T * n, d) of rows (n, T * d), those of the first time first."""
+    steps = X.reshape(len(X), -1, n_features).swapaxes(0, 1)
+    return np.array(steps, dtype=np.float64, order="C").reshape(-1, n_features)
+
+
+def rows_of(steps, n):
+    """Rows (n, T * d) of steps (T * n, d), those of the first time first."""
+    n_features = steps.shape[1]
+    return np.ascontiguousarray(steps.reshape(-1, n, n_features).swapaxes(0, 1)).reshape(n, -1)
+
+
+def blocks_of(X, weights, origin, emission):
+    """Blocks of rows (n, T * d), in the order of their lengths, with an origin (d,) subtracted.
+
+    Sequences without a value or a weight are left out.
+    """
+    n_features = emission.n_features
+    lengths = lengths_of(X, n_features)
+    used = np.flatnonzero((lengths > 0) & (weights > 0.0))
+    used = used[np.argsort(-lengths[used], kind="stable")]
+    blocks = []
+    start = 0
+    while start < len(used):
+        n_steps = int(lengths[used[start]])
+        stop = start + block_size(n_steps, emission.n_states)
+        members = used[start:stop]
+        steps = steps_first(X[members, : n_steps * n_features], n_features) - origin
+        is_there = np.arange(n_steps)[:, None] < lengths[members]
+        blocks.append(Block(emission.prepare(steps), is_there, weights[members]))
+        start = stop
+    return blocks
