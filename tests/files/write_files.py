@@ -35,6 +35,7 @@ from probgen import (
     GaussianMixture,
     HiddenMarkovModel,
     LogitTransformer,
+    MixtureModel,
     PixelCNN,
     PixelRNN,
     SemiSupervisedVAE,
@@ -85,6 +86,10 @@ MODELS = {  # a name: an estimator, and what it is fitted to
     ),
     "hidden_markov_gaussian": (
         HiddenMarkovModel(2, sequence_shape=(2, 2), random_state=SEED),
+        IRIS,
+    ),
+    "mixture_model": (
+        MixtureModel(2, distributions={0: "lognormal", 1: "gamma"}, random_state=SEED),
         IRIS,
     ),
     "gaussian_bayes_full": (GaussianBayes(random_state=SEED), IRIS, IRIS_CLASSES),
