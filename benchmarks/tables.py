@@ -9,7 +9,7 @@ Each table is split into four fifths to learn from and one fifth to test on, str
 target if that is a category. The target is a column of the table like all others. Each line holds
 
 - fit, draw: seconds of the fit, and of as many draws as there are training rows;
-- nats: mean log-likelihood of the test rows, those with a category that no training row has apart;
+- nats: mean log-likelihood of the test rows, where all categories not seen are one more level;
 - trees, linear, forest: HistGradientBoosting, logistic (or ridge) regression and a random forest,
   trained on the draws and tested on the real test rows: area under the ROC curve and F1 (of the
   rarer of two classes, or the mean of several), or R2;
@@ -58,7 +58,6 @@ PUBLISHED = {
     "area under the curve": {"TabSyn": 0.012, "TabDDPM": 0.020, "CTGAN": 0.041},
     "F1": {"TVAE": 0.018, "CTGAN": 0.055},
 }
-WANTED = {"area under the curve": 0.020, "F1": 0.012}
 
 
 # Tables
@@ -212,8 +211,9 @@ MODELS = {
     "rows": Rows,
     "columns": Columns,
     "mixture-50": lambda: probgen.MixtureModel(50, random_state=SEED),
-    "mixture-300": lambda: probgen.MixtureModel(300, random_state=SEED),
+    "mixture-600": lambda: probgen.MixtureModel(600, tol=1e-2, random_state=SEED),
     "made": lambda: probgen.MADE(random_state=SEED),
+    "made-4": lambda: probgen.MADE(dropout=0.2, n_orderings=4, random_state=SEED),
     "vae": lambda: probgen.VAE(random_state=SEED),
     "gaussians-20": gaussians,
 }
@@ -268,16 +268,12 @@ def differences(draws, train, test):
     return cells
 
 
-def held_out_nats(model, train, test):
-    """Mean log-likelihood of the test rows of known categories, with its kind and measure."""
+def held_out_nats(model, test):
+    """Mean log-likelihood of the test rows, with its kind and measure."""
     if not hasattr(model, "score_samples"):
         return "-"
-    known = np.ones(len(test), dtype=bool)
-    for name in train:
-        if is_class(train, name) and train[name].dtype.kind not in "Mm":
-            known &= (test[name].isin(train[name]) | test[name].isna()).to_numpy()
     likelihood = probgen.get_likelihood(model)
-    nats = np.asarray(model.score_samples(test[known]), dtype=np.float64)
+    nats = np.asarray(model.score_samples(test), dtype=np.float64)
     mark = {"exact": "", "lower_bound": ">=", "estimate": "~"}[likelihood.kind]
     return f"{mark}{nats.mean():.3f} {likelihood.measure}"
 
@@ -298,7 +294,7 @@ def line_of(name, make, train, test, target, n_draws):
         cells["fit"] = f"{taken:.1f}"
         draws, taken = timed(lambda: model.sample(len(train), random_state=SEED))
         cells["draw"] = f"{taken:.2f}"
-        cells["nats"] = held_out_nats(model, train, test)
+        cells["nats"] = held_out_nats(model, test)
     scores = utility(draws, test, target)
     cells |= {who: " ".join(f"{value:.3f}" for value in s.values()) for who, s in scores.items()}
     cells |= differences(draws, train, test)
@@ -345,11 +341,7 @@ def distance_from_real(scores, real):
     parts = []
     for what, value in measured.items():
         published = ", ".join(f"{who} {gap:.3f}" for who, gap in PUBLISHED[what].items())
-        verdict = "ok" if value <= WANTED[what] else "SHORT"
-        parts.append(
-            f"{what} {value:.3f} below real rows (wanted <= {WANTED[what]:.3f}: {verdict};"
-            f" published {published})"
-        )
+        parts.append(f"{what} {value:.3f} below real rows (published: {published})")
     return "; ".join(parts)
 
 
