@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
 from probgen._containers import check_unique_names
+from probgen.base.generator import GeneratorMixin
 from probgen.conditions.given import Conditions, parse_given
 from probgen.conditions.table_given import parse_table_given
 from probgen.tables.categorical import named_categories
@@ -17,7 +18,7 @@ from probgen.tables.table import Table
 TABLE_PARAMETERS = ("kinds", "missing", "handle_unknown")
 
 
-class TableMixin:
+class TableMixin(GeneratorMixin):
     """Frames of mixed columns in, frames of the same columns out. Left of `GeneratorMixin`.
 
     The model works on rows of codes, as in `probgen.tables.columns`; the columns are in `_columns`
@@ -60,7 +61,7 @@ class TableMixin:
 
     def _choices_for(self, X: np.ndarray) -> dict[str, Any]:
         """As in `GeneratorMixin`: the columns too, which rows of one class may not tell."""
-        choices = super()._choices_for(X)  # type: ignore[misc]
+        choices = super()._choices_for(X)
         columns = self._columns_of(X)
         if columns is not None:
             choices["kinds"] = Table.of_codes(columns)
@@ -91,7 +92,7 @@ class TableMixin:
                 check_unique_names(X, "X")
                 self._table = Table.infer(X, **self._table_settings(X))
         if self._table is None:
-            checked = super()._validate(X, y, reset=reset, **checks)  # type: ignore[misc]
+            checked = super()._validate(X, y, reset=reset, **checks)
             if reset:
                 rows = checked[0] if isinstance(checked, tuple) else checked
                 self._columns = self._columns_of(rows)
@@ -101,18 +102,18 @@ class TableMixin:
         elif is_frame(X):
             _check_feature_names(self, X, reset=False)
         if not is_frame(X) and self._table.is_numeric:
-            return super()._validate(X, y, reset=reset, **checks)  # type: ignore[misc]
+            return super()._validate(X, y, reset=reset, **checks)
         codes = self._table.encode_frame(X)
-        return super()._validate(codes, y, reset=reset, **checks)  # type: ignore[misc]
+        return super()._validate(codes, y, reset=reset, **checks)
 
     def _check_support(self, X: np.ndarray) -> None:
         if self._columns is not None and self._table is None:
             check_codes(self._columns, X)
-        super()._check_support(X)  # type: ignore[misc]
+        super()._check_support(X)
 
     def _parse_given(self, given: Any, n_samples: int) -> Conditions | None:
         if given is None or self._columns is None:
-            return super()._parse_given(given, n_samples)  # type: ignore[misc]
+            return super()._parse_given(given, n_samples)
         if self._table is not None and not (self._table.is_numeric and not is_frame(given)):
             return parse_table_given(self._table, given, n_samples)
         names = getattr(self, "feature_names_in_", None)
@@ -130,4 +131,4 @@ class TableMixin:
     def _in_container(self, X: np.ndarray, like: Any = None) -> Any:
         if self._table is not None and X.shape[1] == len(self._table.columns):
             return self._table.decode_like(X, like)
-        return super()._in_container(X, like)  # type: ignore[misc]
+        return super()._in_container(X, like)

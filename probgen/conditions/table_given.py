@@ -54,8 +54,7 @@ def _coded(table: Table, j: int, condition: Any, name: str) -> Any:
     """A condition on the codes of column j."""
     column = table.columns[j]
     if isinstance(condition, Cells):
-        codes = table.codes_of(j, condition, refuse_unknown=True)
-        return codes if len(codes) != 1 else codes[0]
+        return _one_or_all(table.codes_of(j, condition, refuse_unknown=True))
     if isinstance(condition, set | frozenset):
         return _coded_set(table, j, condition, name)
     if isinstance(condition, tuple):
@@ -114,8 +113,7 @@ def _coded_interval(table: Table, j: int, condition: tuple, name: str) -> Any:
             ends.append(open_end)
         elif format.unit:
             cells = _cells(table, j, _as_list(end), name)
-            codes = time_codes(cells.data, format)
-            ends.append(codes if len(codes) != 1 else codes[0])
+            ends.append(_one_or_all(time_codes(cells.data, format)))
         else:
             ends.append(end)
     low, high = ends
@@ -171,8 +169,9 @@ def _cells(table: Table, j: int, values: list, name: str) -> Cells:
 def _time_cells(table: Table, j: int, values: list, name: str) -> Cells:
     column, format = table.columns[j], table.formats[j]
     is_duration = format.is_duration
-    kind = "duration" if is_duration else "datetime"
-    letter = "m" if is_duration else "M"
+    kind, letter, what = "datetime", "M", "a date, such as '2024-01-31'"
+    if is_duration:
+        kind, letter, what = "duration", "m", "a duration, such as '3 hours'"
     data = np.full(len(values), "NaT", dtype=f"{letter}8[us]")
     for place, value in enumerate(values):
         if is_missing(value):
@@ -180,7 +179,6 @@ def _time_cells(table: Table, j: int, values: list, name: str) -> Cells:
         try:
             data[place] = _time_of(value, is_duration)
         except (ValueError, TypeError, OverflowError) as error:
-            what = "a duration" if is_duration else "a date, such as '2024-01-31'"
             raise ValueError(f"{name} must be {what}; got {show(value)}.") from error
     return Cells(column.name, kind, data, format.dtype)
 
@@ -203,6 +201,13 @@ def _time_of(value: Any, is_duration: bool) -> Any:
     if np.datetime_data(time.dtype)[0] not in ("ns", "us"):
         time = time.astype("M8[us]")
     return time
+
+
+def _one_or_all(codes: np.ndarray) -> Any:
+    """A single code as a number, which holds for all rows; else the codes."""
+    if len(codes) == 1:
+        return codes[0]
+    return codes
 
 
 def _as_list(value: Any) -> list:

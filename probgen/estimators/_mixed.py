@@ -9,6 +9,7 @@ from probgen.base.table_generator import TableMixin
 from probgen.conditions.given import Conditions
 from probgen.conditions.mixed import MixedConditions
 from probgen.distributions.mixed import MixedObservation
+from probgen.estimators._observation import ObservationGenerator
 from probgen.options import AutoLikelihood, Mixed, Option
 from probgen.options.likelihoods import MOST_LEVELS
 from probgen.row_blocks import RowBlocks
@@ -20,8 +21,8 @@ from probgen.tables.table import Table
 from probgen.training.statistics import RowStatistics
 
 
-class MixedRowsMixin(TableMixin):
-    """Mixed rows for an `ObservationGenerator`, which stands to the right.
+class MixedRowsMixin(TableMixin, ObservationGenerator):
+    """Base of generators with an observation model that take mixed rows natively.
 
     A subclass takes `likelihood` and `categorical_features` in its constructor. With
     likelihood="mixed", or "auto" where a column is a category, `_columns` describes the columns,
@@ -30,11 +31,8 @@ class MixedRowsMixin(TableMixin):
 
     _columns: Any = None
     _coder: RowCoder | None = None
-    _likelihood_name: str
-    likelihood: Any
     categorical_features: Any
     kinds: Any
-    observation_: Any
     _dtype: Any
 
     def _array_columns(self, X: np.ndarray) -> Any:
@@ -84,7 +82,7 @@ class MixedRowsMixin(TableMixin):
                 )
             rows = self._validate(X, reset=reset, ensure_min_samples=ensure_min_samples)
         if self._columns is None:
-            return super()._read(X, y, reset=reset, ensure_min_samples=ensure_min_samples)  # type: ignore[misc]
+            return super()._read(X, y, reset=reset, ensure_min_samples=ensure_min_samples)
         self._check_mixed(rows)
         if reset:
             self._coder = RowCoder.of_rows(self._columns, rows)
@@ -95,7 +93,7 @@ class MixedRowsMixin(TableMixin):
     def _check_mixed(self, X: np.ndarray) -> None:
         """Raise unless rows of codes (n, d) of a fit can be learned from."""
         check_codes(self._columns, X)
-        if self.dynamic_binarization:  # type: ignore[attr-defined]
+        if self.dynamic_binarization:
             raise ValueError(
                 "dynamic_binarization=True draws rows of 0 and 1, but X has columns that are"
                 " categories; take dynamic_binarization=False."
@@ -103,7 +101,7 @@ class MixedRowsMixin(TableMixin):
 
     def _open(self, arrays: tuple, *args: Any, **settings: Any) -> Any:
         dtype = getattr(self, "_dtype", None)
-        rows = super()._open(arrays, *args, **settings)  # type: ignore[misc]
+        rows = super()._open(arrays, *args, **settings)
         if self._coder is not None:
             self._dtype = dtype  # of rows of codes, which may be finer than that of the networks
         return rows
@@ -116,8 +114,8 @@ class MixedRowsMixin(TableMixin):
 
     def _chosen_likelihood(self, statistics: RowStatistics) -> Option:
         if self._columns is None:
-            return super()._chosen_likelihood(statistics)  # type: ignore[misc]
-        option = self._option("likelihood")  # type: ignore[attr-defined]
+            return super()._chosen_likelihood(statistics)
+        option = self._option("likelihood")
         if isinstance(option, AutoLikelihood):
             option = Mixed(option.n_mixture)
         option.check()
@@ -133,7 +131,7 @@ class MixedRowsMixin(TableMixin):
 
     def _make_observation(self, statistics: RowStatistics, **settings: Any) -> Any:
         if self._coder is None:
-            return super()._make_observation(statistics, **settings)  # type: ignore[misc]
+            return super()._make_observation(statistics, **settings)
         option: Any = self._chosen_likelihood(statistics)
         return MixedObservation(self._coder, option.n_mixture)
 

@@ -4,7 +4,7 @@ import datetime
 import re
 from dataclasses import dataclass, replace
 from numbers import Real
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -122,7 +122,6 @@ def _read_pandas(series: Any) -> Cells:
             return _read_pandas_texts(series)
         return _read_objects(series.to_numpy(dtype=object), name, str(dtype))
     _refuse(name, f"values of dtype {dtype}", "make numbers, text or dates of them")
-    raise AssertionError
 
 
 def _read_pandas_texts(series: Any) -> Cells:
@@ -160,7 +159,6 @@ def _read_polars(series: Any) -> Cells:
     if dtype == pl.Null:
         return Cells(name, "number", np.full(len(series), np.nan), text)
     _refuse(name, f"values of dtype {dtype}", "split it into columns of numbers or text")
-    raise AssertionError
 
 
 def _polars_floats(series: Any) -> np.ndarray:
@@ -209,7 +207,6 @@ def _read_objects(values: np.ndarray, name: Any, dtype: str) -> Cells:
     if len(kinds) > 1:
         _refuse(name, f"values of several types, {', '.join(kinds)}", "make them one type first")
     _refuse(name, f"objects of type {kinds[0]}", "make numbers, text or dates of them")
-    raise AssertionError
 
 
 def _read_texts(values: np.ndarray, gaps: np.ndarray, name: Any, dtype: str) -> Cells:
@@ -377,5 +374,5 @@ def join_columns(container: str, columns: list, names: list, index: Any = None) 
     return frame
 
 
-def _refuse(name: Any, what: str, remedy: str) -> None:
+def _refuse(name: Any, what: str, remedy: str) -> NoReturn:
     raise ValueError(f"column {show(name)} holds {what}; {remedy}.")
