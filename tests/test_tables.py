@@ -66,6 +66,10 @@ class TestKinds:
         column = infer(eyes=np.arange(1, 7).repeat(100)).columns[0]
         assert (column.atoms, column.rest) == ((1, 2, 3, 4, 5, 6), "fixed")
 
+    def test_few_real_numbers_are_atoms_each(self):
+        column = infer(x=np.arange(1, 7).repeat(100) / 8.0).columns[0]
+        assert (column.kind, len(column.atoms), column.rest) == ("real", 6, "fixed")
+
     def test_a_value_at_the_end_of_the_support_is_an_atom(self):
         column = infer(x=[0.0, *np.linspace(0.1, 3.0, 999)]).columns[0]
         assert (column.low, column.atoms) == (0.0, (0.0,))

@@ -21,6 +21,8 @@ TABLE_PARAMETERS = ("kinds", "missing", "handle_unknown")
 class TableMixin(GeneratorMixin):
     """Frames of mixed columns in, frames of the same columns out. Left of `GeneratorMixin`.
 
+    Of a frame of real numbers alone, arrays come out by default, as of any generator.
+
     The model works on rows of codes, as in `probgen.tables.columns`; the columns are in `_columns`
     after `_validate(X, reset=True)`. The names and shapes of the hooks are stable. A subclass has
     the parameters `kinds`, `missing` and `handle_unknown`, as `Table.infer` takes them, or writes
@@ -129,6 +131,7 @@ class TableMixin(GeneratorMixin):
         return conditions
 
     def _in_container(self, X: np.ndarray, like: Any = None) -> Any:
-        if self._table is not None and X.shape[1] == len(self._table.columns):
-            return self._table.decode_like(X, like)
+        table = self._table
+        if table is not None and not table.is_numeric and X.shape[1] == len(table.columns):
+            return table.decode_like(X, like)
         return super()._in_container(X, like)

@@ -15,8 +15,9 @@ UNKNOWN = ("level", "error")
 MOST_LEVELS = 1000
 MOST_LEVELS_BY_NAME = 2**16  # of a column that the user calls a category
 FEW_LEVELS = 50
-# A whole column of few values, each in this many rows on average, has an atom at each.
+# A column of few values, each in this many rows on average, has an atom at each.
 MOST_ATOMS = 256
+MOST_REAL_ATOMS = 20
 ROWS_OF_ATOM = 50
 # Other atoms are values with this share of the rows, and this many times the mean count of a value.
 SHARES = {"whole": 0.02, "real": 0.05}
@@ -219,7 +220,10 @@ def _atoms(codes: np.ndarray, is_real: bool, low: float, high: float) -> np.ndar
     """Sorted values that carry mass by themselves."""
     values, counts = np.unique(codes, return_counts=True)
     mean_count = len(codes) / len(values)
-    if not is_real and len(values) <= MOST_ATOMS and mean_count >= ROWS_OF_ATOM:
+    most = MOST_ATOMS
+    if is_real:
+        most = MOST_REAL_ATOMS
+    if len(values) <= most and mean_count >= ROWS_OF_ATOM:
         return values
     kind = "whole"
     if is_real:
