@@ -21,7 +21,7 @@ TABLE_PARAMETERS = ("kinds", "missing", "handle_unknown")
 class TableMixin(GeneratorMixin):
     """Frames of mixed columns in, frames of the same columns out. Left of `GeneratorMixin`.
 
-    Of a frame of real numbers alone, arrays come out by default, as of any generator.
+    A frame of real numbers alone, without atoms, gaps and ends, is an array with names.
 
     The model works on rows of codes, as in `probgen.tables.columns`; the columns are in `_columns`
     after `_validate(X, reset=True)`. The names and shapes of the hooks are stable. A subclass has
@@ -92,7 +92,9 @@ class TableMixin(GeneratorMixin):
             self._table = None
             if is_frame(X) and self._reads_table(X):
                 check_unique_names(X, "X")
-                self._table = Table.infer(X, **self._table_settings(X))
+                table = Table.infer(X, **self._table_settings(X))
+                if not table.is_plain:
+                    self._table = table
         if self._table is None:
             checked = super()._validate(X, y, reset=reset, **checks)
             if reset:
@@ -103,8 +105,6 @@ class TableMixin(GeneratorMixin):
             self._columns = self._table.columns
         elif is_frame(X):
             _check_feature_names(self, X, reset=False)
-        if not is_frame(X) and self._table.is_numeric:
-            return super()._validate(X, y, reset=reset, **checks)
         codes = self._table.encode_frame(X)
         return super()._validate(codes, y, reset=reset, **checks)
 
@@ -116,7 +116,7 @@ class TableMixin(GeneratorMixin):
     def _parse_given(self, given: Any, n_samples: int) -> Conditions | None:
         if given is None or self._columns is None:
             return super()._parse_given(given, n_samples)
-        if self._table is not None and not (self._table.is_numeric and not is_frame(given)):
+        if self._table is not None:
             return parse_table_given(self._table, given, n_samples)
         names = getattr(self, "feature_names_in_", None)
         conditions = parse_given(
@@ -131,7 +131,6 @@ class TableMixin(GeneratorMixin):
         return conditions
 
     def _in_container(self, X: np.ndarray, like: Any = None) -> Any:
-        table = self._table
-        if table is not None and not table.is_numeric and X.shape[1] == len(table.columns):
-            return table.decode_like(X, like)
+        if self._table is not None and X.shape[1] == len(self._table.columns):
+            return self._table.decode_like(X, like)
         return super()._in_container(X, like)

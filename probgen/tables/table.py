@@ -181,10 +181,12 @@ class Table:
         return [column.name for column in self.columns]
 
     @property
-    def is_numeric(self) -> bool:
-        """Whether all columns hold real numbers alone, which an array can hold as well."""
+    def is_plain(self) -> bool:
+        """Whether all columns hold any real numbers and nothing else, as those of an array."""
         return all(
-            column.kind == "real" and not column.atoms and not column.has_gaps
+            column.kind == "real"
+            and not (column.atoms or column.has_gaps)
+            and np.isinf([column.low, column.high]).all()
             for column in self.columns
         )
 
