@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from scipy.special import expit
 from scipy.stats import chisquare
-from tables import mixed_frame, mixed_polars
+from tables import mixed_frame
 
-from probgen import MADE, VAE, FullyVisibleBeliefNetwork, Trainer, get_likelihood, load, save
+from probgen import MADE, FullyVisibleBeliefNetwork, Trainer, get_likelihood, load, save
 from probgen.options import AutoLikelihood, Mixed
 from probgen.row_blocks import RowBlocks
 from probgen.tables.columns import Column
@@ -346,18 +346,6 @@ class TestArrays:
         assert model.observation_.n_mixture == 2
         with pytest.raises(ValueError, match="column 0 must hold codes of its categories, 0 to 6"):
             model.score_samples(np.add(X, [7.0, 0.0, 0.0, 0.0]))
-
-
-@pytest.mark.parametrize("frame", [mixed_frame(200), mixed_polars(201)], ids=["pandas", "polars"])
-@pytest.mark.parametrize("kind", [MADE, VAE])
-@pytest.mark.filterwarnings("ignore:The estimates of")  # of an untrained encoder
-def test_frames_come_back_with_their_columns(kind, frame):
-    model = kind(max_iter=1, hidden_layer_sizes=(8,), random_state=0, device="cpu").fit(frame)
-    assert model.likelihood_ == "mixed"
-    draws = model.sample(50, random_state=0)
-    assert list(draws.columns) == list(frame.columns)
-    assert list(draws.dtypes) == list(frame.dtypes)
-    assert np.isfinite(model.score_samples(draws)).all()
 
 
 def test_conditions_on_a_frame_are_in_its_words():

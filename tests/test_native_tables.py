@@ -25,16 +25,30 @@ MODELS = [
     FullyVisibleBeliefNetwork(**QUICK),
     VAE(2, hidden_layer_sizes=(16,), n_importance_samples=16, **QUICK),
 ]
+FRAMES = {
+    "pandas": mixed_frame(300),
+    "polars": mixed_polars(300),
+    "dice": dice()[:400],
+}
+FITTED = {}
 each = pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*effective", "ignore:.*did not converge", "ignore:.*EM moved"
 )
 
 
+def fitted(model, name):
+    """The model, fitted once to a frame; tests draw with seeds, and so leave it as it is."""
+    key = type(model).__name__, name
+    if key not in FITTED:
+        FITTED[key] = clone(model).fit(FRAMES[name])
+    return FITTED[key]
+
+
 @each
-@pytest.mark.parametrize("frame", [mixed_frame(), mixed_polars()], ids=["pandas", "polars"])
-def test_draws_are_frames_like_the_fitted_one(model, frame):
-    model = clone(model).fit(frame)
+@pytest.mark.parametrize("name", ["pandas", "polars"])
+def test_draws_are_frames_like_the_fitted_one(model, name):
+    frame, model = FRAMES[name], fitted(model, name)
     drawn = model.sample(40, random_state=0)
     assert type(drawn) is type(frame)
     assert list(drawn.columns) == list(frame.columns)
@@ -45,14 +59,14 @@ def test_draws_are_frames_like_the_fitted_one(model, frame):
 
 @each
 def test_has_the_measure_of_the_table(model):
-    frame = dice()[:300]
-    assert get_likelihood(clone(model).fit(frame)).measure == "mixed"
-    assert get_likelihood(clone(model).fit(frame[["kind", "eyes"]])).measure == "counting"
+    discrete = FRAMES["dice"][["kind", "eyes"]]
+    assert get_likelihood(fitted(model, "dice")).measure == "mixed"
+    assert get_likelihood(clone(model).fit(discrete)).measure == "counting"
 
 
 @each
 def test_conditions_speak_of_names_and_values(model):
-    model = clone(model).fit(mixed_frame())
+    model = fitted(model, "pandas")
     given = {"city": {"Ulm", None}, "size": ("m", None), "day": ("2020-02-01", "2020-09-01")}
     drawn = model.sample(20, given=given, random_state=0)
     assert set(drawn["city"].dropna()) <= {"Ulm"}
@@ -86,11 +100,11 @@ def test_gaps_are_filled_in_the_frame_they_are_in(model):
 
 @each
 def test_categories_that_were_not_seen_score_low_and_are_not_drawn(model):
-    model = clone(model).fit(dice()[:600])
+    model = fitted(model, "dice")
     row = dice()[:1]
     assert model.score(row.assign(kind="z")) < model.score(row)
     assert set(model.sample(300, random_state=0)["kind"]) <= {"a", "b", "c"}
-    strict = clone(model).set_params(handle_unknown="error").fit(dice()[:600])
+    strict = clone(model).set_params(handle_unknown="error").fit(FRAMES["dice"])
     with pytest.raises(ValueError, match="column 'kind' has 'z', which is none of its 3"):
         strict.score(row.assign(kind="z"))
     with pytest.raises(ValueError, match="given\\['kind'\\] is no value that the model knows"):
@@ -99,7 +113,7 @@ def test_categories_that_were_not_seen_score_low_and_are_not_drawn(model):
 
 @each
 def test_other_columns_are_refused_by_name(model):
-    model = clone(model).fit(dice()[:300])
+    model = fitted(model, "dice")
     with pytest.raises(ValueError, match="kind"):
         model.score(dice()[["eyes", "rain"]])
     with pytest.raises(ValueError, match="order"):
@@ -110,17 +124,17 @@ def test_other_columns_are_refused_by_name(model):
 
 @each
 def test_survives_a_file(model, tmp_path):
-    model = clone(model).fit(mixed_polars())
+    model = fitted(model, "polars")
     probgen.save(model, tmp_path / "model.probgen")
     opened = probgen.load(tmp_path / "model.probgen")
     assert_frame_equal(opened.sample(5, random_state=0), model.sample(5, random_state=0))
-    rows = mixed_polars()[:30]
+    rows = FRAMES["polars"][:30]
     np.testing.assert_array_equal(opened.score_samples(rows), model.score_samples(rows))
 
 
 @each
 def test_a_classifier_of_it_reads_frames(model):
-    frame = dice()[:600]
+    frame = FRAMES["dice"]
     labels = np.where(frame["eyes"] > 3, "high", "low")
     classifier = BayesClassifier(clone(model), random_state=0).fit(frame, labels)
     assert (classifier.predict(frame) == labels).mean() > 0.6
