@@ -387,7 +387,9 @@ class TestTags:
     def small(self, name):
         estimator = getattr(probgen, name)()
         if "max_iter" in estimator.get_params():
-            estimator.set_params(max_iter=1, device="cpu")
+            estimator.set_params(max_iter=1)
+        if "device" in estimator.get_params():
+            estimator.set_params(device="cpu")
         if "density" in estimator.get_params():
             estimator.set_params(density__n_draws=64)
         return estimator

@@ -112,6 +112,16 @@ def test_categories_that_were_not_seen_score_low_and_are_not_drawn(model):
 
 
 @each
+def test_kinds_of_columns_can_be_named(model):
+    named = clone(model).set_params(kinds={"rain": "category"}).fit(FRAMES["dice"])
+    assert list(named.columns_["kind"]) == ["category", "integer", "category"]
+    assert get_likelihood(named).measure == "counting"
+    assert list(named.sample(9, random_state=0).dtypes) == list(FRAMES["dice"].dtypes)
+    with pytest.raises(ValueError, match="kinds names column 'nose', which X does not have"):
+        clone(model).set_params(kinds={"nose": "real"}).fit(FRAMES["dice"])
+
+
+@each
 def test_other_columns_are_refused_by_name(model):
     model = fitted(model, "dice")
     with pytest.raises(ValueError, match="kind"):
