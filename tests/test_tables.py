@@ -80,7 +80,7 @@ class TestKinds:
             ([None, None], "column 'x' has no value in any row"),
             ([1, "a"], "column 'x' holds values of several types, int, str"),
             ([f"text {k}" for k in range(200)], "holds text with 200 different values in 200 rows"),
-            ([1.0, np.inf], "column 'x' holds infinity"),
+            ([1.0, np.inf], "finite numbers; got an infinity in column 'x'"),
             (pd.interval_range(0, 2), "column 'x' holds intervals"),
             (pd.period_range("2020", periods=2, freq="D"), "column 'x' holds periods"),
             ([2**60, 1], "whole numbers as large as 1152921504606846976"),

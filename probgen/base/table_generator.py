@@ -11,7 +11,7 @@ from probgen.base.generator import GeneratorMixin
 from probgen.conditions.given import Conditions, parse_given
 from probgen.conditions.table_given import parse_table_given
 from probgen.tables.categorical import named_categories
-from probgen.tables.columns import Column, check_codes
+from probgen.tables.columns import Column, check_codes, measure_of
 from probgen.tables.frames import is_frame
 from probgen.tables.table import Table
 
@@ -114,7 +114,7 @@ class TableMixin(GeneratorMixin):
         super()._check_support(X)
 
     def _parse_given(self, given: Any, n_samples: int) -> Conditions | None:
-        if given is None or self._columns is None:
+        if given is None or self._columns is None or measure_of(self._columns) == "lebesgue":
             return super()._parse_given(given, n_samples)
         if self._table is not None:
             return parse_table_given(self._table, given, n_samples)
@@ -125,7 +125,7 @@ class TableMixin(GeneratorMixin):
         try:
             check_codes(self._columns, conditions.values)
             for j, categories in conditions.categories.items():
-                self._columns[j].check_codes(categories)
+                self._columns[j].check_set(categories)
         except ValueError as error:
             raise ValueError(f"given is nothing that a row can have: {error}") from error
         return conditions

@@ -113,6 +113,16 @@ class Column:
             other = shown(present[is_wrong][0])
             raise ValueError(f"column {name} must hold {expected}; got {other}.")
 
+    def check_set(self, codes: np.ndarray) -> None:
+        """Raise a ValueError unless a set of codes (n,) has a probability in the column."""
+        self.check_codes(codes)
+        is_real = not self.levels and not self.step
+        if is_real and not np.isin(codes[~np.isnan(codes)], self.atoms).all():
+            raise ValueError(
+                f"column {show(self.name)} must be given a value or an interval, as it holds real"
+                " numbers; got a set."
+            )
+
     def outcomes(self, codes: np.ndarray) -> np.ndarray:
         """Levels (n,) of the outcomes of codes (n,), as floats; NaN for marginalised gaps."""
         if self.levels:

@@ -142,7 +142,10 @@ def _check_kind(cells: Cells, kind: str, present: np.ndarray) -> None:
             " group them, or drop it."
         )
     if cells.type == "number" and np.isinf(present).any():
-        raise ValueError(f"column {name} holds infinity; make it a gap or a large number.")
+        raise ValueError(
+            f"X must hold finite numbers; got an infinity in column {name}; make it a gap, or a"
+            " large number."
+        )
     expected = {
         "real": "number",
         "integer": "number",
