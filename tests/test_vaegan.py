@@ -156,6 +156,8 @@ class TestWhatItLearns:
 
 
 class TestDensity:
+    # Rows whose errors are not known agree with any truth; there may be few.
+    @pytest.mark.filterwarnings("ignore:The estimates of .* effective draws")
     def test_agrees_with_quadrature(self, learned):
         """p(x) is the integral of N(x; g(z), noise) p(z), with one number z to integrate over."""
         codes = np.linspace(-6.0, 6.0, 6001)[:, np.newaxis]
@@ -173,6 +175,7 @@ class TestDensity:
         assert learned.density_ == "parzen"
         for values, errors in (annealed, learned.score_samples(rows, return_std=True)):
             assert np.mean(np.abs(values - truth) < 3.0 * errors + 0.01) >= 0.9
+            assert np.isfinite(errors).mean() >= 0.8
             assert abs(np.mean(values - truth)) < np.mean(errors)
 
     @pytest.mark.filterwarnings("ignore:.* effective draws")  # of 3 chains

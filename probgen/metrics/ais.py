@@ -98,7 +98,7 @@ def ais_log_likelihood(
     >>> from probgen.metrics import ais_log_likelihood
     >>> X = load_digits().data
     >>> model = Autoencoder(n_components=2, max_iter=5, random_state=0).fit(X)
-    >>> settings = {"n_temperatures": 200, "random_state": 0}
+    >>> settings = {"n_temperatures": 400, "random_state": 0}
     >>> values, std = ais_log_likelihood(model, X[:3], return_std=True, **settings)
     >>> values.shape, std.shape
     ((3,), (3,))
