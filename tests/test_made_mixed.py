@@ -202,7 +202,7 @@ class TestConditions:
             ({0: 3.0}, "column 'a' must hold codes of its categories, 0 to 2; got 3"),
             ({1: (6.2, 9.0)}, "given must leave column 'n' a value of its distribution"),
             ({3: -1.0}, "column 'r' must hold values between 0 and inf, as in fit; got -1"),
-            ({3: {2.5}}, "given must leave column 'r' a value of its distribution"),
+            ({3: {2.5}}, "column 'r' must be given a value or an interval, as it holds real"),
         ],
     )
     def test_what_cannot_be_is_refused(self, fitted, given, sentence):
