@@ -71,6 +71,7 @@ class MixedObservation(ObservationModel):
     def __init__(self, coder: RowCoder, n_mixture: int) -> None:
         super().__init__()
         self.coder = coder
+        self.measure = measure_of(coder.columns)
         self.n_mixture = n_mixture
         features = coder.features
         self.n_features = len(features)
@@ -141,11 +142,6 @@ class MixedObservation(ObservationModel):
         self.register_buffer("high", torch.as_tensor(self.free_high))
         self.register_buffer("outcome_of_value", torch.as_tensor(of_value, dtype=torch.int64))
         self.register_buffer("rest", torch.as_tensor(rest, dtype=torch.float64))
-
-    @property
-    def measure(self) -> str:  # type: ignore[override]
-        """Reference measure of the densities, as in `Likelihood`."""
-        return measure_of(self.coder.columns)
 
     def n_outputs_of(self, n_features: int) -> int:
         """See ObservationModel."""

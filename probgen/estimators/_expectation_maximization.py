@@ -196,7 +196,7 @@ class MixtureMixin(GeneratorMixin):
         return max(fits, key=lambda fit: fit.lower_bound)
 
     def _store_fit(self, fit: Fit) -> None:
-        """Set what every fit tells of itself."""
+        """Set the fitted attributes that all mixtures have."""
         self.converged_ = fit.converged
         self.n_iter_ = len(fit.lower_bounds)
         self.lower_bound_ = fit.lower_bound
@@ -205,7 +205,7 @@ class MixtureMixin(GeneratorMixin):
         self.n_repaired_ = fit.n_start_repaired + fit.n_repaired
 
     def _store_update(self, fit: Fit) -> None:
-        """Add what one more step of a fit tells of itself."""
+        """Update these attributes after one more step of a fit."""
         self.n_repaired_ += fit.n_repaired
         self.n_iter_ += 1
         self.lower_bound_ = fit.lower_bound

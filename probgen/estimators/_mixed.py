@@ -161,7 +161,7 @@ class MixedRowsMixin(TableMixin, ObservationGenerator):
         return is_missing
 
     def _log_fixed(self, X: np.ndarray) -> Any:
-        """Log-probabilities (n,) of what no feature tells of rows of codes."""
+        """Log-probabilities (n,) of rests with a fixed distribution, in rows of codes."""
         if self._coder is None:
             return 0.0
         return log_fixed(self._coder.columns, X)

@@ -435,7 +435,7 @@ class HiddenMarkovModel(ChainMixin, ImputerMixin, BaseEstimator):
         return shape[0], shape[1]
 
     def _emission_settings(self, n_features: int) -> EmissionSettings:
-        """What a fit asks of the emission."""
+        """Settings of the emission."""
         names = None
         if self.emission not in GAUSSIANS:
             names = self._family_names()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from probgen.gaussians.arrays import arrays_on
-from probgen.gaussians.components import GaussianComponents, origin_of
+from probgen.gaussians.components import origin_of
 from probgen.gaussians.kernels import STACK_NUMBERS, query_rows
 from probgen.gaussians.log_probabilities import log_sum_exp
 from probgen.gaussians.missing import expectation_with_missing
@@ -45,7 +45,7 @@ class Fit:
         The origins of the groups of rows.
     """
 
-    components: GaussianComponents
+    components: Any  # of a GaussianMixture or a MixtureModel
     lower_bounds: list[float] = field(default_factory=list)
     converged: bool = False
     n_reseeded: int = 0

@@ -44,7 +44,7 @@ class Chain:
 
 @dataclass(frozen=True)
 class ChainSettings:
-    """What a fit asks of a chain, under the names that the estimator gives it."""
+    """Settings of a chain, under the names of the estimator's parameters."""
 
     transition: str
     start: str

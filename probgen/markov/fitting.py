@@ -26,7 +26,7 @@ COVARIANCE_TYPES = ("diag", "full", "spherical", "tied")
 
 @dataclass(frozen=True)
 class EmissionSettings:
-    """What a fit asks of an emission, under the names that the estimator gives it.
+    """Settings of an emission, under the names of the estimator's parameters.
 
     names are those of families, one for each feature of a step, or None for Gaussians.
     """

@@ -188,10 +188,10 @@ def run_em(
 ) -> Fit:
     """Fit components to rows by EM.
 
-    constant is the mean log-likelihood that no feature tells of; previous is the mean
+    constant is the mean log-likelihood of rests with a fixed distribution; previous is the mean
     log-likelihood to which the first iteration is compared.
     """
-    fit: Any = Fit(components)  # type: ignore[arg-type]
+    fit: Any = Fit(components)
 
     def improve():
         total, statistics = expectation(engine, fit.components, rows, encoder)

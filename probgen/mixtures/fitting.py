@@ -28,7 +28,7 @@ class TableSummary:
         Features of some distinct rows.
     sample_weights : ndarray of shape (n,)
     constant : float
-        Mean log-likelihood that no feature tells of.
+        Mean log-likelihood of rests with a fixed distribution.
     """
 
     layout: Layout
@@ -157,7 +157,7 @@ def update_table(
     if statistics is not None:
         batch = merged(statistics, batch, learning_decay)
     estimate, n_repaired = maximisation(components, batch, settings.smoothing)
-    fit: Any = Fit(estimate, lower_bounds=[lower_bound], statistics=batch)  # type: ignore[arg-type]
+    fit: Any = Fit(estimate, lower_bounds=[lower_bound], statistics=batch)
     fit.n_repaired = n_repaired
     return fit
 

@@ -114,7 +114,7 @@ class Survey:
     tables : list
         Distinct whole numbers of values, None for others and where there are too many.
     log_fixed : float
-        Weighted sum of the log-probabilities that no feature tells of.
+        Weighted sum of the log-probabilities of rests with a fixed distribution.
     total : float
         Weight of all rows.
     """

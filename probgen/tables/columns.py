@@ -332,7 +332,7 @@ def join_features(
 
 
 def log_fixed(columns: list[Column], X: np.ndarray) -> np.ndarray:
-    """Log-probability or density (n,) of what no feature tells of rows of codes (n, d)."""
+    """Log-probability or density (n,) of rests with a fixed distribution, in rows (n, d)."""
     total = np.zeros(len(X))
     for j, column in enumerate(columns):
         if column.rest == "fixed":
