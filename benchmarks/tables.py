@@ -4,6 +4,11 @@
     python benchmarks/tables.py adult abalone            # some of them
     python benchmarks/tables.py adult --models made,vae  # some models
     python benchmarks/tables.py adult --draws 1000000    # draws that are timed, beside those of all
+    python benchmarks/tables.py adult --models ctgan,tvae --epochs 30
+
+ctgan and tvae are the networks of the package `ctgan` with its settings, for as many epochs as
+`--epochs` says (its own default is 300). They run where that package is installed beside probgen,
+which is best done in an environment of its own; all other models run without it.
 
 Each table is split into four fifths to learn from and one fifth to test on, stratified by the
 target if that is a category. The target is a column of the table like all others. Each line holds
@@ -30,6 +35,7 @@ tabular data using conditional GAN, 2019): real .652, TVAE .634, CTGAN .597.
 """
 
 import argparse
+import functools
 import os
 import platform
 import time
@@ -207,6 +213,33 @@ def gaussians():
     return probgen.make_generative_pipeline(TableEncoder(), mixture)
 
 
+class Peer:
+    """A synthesizer of the package ctgan, which takes no gaps: those of categories are a level."""
+
+    GAP = "a gap"
+
+    def __init__(self, name, epochs):
+        import ctgan
+
+        self.synthesizer = getattr(ctgan, name)(epochs=epochs)
+        self.synthesizer.set_random_state(SEED)
+
+    def fit(self, frame):
+        """Learn from rows whose numbers have no gaps."""
+        categories = [name for name in frame if not pd.api.types.is_numeric_dtype(frame[name])]
+        filled = frame.astype(dict.fromkeys(categories, object))
+        filled[categories] = filled[categories].where(frame[categories].notna(), self.GAP)
+        self.categories, self.dtypes = categories, frame.dtypes
+        self.synthesizer.fit(filled, discrete_columns=categories)
+        return self
+
+    def sample(self, n, random_state=None):
+        """Draw rows; the seed is that of the fit, as `sample` of ctgan takes none."""
+        draws = self.synthesizer.sample(n)
+        draws[self.categories] = draws[self.categories].where(draws[self.categories] != self.GAP)
+        return draws.astype(self.dtypes)
+
+
 MODELS = {
     "rows": Rows,
     "columns": Columns,
@@ -217,6 +250,7 @@ MODELS = {
     "vae": lambda: probgen.VAE(random_state=SEED),
     "gaussians-20": gaussians,
 }
+PEERS = {"ctgan": "CTGAN", "tvae": "TVAE"}
 
 
 # Measures
@@ -307,7 +341,7 @@ def line_of(name, make, train, test, target, n_draws):
 
 
 def compare(table, models, n_draws):
-    """Print the lines of a table."""
+    """Print the lines of a table, of models by name."""
     frame, target = TABLES[table]()
     stratify = frame[target] if is_class(frame, target) else None
     train, test = train_test_split(frame, test_size=TEST_SIZE, stratify=stratify, random_state=SEED)
@@ -320,7 +354,7 @@ def compare(table, models, n_draws):
     )
     widths = None
     real = None
-    for name, make in [("real", None), *((name, MODELS[name]) for name in models)]:
+    for name, make in [("real", None), *models.items()]:
         cells, scores = line_of(name, make, train, test, target, n_draws)
         if widths is None:
             widths = {heading: max(len(heading), len(cell)) for heading, cell in cells.items()}
@@ -351,14 +385,18 @@ def main():
     parser.add_argument(
         "tables", nargs="*", metavar="table", help=f"of {', '.join(TABLES)}; all by default"
     )
+    known_models = [*MODELS, *PEERS]
     parser.add_argument(
-        "--models", default=",".join(MODELS), help=f"of {', '.join(MODELS)}; all by default"
+        "--models",
+        default=",".join(MODELS),
+        help=f"of {', '.join(known_models)}; by default all but {' and '.join(PEERS)}",
     )
+    parser.add_argument("--epochs", type=int, default=300, help="epochs of ctgan and tvae")
     parser.add_argument("--draws", type=int, default=0, help="draws to time, such as 1000000")
     arguments = parser.parse_args()
     tables = arguments.tables or list(TABLES)
     models = arguments.models.split(",")
-    for chosen, known in [(tables, TABLES), (models, MODELS)]:
+    for chosen, known in [(tables, TABLES), (models, known_models)]:
         if unknown := set(chosen) - set(known):
             parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     print(
@@ -366,11 +404,16 @@ def main():
         f" {platform.machine()}, {os.cpu_count()} cores,"
         f" OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', '')}, seed {SEED}"
     )
+    peers = {
+        name: functools.partial(Peer, of_package, arguments.epochs)
+        for name, of_package in PEERS.items()
+    }
+    makers = {name: (MODELS | peers)[name] for name in models}
     for table in tables:
         with warnings.catch_warnings():
             # Logistic regression of draws that have no class may stop early.
             warnings.filterwarnings("ignore", message="lbfgs failed to converge")
-            compare(table, models, arguments.draws)
+            compare(table, makers, arguments.draws)
 
 
 if __name__ == "__main__":
