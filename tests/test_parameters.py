@@ -26,6 +26,12 @@ LONGEST = 450  # characters of a sentence
 SLOW = {"max_iter": [None], "n_jobs": [-1]}  # valid values that take seconds
 
 
+@pytest.fixture(autouse=True)
+def _folder(monkeypatch, tmp_path):
+    """Work in a folder of the test, as some text is a name of a folder of checkpoints."""
+    monkeypatch.chdir(tmp_path)
+
+
 class Unspeakable:
     """An object that cannot even be shown."""
 
