@@ -103,7 +103,8 @@ class Report:
         self._data = data
         self._random_state = random_state
         alt = f"Held-out rows of {data.name}."
-        self._real = _figure(_real_picture(data), _real_caption(data), alt)
+        is_table = data.image_shape is None
+        self._real = _figure(_real_picture(data), _real_caption(data), alt, wide=is_table)
         self._cards: dict[str, str] = {}
 
     def add(self, result: Result) -> None:
@@ -139,7 +140,7 @@ class Report:
 
 
 def _facts(data, random_state):
-    """Facts about the data and the run, by name."""
+    """Facts about the data and the run, by name; each may have several lines."""
     rows = f"{len(data.X_train):,} to learn from, {len(data.X_test):,} held out ({TEST_SIZE:.0%}"
     n_classes = "none"
     if data.classes:
@@ -162,7 +163,7 @@ def _value_fact(data):
         shape = "x".join(map(str, data.image_shape))
         return f": images of {shape} with {data.levels} levels"
     if data.table is not None:
-        return ". " + ". ".join(describe(data.table)[:MAX_DESCRIBED])
+        return "\n" + "\n".join(describe(data.table)[:MAX_DESCRIBED])
     if data.levels is None:
         return " of real numbers"
     return f" of integers from 0 to {np.max(data.levels) - 1}"
@@ -192,8 +193,12 @@ def _meanings(data, results):
 
 
 def _definitions(texts):
-    """Entries of a definition list."""
-    return "".join(f"<dt>{name}</dt><dd>{html.escape(text)}</dd>" for name, text in texts.items())
+    """Entries of a definition list, whose texts may have several lines."""
+    entries = []
+    for name, text in texts.items():
+        lines = html.escape(text).replace("\n", "<br>")
+        entries.append(f"<dt>{name}</dt><dd>{lines}</dd>")
+    return "".join(entries)
 
 
 def _table(results):
@@ -260,7 +265,7 @@ def _pictures(result, data, random_state):
     if not is_image:
         picture = _table_picture(data, model, random_state)
         alt = f"Columns drawn from {name} before those of held-out rows."
-        figures = [_figure(picture, "", alt)]
+        figures = [_figure(picture, "", alt, wide=True)]
         if decodes and data.classes:
             figures.append(_code_figure(model, data, name))
         return "".join(figures)
@@ -473,12 +478,14 @@ def _as_png(figure):
     return file.getvalue()
 
 
-def _figure(png, caption, alt):
-    """HTML of a picture."""
+def _figure(png, caption, alt, *, wide=False):
+    """HTML of a picture. A wide one keeps its size on a narrow screen, and is scrolled there."""
     source = "data:image/png;base64," + base64.b64encode(png).decode("ascii")
     image = f'<img src="{source}" alt="{html.escape(alt, quote=True)}">'
     if caption:
         image += f"<figcaption>{html.escape(caption)}</figcaption>"
+    if wide:
+        return f'<figure class="wide">{image}</figure>'
     return f"<figure>{image}</figure>"
 
 
@@ -511,6 +518,9 @@ figure { margin: 0; }
 figcaption { color: var(--soft); font-size: .9rem; margin-top: .4rem; }
 img { display: block; width: 100%; height: auto; }
 .wide { overflow-x: auto; }
+.wide img { min-width: 44rem; }
+.data > .wide, .data > .wide + dl { grid-column: 1 / -1; }
+.data > *, .cards > * { min-width: 0; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: .45rem .8rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--rule); }
 th:first-child, th[scope=row] { text-align: left; padding-left: 0; }
