@@ -34,7 +34,7 @@ X = ROWS[:20]
 
 SETTINGS = {
     "n_chains": 32,
-    "n_temperatures": 300,
+    "n_temperatures": 150,
     "n_leapfrog": 5,
     "return_std": True,
     "random_state": 0,
@@ -213,7 +213,7 @@ class TestAgainstTruth:
             lambda codes: codes.repeat_interleave(2, -1)[..., :1] * torch.tensor([1.0, 100.0])
         ).fit(np.zeros((2, 2)))
         ais_log_likelihood(
-            model, scales * np.ones((3, 2)), n_chains=64, n_temperatures=300, random_state=0
+            model, scales * np.ones((3, 2)), n_chains=64, n_temperatures=120, random_state=0
         )
         shares = torch.stack(accepted)[50:].mean(0).numpy()
         np.testing.assert_allclose(shares, 0.65, atol=0.08)
@@ -224,7 +224,7 @@ class TestAutoencoder:
         settings = {
             "n_components": 2,
             "hidden_layer_sizes": (),
-            "max_iter": 100,
+            "max_iter": 25,
             "device": "cpu",
             "random_state": 0,
         }
@@ -271,11 +271,11 @@ class TestAutoencoder:
         # The codes of so few different rows are islands, between which no chain moves: it takes
         # many.
         values, errors = ais_log_likelihood(
-            model, every, **SETTINGS | {"n_chains": 1024, "n_temperatures": 30}
+            model, every, **SETTINGS | {"n_chains": 512, "n_temperatures": 30}
         )
         masses = np.exp(values)
         assert abs(masses.sum() - 1.0) < 3.0 * np.sqrt(np.sum((masses * errors) ** 2))
-        assert np.sqrt(np.sum((masses * errors) ** 2)) < 0.03
+        assert np.sqrt(np.sum((masses * errors) ** 2)) < 0.05
 
     @pytest.mark.filterwarnings("ignore:.* effective draws")  # of 5 temperatures
     def test_precision_is_that_of_the_rows(self):

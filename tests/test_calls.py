@@ -40,7 +40,7 @@ TRANSFORMERS = [
     TableEncoder(random_state=0),
 ]
 EVERY = [*with_few_epochs([*ESTIMATORS, *DISCRETE]), PIPELINE]
-N_INTERRUPTS = 20
+N_INTERRUPTS = 7
 PACKAGE = str(Path(probgen.__file__).parent)
 
 

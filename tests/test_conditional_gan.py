@@ -77,11 +77,11 @@ def near_draws(model, n_rows):
 
 class TestDensity:
     def test_of_a_linear_model_is_that_of_gaussians(self, linear_model):
-        rows, y = near_draws(linear_model, 60)
+        rows, y = near_draws(linear_model, 20)
         truth = np.stack([part.logpdf(rows) for part in parts_of(linear_model)], axis=1)
         truth += np.log(linear_model.class_prior_)
         values, std = linear_model.score_samples(rows, y, return_std=True)
-        error = values - truth[np.arange(60), np.searchsorted(LABELS, y)]
+        error = values - truth[np.arange(20), np.searchsorted(LABELS, y)]
         assert np.abs(error).mean() < 2.0 * std.mean() + 0.02
         values, std = linear_model.score_samples(rows, return_std=True)
         assert np.abs(values - logsumexp(truth, axis=1)).mean() < 2.0 * std.mean() + 0.02
@@ -227,8 +227,8 @@ class TestDigits:
         kind = AuxiliaryClassifierGAN if parameters else ConditionalGAN
         settings = {
             "hidden_layer_sizes": (128, 128),
-            "max_iter": 25,
-            "density": AutoDensity(n_draws=2000),
+            "max_iter": 15,
+            "density": AutoDensity(n_draws=500),
         }
         model = kind(8, **QUICK | settings | parameters).fit(PIXELS[:1400], DIGITS[:1400])
         classifier = LogisticRegression(max_iter=1000).fit(PIXELS / 16.0, DIGITS)

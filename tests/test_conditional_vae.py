@@ -287,9 +287,9 @@ class TestConditions:
         values = X[:, self.KNOWN].mean(axis=0)
         log_joint, _, _ = self.conditionals_given(linear_model, values)
         given = dict(zip(self.KNOWN, values))
-        _, y = linear_model.sample(4000, given=given, return_y=True, random_state=0)
+        _, y = linear_model.sample(1500, given=given, return_y=True, random_state=0)
         shares = [np.mean(y == label) for label in LABELS]
-        np.testing.assert_allclose(shares, np.exp(log_joint - logsumexp(log_joint)), atol=0.04)
+        np.testing.assert_allclose(shares, np.exp(log_joint - logsumexp(log_joint)), atol=0.06)
 
     @pytest.mark.parametrize("method", ["mean", "draw"])
     def test_imputation_averages_over_the_classes(self, linear_model, method):
@@ -298,9 +298,9 @@ class TestConditions:
         log_joint, means, _ = self.conditionals_given(linear_model, row[0, self.KNOWN])
         truth = np.exp(log_joint - logsumexp(log_joint)) @ np.array(means)
         filled = linear_model.impute(
-            np.repeat(row, 1 if method == "mean" else 3000, axis=0), method=method
+            np.repeat(row, 1 if method == "mean" else 800, axis=0), method=method
         )
-        np.testing.assert_allclose(filled[:, self.FREE].mean(axis=0), truth, atol=0.15)
+        np.testing.assert_allclose(filled[:, self.FREE].mean(axis=0), truth, atol=0.25)
 
     def test_annealing_agrees_with_the_closed_form(self, linear_model):
         log_prior = np.log(linear_model.class_prior_)[INDICES[:10]]
