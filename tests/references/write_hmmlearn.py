@@ -1,15 +1,20 @@
-"""Write hmmlearn.json: hmmlearn's answers for given parameters and sequences.
+"""Write hmmlearn.json: hmmlearn's answers for given parameters, and the names of its tests.
 
-Run it where hmmlearn is installed, which the tests do not need:
+Run it where hmmlearn and pytest are installed; the tests need no hmmlearn:
 
     python tests/references/write_hmmlearn.py
 
 Each case holds parameters, sequences one after another with their lengths, and hmmlearn's scores
 of the sequences, posteriors and most probable paths of their steps, and, where hmmlearn has no
-prior, the parameters after one iteration of EM.
+prior, the parameters after one iteration of EM. The names of hmmlearn's own tests come with how
+often each is run.
 """
 
 import json
+import re
+import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 
 import hmmlearn
@@ -128,6 +133,14 @@ def case(model, parameters, has_prior):
     return found
 
 
+def own_tests():
+    """How often each of hmmlearn's tests is run, by module and name."""
+    command = [sys.executable, "-m", "pytest", "--pyargs", "hmmlearn", "--collect-only", "-q"]
+    listing = subprocess.run(command, capture_output=True, text=True, check=True, cwd="/").stdout
+    found = re.findall(r"test_(\w+)\.py::(?:\w+::)?test_(\w+)", listing)
+    return Counter(f"{module}: {name}" for module, name in found)
+
+
 def main():
     """Write the file beside this one."""
     cases = {}
@@ -138,7 +151,8 @@ def main():
     cases["poisson"] = case(*poisson(), False)
     versions = {"hmmlearn": hmmlearn.__version__, "numpy": np.__version__}
     lines = [f"{json.dumps(name)}: {json.dumps(found)}" for name, found in cases.items()]
-    text = f'{{"versions": {json.dumps(versions)},\n"cases": {{\n' + ",\n".join(lines) + "}}\n"
+    head = f'{{"versions": {json.dumps(versions)},\n"tests": {json.dumps(own_tests())},\n'
+    text = f'{head}"cases": {{\n' + ",\n".join(lines) + "}}\n"
     Path(__file__).with_name("hmmlearn.json").write_text(text, encoding="utf-8")
 
 
