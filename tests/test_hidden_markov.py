@@ -147,6 +147,20 @@ def test_pieces_give_what_whole_sequences_give(transition, pieces):
     np.testing.assert_array_equal(paths.viterbi(chain, log_b, lengths, pieces), truth)
 
 
+@pytest.mark.parametrize("stay", [0.5, 0.999999])
+def test_long_pieces_start_where_those_before_end(stay):
+    # The first chain forgets its past within a piece; what the other does long ago matters.
+    rng = np.random.default_rng(12)
+    chain = Chain(np.array([0.9, 0.1]), np.array([[stay, 1.0 - stay], [1.0 - stay, stay]]))
+    log_b = 1e-3 * rng.normal(size=(600, 2, 2))
+    weights = rng.random((600, 2))
+    whole = scan.smooth(chain, log_b.copy(), weights, 1)
+    cut = scan.smooth(chain, log_b.copy(), weights, 4)
+    np.testing.assert_allclose(cut.log_likelihood, whole.log_likelihood, rtol=1e-11)
+    np.testing.assert_allclose(cut.posterior, whole.posterior, atol=1e-11)
+    np.testing.assert_allclose(cut.transitions, whole.transitions, rtol=1e-10)
+
+
 @pytest.mark.parametrize("pieces", [1, 10])
 def test_a_state_that_seemed_impossible_may_win(pieces):
     # The first state falls e^-800 behind, and only then the steps speak for it.
