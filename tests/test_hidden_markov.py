@@ -11,7 +11,7 @@ from scipy.stats import chisquare, multivariate_normal, norm, poisson
 from probgen import BayesClassifier, HiddenMarkovModel, get_likelihood, load, save
 from probgen.markov import paths, scan
 from probgen.markov.chain import Chain, ChainSettings, stationary_distribution
-from probgen.plots import SequenceDisplay
+from probgen.plots import SequenceDisplay, StateDisplay
 from probgen.sequences import from_lengths, from_list, to_lengths, to_list, windows
 
 RNG = np.random.default_rng(0)
@@ -434,6 +434,50 @@ def test_a_display_shows_the_states_and_the_forecast():
     np.testing.assert_array_equal(display.lines_[2].get_xdata(), np.arange(15, 19))
     with pytest.raises(TypeError, match="must decode sequences"):
         SequenceDisplay.from_estimator(BayesClassifier(), rows)
+
+
+class TestStateDisplay:
+    TRANSITIONS = ((0.7, 0.3, 0.0), (0.005, 0.5, 0.495), (0.0, 0.0, 1.0))
+
+    def test_arrows_are_as_wide_as_they_are_probable(self):
+        display = StateDisplay(self.TRANSITIONS).plot()
+        assert len(display.nodes_) == 3
+        assert set(display.arrows_) == {(0, 0), (0, 1), (1, 1), (1, 2), (2, 2)}
+        widths = {pair: arrow.get_linewidth() for pair, arrow in display.arrows_.items()}
+        for (before, after), width in widths.items():
+            assert width == pytest.approx(widths[2, 2] * self.TRANSITIONS[before][after])
+        assert (1, 0) in StateDisplay(self.TRANSITIONS).plot(min_probability=0.001).arrows_
+
+    @pytest.mark.parametrize("n_states", [1, 2, 5])
+    def test_arrows_lead_from_node_to_node(self, n_states):
+        display = StateDisplay(np.full((n_states, n_states), 1.0 / n_states)).plot()
+        for (before, after), arrow in display.arrows_.items():
+            vertices = arrow.get_path().vertices
+            for k in (before, after):
+                node = display.nodes_[k]
+                distances = np.linalg.norm(vertices - node.center, axis=1) - node.radius
+                assert abs(distances).min() < 0.05
+
+    def test_a_fitted_chain_is_drawn(self):
+        model = fitted()
+        display = StateDisplay.from_estimator(model, labels=["low", "high"], min_probability=0.0)
+        assert len(display.arrows_) == 4
+        texts = {text.get_text() for text in display.ax_.texts}
+        assert {"low", "high", f"{model.transition_matrix_[0, 0]:.2g}"} <= texts
+        with pytest.raises(TypeError, match="must have a chain of states"):
+            StateDisplay.from_estimator(BayesClassifier())
+
+    @pytest.mark.parametrize(
+        "arguments, message",
+        [
+            ((np.ones((2, 3)),), r"must have shape \(K, K\); got \(2, 3\)"),
+            ((np.ones((2, 2)),), "rows of which add up to 1"),
+            ((np.eye(2), ["a"]), "one for each of 2 states; got 1"),
+        ],
+    )
+    def test_errors_name_the_value(self, arguments, message):
+        with pytest.raises(ValueError, match=message):
+            StateDisplay(*arguments)
 
 
 class TestRows:

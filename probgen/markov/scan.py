@@ -8,6 +8,7 @@ matrices of the pieces are found, as if each piece were K sequences that start i
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -190,7 +191,7 @@ class _Scan:
         length, n_columns, n_states = self.b.shape
         self.alpha = np.empty((length + 1, n_columns, n_states))
         self.scales = np.ones((length, n_columns, 1))
-        self.products = None
+        self.products: Any = None
         if self.pieces == 1:
             self._run(self.alpha, self.b, self.scales, self.first)
             return
