@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare, multivariate_normal, norm, poisson
 
-from probgen import BayesClassifier, HiddenMarkovModel, get_likelihood, load, save
+from probgen import GAN, MADE, BayesClassifier, HiddenMarkovModel, get_likelihood, load, save
 from probgen.markov import paths, scan
 from probgen.markov.chain import Chain, ChainSettings, stationary_distribution
 from probgen.plots import SequenceDisplay, StateDisplay
@@ -423,6 +423,31 @@ def test_errors_name_the_value(parameters, message):
         model.fit(X)
 
 
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda model: model.fit(np.full((3, 40), np.nan)), "some values; got only NaN"),
+        (lambda model: model.set_params(bandwidth=0).fit(X), "bandwidth must be an integer >= 1"),
+        (lambda model: model.forecast(X, 0), "steps must be an integer >= 1; got 0"),
+        (lambda model: model.forecast(X, quantiles=1.5), r"a number in \(0, 1\) or a list"),
+        (lambda model: model.sample(1, given={40: 1.0}), r"an index in \[0, 39\]; got 40"),
+        (lambda model: model.posterior(X[:, :30]), "X has 30 features, but HiddenMarkovModel"),
+    ],
+)
+def test_queries_say_what_they_need(call, message):
+    model = fitted(max_iter=0)
+    with pytest.raises(ValueError, match=message):
+        call(model)
+
+
+@pytest.mark.parametrize("make", [lambda: MADE((4,), max_iter=1), lambda: GAN(2, max_iter=1)])
+def test_a_gap_where_a_model_cannot_learn_from_one(make):
+    holed = X.copy()
+    holed[0, 3] = np.nan
+    with pytest.raises(ValueError, match=r"X contains NaN, which (MADE|GAN) cannot"):
+        make().fit(holed)
+
+
 def test_a_display_shows_the_states_and_the_forecast():
     model = fitted()
     rows = X.copy()
@@ -502,9 +527,15 @@ class TestRows:
         [
             (lambda: from_lengths(np.ones((3, 1)), [1, 1]), "add up to the 3 steps"),
             (lambda: from_lengths(np.ones((3, 1)), [3, 0]), "an integer >= 1"),
+            (lambda: from_lengths([1.0, 2.0], [1.5, 0.5]), "an integer >= 1"),
+            (lambda: from_lengths([], []), r"X must have shape .* got \(0,\)"),
+            (lambda: from_lengths([1.0, np.inf], [2]), "finite numbers, or NaN for gaps"),
             (lambda: from_list([]), "at least one sequence"),
+            (lambda: from_list([[1.0], []]), r"sequences\[1\] .* at least one step; got \(0,\)"),
+            (lambda: from_list("ab"), "must be a list of arrays; got 'ab'"),
             (lambda: from_list([np.ones((2, 1)), np.ones((2, 2))]), "same number of features"),
             (lambda: windows([1.0, 2.0], 3), "at most the number of steps"),
+            (lambda: windows([1.0, 2.0], 1, step=0), "step must be an integer >= 1; got 0"),
             (lambda: to_list(np.ones((2, 3)), 2), "of steps of n_features=2 numbers"),
         ],
     )

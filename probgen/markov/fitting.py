@@ -19,7 +19,8 @@ from probgen.markov.family_emission import (
     start_shares,
 )
 from probgen.markov.gaussian_emission import start_emission
-from probgen.markov.steps import Block, blocks_of, lengths_of
+from probgen.markov.steps import Block, blocks_of
+from probgen.sequences.conversion import lengths_of
 
 COVARIANCE_TYPES = ("diag", "full", "spherical", "tied")
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from probgen.markov.scan import block_size
+from probgen.sequences.conversion import lengths_of
 
 
 @dataclass
@@ -24,14 +25,6 @@ class Block:
     prepared: Any
     is_there: np.ndarray
     weights: np.ndarray
-
-
-def lengths_of(X, n_features):
-    """Numbers (n,) of steps of rows (n, T * d) up to the last one that holds a value."""
-    has_value = ~np.isnan(X).reshape(len(X), -1, n_features).all(axis=2)
-    n_steps = has_value.shape[1]
-    last = n_steps - np.argmax(has_value[:, ::-1], axis=1)
-    return np.where(has_value.any(axis=1), last, 0)
 
 
 def steps_first(X, n_features):
