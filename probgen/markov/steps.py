@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from probgen.markov.scan import block_size
+from probgen.row_blocks import RowBlocks
 from probgen.sequences.conversion import lengths_of
 
 
@@ -37,6 +38,43 @@ def rows_of(steps, n):
     """Rows (n, T * d) of steps (T * n, d), those of the first time first."""
     n_features = steps.shape[1]
     return np.ascontiguousarray(steps.reshape(-1, n, n_features).swapaxes(0, 1)).reshape(n, -1)
+
+
+class StreamedBlocks:
+    """Blocks of the sequences of a stream, prepared anew each time that they are read.
+
+    rows are the Rows of a fit, of which `blocks_of` gives the blocks.
+    """
+
+    def __init__(self, rows, origin, emission):
+        self.rows = rows
+        self.origin = origin
+        self.emission = emission
+
+    def __iter__(self):
+        for X, weights in self.rows.chunks():
+            yield from blocks_of(X, weights, self.origin, self.emission)
+
+
+def steps_of_rows(rows, n_features):
+    """Steps that hold a value, of Rows with weights: an array or RowBlocks, and their weights."""
+    if isinstance(rows.data, np.ndarray):
+        return _used_steps(rows.data, rows.weights, n_features)
+
+    def read():
+        for X, weights in rows.chunks():
+            yield _used_steps(X, weights, n_features)[0]
+
+    weights = [_used_steps(X, weights, n_features)[1] for X, weights in rows.chunks()]
+    return RowBlocks(read), np.concatenate(weights)
+
+
+def _used_steps(X, weights, n_features):
+    """Steps (m, d) of rows (n, T * d) that hold a value and have a weight, and weights (m,)."""
+    steps = X.reshape(-1, n_features)
+    step_weights = np.repeat(weights, X.shape[1] // n_features)
+    used = (step_weights > 0.0) & ~np.isnan(steps).all(axis=1)
+    return steps[used], step_weights[used]
 
 
 def blocks_of(X, weights, origin, emission):
