@@ -35,7 +35,7 @@ SHAPE = (8, 2)
 HALF = 8  # numbers of the first four points
 N_LEVELS = 101
 N_FUTURES = 20
-SIZES = (10, 20, 40)
+SIZES = (10, 20, 40, 80, 160)
 MOST_ITERATIONS = 50  # of Baum and Welch
 
 
@@ -100,10 +100,13 @@ def compare(seed):
         # Noise is half a level on average.
         error = errors_of_futures(best, past, levels[test], 0.0 if is_discrete else 0.5)
         size = getattr(best, "n_components", "")
+        kind = "bound"
+        if is_discrete:
+            kind = get_likelihood(best).kind
         standard_error = scores.std() / np.sqrt(len(scores))
         print(
             f"{name} {size}: {scores.mean():.2f} +- {standard_error:.2f} nats"
-            f" ({get_likelihood(best).kind}), second half {after.mean():.2f} nats, error"
+            f" ({kind}), second half {after.mean():.2f} nats, error"
             f" {error:.1f} levels; all fits {seconds:.0f} CPU s",
             flush=True,
         )

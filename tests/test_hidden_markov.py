@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare, multivariate_normal, norm, poisson
 
-from probgen import GAN, MADE, BayesClassifier, HiddenMarkovModel, get_likelihood, load, save
+from probgen import (
+    GAN,
+    MADE,
+    BayesClassifier,
+    GaussianMixture,
+    HiddenMarkovModel,
+    get_likelihood,
+    load,
+    save,
+)
 from probgen.markov import paths, scan
 from probgen.markov.chain import Chain, ChainSettings, stationary_distribution
 from probgen.plots import SequenceDisplay, StateDisplay
@@ -376,6 +385,22 @@ def test_a_classifier_of_sequences():
     drawn, classes = model.sample(50, given={0: (1.0, None)}, return_y=True, random_state=0)
     assert (drawn[:, 0] >= 1.0).all()
     assert set(classes) == {0, 1}
+
+
+def test_a_classifier_of_pen_strokes(data_file):
+    with np.load(data_file("adbench_pendigits.npz")) as file:
+        strokes, is_zero = file["X"], file["y"]
+    members = np.append(np.flatnonzero(is_zero), np.flatnonzero(is_zero == 0)[:300])
+    noise = np.random.default_rng(0).random((len(members), 16))
+    rows, labels = 100.0 * strokes[members] + noise, is_zero[members]
+    train, test = np.arange(len(rows)) % 3 > 0, np.arange(len(rows)) % 3 == 0
+    chain = HiddenMarkovModel(8, sequence_shape=(8, 2), covariance_type="full")
+    for base in (chain, GaussianMixture(2)):
+        model = BayesClassifier(base, random_state=0).fit(rows[train], labels[train])
+        assert np.mean(model.predict(rows[test]) == labels[test]) > 0.95
+    halves = np.where(np.arange(16) < 12, rows, np.nan)  # the pen has not come to its end
+    model = BayesClassifier(chain, random_state=0).fit(rows[train], labels[train])
+    assert np.mean(model.predict(halves[test]) == labels[test]) > 0.9
 
 
 def test_quantiles_of_a_forecast_are_those_of_the_mixture():
