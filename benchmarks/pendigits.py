@@ -162,6 +162,7 @@ def main():
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
     warnings.simplefilter("ignore", ConvergenceWarning)
     warnings.filterwarnings("ignore", message="The estimates of .* rest on fewer than")
+    warnings.filterwarnings("ignore", message="given is hard to meet")
     for name in arguments.parts or parts:
         parts[name](arguments.seed)
 
