@@ -8,10 +8,19 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare, multivariate_normal, norm, poisson
 
-from probgen import BayesClassifier, HiddenMarkovModel, get_likelihood, load, save
+from probgen import (
+    GAN,
+    MADE,
+    BayesClassifier,
+    GaussianMixture,
+    HiddenMarkovModel,
+    get_likelihood,
+    load,
+    save,
+)
 from probgen.markov import paths, scan
 from probgen.markov.chain import Chain, ChainSettings, stationary_distribution
-from probgen.plots import SequenceDisplay
+from probgen.plots import SequenceDisplay, StateDisplay
 from probgen.sequences import from_lengths, from_list, to_lengths, to_list, windows
 
 RNG = np.random.default_rng(0)
@@ -145,6 +154,20 @@ def test_pieces_give_what_whole_sequences_give(transition, pieces):
     lengths = np.array([20, 13, 1, 20])
     truth = paths.viterbi(chain, log_b, lengths, 1)
     np.testing.assert_array_equal(paths.viterbi(chain, log_b, lengths, pieces), truth)
+
+
+@pytest.mark.parametrize("stay", [0.5, 0.999999])
+def test_long_pieces_start_where_those_before_end(stay):
+    # The first chain forgets its past within a piece; what the other does long ago matters.
+    rng = np.random.default_rng(12)
+    chain = Chain(np.array([0.9, 0.1]), np.array([[stay, 1.0 - stay], [1.0 - stay, stay]]))
+    log_b = 1e-3 * rng.normal(size=(600, 2, 2))
+    weights = rng.random((600, 2))
+    whole = scan.smooth(chain, log_b.copy(), weights, 1)
+    cut = scan.smooth(chain, log_b.copy(), weights, 4)
+    np.testing.assert_allclose(cut.log_likelihood, whole.log_likelihood, rtol=1e-11)
+    np.testing.assert_allclose(cut.posterior, whole.posterior, atol=1e-11)
+    np.testing.assert_allclose(cut.transitions, whole.transitions, rtol=1e-10)
 
 
 @pytest.mark.parametrize("pieces", [1, 10])
@@ -364,6 +387,22 @@ def test_a_classifier_of_sequences():
     assert set(classes) == {0, 1}
 
 
+def test_a_classifier_of_pen_strokes(data_file):
+    with np.load(data_file("adbench_pendigits.npz")) as file:
+        strokes, is_zero = file["X"], file["y"]
+    members = np.append(np.flatnonzero(is_zero), np.flatnonzero(is_zero == 0)[:300])
+    noise = np.random.default_rng(0).random((len(members), 16))
+    rows, labels = 100.0 * strokes[members] + noise, is_zero[members]
+    train, test = np.arange(len(rows)) % 3 > 0, np.arange(len(rows)) % 3 == 0
+    chain = HiddenMarkovModel(8, sequence_shape=(8, 2), covariance_type="full")
+    for base in (chain, GaussianMixture(2)):
+        model = BayesClassifier(base, random_state=0).fit(rows[train], labels[train])
+        assert np.mean(model.predict(rows[test]) == labels[test]) > 0.95
+    halves = np.where(np.arange(16) < 12, rows, np.nan)  # the pen has not come to its end
+    model = BayesClassifier(chain, random_state=0).fit(rows[train], labels[train])
+    assert np.mean(model.predict(halves[test]) == labels[test]) > 0.9
+
+
 def test_quantiles_of_a_forecast_are_those_of_the_mixture():
     model = fitted(covariance_type="full")
     states = model.transform(X) @ model.transition_matrix_
@@ -409,6 +448,31 @@ def test_errors_name_the_value(parameters, message):
         model.fit(X)
 
 
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda model: model.fit(np.full((3, 40), np.nan)), "some values; got only NaN"),
+        (lambda model: model.set_params(bandwidth=0).fit(X), "bandwidth must be an integer >= 1"),
+        (lambda model: model.forecast(X, 0), "steps must be an integer >= 1; got 0"),
+        (lambda model: model.forecast(X, quantiles=1.5), r"a number in \(0, 1\) or a list"),
+        (lambda model: model.sample(1, given={40: 1.0}), r"an index in \[0, 39\]; got 40"),
+        (lambda model: model.posterior(X[:, :30]), "X has 30 features, but HiddenMarkovModel"),
+    ],
+)
+def test_queries_say_what_they_need(call, message):
+    model = fitted(max_iter=0)
+    with pytest.raises(ValueError, match=message):
+        call(model)
+
+
+@pytest.mark.parametrize("make", [lambda: MADE((4,), max_iter=1), lambda: GAN(2, max_iter=1)])
+def test_a_gap_where_a_model_cannot_learn_from_one(make):
+    holed = X.copy()
+    holed[0, 3] = np.nan
+    with pytest.raises(ValueError, match=r"X contains NaN, which (MADE|GAN) cannot"):
+        make().fit(holed)
+
+
 def test_a_display_shows_the_states_and_the_forecast():
     model = fitted()
     rows = X.copy()
@@ -420,6 +484,50 @@ def test_a_display_shows_the_states_and_the_forecast():
     np.testing.assert_array_equal(display.lines_[2].get_xdata(), np.arange(15, 19))
     with pytest.raises(TypeError, match="must decode sequences"):
         SequenceDisplay.from_estimator(BayesClassifier(), rows)
+
+
+class TestStateDisplay:
+    TRANSITIONS = ((0.7, 0.3, 0.0), (0.005, 0.5, 0.495), (0.0, 0.0, 1.0))
+
+    def test_arrows_are_as_wide_as_they_are_probable(self):
+        display = StateDisplay(self.TRANSITIONS).plot()
+        assert len(display.nodes_) == 3
+        assert set(display.arrows_) == {(0, 0), (0, 1), (1, 1), (1, 2), (2, 2)}
+        widths = {pair: arrow.get_linewidth() for pair, arrow in display.arrows_.items()}
+        for (before, after), width in widths.items():
+            assert width == pytest.approx(widths[2, 2] * self.TRANSITIONS[before][after])
+        assert (1, 0) in StateDisplay(self.TRANSITIONS).plot(min_probability=0.001).arrows_
+
+    @pytest.mark.parametrize("n_states", [1, 2, 5])
+    def test_arrows_lead_from_node_to_node(self, n_states):
+        display = StateDisplay(np.full((n_states, n_states), 1.0 / n_states)).plot()
+        for (before, after), arrow in display.arrows_.items():
+            vertices = arrow.get_path().vertices
+            for k in (before, after):
+                node = display.nodes_[k]
+                distances = np.linalg.norm(vertices - node.center, axis=1) - node.radius
+                assert abs(distances).min() < 0.05
+
+    def test_a_fitted_chain_is_drawn(self):
+        model = fitted()
+        display = StateDisplay.from_estimator(model, labels=["low", "high"], min_probability=0.0)
+        assert len(display.arrows_) == 4
+        texts = {text.get_text() for text in display.ax_.texts}
+        assert {"low", "high", f"{model.transition_matrix_[0, 0]:.2g}"} <= texts
+        with pytest.raises(TypeError, match="must have a chain of states"):
+            StateDisplay.from_estimator(BayesClassifier())
+
+    @pytest.mark.parametrize(
+        "arguments, message",
+        [
+            ((np.ones((2, 3)),), r"must have shape \(K, K\); got \(2, 3\)"),
+            ((np.ones((2, 2)),), "rows of which add up to 1"),
+            ((np.eye(2), ["a"]), "one for each of 2 states; got 1"),
+        ],
+    )
+    def test_errors_name_the_value(self, arguments, message):
+        with pytest.raises(ValueError, match=message):
+            StateDisplay(*arguments)
 
 
 class TestRows:
@@ -444,9 +552,15 @@ class TestRows:
         [
             (lambda: from_lengths(np.ones((3, 1)), [1, 1]), "add up to the 3 steps"),
             (lambda: from_lengths(np.ones((3, 1)), [3, 0]), "an integer >= 1"),
+            (lambda: from_lengths([1.0, 2.0], [1.5, 0.5]), "an integer >= 1"),
+            (lambda: from_lengths([], []), r"X must have shape .* got \(0,\)"),
+            (lambda: from_lengths([1.0, np.inf], [2]), "finite numbers, or NaN for gaps"),
             (lambda: from_list([]), "at least one sequence"),
+            (lambda: from_list([[1.0], []]), r"sequences\[1\] .* at least one step; got \(0,\)"),
+            (lambda: from_list("ab"), "must be a list of arrays; got 'ab'"),
             (lambda: from_list([np.ones((2, 1)), np.ones((2, 2))]), "same number of features"),
             (lambda: windows([1.0, 2.0], 3), "at most the number of steps"),
+            (lambda: windows([1.0, 2.0], 1, step=0), "step must be an integer >= 1; got 0"),
             (lambda: to_list(np.ones((2, 3)), 2), "of steps of n_features=2 numbers"),
         ],
     )

@@ -161,7 +161,7 @@ class MixtureMixin(GeneratorMixin):
             n_rows += len(block)
             width = block.shape[1]
             dtype = block.dtype
-        check_columns(is_empty, each=reset)
+        check_columns(is_empty, each=reset and self._needs_each_column)
         if reset and n_rows < 2 and not has_weights:
             raise ValueError(
                 "X must have at least 2 rows, to have a variance; got RowBlocks with 1."

@@ -12,7 +12,7 @@ from probgen.estimators._expectation_maximization import MixtureMixin
 from probgen.gaussians.em import EMEngine
 from probgen.markov.chain import ChainSettings
 from probgen.markov.model import HiddenMarkov
-from probgen.markov.steps import lengths_of
+from probgen.sequences.conversion import lengths_of
 
 
 class ChainMixin(MixtureMixin):

@@ -24,6 +24,7 @@ from probgen._warnings import warn
 from probgen.base import GeneratorTags, ImputerMixin, Likelihood
 from probgen.conditions.given import Conditions
 from probgen.estimators._hidden_markov import ChainMixin
+from probgen.gaussians.rows import Rows
 from probgen.gaussians.starts import INIT_PARAMS
 from probgen.markov.chain import STARTS, TRANSITIONS, Chain, ChainSettings
 from probgen.markov.em import ChainFit
@@ -37,6 +38,7 @@ from probgen.markov.fitting import (
 )
 from probgen.markov.model import HiddenMarkov
 from probgen.mixtures.layout import ABOVE_LOW, CATEGORICAL, COUNTS, DISTRIBUTIONS, outside
+from probgen.row_blocks import RowBlocks
 
 GAUSSIANS = ("gaussian", "mixture")
 EMISSIONS = (*GAUSSIANS, *DISTRIBUTIONS)
@@ -229,13 +231,16 @@ class HiddenMarkovModel(ChainMixin, ImputerMixin, BaseEstimator):
         return Likelihood(measure="counting" if all(is_discrete) else "mixed")
 
     def fit(
-        self, X: npt.ArrayLike, y: Any = None, sample_weight: npt.ArrayLike | None = None
+        self,
+        X: npt.ArrayLike | RowBlocks,
+        y: Any = None,
+        sample_weight: npt.ArrayLike | None = None,
     ) -> Self:
         """Estimate the model.
 
         Parameters
         ----------
-        X : array-like of shape (n, T * d)
+        X : array-like of shape (n, T * d), or RowBlocks
             Sequences, with NaN for gaps and after their ends.
         y : object, default=None
             Ignored.
@@ -251,13 +256,21 @@ class HiddenMarkovModel(ChainMixin, ImputerMixin, BaseEstimator):
         ValueError
             If X, the weights or a parameter is not as described above, or squares of X overflow or
             underflow, before any work is done.
+
+        Notes
+        -----
+        RowBlocks are read in every iteration, and a few times before the first one.
         """
         device = self._check_parameters()
-        X = self._validate(X, reset=True)
-        shape = self._read_shape(X.shape[1])
+        if isinstance(X, RowBlocks):
+            n_rows = self._check_blocks(X, True, reset=True)
+        else:
+            X = self._validate(X, reset=True)
+            n_rows = len(X)
+        shape = self._read_shape(self.n_features_in_)
         settings = self._emission_settings(shape[1])
-        weights = check_weights(sample_weight, len(X))
-        _check_steps(X[weights > 0.0], shape, self.n_components, weights[weights > 0.0])
+        weights = check_weights(sample_weight, n_rows)
+        _check_steps(Rows(X, weights, np.zeros(shape[1])), shape, self.n_components)
         self._sequence_shape = shape
         generator = self._start_stream()
         chain_settings = self._chain_settings()
@@ -490,13 +503,15 @@ class HiddenMarkovModel(ChainMixin, ImputerMixin, BaseEstimator):
         n_levels = int(highest) + 1 if 0.0 <= highest < 2**20 else 0
         return {"min_categories": max(n_levels, self.min_categories or 0, 2)}
 
-    def _check_layout(self, layout: Any, X: np.ndarray) -> None:
+    def _check_layout(self, layout: Any, X: Any) -> None:
         """Raise a ValueError if a row has no density under the families of a Layout or None."""
         if layout is None:
             return
         n_features = len(layout.columns)
-        found = outside(layout, X.reshape(-1, n_features).astype(np.float64, copy=False))
-        if found is not None:
+        for block in [X] if isinstance(X, np.ndarray) else X:
+            found = outside(layout, block.reshape(-1, n_features).astype(np.float64, copy=False))
+            if found is None:
+                continue
             j, value, needs = found
             # scikit-learn's common checks look for these very words.
             prefix = "Negative values in data: " if value < 0.0 else ""
@@ -562,21 +577,25 @@ class HiddenMarkovModel(ChainMixin, ImputerMixin, BaseEstimator):
             warn(" ".join(sentences))
 
 
-def _check_steps(
-    X: np.ndarray, shape: tuple[int, int], n_components: int, weights: np.ndarray
-) -> None:
+def _check_steps(rows: Rows, shape: tuple[int, int], n_components: int) -> None:
     """Raise unless rows of some weights hold values of every feature, and enough steps."""
-    steps = X.reshape(-1, shape[1])
-    is_empty = np.isnan(steps).all(axis=0)
+    is_empty: Any = True
+    n_steps = 0
+    weight = 0.0
+    for X, weights in rows.chunks():
+        used: Any = weights > 0.0
+        has_value = ~np.isnan(X[used].reshape(-1, *shape))
+        is_empty = is_empty & ~has_value.any(axis=(0, 1))
+        lengths = has_value.any(axis=2).sum(axis=1)
+        n_steps += int(lengths.sum())
+        weight += float(lengths @ weights[used])
     if is_empty.any() and not is_empty.all():
         raise ValueError(
             "X must hold some values of each feature of a step; got only NaN for feature"
             f" {int(np.argmax(is_empty))}; drop it."
         )
     check_columns(is_empty, each=False)
-    has_value = ~np.isnan(X.reshape(len(X), -1, shape[1])).all(axis=2)
-    n_steps = np.count_nonzero(has_value)
-    if max(n_steps, has_value.sum(axis=1) @ weights) < n_components:
+    if max(n_steps, weight) < n_components:
         raise ValueError(
             f"n_components must be at most the number of steps of X that hold a value, {n_steps};"
             f" got {n_components}; ask for fewer components or give more sequences."

@@ -207,8 +207,12 @@ class EMEngine:
         joint = np.empty((len(X), len(components)))
 
         def write(rows, log_joint):
-            by_row = log_joint.transpose(0, 2, 1).reshape(-1, len(components))
-            joint[rows] = by_row[: rows.stop - rows.start]
+            by_row = log_joint.transpose(0, 2, 1)
+            found = joint[rows]
+            if len(found) < log_joint.shape[0] * log_joint.shape[2]:
+                found[:] = by_row.reshape(-1, len(components))[: len(found)]
+            else:
+                found.reshape(by_row.shape)[:] = by_row  # without a copy in between
 
         self.query(components, X, write)
         return joint

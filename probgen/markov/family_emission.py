@@ -218,16 +218,15 @@ class FamilyStart:
 
 
 def read_steps(names, X, weights, n_rows, generator, *, n_categories, min_scale):
-    """The FamilyStart of steps (m, d) for the names of families of the features.
+    """The FamilyStart of steps (m, d), an array or RowBlocks, for names of the features' families.
 
     n_categories is the least number of levels of categorical features.
     """
-    columns = []
-    for j, name in enumerate(names):
-        highest = np.nanmax(X[:, j], initial=0.0)
-        columns.append(column_of_array(j, name, highest, n_categories, ()))
-    used = weights > 0.0
-    sample, sample_weights = sample_rows(X[used], weights[used], n_rows, generator)
+    highest = np.max([np.nanmax(block, axis=0, initial=0.0) for block in _blocks(X)], axis=0)
+    columns = [
+        column_of_array(j, name, highest[j], n_categories, ()) for j, name in enumerate(names)
+    ]
+    sample, sample_weights = sample_rows(X, weights, n_rows, generator)
     families: list = []
     tables: list = []
     for feature in features_of(columns):
@@ -240,28 +239,35 @@ def read_steps(names, X, weights, n_rows, generator, *, n_categories, min_scale)
         name = names[feature.column]
         family = make_family(name, feature, x[is_there], sample_weights[is_there], min_scale)
         families.append(family)
-        tables.append(_table(family, X[used, feature.column]))
+        tables.append(_table(family, X, feature.column))
     layout = Layout(columns, families)
     return FamilyStart(layout, Encoder(layout, tables), sample, sample_weights)
 
 
-def _table(family, x):
-    """The distinct numbers of a feature (n,), if they are looked up, else None."""
+def _blocks(X):
+    """Blocks of steps, an array or RowBlocks."""
+    return [X] if isinstance(X, np.ndarray) else X
+
+
+def _table(family, X, column):
+    """The distinct numbers of a column of steps, if they are looked up, else None."""
     if not family.step:
         return None
-    table = np.unique(x[~np.isnan(x)])
+    parts = [np.unique(block[:, column]) for block in _blocks(X)]
+    table = np.unique(np.concatenate(parts)).astype(np.float64, copy=False)
+    table = table[~np.isnan(table)]
     is_long = len(table) > MOST_TABULATED and not family.needs_values
     return None if is_long else table
 
 
 def encoder_of(emission, X, statistics):
-    """The Encoder of steps (m, d) that come later, which may hold new numbers."""
+    """The Encoder of later steps (m, d), an array or RowBlocks, which may hold new numbers."""
     tables: list = []
     for j, (feature, family) in enumerate(
         zip(emission.components.layout.features, emission.components.layout.families)
     ):
         is_sums = statistics is not None and isinstance(statistics.parts[j], np.ndarray)
-        tables.append(None if family is None or is_sums else _table(family, X[:, feature.column]))
+        tables.append(None if family is None or is_sums else _table(family, X, feature.column))
     return Encoder(emission.components.layout, tables)
 
 

@@ -1,5 +1,6 @@
 """A fit of a hidden Markov model, from rows to a chain and its emission."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from probgen.gaussians.em import EMEngine
 from probgen.gaussians.regularization import Regularization
+from probgen.gaussians.rows import Rows
 from probgen.gaussians.starts import RowSummary, start_responsibilities, summarise_rows
 from probgen.gaussians.statistics import merged
 from probgen.markov.em import ChainFit, expectation, maximisation, run_em
@@ -19,7 +21,8 @@ from probgen.markov.family_emission import (
     start_shares,
 )
 from probgen.markov.gaussian_emission import start_emission
-from probgen.markov.steps import Block, blocks_of, lengths_of
+from probgen.markov.steps import Block, StreamedBlocks, blocks_of, steps_of_rows
+from probgen.sequences.conversion import lengths_of
 
 COVARIANCE_TYPES = ("diag", "full", "spherical", "tied")
 
@@ -53,8 +56,8 @@ class SequenceSummary:
 
     Attributes
     ----------
-    X : ndarray of shape (n, T * d)
-    weights : ndarray of shape (n,)
+    rows : Rows
+        Sequences (n, T * d), an array or RowBlocks, with weights.
     settings : EmissionSettings
     n_states, n_features : int
     origin : ndarray of shape (d,)
@@ -65,15 +68,14 @@ class SequenceSummary:
         Mean length of a sequence.
     """
 
-    X: np.ndarray
-    weights: np.ndarray
+    rows: Rows
     settings: EmissionSettings
     n_states: int
     n_features: int
     origin: np.ndarray
     steps: RowSummary | FamilyStart
     mean_steps: float
-    blocks: list[Block] | None = None
+    blocks: Iterable[Block] | None = None
 
     @property
     def layout(self):
@@ -82,15 +84,14 @@ class SequenceSummary:
 
 
 def summarise_sequences(X, weights, shape, settings, n_states, generator):
-    """The SequenceSummary of rows (n, T * d); ValueError where squares overflow or underflow."""
-    n_steps, d = shape
-    steps = X.reshape(-1, d)
-    step_weights = np.repeat(weights, n_steps)
-    used = step_weights > 0.0
-    used &= ~np.isnan(steps).all(axis=1)
-    steps = steps[used]
-    step_weights = step_weights[used]
-    n_rows = max(4096, n_states * max(128, 4 * d))
+    """The SequenceSummary of rows (n, T * d), an array or RowBlocks.
+
+    Raises ValueError where squares overflow or underflow.
+    """
+    d = shape[1]
+    rows = Rows(X, weights, np.zeros(d))
+    steps, step_weights = steps_of_rows(rows, d)
+    n_rows = _n_sampled(n_states, d)
     if settings.names is None:
         regularization = settings.regularization(n_states)
         summary = summarise_rows(steps, step_weights, n_rows, generator, regularization)
@@ -98,7 +99,7 @@ def summarise_sequences(X, weights, shape, settings, n_states, generator):
     else:
         summary = read_steps(
             settings.names,
-            steps.astype(np.float64, copy=False),
+            steps,
             step_weights,
             n_rows,
             generator,
@@ -106,8 +107,14 @@ def summarise_sequences(X, weights, shape, settings, n_states, generator):
             min_scale=settings.min_scale,
         )
         origin = np.zeros(d)
-    mean_steps = max(float(weights @ lengths_of(X, d) / weights.sum()), 1.0)
-    return SequenceSummary(X, weights, settings, n_states, d, origin, summary, mean_steps)
+    n_steps = sum(float(part @ lengths_of(block, d)) for block, part in rows.chunks())
+    mean_steps = max(n_steps / weights.sum(), 1.0)
+    return SequenceSummary(rows, settings, n_states, d, origin, summary, mean_steps)
+
+
+def _n_sampled(n_states, n_features):
+    """Number of steps that a fit starts from."""
+    return max(4096, n_states * max(128, 4 * n_features))
 
 
 def fit_sequences(
@@ -136,7 +143,7 @@ def fit_sequences(
         chain = chain_settings.first(summary.n_states, generator if is_random else None)
         emission, n_repaired = _start(summary, chain_settings, generator)
     if summary.blocks is None:
-        summary.blocks = blocks_of(summary.X, summary.weights, summary.origin, emission)
+        summary.blocks = _blocks(summary, emission)
     with EMEngine(device, n_shares) as engine:
         fit = run_em(
             engine,
@@ -152,6 +159,14 @@ def fit_sequences(
     fit.n_start_repaired = n_repaired
     fit.emission = _in_units(fit.emission, summary.origin)
     return fit
+
+
+def _blocks(summary, emission):
+    """Blocks of the sequences: those of an array are prepared once."""
+    rows = summary.rows
+    if isinstance(rows.data, np.ndarray):
+        return blocks_of(rows.data, rows.weights, summary.origin, emission)
+    return StreamedBlocks(rows, summary.origin, emission)
 
 
 def update_sequences(model, X, weights, state, chain_settings, settings, *, learning_decay, device):
@@ -195,7 +210,8 @@ def _continued(emission, summary):
     """An emission in the units of X, as E-steps over the rows of a summary take it."""
     if isinstance(emission, FamilyEmission):
         # Numbers are looked up in tables of the new rows, under the families of the last fit.
-        encoder = encoder_of(emission, summary.X.reshape(-1, summary.n_features), None)
+        steps, _ = steps_of_rows(summary.rows, summary.n_features)
+        encoder = encoder_of(emission, steps, None)
         return replace(emission, encoder=encoder, smoothing=summary.settings.smoothing)
     regularization = summary.settings.regularization(summary.n_states)
     emission = emission.shifted(summary.origin)
@@ -236,16 +252,32 @@ def _start(summary, chain_settings, generator):
 
 
 def _by_time(summary):
-    """Steps (m, d) with a value, and their weighted shares (m, K) by when they come."""
+    """Steps (m, d) with a value, and their weighted shares (m, K) by when they come.
+
+    Of a stream they are the first ones.
+    """
     d = summary.n_features
-    lengths = np.maximum(lengths_of(summary.X, d), 1)
-    n_steps = summary.X.shape[1] // d
+    n_read = 0
+    found = []
+    for X, weights in summary.rows.chunks():
+        found.append(_shares_by_time(X, weights, d, summary.n_states))
+        n_read += len(found[-1][0])
+        if n_read >= _n_sampled(summary.n_states, d):
+            break
+    rows, shares = zip(*found, strict=True)
+    return np.concatenate(rows), np.concatenate(shares)
+
+
+def _shares_by_time(X, weights, d, n_states):
+    """The same of rows (n, T * d) with weights (n,)."""
+    lengths = np.maximum(lengths_of(X, d), 1)
+    n_steps = X.shape[1] // d
     times = np.arange(n_steps) / lengths[:, None]
-    states = np.minimum((times * summary.n_states).astype(int), summary.n_states - 1)
-    rows = summary.X.reshape(-1, d).astype(np.float64)
+    states = np.minimum((times * n_states).astype(int), n_states - 1)
+    rows = X.reshape(-1, d).astype(np.float64)
     used = np.flatnonzero(~np.isnan(rows).all(axis=1))
-    shares = (states.ravel()[used, None] == np.arange(summary.n_states)).astype(np.float64)
-    shares *= np.repeat(summary.weights, n_steps)[used, None]
+    shares = (states.ravel()[used, None] == np.arange(n_states)).astype(np.float64)
+    shares *= np.repeat(weights, n_steps)[used, None]
     return rows[used], shares
 
 

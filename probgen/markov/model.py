@@ -8,7 +8,8 @@ import numpy as np
 from probgen.conditions.given import Conditions
 from probgen.markov import paths, scan
 from probgen.markov.chain import Chain
-from probgen.markov.steps import lengths_of, rows_of, steps_first
+from probgen.markov.steps import rows_of, steps_first
+from probgen.sequences.conversion import lengths_of
 
 # Numbers in the densities of the sequences that are read at once.
 GROUP_NUMBERS = 2**21

@@ -1,12 +1,14 @@
 """Passes over time: likelihoods, posteriors and filtered probabilities of states.
 
 Arrays are of shape (T, n, K), time first, so that one step of all sequences is one block of memory.
-Probabilities are scaled in every few steps. Long sequences are cut into pieces, whose products of
-matrices are found side by side, as if each were K sequences that start in one state each; the
-pieces then start from where the ones before them end.
+Probabilities are scaled in every few steps. Long sequences are cut into pieces that are scanned
+side by side. Where a piece starts is found from the steps just before it, because a chain soon
+forgets its past; each piece must then end where the next one starts. If one does not, products of
+matrices of the pieces are found, as if each piece were K sequences that start in one state each.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +28,9 @@ LEAST_LONG = 512
 STEP_NUMBERS = 2**12
 # Numbers in a block of sequences at all steps.
 BLOCK_NUMBERS = 2**21
+# Steps before a piece from which its start is found, and the relative error that it may have.
+WARM_STEPS = 128
+MOST_START_ERROR = 1e-13
 # Rows of a block of a query; products of other shapes are rounded otherwise.
 QUERY_ROWS = 32
 
@@ -152,8 +157,7 @@ class _Scan:
         self.transitions = chain.transitions
         self.backwards = np.ascontiguousarray(chain.transitions.T)
         log_b[0] += chain.log_start
-        peaks = log_b.max(axis=2)
-        peaks[~np.isfinite(peaks)] = 0.0
+        peaks = _peaks(log_b)
         log_b -= peaks[:, :, None]
         np.exp(log_b, out=log_b)
         self.log_peaks = peaks.sum(axis=0)
@@ -161,14 +165,8 @@ class _Scan:
         with np.errstate(divide="ignore", invalid="ignore"):
             self.log_peaks += np.log(first)
             self.first = log_b[0] / first[:, None]
-        b = log_b[1:]
         self.length = -(-(n_steps - 1) // self.pieces)
-        if self.pieces > 1:
-            padded = np.ones((self.pieces * self.length, n, n_states))
-            padded[: n_steps - 1] = b
-            b = padded.reshape(self.pieces, self.length, n, n_states).swapaxes(0, 1)
-            b = np.ascontiguousarray(b).reshape(self.length, self.pieces * n, n_states)
-        self.b = b
+        self.b = self._in_pieces(log_b[1:], 1.0)
         self.ones = np.ones((n_states, 1))
         least = float(chain.transitions.min())
         self.is_safe = least > LEAST_SAFE
@@ -177,21 +175,46 @@ class _Scan:
             digits = max(-np.log10(least), 1.0)
             self.interval = int(np.clip(MOST_DIGITS / digits, 1, MOST_UNSCALED))
 
+    def _in_pieces(self, steps, fill):
+        """Arrays (T - 1, n, ...) of all steps but the first, as those of pieces (L, N, ...)."""
+        if self.pieces == 1:
+            return steps
+        found = np.empty((self.length, self.pieces, *steps.shape[1:]))
+        for c in range(self.pieces):
+            part = steps[c * self.length : (c + 1) * self.length]
+            found[: len(part), c] = part
+            found[len(part) :, c] = fill
+        return found.reshape(self.length, -1, *steps.shape[2:])
+
     def forward(self):
         """Set alpha (L + 1, N, K), in proportion to the probabilities given the steps so far."""
-        if self.pieces > 1:
-            self._multiply()
-            starts = self._starts()
-        else:
-            starts = self.first
         length, n_columns, n_states = self.b.shape
         self.alpha = np.empty((length + 1, n_columns, n_states))
         self.scales = np.ones((length, n_columns, 1))
-        self.alpha[0] = starts
-        self._run(self.alpha, self.b, self.scales)
+        self.products: Any = None
+        if self.pieces == 1:
+            self._run(self.alpha, self.b, self.scales, self.first)
+            return
+        if self.is_safe:
+            warm = min(WARM_STEPS, length)
+            uniform = np.full((n_columns, n_states), 1.0 / n_states)
+            self._run(self.alpha[: warm + 1], self.b[-warm:], self.scales[:warm], uniform)
+            ends = self._by_piece(self.alpha[warm])
+            starts = np.concatenate([self.first[None], ends[:-1]])
+            self._run(self.alpha, self.b, self.scales, starts.reshape(uniform.shape))
+            if _is_alike(self._by_piece(self.alpha[-1])[:-1], starts[1:]):
+                return
+        self._multiply()
+        self._run(self.alpha, self.b, self.scales, self._starts())
 
-    def _run(self, alpha, b, scales):
-        """Fill alpha (L + 1, ..., K) from its first row, and the sums (L, ..., 1) divided by."""
+    def _by_piece(self, array):
+        """An array (N, ...) by piece and sequence, (C, n, ...)."""
+        return array.reshape(self.pieces, self.n, *array.shape[1:])
+
+    def _run(self, alpha, b, scales, start):
+        """Fill alpha (L + 1, N, K) from a start (N, K), and the sums (L, N, 1) divided by."""
+        scales[:] = 1.0
+        alpha[0] = start
         before = alpha[0]
         for t in range(len(b)):
             now = alpha[t + 1]
@@ -219,8 +242,8 @@ class _Scan:
                 # A state from which a piece cannot be has a row of zeros.
                 logs += np.log(sums)
                 np.divide(rows, sums, out=rows, where=sums > 0.0)
-        self.products = rows.reshape(self.pieces, self.n, n_states, n_states)
-        self.log_rows = logs.reshape(self.pieces, self.n, n_states)
+        self.products = self._by_piece(rows.reshape(-1, n_states, n_states))
+        self.log_rows = self._by_piece(logs.reshape(-1, n_states))
 
     def _starts(self):
         """Probabilities (N, K) before each piece."""
@@ -236,15 +259,34 @@ class _Scan:
     def backward(self):
         """Set beta (L + 1, N, K), in proportion to the likelihoods of the steps to come.
 
-        b is multiplied by it in place.
+        ahead (L, N, K) is b times it.
         """
         length, n_columns, n_states = self.b.shape
         self.beta = np.empty((length + 1, n_columns, n_states))
         self.back_scales = np.ones((length, n_columns, 1))
-        self.beta[-1] = self._ends() if self.pieces > 1 else 1.0
-        for t in range(length - 1, -1, -1):
-            ahead, now = self.b[t], self.beta[t]
-            np.multiply(ahead, self.beta[t + 1], out=ahead)
+        self.ahead = np.empty(self.b.shape)
+        if self.pieces == 1:
+            self._run_back(length, np.ones((n_columns, n_states)))
+            return
+        if self.is_safe:
+            warm = min(WARM_STEPS, length)
+            self._run_back(warm, np.ones((n_columns, n_states)))
+            starts = self._by_piece(self.beta[0])
+            ends = np.concatenate([starts[1:], np.ones((1, self.n, n_states))])
+            self._run_back(length, ends.reshape(n_columns, n_states))
+            if _is_alike(self._by_piece(self.beta[0])[1:], ends[:-1]):
+                return
+        if self.products is None:
+            self._multiply()
+        self._run_back(length, self._ends())
+
+    def _run_back(self, n_steps, end):
+        """Fill the first n_steps of beta, ahead and back_scales from an end (N, K)."""
+        self.back_scales[:n_steps] = 1.0
+        self.beta[n_steps] = end
+        for t in range(n_steps - 1, -1, -1):
+            ahead, now = self.ahead[t], self.beta[t]
+            np.multiply(self.b[t], self.beta[t + 1], out=ahead)
             np.matmul(ahead, self.backwards, out=now)
             if t % self.interval == 0:
                 np.matmul(now, self.ones, out=self.back_scales[t])
@@ -300,24 +342,31 @@ class _Scan:
         n_states = len(self.transitions)
         if weights is None:
             return np.zeros((n_states, n_states))
-        shares = self._in_pieces(weights)[:, :, None] / (self.scales * self.totals[1:])
+        shares = self._in_pieces(weights[1:], 0.0)[:, :, None] / (self.scales * self.totals[1:])
         before = self.alpha[:-1] * shares
-        ahead = self.b
+        ahead = self.ahead
         if is_excluded.any():
             is_kept = ~np.tile(is_excluded, self.pieces)
             before, ahead = before[:, is_kept], ahead[:, is_kept]
         products = before.reshape(-1, n_states).T @ ahead.reshape(-1, n_states)
         return products * self.transitions
 
-    def _in_pieces(self, weights):
-        """Weights (T, n) of transitions, as those of pieces (L, N)."""
-        weights = weights[1:]
-        if self.pieces == 1:
-            return weights
-        padded = np.zeros((self.pieces * self.length, self.n))
-        padded[: len(weights)] = weights
-        padded = padded.reshape(self.pieces, self.length, self.n).swapaxes(0, 1)
-        return padded.reshape(self.length, self.pieces * self.n)
+
+def _peaks(log_b):
+    """Greatest numbers (T, n) of log_b (T, n, K), 0 where that is infinite."""
+    # Quicker over few states than a reduction along the last axis.
+    peaks = log_b[:, :, 0].copy()
+    for k in range(1, log_b.shape[2]):
+        np.maximum(peaks, log_b[:, :, k], out=peaks)
+    peaks[~np.isfinite(peaks)] = 0.0
+    return peaks
+
+
+def _is_alike(found, truth):
+    """Whether arrays (..., K) are in proportion, but for rounding."""
+    shares = found / found.sum(axis=-1, keepdims=True)
+    truth = truth / truth.sum(axis=-1, keepdims=True)
+    return bool(np.all(np.abs(shares - truth) <= MOST_START_ERROR * truth))
 
 
 def _log_sum(logs):

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 
 from probgen.markov.scan import block_size
+from probgen.row_blocks import RowBlocks
+from probgen.sequences.conversion import lengths_of
 
 
 @dataclass
@@ -26,14 +28,6 @@ class Block:
     weights: np.ndarray
 
 
-def lengths_of(X, n_features):
-    """Numbers (n,) of steps of rows (n, T * d) up to the last one that holds a value."""
-    has_value = ~np.isnan(X).reshape(len(X), -1, n_features).all(axis=2)
-    n_steps = has_value.shape[1]
-    last = n_steps - np.argmax(has_value[:, ::-1], axis=1)
-    return np.where(has_value.any(axis=1), last, 0)
-
-
 def steps_first(X, n_features):
     """Steps (T * n, d) of rows (n, T * d), those of the first time first."""
     steps = X.reshape(len(X), -1, n_features).swapaxes(0, 1)
@@ -44,6 +38,43 @@ def rows_of(steps, n):
     """Rows (n, T * d) of steps (T * n, d), those of the first time first."""
     n_features = steps.shape[1]
     return np.ascontiguousarray(steps.reshape(-1, n, n_features).swapaxes(0, 1)).reshape(n, -1)
+
+
+class StreamedBlocks:
+    """Blocks of the sequences of a stream, prepared anew each time that they are read.
+
+    rows are the Rows of a fit, of which `blocks_of` gives the blocks.
+    """
+
+    def __init__(self, rows, origin, emission):
+        self.rows = rows
+        self.origin = origin
+        self.emission = emission
+
+    def __iter__(self):
+        for X, weights in self.rows.chunks():
+            yield from blocks_of(X, weights, self.origin, self.emission)
+
+
+def steps_of_rows(rows, n_features):
+    """Steps that hold a value, of Rows with weights: an array or RowBlocks, and their weights."""
+    if isinstance(rows.data, np.ndarray):
+        return _used_steps(rows.data, rows.weights, n_features)
+
+    def read():
+        for X, weights in rows.chunks():
+            yield _used_steps(X, weights, n_features)[0]
+
+    weights = [_used_steps(X, weights, n_features)[1] for X, weights in rows.chunks()]
+    return RowBlocks(read), np.concatenate(weights)
+
+
+def _used_steps(X, weights, n_features):
+    """Steps (m, d) of rows (n, T * d) that hold a value and have a weight, and weights (m,)."""
+    steps = X.reshape(-1, n_features)
+    step_weights = np.repeat(weights, X.shape[1] // n_features)
+    used = (step_weights > 0.0) & ~np.isnan(steps).all(axis=1)
+    return steps[used], step_weights[used]
 
 
 def blocks_of(X, weights, origin, emission):

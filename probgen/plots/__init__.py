@@ -5,6 +5,7 @@ from probgen.plots._manifold import ManifoldDisplay
 from probgen.plots._reconstruction import ReconstructionDisplay
 from probgen.plots._sample_grid import SampleGridDisplay
 from probgen.plots._sequence import SequenceDisplay
+from probgen.plots._states import StateDisplay
 from probgen.plots._table import TableDisplay
 from probgen.plots._training_curve import TrainingCurveDisplay
 
@@ -14,6 +15,7 @@ __all__ = [
     "ReconstructionDisplay",
     "SampleGridDisplay",
     "SequenceDisplay",
+    "StateDisplay",
     "TableDisplay",
     "TrainingCurveDisplay",
 ]

@@ -167,11 +167,8 @@ def to_list(rows: npt.ArrayLike, n_features: int = 1) -> list[np.ndarray]:
             f" numbers; got {array.shape}."
         )
     steps = array.reshape(len(array), -1, int(n_features))
-    sequences = []
-    for sequence in steps:
-        there = np.flatnonzero(~np.isnan(sequence).all(axis=1))
-        sequences.append(sequence[: there[-1] + 1 if len(there) else 0].copy())
-    return sequences
+    lengths = lengths_of(array, int(n_features))
+    return [sequence[:length].copy() for sequence, length in zip(steps, lengths)]
 
 
 def to_lengths(rows: npt.ArrayLike, n_features: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -209,19 +206,25 @@ def to_lengths(rows: npt.ArrayLike, n_features: int = 1) -> tuple[np.ndarray, np
     return np.concatenate([empty, *sequences]), lengths
 
 
+def lengths_of(rows: np.ndarray, n_features: int) -> np.ndarray:
+    """Numbers (n,) of steps of rows (n, T * d) up to the last one that holds a value."""
+    has_value = ~np.isnan(rows).reshape(len(rows), -1, n_features).all(axis=2)
+    n_steps = has_value.shape[1]
+    last = n_steps - np.argmax(has_value[:, ::-1], axis=1)
+    return np.where(has_value.any(axis=1), last, 0)
+
+
 def _steps(name: str, values: Any) -> np.ndarray:
     """Steps (n, d) of an argument, at least one."""
     array = read_numbers(name, values)
-    if array.ndim == 1:
-        array = array[:, None]
-    if array.ndim != 2 or not array.size:
+    if array.ndim not in (1, 2) or not array.size:
         raise ValueError(
             f"{name} must have shape (n_steps, d) or (n_steps,), of at least one step; got"
             f" {array.shape}."
         )
     if np.isinf(array).any():
         raise ValueError(f"{name} must hold finite numbers, or NaN for gaps; got an infinity.")
-    return array
+    return array.reshape(len(array), -1)
 
 
 def _padded(sequences: list[np.ndarray]) -> np.ndarray:
