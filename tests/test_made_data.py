@@ -43,9 +43,9 @@ def test_hidden_layer_and_orderings_each_gain(data_file):
     X, trainer, T = table(data_file, "dna")
     settings = {"trainer": trainer, "device": "cpu", "random_state": 0}
     one = -MADE(**settings).fit(X).score(T)
-    several = -MADE(n_orderings=8, input_dropout=0.1, max_iter=60, **settings).fit(X).score(T)
+    several = -MADE(n_orderings=4, input_dropout=0.1, max_iter=40, **settings).fit(X).score(T)
     assert one < 84.0
-    assert several < one - 1.0
+    assert several < one - 0.5
 
 
 def test_a_missing_bit_is_guessed_better_than_from_its_share(data_file):
