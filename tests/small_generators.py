@@ -23,6 +23,7 @@ from probgen import (
     MixtureModel,
     PixelCNN,
     PixelRNN,
+    RestrictedBoltzmannMachine,
     SemiSupervisedVAE,
 )
 from probgen.options import AutoDensity, AutoLikelihood, ParzenWindow
@@ -51,6 +52,7 @@ ESTIMATORS = [
     SemiSupervisedVAE(1, hidden_layer_sizes=(8,), **NETWORKS),
     MADE((8,), **WITHOUT_DROPOUT, **ORDERED),
     FullyVisibleBeliefNetwork(**ORDERED),
+    RestrictedBoltzmannMachine(3, visible="gaussian", **NETWORKS),
     GAN(2, density=ParzenWindow(2048), **ADVERSARIAL),
     VAEGAN(2, density=ParzenWindow(2048), **ADVERSARIAL),
     ConditionalGAN(2, density=AutoDensity(n_draws=6144), **{**ADVERSARIAL, "max_iter": 60}),
@@ -62,6 +64,7 @@ DISCRETE = [  # generators of whole numbers, which scikit-learn's checks feed wi
     PixelCNN(4, 3, n_downsamplings=1, **PIXELS),
     PixelRNN(4, 1, **PIXELS),
     MADE((8,), likelihood="categorical", **WITHOUT_DROPOUT, **PIXELS),
+    RestrictedBoltzmannMachine(3, visible="categorical", **NETWORKS),
 ]
 # Known features come first in orders of their own, so conditionals have no one joint distribution.
 IN_ANY_ORDER = MADE((8,), order_agnostic=True, likelihood=AutoLikelihood(n_mixture=2), **NETWORKS)

@@ -115,6 +115,7 @@ SMALL = {  # by the names of the classes
     "MixtureModel": {"random_state": 0},
     "PixelCNN": PIXELS,
     "PixelRNN": PIXELS,
+    "RestrictedBoltzmannMachine": {"n_components": 3, "visible": "gaussian", **QUICK},
     "SemiSupervisedVAE": SHORT_CODES,
     "VAE": SHORT_CODES,
     "VAEGAN": GANS,

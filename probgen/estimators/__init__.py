@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from probgen.estimators.autoregressive.pixelcnn import ConditionalPixelCNN, PixelCNN
     from probgen.estimators.autoregressive.pixelrnn import PixelRNN
     from probgen.estimators.bayes_classifier import BayesClassifier
+    from probgen.estimators.energy.restricted_boltzmann_machine import RestrictedBoltzmannMachine
     from probgen.estimators.gaussian_bayes import GaussianBayes
     from probgen.estimators.gaussian_mixture import GaussianMixture
     from probgen.estimators.hidden_markov_model import HiddenMarkovModel
@@ -48,6 +49,7 @@ __all__ = [
     "MixtureModel",
     "PixelCNN",
     "PixelRNN",
+    "RestrictedBoltzmannMachine",
     "SemiSupervisedVAE",
 ]
 _HOMES = {
@@ -66,6 +68,7 @@ _HOMES = {
     "MADE": "autoregressive.made",
     "PixelCNN": "autoregressive.pixelcnn",
     "PixelRNN": "autoregressive.pixelrnn",
+    "RestrictedBoltzmannMachine": "energy.restricted_boltzmann_machine",
     "SemiSupervisedVAE": "variational.semi_supervised_vae",
     "VAE": "variational.vae",
     "VAEGAN": "adversarial.vaegan",
