@@ -24,7 +24,7 @@ def smaller_side(machine: BoltzmannMachine) -> str | None:
 
     Visible units can be enumerated if they are bits.
     """
-    is_bits = isinstance(machine, BernoulliMachine)
+    is_bits = type(machine) is BernoulliMachine  # without classes
     if is_bits and machine.n_units < machine.n_hidden and machine.n_units <= MOST_BITS:
         return "visible"
     if machine.n_hidden <= MOST_BITS:

@@ -22,7 +22,6 @@ from probgen._constants import LOG_2PI
 from probgen.networks.dense import aligned_linear
 
 LEAST_RATE = 1e-3  # smallest probability of a level under the base rates
-WEIGHT_SCALE = 0.01  # of the initial weights, standard normal times this
 # Standard deviations of real units given the hidden ones, in those of the columns.
 LEAST_NOISE = 1e-3
 MOST_NOISE = 1e3
@@ -58,7 +57,7 @@ class BoltzmannMachine(nn.Module):
         super().__init__()
         n_units = len(base_bias)
         self.register_buffer("base_bias", base_bias)
-        self.weight = nn.Parameter(WEIGHT_SCALE * torch.randn(n_hidden, n_units))
+        self.weight = nn.Parameter(torch.randn(n_hidden, n_units) / math.sqrt(n_hidden + n_units))
         self.visible_bias = nn.Parameter(base_bias.clone())
         self.hidden_bias = nn.Parameter(torch.zeros(n_hidden))
 
@@ -149,6 +148,31 @@ class BoltzmannMachine(nn.Module):
         """Return gradients of the mean energies of units less those of others, by `rest`."""
         return []
 
+    def log_conditional(self, units: Tensor, hidden: Tensor) -> Tensor:
+        """Return log p(v given h) (...) of visible units given hidden ones."""
+        field = self.visible_field(hidden)
+        linear = (units * (field - self.visible_bias)).sum(-1) + self.linear_terms(units)
+        return linear - self.log_normalizer(field).sum(-1)
+
+    def conditional_gradients(self, units: Tensor, hidden: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return minus the mean of `log_conditional`, and its gradients.
+
+        They are by weight and visible_bias, then by `rest`.
+        """
+        field = self.visible_field(hidden)
+        residuals = (self.mean(field) - units) / len(units)
+        rest = self.gradient_of_conditional(units, field)
+        loss = -self.log_conditional(units, hidden).mean()
+        return loss, [hidden.T @ residuals, residuals.sum(0), *rest]
+
+    def gradient_of_conditional(self, units: Tensor, field: Tensor) -> list[Tensor]:
+        """Return gradients of minus the mean of `log_conditional` by `rest`."""
+        return []
+
+    def in_order(self) -> list[nn.Parameter]:
+        """Return the parameters in the order of `energy_gradients`."""
+        return [self.weight, self.visible_bias, self.hidden_bias, *self.rest]
+
     @property
     def rest(self) -> list[nn.Parameter]:
         """Parameters other than weight, visible_bias and hidden_bias."""
@@ -203,6 +227,61 @@ class BernoulliMachine(BoltzmannMachine):
         return np.where(np.isnan(conditions.values), alone, conditions.values), None
 
 
+class LabelledMachine(BernoulliMachine):
+    """Machine whose units are bits, then one unit for each class, of which one is 1.
+
+    Parameters
+    ----------
+    rates : Tensor of shape (n_bits,)
+        Shares of ones in the data.
+    class_rates : Tensor of shape (n_classes,)
+        Shares of the classes.
+    n_hidden : int
+
+    References
+    ----------
+    H. Larochelle, Y. Bengio, Classification using discriminative restricted Boltzmann machines,
+    2008.
+    """
+
+    def __init__(self, rates: Tensor, class_rates: Tensor, n_hidden: int) -> None:
+        super().__init__(torch.cat([rates, class_rates]), n_hidden)
+        self.n_classes = len(class_rates)
+        with torch.no_grad():
+            self.base_bias[-self.n_classes :] = torch.log(class_rates.clamp(min=LEAST_RATE))
+            self.visible_bias.copy_(self.base_bias)
+
+    def mean(self, field: Tensor, beta: float = 1.0) -> Tensor:
+        """See BoltzmannMachine."""
+        bits, classes = self.split(field)
+        return torch.cat([torch.sigmoid(bits), torch.softmax(classes, -1)], -1)
+
+    def draw(
+        self,
+        field: Tensor,
+        generator: torch.Generator,
+        beta: float = 1.0,
+        limits: Any = None,
+        *,
+        shared: bool = False,
+    ) -> Tensor:
+        """See BoltzmannMachine."""
+        bits, classes = self.split(field)
+        drawn = draw_levels(classes, generator, shared=shared)
+        return torch.cat([draw_bits(bits, generator, shared=shared), drawn], -1)
+
+    def log_normalizer(self, field: Tensor, beta: float = 1.0, limits: Any = None) -> Tensor:
+        """See BoltzmannMachine; the classes are one feature."""
+        bits, classes = self.split(field)
+        of_classes = torch.logsumexp(classes, -1, keepdim=True)
+        return torch.cat([functional.softplus(bits), of_classes], -1)
+
+    def split(self, units: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the part of the bits and that of the classes."""
+        n_bits = units.shape[-1] - self.n_classes
+        return units[..., :n_bits], units[..., n_bits:]
+
+
 class CategoricalMachine(BoltzmannMachine):
     """Machine whose features are levels, each a group of units of which one is 1 (softmax units).
 
@@ -253,10 +332,8 @@ class CategoricalMachine(BoltzmannMachine):
         shared: bool = False,
     ) -> Tensor:
         """See BoltzmannMachine; the largest of the log-odds with Gumbel noise."""
-        grouped = self._allowed(field, limits)
-        noise = _empty(field, shared).exponential_(generator=generator).log()
-        levels = (grouped - self._grouped(noise)).argmax(-1)
-        return functional.one_hot(levels, self.n_levels).to(field.dtype).flatten(-2)
+        noise = self._grouped(_empty(field, shared).exponential_(generator=generator).log())
+        return _one_hot_of_largest(self._allowed(field, limits) - noise).flatten(-2)
 
     def log_normalizer(self, field: Tensor, beta: float = 1.0, limits: Any = None) -> Tensor:
         """See BoltzmannMachine."""
@@ -411,6 +488,17 @@ class GaussianMachine(BoltzmannMachine):
             gradient = gradient.sum()
         return [gradient]
 
+    def gradient_of_conditional(self, units: Tensor, field: Tensor) -> list[Tensor]:
+        """See BoltzmannMachine."""
+        if not self.is_learned:
+            return []
+        precision = self.precision()
+        squares = precision * (units.square() - (field / precision).square()).mean(0)
+        gradient = 0.5 * (squares - 1.0)
+        if not self.log_precision.ndim:
+            gradient = gradient.sum()
+        return [gradient]
+
     @property
     def rest(self) -> list[nn.Parameter]:
         """See BoltzmannMachine."""
@@ -426,6 +514,17 @@ def draw_bits(logits: Tensor, generator: torch.Generator, *, shared: bool = Fals
     """Return bits with these log-odds of a 1; for shared noise see `BoltzmannMachine.draw`."""
     uniforms = _empty(logits, shared).uniform_(generator=generator)
     return (uniforms < torch.sigmoid(logits)).to(logits.dtype)
+
+
+def draw_levels(logits: Tensor, generator: torch.Generator, *, shared: bool = False) -> Tensor:
+    """Return one-hot levels (..., n_levels) with these unnormalised log-probabilities."""
+    noise = _empty(logits, shared).exponential_(generator=generator).log()
+    return _one_hot_of_largest(logits - noise)
+
+
+def _one_hot_of_largest(values: Tensor) -> Tensor:
+    """One-hot vectors of the largest of the values along the last axis."""
+    return functional.one_hot(values.argmax(-1), values.shape[-1]).to(values.dtype)
 
 
 def allowed_levels(conditions: Any, n_levels: int, argument: str) -> np.ndarray:

@@ -38,6 +38,7 @@ from probgen import (
     MixtureModel,
     PixelCNN,
     PixelRNN,
+    RestrictedBoltzmannMachine,
     SemiSupervisedVAE,
     Trainer,
     make_generative_pipeline,
@@ -186,6 +187,12 @@ MODELS = {  # a name: an estimator, and what it is fitted to
     "conditional_pixelcnn": (ConditionalPixelCNN(2, 1, **NETWORK), BITS, DIGITS_CLASSES),
     "pixelrnn_row": (PixelRNN(2, 1, **NETWORK), BITS),
     "pixelrnn_diagonal": (PixelRNN(2, 1, layer="diagonal_bilstm", **NETWORK), BITS),
+    "boltzmann_bernoulli": (RestrictedBoltzmannMachine(4, algorithm="cd", **NETWORK), BITS),
+    "boltzmann_categorical": (
+        RestrictedBoltzmannMachine(4, visible=Categorical(5), **NETWORK),
+        DIGITS // 4,
+    ),
+    "boltzmann_gaussian": (RestrictedBoltzmannMachine(4, visible="gaussian", **NETWORK), IRIS),
     "gan_dense": (
         GAN(2, density=ParzenWindow(64), penalty=R1(weight=0.2), encoder=True, **DENSE),
         IRIS,

@@ -76,24 +76,28 @@ class BoltzmannObjective(Objective):
 
     def phases(self) -> list[Phase]:
         """See Objective."""
-        return [Phase("loss", self.loss, self._parameters_in_order())]
+        return [Phase("loss", self.loss, self.machine.in_order())]
 
     def loss(self, *batch: torch.Tensor) -> Any:
         """See Objective."""
         with torch.no_grad():
             units = self.prepare(*batch, generator=self.noise)
-            loss, gradients = self.loss_of_units(units)
-        return KnownGradient.apply(loss, gradients, *self._parameters_in_order())
+            loss, gradients = self.loss_of_units(units, self.model_units(units))
+        return KnownGradient.apply(loss, gradients, *self.machine.in_order())
 
-    def loss_of_units(self, units: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Return the loss of visible units (n, n_units), and its gradients; moves the chains."""
-        machine = self.machine
+    def model_units(self, units: torch.Tensor) -> torch.Tensor:
+        """Return visible units of chains, from their last states or from the units of rows."""
         n_steps = self.algorithm.n_steps
         if self.is_persistent:
-            model_units = draw_visible(machine, self.chains, self.noise)
-            model_units = gibbs(machine, model_units, n_steps - 1, self.noise)
-        else:
-            model_units = gibbs(machine, units, n_steps, self.noise)
+            drawn = draw_visible(self.machine, self.chains, self.noise)
+            return gibbs(self.machine, drawn, n_steps - 1, self.noise)
+        return gibbs(self.machine, units, n_steps, self.noise)
+
+    def loss_of_units(
+        self, units: torch.Tensor, model_units: torch.Tensor
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Return the loss of units of rows and of chains, and its gradients; moves the chains."""
+        machine = self.machine
         centers = (machine.mean(machine.base_bias, 0.0), self.hidden_center)
         loss, hidden, gradients, model_hidden = energy_gradients(
             machine, units, model_units, centers
@@ -126,8 +130,3 @@ class BoltzmannObjective(Objective):
         temperatures = sigmoid_temperatures(N_TEMPERATURES)
         value, _ = annealed_log_partition(self.machine, temperatures, N_CHAINS, self.noise)
         return float(value)
-
-    def _parameters_in_order(self) -> list[torch.nn.Parameter]:
-        """Parameters in the order of the gradients."""
-        machine = self.machine
-        return [machine.weight, machine.visible_bias, machine.hidden_bias, *machine.rest]

@@ -85,7 +85,7 @@ class RestrictedBoltzmannMachine(DecoderMixin, QueryGapsGenerator):
         rows are drawn for each batch in training.
     n_sampling_steps : int, default=1000
         Gibbs steps of a draw where states are not enumerated: chains start at the base rates of the
-        features, and are heated down over the first half of the steps.
+        features, and their inverse temperature rises to 1 over the first half of the steps.
     partition : str or Option, default="ais"
         Estimate of log Z where each side has more than 20 units: annealed importance sampling,
         `AnnealedImportanceSampling(n_chains=100, n_temperatures=1000)`. Queries take it as it is
@@ -94,11 +94,12 @@ class RestrictedBoltzmannMachine(DecoderMixin, QueryGapsGenerator):
         Number of epochs.
     batch_size : int or "auto", default="auto"
         Rows of a batch; "auto" takes 32 to 256, a hundredth of the rows.
-    learning_rate_init : float, default=0.02
+    learning_rate_init : float, default=2e-3
         Initial learning rate.
     trainer : Trainer, default=None
         All other settings of training, such as the optimiser, its momentum and weight decay; None
-        is `Trainer(optimizer="sgd", schedule="cosine", ema_decay=0.999)`, whose momentum is 0.9.
+        is `Trainer(schedule="cosine", ema_decay=0.999)`. Images are learned faster by
+        optimizer="sgd", of momentum 0.9, and a learning rate of 0.02.
     warm_start : bool, default=False
         Whether `fit` continues from the last fit.
     device : {"auto", "cpu", "cuda"} or str such as "cuda:1", default="auto"
@@ -188,7 +189,7 @@ class RestrictedBoltzmannMachine(DecoderMixin, QueryGapsGenerator):
         partition: str | Option = "ais",
         max_iter: int = 100,
         batch_size: int | str = "auto",
-        learning_rate_init: float = 0.02,
+        learning_rate_init: float = 2e-3,
         trainer: Trainer | None = None,
         warm_start: bool = False,
         device: str = "auto",
@@ -368,7 +369,7 @@ class RestrictedBoltzmannMachine(DecoderMixin, QueryGapsGenerator):
             )
 
     def _default_trainer(self, n_rows: int | None = None) -> Trainer:
-        return Trainer(optimizer="sgd", schedule="cosine", ema_decay=EMA_DECAY)
+        return Trainer(schedule="cosine", ema_decay=EMA_DECAY)
 
     def _build(self, fit: FitContext) -> None:
         statistics = fit.all_statistics
