@@ -16,6 +16,8 @@ from probgen import (
     ConditionalGAN,
     ConditionalPixelCNN,
     ConditionalVAE,
+    DeepBeliefClassifier,
+    DeepBeliefNetwork,
     FullyVisibleBeliefNetwork,
     GaussianBayes,
     GaussianMixture,
@@ -32,6 +34,7 @@ NETWORKS = {"max_iter": 30, "learning_rate_init": 0.02, "device": "cpu", "random
 ORDERED = {**NETWORKS, "likelihood": AutoLikelihood(n_mixture=2), "n_importance_samples": 256}
 ADVERSARIAL = {"hidden_layer_sizes": (16,), "max_iter": 30, "device": "cpu", "random_state": 0}
 PIXELS = {**NETWORKS, "max_iter": 20}
+BRIEF_CHAINS = {"n_sampling_steps": 20}
 WITHOUT_DROPOUT = {"dropout": 0.0, "input_dropout": 0.0}
 
 ESTIMATORS = [
@@ -53,6 +56,7 @@ ESTIMATORS = [
     MADE((8,), **WITHOUT_DROPOUT, **ORDERED),
     FullyVisibleBeliefNetwork(**ORDERED),
     RestrictedBoltzmannMachine(3, visible="gaussian", **NETWORKS),
+    DeepBeliefNetwork((4, 3), visible="gaussian", n_pretraining=3, **NETWORKS),
     GAN(2, density=ParzenWindow(2048), **ADVERSARIAL),
     VAEGAN(2, density=ParzenWindow(2048), **ADVERSARIAL),
     ConditionalGAN(2, density=AutoDensity(n_draws=6144), **{**ADVERSARIAL, "max_iter": 60}),
@@ -65,6 +69,7 @@ DISCRETE = [  # generators of whole numbers, which scikit-learn's checks feed wi
     PixelRNN(4, 1, **PIXELS),
     MADE((8,), likelihood="categorical", **WITHOUT_DROPOUT, **PIXELS),
     RestrictedBoltzmannMachine(3, visible="categorical", **NETWORKS),
+    DeepBeliefClassifier((4, 3), visible="categorical", n_pretraining=3, **BRIEF_CHAINS, **PIXELS),
 ]
 # Known features come first in orders of their own, so conditionals have no one joint distribution.
 IN_ANY_ORDER = MADE((8,), order_agnostic=True, likelihood=AutoLikelihood(n_mixture=2), **NETWORKS)

@@ -100,6 +100,14 @@ SHORT_CODES = {"n_components": 1, "hidden_layer_sizes": (4,), "n_importance_samp
 CHAINS = {"n_importance_samples": 4, "likelihood": AutoLikelihood(n_mixture=2), **QUICK}
 PIXELS = {"n_filters": 4, "n_layers": 1, "n_importance_samples": 4, **QUICK}
 GANS = {"n_components": 1, "hidden_layer_sizes": (4,), "density": ParzenWindow(64), **QUICK}
+BELIEFS = {
+    "hidden_layer_sizes": (4, 3),
+    "visible": "gaussian",
+    "n_pretraining": 1,
+    "n_importance_samples": 4,
+    "n_sampling_steps": 10,
+    **QUICK,
+}
 SMALL = {  # by the names of the classes
     "Autoencoder": SHORT_CODES,
     "AuxiliaryClassifierGAN": GANS,
@@ -107,6 +115,8 @@ SMALL = {  # by the names of the classes
     "ConditionalGAN": GANS,
     "ConditionalPixelCNN": PIXELS,
     "ConditionalVAE": SHORT_CODES,
+    "DeepBeliefClassifier": BELIEFS,
+    "DeepBeliefNetwork": BELIEFS,
     "FullyVisibleBeliefNetwork": CHAINS,
     "GAN": GANS,
     "GaussianBayes": {"reg_covar": 0.1, "random_state": 0},
@@ -132,6 +142,8 @@ STOPPING = {"trainer__early_stopping": True, "max_iter": 14, "learning_rate_init
 SCORE_OF_FEATURES = torch.nn.Sequential(
     torch.nn.Linear(16, 5), torch.nn.ReLU(), torch.nn.Linear(5, 1)
 )
+
+BINARIZED = Setting(True, {"visible": "bernoulli"}, rows="grey")
 
 # Another value of each parameter, by its name, or by the class and the name where they differ.
 SETTINGS = {
@@ -164,6 +176,7 @@ SETTINGS = {
     "gated": Setting(True),
     "heads": Setting("joint"),
     "hidden_layer_sizes": Setting((5,)),
+    "DeepBeliefNetwork.hidden_layer_sizes": Setting((5, 4)),
     "image_shape": Setting((2, 8), CONV),
     "init_params": Setting("random", {**SLOW, "max_iter": 1}),
     "input_dropout": Setting(0.3),
@@ -187,11 +200,16 @@ SETTINGS = {
     "n_init": Setting(3, {**SLOW, "init_params": "random", "max_iter": 2}),
     "n_layers": Setting(2),
     "n_orderings": Setting(2),
+    "n_pretraining": Setting(2),
     "n_sampling_steps": Setting(5, {"n_components": 21}),
+    "DeepBeliefNetwork.n_sampling_steps": Setting(5, {"hidden_layer_sizes": (21, 21)}),
     "noise_fraction": Setting(0.5),
     "observation": Setting("gaussian", {"loss": "bernoulli"}, "bits"),
     "order_agnostic": Setting(True),
     "partition": Setting(AnnealedImportanceSampling(4, 20), {"n_components": 21}),
+    "DeepBeliefNetwork.partition": Setting(
+        AnnealedImportanceSampling(4, 20), {"hidden_layer_sizes": (21, 21)}
+    ),
     "penalty": Setting("l1"),
     "position_map": Setting(False),
     "posterior": Setting("iaf"),
@@ -215,6 +233,7 @@ SETTINGS = {
     "transition_smoothing": Setting(3.0, {"n_components": 2}),
     "tol": Setting(10.0, {**SLOW, "init_params": "random"}),
     "truncation": Setting(0.1),
+    "up_down_rate": Setting(0.5),
     "validation_metric": Setting("frechet", STOPPING),
     "visible": Setting("categorical", rows="levels"),
     "warm_start": Setting(True, calls="refit"),
@@ -252,9 +271,8 @@ SETTINGS = {
     "MixtureModel.n_init": Setting(3, {"n_components": 3, "init_params": "random", "max_iter": 2}),
     "MixtureModel.tol": Setting(10.0, {"n_components": 3, "init_params": "random"}),
     "MixtureModel.warm_start": Setting(True, {"n_components": 3, "max_iter": 1}, calls="refit"),
-    "RestrictedBoltzmannMachine.dynamic_binarization": Setting(
-        True, {"visible": "bernoulli"}, rows="grey"
-    ),
+    "RestrictedBoltzmannMachine.dynamic_binarization": BINARIZED,
+    "DeepBeliefNetwork.dynamic_binarization": BINARIZED,
     "RestrictedBoltzmannMachine.penalty": Setting("kl_sparsity"),
     "PixelGenerator.dynamic_binarization": Setting(True, rows="grey", is_refused_without=True),
     "PixelGenerator.image_shape": Setting((2, 8)),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from probgen.boltzmann.machine import BoltzmannMachine, draw_bits
+from probgen.boltzmann.machine import BoltzmannMachine, LabelledMachine, draw_bits
 from probgen.networks.dense import Linear
 
 
@@ -33,6 +33,11 @@ class BeliefNetwork(nn.Module):
     ----------
     G. E. Hinton, S. Osindero, Y.-W. Teh, A fast learning algorithm for deep belief nets, 2006.
     """
+
+    # Modules in a list, which type checkers cannot know.
+    generation: Any
+    recognition: Any
+    top: Any
 
     def __init__(self, machines: list[BoltzmannMachine]) -> None:
         super().__init__()
@@ -74,12 +79,12 @@ class BeliefNetwork(nn.Module):
         return drawn
 
     def log_weights(
-        self, units: Tensor, n_draws: int, generator: torch.Generator, labels: Any = None
+        self, units: Tensor, n_draws: int, generator: torch.Generator, *, by_class: bool = False
     ) -> Tensor:
-        """Return log p(v, h) + log Z - log q(h given v) (n_draws, n, ...) of draws of q.
+        """Return log p(v, h) + log Z - log q(h given v) (n_draws, n) of draws of q.
 
-        All rows have the same noise. With labels (n_classes, n_classes), one-hot, there is a last
-        axis for the class; the top machine then has units of classes.
+        All rows have the same noise. With `by_class`, for a top machine with classes, they are of
+        log p(v, h, y), with a last axis for the class.
         """
         states = units.expand(n_draws, *units.shape)
         total: Any = 0.0
@@ -90,12 +95,20 @@ class BeliefNetwork(nn.Module):
             cross = functional.binary_cross_entropy_with_logits(logits, above, reduction="none")
             total = total + (machine.log_conditional(states, above) + cross.sum(-1)).double()
             states = above
-        if labels is None:
+        if not isinstance(self.top, LabelledMachine):
             return total + self.top.negative_free_energy(states).double()
-        return total.unsqueeze(-1) + self.of_classes(states, labels)
+        weights = total.unsqueeze(-1) + self.of_classes(states)
+        if by_class:
+            return weights
+        return torch.logsumexp(weights, -1)
 
-    def of_classes(self, states: Tensor, labels: Tensor) -> Tensor:
+    def without_labels(self, units: Tensor) -> Tensor:
+        """Return the bits among units of the top machine."""
+        return units[..., : self.generation[-1].n_hidden]
+
+    def of_classes(self, states: Tensor) -> Tensor:
         """Return minus the free energies (..., n_classes) of states with each class."""
+        labels = torch.eye(self.top.n_classes, dtype=states.dtype, device=states.device)
         parts = []
         for label in labels:
             joint = torch.cat([states, label.expand(*states.shape[:-1], -1)], -1)

@@ -71,20 +71,13 @@ def clamped_log_weights(machine: BoltzmannMachine, clamp: Clamp) -> Tensor:
         rows = machine.linear_terms(known, 1.0 - is_free)
         logits = aligned_linear(machine.hidden_logits(known), states, None)
         field = machine.visible_field(states)  # the same for all rows
-        feature_is_free = feature_mask(machine, is_free)
+        feature_is_free = machine.feature_mask(is_free)
         if clamp.limits is None:
             masses = machine.log_normalizer(field)
             return rows[:, None] + logits + aligned_linear(feature_is_free, masses, None)
         masses = machine.log_normalizer(field, 1.0, clamp.limits_by_state())
         masses = torch.where(feature_is_free[:, None] > 0, masses, 0.0)
         return rows[:, None] + logits + masses.sum(-1)
-
-
-def feature_mask(machine: BoltzmannMachine, is_free: Tensor) -> Tensor:
-    """Return a mask of features (n, d) for one of units (n, n_units)."""
-    if machine.name == "categorical":
-        return is_free[..., :: machine.n_levels]
-    return is_free
 
 
 def draw_states(log_weights: Tensor, uniforms: Tensor) -> Tensor:

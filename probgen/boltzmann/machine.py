@@ -83,6 +83,10 @@ class BoltzmannMachine(nn.Module):
         """Return values of features (..., d) for each of their units (..., n_units)."""
         return features
 
+    def feature_mask(self, mask: Tensor) -> Tensor:
+        """Return a mask of features (..., d) for one of their units (..., n_units)."""
+        return mask
+
     @property
     def log_widths(self) -> Any:
         """Logarithms (d,) of the widths in X of a unit; 0 for discrete features."""
@@ -276,6 +280,19 @@ class LabelledMachine(BernoulliMachine):
         of_classes = torch.logsumexp(classes, -1, keepdim=True)
         return torch.cat([functional.softplus(bits), of_classes], -1)
 
+    def feature_mask(self, mask: Tensor) -> Tensor:
+        """See BoltzmannMachine."""
+        bits, classes = self.split(mask)
+        return torch.cat([bits, classes[..., :1]], -1)
+
+    def clamped_classes(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Return units (n, n_units) of known classes, and a mask of those that are free."""
+        units = self.base_bias.new_zeros(len(indices), self.n_units)
+        is_free = torch.ones_like(units)
+        self.split(units)[1].copy_(functional.one_hot(indices, self.n_classes))
+        self.split(is_free)[1].zero_()
+        return units, is_free
+
     def split(self, units: Tensor) -> tuple[Tensor, Tensor]:
         """Return the part of the bits and that of the classes."""
         n_bits = units.shape[-1] - self.n_classes
@@ -313,6 +330,10 @@ class CategoricalMachine(BoltzmannMachine):
         """See BoltzmannMachine."""
         levels = torch.arange(self.n_levels, device=units.device, dtype=units.dtype)
         return (self._grouped(units) * levels).sum(-1)
+
+    def feature_mask(self, mask: Tensor) -> Tensor:
+        """See BoltzmannMachine."""
+        return mask[..., :: self.n_levels]
 
     def by_unit(self, features: Tensor) -> Tensor:
         """See BoltzmannMachine."""

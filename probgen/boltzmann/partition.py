@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from probgen.boltzmann.chains import Clamp, draw_base, draw_hidden, draw_visible
-from probgen.boltzmann.enumeration import feature_mask
 from probgen.boltzmann.machine import BoltzmannMachine
 from probgen.marginal_likelihood.latent_model import log_mean_exp
 
@@ -138,7 +137,7 @@ def _log_base(machine: BoltzmannMachine, clamp: Clamp | None) -> Tensor:
         return machine.log_normalizer(machine.base_bias, 0.0).double().sum() + constant
     field = machine.base_bias.expand(clamp.units.shape)
     masses = machine.log_normalizer(field, 0.0, clamp.limits).double()
-    is_free = feature_mask(machine, clamp.is_free) > 0
+    is_free = machine.feature_mask(clamp.is_free) > 0
     free = torch.where(is_free, masses, 0.0).sum(-1)
     known = machine.linear_terms(clamp.units, 1.0 - clamp.is_free).double()
     return free + known + constant

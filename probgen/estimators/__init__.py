@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from probgen.estimators.autoregressive.pixelcnn import ConditionalPixelCNN, PixelCNN
     from probgen.estimators.autoregressive.pixelrnn import PixelRNN
     from probgen.estimators.bayes_classifier import BayesClassifier
+    from probgen.estimators.energy.deep_belief_network import (
+        DeepBeliefClassifier,
+        DeepBeliefNetwork,
+    )
     from probgen.estimators.energy.restricted_boltzmann_machine import RestrictedBoltzmannMachine
     from probgen.estimators.gaussian_bayes import GaussianBayes
     from probgen.estimators.gaussian_mixture import GaussianMixture
@@ -42,6 +46,8 @@ __all__ = [
     "ConditionalGAN",
     "ConditionalPixelCNN",
     "ConditionalVAE",
+    "DeepBeliefClassifier",
+    "DeepBeliefNetwork",
     "FullyVisibleBeliefNetwork",
     "GaussianBayes",
     "GaussianMixture",
@@ -59,6 +65,8 @@ _HOMES = {
     "ConditionalGAN": "adversarial.conditional_gan",
     "ConditionalPixelCNN": "autoregressive.pixelcnn",
     "ConditionalVAE": "variational.conditional_vae",
+    "DeepBeliefClassifier": "energy.deep_belief_network",
+    "DeepBeliefNetwork": "energy.deep_belief_network",
     "FullyVisibleBeliefNetwork": "autoregressive.made",
     "GAN": "adversarial.gan",
     "GaussianBayes": "gaussian_bayes",

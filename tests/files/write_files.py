@@ -29,6 +29,8 @@ from probgen import (
     ConditionalGAN,
     ConditionalPixelCNN,
     ConditionalVAE,
+    DeepBeliefClassifier,
+    DeepBeliefNetwork,
     Dequantizer,
     FullyVisibleBeliefNetwork,
     GaussianBayes,
@@ -193,6 +195,12 @@ MODELS = {  # a name: an estimator, and what it is fitted to
         DIGITS // 4,
     ),
     "boltzmann_gaussian": (RestrictedBoltzmannMachine(4, visible="gaussian", **NETWORK), IRIS),
+    "deep_belief_network": (DeepBeliefNetwork((5, 4), n_pretraining=1, **NETWORK), BITS),
+    "deep_belief_classifier": (
+        DeepBeliefClassifier((5, 4), n_pretraining=1, n_sampling_steps=20, **NETWORK),
+        BITS,
+        DIGITS_CLASSES,
+    ),
     "gan_dense": (
         GAN(2, density=ParzenWindow(64), penalty=R1(weight=0.2), encoder=True, **DENSE),
         IRIS,

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from probgen.boltzmann.beliefs import BeliefNetwork, log_bound
 from probgen.boltzmann.chains import draw_visible, gibbs
 from probgen.boltzmann.enumeration import can_enumerate, log_partition
 from probgen.boltzmann.gradients import energy_gradients, sparsity_gradients
@@ -17,6 +18,7 @@ CENTER_RATE = 0.01  # share of a batch in the moving means of hidden units
 # Of the estimates of log Z behind validation scores.
 N_CHAINS = 64
 N_TEMPERATURES = 300
+N_BOUND_DRAWS = 4  # of the hidden layers of a row, behind validation scores
 
 
 class KnownGradient(torch.autograd.Function):
@@ -122,11 +124,70 @@ class BoltzmannObjective(Objective):
             units = self.prepare(*batch, generator=self.noise)
             total += float(self.machine.negative_free_energy(units).double().sum())
             n_rows += len(units)
-        return total / n_rows - self._log_partition()
+        return total / n_rows - quick_log_partition(self.machine, self.noise)
 
-    def _log_partition(self) -> float:
-        if can_enumerate(self.machine):
-            return log_partition(self.machine)
-        temperatures = sigmoid_temperatures(N_TEMPERATURES)
-        value, _ = annealed_log_partition(self.machine, temperatures, N_CHAINS, self.noise)
-        return float(value)
+
+class UpDownObjective(Objective):
+    """The up-down pass of a deep belief network.
+
+    The loss is minus the mean log-probability of each layer given a draw of the layer above, plus
+    the loss of the top machine. Validation scores are lower bounds of log-likelihoods.
+
+    Parameters
+    ----------
+    network : BeliefNetwork
+    algorithm : Option
+        Of the top machine.
+    prepare : callable
+        (rows of a batch, generator) -> visible units.
+    with_labels : callable
+        (units below the top machine, further tensors of a batch) -> units of the top machine.
+    """
+
+    def __init__(
+        self, network: BeliefNetwork, algorithm: Any, prepare: Callable, with_labels: Callable
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.prepare = prepare
+        self.with_labels = with_labels
+        self.top = BoltzmannObjective(network.top, algorithm, None, prepare)
+
+    def phases(self) -> list[Phase]:
+        """See Objective."""
+        return [Phase("loss", self.loss, self._in_order())]
+
+    def loss(self, X: torch.Tensor, *labels: torch.Tensor) -> Any:
+        """See Objective."""
+        network, top = self.network, self.top
+        with torch.no_grad():
+            top.noise = self.noise
+            states = network.draw_up(self.prepare(X, generator=self.noise), self.noise)
+            units = self.with_labels(states[-1], *labels)
+            model_units = top.model_units(units)
+            loss, gradients = top.loss_of_units(units, model_units)
+            dreams = network.draw_down(network.without_labels(model_units), self.noise)
+            own, by_layer = network.up_down_gradients(states, dreams)
+        return KnownGradient.apply(own + loss, [*by_layer, *gradients], *self._in_order())
+
+    def validation_score(self, batches: Iterable[tuple[torch.Tensor, ...]]) -> float:
+        """See Objective."""
+        total, n_rows = 0.0, 0
+        for X, *_ in batches:
+            units = self.prepare(X, generator=self.noise)
+            weights = self.network.log_weights(units, N_BOUND_DRAWS, self.noise)
+            total += float(log_bound(weights).sum())
+            n_rows += len(units)
+        return total / n_rows - quick_log_partition(self.network.top, self.noise)
+
+    def _in_order(self) -> list[torch.nn.Parameter]:
+        return [*self.network.parameters_of_layers(), *self.network.top.in_order()]
+
+
+def quick_log_partition(machine: BoltzmannMachine, noise: torch.Generator) -> float:
+    """Return log Z, exact or by few temperatures."""
+    if can_enumerate(machine):
+        return log_partition(machine)
+    temperatures = sigmoid_temperatures(N_TEMPERATURES)
+    value, _ = annealed_log_partition(machine, temperatures, N_CHAINS, noise)
+    return float(value)

@@ -1,28 +1,18 @@
 """Restricted Boltzmann machines of bits, real values and categories."""
 
-from collections.abc import Mapping
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.utils.validation import check_is_fitted
 
-from probgen._validation import RandomState, check_count, check_flag
-from probgen.base import DecoderMixin, GeneratorTags, Likelihood
+from probgen._validation import RandomState, check_count
+from probgen.base import DecoderMixin, Likelihood
 from probgen.boltzmann.chains import clamp_of, clamp_of_rows, gibbs
-from probgen.boltzmann.enumeration import MOST_BITS, can_enumerate, log_partition
+from probgen.boltzmann.enumeration import MOST_BITS, can_enumerate
 from probgen.boltzmann.machine import (
-    BernoulliMachine,
     BoltzmannMachine,
-    CategoricalMachine,
-    GaussianMachine,
-)
-from probgen.boltzmann.partition import (
-    LogPartition,
-    annealed_log_partition,
-    reverse_log_partition,
 )
 from probgen.boltzmann.queries import (
     draw_clamped,
@@ -32,23 +22,16 @@ from probgen.boltzmann.queries import (
     sums_rows,
 )
 from probgen.conditions.given import Conditions, observed, representable
-from probgen.distributions.observation import measure_of, without_choices
 from probgen.estimators._query_gaps import QueryGapsGenerator
+from probgen.estimators.energy.machines import MachineGenerator
 from probgen.estimators.energy.objective import BoltzmannObjective
-from probgen.estimators.energy.support import check_bits, check_values
+from probgen.estimators.energy.support import check_bits
 from probgen.marginal_likelihood.annealing import sigmoid_temperatures
 from probgen.marginal_likelihood.effective_draws import checked_estimates
 from probgen.options import (
-    AnnealedImportanceSampling,
-    Bernoulli,
-    Categorical,
-    ContrastiveDivergence,
-    Gaussian,
-    KLSparsity,
     Option,
-    PersistentContrastiveDivergence,
 )
-from probgen.training.neural_generator import FitContext, NeuralGenerator
+from probgen.training.neural_generator import FitContext
 from probgen.training.objective import Objective
 from probgen.training.trainer import Trainer
 
@@ -56,7 +39,7 @@ READ_ROWS = 4096
 EMA_DECAY = 0.999  # of the weights, over batches
 
 
-class RestrictedBoltzmannMachine(DecoderMixin, QueryGapsGenerator):
+class RestrictedBoltzmannMachine(DecoderMixin, QueryGapsGenerator, MachineGenerator):
     """Restricted Boltzmann machine: features coupled through hidden bits.
 
     p(v, h) is proportional to exp(b v + c h + h W v) for bits v and h [1]_; real values have a
@@ -159,22 +142,6 @@ class RestrictedBoltzmannMachine(DecoderMixin, QueryGapsGenerator):
     """
 
     _networks: tuple[str, ...] = ("machine_",)
-    _query_parameters = NeuralGenerator._query_parameters | {"n_sampling_steps", "partition"}
-    _options: ClassVar[Mapping] = {
-        "visible": {
-            "bernoulli": Bernoulli,
-            "gaussian": Gaussian,
-            "categorical": Categorical,
-        },
-        "algorithm": {
-            "pcd": PersistentContrastiveDivergence,
-            "cd": ContrastiveDivergence,
-        },
-        "penalty": {None: lambda: None, "kl_sparsity": KLSparsity},
-        "partition": {
-            "ais": lambda: AnnealedImportanceSampling(n_chains=100, n_temperatures=1000),
-        },
-    }
     machine_: Any
 
     def __init__(
@@ -281,27 +248,6 @@ class RestrictedBoltzmannMachine(DecoderMixin, QueryGapsGenerator):
         self._refuse_missing(X, "free_energy")
         return (-self._log_unnormalised(X)).astype(X.dtype, copy=False)
 
-    def log_partition(self) -> LogPartition:
-        """Return log Z, its standard error and a bracket of it, in nats.
-
-        It is computed once for a fit and a setting of `partition`, from a seed of the fit.
-
-        Returns
-        -------
-        log_partition : LogPartition
-            A tuple (value, std, low, high). If it is exact, the error is 0 and all values are one.
-            Else low, the value, is an estimate by annealing forwards, whose error shrinks with
-            more temperatures, and high one by annealing in reverse. The reverse chains start at
-            draws of n_sampling_steps steps; where these have not reached the distribution of the
-            machine, high may be too low.
-        """
-        check_is_fitted(self)
-        option = self._option("partition")
-        key = f"{option.n_chains} {option.n_temperatures}"
-        if key not in self._partitions:
-            self._partitions[key] = tuple(self._compute_partition(option))
-        return LogPartition(*self._partitions[key])
-
     def gibbs(
         self, X: npt.ArrayLike, n_steps: int = 1, *, random_state: RandomState = None
     ) -> np.ndarray:
@@ -331,27 +277,21 @@ class RestrictedBoltzmannMachine(DecoderMixin, QueryGapsGenerator):
             drawn = self.machine_.decode(units).cpu().numpy()
         return self._in_container(drawn.astype(rows.dtype, copy=False), X)
 
-    def __sklearn_tags__(self) -> GeneratorTags:
-        tags = super().__sklearn_tags__()
-        is_discrete = self._likelihood.measure == "counting"
-        tags.input_tags.categorical = is_discrete
-        tags.input_tags.positive_only = is_discrete
-        return tags
-
-    @property
-    def _visible_name(self) -> str:
-        """The string of the parameter visible, also where it is an option."""
-        return getattr(self.visible, "name", self.visible)
-
     @property
     def _likelihood(self) -> Likelihood:
         if hasattr(self, "machine_"):
             is_exact = can_enumerate(self.machine_)
-            measure = self.machine_.measure
         else:
             is_exact = isinstance(self.n_components, Integral) and self.n_components <= MOST_BITS
-            measure = measure_of(self._visible_name)
-        return Likelihood("exact" if is_exact else "estimate", measure)
+        return Likelihood("exact" if is_exact else "estimate", self._measure)
+
+    @property
+    def _bottom(self) -> Any:
+        return getattr(self, "machine_", None)
+
+    @property
+    def _top(self) -> Any:
+        return self.machine_
 
     @property
     def _n_features_out(self) -> int:
@@ -360,75 +300,13 @@ class RestrictedBoltzmannMachine(DecoderMixin, QueryGapsGenerator):
     def _check_parameters(self) -> None:
         super()._check_parameters()
         check_count("n_components", self.n_components)
-        check_count("n_sampling_steps", self.n_sampling_steps)
-        check_flag("dynamic_binarization", self.dynamic_binarization)
-        if self.dynamic_binarization and self._visible_name != "bernoulli":
-            raise ValueError(
-                "dynamic_binarization=True draws rows of 0 and 1, which need visible='bernoulli';"
-                f" got {self._visible_name!r}; take it, or dynamic_binarization=False."
-            )
-
-    def _default_trainer(self, n_rows: int | None = None) -> Trainer:
-        return Trainer(schedule="cosine", ema_decay=EMA_DECAY)
 
     def _build(self, fit: FitContext) -> None:
-        statistics = fit.all_statistics
-        option = self._option("visible")
-        name = option.name
-        if name == "categorical":
-            option = without_choices(option, statistics)
-        dtype = fit.rows.dtype
-        self.machine_: BoltzmannMachine
-        if name == "gaussian":
-            center, deviation = (
-                torch.as_tensor(values) for values in (statistics.mean, statistics.deviation)
-            )
-            self.machine_ = GaussianMachine(center, deviation, self.n_components, option.scale)
-        elif name == "categorical":
-            check_values(
-                name, option.n_levels, statistics.low, statistics.high, statistics.is_integer
-            )
-            rates = _level_shares(fit, option.n_levels)
-            self.machine_ = CategoricalMachine(rates, self.n_components)
-        else:
-            check_values(name, 2, statistics.low, statistics.high, statistics.is_integer)
-            self.machine_ = BernoulliMachine(torch.as_tensor(statistics.mean), self.n_components)
-        self.machine_.to(dtype)
-
-    def _begin(self, fit: FitContext) -> None:
-        statistics = fit.all_statistics
-        machine = self.machine_
-        check_values(
-            machine.name, machine.n_levels, statistics.low, statistics.high, statistics.is_integer
-        )
+        self.machine_ = self._visible_machine(fit, self.n_components)
 
     def _make_objective(self, fit: FitContext) -> Objective:
         return BoltzmannObjective(
-            self.machine_, self._option("algorithm"), self._option("penalty"), self._prepare
-        )
-
-    def _prepare(self, X: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
-        """Visible units of a batch in training."""
-        if self.dynamic_binarization:
-            X = (torch.empty_like(X).uniform_(generator=generator) < X).to(X.dtype)
-        return self.machine_.encode(X)
-
-    def _finish(self, fit: FitContext, generator: np.random.Generator) -> None:
-        self._partition_seed = int(generator.integers(2**62))
-        self._partitions: dict[str, tuple[float, ...]] = {}
-
-    def _check_support(self, X: np.ndarray) -> None:
-        values = X[~np.isnan(X)]
-        if not values.size or self.machine_.name == "gaussian":
-            return
-        is_integer = bool((values == np.rint(values)).all())
-        check_values(
-            self.machine_.name,
-            self.machine_.n_levels,
-            float(values.min()),
-            float(values.max()),
-            is_integer,
-            has_missing=len(values) < X.size,
+            self.machine_, self._option("algorithm"), self._option("penalty"), self._prepared
         )
 
     def _transform(self, X: np.ndarray) -> np.ndarray:
@@ -490,24 +368,6 @@ class RestrictedBoltzmannMachine(DecoderMixin, QueryGapsGenerator):
             n_copies = 1
         return tuple(self._in_blocks(X, values_and_errors, n_copies=n_copies).T)
 
-    def _compute_partition(self, option: Any) -> LogPartition:
-        """Log Z in units of X."""
-        machine = self.machine_
-        unit = float(torch.as_tensor(machine.log_widths).sum())
-        with torch.no_grad(), self._threads_for(option.n_chains):
-            if can_enumerate(machine):
-                value = unit + log_partition(machine)
-                return LogPartition(value, 0.0, value, value)
-            temperatures = sigmoid_temperatures(option.n_temperatures)
-            value, std = annealed_log_partition(
-                machine, temperatures, option.n_chains, self._seeded_noise(0)
-            )
-            noise = self._seeded_noise(2)
-            units = draw_units(machine, option.n_chains, self.n_sampling_steps, noise)
-            high, _ = reverse_log_partition(machine, temperatures, units, noise)
-        value, high = unit + float(value), unit + float(high)
-        return LogPartition(value, float(std), value, high)
-
     def _sample(self, n_samples: int, generator: np.random.Generator) -> np.ndarray:
         noise = self._noise(generator)
         with torch.inference_mode(), self._threads_for(n_samples):
@@ -555,14 +415,6 @@ class RestrictedBoltzmannMachine(DecoderMixin, QueryGapsGenerator):
         filled[has_missing] = self._in_blocks(X[has_missing], means)
         return filled
 
-    def _noise(self, generator: np.random.Generator) -> torch.Generator:
-        """A generator on the device, seeded by one of NumPy."""
-        return torch.Generator(self.device_).manual_seed(int(generator.integers(2**62)))
-
-    def _seeded_noise(self, use: int) -> torch.Generator:
-        """The generator of one of the estimates, from the seed of the fit."""
-        return torch.Generator(self.device_).manual_seed(self._partition_seed + use)
-
     def _fitted_machine(self) -> BoltzmannMachine:
         if not hasattr(self, "machine_"):
             raise AttributeError(f"{type(self).__name__} is not fitted yet, so it has no machine.")
@@ -570,12 +422,3 @@ class RestrictedBoltzmannMachine(DecoderMixin, QueryGapsGenerator):
 
     def _parameter(self, name: str) -> np.ndarray:
         return getattr(self._fitted_machine(), name).detach().cpu().numpy()
-
-
-def _level_shares(fit: FitContext, n_levels: int) -> torch.Tensor:
-    """Shares (d, n_levels) of the levels in the rows to train on."""
-    total: Any = 0.0
-    for rows, *_ in fit.rows.batches(None, READ_ROWS):
-        levels = torch.arange(n_levels, device=rows.device)
-        total = total + (rows.unsqueeze(-1) == levels).double().sum(0)
-    return (total / fit.rows.n_rows).cpu()
