@@ -34,7 +34,6 @@ NETWORKS = {"max_iter": 30, "learning_rate_init": 0.02, "device": "cpu", "random
 ORDERED = {**NETWORKS, "likelihood": AutoLikelihood(n_mixture=2), "n_importance_samples": 256}
 ADVERSARIAL = {"hidden_layer_sizes": (16,), "max_iter": 30, "device": "cpu", "random_state": 0}
 PIXELS = {**NETWORKS, "max_iter": 20}
-BRIEF_CHAINS = {"n_sampling_steps": 20}
 WITHOUT_DROPOUT = {"dropout": 0.0, "input_dropout": 0.0}
 
 ESTIMATORS = [
@@ -69,7 +68,9 @@ DISCRETE = [  # generators of whole numbers, which scikit-learn's checks feed wi
     PixelRNN(4, 1, **PIXELS),
     MADE((8,), likelihood="categorical", **WITHOUT_DROPOUT, **PIXELS),
     RestrictedBoltzmannMachine(3, visible="categorical", **NETWORKS),
-    DeepBeliefClassifier((4, 3), visible="categorical", n_pretraining=3, **BRIEF_CHAINS, **PIXELS),
+    DeepBeliefClassifier(
+        (8, 8), visible="categorical", n_pretraining=30, n_sampling_steps=20, **PIXELS
+    ),
 ]
 # Known features come first in orders of their own, so conditionals have no one joint distribution.
 IN_ANY_ORDER = MADE((8,), order_agnostic=True, likelihood=AutoLikelihood(n_mixture=2), **NETWORKS)
@@ -93,6 +94,8 @@ def with_few_epochs(estimators):
     for model in copies:
         if hasattr(model, "learning_rate_init"):
             model.set_params(max_iter=3)
+        if hasattr(model, "n_pretraining"):
+            model.set_params(n_pretraining=3)
     return copies
 
 
