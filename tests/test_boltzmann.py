@@ -384,7 +384,9 @@ class TestTraining:
     def test_the_penalty_moves_activities_to_the_target(self):
         means = {}
         for penalty in (None, KLSparsity(weight=1.0, target=0.05)):
-            model = RestrictedBoltzmannMachine(8, penalty=penalty, max_iter=60, random_state=0)
+            model = RestrictedBoltzmannMachine(
+                8, penalty=penalty, max_iter=40, learning_rate_init=0.02, random_state=0
+            )
             means[penalty is None] = model.fit(self.X).transform(self.X).mean()
         assert means[False] < 0.15 < means[True]
 
@@ -444,7 +446,7 @@ class TestTraining:
 
     def test_dynamic_binarization_learns_from_probabilities(self):
         model = RestrictedBoltzmannMachine(
-            2, dynamic_binarization=True, max_iter=40, random_state=0
+            2, dynamic_binarization=True, max_iter=40, learning_rate_init=0.02, random_state=0
         )
         model.fit(np.full((200, 2), 0.3, dtype=np.float32))
         np.testing.assert_allclose(model.sample(4000, random_state=0).mean(axis=0), 0.3, atol=0.05)
