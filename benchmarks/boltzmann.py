@@ -14,7 +14,8 @@ batch, test rows once with seed 1. Published: 86.3 nats on a fixed binarization 
 and I. Murray, On the quantitative analysis of deep belief networks, 2008).
 
 features: accuracy of a logistic regression on hidden probabilities, and seconds of an epoch, beside
-scikit-learn's BernoulliRBM with the same units, batches and epochs.
+scikit-learn's BernoulliRBM with as many units and epochs, in batches of 10, its default, and of
+100. With equal batches both compute the same five products of matrices, which bounds the ratio.
 
 deep: lower bound of a deep belief network beside the likelihood of its first machine alone.
 """
@@ -33,11 +34,7 @@ from sklearn.neural_network import BernoulliRBM
 import probgen
 from probgen import DeepBeliefNetwork, RestrictedBoltzmannMachine, Trainer
 from probgen.datasets import fetch_binary, fetch_mnist
-from probgen.options import (
-    AnnealedImportanceSampling,
-    ContrastiveDivergence,
-    PersistentContrastiveDivergence,
-)
+from probgen.options import AnnealedImportanceSampling, PersistentContrastiveDivergence
 
 SGD = {"optimizer": "sgd", "schedule": "cosine", "ema_decay": 0.999}
 TABLES = {  # published and wanted nats, and the settings
@@ -76,11 +73,10 @@ FEATURES = {
     "n_components": 500,
     "batch_size": 100,
     "learning_rate_init": 0.02,
-    "algorithm": ContrastiveDivergence(),
     "trainer": Trainer(**SGD),
 }
 FEATURE_EPOCHS = 10
-SKLEARN_RATES = (0.01, 0.05)
+SKLEARN = ({"batch_size": 10, "learning_rate": 0.01}, {"batch_size": 100, "learning_rate": 0.05})
 DEEP_EPOCHS = 20
 WANTED_MNIST = 88.0
 WANTED_SECONDS = 900.0
@@ -159,14 +155,12 @@ def features(epochs):
         f" {taken / n_epochs:.2f} s and {cpu / n_epochs:.2f} s of CPU an epoch",
         flush=True,
     )
-    for rate in SKLEARN_RATES:
-        peer = BernoulliRBM(
-            500, batch_size=100, learning_rate=rate, n_iter=n_epochs, random_state=0
-        )
+    for settings in SKLEARN:
+        peer = BernoulliRBM(500, n_iter=n_epochs, random_state=0, **settings)
         peer, taken_by_peer, cpu_of_peer = fitted(peer, X)
         ratio = cpu / cpu_of_peer
         print(
-            f"  scikit-learn's, rate {rate}: {accuracy_of(peer, X, y, T, z):.2%},"
+            f"  scikit-learn's, {settings}: {accuracy_of(peer, X, y, T, z):.2%},"
             f" {taken_by_peer / n_epochs:.2f} s and {cpu_of_peer / n_epochs:.2f} s of CPU an epoch;"
             f" time {taken / taken_by_peer:.2f} of it, CPU {ratio:.2f}"
             f"{verdict(WANTED_RATIO, taken / taken_by_peer)}",
