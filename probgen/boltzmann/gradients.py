@@ -52,8 +52,8 @@ def energy_gradients(
     # Shares of rows in both means, with the sign of minus the log-likelihood.
     shares = both.new_full((n + m, 1), -1.0 / n)
     shares[n:] = 1.0 / m
-    visible_gradient = (shares * both).sum(0)
-    hidden_gradient = (shares * hidden).sum(0)
+    visible_gradient = shares[:, 0] @ both
+    hidden_gradient = shares[:, 0] @ hidden
     if centers is None:
         weight_gradient = (shares * hidden).T @ both
     else:
