@@ -101,7 +101,11 @@ class BoltzmannMachine(nn.Module):
 
     def visible_field(self, hidden: Tensor, beta: float = 1.0) -> Tensor:
         """Return the linear coefficients (..., n_units) of the units given hidden ones."""
-        field = aligned_linear(hidden, self.weight.T, self.visible_bias)
+        weight = self.weight.T
+        if torch.is_inference_mode_enabled():
+            # Queries need equal bits for equal rows, which products with the other layout lack.
+            weight = weight.contiguous()
+        field = aligned_linear(hidden, weight, self.visible_bias)
         if beta != 1.0:
             field = torch.lerp(self.base_bias.expand_as(field), field, beta)
         return field
