@@ -16,6 +16,8 @@ from probgen import (
     ConditionalGAN,
     ConditionalPixelCNN,
     ConditionalVAE,
+    DeepBeliefClassifier,
+    DeepBeliefNetwork,
     FullyVisibleBeliefNetwork,
     GaussianBayes,
     GaussianMixture,
@@ -23,6 +25,7 @@ from probgen import (
     MixtureModel,
     PixelCNN,
     PixelRNN,
+    RestrictedBoltzmannMachine,
     SemiSupervisedVAE,
 )
 from probgen.options import AutoDensity, AutoLikelihood, ParzenWindow
@@ -51,6 +54,8 @@ ESTIMATORS = [
     SemiSupervisedVAE(1, hidden_layer_sizes=(8,), **NETWORKS),
     MADE((8,), **WITHOUT_DROPOUT, **ORDERED),
     FullyVisibleBeliefNetwork(**ORDERED),
+    RestrictedBoltzmannMachine(3, visible="gaussian", **NETWORKS),
+    DeepBeliefNetwork((4, 3), visible="gaussian", n_pretraining=3, **NETWORKS),
     GAN(2, density=ParzenWindow(2048), **ADVERSARIAL),
     VAEGAN(2, density=ParzenWindow(2048), **ADVERSARIAL),
     ConditionalGAN(2, density=AutoDensity(n_draws=6144), **{**ADVERSARIAL, "max_iter": 60}),
@@ -62,6 +67,10 @@ DISCRETE = [  # generators of whole numbers, which scikit-learn's checks feed wi
     PixelCNN(4, 3, n_downsamplings=1, **PIXELS),
     PixelRNN(4, 1, **PIXELS),
     MADE((8,), likelihood="categorical", **WITHOUT_DROPOUT, **PIXELS),
+    RestrictedBoltzmannMachine(3, visible="categorical", **NETWORKS),
+    DeepBeliefClassifier(
+        (8, 8), visible="categorical", n_pretraining=30, n_sampling_steps=20, **PIXELS
+    ),
 ]
 # Known features come first in orders of their own, so conditionals have no one joint distribution.
 IN_ANY_ORDER = MADE((8,), order_agnostic=True, likelihood=AutoLikelihood(n_mixture=2), **NETWORKS)
@@ -85,6 +94,8 @@ def with_few_epochs(estimators):
     for model in copies:
         if hasattr(model, "learning_rate_init"):
             model.set_params(max_iter=3)
+        if hasattr(model, "n_pretraining"):
+            model.set_params(n_pretraining=3)
     return copies
 
 

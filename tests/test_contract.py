@@ -42,9 +42,12 @@ from probgen import (
     ConditionalGAN,
     ConditionalPixelCNN,
     ConditionalVAE,
+    DeepBeliefClassifier,
+    DeepBeliefNetwork,
     FullyVisibleBeliefNetwork,
     MixtureModel,
     PixelCNN,
+    RestrictedBoltzmannMachine,
     SemiSupervisedVAE,
     get_likelihood,
     load,
@@ -587,12 +590,22 @@ class TestDensity:
         )
 
 
+# Their whole fit takes as many epochs as that of one machine.
+BELIEFS_ALONE = {
+    "hidden_layer_sizes",
+    "max_iter",
+    "n_importance_samples",
+    "n_pretraining",
+    "up_down_rate",
+}
 KIN = [  # a class, another with its parameters, and those that differ or are missing on purpose
     (VAE, ConditionalVAE, set()),
     (ConditionalVAE, SemiSupervisedVAE, {"handle_unknown"}),
     (PixelCNN, ConditionalPixelCNN, set()),
     (FullyVisibleBeliefNetwork, MADE, {"input_dropout"}),
     (GAN, ConditionalGAN, set()),
+    (DeepBeliefNetwork, DeepBeliefClassifier, set()),
+    (DeepBeliefNetwork, RestrictedBoltzmannMachine, BELIEFS_ALONE),
     (ConditionalGAN, AuxiliaryClassifierGAN, set()),
     (GAN, VAEGAN, {"encoder", "prior", "truncation", "augmentation"}),
 ]

@@ -33,7 +33,7 @@ FLOORS = (
         "preprocessing",
     },
     {"conditions", "gaussians"},
-    {"mixtures"},
+    {"boltzmann", "mixtures"},
     {"markov"},
     {"base"},
     {"metrics"},

@@ -28,6 +28,7 @@ from probgen import (
     GaussianMixture,
     LogitTransformer,
     PixelCNN,
+    RestrictedBoltzmannMachine,
     SemiSupervisedVAE,
     Trainer,
     make_generative_pipeline,
@@ -99,6 +100,14 @@ SHORT_CODES = {"n_components": 1, "hidden_layer_sizes": (4,), "n_importance_samp
 CHAINS = {"n_importance_samples": 4, "likelihood": AutoLikelihood(n_mixture=2), **QUICK}
 PIXELS = {"n_filters": 4, "n_layers": 1, "n_importance_samples": 4, **QUICK}
 GANS = {"n_components": 1, "hidden_layer_sizes": (4,), "density": ParzenWindow(64), **QUICK}
+BELIEFS = {
+    "hidden_layer_sizes": (4, 3),
+    "visible": "gaussian",
+    "n_pretraining": 1,
+    "n_importance_samples": 4,
+    "n_sampling_steps": 10,
+    **QUICK,
+}
 SMALL = {  # by the names of the classes
     "Autoencoder": SHORT_CODES,
     "AuxiliaryClassifierGAN": GANS,
@@ -106,6 +115,8 @@ SMALL = {  # by the names of the classes
     "ConditionalGAN": GANS,
     "ConditionalPixelCNN": PIXELS,
     "ConditionalVAE": SHORT_CODES,
+    "DeepBeliefClassifier": BELIEFS,
+    "DeepBeliefNetwork": BELIEFS,
     "FullyVisibleBeliefNetwork": CHAINS,
     "GAN": GANS,
     "GaussianBayes": {"reg_covar": 0.1, "random_state": 0},
@@ -115,6 +126,7 @@ SMALL = {  # by the names of the classes
     "MixtureModel": {"random_state": 0},
     "PixelCNN": PIXELS,
     "PixelRNN": PIXELS,
+    "RestrictedBoltzmannMachine": {"n_components": 3, "visible": "gaussian", **QUICK},
     "SemiSupervisedVAE": SHORT_CODES,
     "VAE": SHORT_CODES,
     "VAEGAN": GANS,
@@ -131,9 +143,12 @@ SCORE_OF_FEATURES = torch.nn.Sequential(
     torch.nn.Linear(16, 5), torch.nn.ReLU(), torch.nn.Linear(5, 1)
 )
 
+BINARIZED = Setting(True, {"visible": "bernoulli"}, rows="grey")
+
 # Another value of each parameter, by its name, or by the class and the name where they differ.
 SETTINGS = {
     "activation": Setting("tanh"),
+    "algorithm": Setting("cd"),
     "atoms": Setting({0: [0.0, 1.0]}, rows="levels"),
     "architecture": Setting("conv"),
     "attention": Setting(True),
@@ -161,6 +176,7 @@ SETTINGS = {
     "gated": Setting(True),
     "heads": Setting("joint"),
     "hidden_layer_sizes": Setting((5,)),
+    "DeepBeliefNetwork.hidden_layer_sizes": Setting((5, 4)),
     "image_shape": Setting((2, 8), CONV),
     "init_params": Setting("random", {**SLOW, "max_iter": 1}),
     "input_dropout": Setting(0.3),
@@ -184,9 +200,16 @@ SETTINGS = {
     "n_init": Setting(3, {**SLOW, "init_params": "random", "max_iter": 2}),
     "n_layers": Setting(2),
     "n_orderings": Setting(2),
+    "n_pretraining": Setting(2),
+    "n_sampling_steps": Setting(5, {"n_components": 21}),
+    "DeepBeliefNetwork.n_sampling_steps": Setting(5, {"hidden_layer_sizes": (21, 21)}),
     "noise_fraction": Setting(0.5),
     "observation": Setting("gaussian", {"loss": "bernoulli"}, "bits"),
     "order_agnostic": Setting(True),
+    "partition": Setting(AnnealedImportanceSampling(4, 20), {"n_components": 21}),
+    "DeepBeliefNetwork.partition": Setting(
+        AnnealedImportanceSampling(4, 20), {"hidden_layer_sizes": (21, 21)}
+    ),
     "penalty": Setting("l1"),
     "position_map": Setting(False),
     "posterior": Setting("iaf"),
@@ -210,7 +233,9 @@ SETTINGS = {
     "transition_smoothing": Setting(3.0, {"n_components": 2}),
     "tol": Setting(10.0, {**SLOW, "init_params": "random"}),
     "truncation": Setting(0.1),
+    "up_down_rate": Setting(0.5),
     "validation_metric": Setting("frechet", STOPPING),
+    "visible": Setting("categorical", rows="levels"),
     "warm_start": Setting(True, calls="refit"),
     "weights_init": Setting([0.9, 0.1], MIXED),
     "FullyVisibleBeliefNetwork.likelihood": Setting("discretized_logistic", rows="levels"),
@@ -246,6 +271,9 @@ SETTINGS = {
     "MixtureModel.n_init": Setting(3, {"n_components": 3, "init_params": "random", "max_iter": 2}),
     "MixtureModel.tol": Setting(10.0, {"n_components": 3, "init_params": "random"}),
     "MixtureModel.warm_start": Setting(True, {"n_components": 3, "max_iter": 1}, calls="refit"),
+    "RestrictedBoltzmannMachine.dynamic_binarization": BINARIZED,
+    "DeepBeliefNetwork.dynamic_binarization": BINARIZED,
+    "RestrictedBoltzmannMachine.penalty": Setting("kl_sparsity"),
     "PixelGenerator.dynamic_binarization": Setting(True, rows="grey", is_refused_without=True),
     "PixelGenerator.image_shape": Setting((2, 8)),
     "PixelGenerator.likelihood": Setting("discretized_logistic"),
@@ -266,6 +294,7 @@ OPTION_SETTINGS = {
     "n_levels": Setting(7, rows="levels"),
     "n_mixture": Setting(3),
     "n_particles": Setting(3),
+    "n_steps": Setting(2),
     "n_temperatures": Setting(3),
     "scale": Setting(0.7),
     "target": Setting(0.3),
@@ -320,7 +349,8 @@ def fitted(model, X, calls):
 def answers(model, X):
     """Yield what a fitted generator answers, the cheap answers first."""
     rows = X[:3]
-    if getattr(model, "dynamic_binarization", False):
+    is_binary = getattr(model, "visible", None) == "bernoulli"
+    if getattr(model, "dynamic_binarization", False) or is_binary:
         rows = np.rint(rows)
     yield model.score_samples(rows)
     yield model.transform(rows)
@@ -385,7 +415,15 @@ REFUSED = {
 }
 OPTIONS = [
     pytest.param(kind, name, string, key, id=f"{kind.__name__}-{name}-{string}-{key}")
-    for kind in (Autoencoder, GAN, MADE, PixelCNN, SemiSupervisedVAE, VAE)
+    for kind in (
+        Autoencoder,
+        GAN,
+        MADE,
+        PixelCNN,
+        RestrictedBoltzmannMachine,
+        SemiSupervisedVAE,
+        VAE,
+    )
     for name, makers in kind._options.items()
     for string, maker in makers.items()
     for key in (maker().get_params() if string is not None else ())
@@ -407,9 +445,12 @@ def test_a_setting_of_an_option_moves_a_number(kind, name, string, key):
     option = kind._options[name][string]()
     if "n_draws" in option.get_params():
         option.set_params(n_draws=64)
-    if "n_chains" in option.get_params():
+    if "n_temperatures" in option.get_params():
         option.set_params(n_chains=2, n_temperatures=2)
-    assert_moves(kind, {name: option}, setting, f"{name}__{key}", rows)
+    context = {name: option}
+    if name == "partition":
+        context["n_components"] = 21  # too many to enumerate
+    assert_moves(kind, context, setting, f"{name}__{key}", rows)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from probgen import (
     GaussianMixture,
     MixtureModel,
     PixelCNN,
+    RestrictedBoltzmannMachine,
     Trainer,
     get_likelihood,
     make_generative_pipeline,
@@ -52,6 +53,8 @@ N_IMPORTANCE_SAMPLES = 32
 # A score that takes many draws per row uses about this many values, and at least so many rows.
 MAX_ESTIMATED_VALUES = 2**15
 MIN_ESTIMATED_ROWS = 256
+
+EXACT_HIDDEN_UNITS = 12  # 4,096 states
 
 # Budgets of a fit: rows times epochs, and for networks that predict each pixel, values times epochs
 ROW_BUDGET = 500_000
@@ -119,6 +122,13 @@ def _made(n, d, shape):
         (256,),
         likelihood=AutoLikelihood(n_mixture=5),
         max_iter=_n_epochs(ROW_BUDGET, n, 5, 30),
+    )
+
+
+def _boltzmann(n, d, shape):
+    """A machine of so few hidden units that its likelihood is exact."""
+    return RestrictedBoltzmannMachine(
+        EXACT_HIDDEN_UNITS, visible="gaussian", max_iter=_n_epochs(ROW_BUDGET, n, 10, 100)
     )
 
 
@@ -194,6 +204,7 @@ MODELS: dict[str, Callable] = {
     "VAE with a 2-D code": _vae_in_the_plane,
     "Conditional VAE": lambda n, d, shape: _vae(n, d, kind=ConditionalVAE),
     "MADE": _made,
+    "Boltzmann machine": _boltzmann,
     "PixelCNN": _pixelcnn,
     "Conditional PixelCNN": lambda n, d, shape: _pixelcnn(n, d, shape, kind=ConditionalPixelCNN),
     "GAN": lambda n, d, shape: _gan(n),

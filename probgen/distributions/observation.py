@@ -151,7 +151,7 @@ class ObservationModel(nn.Module):
         if low < 0.0 and self.measure == "counting":
             # scikit-learn's common checks look for these very words.
             prefix = "Negative values in data: "
-        values = f"{_in_digits(low)} to {_in_digits(high)}"
+        values = f"{in_digits(low)} to {in_digits(high)}"
         if has_missing:
             values += " and NaN"  # which the common checks look for, too
         if self.measure == "counting" and not is_integer:
@@ -483,7 +483,7 @@ OBSERVATION_MODELS: dict[str, type[ObservationModel]] = {
 }
 
 
-def _in_digits(value):
+def in_digits(value):
     """A number in words, with all digits where a few would round it to a whole number."""
     text = f"{value:g}"
     if float(text).is_integer() and not value.is_integer():

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from probgen.estimators.autoregressive.pixelcnn import ConditionalPixelCNN, PixelCNN
     from probgen.estimators.autoregressive.pixelrnn import PixelRNN
     from probgen.estimators.bayes_classifier import BayesClassifier
+    from probgen.estimators.energy.deep_belief_network import (
+        DeepBeliefClassifier,
+        DeepBeliefNetwork,
+    )
+    from probgen.estimators.energy.restricted_boltzmann_machine import RestrictedBoltzmannMachine
     from probgen.estimators.gaussian_bayes import GaussianBayes
     from probgen.estimators.gaussian_mixture import GaussianMixture
     from probgen.estimators.hidden_markov_model import HiddenMarkovModel
@@ -41,6 +46,8 @@ __all__ = [
     "ConditionalGAN",
     "ConditionalPixelCNN",
     "ConditionalVAE",
+    "DeepBeliefClassifier",
+    "DeepBeliefNetwork",
     "FullyVisibleBeliefNetwork",
     "GaussianBayes",
     "GaussianMixture",
@@ -48,6 +55,7 @@ __all__ = [
     "MixtureModel",
     "PixelCNN",
     "PixelRNN",
+    "RestrictedBoltzmannMachine",
     "SemiSupervisedVAE",
 ]
 _HOMES = {
@@ -57,6 +65,8 @@ _HOMES = {
     "ConditionalGAN": "adversarial.conditional_gan",
     "ConditionalPixelCNN": "autoregressive.pixelcnn",
     "ConditionalVAE": "variational.conditional_vae",
+    "DeepBeliefClassifier": "energy.deep_belief_network",
+    "DeepBeliefNetwork": "energy.deep_belief_network",
     "FullyVisibleBeliefNetwork": "autoregressive.made",
     "GAN": "adversarial.gan",
     "GaussianBayes": "gaussian_bayes",
@@ -66,6 +76,7 @@ _HOMES = {
     "MADE": "autoregressive.made",
     "PixelCNN": "autoregressive.pixelcnn",
     "PixelRNN": "autoregressive.pixelrnn",
+    "RestrictedBoltzmannMachine": "energy.restricted_boltzmann_machine",
     "SemiSupervisedVAE": "variational.semi_supervised_vae",
     "VAE": "variational.vae",
     "VAEGAN": "adversarial.vaegan",

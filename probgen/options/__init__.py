@@ -26,6 +26,7 @@ from probgen.options.autoencoder import (
     MaskingCorruption,
     SaltAndPepperCorruption,
 )
+from probgen.options.boltzmann import ContrastiveDivergence, PersistentContrastiveDivergence
 from probgen.options.likelihoods import (
     AutoLikelihood,
     Bernoulli,
@@ -59,6 +60,7 @@ __all__ = [
     "Categorical",
     "ContinuousBernoulli",
     "Contractive",
+    "ContrastiveDivergence",
     "DiscretizedLogistic",
     "Gaussian",
     "GaussianCorruption",
@@ -77,6 +79,7 @@ __all__ = [
     "NormalPrior",
     "Option",
     "ParzenWindow",
+    "PersistentContrastiveDivergence",
     "SaltAndPepperCorruption",
     "SplineFlow",
     "VampPrior",

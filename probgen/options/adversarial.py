@@ -190,15 +190,16 @@ class WGANGP(_GradientPenalty):
 
 
 class AnnealedImportanceSampling(Option):
-    """An estimate of the density of blurred draws by annealed importance sampling.
+    """An estimate of a density or a partition function by annealed importance sampling.
 
     Parameters
     ----------
     n_chains : int, default=16
-        Chains for each row, at least 2. More tighten the estimate.
+        Chains for each row or for a partition function, at least 2. More tighten the estimate.
     n_temperatures : int, default=50
-        Distributions from the prior to the posterior of a code, at least 1. More tighten the
-        estimate; `likelihood_bounds` shows whether they are enough.
+        Distributions from the prior to the posterior of a code, or from the base rates to a
+        machine, at least 1. More tighten the estimate; `likelihood_bounds`, or the bracket of
+        `log_partition`, shows whether they are enough.
 
     Examples
     --------

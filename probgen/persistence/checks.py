@@ -64,6 +64,10 @@ SHAPES = {
     # Networks, priors of codes and observation models.
     "weight": ("oihw", "oi"),
     "bias": ("o",),
+    "visible_bias": ("i",),
+    "hidden_bias": ("o",),
+    "base_bias": ("i",),
+    "log_precision": ("i", ""),
     "mask": ("oihw", "noi", "oi"),
     "map": ("ohw",),
     "class_maps": ("cohw",),

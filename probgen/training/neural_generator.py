@@ -87,6 +87,8 @@ STRUCTURE = frozenset(
         "position_map",
         "scales",
         "layer",
+        "visible",
+        "algorithm",
     }
 )
 _TORCH_DTYPES = {np.dtype(np.float32): torch.float32, np.dtype(np.float64): torch.float64}

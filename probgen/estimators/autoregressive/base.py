@@ -10,10 +10,11 @@ from scipy.special import logsumexp
 from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import check_choice, check_count
-from probgen.base import GeneratorTags, ImputerMixin, Likelihood
+from probgen.base import GeneratorTags, Likelihood
 from probgen.conditions.given import Conditions, observed
 from probgen.distributions.observation import measure_of
 from probgen.estimators._observation import ObservationGenerator
+from probgen.estimators._query_gaps import QueryGapsGenerator
 from probgen.estimators.autoregressive.conditioning import complete, log_mass
 from probgen.estimators.autoregressive.sampler import ChainSampler
 from probgen.marginal_likelihood.effective_draws import checked_estimates
@@ -26,7 +27,7 @@ from probgen.training.trainer import Trainer
 REPRESENTATIONS = ("features", "log_prob")
 
 
-class AutoregressiveGenerator(ImputerMixin, ObservationGenerator):
+class AutoregressiveGenerator(QueryGapsGenerator, ObservationGenerator):
     """Base of generators by the chain rule, whose likelihood is exact.
 
     A subclass takes `likelihood`, `dynamic_binarization`, `representation`, `n_importance_samples`
@@ -55,7 +56,6 @@ class AutoregressiveGenerator(ImputerMixin, ObservationGenerator):
     """
 
     _networks: tuple[str, ...] = ("network_", "observation_")
-    _missing_values = "queries"
     _options: ClassVar[Mapping] = {
         "likelihood": {
             "auto": AutoLikelihood,
@@ -143,7 +143,6 @@ class AutoregressiveGenerator(ImputerMixin, ObservationGenerator):
         is_discrete = self._likelihood.measure == "counting"
         tags.input_tags.categorical = is_discrete
         tags.input_tags.positive_only = is_discrete
-        tags.input_tags.allow_nan = hasattr(self, "observation_")  # not in a first fit
         return tags
 
     @property
@@ -175,30 +174,6 @@ class AutoregressiveGenerator(ImputerMixin, ObservationGenerator):
 
     def _auto_likelihood(self, statistics: RowStatistics, n_levels: int | None) -> str:
         raise NotImplementedError
-
-    def _read(self, X: Any, y: Any, *, reset: bool, ensure_min_samples: int) -> tuple:
-        arrays = super()._read(X, y, reset=reset, ensure_min_samples=ensure_min_samples)
-        rows = arrays[0]
-        is_float = isinstance(rows, np.ndarray) and rows.dtype.kind == "f"
-        if is_float and np.isnan(rows).any():
-            raise ValueError(self._nan_error)
-        return arrays
-
-    def _validate(self, X: Any, y: Any = "no_validation", **checks: Any) -> Any:
-        try:
-            return super()._validate(X, y, **checks)
-        except ValueError as error:
-            if str(error).startswith("X contains NaN"):
-                raise ValueError(self._nan_error) from error
-            raise
-
-    @property
-    def _nan_error(self) -> str:
-        return (
-            f"X contains NaN, which {type(self).__name__} cannot learn from, though once fitted it"
-            " scores and completes such rows; fill them first, such as with"
-            " GaussianMixture.impute."
-        )
 
     def _build(self, fit: FitContext) -> None:
         statistics = self._statistics(fit)
@@ -291,11 +266,6 @@ class AutoregressiveGenerator(ImputerMixin, ObservationGenerator):
             log_prob = self._log_prob_function(sampler, order)
             total = total + self._over_blocks(log_prob, rows, *labels)
         return total / n_orders
-
-    def _refuse_missing(self, X: np.ndarray, query: str) -> None:
-        """Raise if rows have missing values, which the named query cannot take."""
-        if self._is_missing(X).any():
-            raise ValueError(f"X contains NaN, which {query} cannot take; impute it first.")
 
     def _log_prob_function(
         self, sampler: ChainSampler, order: int, total: bool = False

@@ -1,0 +1,1 @@
+"""Restricted Boltzmann machines: energies, conditionals, Gibbs chains and partition functions."""

@@ -1,0 +1,141 @@
+"""What a fitted machine answers: draws, completions and log-probabilities of partly known rows.
+
+Where the hidden states are few, they are enumerated; else chains run along temperatures.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from probgen.boltzmann.chains import Clamp, draw_hidden, draw_visible, tempered_chains
+from probgen.boltzmann.enumeration import (
+    bits_of,
+    blocks_of_states,
+    clamped_log_weights,
+    draw_states,
+    smaller_side,
+    state_log_weights,
+)
+from probgen.boltzmann.machine import BoltzmannMachine
+from probgen.boltzmann.partition import annealed_log_partition
+from probgen.marginal_likelihood.annealing import sigmoid_temperatures
+
+MOST_TABLE_NUMBERS = 2**24  # units times states of a table from which draws are exact
+MOST_ROW_NUMBERS = 2**18  # units times hidden states that are summed for each row
+BLOCK_NUMBERS = 2**24  # of rows times states at once
+CHAIN_ROWS = 1024  # chains that run together
+MEAN_CHAINS = 64  # behind the mean of a missing value that has no closed form
+
+
+def schedule(n_steps: int) -> np.ndarray:
+    """Temperatures of tempered chains: half of the steps rise to 1, half stay there."""
+    n_rising = n_steps // 2
+    rising = np.asarray(sigmoid_temperatures(n_rising)[1:]) if n_rising else np.empty(0)
+    return np.concatenate([rising, np.ones(n_steps - n_rising)])
+
+
+def draw_units(
+    machine: BoltzmannMachine, n_samples: int, n_steps: int, generator: torch.Generator
+) -> Tensor:
+    """Return draws (n_samples, n_units), exact ones where the states of one side are few."""
+    side = smaller_side(machine)
+    if side is not None:
+        n_bits = {"hidden": machine.n_hidden, "visible": machine.n_units}[side]
+        n_numbers = 2**n_bits * max(machine.n_units, machine.n_hidden)
+        if n_numbers <= MOST_TABLE_NUMBERS:
+            uniforms = _uniforms(n_samples, machine, generator)
+            indices = draw_states(state_log_weights(machine), uniforms)
+            states = bits_of(indices, n_bits, machine.weight.dtype)
+            if side == "visible":
+                return states
+            return draw_visible(machine, states, generator)
+    temperatures = schedule(n_steps)
+    parts = []
+    for first in range(0, n_samples, CHAIN_ROWS):
+        n_chains = min(CHAIN_ROWS, n_samples - first)
+        parts.append(tempered_chains(machine, n_chains, temperatures, generator))
+    return torch.cat(parts)
+
+
+def draw_clamped(
+    machine: BoltzmannMachine, clamp: Clamp, n_steps: int, generator: torch.Generator
+) -> Tensor:
+    """Return one draw (n, n_units) of the free units for each row of a clamp."""
+    parts = []
+    if sums_rows(machine):
+        for part in _parts(clamp, _rows_at_once(machine)):
+            uniforms = _uniforms(len(part.units), machine, generator)
+            indices = draw_states(clamped_log_weights(machine, part), uniforms)
+            hidden = bits_of(indices, machine.n_hidden, machine.weight.dtype)
+            parts.append(draw_visible(machine, hidden, generator, clamp=part))
+        return torch.cat(parts)
+    temperatures = schedule(n_steps)
+    for part in _parts(clamp, CHAIN_ROWS):
+        units = tempered_chains(machine, 1, temperatures, generator, clamp=part)
+        parts.append(units[0])
+    return torch.cat(parts)
+
+
+def mean_clamped(
+    machine: BoltzmannMachine, clamp: Clamp, n_steps: int, generator: torch.Generator
+) -> Tensor:
+    """Return the means (n, n_units) of free units given the known ones; limits are not allowed.
+
+    They are exact where hidden states are enumerated, else means over the last half of the steps of
+    clamped chains.
+    """
+    if sums_rows(machine):
+        (states,) = blocks_of_states(machine.n_hidden, machine, whole=True)
+        shares = torch.softmax(clamped_log_weights(machine, clamp), -1)
+        means = machine.mean(machine.visible_field(states))
+        return clamp.put((shares @ means.double()).to(means.dtype))
+    rising = schedule(n_steps)[: n_steps // 2]
+    units = tempered_chains(machine, MEAN_CHAINS, rising, generator, clamp=clamp)
+    total: Tensor = torch.zeros_like(clamp.units)
+    n_kept = max(1, n_steps - len(rising))
+    for _ in range(n_kept):
+        hidden = draw_hidden(machine.hidden_logits(units), generator, clamp)
+        total += machine.mean(machine.visible_field(hidden)).mean(0)
+        units = draw_visible(machine, hidden, generator, clamp=clamp)
+    return clamp.put(total / n_kept)
+
+
+def log_mass(
+    machine: BoltzmannMachine,
+    clamp: Clamp,
+    n_chains: int,
+    temperatures: Sequence[float],
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Return log-masses (n,) of the rows of a clamp before division by Z, and standard errors.
+
+    The free units are integrated out within their limits: exactly where hidden states are
+    enumerated, else by annealed importance sampling.
+    """
+    if sums_rows(machine):
+        values = torch.logsumexp(clamped_log_weights(machine, clamp), -1)
+        return values, torch.zeros_like(values)
+    return annealed_log_partition(machine, temperatures, n_chains, generator, clamp)
+
+
+def sums_rows(machine: BoltzmannMachine) -> bool:
+    """Whether hidden states are few enough to be enumerated for each row."""
+    return machine.n_hidden <= 20 and 2**machine.n_hidden * machine.n_units <= MOST_ROW_NUMBERS
+
+
+def _rows_at_once(machine: BoltzmannMachine) -> int:
+    """Rows of which all hidden states are enumerated at once."""
+    return max(1, BLOCK_NUMBERS // (2**machine.n_hidden * machine.n_units))
+
+
+def _parts(clamp: Clamp, n_rows: int) -> list[Clamp]:
+    """A clamp in parts of so many rows."""
+    n = len(clamp.units)
+    return [clamp.take(slice(first, first + n_rows)) for first in range(0, n, n_rows)]
+
+
+def _uniforms(n: int, machine: BoltzmannMachine, generator: torch.Generator) -> Tensor:
+    device = machine.weight.device
+    return torch.rand(n, generator=generator, device=device, dtype=torch.float64)

@@ -1,0 +1,1 @@
+"""Energy-based generators: restricted Boltzmann machines and deep belief networks."""
