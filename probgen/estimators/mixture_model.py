@@ -30,7 +30,7 @@ from probgen.mixtures.components import MixtureComponents, log_joint
 from probgen.mixtures.em import Settings
 from probgen.mixtures.fitting import TableSummary, fit_table, summarise, update_table
 from probgen.mixtures.layout import ABOVE_LOW, CATEGORICAL, COUNTS, Layout, outside
-from probgen.mixtures.rows import Encoder
+from probgen.mixtures.rows import make_encoder
 from probgen.row_blocks import RowBlocks
 from probgen.tables.columns import Column, measure_of
 
@@ -430,7 +430,7 @@ class MixtureModel(NamedColumnsMixin, TableMixin, MixtureMixin, ImputerMixin, Ba
         ]
         if not is_same or len(self._mixture) != self.n_components:
             return None
-        return replace(summary, layout=last, encoder=Encoder(last, summary.encoder.tables))
+        return replace(summary, layout=last, encoder=make_encoder(last, summary.encoder.tables))
 
     def _best_of_starts(self, summary: TableSummary, generator: np.random.Generator) -> Fit:
         """The best of n_init fits."""

@@ -93,6 +93,8 @@ def _statistics(workers):
     """The MixtureStatistics of all workers."""
     encoder = workers[0].density.encoder
     levels = sum(worker.levels for worker in workers)
+    if encoder.members is not None:
+        levels = encoder.members.T @ levels
     numbers = [sum(parts) for parts in zip(*(worker.numbers for worker in workers))]
     parts: list[Any] = []
     shape = len(workers[0].density.components)
@@ -112,7 +114,7 @@ def statistics_of(
     """Statistics of features (n, m) under weighted responsibilities (n, K)."""
     sums = _Sums(EncodedDensity(components, encoder))
     encoded = encoder.encode(F)
-    sums.add(encoded, 0, len(F), encoded.indicators(0, len(F), encoder.n_levels), weighted)
+    sums.add(encoded, 0, len(F), encoded.indicators(0, len(F), encoder.n_places), weighted)
     return _statistics([sums])
 
 
@@ -123,13 +125,18 @@ def maximisation(
     levels: list = []
     params: list = []
     n_mended = 0
+    histograms = components.layout.histograms
     for j, family in enumerate(components.layout.families):
         part = statistics.parts[j]
         if family is None:
-            levels.append(smoothed(part, smoothing))
+            levels.append(smoothed(part, smoothing, _n_atoms(components.layout, j)))
             params.append(None)
             continue
         previous = components.params[j]
+        if j in histograms:
+            levels.append(None)
+            params.append(smoothed(histograms[j].counts(part.values, part.masses), smoothing))
+            continue
         if isinstance(part, Histogram):
             found, n_wrong = family.estimate_from_values(part.values, part.masses, previous)
         else:
@@ -141,15 +148,17 @@ def maximisation(
     return replace(components, weights=weights, levels=levels, params=params), n_mended
 
 
-def smoothed(counts: np.ndarray, smoothing: float) -> np.ndarray:
+def smoothed(counts: np.ndarray, smoothing: float, n_atoms: int = 0) -> np.ndarray:
     """Probabilities (L, K) of levels of which there are counts (L, K), with pseudo-counts.
 
     The frequencies in the whole table get `smoothing` rows of each level. One component is the
     whole table; each of several gets PRIOR_ROWS * smoothing rows of these frequencies, whatever the
     number of levels, lest numbers of many levels lose what tells components apart.
+
+    The first n_atoms levels are numbers in their order. Within a group of neighbours a component
+    gets NEIGHBOUR_ROWS times as many rows of the frequencies.
     """
     n_levels, n_components = counts.shape
-    prior = PRIOR_ROWS * smoothing
     overall = counts.sum(axis=1, keepdims=True)
     total = overall.sum() + smoothing * n_levels
     frequencies = np.full_like(overall, 1.0 / n_levels)
@@ -157,13 +166,55 @@ def smoothed(counts: np.ndarray, smoothing: float) -> np.ndarray:
         frequencies = (overall + smoothing) / total
     if n_components == 1:
         return frequencies
+    prior = PRIOR_ROWS * smoothing
+    groups = _groups_of_neighbours(frequencies.ravel(), n_atoms)
+    if len(groups) == n_levels:
+        return _pooled(counts, frequencies, prior)
+    of_groups = np.add.reduceat(counts, groups)
+    group_frequencies = np.add.reduceat(frequencies, groups)
+    lengths = np.diff([*groups, n_levels])
+    within = frequencies / np.repeat(group_frequencies, lengths, axis=0)
+    shares = _pooled(of_groups, group_frequencies, prior)
+    return _pooled_within(counts, of_groups, within, NEIGHBOUR_ROWS * prior, lengths) * np.repeat(
+        shares, lengths, axis=0
+    )
+
+
+def _n_atoms(layout, j):
+    """Numbers among the levels of a feature."""
+    return len(layout.columns[layout.features[j].column].atoms)
+
+
+def _pooled(counts, frequencies, prior):
+    """Probabilities (L, K) of counts (L, K) and of prior rows with frequencies (L, 1)."""
     totals = counts.sum(axis=0) + prior
     is_known = totals > np.finfo(np.float64).tiny
     probabilities = (counts + prior * frequencies) / np.where(is_known, totals, 1.0)
     return np.where(is_known, probabilities, frequencies)
 
 
+def _pooled_within(counts, of_groups, within, prior, lengths):
+    totals = np.repeat(of_groups + prior, lengths, axis=0)
+    is_known = totals > np.finfo(np.float64).tiny
+    return np.where(is_known, (counts + prior * within) / np.where(is_known, totals, 1.0), within)
+
+
+def _groups_of_neighbours(frequencies, n_atoms):
+    """Where groups of levels (L,) start: atoms in groups of a certain share, others alone."""
+    share = frequencies[:n_atoms].sum() / N_GROUPS
+    starts = []
+    taken = np.inf
+    for i in range(n_atoms):
+        if taken + frequencies[i] > share:
+            starts.append(i)
+            taken = 0.0
+        taken += frequencies[i]
+    return [*starts, *range(n_atoms, len(frequencies))]
+
+
 PRIOR_ROWS = 10.0  # of a component, for each row of `smoothing`
+N_GROUPS = 16
+NEIGHBOUR_ROWS = 10.0
 
 
 @dataclass(frozen=True)
@@ -252,7 +303,7 @@ def _worst_rows(components, rows, encoder, n):
         encoded = encoder.encode(F)
         for start in range(0, len(F), n_rows):
             stop = min(start + n_rows, len(F))
-            indicators = encoded.indicators(start, stop, encoder.n_levels)
+            indicators = encoded.indicators(start, stop, encoder.n_places)
             joint = density.log_joint(encoded, start, stop, indicators)
             peaks = joint.max(axis=1)
             lowest = np.argsort(peaks, kind="stable")[:n]
@@ -291,10 +342,11 @@ def from_responsibilities(
     start = start_components(layout, weighted.shape[1])
     statistics = statistics_of(start, encoder, F, weighted)
     components, _ = maximisation(start, statistics, 0.0)
-    levels = []
+    levels, params = list(components.levels), list(components.params)
     for j, part in enumerate(statistics.parts):
-        own = components.levels[j]
-        if own is not None:
-            own = smoothed(part, max(smoothing, 1.0 / len(own)))
-        levels.append(own)
-    return replace(components, levels=levels)
+        if levels[j] is not None:
+            levels[j] = smoothed(part, max(smoothing, 1.0 / len(part)), _n_atoms(layout, j))
+        elif j in layout.histograms:
+            counts = layout.histograms[j].counts(part.values, part.masses)
+            params[j] = smoothed(counts, max(smoothing, 1.0 / len(counts)))
+    return replace(components, levels=levels, params=params)

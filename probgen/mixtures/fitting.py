@@ -11,7 +11,7 @@ from probgen.gaussians.statistics import merged
 from probgen.mixtures.components import MixtureComponents
 from probgen.mixtures.em import Settings, expectation, from_responsibilities, maximisation, run_em
 from probgen.mixtures.layout import Layout, family_of, make_family
-from probgen.mixtures.rows import MOST_TABULATED, Encoder, TableRows
+from probgen.mixtures.rows import MOST_TABULATED, Encoder, TableRows, make_encoder
 from probgen.tables.columns import Column, features_of, split_codes
 
 
@@ -88,7 +88,8 @@ def summarise(
             table = None
         tables.append(table)
     constant = survey.log_fixed / survey.total
-    return TableSummary(layout, rows, Encoder(layout, tables), sample, sample_weights, constant)
+    encoder = make_encoder(layout, tables, survey)
+    return TableSummary(layout, rows, encoder, sample, sample_weights, constant)
 
 
 def fit_table(
@@ -152,7 +153,7 @@ def update_table(
         is_sums = statistics is not None and isinstance(statistics.parts[j], np.ndarray)
         tables.append(None if is_sums else table)
     with EMEngine("cpu") as engine:
-        total, batch = expectation(engine, components, rows, Encoder(layout, tables))
+        total, batch = expectation(engine, components, rows, make_encoder(layout, tables, survey))
     lower_bound = total / batch.total + survey.log_fixed / survey.total
     if statistics is not None:
         batch = merged(statistics, batch, learning_decay)
