@@ -71,9 +71,10 @@ class MixtureModel(NamedColumnsMixin, TableMixin, MixtureMixin, ImputerMixin, Ba
     categorical_features : "from_dtype", None or array-like, default="from_dtype"
         Which columns are categories: those whose dtype says so, or names, indices or a mask. In an
         array their values are 0, 1, ...
-    kinds : dict or None, default=None
+    kinds : dict, Table or None, default=None
         Kinds of the columns of a frame by name, where they should not be inferred: "real",
-        "integer", "category", "ordered", "boolean", "datetime", "duration" or "constant".
+        "integer", "category", "ordered", "boolean", "datetime", "duration" or "constant"; or the
+        `probgen.tables.Table.infer(frame)` of other rows.
     missing : {"model", "marginalise"}, default="model"
         Whether gaps of a frame are outcomes with a probability, so that draws have gaps too, or
         missing at random and integrated out, as in an array.
@@ -240,7 +241,9 @@ class MixtureModel(NamedColumnsMixin, TableMixin, MixtureMixin, ImputerMixin, Ba
         Parameters
         ----------
         X : array-like of shape (n, n_features), or RowBlocks
-            Rows; NaN are marginalised. A memory-mapped array is read in place.
+            Rows; NaN are marginalised. A memory-mapped array is read in place. The columns of
+            blocks of frames are those of the first block, which must have all categories and kinds
+            of gaps, or those of a Table that `kinds` is.
         y : object, default=None
             Ignored.
         sample_weight : array-like of shape (n,), default=None
@@ -259,7 +262,7 @@ class MixtureModel(NamedColumnsMixin, TableMixin, MixtureMixin, ImputerMixin, Ba
         """
         self._check_parameters()
         rows, weights = self._check_rows(X, sample_weight, reset=True)
-        if isinstance(rows, RowBlocks):
+        if isinstance(rows, RowBlocks) and self._table is None:
             self._columns = self._columns_of_blocks(rows)
         names = self._names()
         distributions = self._distributions(names)
@@ -365,6 +368,16 @@ class MixtureModel(NamedColumnsMixin, TableMixin, MixtureMixin, ImputerMixin, Ba
                 entry["distribution"] = family.name
                 entry.update(family.described(mixture.params[j]))
         return found
+
+    def _check_rows(
+        self, X: Any, sample_weight: npt.ArrayLike | None, *, reset: bool
+    ) -> tuple[Any, np.ndarray | None]:
+        if isinstance(X, RowBlocks):
+            X = self._coded_blocks(X, reset=reset)
+        rows = super()._check_rows(X, sample_weight, reset=reset)
+        if isinstance(X, RowBlocks) and reset and self._table is not None:
+            self.feature_names_in_ = np.array(self._table.names, dtype=object)
+        return rows
 
     def _check_parameters(self) -> None:
         """Check all parameters that do not depend on X."""

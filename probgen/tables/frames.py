@@ -374,5 +374,34 @@ def join_columns(container: str, columns: list, names: list, index: Any = None) 
     return frame
 
 
+def with_cells(frame: Any, j: int, rows: np.ndarray, other: Any) -> Any:
+    """Return a frame that has some cells of column j from another one of the same container.
+
+    rows is a mask (n,); categories of these cells become categories of the column.
+    """
+    if is_polars(frame):
+        import polars as pl
+
+        column, cells = frame.to_series(j), other.to_series(j)
+        dtype = column.dtype
+        if dtype == pl.Enum:
+            new = cells.filter(pl.Series(rows)).cast(pl.String).unique(maintain_order=True)
+            dtype = pl.Enum([*dtype.categories, *new])
+        if dtype in (pl.Categorical, pl.Enum):
+            column, cells = column.cast(pl.String), cells.cast(pl.String)
+        mixed = cells.zip_with(pl.Series(rows), column).cast(dtype)
+        return frame.with_columns(mixed.alias(frame.columns[j]))
+    import pandas as pd
+
+    column = frame.iloc[:, j].copy()
+    cells = other.iloc[:, j][rows]
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.cat.add_categories(cells.unique().tolist())
+    column[rows] = cells.tolist()
+    frame = frame.copy()
+    frame.isetitem(j, column)
+    return frame
+
+
 def _refuse(name: Any, what: str, remedy: str) -> NoReturn:
     raise ValueError(f"column {show(name)} holds {what}; {remedy}.")
