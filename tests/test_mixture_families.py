@@ -264,7 +264,9 @@ def test_tails_are_generalised_pareto(end, shape):
     np.testing.assert_allclose(found, truth.ppf(low + u * (high - low)))
     mirrored = Tail(-2.5, -end, 3.0, shape)
     np.testing.assert_allclose(mirrored.log_prob(-x, 0.0), tail.log_prob(x, 0.0))
-    np.testing.assert_allclose(mirrored.quantile(1.0 - u, -np.full(3, 9.0), -np.full(3, 3.0)), -found)
+    np.testing.assert_allclose(
+        mirrored.quantile(1.0 - u, -np.full(3, 9.0), -np.full(3, 3.0)), -found
+    )
     assert mirrored.mean(1.0) == pytest.approx(-tail.mean(1.0))
 
 

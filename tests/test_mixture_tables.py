@@ -1,14 +1,13 @@
-"""Mixtures of tables: joined levels, neighbours, streams of frames, unseen categories, names."""
+"""Mixtures of tables: joined levels, streams of frames, unseen categories, names."""
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.special import logsumexp
 
 from probgen import BayesClassifier, MixtureModel, RowBlocks
 from probgen.gaussians.em import EMEngine
 from probgen.mixtures import rows as mixture_rows
-from probgen.mixtures.em import expectation, from_responsibilities, smoothed
+from probgen.mixtures.em import expectation, from_responsibilities
 from probgen.mixtures.fitting import summarise
 from probgen.mixtures.rows import Encoder, TableRows
 from probgen.tables.columns import Column
@@ -67,29 +66,6 @@ def test_joined_levels_have_the_likelihood_and_the_statistics_of_single_ones(mon
     for one, other in zip(found[0][1].parts, found[1][1].parts):
         first, second = getattr(one, "masses", one), getattr(other, "masses", other)
         np.testing.assert_allclose(first, second, rtol=1e-9, atol=1e-9)
-
-
-def test_numbers_that_are_levels_share_rows_with_their_neighbours():
-    counts = np.random.default_rng(0).poisson(3.0, (42, 2)).astype(float)
-    p = smoothed(counts, 0.1, n_atoms=40)
-    np.testing.assert_allclose(p.sum(axis=0), 1.0)
-    overall = (counts.sum(axis=1) + 0.1) / (counts.sum() + 4.2)
-    np.testing.assert_allclose(smoothed(counts.sum(axis=1, keepdims=True), 0.1, 40)[:, 0], overall)
-    # A component without rows has the frequencies of the table, one with many its own.
-    counts[:, 0] = 0.0
-    frequencies = (counts.sum(axis=1) + 0.1) / (counts.sum() + 4.2)
-    np.testing.assert_allclose(smoothed(counts, 0.1, 40)[:, 0], frequencies)
-    many = 1e9 * np.random.default_rng(1).random((42, 2))
-    np.testing.assert_allclose(smoothed(many, 0.1, 40), many / many.sum(axis=0), rtol=1e-6)
-    # A number that a component lacks is likelier where its neighbours are there.
-    counts = np.full((40, 2), 10.0)
-    counts[20:, 0] = 0.0
-    counts[5, 0] = 0.0
-    p = smoothed(counts, 0.1, 40)[:, 0]
-    assert p[5] > 3.0 * p[30]
-    # Levels that are no numbers stay as they were.
-    few = np.random.default_rng(2).random((3, 2)) * 9.0
-    np.testing.assert_array_equal(smoothed(few, 0.1, 0), smoothed(few, 0.1, 3))
 
 
 def people(n=400, seed=0):

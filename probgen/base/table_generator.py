@@ -1,6 +1,6 @@
 """Generators that take the rows of a frame of mixed columns, each column by its kind."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -115,8 +115,7 @@ class TableMixin(GeneratorMixin):
         A fit infers the columns from the first block that has a row, unless `kinds` is a Table, and
         refuses later blocks with categories, gaps or ends that the columns do not have.
         """
-        blocks_with_rows = (block for block in blocks.as_given() if not is_frame(block) or len(block))
-        first = next(blocks_with_rows, None)
+        first = _first_with_rows(blocks)
         if reset:
             self._table = None
             if is_frame(first) and self._reads_table(first):
@@ -130,7 +129,7 @@ class TableMixin(GeneratorMixin):
         self._columns = table.columns
         refuse_gaps = reset and self._table_settings()["missing"] == "model"
 
-        def coded():
+        def coded() -> Iterator[np.ndarray]:
             for i, block in enumerate(blocks.as_given()):
                 try:
                     yield table.encode(block, refuse_unknown=reset, refuse_gaps=refuse_gaps)
@@ -165,3 +164,11 @@ class TableMixin(GeneratorMixin):
         if self._table is not None and X.shape[1] == len(self._table.columns):
             return self._table.decode_like(X, like)
         return super()._in_container(X, like)
+
+
+def _first_with_rows(blocks: RowBlocks) -> Any:
+    """The first of RowBlocks that is no frame without rows, or None."""
+    for block in blocks.as_given():
+        if not is_frame(block) or len(block):
+            return block
+    return None

@@ -18,7 +18,6 @@ from probgen.base import ClassGeneratorMixin, GeneratorTags, Likelihood, get_lik
 from probgen.base.class_generator import class_indices
 from probgen.base.table_generator import TABLE_PARAMETERS, TableMixin
 from probgen.conditions.given import Conditions
-from probgen.estimators._named_columns import NamedColumnsMixin
 from probgen.preprocessing.table_encoder import TableEncoder
 from probgen.tables.table import Table
 
@@ -275,11 +274,11 @@ class BayesClassifier(TableMixin, MetaEstimatorMixin, ClassGeneratorMixin, BaseE
 
         Their choices are those for the rows X (n, d) of all classes.
         """
-        template = clone(self._inner())
+        template: Any = clone(self._inner())
         if self._table is not None:
             name = str(_table_parameter(template))
             template.set_params(**{name: Table.of_codes(self._table.columns)})
-        elif isinstance(template, NamedColumnsMixin) and hasattr(self, "feature_names_in_"):
+        elif hasattr(template, "_with_indices") and hasattr(self, "feature_names_in_"):
             template.set_params(**template._with_indices(self.feature_names_in_))
         if hasattr(template, "_choices_for"):
             template.set_params(**clone(template)._choices_for(X))

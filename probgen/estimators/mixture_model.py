@@ -33,6 +33,7 @@ from probgen.mixtures.layout import ABOVE_LOW, CATEGORICAL, COUNTS, Layout, outs
 from probgen.mixtures.rows import make_encoder
 from probgen.row_blocks import RowBlocks
 from probgen.tables.columns import Column, measure_of
+from probgen.tables.table import Table
 
 START_NUMBERS = 2**19  # indicators and numbers among which k-means finds clusters
 POSITIVE = (*CATEGORICAL, *COUNTS, *ABOVE_LOW)
@@ -60,9 +61,14 @@ class MixtureModel(NamedColumnsMixin, TableMixin, MixtureMixin, ImputerMixin, Ba
     distributions : str or dict, default="auto"
         The distribution of all columns, or a dict of such by column name or index, "auto" for
         others: "normal", "student_t", "lognormal", "exponential", "gamma", "beta", "poisson",
-        "negative_binomial", "bernoulli" or "categorical". Categories are always categorical.
-        "auto" is "normal" for columns of an array. In a frame it is "lognormal" for positive real
-        numbers, "normal" for others, and for whole numbers the likelier of the two, rounded.
+        "negative_binomial", "histogram", "bernoulli" or "categorical". Categories are always
+        categorical. "auto" is "normal" for columns of an array. In a frame it is "lognormal" for
+        positive real numbers, "normal" for others, and for whole numbers the likelier of the two,
+        rounded; but "histogram" where that is likelier than either by more than other columns tell
+        of the column.
+        "histogram" has at most 16 bins of equal shares of the rows. All components share the bins,
+        and each has its own probabilities of them. Numbers are uniform within a bin, but for
+        generalised Pareto tails in the outer ones.
         "lognormal", "exponential", "gamma" and "beta" start at the least number that the column can
         have, which is 0 in an array; "beta" ends at 1 there.
     atoms : "auto", None or dict, default="auto"
@@ -90,47 +96,25 @@ class MixtureModel(NamedColumnsMixin, TableMixin, MixtureMixin, ImputerMixin, Ba
         times as many in all of such frequencies. 0 is maximum likelihood.
     min_scale : float, default=1e-3
         Least standard deviation of a component, in standard deviations of the column; above 0.
-    tol : float, default=1e-3
-        EM stops once the mean log-likelihood of a row changes by less than this, in nats.
-    max_iter : int, default=100
-        Largest number of EM iterations; 0 keeps the start.
-    n_init : int, default=1
-        Number of starts; the best fit is kept.
     init_params : {"kmeans", "k-means++", "random_from_data", "random"}, default="kmeans"
         How responsibilities start, by distances between rows in which levels are indicators.
-    random_state : int, RandomState, Generator or None, default=None
-        Fixes the fit and the stream of later draws.
-    warm_start : bool, default=False
-        Whether `fit` resumes from the last fit, if that had the same components and columns.
-    verbose : int, default=0
-        1 prints progress, 2 also the time and the change of each report.
-    verbose_interval : int, default=10
-        Iterations between two reports.
-    learning_decay : float in [0.5, 1], default=1.0
-        How fast `partial_fit` settles, as in `GaussianMixture`.
-    n_jobs : int, default=None
-        Number of starts that run at once, as joblib counts jobs.
+    tol, max_iter, n_init, random_state, warm_start
+        As in `GaussianMixture`.
+    verbose, verbose_interval, learning_decay, n_jobs
+        As in `GaussianMixture`.
 
     Attributes
     ----------
     weights_ : ndarray of shape (n_components,)
     parameters_ : dict
         For each column by name or index a dict: "distribution"; arrays (n_components,) of its
-        parameters in the units of X; and, where it has levels, their "probabilities" of shape
-        (n_components, n_levels).
-    converged_ : bool
-    n_iter_ : int
-        EM iterations of the best start.
-    lower_bound_ : float
-        Mean log-likelihood of a row, in nats, at the last E-step of the best start.
-    lower_bounds_ : list of float
-        The same for each iteration.
-    n_reseeded_, n_repaired_ : int
-        Empty components that were moved, and deviations of M-steps that were raised to
-        `min_scale`, during the best start.
-    n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        If X had names.
+        parameters in the units of X; where it has levels, their "probabilities" of shape
+        (n_components, n_levels); and of a histogram "bin_edges" and "bin_probabilities" of shape
+        (n_components, n_bins).
+    n_repaired_ : int
+        Deviations of M-steps that were raised to `min_scale` during the best start.
+    converged_, n_iter_, lower_bound_, lower_bounds_, n_reseeded_, n_features_in_, feature_names_in_
+        As in `GaussianMixture`.
 
     References
     ----------
@@ -276,6 +260,7 @@ class MixtureModel(NamedColumnsMixin, TableMixin, MixtureMixin, ImputerMixin, Ba
             self._n_start_rows(columns),
             generator,
             self.min_scale,
+            self._table is not None or isinstance(self.kinds, Table),
         )
         self._check_enough(rows, summary)
         resumed = self._resumed(summary)
@@ -316,16 +301,12 @@ class MixtureModel(NamedColumnsMixin, TableMixin, MixtureMixin, ImputerMixin, Ba
         their levels and their distributions. Each later one takes one E-step over X, merges its
         statistics with those so far and takes one M-step. With one component the result is that of
         one `fit` on all rows, as far as the distributions have sufficient statistics, which
-        "student_t" has not. A call after `fit` continues from it.
+        "student_t" has not, nor "histogram", whose bins stay. A call after `fit` continues from it.
 
         Parameters
         ----------
-        X : array-like of shape (n, n_features), or RowBlocks
-            New rows, which may hold NaN.
-        y : object, default=None
-            Ignored.
-        sample_weight : array-like of shape (n,), default=None
-            Weights of the rows.
+        X, y, sample_weight
+            As in `fit`; the rows are new ones.
 
         Returns
         -------

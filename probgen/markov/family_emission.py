@@ -13,7 +13,7 @@ from probgen.mixtures.components import EncodedDensity, MixtureComponents, log_j
 from probgen.mixtures.conditions import ColumnConditions
 from probgen.mixtures.em import from_responsibilities, maximisation, statistics_of
 from probgen.mixtures.layout import Layout, make_family
-from probgen.mixtures.rows import MOST_TABULATED, EncodedRows, make_encoder
+from probgen.mixtures.rows import MOST_TABULATED, EncodedRows, Encoder, make_encoder
 from probgen.mixtures.statistics import Histogram
 from probgen.tables.columns import features_of, split_codes
 
@@ -260,8 +260,11 @@ def encoder_of(emission, X, statistics):
     for j, (feature, family) in enumerate(
         zip(emission.components.layout.features, emission.components.layout.families)
     ):
+        table = None
         is_sums = statistics is not None and isinstance(statistics.parts[j], np.ndarray)
-        tables.append(None if family is None or is_sums else _table(family, X[:, feature.column]))
+        if family is not None and not is_sums:
+            table = _table(family, X[:, feature.column])
+        tables.append(table)
     return make_encoder(emission.components.layout, tables)
 
 

@@ -54,7 +54,10 @@ class MixtureComponents:
         """Number of free parameters."""
         n_free = 0
         for levels, family in zip(self.levels, self.layout.families):
-            n_free += len(levels) - 1 if family is None else family.n_free
+            if family is None:
+                n_free += len(levels) - 1
+            else:
+                n_free += family.n_free
         return len(self) * n_free + len(self) - 1
 
     @cached_property

@@ -1,7 +1,6 @@
 """Draws from components of independent columns, with and without conditions, and means."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 

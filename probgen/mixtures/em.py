@@ -101,10 +101,13 @@ def _statistics(workers):
     for j, table in enumerate(encoder.tables):
         if j in encoder.numbers:
             part = numbers[encoder.numbers.index(j)]
-            parts.append(part if np.ndim(part) else np.zeros((1, shape)))
-            continue
-        own = levels[encoder.offsets[j] : encoder.offsets[j + 1]]
-        parts.append(own if table is None else Histogram(table, own))
+            if not np.ndim(part):  # of no rows
+                part = np.zeros((1, shape))
+        else:
+            part = levels[encoder.offsets[j] : encoder.offsets[j + 1]]
+            if table is not None:
+                part = Histogram(table, part)
+        parts.append(part)
     return MixtureStatistics(sum(worker.counts for worker in workers), parts)
 
 
@@ -129,7 +132,7 @@ def maximisation(
     for j, family in enumerate(components.layout.families):
         part = statistics.parts[j]
         if family is None:
-            levels.append(smoothed(part, smoothing, _n_atoms(components.layout, j)))
+            levels.append(smoothed(part, smoothing))
             params.append(None)
             continue
         previous = components.params[j]
@@ -148,17 +151,15 @@ def maximisation(
     return replace(components, weights=weights, levels=levels, params=params), n_mended
 
 
-def smoothed(counts: np.ndarray, smoothing: float, n_atoms: int = 0) -> np.ndarray:
+def smoothed(counts: np.ndarray, smoothing: float) -> np.ndarray:
     """Probabilities (L, K) of levels of which there are counts (L, K), with pseudo-counts.
 
     The frequencies in the whole table get `smoothing` rows of each level. One component is the
     whole table; each of several gets PRIOR_ROWS * smoothing rows of these frequencies, whatever the
     number of levels, lest numbers of many levels lose what tells components apart.
-
-    The first n_atoms levels are numbers in their order. Within a group of neighbours a component
-    gets NEIGHBOUR_ROWS times as many rows of the frequencies.
     """
     n_levels, n_components = counts.shape
+    prior = PRIOR_ROWS * smoothing
     overall = counts.sum(axis=1, keepdims=True)
     total = overall.sum() + smoothing * n_levels
     frequencies = np.full_like(overall, 1.0 / n_levels)
@@ -166,55 +167,13 @@ def smoothed(counts: np.ndarray, smoothing: float, n_atoms: int = 0) -> np.ndarr
         frequencies = (overall + smoothing) / total
     if n_components == 1:
         return frequencies
-    prior = PRIOR_ROWS * smoothing
-    groups = _groups_of_neighbours(frequencies.ravel(), n_atoms)
-    if len(groups) == n_levels:
-        return _pooled(counts, frequencies, prior)
-    of_groups = np.add.reduceat(counts, groups)
-    group_frequencies = np.add.reduceat(frequencies, groups)
-    lengths = np.diff([*groups, n_levels])
-    within = frequencies / np.repeat(group_frequencies, lengths, axis=0)
-    shares = _pooled(of_groups, group_frequencies, prior)
-    return _pooled_within(counts, of_groups, within, NEIGHBOUR_ROWS * prior, lengths) * np.repeat(
-        shares, lengths, axis=0
-    )
-
-
-def _n_atoms(layout, j):
-    """Numbers among the levels of a feature."""
-    return len(layout.columns[layout.features[j].column].atoms)
-
-
-def _pooled(counts, frequencies, prior):
-    """Probabilities (L, K) of counts (L, K) and of prior rows with frequencies (L, 1)."""
     totals = counts.sum(axis=0) + prior
     is_known = totals > np.finfo(np.float64).tiny
     probabilities = (counts + prior * frequencies) / np.where(is_known, totals, 1.0)
     return np.where(is_known, probabilities, frequencies)
 
 
-def _pooled_within(counts, of_groups, within, prior, lengths):
-    totals = np.repeat(of_groups + prior, lengths, axis=0)
-    is_known = totals > np.finfo(np.float64).tiny
-    return np.where(is_known, (counts + prior * within) / np.where(is_known, totals, 1.0), within)
-
-
-def _groups_of_neighbours(frequencies, n_atoms):
-    """Where groups of levels (L,) start: atoms in groups of a certain share, others alone."""
-    share = frequencies[:n_atoms].sum() / N_GROUPS
-    starts = []
-    taken = np.inf
-    for i in range(n_atoms):
-        if taken + frequencies[i] > share:
-            starts.append(i)
-            taken = 0.0
-        taken += frequencies[i]
-    return [*starts, *range(n_atoms, len(frequencies))]
-
-
 PRIOR_ROWS = 10.0  # of a component, for each row of `smoothing`
-N_GROUPS = 16
-NEIGHBOUR_ROWS = 10.0
 
 
 @dataclass(frozen=True)
@@ -345,7 +304,7 @@ def from_responsibilities(
     levels, params = list(components.levels), list(components.params)
     for j, part in enumerate(statistics.parts):
         if levels[j] is not None:
-            levels[j] = smoothed(part, max(smoothing, 1.0 / len(part)), _n_atoms(layout, j))
+            levels[j] = smoothed(part, max(smoothing, 1.0 / len(part)))
         elif j in layout.histograms:
             counts = layout.histograms[j].counts(part.values, part.masses)
             params[j] = smoothed(counts, max(smoothing, 1.0 / len(counts)))

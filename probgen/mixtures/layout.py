@@ -181,7 +181,9 @@ def _in_support(column, family, codes):
     if np.isfinite(low):
         above = "above" if is_open and family.name != "exponential" else ">="
         needs += f" {above} {low:g}"
+        if np.isfinite(high):
+            needs += " and"
     if np.isfinite(high):
         below = "below" if is_open and family.name == "beta" else "<="
-        needs += f"{' and' if np.isfinite(low) else ''} {below} {high:g}"
+        needs += f" {below} {high:g}"
     return is_in, needs

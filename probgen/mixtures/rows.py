@@ -89,7 +89,10 @@ class Encoder:
         """Rows of each feature in the table of levels."""
         sizes = []
         for feature, table in zip(self.layout.features, self.tables):
-            sizes.append(feature.n_levels if table is None else len(table))
+            size = feature.n_levels
+            if table is not None:
+                size = len(table)
+            sizes.append(size)
         return sizes
 
     @cached_property
@@ -136,7 +139,7 @@ class Encoder:
 
     @cached_property
     def members(self) -> csr_matrix | None:
-        """Indicators (n_places, n_levels) of the levels of each place; None if they are the same."""
+        """Indicators (n_places, n_levels) of the levels of each place, None if they are equal."""
         if all(len(group) == 1 for group in self.groups):
             return None
         rows, levels = [], []
@@ -278,8 +281,12 @@ class TableRows:
             n_rows += len(block)
             F = split_codes(self.columns, block)
             logs = log_fixed(self.columns, block)
-            fixed += float(logs.sum() if weights is None else weights @ logs)
-            total += float(len(block) if weights is None else weights.sum())
+            if weights is None:
+                fixed += float(logs.sum())
+                total += len(block)
+            else:
+                fixed += float(weights @ logs)
+                total += float(weights.sum())
             for j in range(n_features):
                 values = F[:, j][~np.isnan(F[:, j])]
                 is_missing[j] |= len(values) < len(F)

@@ -336,8 +336,9 @@ def _write_polars(name: Any, data: np.ndarray, dtype: str, levels: tuple, zone: 
             return column.cast(pl.Enum(levels))
         return column.cast(getattr(pl, dtype))
     if data.dtype.kind in "Mm":
-        unit = re.search(r"time_unit='(\w+)'", dtype)
-        column = pl.Series(name, data.astype(f"{data.dtype.kind}8[{unit[1] if unit else 'D'}]"))
+        named = re.search(r"time_unit='(\w+)'", dtype)
+        unit = named[1] if named else "D"
+        column = pl.Series(name, data.astype(f"{data.dtype.kind}8[{unit}]"))
         if zone is not None:
             column = column.dt.replace_time_zone(zone, ambiguous="latest", non_existent="null")
         if dtype == "Date":

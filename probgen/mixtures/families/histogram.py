@@ -10,7 +10,7 @@ from probgen.mixtures.families.base import TINY, Values
 from probgen.mixtures.families.tails import Tail, fit_tail
 from probgen.mixtures.numerics import draw_levels, intervals_of
 
-N_BINS = 32
+N_BINS = 16
 ROWS_OF_BIN = 8  # of a sample, on average
 
 
