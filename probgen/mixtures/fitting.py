@@ -16,7 +16,8 @@ from probgen.tables.columns import Column, features_of, split_codes
 
 N_STEPS_OF_ONE = 8  # of EM with one component
 MOST_REGRESSORS = 1024
-RAREST = 0.1  # deviation of the indicators of levels that are regressors
+RAREST = 0.03  # deviation of the indicators of levels that k-means tells apart
+RAREST_REGRESSOR = 0.1  # deviation of those that are regressors
 RIDGE = 1e-3  # of correlations, of which those of the levels of a column are dependent
 
 
@@ -105,7 +106,7 @@ def _information_of_others(layout, sample, weights):
     shares = weights / weights.sum()
     rows = rows - shares @ rows
     deviations = np.sqrt(shares @ rows**2)
-    used = np.flatnonzero(deviations > RAREST)
+    used = np.flatnonzero(deviations > RAREST_REGRESSOR)
     n, p = len(rows), len(used)
     if p > min(n // 2, MOST_REGRESSORS):
         return dict.fromkeys(owners, np.inf)
@@ -232,24 +233,40 @@ def start_rows(
 ) -> tuple[np.ndarray, list[int]]:
     """Features (n, m) as numbers (n, p) among which k-means finds clusters, 0 where missing.
 
-    Levels become indicators. The second result tells whose feature each number is.
+    The second result tells whose feature each number is.
     """
     parts, owners = [np.zeros((len(sample), 0))], []
     for j, (feature, family) in enumerate(zip(layout.features, layout.families)):
         x = sample[:, j]
-        is_missing = np.isnan(x)
         if family is None:
-            levels = np.arange(feature.n_levels)
-            if len(levels) == 2:  # which need one indicator
-                levels = levels[:1]
-            part = (x[:, None] == levels) - np.average(
-                x[:, None] == levels, axis=0, weights=weights * ~is_missing + 1e-300
-            )
+            atoms = layout.columns[feature.column].atoms
+            part = _level_coordinates(x, weights, feature.n_levels, len(atoms))
         else:
             part = family.start_coordinate(x)[:, None]
-        parts.append(np.where(is_missing[:, None] | ~np.isfinite(part), 0.0, part))
+        is_missing = np.isnan(x)[:, None]
+        parts.append(np.where(is_missing | ~np.isfinite(part), 0.0, part))
         owners += [j] * part.shape[1]
     return np.concatenate(parts, axis=1), owners
+
+
+def _level_coordinates(x, weights, n_levels, n_atoms):
+    """Indicators (n, p) of the common levels of x (n,), and a rank of levels that are numbers."""
+    levels = np.arange(n_levels)
+    if n_levels == 2:  # which need one indicator
+        levels = levels[:1]
+    indicators = x[:, None] == levels
+    shares = np.average(indicators, axis=0, weights=weights * ~np.isnan(x) + 1e-300)
+    is_common = shares * (1.0 - shares) > RAREST**2
+    if not is_common.any():
+        is_common[:] = True
+    part = indicators[:, is_common] - shares[is_common]
+    if n_atoms > 2:
+        ranks = np.cumsum(shares) - 0.5 * shares
+        is_atom = x < n_atoms
+        places = np.where(is_atom, x, 0.0).astype(np.intp)
+        rank = np.where(is_atom, np.sqrt(12.0) * (ranks[places] - 0.5), 0.0)
+        part = np.column_stack([rank, part])
+    return part
 
 
 def _numeric_summary(summary):
