@@ -1,6 +1,7 @@
 """Rows that come block by block, for data that do not fit in memory."""
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -53,12 +54,15 @@ class RowBlocks:
                 )
         self.blocks = blocks
 
+    def as_given(self) -> Iterator[Any]:
+        """Return an iterator over the blocks as they are."""
+        return iter(self.blocks() if callable(self.blocks) else self.blocks)
+
     def __iter__(self) -> Generator[np.ndarray, None, None]:
         """Yield blocks of rows in float64 or float32, and leave out empty ones."""
-        blocks = self.blocks() if callable(self.blocks) else self.blocks
         width = None
         n_rows = 0
-        for i, block in enumerate(blocks):
+        for i, block in enumerate(self.as_given()):
             block = _as_floats(block, i)
             if width is not None and block.shape[1] != width:
                 raise ValueError(

@@ -373,7 +373,8 @@ class ImputerMixin(GeneratorMixin):
         Returns
         -------
         X : ndarray or frame of shape (n, n_features)
-            A frame after `set_output`, with the index of a pandas frame that was given.
+            A frame after `set_output`, with the index of a pandas frame that was given. All that is
+            no gap is as it was, categories too that `fit` did not see.
 
         Raises
         ------

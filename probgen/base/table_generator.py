@@ -1,6 +1,6 @@
 """Generators that take the rows of a frame of mixed columns, each column by its kind."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from probgen._containers import check_unique_names
 from probgen.base.generator import GeneratorMixin
 from probgen.conditions.given import Conditions, parse_given
 from probgen.conditions.table_given import parse_table_given
+from probgen.row_blocks import RowBlocks
 from probgen.tables.categorical import named_categories
 from probgen.tables.columns import Column, check_codes, measure_of
 from probgen.tables.frames import is_frame
@@ -108,6 +109,35 @@ class TableMixin(GeneratorMixin):
         codes = self._table.encode_frame(X)
         return super()._validate(codes, y, reset=reset, **checks)
 
+    def _coded_blocks(self, blocks: RowBlocks, *, reset: bool) -> RowBlocks:
+        """RowBlocks of frames as RowBlocks of codes; those of arrays are returned.
+
+        A fit infers the columns from the first block that has a row, unless `kinds` is a Table, and
+        refuses later blocks with categories, gaps or ends that the columns do not have.
+        """
+        first = _first_with_rows(blocks)
+        if reset:
+            self._table = None
+            if is_frame(first) and self._reads_table(first):
+                check_unique_names(first, "block 0 of X")
+                table = Table.infer(first, **self._table_settings(first))
+                if not table.is_plain:
+                    self._table = table
+        if self._table is None or not is_frame(first):
+            return blocks
+        table = self._table
+        self._columns = table.columns
+        refuse_gaps = reset and self._table_settings()["missing"] == "model"
+
+        def coded() -> Iterator[np.ndarray]:
+            for i, block in enumerate(blocks.as_given()):
+                try:
+                    yield table.encode(block, refuse_unknown=reset, refuse_gaps=refuse_gaps)
+                except ValueError as error:
+                    raise ValueError(f"block {i} of X is unlike the first one: {error}") from error
+
+        return RowBlocks(coded)
+
     def _check_support(self, X: np.ndarray) -> None:
         if self._columns is not None and self._table is None:
             check_codes(self._columns, X)
@@ -134,3 +164,11 @@ class TableMixin(GeneratorMixin):
         if self._table is not None and X.shape[1] == len(self._table.columns):
             return self._table.decode_like(X, like)
         return super()._in_container(X, like)
+
+
+def _first_with_rows(blocks: RowBlocks) -> Any:
+    """The first of RowBlocks that is no frame without rows, or None."""
+    for block in blocks.as_given():
+        if not is_frame(block) or len(block):
+            return block
+    return None

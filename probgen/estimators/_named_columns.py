@@ -85,6 +85,23 @@ class NamedColumnsMixin:
             return {}
         return array_columns.read_atoms(self.atoms, self.n_features_in_, names)
 
+    def _with_indices(self, names: Any) -> dict[str, Any]:
+        """The parameters that name columns, by indices for rows that come without names (d,)."""
+        names = list(names)
+        found: dict[str, Any] = {}
+        for argument in ("distributions", "atoms"):
+            named = getattr(self, argument)
+            if isinstance(named, dict):
+                d = len(names)
+                found[argument] = {
+                    array_columns.column_index(argument, key, d, names): value
+                    for key, value in named.items()
+                }
+        chosen = named_categories(self.categorical_features, names)
+        if chosen:
+            found["categorical_features"] = chosen
+        return found
+
     def _choices_for(self, X: np.ndarray) -> dict[str, Any]:
         """The numbers of levels of a fit to X, which are the same for all classes."""
         if isinstance(self.kinds, Table):

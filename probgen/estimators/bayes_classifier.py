@@ -274,10 +274,12 @@ class BayesClassifier(TableMixin, MetaEstimatorMixin, ClassGeneratorMixin, BaseE
 
         Their choices are those for the rows X (n, d) of all classes.
         """
-        template = clone(self._inner())
+        template: Any = clone(self._inner())
         if self._table is not None:
             name = str(_table_parameter(template))
             template.set_params(**{name: Table.of_codes(self._table.columns)})
+        elif hasattr(template, "_with_indices") and hasattr(self, "feature_names_in_"):
+            template.set_params(**template._with_indices(self.feature_names_in_))
         if hasattr(template, "_choices_for"):
             template.set_params(**clone(template)._choices_for(X))
         generator = self._start_stream()

@@ -63,8 +63,8 @@ class HiddenMarkovModel(ChainMixin, ImputerMixin, BaseEstimator):
     emission : str or list of str, default="gaussian"
         Distribution of a step in a state: "gaussian", "mixture" of `n_mixture` Gaussians, or
         independent features of the families of `MixtureModel`: "categorical", "bernoulli",
-        "poisson", "negative_binomial", "normal", "student_t", "lognormal", "exponential", "gamma"
-        or "beta"; a list names one of these for each feature.
+        "poisson", "negative_binomial", "normal", "student_t", "lognormal", "exponential",
+        "gamma", "beta" or "histogram"; a list names one of these for each feature.
     covariance_type : {"diag", "full", "spherical", "tied"}, default="diag"
         Covariances of Gaussians: variances, a matrix, or one variance for each, or one matrix for
         all.

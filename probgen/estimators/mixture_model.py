@@ -30,9 +30,10 @@ from probgen.mixtures.components import MixtureComponents, log_joint
 from probgen.mixtures.em import Settings
 from probgen.mixtures.fitting import TableSummary, fit_table, summarise, update_table
 from probgen.mixtures.layout import ABOVE_LOW, CATEGORICAL, COUNTS, Layout, outside
-from probgen.mixtures.rows import Encoder
+from probgen.mixtures.rows import make_encoder
 from probgen.row_blocks import RowBlocks
 from probgen.tables.columns import Column, measure_of
+from probgen.tables.table import Table
 
 START_NUMBERS = 2**19  # indicators and numbers among which k-means finds clusters
 POSITIVE = (*CATEGORICAL, *COUNTS, *ABOVE_LOW)
@@ -60,9 +61,14 @@ class MixtureModel(NamedColumnsMixin, TableMixin, MixtureMixin, ImputerMixin, Ba
     distributions : str or dict, default="auto"
         The distribution of all columns, or a dict of such by column name or index, "auto" for
         others: "normal", "student_t", "lognormal", "exponential", "gamma", "beta", "poisson",
-        "negative_binomial", "bernoulli" or "categorical". Categories are always categorical.
-        "auto" is "normal" for columns of an array. In a frame it is "lognormal" for positive real
-        numbers, "normal" for others, and for whole numbers the likelier of the two, rounded.
+        "negative_binomial", "histogram", "bernoulli" or "categorical". Categories are always
+        categorical. "auto" is "normal" for columns of an array. In a frame it is "lognormal" for
+        positive real numbers, "normal" for others, and for whole numbers the likelier of the two,
+        rounded; but "histogram" where that is likelier than either by more than other columns tell
+        of the column.
+        "histogram" has at most 16 bins of equal shares of the rows. All components share the bins,
+        and each has its own probabilities of them. Numbers are uniform within a bin, but for
+        generalised Pareto tails in the outer ones.
         "lognormal", "exponential", "gamma" and "beta" start at the least number that the column can
         have, which is 0 in an array; "beta" ends at 1 there.
     atoms : "auto", None or dict, default="auto"
@@ -71,9 +77,10 @@ class MixtureModel(NamedColumnsMixin, TableMixin, MixtureMixin, ImputerMixin, Ba
     categorical_features : "from_dtype", None or array-like, default="from_dtype"
         Which columns are categories: those whose dtype says so, or names, indices or a mask. In an
         array their values are 0, 1, ...
-    kinds : dict or None, default=None
+    kinds : dict, Table or None, default=None
         Kinds of the columns of a frame by name, where they should not be inferred: "real",
-        "integer", "category", "ordered", "boolean", "datetime", "duration" or "constant".
+        "integer", "category", "ordered", "boolean", "datetime", "duration" or "constant"; or the
+        `probgen.tables.Table.infer(frame)` of other rows.
     missing : {"model", "marginalise"}, default="model"
         Whether gaps of a frame are outcomes with a probability, so that draws have gaps too, or
         missing at random and integrated out, as in an array.
@@ -89,47 +96,25 @@ class MixtureModel(NamedColumnsMixin, TableMixin, MixtureMixin, ImputerMixin, Ba
         times as many in all of such frequencies. 0 is maximum likelihood.
     min_scale : float, default=1e-3
         Least standard deviation of a component, in standard deviations of the column; above 0.
-    tol : float, default=1e-3
-        EM stops once the mean log-likelihood of a row changes by less than this, in nats.
-    max_iter : int, default=100
-        Largest number of EM iterations; 0 keeps the start.
-    n_init : int, default=1
-        Number of starts; the best fit is kept.
     init_params : {"kmeans", "k-means++", "random_from_data", "random"}, default="kmeans"
         How responsibilities start, by distances between rows in which levels are indicators.
-    random_state : int, RandomState, Generator or None, default=None
-        Fixes the fit and the stream of later draws.
-    warm_start : bool, default=False
-        Whether `fit` resumes from the last fit, if that had the same components and columns.
-    verbose : int, default=0
-        1 prints progress, 2 also the time and the change of each report.
-    verbose_interval : int, default=10
-        Iterations between two reports.
-    learning_decay : float in [0.5, 1], default=1.0
-        How fast `partial_fit` settles, as in `GaussianMixture`.
-    n_jobs : int, default=None
-        Number of starts that run at once, as joblib counts jobs.
+    tol, max_iter, n_init, random_state, warm_start
+        As in `GaussianMixture`.
+    verbose, verbose_interval, learning_decay, n_jobs
+        As in `GaussianMixture`.
 
     Attributes
     ----------
     weights_ : ndarray of shape (n_components,)
     parameters_ : dict
         For each column by name or index a dict: "distribution"; arrays (n_components,) of its
-        parameters in the units of X; and, where it has levels, their "probabilities" of shape
-        (n_components, n_levels).
-    converged_ : bool
-    n_iter_ : int
-        EM iterations of the best start.
-    lower_bound_ : float
-        Mean log-likelihood of a row, in nats, at the last E-step of the best start.
-    lower_bounds_ : list of float
-        The same for each iteration.
-    n_reseeded_, n_repaired_ : int
-        Empty components that were moved, and deviations of M-steps that were raised to
-        `min_scale`, during the best start.
-    n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        If X had names.
+        parameters in the units of X; where it has levels, their "probabilities" of shape
+        (n_components, n_levels); and of a histogram "bin_edges" and "bin_probabilities" of shape
+        (n_components, n_bins).
+    n_repaired_ : int
+        Deviations of M-steps that were raised to `min_scale` during the best start.
+    converged_, n_iter_, lower_bound_, lower_bounds_, n_reseeded_, n_features_in_, feature_names_in_
+        As in `GaussianMixture`.
 
     References
     ----------
@@ -240,7 +225,9 @@ class MixtureModel(NamedColumnsMixin, TableMixin, MixtureMixin, ImputerMixin, Ba
         Parameters
         ----------
         X : array-like of shape (n, n_features), or RowBlocks
-            Rows; NaN are marginalised. A memory-mapped array is read in place.
+            Rows; NaN are marginalised. A memory-mapped array is read in place. The columns of
+            blocks of frames are those of the first block, which must have all categories and kinds
+            of gaps, or those of a Table that `kinds` is.
         y : object, default=None
             Ignored.
         sample_weight : array-like of shape (n,), default=None
@@ -259,7 +246,7 @@ class MixtureModel(NamedColumnsMixin, TableMixin, MixtureMixin, ImputerMixin, Ba
         """
         self._check_parameters()
         rows, weights = self._check_rows(X, sample_weight, reset=True)
-        if isinstance(rows, RowBlocks):
+        if isinstance(rows, RowBlocks) and self._table is None:
             self._columns = self._columns_of_blocks(rows)
         names = self._names()
         distributions = self._distributions(names)
@@ -273,6 +260,7 @@ class MixtureModel(NamedColumnsMixin, TableMixin, MixtureMixin, ImputerMixin, Ba
             self._n_start_rows(columns),
             generator,
             self.min_scale,
+            self._table is not None or isinstance(self.kinds, Table),
         )
         self._check_enough(rows, summary)
         resumed = self._resumed(summary)
@@ -313,16 +301,12 @@ class MixtureModel(NamedColumnsMixin, TableMixin, MixtureMixin, ImputerMixin, Ba
         their levels and their distributions. Each later one takes one E-step over X, merges its
         statistics with those so far and takes one M-step. With one component the result is that of
         one `fit` on all rows, as far as the distributions have sufficient statistics, which
-        "student_t" has not. A call after `fit` continues from it.
+        "student_t" has not, nor "histogram", whose bins stay. A call after `fit` continues from it.
 
         Parameters
         ----------
-        X : array-like of shape (n, n_features), or RowBlocks
-            New rows, which may hold NaN.
-        y : object, default=None
-            Ignored.
-        sample_weight : array-like of shape (n,), default=None
-            Weights of the rows.
+        X, y, sample_weight
+            As in `fit`; the rows are new ones.
 
         Returns
         -------
@@ -365,6 +349,16 @@ class MixtureModel(NamedColumnsMixin, TableMixin, MixtureMixin, ImputerMixin, Ba
                 entry["distribution"] = family.name
                 entry.update(family.described(mixture.params[j]))
         return found
+
+    def _check_rows(
+        self, X: Any, sample_weight: npt.ArrayLike | None, *, reset: bool
+    ) -> tuple[Any, np.ndarray | None]:
+        if isinstance(X, RowBlocks):
+            X = self._coded_blocks(X, reset=reset)
+        rows = super()._check_rows(X, sample_weight, reset=reset)
+        if isinstance(X, RowBlocks) and reset and self._table is not None:
+            self.feature_names_in_ = np.array(self._table.names, dtype=object)
+        return rows
 
     def _check_parameters(self) -> None:
         """Check all parameters that do not depend on X."""
@@ -430,7 +424,7 @@ class MixtureModel(NamedColumnsMixin, TableMixin, MixtureMixin, ImputerMixin, Ba
         ]
         if not is_same or len(self._mixture) != self.n_components:
             return None
-        return replace(summary, layout=last, encoder=Encoder(last, summary.encoder.tables))
+        return replace(summary, layout=last, encoder=make_encoder(last, summary.encoder.tables))
 
     def _best_of_starts(self, summary: TableSummary, generator: np.random.Generator) -> Fit:
         """The best of n_init fits."""

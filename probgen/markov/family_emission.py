@@ -13,7 +13,7 @@ from probgen.mixtures.components import EncodedDensity, MixtureComponents, log_j
 from probgen.mixtures.conditions import ColumnConditions
 from probgen.mixtures.em import from_responsibilities, maximisation, statistics_of
 from probgen.mixtures.layout import Layout, make_family
-from probgen.mixtures.rows import MOST_TABULATED, EncodedRows, Encoder
+from probgen.mixtures.rows import MOST_TABULATED, EncodedRows, Encoder, make_encoder
 from probgen.mixtures.statistics import Histogram
 from probgen.tables.columns import features_of, split_codes
 
@@ -68,8 +68,8 @@ class FamilyEmission:
         features = split_codes(layout.columns, Y)
         encoded = self.encoder.encode(features)
         indicators = None
-        if self.encoder.n_levels:
-            indicators = encoded.indicators(0, len(Y), self.encoder.n_levels)
+        if self.encoder.n_places:
+            indicators = encoded.indicators(0, len(Y), self.encoder.n_places)
         return EncodedSteps(Y, features, encoded, indicators)
 
     def steps_of(self, prepared):
@@ -241,7 +241,7 @@ def read_steps(names, X, weights, n_rows, generator, *, n_categories, min_scale)
         families.append(family)
         tables.append(_table(family, X, feature.column))
     layout = Layout(columns, families)
-    return FamilyStart(layout, Encoder(layout, tables), sample, sample_weights)
+    return FamilyStart(layout, make_encoder(layout, tables), sample, sample_weights)
 
 
 def _blocks(X):
@@ -266,9 +266,12 @@ def encoder_of(emission, X, statistics):
     for j, (feature, family) in enumerate(
         zip(emission.components.layout.features, emission.components.layout.families)
     ):
+        table = None
         is_sums = statistics is not None and isinstance(statistics.parts[j], np.ndarray)
-        tables.append(None if family is None or is_sums else _table(family, X, feature.column))
-    return Encoder(emission.components.layout, tables)
+        if family is not None and not is_sums:
+            table = _table(family, X, feature.column)
+        tables.append(table)
+    return make_encoder(emission.components.layout, tables)
 
 
 def start_family_emission(start, shares, smoothing):

@@ -133,7 +133,7 @@ def adapted(column: Column, distribution: str, atoms: tuple | None) -> Column:
         )
     expected = None
     if column.step and distribution not in ("auto", *COUNTS, *ROUNDED):
-        expected = "'normal', 'lognormal', 'poisson' or 'negative_binomial'"
+        expected = "'normal', 'lognormal', 'histogram', 'poisson' or 'negative_binomial'"
     if not column.step and distribution in COUNTS:
         expected = "a distribution of real numbers"
     if distribution in COUNTS and not column.low >= 0.0:
@@ -142,8 +142,6 @@ def adapted(column: Column, distribution: str, atoms: tuple | None) -> Column:
         expected = "a distribution without a least number"
     if distribution == "beta" and not np.isfinite(column.high):
         expected = "a distribution without a greatest number"
-    if distribution == "student_t" and (np.isfinite(column.low) or np.isfinite(column.high)):
-        expected = "a distribution of numbers between ends, such as 'normal'"
     if expected is not None and column.rest == "modelled":
         raise ValueError(
             f"distributions must be {expected} for column {column.name!r}; got {distribution!r}."

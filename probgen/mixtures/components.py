@@ -54,7 +54,10 @@ class MixtureComponents:
         """Number of free parameters."""
         n_free = 0
         for levels, family in zip(self.levels, self.layout.families):
-            n_free += len(levels) - 1 if family is None else family.n_free
+            if family is None:
+                n_free += len(levels) - 1
+            else:
+                n_free += family.n_free
         return len(self) * n_free + len(self) - 1
 
     @cached_property
@@ -87,12 +90,19 @@ class EncodedDensity:
         self.encoder = encoder
         self.log_z = components.log_z
         parts = [np.empty((0, len(components)))]
+        histograms = components.layout.histograms
         for j, family in enumerate(components.layout.families):
             if family is None:
                 parts.append(components.log_levels[j])
-            elif encoder.sizes[j]:
+            elif not encoder.sizes[j]:
+                continue
+            elif j in histograms:
+                with np.errstate(divide="ignore"):
+                    parts.append(np.log(components.params[j]))
+            else:
                 parts.append(self.log_prob(j, encoder.tables[j]))
-        self.table = np.concatenate(parts)
+        table = np.concatenate(parts)
+        self.table = table if encoder.members is None else encoder.members @ table
 
     def log_prob(self, j: int, x: np.ndarray) -> np.ndarray:
         """Log-probabilities (n, K) of values (n,) of feature j."""
@@ -106,6 +116,8 @@ class EncodedDensity:
         else:
             joint = indicators @ self.table
         joint += self.components.log_weights
+        if rows.log_within is not None:
+            joint += rows.log_within[start:stop, None]
         for i, j in enumerate(self.encoder.numbers):
             _add_present(joint, rows.numbers[i, start:stop], partial(self.log_prob, j))
         return joint

@@ -184,7 +184,7 @@ class ColumnConditions:
         if self.allowed is not None:
             return self._draw_allowed(drawn, generator)
         if self.family is not None:
-            return self.family.draw(self.params[:, drawn], self.low, self.high, generator)
+            return self.family.draw(self.params, drawn, self.low, self.high, generator)
         return _draw_fixed(self.column, self.low, self.high, generator)
 
     def _draw_allowed(self, drawn, generator):

@@ -1,7 +1,6 @@
 """Draws from components of independent columns, with and without conditions, and means."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -9,6 +8,7 @@ from probgen.conditions.given import Conditions
 from probgen.gaussians.log_probabilities import log_sum_exp
 from probgen.mixtures.components import MixtureComponents
 from probgen.mixtures.conditions import ColumnConditions
+from probgen.mixtures.numerics import draw_levels
 from probgen.tables.columns import Column
 
 ROW_NUMBERS = 2**20  # probabilities of levels that differ from row to row, at once
@@ -16,7 +16,7 @@ ROW_NUMBERS = 2**20  # probabilities of levels that differ from row to row, at o
 
 def draw(components: MixtureComponents, n: int, generator: np.random.Generator) -> np.ndarray:
     """Rows of codes (n, d)."""
-    drawn = _draw_indices(components.weights[:, None], np.zeros(n, dtype=np.intp), generator)
+    drawn = draw_levels(components.weights[:, None], np.zeros(n, dtype=np.intp), generator)
     X = np.empty((n, len(components.layout.columns)), order="F")
     for j in range(X.shape[1]):
         part = ColumnConditions.open(components, j, n)
@@ -149,7 +149,7 @@ def _draw_column(part, drawn, generator):
 def _draw_outcomes(part, drawn, generator):
     """Outcomes (n,), as floats, of rows of the drawn components (n,)."""
     if part.is_open:
-        return _draw_indices(part.levels, drawn, generator).astype(np.float64)
+        return draw_levels(part.levels, drawn, generator).astype(np.float64)
     outcomes = np.empty(len(drawn))
     step = max(ROW_NUMBERS // len(part.levels), 1)
     for start in range(0, len(drawn), step):
@@ -160,23 +160,3 @@ def _draw_outcomes(part, drawn, generator):
         uniforms = generator.uniform(size=(len(rows), 1)) * cumulative[:, -1:]
         outcomes[rows] = (cumulative <= uniforms).sum(axis=1)
     return np.minimum(outcomes, len(part.levels) - 1.0)
-
-
-def _draw_indices(probabilities: np.ndarray, drawn: np.ndarray, generator: Any) -> np.ndarray:
-    """Levels (n,) of rows of the drawn components (n,), for probabilities (L, K)."""
-    n_levels, n_components = probabilities.shape
-    cumulative = np.cumsum(probabilities, axis=0)
-    cumulative /= cumulative[-1]
-    # One sorted table: component k takes the numbers from k to k + 1.
-    table = (cumulative + np.arange(n_components)).T.ravel()
-    found = np.searchsorted(table, drawn + generator.random(len(drawn)), side="right")
-    levels = np.minimum(found - drawn * n_levels, n_levels - 1)
-    return _possible(levels, probabilities, drawn)
-
-
-def _possible(levels, probabilities, drawn):
-    """The levels (n,), with those that rounding drew against a probability of 0 moved."""
-    is_wrong = probabilities[levels, drawn] == 0.0
-    if is_wrong.any():
-        levels[is_wrong] = np.argmax(probabilities[:, drawn[is_wrong]], axis=0)
-    return levels

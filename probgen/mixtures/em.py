@@ -93,16 +93,21 @@ def _statistics(workers):
     """The MixtureStatistics of all workers."""
     encoder = workers[0].density.encoder
     levels = sum(worker.levels for worker in workers)
+    if encoder.members is not None:
+        levels = encoder.members.T @ levels
     numbers = [sum(parts) for parts in zip(*(worker.numbers for worker in workers))]
     parts: list[Any] = []
     shape = len(workers[0].density.components)
     for j, table in enumerate(encoder.tables):
         if j in encoder.numbers:
             part = numbers[encoder.numbers.index(j)]
-            parts.append(part if np.ndim(part) else np.zeros((1, shape)))
-            continue
-        own = levels[encoder.offsets[j] : encoder.offsets[j + 1]]
-        parts.append(own if table is None else Histogram(table, own))
+            if not np.ndim(part):  # of no rows
+                part = np.zeros((1, shape))
+        else:
+            part = levels[encoder.offsets[j] : encoder.offsets[j + 1]]
+            if table is not None:
+                part = Histogram(table, part)
+        parts.append(part)
     return MixtureStatistics(sum(worker.counts for worker in workers), parts)
 
 
@@ -112,7 +117,7 @@ def statistics_of(
     """Statistics of features (n, m) under weighted responsibilities (n, K)."""
     sums = _Sums(EncodedDensity(components, encoder))
     encoded = encoder.encode(F)
-    sums.add(encoded, 0, len(F), encoded.indicators(0, len(F), encoder.n_levels), weighted)
+    sums.add(encoded, 0, len(F), encoded.indicators(0, len(F), encoder.n_places), weighted)
     return _statistics([sums])
 
 
@@ -123,6 +128,7 @@ def maximisation(
     levels: list = []
     params: list = []
     n_mended = 0
+    histograms = components.layout.histograms
     for j, family in enumerate(components.layout.families):
         part = statistics.parts[j]
         if family is None:
@@ -130,6 +136,10 @@ def maximisation(
             params.append(None)
             continue
         previous = components.params[j]
+        if j in histograms:
+            levels.append(None)
+            params.append(smoothed(histograms[j].counts(part.values, part.masses), smoothing))
+            continue
         if isinstance(part, Histogram):
             found, n_wrong = family.estimate_from_values(part.values, part.masses, previous)
         else:
@@ -252,7 +262,7 @@ def _worst_rows(components, rows, encoder, n):
         encoded = encoder.encode(F)
         for start in range(0, len(F), n_rows):
             stop = min(start + n_rows, len(F))
-            indicators = encoded.indicators(start, stop, encoder.n_levels)
+            indicators = encoded.indicators(start, stop, encoder.n_places)
             joint = density.log_joint(encoded, start, stop, indicators)
             peaks = joint.max(axis=1)
             lowest = np.argsort(peaks, kind="stable")[:n]
@@ -291,10 +301,11 @@ def from_responsibilities(
     start = start_components(layout, weighted.shape[1])
     statistics = statistics_of(start, encoder, F, weighted)
     components, _ = maximisation(start, statistics, 0.0)
-    levels = []
+    levels, params = list(components.levels), list(components.params)
     for j, part in enumerate(statistics.parts):
-        own = components.levels[j]
-        if own is not None:
-            own = smoothed(part, max(smoothing, 1.0 / len(own)))
-        levels.append(own)
-    return replace(components, levels=levels)
+        if levels[j] is not None:
+            levels[j] = smoothed(part, max(smoothing, 1.0 / len(part)))
+        elif j in layout.histograms:
+            counts = layout.histograms[j].counts(part.values, part.masses)
+            params[j] = smoothed(counts, max(smoothing, 1.0 / len(counts)))
+    return replace(components, levels=levels, params=params)

@@ -10,6 +10,7 @@ from probgen.gaussians.regularization import Regularization, rounding_variances
 from probgen.gaussians.starts import moments_without_wild_values
 from probgen.mixtures.families.base import Values
 from probgen.mixtures.families.counts import NegativeBinomial, Poisson
+from probgen.mixtures.families.histogram import Histogram, make_histogram
 from probgen.mixtures.families.normal import LogNormal, Normal
 from probgen.mixtures.families.positive import Beta, Exponential, Gamma
 from probgen.mixtures.families.student_t import StudentT
@@ -26,11 +27,12 @@ FAMILIES: dict[str, Any] = {
         Beta,
         Poisson,
         NegativeBinomial,
+        Histogram,
     )
 }
 CATEGORICAL = ("bernoulli", "categorical")
 COUNTS = ("poisson", "negative_binomial")
-ROUNDED = ("normal", "lognormal")  # which whole numbers may have too
+ROUNDED = ("normal", "lognormal", "histogram")  # which whole numbers may have too
 ABOVE_LOW = ("lognormal", "exponential", "gamma", "beta")
 DISTRIBUTIONS = (*FAMILIES, *CATEGORICAL)
 
@@ -53,6 +55,12 @@ class Layout:
     def features(self) -> list[Feature]:
         """The features of the columns."""
         return features_of(self.columns)
+
+    @property
+    def histograms(self) -> dict[int, Histogram]:
+        """The families of the features that are values in bins, by index."""
+        pairs = enumerate(self.families)
+        return {j: family for j, family in pairs if isinstance(family, Histogram)}
 
     @property
     def values(self) -> list[tuple[int, Values]]:
@@ -102,15 +110,18 @@ def make_family(
         is_number = np.isfinite(x)  # others are refused where the support is checked
         x, weights = x[is_number], weights[is_number]
     center, scale = _center_and_scale(x, weights)
-    return FAMILIES[name](
-        low=feature.low,
-        high=feature.high,
-        step=feature.step,
-        atoms=feature.atoms,
-        center=center,
-        scale=scale,
-        min_scale=min_scale,
-    )
+    settings: dict[str, Any] = {
+        "low": feature.low,
+        "high": feature.high,
+        "step": feature.step,
+        "atoms": feature.atoms,
+        "center": center,
+        "scale": scale,
+        "min_scale": min_scale,
+    }
+    if name == "histogram":
+        return make_histogram(x, weights, **settings)
+    return FAMILIES[name](**settings)
 
 
 def _center_and_scale(x, weights):
@@ -170,7 +181,9 @@ def _in_support(column, family, codes):
     if np.isfinite(low):
         above = "above" if is_open and family.name != "exponential" else ">="
         needs += f" {above} {low:g}"
+        if np.isfinite(high):
+            needs += " and"
     if np.isfinite(high):
         below = "below" if is_open and family.name == "beta" else "<="
-        needs += f"{' and' if np.isfinite(low) else ''} {below} {high:g}"
+        needs += f" {below} {high:g}"
     return is_in, needs

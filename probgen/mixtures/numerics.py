@@ -1,4 +1,4 @@
-"""Moments of normals within intervals, and Newton's method for many components at once."""
+"""Moments of normals within intervals, Newton's method for many components, draws of levels."""
 
 from collections.abc import Callable
 from typing import Any
@@ -167,3 +167,34 @@ def _direction(objective, variables, value):
     length = np.abs(direction).max(axis=1, keepdims=True)
     direction *= np.minimum(1.0, LONGEST_STEP / np.maximum(length, np.finfo(np.float64).tiny))
     return direction.T, np.sum(direction * gradient, axis=1)
+
+
+def intervals_of(low: np.ndarray, high: np.ndarray) -> list[tuple[float, float, Any]]:
+    """The distinct intervals among low (n,) and high (n,), each with the rows that have it."""
+    if not len(low):
+        return []
+    if low.min() == low.max() and high.min() == high.max():
+        return [(float(low[0]), float(high[0]), slice(None))]
+    ends, inverse = np.unique(np.stack([low, high]), axis=1, return_inverse=True)
+    rows = [np.flatnonzero(inverse.ravel() == i) for i in range(ends.shape[1])]
+    return [(float(first), float(last), own) for (first, last), own in zip(ends.T, rows)]
+
+
+def draw_levels(probabilities: np.ndarray, drawn: np.ndarray, generator: Any) -> np.ndarray:
+    """Levels (n,) of rows of the drawn components (n,), for probabilities (L, K)."""
+    n_levels, n_components = probabilities.shape
+    cumulative = np.cumsum(probabilities, axis=0)
+    cumulative /= cumulative[-1]
+    # One sorted table: component k takes the numbers from k to k + 1.
+    table = (cumulative + np.arange(n_components)).T.ravel()
+    found = np.searchsorted(table, drawn + generator.random(len(drawn)), side="right")
+    levels = np.minimum(found - drawn * n_levels, n_levels - 1)
+    return _possible(levels, probabilities, drawn)
+
+
+def _possible(levels, probabilities, drawn):
+    """The levels (n,), with those that rounding drew against a probability of 0 moved."""
+    is_wrong = probabilities[levels, drawn] == 0.0
+    if is_wrong.any():
+        levels[is_wrong] = np.argmax(probabilities[:, drawn[is_wrong]], axis=0)
+    return levels

@@ -317,7 +317,9 @@ def join_features(
     for k, feature in enumerate(features):
         places[feature.column].append(k)
     for j, column in enumerate(columns):
-        outcomes = np.full(len(F), float(column.rest_outcome if column.rest != "none" else 0))
+        outcomes = np.zeros(len(F))
+        if column.rest != "none":
+            outcomes += column.rest_outcome
         values = np.full(len(F), np.nan)
         for k in places[j]:
             if features[k].n_levels:

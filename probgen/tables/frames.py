@@ -336,8 +336,9 @@ def _write_polars(name: Any, data: np.ndarray, dtype: str, levels: tuple, zone: 
             return column.cast(pl.Enum(levels))
         return column.cast(getattr(pl, dtype))
     if data.dtype.kind in "Mm":
-        unit = re.search(r"time_unit='(\w+)'", dtype)
-        column = pl.Series(name, data.astype(f"{data.dtype.kind}8[{unit[1] if unit else 'D'}]"))
+        named = re.search(r"time_unit='(\w+)'", dtype)
+        unit = named[1] if named else "D"
+        column = pl.Series(name, data.astype(f"{data.dtype.kind}8[{unit}]"))
         if zone is not None:
             column = column.dt.replace_time_zone(zone, ambiguous="latest", non_existent="null")
         if dtype == "Date":
@@ -371,6 +372,35 @@ def join_columns(container: str, columns: list, names: list, index: Any = None) 
     frame.columns = pd.Index(names)
     if index is not None:
         frame.index = index
+    return frame
+
+
+def with_cells(frame: Any, j: int, rows: np.ndarray, other: Any) -> Any:
+    """Return a frame that has some cells of column j from another one of the same container.
+
+    rows is a mask (n,); categories of these cells become categories of the column.
+    """
+    if is_polars(frame):
+        import polars as pl
+
+        column, cells = frame.to_series(j), other.to_series(j)
+        dtype = column.dtype
+        if dtype == pl.Enum:
+            new = cells.filter(pl.Series(rows)).cast(pl.String).unique(maintain_order=True)
+            dtype = pl.Enum([*dtype.categories, *new])
+        if dtype in (pl.Categorical, pl.Enum):
+            column, cells = column.cast(pl.String), cells.cast(pl.String)
+        mixed = cells.zip_with(pl.Series(rows), column).cast(dtype)
+        return frame.with_columns(mixed.alias(frame.columns[j]))
+    import pandas as pd
+
+    column = frame.iloc[:, j].copy()
+    cells = other.iloc[:, j][rows]
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.cat.add_categories(cells.unique().tolist())
+    column[rows] = cells.tolist()
+    frame = frame.copy()
+    frame.isetitem(j, column)
     return frame
 
 

@@ -90,8 +90,10 @@ def infer_column(
         if kind == "category" and handle_unknown == "level":
             rest = "fixed"
         return Column(cells.name, kind, levels=levels, has_gaps=has_gaps, rest=rest), format
-    codes = _present(time_codes(cells.data, format) if _is_time(cells) else cells.data)
-    column = _number_column(cells.name, kind, codes)
+    codes = cells.data
+    if _is_time(cells):
+        codes = time_codes(cells.data, format)
+    column = _number_column(cells.name, kind, _present(codes))
     return replace(column, has_gaps=has_gaps), format
 
 

@@ -15,6 +15,7 @@ from probgen.tables.frames import (
     is_frame,
     join_columns,
     read_cells,
+    with_cells,
     write_column,
 )
 from probgen.tables.inference import (
@@ -97,8 +98,13 @@ class Table:
         """Return the Table of arrays of codes of columns."""
         return cls(columns, [Format("float64")] * len(columns), "codes")
 
-    def encode(self, frame: Any) -> np.ndarray:
+    def encode(
+        self, frame: Any, *, refuse_unknown: bool = False, refuse_gaps: bool = False
+    ) -> np.ndarray:
         """Return codes (n, d) of the rows of a frame of the same columns, NaN for gaps.
+
+        refuse_unknown refuses categories without a code of their own, and refuse_gaps gaps in
+        columns that do not model them.
 
         Raises
         ------
@@ -116,7 +122,9 @@ class Table:
         self._check_names(_names_of(frame))
         X = np.empty((len(frame), len(self.columns)), order="F")
         for j in range(len(self.columns)):
-            X[:, j] = self.codes_of(j, read_cells(frame, j))
+            X[:, j] = self.codes_of(j, read_cells(frame, j), refuse_unknown=refuse_unknown)
+            if refuse_gaps and not self.columns[j].has_gaps and np.isnan(X[:, j]).any():
+                raise ValueError(f"column {show(self.names[j])} has a gap, and had none.")
         return X
 
     def encode_frame(self, frame: Any) -> Any:
@@ -172,8 +180,19 @@ class Table:
         return join_columns(self.container, parts, self.names, index)
 
     def decode_like(self, X: np.ndarray, like: Any) -> Any:
-        """Return the frame of codes (n, d) with the index of a pandas frame, if like is one."""
-        return self.decode(X, index_of(like))
+        """Return the frame of codes (n, d) with the index of a pandas frame, if like is one.
+
+        Categories that were not seen are those of like, if that is a frame of n rows.
+        """
+        frame = self.decode(X, index_of(like))
+        if not is_frame(like) or len(like) != len(X):
+            return frame
+        for j, column in enumerate(self.columns):
+            if column.levels and column.rest == "fixed":
+                is_unseen = X[:, j] == len(column.levels)
+                if is_unseen.any():
+                    frame = with_cells(frame, j, is_unseen, like)
+        return frame
 
     @property
     def names(self) -> list:

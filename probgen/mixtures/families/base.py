@@ -166,10 +166,16 @@ class Values:
         return parts or [(1.0, 0.0)]
 
     def draw(
-        self, params: np.ndarray, low: np.ndarray, high: np.ndarray, generator: np.random.Generator
+        self,
+        params: np.ndarray,
+        drawn: np.ndarray,
+        low: np.ndarray,
+        high: np.ndarray,
+        generator: np.random.Generator,
     ) -> np.ndarray:
-        """Draws (n,) of codes between low (n,) and high (n,), under params (P, n)."""
-        draws = np.empty(params.shape[1])
+        """Draws (n,) of codes between low (n,) and high (n,), under the drawn components (n,)."""
+        params = params[:, drawn]
+        draws = np.empty(len(drawn))
         pending = np.arange(len(draws))
         low, high = np.maximum(low, self.low), np.minimum(high, self.high)
         for _ in range(N_ROUNDS):

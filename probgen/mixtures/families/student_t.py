@@ -7,7 +7,10 @@ import numpy as np
 from scipy.special import betainc, digamma, gammaln, stdtr, stdtrit
 
 from probgen.mixtures.families.base import Values, weighted_means
+from probgen.mixtures.numerics import ascend
 
+FARTHEST = 1e3  # of a location or scale, in deviations of the feature
+N_INNER = 3  # steps of Newton's method for a truncated support
 LEAST_DF, MOST_DF = 0.1, 1e4
 N_BISECTIONS = 60
 
@@ -53,11 +56,37 @@ class StudentT(Values):
         weight = np.where(has_weight, weight, 1.0)
         mean = first / weight
         deviation = np.sqrt(np.maximum(second - weight * mean**2, 0.0))
-        df = _degrees_of_freedom(log_terms, params[2])
-        estimate = np.where(has_weight, np.stack([mean, deviation, df]), params)
+        estimate = np.stack([mean, deviation, _degrees_of_freedom(log_terms, params[2])])
+        if not self.is_whole:
+            estimate = self._estimate_within(weight, first, second, log_terms, params)
+        estimate = np.where(has_weight, estimate, params)
         n_mended = int(np.sum(estimate[1] < self.min_scale))
         estimate[1] = np.maximum(estimate[1], self.min_scale)
         return estimate, n_mended
+
+    def _estimate_within(self, weight, first, second, log_terms, params):
+        """Parameters that rise in likelihood given that numbers are in the support.
+
+        The support takes its probability from the objective of EM, which stays a bound.
+        """
+        half = 0.5 * (params[2] + 1.0)
+        expected = log_terms + digamma(half) - np.log(half)  # of log u - u, for precisions u
+
+        def objective(trial):
+            location, deviation, df = trial[0], np.exp(trial[1]), np.exp(trial[2])
+            spread = second - 2.0 * location * first + location**2 * weight
+            normal = -0.5 * spread / deviation**2 - trial[1]
+            gamma = 0.5 * df * (np.log(0.5 * df) + expected) - gammaln(0.5 * df)
+            return normal + gamma - self.log_z(np.stack([location, deviation, df]))
+
+        found = ascend(
+            objective,
+            np.stack([params[0], *np.log(params[1:])]),
+            low=np.array([[-FARTHEST], [np.log(self.min_scale)], [np.log(LEAST_DF)]]),
+            high=np.array([[FARTHEST], [np.log(FARTHEST)], [np.log(MOST_DF)]]),
+            n_steps=N_INNER,
+        )
+        return np.stack([found[0], *np.exp(found[1:])])
 
     def first_params(self, n_components):
         ones = np.ones(n_components)
@@ -78,7 +107,26 @@ class StudentT(Values):
         return self.center + self.scale * (params[0] + params[1] * z)
 
     def mean(self, params, log_z):
-        return self.center + self.scale * params[0]
+        """The mean, or the median of what has no mean."""
+        if self.is_whole:
+            return self.center + self.scale * params[0]
+        df = np.where(np.abs(params[2] - 1.0) < 1e-6, 1.0 + 1e-6, params[2])
+        near = self._tail_moment(self._z(self.low, params), df)
+        far = self._tail_moment(self._z(self.high, params), df)
+        mean = self.center + self.scale * (
+            params[0] + params[1] * (near - far) / (df - 1.0) * np.exp(-log_z)
+        )
+        median = self.quantile(np.full(len(df), 0.5), self.low, self.high, params)
+        is_open = np.isinf(self.low) or np.isinf(self.high)
+        return np.where(is_open & (df <= 1.0), median, mean)
+
+    def _tail_moment(self, z, df):
+        """(df + z**2) times the density at z, for which EZ above z is that over df - 1."""
+        log_constant = gammaln(0.5 * (df + 1.0)) - gammaln(0.5 * df) - 0.5 * np.log(np.pi * df)
+        with np.errstate(over="ignore"):
+            log_power = np.log1p(z * z / df)
+        moment = df * np.exp(log_constant + 0.5 * (1.0 - df) * log_power)
+        return np.where(np.isinf(z), 0.0, moment)
 
     def described(self, params):
         return {
