@@ -19,7 +19,7 @@ def test_runs(name, tmp_path):
         "error",
         str(EXAMPLES / name),
         "--epochs",
-        "2",
+        "1",
         "-o",
         str(picture),
     ]

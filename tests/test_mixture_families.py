@@ -218,7 +218,8 @@ def test_an_m_step_never_lowers_the_likelihood_and_ends_at_its_maximum(key):
     start = np.where(positive, np.log(np.abs(params[:, 0])), params[:, 0])
     found = minimize(cost, start + 0.02, method="Nelder-Mead", options={"fatol": 1e-10})
     slack = 1e-6
-    if key == "student_t within ends, real":  # whose tails say little, so that EM is slow
+    if key in {"student_t from 0, real", "student_t within ends, real"}:
+        # The ends leave little of the tails, so that EM is slow.
         slack = 1e-3
     assert best >= -found.fun - slack
 
