@@ -48,7 +48,7 @@ def fit(kind=ConditionalGAN, rows=X, y=Y, **parameters):
 
 
 @pytest.fixture(
-    scope="module", params=[ParzenWindow(3 * 2**14), AnnealedImportanceSampling(16, 60)]
+    scope="module", params=[ParzenWindow(3 * 2**14), AnnealedImportanceSampling(16, 40)]
 )
 def linear_model(request):
     """A model with a linear generator, so that blurred draws of a class are Gaussian."""

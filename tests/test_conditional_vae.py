@@ -276,12 +276,12 @@ class TestConditions:
         values = X[5, self.KNOWN]
         _, means, left = self.conditionals_given(linear_model, values)
         draws = linear_model.sample(
-            4000, y="birch", given=dict(zip(self.KNOWN, values)), random_state=0
+            1500, y="birch", given=dict(zip(self.KNOWN, values)), random_state=0
         )
-        np.testing.assert_array_equal(draws[:, self.KNOWN], np.tile(values, (4000, 1)))
-        errors = np.sqrt(np.diag(left) / 4000)
+        np.testing.assert_array_equal(draws[:, self.KNOWN], np.tile(values, (1500, 1)))
+        errors = np.sqrt(np.diag(left) / 1500)
         assert (np.abs(draws[:, self.FREE].mean(axis=0) - means[1]) < 5.0 * errors).all()
-        np.testing.assert_allclose(np.cov(draws[:, self.FREE], rowvar=False), left, atol=0.15)
+        np.testing.assert_allclose(np.cov(draws[:, self.FREE], rowvar=False), left, atol=0.25)
 
     def test_classes_follow_bayes_rule(self, linear_model):
         values = X[:, self.KNOWN].mean(axis=0)
@@ -306,7 +306,7 @@ class TestConditions:
         log_prior = np.log(linear_model.class_prior_)[INDICES[:10]]
         truth = joint(linear_model, X[:10])[np.arange(10), INDICES[:10]] - log_prior
         values, std = ais_log_likelihood(
-            linear_model, X[:10], Y[:10], random_state=0, return_std=True
+            linear_model, X[:10], Y[:10], n_temperatures=300, random_state=0, return_std=True
         )
         assert abs(np.mean(values - truth)) < 4.0 * np.sqrt(np.sum(std**2)) / 10.0
         with pytest.raises(
