@@ -254,6 +254,29 @@ class TestGaussian:
         assert precision[0] > 2.0 * precision[1]
 
 
+def test_few_free_bits_are_enumerated_whatever_the_hidden_units():
+    every = bits(8)
+    machine = scattered(BernoulliMachine(torch.full((8,), 0.5), 25), 0.5)
+    model = fitted("bernoulli", machine, every)
+    known = np.array([0, 3, 4])
+    row = np.full((1, 8), np.nan)
+    row[0, known] = [1.0, 0.0, 1.0]
+    agree = (every[:, known] == row[0, known]).all(axis=1)
+    scores = model.score_samples(every)
+    assert logsumexp(scores) == pytest.approx(0.0, abs=1e-9)
+    value, std = model.score_samples(row, return_std=True)
+    assert value[0] == pytest.approx(logsumexp(scores[agree]), abs=1e-9)
+    assert std[0] == 0.0
+
+    shares = np.exp(scores[agree] - logsumexp(scores[agree]))
+    means = shares @ every[agree]
+    np.testing.assert_allclose(model.impute(row), means[np.newaxis], atol=1e-6)
+    draws = model.sample(2000, given=row[0], random_state=0)
+    counts = [(draws == state).all(axis=1).sum() for state in every[agree]]
+    assert sum(counts) == 2000
+    assert chisquare(counts, 2000 * shares).pvalue > 1e-3
+
+
 @pytest.mark.parametrize("kind", ["bernoulli", "categorical", "gaussian"])
 class TestPartition:
     TEMPERATURES = sigmoid_temperatures(200)

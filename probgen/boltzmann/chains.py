@@ -36,7 +36,7 @@ class Clamp:
         """Return units (..., n, n_units) with the known ones put in."""
         return torch.where(self.is_free > 0, units, self.units)
 
-    def take(self, rows: slice) -> "Clamp":
+    def take(self, rows: slice | Tensor) -> "Clamp":
         """Return the clamp of some rows."""
         limits = self.limits
         if isinstance(limits, tuple):

@@ -80,6 +80,20 @@ def clamped_log_weights(machine: BoltzmannMachine, clamp: Clamp) -> Tensor:
         return rows[:, None] + logits + masses.sum(-1)
 
 
+def completions(machine: BoltzmannMachine, clamp: Clamp, row: int) -> tuple[Tensor, Tensor]:
+    """Return all completions (2**k, n_units) of a row with k free bits, and log-probabilities.
+
+    These (2**k,) are unnormalised, in the precision of the machine.
+    """
+    places = torch.nonzero(clamp.is_free[row])[:, 0]
+    numbers = torch.arange(2 ** len(places), device=machine.weight.device)
+    dtype = machine.weight.dtype
+    units = clamp.units[row].to(dtype).repeat(len(numbers), 1)
+    units[:, places] = bits_of(numbers, len(places), dtype)
+    with torch.inference_mode():
+        return units, machine.negative_free_energy(units)
+
+
 def draw_states(log_weights: Tensor, uniforms: Tensor) -> Tensor:
     """Return indices (n,) of states drawn by uniform numbers (n,), of one table or one a row."""
     shares = torch.softmax(log_weights, -1).cumsum(-1)

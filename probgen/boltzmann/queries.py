@@ -1,9 +1,11 @@
 """What a fitted machine answers: draws, completions and log-probabilities of partly known rows.
 
-Where the hidden states are few, they are enumerated; else chains run along temperatures.
+Where the hidden states are few, or the states of the free bits of a row, they are enumerated; else
+chains run along temperatures.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,16 +16,18 @@ from probgen.boltzmann.enumeration import (
     bits_of,
     blocks_of_states,
     clamped_log_weights,
+    completions,
     draw_states,
+    in_double,
     smaller_side,
     state_log_weights,
 )
-from probgen.boltzmann.machine import BoltzmannMachine
+from probgen.boltzmann.machine import BernoulliMachine, BoltzmannMachine
 from probgen.boltzmann.partition import annealed_log_partition
 from probgen.marginal_likelihood.annealing import sigmoid_temperatures
 
 MOST_TABLE_NUMBERS = 2**24  # units times states of a table from which draws are exact
-MOST_ROW_NUMBERS = 2**18  # units times hidden states that are summed for each row
+MOST_ROW_NUMBERS = 2**18  # units times states that are summed for each row
 BLOCK_NUMBERS = 2**24  # of rows times states at once
 CHAIN_ROWS = 1024  # chains that run together
 MEAN_CHAINS = 64  # behind the mean of a missing value that has no closed form
@@ -71,11 +75,18 @@ def draw_clamped(
             hidden = bits_of(indices, machine.n_hidden, machine.weight.dtype)
             parts.append(draw_visible(machine, hidden, generator, clamp=part))
         return torch.cat(parts)
+    drawn = torch.empty_like(clamp.units)
+    few = few_free_bits(machine, clamp)
+    exact = in_double(machine)
+    for row, uniform in zip(few.rows, _uniforms(len(few.rows), machine, generator), strict=True):
+        states, log_weights = completions(exact, clamp, row)
+        drawn[row] = states[draw_states(log_weights, uniform[None])[0]].to(drawn.dtype)
     temperatures = schedule(n_steps)
-    for part in _parts(clamp, CHAIN_ROWS):
-        units = tempered_chains(machine, 1, temperatures, generator, clamp=part)
-        parts.append(units[0])
-    return torch.cat(parts)
+    for part in _parts(few.others_of(clamp), CHAIN_ROWS):
+        parts.append(tempered_chains(machine, 1, temperatures, generator, clamp=part)[0])
+    if parts:
+        drawn[few.others] = torch.cat(parts)
+    return drawn
 
 
 def mean_clamped(
@@ -83,14 +94,28 @@ def mean_clamped(
 ) -> Tensor:
     """Return the means (n, n_units) of free units given the known ones; limits are not allowed.
 
-    They are exact where hidden states are enumerated, else means over the last half of the steps of
-    clamped chains.
+    They are exact where hidden states or free bits are enumerated, else means over the last half of
+    the steps of clamped chains.
     """
     if sums_rows(machine):
         (states,) = blocks_of_states(machine.n_hidden, machine, whole=True)
         shares = torch.softmax(clamped_log_weights(machine, clamp), -1)
         means = machine.mean(machine.visible_field(states))
         return clamp.put((shares @ means.double()).to(means.dtype))
+    result = torch.empty_like(clamp.units)
+    few = few_free_bits(machine, clamp)
+    exact = in_double(machine)
+    for row in few.rows:
+        states, log_weights = completions(exact, clamp, row)
+        result[row] = (torch.softmax(log_weights, 0) @ states).to(result.dtype)
+    if few.others.any():
+        others = few.others_of(clamp)
+        result[few.others] = _mean_of_chains(machine, others, n_steps, generator)
+    return result
+
+
+def _mean_of_chains(machine, clamp, n_steps, generator):
+    """Means (n, n_units) of the free units over clamped chains."""
     rising = schedule(n_steps)[: n_steps // 2]
     units = tempered_chains(machine, MEAN_CHAINS, rising, generator, clamp=clamp)
     total: Tensor = torch.zeros_like(clamp.units)
@@ -111,13 +136,45 @@ def log_mass(
 ) -> tuple[Tensor, Tensor]:
     """Return log-masses (n,) of the rows of a clamp before division by Z, and standard errors.
 
-    The free units are integrated out within their limits: exactly where hidden states are
-    enumerated, else by annealed importance sampling.
+    The free units are integrated out within their limits: exactly where hidden states or free bits
+    are enumerated, else by annealed importance sampling.
     """
     if sums_rows(machine):
         values = torch.logsumexp(clamped_log_weights(machine, clamp), -1)
         return values, torch.zeros_like(values)
-    return annealed_log_partition(machine, temperatures, n_chains, generator, clamp)
+    few = few_free_bits(machine, clamp)
+    exact = in_double(machine)
+    values = torch.zeros(len(clamp.units), dtype=torch.float64, device=machine.weight.device)
+    errors = torch.zeros_like(values)
+    for row in few.rows:
+        values[row] = torch.logsumexp(completions(exact, clamp, row)[1], 0)
+    if few.others.any():
+        values[few.others], errors[few.others] = annealed_log_partition(
+            machine, temperatures, n_chains, generator, few.others_of(clamp)
+        )
+    return values, errors
+
+
+class FewFree(NamedTuple):
+    """Rows whose free bits have few states, and whether (n,) a row is another one."""
+
+    rows: list[int]
+    others: Tensor
+
+    def others_of(self, clamp: Clamp) -> Clamp:
+        """Return the clamp of the other rows."""
+        if not self.rows:
+            return clamp  # which may have limits
+        return clamp.take(self.others)
+
+
+def few_free_bits(machine: BoltzmannMachine, clamp: Clamp) -> FewFree:
+    """Return the rows of a clamp whose free bits are enumerated."""
+    n_numbers = 2.0 ** clamp.is_free.sum(-1) * max(machine.n_units, machine.n_hidden)
+    is_few = n_numbers <= MOST_ROW_NUMBERS
+    if type(machine) is not BernoulliMachine or clamp.limits is not None:
+        is_few = torch.zeros_like(is_few)
+    return FewFree(torch.nonzero(is_few)[:, 0].tolist(), ~is_few)
 
 
 def sums_rows(machine: BoltzmannMachine) -> bool:

@@ -117,8 +117,9 @@ class RestrictedBoltzmannMachine(DecoderMixin, QueryGapsGenerator, MachineGenera
     log Z is estimated once after a fit, when first needed; `log_partition` returns it with its
     standard error and a bracket, and `return_std=True` adds the error to scores. Missing values
     are integrated out by the same means: for each row the free features form a machine of their
-    own, whose log Z takes as long as that of the whole. Draws and `given` enumerate hidden states
-    where they are few; else they run chains, with the known features clamped.
+    own. A few free bits are summed over; the log Z of more takes as long as that of the whole.
+    Draws and `given` enumerate hidden states or free bits where they are few; else they run chains,
+    with the known features clamped.
 
     Training subtracts the mean activity from each unit (centering [3]_), which makes the direction
     independent of which level of a bit is called 1. Gradients have a closed form.
