@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+collect_ignore = ["references"]  # scripts that need other packages, and what they wrote
+
 
 @pytest.fixture(scope="session")
 def data_home():
