@@ -197,6 +197,7 @@ class TestAgainstTruth:
             ),
         )
 
+    @pytest.mark.filterwarnings("ignore:.* effective draws")  # of 120 temperatures
     def test_automatic_steps_have_the_documented_acceptance(self, monkeypatch):
         accepted = []
         move = annealing.Annealing._move
