@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from probgen.boltzmann.machine import BoltzmannMachine, LabelledMachine, draw_bits
+from probgen.boltzmann.base import BoltzmannMachine
+from probgen.boltzmann.machine import LabelledMachine
+from probgen.boltzmann.noise import draw_bits
 from probgen.networks.dense import Linear
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probgen.boltzmann.base import BoltzmannMachine
 from probgen.boltzmann.chains import Clamp, draw_hidden, draw_visible, tempered_chains
 from probgen.boltzmann.enumeration import (
     bits_of,
@@ -18,7 +19,6 @@ from probgen.boltzmann.enumeration import (
     smaller_side,
     state_log_weights,
 )
-from probgen.boltzmann.machine import BoltzmannMachine
 from probgen.boltzmann.partition import annealed_log_partition
 from probgen.marginal_likelihood.annealing import sigmoid_temperatures
 

@@ -16,9 +16,10 @@ from probgen._validation import (
     show,
 )
 from probgen.base import Likelihood
+from probgen.boltzmann.base import BoltzmannMachine
 from probgen.boltzmann.beliefs import BeliefNetwork, log_bound
 from probgen.boltzmann.chains import Clamp, tempered_chains
-from probgen.boltzmann.machine import BernoulliMachine, BoltzmannMachine, LabelledMachine
+from probgen.boltzmann.machine import BernoulliMachine, LabelledMachine
 from probgen.boltzmann.queries import draw_units, schedule
 from probgen.conditions.given import Conditions
 from probgen.estimators._classes import ClassConditional, one_hot

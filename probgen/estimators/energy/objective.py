@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 
+from probgen.boltzmann.base import BoltzmannMachine
 from probgen.boltzmann.beliefs import BeliefNetwork, log_bound
 from probgen.boltzmann.chains import draw_visible, gibbs
 from probgen.boltzmann.enumeration import can_enumerate, log_partition
 from probgen.boltzmann.gradients import energy_gradients, sparsity_gradients
-from probgen.boltzmann.machine import BoltzmannMachine
 from probgen.boltzmann.partition import annealed_log_partition
 from probgen.marginal_likelihood.annealing import sigmoid_temperatures
 from probgen.training.objective import Objective, Phase
