@@ -10,6 +10,7 @@ from scipy.stats import chisquare
 from torch.nn import functional
 
 from probgen import DeepBeliefClassifier, DeepBeliefNetwork, get_likelihood
+from probgen.boltzmann.chains import clamp_of_rows
 from probgen.boltzmann.machine import CategoricalMachine, GaussianMachine, LabelledMachine
 
 BRIEF = {
@@ -79,7 +80,8 @@ def test_scores_are_lower_bounds_that_many_draws_close(network):
     model = network.network_
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        log_weights = model.log_weights(torch.as_tensor(bits(4)), 20_000, generator).numpy()
+        clamp = clamp_of_rows(model.bottom, torch.as_tensor(bits(4)), shares_noise=True)
+        log_weights = model.propose(clamp, 20_000, generator)[0].numpy()
     log_weights -= network.log_partition().value
     groups = log_weights.reshape(4000, 5, -1)
     one = log_weights.mean(axis=0)  # the expectation of a bound by one draw

@@ -150,11 +150,24 @@ class BoltzmannMachine(nn.Module):
         """Return gradients of the mean energies of units less those of others, by `rest`."""
         return []
 
-    def log_conditional(self, units: Tensor, hidden: Tensor) -> Tensor:
-        """Return log p(v given h) (...) of visible units given hidden ones."""
+    def log_conditional(
+        self, units: Tensor, hidden: Tensor, is_free: Any = None, limits: Any = None
+    ) -> Tensor:
+        """Return log p(v given h) (...) of visible units given hidden ones.
+
+        Where `is_free` is 1 the units are 0, and their features add the logarithm of the
+        probability of their limits, of `limits_of`.
+        """
         field = self.visible_field(hidden)
         linear = (units * (field - self.visible_bias)).sum(-1) + self.linear_terms(units)
-        return linear - self.log_normalizer(field).sum(-1)
+        normalizers = self.log_normalizer(field)
+        if is_free is not None:
+            within = normalizers
+            if limits is not None:
+                within = self.log_normalizer(field, 1.0, limits)
+            is_free = self.feature_mask(is_free)
+            normalizers = torch.where(is_free > 0, normalizers - within, normalizers)
+        return linear - normalizers.sum(-1)
 
     def conditional_gradients(self, units: Tensor, hidden: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return minus the mean of `log_conditional`, and its gradients.

@@ -18,11 +18,12 @@ from probgen._validation import (
 from probgen.base import Likelihood
 from probgen.boltzmann.base import BoltzmannMachine
 from probgen.boltzmann.beliefs import BeliefNetwork, log_bound
-from probgen.boltzmann.chains import Clamp, tempered_chains
+from probgen.boltzmann.chains import Clamp, clamp_of_rows, tempered_chains
 from probgen.boltzmann.machine import BernoulliMachine, LabelledMachine
 from probgen.boltzmann.queries import draw_units, schedule
 from probgen.conditions.given import Conditions
 from probgen.estimators._classes import ClassConditional, one_hot
+from probgen.estimators.energy.completion import BeliefCompletion
 from probgen.estimators.energy.machines import READ_ROWS, MachineGenerator, draw_with
 from probgen.estimators.energy.objective import BoltzmannObjective, UpDownObjective
 from probgen.estimators.energy.support import check_bits
@@ -34,7 +35,7 @@ from probgen.training.rows import Rows, open_rows
 from probgen.training.trainer import Trainer
 
 
-class DeepBeliefNetwork(MachineGenerator):
+class DeepBeliefNetwork(BeliefCompletion, MachineGenerator):
     """Deep belief network: directed layers of bits below a restricted Boltzmann machine.
 
     Each layer is first a restricted Boltzmann machine of the layer below [1]_. The up-down pass
@@ -284,6 +285,7 @@ class DeepBeliefNetwork(MachineGenerator):
         )
 
     def _transform(self, X: np.ndarray) -> np.ndarray:
+        self._refuse_missing(X, "transform")
         network = self.network_
 
         def features(rows: torch.Tensor) -> torch.Tensor:
@@ -297,7 +299,9 @@ class DeepBeliefNetwork(MachineGenerator):
         return torch.sigmoid(self.network_.top.hidden_logits(below))
 
     def _score_samples(self, X: np.ndarray) -> np.ndarray:
-        return self._bounds(X, by_class=False)
+        bounds = self._bounds(X, by_class=False)
+        bounds[np.isnan(X).all(axis=1)] = 0.0
+        return bounds
 
     def _bounds(self, X: np.ndarray, *, by_class: bool) -> np.ndarray:
         """Lower bounds (n,) of log p(x), or (n, n_classes) of log p(x, y), in double precision."""
@@ -307,11 +311,22 @@ class DeepBeliefNetwork(MachineGenerator):
         n_draws = self.n_importance_samples
 
         def bounds(rows: torch.Tensor) -> torch.Tensor:
-            units = network.bottom.encode(rows)
-            weights = network.log_weights(units, n_draws, self._seeded_noise(1), by_class=by_class)
-            return log_bound(weights)
+            clamp = clamp_of_rows(network.bottom, rows, shares_noise=True)
+            weights, _ = network.propose(clamp, n_draws, self._seeded_noise(1), by_class=by_class)
+            values = log_bound(weights)
+            widths = torch.where(torch.isnan(rows), network.bottom.log_widths, 0.0).sum(-1)
+            return values + widths.reshape(-1, *[1] * (values.ndim - 1))
 
-        return self._in_blocks(X, bounds, n_copies=n_draws) - self.log_partition().value
+        # Apart, as draws of free units would change the noise of the rows without gaps.
+        has_gaps = np.isnan(X).any(axis=1)
+        shape: tuple[int, ...] = (len(X),)
+        if by_class:
+            shape = (len(X), network.top.n_classes)
+        values = np.empty(shape)
+        for rows in (has_gaps, ~has_gaps):
+            if rows.any():
+                values[rows] = self._in_blocks(X[rows], bounds, n_copies=n_draws)
+        return values - self.log_partition().value
 
     def _sample(self, n_samples: int, generator: np.random.Generator) -> np.ndarray:
         noise = self._noise(generator)
@@ -445,9 +460,14 @@ class DeepBeliefClassifier(ClassConditional, DeepBeliefNetwork):
         bounds, errors = self._joint_estimates(X)
         return np.column_stack([bounds[:, k], errors[:, k]])
 
+    def _log_joint_of_conditions(self, conditions: Conditions) -> np.ndarray:
+        return self._log_masses(conditions, by_class=True)
+
     def _sample_classes(
         self, indices: np.ndarray, generator: np.random.Generator, conditions: Conditions | None
     ) -> np.ndarray:
+        if conditions is not None:
+            return self._draw_completed(conditions, generator, "given", indices)
         noise = self._noise(generator)
         top = self.network_.top
         with torch.inference_mode(), self._threads_for(len(indices)):
