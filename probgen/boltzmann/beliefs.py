@@ -15,7 +15,7 @@ from probgen.boltzmann.noise import draw_bits
 from probgen.networks.dense import Linear
 
 FILLING_STEPS = 8  # of recognition and generation, which draw the free units of a row
-MOST_MIXED = 256  # draws whose proposals are mixed
+MOST_MIXED = 64  # draws whose proposals are mixed
 
 
 class BeliefNetwork(nn.Module):

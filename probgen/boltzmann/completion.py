@@ -8,13 +8,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from probgen.boltzmann.beliefs import BeliefNetwork, log_bound
+from probgen.boltzmann.beliefs import MOST_MIXED, BeliefNetwork, log_bound
 from probgen.boltzmann.chains import Clamp, draw_visible
 from probgen.boltzmann.enumeration import draw_states
 from probgen.boltzmann.queries import parts_of_clamp, uniforms
 
 N_PROPOSALS = 256  # for each row
-BLOCK_NUMBERS = 2**22  # numbers in the layers, or pairs, of all proposals at once
+BLOCK_NUMBERS = 2**20  # numbers in the layers, or pairs, of all proposals at once
 
 
 def draw_completed(
@@ -82,5 +82,5 @@ def effective_sizes(log_weights: Tensor) -> Tensor:
 def _parts(network: BeliefNetwork, clamp: Clamp) -> Iterator[tuple[slice, Clamp]]:
     """Yield slices of the rows of a clamp, and their clamps."""
     machines = (*network.generation, network.top)
-    width = max(N_PROPOSALS, *[machine.n_units for machine in machines])
+    width = max(MOST_MIXED, *[machine.n_units for machine in machines])
     return parts_of_clamp(clamp, max(1, BLOCK_NUMBERS // (N_PROPOSALS * width)))

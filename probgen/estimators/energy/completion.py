@@ -78,8 +78,10 @@ class BeliefCompletion(QueryGapsGenerator, MachineGenerator):
             values = log_masses(network, clamp, self._seeded_noise(1), by_class=by_class)
             is_free = torch.isnan(torch.as_tensor(conditions.values))
             widths = torch.as_tensor(network.bottom.log_widths).cpu()
-            values = values.cpu().T + torch.where(is_free, widths, 0.0).sum(-1)
-        return values.T.numpy() - self.log_partition().value
+            widths = torch.where(is_free, widths, 0.0).sum(-1)
+            if by_class:
+                widths = widths[:, None]
+        return (values.cpu() + widths).numpy() - self.log_partition().value
 
 
 def _warn_of_uneven(sizes: np.ndarray, argument: str) -> None:

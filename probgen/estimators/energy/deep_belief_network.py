@@ -313,9 +313,10 @@ class DeepBeliefNetwork(BeliefCompletion, MachineGenerator):
         def bounds(rows: torch.Tensor) -> torch.Tensor:
             clamp = clamp_of_rows(network.bottom, rows, shares_noise=True)
             weights, _ = network.propose(clamp, n_draws, self._seeded_noise(1), by_class=by_class)
-            values = log_bound(weights)
             widths = torch.where(torch.isnan(rows), network.bottom.log_widths, 0.0).sum(-1)
-            return values + widths.reshape(-1, *[1] * (values.ndim - 1))
+            if by_class:
+                widths = widths[:, None]
+            return log_bound(weights) + widths
 
         # Apart, as draws of free units would change the noise of the rows without gaps.
         has_gaps = np.isnan(X).any(axis=1)
