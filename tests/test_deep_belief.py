@@ -243,7 +243,7 @@ class TestGaps:
         np.testing.assert_allclose(filled, shares @ bits(4), atol=0.06)
 
     def test_imputed_draws_do_not_change_what_is_known(self, model):
-        filled = model.impute(HOLED, random_state=0)
+        filled = model.impute(HOLED, method="draw", random_state=0)
         assert np.isin(filled, [0.0, 1.0]).all()
         np.testing.assert_array_equal(np.where(np.isnan(HOLED), np.nan, filled), HOLED)
 
