@@ -55,7 +55,8 @@ class DeepBeliefNetwork(BeliefCompletion, MachineGenerator):
     n_pretraining : int, default=50
         Epochs of the machine of each layer, at the rates and schedule of the whole.
     n_importance_samples : int, default=32
-        Draws of the hidden layers behind the bound of a row, at least 1. More tighten it.
+        Draws of the hidden layers behind the bound of a row, at least 1. More tighten it. Draws
+        under conditions have proposals of their own.
     n_sampling_steps : int, default=1000
         As in `RestrictedBoltzmannMachine`, of the top machine.
     partition : str or Option, default="ais"
@@ -97,6 +98,11 @@ class DeepBeliefNetwork(BeliefCompletion, MachineGenerator):
     recognition weights, with the log Z of the top machine. Where that is an estimate, see
     `log_partition` for its bracket: the bound holds up to its error. `transform` gives the
     probabilities of the top hidden layer, and `to_network` hands the weights over to torch.
+
+    Missing values drop out of the lowest layer, whose features are independent given the hidden
+    units above. Recognition sees them filled by chains of recognition and generation, and their
+    rows have lower bounds too. Draws under conditions and `impute` choose among 256 proposals of
+    the hidden layers by importance weights, and warn where these are too uneven.
 
     References
     ----------
@@ -371,7 +377,8 @@ class DeepBeliefClassifier(ClassConditional, DeepBeliefNetwork):
     -----
     `score_samples(X)` is a lower bound on log p(x), summed over the classes, and
     `score_samples(X, y)` one on log p(x, y). Posteriors follow from draws of the hidden layers that
-    all classes share.
+    all classes share. Under conditions `sample` draws classes from their posterior under the
+    network, which `priors` does not change. Missing values are as in `DeepBeliefNetwork`.
 
     References
     ----------
