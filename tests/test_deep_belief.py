@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import logsumexp
-from scipy.stats import chisquare
+from scipy.stats import chisquare, kstest, norm
 from torch.nn import functional
 
 from probgen import DeepBeliefClassifier, DeepBeliefNetwork, get_likelihood
+from probgen.boltzmann.chains import clamp_of_rows
 from probgen.boltzmann.machine import CategoricalMachine, GaussianMachine, LabelledMachine
+from probgen.conditions.given import parse_given
+from probgen.options import Categorical
 
 BRIEF = {
     "n_pretraining": 15,
@@ -47,12 +50,12 @@ def classifier():
     return model.fit(X, Y)
 
 
-def log_conditional(model):
-    """log p(x given h) (n_rows, n_states) from the definition, in NumPy."""
-    machine = model.network_.generation[0]
+def log_conditional(model, depth=0):
+    """log p(x given h) (n_rows, n_states) of a layer from the definition, in NumPy."""
+    machine = model.network_.generation[depth]
     W, b = machine.weight.detach().numpy(), machine.visible_bias.detach().numpy()
     logits = b + bits(3) @ W
-    rows = bits(4)
+    rows = bits(machine.n_units)
     return rows @ logits.T - np.logaddexp(0.0, logits).sum(axis=1)
 
 
@@ -79,7 +82,8 @@ def test_scores_are_lower_bounds_that_many_draws_close(network):
     model = network.network_
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        log_weights = model.log_weights(torch.as_tensor(bits(4)), 20_000, generator).numpy()
+        clamp = clamp_of_rows(model.bottom, torch.as_tensor(bits(4)), shares_noise=True)
+        log_weights = model.propose(clamp, 20_000, generator)[0].numpy()
     log_weights -= network.log_partition().value
     groups = log_weights.reshape(4000, 5, -1)
     one = log_weights.mean(axis=0)  # the expectation of a bound by one draw
@@ -167,6 +171,158 @@ def test_partial_fit_goes_on_with_the_up_down_pass(network):
     assert model.score(X) != before
 
 
+HOLED = np.array(
+    [
+        [1.0, np.nan, 0.0, np.nan],
+        [np.nan, np.nan, 1.0, 1.0],
+        [0.0, 1.0, np.nan, 0.0],
+        [np.nan, 1.0, np.nan, np.nan],
+    ]
+)
+
+
+def follows(draws, states, shares):
+    """Whether draws have the states, rows, in these shares, all of which add up to 1."""
+    counts = (draws[:, np.newaxis] == states).all(axis=2).sum(axis=0)
+    often = shares > 0.01
+    assert counts.sum() == len(draws)
+    rest = shares[~often].sum()
+    observed, expected = counts[often], len(draws) * shares[often]
+    if rest > 0.0:
+        observed = np.append(observed, counts[~often].sum())
+        expected = np.append(expected, len(draws) * rest)
+    return chisquare(observed, expected).pvalue > 1e-3
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def model(request, network):
+    if request.param == 2:
+        return network
+    return DeepBeliefNetwork((3, 3, 4), n_importance_samples=200, **BRIEF).fit(X)
+
+
+@pytest.fixture(scope="module")
+def truth(model):
+    """log p(x) (16,) of all rows."""
+    if len(model.hidden_layer_sizes) == 2:
+        return logsumexp(log_conditional(model) + log_top(model), axis=1)
+    middle = log_conditional(model, 1)  # (h1, h2)
+    log_hidden = logsumexp(middle + log_top(model), axis=1)
+    return logsumexp(log_conditional(model) + log_hidden, axis=1)
+
+
+class TestGaps:
+    def test_scores_are_lower_bounds_that_many_draws_close(self, model, truth):
+        network = model.network_
+        clamp = clamp_of_rows(network.bottom, torch.as_tensor(HOLED))
+        expected = []
+        for row in HOLED:
+            known = ~np.isnan(row)
+            agrees = (bits(4)[:, known] == row[known]).all(axis=1)
+            expected.append(logsumexp(truth[agrees]))
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            repeats = [network.propose(clamp, 5, generator)[0] for _ in range(400)]
+        bounds = logsumexp(np.stack(repeats), axis=1) - np.log(5) - model.log_partition().value
+        standard_errors = bounds.std(axis=0) / 20
+        assert (bounds.mean(axis=0) < expected + 3 * standard_errors).all()
+        means = logsumexp(bounds, axis=0) - np.log(400)
+        np.testing.assert_allclose(means, expected, atol=0.06)
+        np.testing.assert_allclose(model.score_samples(HOLED), expected, atol=0.1)
+        assert model.score_samples(np.full((1, 4), np.nan)) == 0.0
+
+    @pytest.mark.parametrize("i", range(4))
+    def test_completions_against_enumeration(self, model, truth, i):
+        row = HOLED[i]
+        known = ~np.isnan(row)
+        agrees = (bits(4)[:, known] == row[known]).all(axis=1)
+        shares = np.where(agrees, np.exp(truth - logsumexp(truth[agrees])), 0.0)
+        assert follows(model.sample(600, given=row, random_state=0), bits(4), shares)
+        filled = model.impute(row[np.newaxis])[0]
+        np.testing.assert_array_equal(filled[known], row[known])
+        np.testing.assert_allclose(filled, shares @ bits(4), atol=0.06)
+
+    def test_imputed_draws_do_not_change_what_is_known(self, model):
+        filled = model.impute(HOLED, method="draw", random_state=0)
+        assert np.isin(filled, [0.0, 1.0]).all()
+        np.testing.assert_array_equal(np.where(np.isnan(HOLED), np.nan, filled), HOLED)
+
+    def test_a_row_does_not_depend_on_others(self, network):
+        together = network.score_samples(np.concatenate([HOLED, bits(4)]))
+        np.testing.assert_allclose(network.score_samples(HOLED[1:2]), together[1:2], atol=1e-12)
+        np.testing.assert_array_equal(network.score_samples(bits(4)), together[4:])
+
+    def test_rows_with_gaps_have_no_features_and_teach_nothing(self, network):
+        with pytest.raises(ValueError, match="X contains NaN, which transform cannot take"):
+            network.transform(HOLED)
+        with pytest.raises(ValueError, match="X contains NaN, which DeepBeliefNetwork cannot"):
+            DeepBeliefNetwork((3, 4), **BRIEF).fit(HOLED)
+
+    def test_a_condition_that_few_proposals_meet_warns(self):
+        model = DeepBeliefNetwork((3, 4), **BRIEF).fit(X)
+        bottom, recognition = model.network_.bottom, model.network_.recognition[0]
+        with torch.no_grad():
+            # The first bit is the first hidden one, which recognition takes for 0 throughout.
+            bottom.weight[:, 0] = torch.tensor([40.0, 0.0, 0.0])
+            bottom.visible_bias[0] = -20.0
+            recognition.weight[0] = 0.0
+            recognition.bias[0] = -5.0
+        with pytest.warns(UserWarning, match="given is hard to meet: .* proposed hidden layers"):
+            model.sample(20, given={0: 1.0}, random_state=0)
+
+
+def test_sets_of_levels_against_enumeration():
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, 3, (200, 2)).astype(float)
+    rows[:100, 1] = rows[:100, 0]
+    model = DeepBeliefNetwork((3, 4), visible=Categorical(3), **BRIEF).fit(rows)
+    states = np.array(list(itertools.product(range(3), repeat=2)), dtype=float)
+    machine = model.network_.bottom
+    fields = machine.visible_bias.detach().numpy() + bits(3) @ machine.weight.detach().numpy()
+    log_levels = fields.reshape(8, 2, 3)
+    log_levels = log_levels - logsumexp(log_levels, axis=2, keepdims=True)
+    index = states.astype(int)
+    log_given = log_levels[:, 0, index[:, 0]] + log_levels[:, 1, index[:, 1]]
+    truth = logsumexp(log_given.T + log_top(model), axis=1)
+    model.set_params(n_importance_samples=1000)
+    gap = model.score_samples([[np.nan, 2.0]])
+    np.testing.assert_allclose(gap, logsumexp(truth[states[:, 1] == 2.0]), atol=0.05)
+    within = (states[:, 0] > 0) & (states[:, 1] < 2)
+    shares = np.where(within, np.exp(truth - logsumexp(truth[within])), 0.0)
+    draws = model.sample(600, given={0: (0.5, None), 1: {0, 1}}, random_state=0)
+    assert follows(draws, states, shares)
+
+
+def test_intervals_of_real_values_against_the_mixture_over_hidden_states():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(300, 2)) @ [[3.0, 2.0], [0.0, 1.0]] + [5.0, -2.0]
+    model = DeepBeliefNetwork((3, 4), visible="gaussian", **BRIEF).fit(rows)
+    machine = model.network_.bottom
+    precision = machine.precision().detach().numpy()
+    deviation, center = machine.deviation.numpy(), machine.center.numpy()
+    fields = machine.visible_bias.detach().numpy() + bits(3) @ machine.weight.detach().numpy()
+    components = norm(center + deviation * fields / precision, deviation / np.sqrt(precision))
+    shares = np.exp(log_top(model))
+    model.set_params(n_importance_samples=1000)
+    gap = model.score_samples([[7.0, np.nan]])
+    np.testing.assert_allclose(gap, np.log(shares @ components.pdf([7.0, 0.0])[:, 0]), atol=0.05)
+    # The first feature within an interval, the second known
+    low, high, value = 6.0, 9.0, -1.0
+    masses = components.cdf([high, 0.0])[:, 0] - components.cdf([low, 0.0])[:, 0]
+    weights = shares * masses * components.pdf([0.0, value])[:, 1]
+    conditions = parse_given({0: (low, high), 1: value}, n_samples=1, n_features=2)
+    assert model._log_given(conditions) == pytest.approx(np.log(weights.sum()), abs=0.1)
+    draws = model.sample(600, given={0: (low, high), 1: value}, random_state=0)
+    assert (draws[:, 1] == value).all()
+
+    def distribution(x):
+        below = components.cdf(np.column_stack([x, x])[:, np.newaxis])[:, :, 0]
+        below = below - components.cdf([low, 0.0])[:, 0]
+        return below @ (weights / masses) / weights.sum()
+
+    assert kstest(draws[:, 0], distribution).pvalue > 1e-3
+
+
 class TestClasses:
     def test_joint_bounds_against_enumeration(self, classifier):
         log_joint = log_conditional(classifier)[:, :, np.newaxis] + log_top(classifier, 2)
@@ -201,6 +357,29 @@ class TestClasses:
             ).pvalue
             > 1e-3
         )
+
+    def test_gaps_against_enumeration(self, classifier):
+        log_joint = log_conditional(classifier)[:, :, np.newaxis] + log_top(classifier, 2)
+        truth = logsumexp(log_joint, axis=1)
+        classifier.set_params(n_importance_samples=500)
+        for row in HOLED[:2]:
+            known = ~np.isnan(row)
+            agrees = (bits(4)[:, known] == row[known]).all(axis=1)
+            by_class = logsumexp(truth[agrees], axis=0)
+            posterior = np.exp(by_class - logsumexp(by_class))
+            score = classifier.score_samples(row[np.newaxis])
+            assert score == pytest.approx(logsumexp(by_class), abs=0.05)
+            proba = classifier.predict_proba(row[np.newaxis])[0]
+            np.testing.assert_allclose(proba, posterior, atol=0.03)
+            draws, y = classifier.sample(400, given=row, return_y=True, random_state=0)
+            joint = np.exp(truth[agrees] - logsumexp(by_class))
+            labelled = np.column_stack([draws, y == "yes"])
+            labels = np.tile([0.0, 1.0], agrees.sum())
+            states = np.column_stack([np.repeat(bits(4)[agrees], 2, axis=0), labels])
+            assert follows(labelled, states, joint.ravel())
+            filled = classifier.impute(row[np.newaxis])[0]
+            np.testing.assert_allclose(filled, joint.sum(axis=1) @ bits(4)[agrees], atol=0.06)
+        classifier.set_params(n_importance_samples=200)
 
     def test_learns_the_classes(self):
         rows = np.repeat(bits(4), 20, axis=0)

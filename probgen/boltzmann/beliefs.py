@@ -8,8 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from probgen.boltzmann.machine import BoltzmannMachine, LabelledMachine, draw_bits
+from probgen.boltzmann.base import BoltzmannMachine
+from probgen.boltzmann.chains import Clamp, draw_base, draw_hidden, draw_visible
+from probgen.boltzmann.machine import LabelledMachine
+from probgen.boltzmann.noise import draw_bits
 from probgen.networks.dense import Linear
+
+FILLING_STEPS = 8  # of recognition and generation, which draw the free units of a row
+MOST_MIXED = 64  # draws whose proposals are mixed
 
 
 class BeliefNetwork(nn.Module):
@@ -78,29 +84,68 @@ class BeliefNetwork(nn.Module):
             drawn.insert(0, machine.draw(machine.visible_field(drawn[0]), generator))
         return drawn
 
-    def log_weights(
-        self, units: Tensor, n_draws: int, generator: torch.Generator, *, by_class: bool = False
-    ) -> Tensor:
-        """Return log p(v, h) + log Z - log q(h given v) (n_draws, n) of draws of q.
+    def propose(
+        self, clamp: Clamp, n_draws: int, generator: torch.Generator, *, by_class: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Return draws of the hidden layers by recognition, for what is known of the visible units.
 
-        All rows have the same noise. With `by_class`, for a top machine with classes, they are of
-        log p(v, h, y), with a last axis for the class.
+        Recognition needs whole rows, so each draw has free units of its own, from a chain of
+        recognition and generation. The lowest hidden layer is then from the mixture over all of
+        these (the balance heuristic [1]_), and the weights are unbiased whatever they are.
+
+        Parameters
+        ----------
+        clamp : Clamp
+            Of n rows.
+        n_draws : int
+        generator : torch.Generator
+        by_class : bool, default=False
+            For a top machine with classes: whether the weights are those of each class.
+
+        Returns
+        -------
+        log_weights : Tensor of shape (n_draws, n), or (n_draws, n, n_classes)
+            log p(known v, h) + log Z - log q(h given v), in double precision.
+        hidden : Tensor of shape (n_draws, n, n_hidden)
+            The lowest hidden layer.
+
+        References
+        ----------
+        .. [1] E. Veach, L. J. Guibas, Optimally combining sampling techniques for Monte Carlo
+           rendering, 1995.
         """
-        states = units.expand(n_draws, *units.shape)
-        total: Any = 0.0
-        for machine, layer in zip(self.generation, self.recognition):
+        shared = clamp.shares_noise
+        states = self._filled(clamp, n_draws, generator)
+        logits = self.recognition[0](states)
+        hidden = states = draw_bits(logits, generator, shared=shared)
+        if clamp.is_free.any():
+            known = self.bottom.log_conditional(clamp.units, states, clamp.is_free, clamp.limits)
+            total = known.double() - log_bits_of_mixture(logits, states)
+        else:
+            known = self.bottom.log_conditional(clamp.units, states)
+            total = known.double() - log_bits(logits, states)
+        for machine, layer in zip(self.generation[1:], self.recognition[1:]):
             logits = layer(states)
-            above = draw_bits(logits, generator, shared=True)
-            # log q of bits is minus a cross-entropy
-            cross = functional.binary_cross_entropy_with_logits(logits, above, reduction="none")
-            total = total + (machine.log_conditional(states, above) + cross.sum(-1)).double()
+            above = draw_bits(logits, generator, shared=shared)
+            total = total + machine.log_conditional(states, above).double()
+            total = total - log_bits(logits, above)
             states = above
         if not isinstance(self.top, LabelledMachine):
-            return total + self.top.negative_free_energy(states).double()
+            return total + self.top.negative_free_energy(states).double(), hidden
         weights = total.unsqueeze(-1) + self.of_classes(states)
         if by_class:
-            return weights
-        return torch.logsumexp(weights, -1)
+            return weights, hidden
+        return torch.logsumexp(weights, -1), hidden
+
+    def _filled(self, clamp: Clamp, n_draws: int, generator: torch.Generator) -> Tensor:
+        """Visible units (n_draws, n, n_units) with the free ones drawn."""
+        if not clamp.is_free.any():
+            return clamp.units.expand(n_draws, *clamp.units.shape)
+        units = draw_base(self.bottom, n_draws, generator, clamp)
+        for _ in range(FILLING_STEPS):
+            hidden = draw_hidden(self.recognition[0](units), generator, clamp)
+            units = draw_visible(self.bottom, hidden, generator, clamp=clamp)
+        return units
 
     def without_labels(self, units: Tensor) -> Tensor:
         """Return the bits among units of the top machine."""
@@ -158,6 +203,25 @@ class BeliefNetwork(nn.Module):
             last.weight.copy_(self.top.weight[:, :n_bits])
             last.bias.copy_(self.top.hidden_bias)
         return nn.Sequential(*layers, last.to(self.top.weight.dtype), nn.Sigmoid())
+
+
+def log_bits(logits: Tensor, bits: Tensor) -> Tensor:
+    """Return the log-probabilities (...) of bits (..., n) with these log-odds of a 1."""
+    cross = functional.binary_cross_entropy_with_logits(logits, bits, reduction="none")
+    return -cross.sum(-1).double()
+
+
+def log_bits_of_mixture(logits: Tensor, bits: Tensor) -> Tensor:
+    """Return the log-probabilities (n_draws, n) of bits under mixtures over the draws.
+
+    Both are (n_draws, n, n_bits). The draws are mixed in groups, whose number of pairs is bounded.
+    """
+    parts = []
+    for own, drawn in zip(logits.split(MOST_MIXED), bits.split(MOST_MIXED)):
+        normalizers = functional.softplus(own).sum(-1)
+        pairs = torch.einsum("inh,jnh->ijn", drawn, own) - normalizers
+        parts.append(torch.logsumexp(pairs.double(), 1) - math.log(len(own)))
+    return torch.cat(parts)
 
 
 def log_bound(log_weights: Tensor) -> Tensor:

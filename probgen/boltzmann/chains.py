@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probgen.boltzmann.machine import BoltzmannMachine, draw_bits
+from probgen.boltzmann.base import BoltzmannMachine
+from probgen.boltzmann.noise import draw_bits
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from probgen.boltzmann.base import BoltzmannMachine
 from probgen.boltzmann.chains import Clamp
-from probgen.boltzmann.machine import BernoulliMachine, BoltzmannMachine
+from probgen.boltzmann.machine import BernoulliMachine
 from probgen.networks.dense import aligned_linear
 
 MOST_BITS = 20  # of the side that is enumerated

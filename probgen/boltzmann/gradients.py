@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from probgen.boltzmann.machine import BoltzmannMachine
+from probgen.boltzmann.base import BoltzmannMachine
 
 
 def energy_gradients(

@@ -1,14 +1,4 @@
-"""Restricted Boltzmann machines over bits, real values and categories, as exponential families.
-
-Rows become units v, and the joint density of units and hidden bits h is
-
-    p(v, h) = exp(b v + c h + h W v - sum(precision v**2) / 2) / Z,
-
-where only real units have the quadratic term. All methods take an inverse temperature `beta`: at 1
-the machine is its own, at 0 its weights are 0 and its units have their base rates. In between, the
-logarithm of the unnormalised density is interpolated. The machine at beta = 0 is normalised in
-closed form, which is where annealing starts.
-"""
+"""Restricted Boltzmann machines over bits, bits with classes, categories and real values."""
 
 import math
 from typing import Any
@@ -19,177 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from probgen._constants import LOG_2PI
-from probgen.networks.dense import aligned_linear
+from probgen.boltzmann.base import BoltzmannMachine
+from probgen.boltzmann.noise import draw_bits, draw_levels, empty_noise, one_hot_of_largest
 
 LEAST_RATE = 1e-3  # smallest probability of a level under the base rates
-# Standard deviations of real units given the hidden ones, in those of the columns.
+# Least standard deviation of a real unit given the hidden ones, in that of its column, and the
+# inverse of the largest.
 LEAST_NOISE = 1e-3
-MOST_NOISE = 1e3
-
-
-class BoltzmannMachine(nn.Module):
-    """Restricted Boltzmann machine, abstract in the kind of its visible units.
-
-    Parameters
-    ----------
-    base_bias : Tensor of shape (n_units,)
-        Biases of the units whose base rates are those of the data; the initial biases too.
-    n_hidden : int
-
-    Attributes
-    ----------
-    weight : Parameter of shape (n_hidden, n_units)
-    visible_bias : Parameter of shape (n_units,)
-    hidden_bias : Parameter of shape (n_hidden,)
-    base_bias : Tensor of shape (n_units,)
-
-    References
-    ----------
-    P. Smolensky, Information processing in dynamical systems, 1986. M. Welling, M. Rosen-Zvi,
-    G. Hinton, Exponential family harmoniums with an application to information retrieval, 2005.
-    """
-
-    base_bias: Tensor
-    measure = "counting"
-    n_levels: Any = None
-
-    def __init__(self, base_bias: Tensor, n_hidden: int) -> None:
-        super().__init__()
-        n_units = len(base_bias)
-        self.register_buffer("base_bias", base_bias)
-        self.weight = nn.Parameter(torch.randn(n_hidden, n_units) / math.sqrt(n_hidden + n_units))
-        self.visible_bias = nn.Parameter(base_bias.clone())
-        self.hidden_bias = nn.Parameter(torch.zeros(n_hidden))
-
-    @property
-    def n_hidden(self) -> int:
-        """Number of hidden units."""
-        return len(self.hidden_bias)
-
-    @property
-    def n_units(self) -> int:
-        """Number of visible units."""
-        return len(self.visible_bias)
-
-    def encode(self, X: Tensor) -> Tensor:
-        """Return the units (n, n_units) of rows (n, d); those of missing values are 0."""
-        return X.nan_to_num(0.0)
-
-    def decode(self, units: Tensor) -> Tensor:
-        """Return the rows (..., d) of units, or the means of features for means of units."""
-        return units
-
-    def by_unit(self, features: Tensor) -> Tensor:
-        """Return values of features (..., d) for each of their units (..., n_units)."""
-        return features
-
-    def feature_mask(self, mask: Tensor) -> Tensor:
-        """Return a mask of features (..., d) for one of their units (..., n_units)."""
-        return mask
-
-    @property
-    def log_widths(self) -> Any:
-        """Logarithms (d,) of the widths in X of a unit; 0 for discrete features."""
-        return 0.0
-
-    def hidden_logits(self, units: Tensor, beta: float = 1.0) -> Tensor:
-        """Return the log-odds (..., n_hidden) of the hidden units given visible ones."""
-        logits = aligned_linear(units, self.weight, self.hidden_bias)
-        if beta != 1.0:
-            logits = beta * logits
-        return logits
-
-    def visible_field(self, hidden: Tensor, beta: float = 1.0) -> Tensor:
-        """Return the linear coefficients (..., n_units) of the units given hidden ones."""
-        weight = self.weight.T
-        if torch.is_inference_mode_enabled():
-            # Queries need equal bits for equal rows, which products with the other layout lack.
-            weight = weight.contiguous()
-        field = aligned_linear(hidden, weight, self.visible_bias)
-        if beta != 1.0:
-            field = torch.lerp(self.base_bias.expand_as(field), field, beta)
-        return field
-
-    def mean(self, field: Tensor, beta: float = 1.0) -> Tensor:
-        """Return the means (..., n_units) of units of a field."""
-        raise NotImplementedError
-
-    def draw(
-        self,
-        field: Tensor,
-        generator: torch.Generator,
-        beta: float = 1.0,
-        limits: Any = None,
-        *,
-        shared: bool = False,
-    ) -> Tensor:
-        """Return a draw (..., n_units) of units of a field, within limits of `limits_of`.
-
-        With `shared`, the axis before the last one has the same noise throughout.
-        """
-        raise NotImplementedError
-
-    def log_normalizer(self, field: Tensor, beta: float = 1.0, limits: Any = None) -> Tensor:
-        """Return log-normalisers of units of a field, one for each feature (..., d)."""
-        raise NotImplementedError
-
-    def limits_of(self, conditions: Any, argument: str) -> tuple[np.ndarray, Any]:
-        """Return known values (n, d) of Conditions, and the limits of the other features.
-
-        Raises a ValueError if a feature cannot have its value, or has none left.
-        """
-        raise NotImplementedError
-
-    def linear_terms(self, units: Tensor, is_free: Any = None) -> Tensor:
-        """Return b v less the quadratic term, summed (n,) over the units, or over those free."""
-        return self._summed(units * self.visible_bias, is_free)
-
-    def base_step(self, units: Tensor, is_free: Any = None) -> Tensor:
-        """Return the derivative by beta (n,) of what does not depend on the hidden units."""
-        return self._summed(units * (self.visible_bias - self.base_bias), is_free)
-
-    def negative_free_energy(self, units: Tensor) -> Tensor:
-        """Return the logarithm (n,) of the sum over h of the unnormalised density."""
-        return self.linear_terms(units) + functional.softplus(self.hidden_logits(units)).sum(-1)
-
-    def gradient_of_rest(self, units: Tensor, other: Tensor) -> list[Tensor]:
-        """Return gradients of the mean energies of units less those of others, by `rest`."""
-        return []
-
-    def log_conditional(self, units: Tensor, hidden: Tensor) -> Tensor:
-        """Return log p(v given h) (...) of visible units given hidden ones."""
-        field = self.visible_field(hidden)
-        linear = (units * (field - self.visible_bias)).sum(-1) + self.linear_terms(units)
-        return linear - self.log_normalizer(field).sum(-1)
-
-    def conditional_gradients(self, units: Tensor, hidden: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return minus the mean of `log_conditional`, and its gradients.
-
-        They are by weight and visible_bias, then by `rest`.
-        """
-        field = self.visible_field(hidden)
-        residuals = (self.mean(field) - units) / len(units)
-        rest = self.gradient_of_conditional(units, field)
-        loss = -self.log_conditional(units, hidden).mean()
-        return loss, [hidden.T @ residuals, residuals.sum(0), *rest]
-
-    def gradient_of_conditional(self, units: Tensor, field: Tensor) -> list[Tensor]:
-        """Return gradients of minus the mean of `log_conditional` by `rest`."""
-        return []
-
-    def in_order(self) -> list[nn.Parameter]:
-        """Return the parameters in the order of `energy_gradients`."""
-        return [self.weight, self.visible_bias, self.hidden_bias, *self.rest]
-
-    @property
-    def rest(self) -> list[nn.Parameter]:
-        """Parameters other than weight, visible_bias and hidden_bias."""
-        return []
-
-    def _summed(self, terms: Tensor, is_free: Any) -> Tensor:
-        if is_free is not None:
-            terms = terms * is_free
-        return terms.sum(-1)
 
 
 class BernoulliMachine(BoltzmannMachine):
@@ -357,8 +183,8 @@ class CategoricalMachine(BoltzmannMachine):
         shared: bool = False,
     ) -> Tensor:
         """See BoltzmannMachine; the largest of the log-odds with Gumbel noise."""
-        noise = self._grouped(_empty(field, shared).exponential_(generator=generator).log())
-        return _one_hot_of_largest(self._allowed(field, limits) - noise).flatten(-2)
+        noise = self._grouped(empty_noise(field, shared).exponential_(generator=generator).log())
+        return one_hot_of_largest(self._allowed(field, limits) - noise).flatten(-2)
 
     def log_normalizer(self, field: Tensor, beta: float = 1.0, limits: Any = None) -> Tensor:
         """See BoltzmannMachine."""
@@ -457,11 +283,11 @@ class GaussianMachine(BoltzmannMachine):
         mean = self.mean(field, beta)
         deviation = self.precision(beta).rsqrt()
         if limits is None:
-            noise = _empty(mean, shared).normal_(generator=generator)
+            noise = empty_noise(mean, shared).normal_(generator=generator)
             return mean + deviation * noise
         from probgen.distributions.truncated_normal import truncated_quantile
 
-        uniforms = _empty(mean, shared).uniform_(generator=generator).double()
+        uniforms = empty_noise(mean, shared).uniform_(generator=generator).double()
         low, high = self._in_noise(limits, mean, deviation)
         noise = truncated_quantile(uniforms.cpu().numpy(), low, high)
         units = mean + deviation * torch.as_tensor(noise, dtype=mean.dtype, device=mean.device)
@@ -535,23 +361,6 @@ class GaussianMachine(BoltzmannMachine):
         return [(end - center) / width for end in limits]
 
 
-def draw_bits(logits: Tensor, generator: torch.Generator, *, shared: bool = False) -> Tensor:
-    """Return bits with these log-odds of a 1; for shared noise see `BoltzmannMachine.draw`."""
-    uniforms = _empty(logits, shared).uniform_(generator=generator)
-    return (uniforms < torch.sigmoid(logits)).to(logits.dtype)
-
-
-def draw_levels(logits: Tensor, generator: torch.Generator, *, shared: bool = False) -> Tensor:
-    """Return one-hot levels (..., n_levels) with these unnormalised log-probabilities."""
-    noise = _empty(logits, shared).exponential_(generator=generator).log()
-    return _one_hot_of_largest(logits - noise)
-
-
-def _one_hot_of_largest(values: Tensor) -> Tensor:
-    """One-hot vectors of the largest of the values along the last axis."""
-    return functional.one_hot(values.argmax(-1), values.shape[-1]).to(values.dtype)
-
-
 def allowed_levels(conditions: Any, n_levels: int, argument: str) -> np.ndarray:
     """Return a mask (n, d, n_levels) of the levels that Conditions leave to each feature.
 
@@ -575,11 +384,3 @@ def allowed_levels(conditions: Any, n_levels: int, argument: str) -> np.ndarray:
             got = f"the interval from {conditions.low[i, j]:g} to {conditions.high[i, j]:g}"
         raise ValueError(f"{argument} must leave feature {j} {words}; got {got}.")
     return allowed
-
-
-def _empty(like: Tensor, shared: bool) -> Tensor:
-    """An empty tensor for noise of the shape of another one, or of one row that all share."""
-    shape = list(like.shape)
-    if shared:
-        shape[-2] = 1
-    return like.new_empty(shape)

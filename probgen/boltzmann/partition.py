@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from probgen.boltzmann.base import BoltzmannMachine
 from probgen.boltzmann.chains import Clamp, draw_base, draw_hidden, draw_visible
-from probgen.boltzmann.machine import BoltzmannMachine
 from probgen.marginal_likelihood.latent_model import log_mean_exp
 
 

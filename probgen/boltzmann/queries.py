@@ -4,13 +4,14 @@ Where the hidden states are few, or the states of the free bits of a row, they a
 chains run along temperatures.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from probgen.boltzmann.base import BoltzmannMachine
 from probgen.boltzmann.chains import Clamp, draw_hidden, draw_visible, tempered_chains
 from probgen.boltzmann.enumeration import (
     bits_of,
@@ -22,7 +23,7 @@ from probgen.boltzmann.enumeration import (
     smaller_side,
     state_log_weights,
 )
-from probgen.boltzmann.machine import BernoulliMachine, BoltzmannMachine
+from probgen.boltzmann.machine import BernoulliMachine
 from probgen.boltzmann.partition import annealed_log_partition
 from probgen.marginal_likelihood.annealing import sigmoid_temperatures
 
@@ -49,8 +50,8 @@ def draw_units(
         n_bits = {"hidden": machine.n_hidden, "visible": machine.n_units}[side]
         n_numbers = 2**n_bits * max(machine.n_units, machine.n_hidden)
         if n_numbers <= MOST_TABLE_NUMBERS:
-            uniforms = _uniforms(n_samples, machine, generator)
-            indices = draw_states(state_log_weights(machine), uniforms)
+            numbers = uniforms(n_samples, machine, generator)
+            indices = draw_states(state_log_weights(machine), numbers)
             states = bits_of(indices, n_bits, machine.weight.dtype)
             if side == "visible":
                 return states
@@ -69,20 +70,22 @@ def draw_clamped(
     """Return one draw (n, n_units) of the free units for each row of a clamp."""
     parts = []
     if sums_rows(machine):
-        for part in _parts(clamp, _rows_at_once(machine)):
-            uniforms = _uniforms(len(part.units), machine, generator)
-            indices = draw_states(clamped_log_weights(machine, part), uniforms)
+        for _, part in parts_of_clamp(clamp, _rows_at_once(machine)):
+            numbers = uniforms(len(part.units), machine, generator)
+            indices = draw_states(clamped_log_weights(machine, part), numbers)
             hidden = bits_of(indices, machine.n_hidden, machine.weight.dtype)
             parts.append(draw_visible(machine, hidden, generator, clamp=part))
         return torch.cat(parts)
     drawn = torch.empty_like(clamp.units)
     few = few_free_bits(machine, clamp)
     exact = in_double(machine)
-    for row, uniform in zip(few.rows, _uniforms(len(few.rows), machine, generator), strict=True):
+    numbers = uniforms(len(few.rows), machine, generator)
+    for i, row in enumerate(few.rows):
         states, log_weights = completions(exact, clamp, row)
-        drawn[row] = states[draw_states(log_weights, uniform[None])[0]].to(drawn.dtype)
+        (index,) = draw_states(log_weights, numbers[i : i + 1])
+        drawn[row] = states[index].to(drawn.dtype)
     temperatures = schedule(n_steps)
-    for part in _parts(few.others_of(clamp), CHAIN_ROWS):
+    for _, part in parts_of_clamp(few.others_of(clamp), CHAIN_ROWS):
         parts.append(tempered_chains(machine, 1, temperatures, generator, clamp=part)[0])
     if parts:
         drawn[few.others] = torch.cat(parts)
@@ -187,12 +190,14 @@ def _rows_at_once(machine: BoltzmannMachine) -> int:
     return max(1, BLOCK_NUMBERS // (2**machine.n_hidden * machine.n_units))
 
 
-def _parts(clamp: Clamp, n_rows: int) -> list[Clamp]:
-    """A clamp in parts of so many rows."""
-    n = len(clamp.units)
-    return [clamp.take(slice(first, first + n_rows)) for first in range(0, n, n_rows)]
+def parts_of_clamp(clamp: Clamp, n_rows: int) -> Iterator[tuple[slice, Clamp]]:
+    """Yield slices of so many rows of a clamp, and the clamps of these rows."""
+    for first in range(0, len(clamp.units), n_rows):
+        rows = slice(first, first + n_rows)
+        yield rows, clamp.take(rows)
 
 
-def _uniforms(n: int, machine: BoltzmannMachine, generator: torch.Generator) -> Tensor:
+def uniforms(n: int, machine: BoltzmannMachine, generator: torch.Generator) -> Tensor:
+    """Return uniform numbers (n,) in double precision, on the device of a machine."""
     device = machine.weight.device
     return torch.rand(n, generator=generator, device=device, dtype=torch.float64)

@@ -22,6 +22,7 @@ from probgen import (
     ConditionalGAN,
     ConditionalPixelCNN,
     ConditionalVAE,
+    DeepBeliefNetwork,
     GaussianBayes,
     GaussianMixture,
     MixtureModel,
@@ -132,6 +133,18 @@ def _boltzmann(n, d, shape):
     )
 
 
+def _deep_belief(n, d, shape):
+    """A network whose top machine has an exact log Z, so that scores are lower bounds."""
+    n_epochs = _n_epochs(ROW_BUDGET // 3, n, 5, 50)  # of two machines, and of both together
+    return DeepBeliefNetwork(
+        (64, EXACT_HIDDEN_UNITS),
+        visible="gaussian",
+        n_pretraining=n_epochs,
+        n_importance_samples=N_IMPORTANCE_SAMPLES,
+        max_iter=n_epochs,
+    )
+
+
 def _pixelcnn(n, d, shape, kind=PixelCNN):
     if shape is None:
         return None
@@ -205,6 +218,7 @@ MODELS: dict[str, Callable] = {
     "Conditional VAE": lambda n, d, shape: _vae(n, d, kind=ConditionalVAE),
     "MADE": _made,
     "Boltzmann machine": _boltzmann,
+    "Deep belief network": _deep_belief,
     "PixelCNN": _pixelcnn,
     "Conditional PixelCNN": lambda n, d, shape: _pixelcnn(n, d, shape, kind=ConditionalPixelCNN),
     "GAN": lambda n, d, shape: _gan(n),

@@ -12,6 +12,7 @@ from probgen._warnings import warn
 LEAST_EFFECTIVE = 5
 # Share of rows that need no warning: any model meets some rows that are far from all its draws.
 TOLERATED = 0.1
+FEW = 10.0  # effective sample size of proposals below which a completed row is named in a warning
 
 
 def checked_estimates(
@@ -44,4 +45,21 @@ def warn_of_unknown_errors(errors: np.ndarray, remedy: str) -> None:
             f"The estimates of {n_unknown} of {len(errors)} rows rest on fewer than"
             f" {LEAST_EFFECTIVE} effective draws: they may be nats too low, and their standard"
             f" errors are not known (inf); {remedy}."
+        )
+
+
+def warn_of_uneven_proposals(
+    sizes: np.ndarray, argument: str, proposals: str, consequence: str
+) -> None:
+    """Warn if effective sample sizes (n,) of the proposals that complete rows are below FEW.
+
+    `argument` holds the conditions of the rows, `proposals` says what was proposed for them, and
+    `consequence` what becomes of rows with uneven weights.
+    """
+    uneven = sizes < FEW
+    if uneven.any():
+        warn(
+            f"{argument} is hard to meet: the effective sample size of the proposed {proposals} is"
+            f" below {FEW:g} for {uneven.sum()} of {len(uneven)} rows (least {sizes.min():.1f}),"
+            f" {consequence}; train longer, or fix less."
         )

@@ -16,12 +16,14 @@ from probgen._validation import (
     show,
 )
 from probgen.base import Likelihood
+from probgen.boltzmann.base import BoltzmannMachine
 from probgen.boltzmann.beliefs import BeliefNetwork, log_bound
-from probgen.boltzmann.chains import Clamp, tempered_chains
-from probgen.boltzmann.machine import BernoulliMachine, BoltzmannMachine, LabelledMachine
+from probgen.boltzmann.chains import Clamp, clamp_of_rows, tempered_chains
+from probgen.boltzmann.machine import BernoulliMachine, LabelledMachine
 from probgen.boltzmann.queries import draw_units, schedule
 from probgen.conditions.given import Conditions
 from probgen.estimators._classes import ClassConditional, one_hot
+from probgen.estimators.energy.completion import BeliefCompletion
 from probgen.estimators.energy.machines import READ_ROWS, MachineGenerator, draw_with
 from probgen.estimators.energy.objective import BoltzmannObjective, UpDownObjective
 from probgen.estimators.energy.support import check_bits
@@ -33,7 +35,7 @@ from probgen.training.rows import Rows, open_rows
 from probgen.training.trainer import Trainer
 
 
-class DeepBeliefNetwork(MachineGenerator):
+class DeepBeliefNetwork(BeliefCompletion, MachineGenerator):
     """Deep belief network: directed layers of bits below a restricted Boltzmann machine.
 
     Each layer is first a restricted Boltzmann machine of the layer below [1]_. The up-down pass
@@ -53,7 +55,8 @@ class DeepBeliefNetwork(MachineGenerator):
     n_pretraining : int, default=50
         Epochs of the machine of each layer, at the rates and schedule of the whole.
     n_importance_samples : int, default=32
-        Draws of the hidden layers behind the bound of a row, at least 1. More tighten it.
+        Draws of the hidden layers behind the bound of a row, at least 1. More tighten it. Draws
+        under conditions have proposals of their own.
     n_sampling_steps : int, default=1000
         As in `RestrictedBoltzmannMachine`, of the top machine.
     partition : str or Option, default="ais"
@@ -95,6 +98,11 @@ class DeepBeliefNetwork(MachineGenerator):
     recognition weights, with the log Z of the top machine. Where that is an estimate, see
     `log_partition` for its bracket: the bound holds up to its error. `transform` gives the
     probabilities of the top hidden layer, and `to_network` hands the weights over to torch.
+
+    Missing values drop out of the lowest layer, whose features are independent given the hidden
+    units above. Recognition sees them filled by chains of recognition and generation, and their
+    rows have lower bounds too. Draws under conditions and `impute` choose among 256 proposals of
+    the hidden layers by importance weights, and warn where these are too uneven.
 
     References
     ----------
@@ -283,6 +291,7 @@ class DeepBeliefNetwork(MachineGenerator):
         )
 
     def _transform(self, X: np.ndarray) -> np.ndarray:
+        self._refuse_missing(X, "transform")
         network = self.network_
 
         def features(rows: torch.Tensor) -> torch.Tensor:
@@ -296,7 +305,9 @@ class DeepBeliefNetwork(MachineGenerator):
         return torch.sigmoid(self.network_.top.hidden_logits(below))
 
     def _score_samples(self, X: np.ndarray) -> np.ndarray:
-        return self._bounds(X, by_class=False)
+        bounds = self._bounds(X, by_class=False)
+        bounds[np.isnan(X).all(axis=1)] = 0.0
+        return bounds
 
     def _bounds(self, X: np.ndarray, *, by_class: bool) -> np.ndarray:
         """Lower bounds (n,) of log p(x), or (n, n_classes) of log p(x, y), in double precision."""
@@ -306,11 +317,23 @@ class DeepBeliefNetwork(MachineGenerator):
         n_draws = self.n_importance_samples
 
         def bounds(rows: torch.Tensor) -> torch.Tensor:
-            units = network.bottom.encode(rows)
-            weights = network.log_weights(units, n_draws, self._seeded_noise(1), by_class=by_class)
-            return log_bound(weights)
+            clamp = clamp_of_rows(network.bottom, rows, shares_noise=True)
+            weights, _ = network.propose(clamp, n_draws, self._seeded_noise(1), by_class=by_class)
+            widths = torch.where(torch.isnan(rows), network.bottom.log_widths, 0.0).sum(-1)
+            if by_class:
+                widths = widths[:, None]
+            return log_bound(weights) + widths
 
-        return self._in_blocks(X, bounds, n_copies=n_draws) - self.log_partition().value
+        # Apart, as draws of free units would change the noise of the rows without gaps.
+        has_gaps = np.isnan(X).any(axis=1)
+        shape: tuple[int, ...] = (len(X),)
+        if by_class:
+            shape = (len(X), network.top.n_classes)
+        values = np.empty(shape)
+        for rows in (has_gaps, ~has_gaps):
+            if rows.any():
+                values[rows] = self._in_blocks(X[rows], bounds, n_copies=n_draws)
+        return values - self.log_partition().value
 
     def _sample(self, n_samples: int, generator: np.random.Generator) -> np.ndarray:
         noise = self._noise(generator)
@@ -354,7 +377,8 @@ class DeepBeliefClassifier(ClassConditional, DeepBeliefNetwork):
     -----
     `score_samples(X)` is a lower bound on log p(x), summed over the classes, and
     `score_samples(X, y)` one on log p(x, y). Posteriors follow from draws of the hidden layers that
-    all classes share.
+    all classes share. Under conditions `sample` draws classes from their posterior under the
+    network, which `priors` does not change. Missing values are as in `DeepBeliefNetwork`.
 
     References
     ----------
@@ -444,9 +468,14 @@ class DeepBeliefClassifier(ClassConditional, DeepBeliefNetwork):
         bounds, errors = self._joint_estimates(X)
         return np.column_stack([bounds[:, k], errors[:, k]])
 
+    def _log_joint_of_conditions(self, conditions: Conditions) -> np.ndarray:
+        return self._log_masses(conditions, by_class=True)
+
     def _sample_classes(
         self, indices: np.ndarray, generator: np.random.Generator, conditions: Conditions | None
     ) -> np.ndarray:
+        if conditions is not None:
+            return self._draw_completed(conditions, generator, "given", indices)
         noise = self._noise(generator)
         top = self.network_.top
         with torch.inference_mode(), self._threads_for(len(indices)):

@@ -9,10 +9,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from probgen._validation import check_count, check_flag
 from probgen.base import GeneratorTags
+from probgen.boltzmann.base import BoltzmannMachine
 from probgen.boltzmann.enumeration import can_enumerate, log_partition
 from probgen.boltzmann.machine import (
     BernoulliMachine,
-    BoltzmannMachine,
     CategoricalMachine,
     GaussianMachine,
 )

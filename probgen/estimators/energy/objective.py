@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 
+from probgen.boltzmann.base import BoltzmannMachine
 from probgen.boltzmann.beliefs import BeliefNetwork, log_bound
-from probgen.boltzmann.chains import draw_visible, gibbs
+from probgen.boltzmann.chains import Clamp, draw_visible, gibbs
 from probgen.boltzmann.enumeration import can_enumerate, log_partition
 from probgen.boltzmann.gradients import energy_gradients, sparsity_gradients
-from probgen.boltzmann.machine import BoltzmannMachine
 from probgen.boltzmann.partition import annealed_log_partition
 from probgen.marginal_likelihood.annealing import sigmoid_temperatures
 from probgen.training.objective import Objective, Phase
@@ -175,7 +175,8 @@ class UpDownObjective(Objective):
         total, n_rows = 0.0, 0
         for X, *_ in batches:
             units = self.prepare(X, generator=self.noise)
-            weights = self.network.log_weights(units, N_BOUND_DRAWS, self.noise)
+            whole = Clamp(units, torch.zeros_like(units), shares_noise=True)
+            weights, _ = self.network.propose(whole, N_BOUND_DRAWS, self.noise)
             total += float(log_bound(weights).sum())
             n_rows += len(units)
         return total / n_rows - quick_log_partition(self.network.top, self.noise)

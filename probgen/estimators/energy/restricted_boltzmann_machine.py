@@ -9,11 +9,9 @@ import torch
 
 from probgen._validation import RandomState, check_count
 from probgen.base import DecoderMixin, Likelihood
+from probgen.boltzmann.base import BoltzmannMachine
 from probgen.boltzmann.chains import clamp_of, clamp_of_rows, gibbs
 from probgen.boltzmann.enumeration import MOST_BITS, can_enumerate
-from probgen.boltzmann.machine import (
-    BoltzmannMachine,
-)
 from probgen.boltzmann.queries import (
     draw_clamped,
     draw_units,

@@ -6,15 +6,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from probgen._warnings import warn
 from probgen.base import ImputerMixin
 from probgen.conditions.given import Conditions, observed, representable
 from probgen.estimators._observation import ObservationGenerator
+from probgen.marginal_likelihood.effective_draws import warn_of_uneven_proposals
 from probgen.programs.completion import Completion, complete
 
 CHAINS_WITH_FLOWS = 3  # fewer chains, as the density of a code is expensive under flows
 FLOW_WIDTH = 256  # values that flows compute for the density of a code
-FEW = 10.0  # effective sample size below which a row is named in a warning
 
 
 class CompletionMixin(ImputerMixin, ObservationGenerator):
@@ -90,14 +89,12 @@ class CompletionMixin(ImputerMixin, ObservationGenerator):
         low, high = representable(conditions, self._dtype, argument)
         of_networks = self._in_network_terms(conditions, argument)
         completion = self._propose(of_networks, generator, argument, labels, average)
-        uneven = completion.sizes < FEW
-        if uneven.any():
-            warn(
-                f"{argument} is hard to meet: the effective sample size of the proposed codes is"
-                f" below {FEW:g} for {uneven.sum()} of {len(uneven)} rows (least"
-                f" {completion.sizes.min():.1f}), whose codes a short Markov chain moves towards"
-                " their condition; train longer, or fix less.",
-            )
+        warn_of_uneven_proposals(
+            completion.sizes,
+            argument,
+            "codes",
+            "whose codes a short Markov chain moves towards their condition",
+        )
         if of_networks is not conditions and average:
             return of_networks.codes_of_moments(completion.rows)
         if of_networks is not conditions:
