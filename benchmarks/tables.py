@@ -252,7 +252,7 @@ MODELS = {
     "rows": Rows,
     "columns": Columns,
     "mixture-50": lambda: probgen.MixtureModel(50, random_state=SEED),
-    "mixture-1500": lambda: probgen.MixtureModel(1500, tol=1e-2, random_state=SEED),
+    "mixture-1300": lambda: probgen.MixtureModel(1300, tol=1e-2, random_state=SEED),
     "made": lambda: probgen.MADE(random_state=SEED),
     "made-4": lambda: probgen.MADE(dropout=0.2, n_orderings=4, random_state=SEED),
     "vae": lambda: probgen.VAE(random_state=SEED),

@@ -56,10 +56,10 @@ ESTIMATORS = [
     FullyVisibleBeliefNetwork(**ORDERED),
     RestrictedBoltzmannMachine(3, visible="gaussian", **NETWORKS),
     DeepBeliefNetwork((4, 3), visible="gaussian", n_pretraining=3, **NETWORKS),
-    GAN(2, density=ParzenWindow(2048), **ADVERSARIAL),
-    VAEGAN(2, density=ParzenWindow(2048), **ADVERSARIAL),
-    ConditionalGAN(2, density=AutoDensity(n_draws=6144), **{**ADVERSARIAL, "max_iter": 60}),
-    AuxiliaryClassifierGAN(2, density=AutoDensity(n_draws=6144), **ADVERSARIAL),
+    GAN(2, density=ParzenWindow(512), **ADVERSARIAL),
+    VAEGAN(2, density=ParzenWindow(512), **ADVERSARIAL),
+    ConditionalGAN(2, density=AutoDensity(n_draws=1536), **{**ADVERSARIAL, "max_iter": 60}),
+    AuxiliaryClassifierGAN(2, density=AutoDensity(n_draws=1536), **ADVERSARIAL),
 ]
 DISCRETE = [  # generators of whole numbers, which scikit-learn's checks feed with such
     PixelCNN(4, 1, **PIXELS),

@@ -53,6 +53,7 @@ from probgen import (
     load,
     save,
 )
+from probgen.options import ParzenWindow
 
 MARGINALISING = [
     estimator for estimator in GENERATORS if get_tags(estimator).missing_values == "all"
@@ -415,7 +416,11 @@ def n_draws(estimator):
 
 def sharp(estimator):
     """Settings under which an estimated likelihood errs less than draws do."""
-    return {"n_importance_samples": 128} if hasattr(estimator, "n_importance_samples") else {}
+    if hasattr(estimator, "n_importance_samples"):
+        return {"n_importance_samples": 128}
+    if hasattr(estimator, "density"):
+        return {"density": ParzenWindow(6144)}
+    return {}
 
 
 def blurred(model, draws):
